@@ -1,0 +1,188 @@
+"""Every error that Callsheet raises on purpose.
+
+    CallsheetError
+    ├── CallerError            the caller can mend it
+    │   ├── InvalidRequest         a shot, payload or argument breaks a documented rule
+    │   ├── UnknownThing           no such sheet, task, gateway, model or document
+    │   ├── NotApproved            a person's consent is missing, refused or out of date
+    │   ├── PolicyRefusal          the person's policy forbids it: mode, caps, hosts
+    │   └── KeyProblem             the gateway key is missing or malformed
+    └── WorldError             something outside failed
+        ├── GatewayRefused         the gateway answered no; nothing was accepted
+        ├── GatewayUnreachable     the request surely never arrived
+        ├── OutcomeUnknown         the request may have arrived; it is never sent again by itself
+        ├── DownloadProblem        a finished clip could not be fetched or is not a whole video
+        ├── LedgerProblem          the ledger cannot be read or written
+        └── SetupProblem           a file, directory or program that is needed is not usable
+
+Each answers five questions: what happened (`message`), was anything sent and was money spent
+(`fate`), may it be tried again (`retry`), and what to do now (`next_step`). Messages name values
+only after `core.redaction.clean` has seen them, and never name a key.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Fate(StrEnum):
+    """What became of the request and of the money."""
+
+    NOTHING_SENT = "nothing_sent"
+    SENT_NOT_CHARGED = "sent_not_charged"
+    CHARGED = "charged"
+    UNKNOWN = "unknown"
+
+
+FATE_SENTENCES: dict[Fate, str] = {
+    Fate.NOTHING_SENT: "Nothing was sent; no money was spent.",
+    Fate.SENT_NOT_CHARGED: "The gateway was asked and refused; nothing was charged.",
+    Fate.CHARGED: "The gateway accepted the job and may have charged for it.",
+    Fate.UNKNOWN: "Whether the gateway accepted (and charged) the job is not known.",
+}
+
+
+class CallsheetError(Exception):
+    """Root of the tree; not raised itself.
+
+    Attributes: `code` (stable, for programs), `message` (one or two sentences), `fate`, `retry`
+    (`never`, `after_fix`, `after(<seconds>)`, `after_resolve`), `next_step` (one action).
+    """
+
+    code: ClassVar[str] = "error"
+    default_fate: ClassVar[Fate] = Fate.NOTHING_SENT
+    default_retry: ClassVar[str] = "after_fix"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        next_step: str,
+        fate: Fate | None = None,
+        retry: str | None = None,
+        code: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.next_step = next_step
+        self.fate = fate or self.default_fate
+        self.retry = retry or self.default_retry
+        self.error_code = code or self.code
+
+    def __str__(self) -> str:
+        return f"{self.message} {FATE_SENTENCES[self.fate]} {self.next_step}"
+
+    def as_dict(self) -> dict[str, str]:
+        """The five answers, for `--json` and structured results."""
+        return {
+            "code": self.error_code,
+            "message": self.message,
+            "fate": self.fate.value,
+            "retry": self.retry,
+            "next_step": self.next_step,
+        }
+
+
+class CallerError(CallsheetError):
+    """The caller's mistake: the same call fails again until something is changed."""
+
+    code = "caller_error"
+
+
+class InvalidRequest(CallerError):
+    """A shot, payload or argument breaks a documented rule."""
+
+    code = "invalid_request"
+
+
+class UnknownThing(CallerError):
+    """No such sheet, task, gateway, model or document."""
+
+    code = "not_found"
+
+
+class NotApproved(CallerError):
+    """A person's consent to this sheet is missing, refused or out of date."""
+
+    code = "not_approved"
+
+
+class PolicyRefusal(CallerError):
+    """The person's policy forbids it."""
+
+    code = "policy_refusal"
+
+
+class KeyProblem(CallerError):
+    """The gateway key is missing or malformed; its value is never part of the message."""
+
+    code = "key_problem"
+
+
+class WorldError(CallsheetError):
+    """Something outside the program failed."""
+
+    code = "world_error"
+
+
+class GatewayRefused(WorldError):
+    """The gateway answered no: nothing was accepted."""
+
+    code = "gateway_refused"
+    default_fate = Fate.SENT_NOT_CHARGED
+
+
+class GatewayUnreachable(WorldError):
+    """The request surely never arrived."""
+
+    code = "gateway_unreachable"
+    default_retry = "after(30)"
+
+
+class OutcomeUnknown(WorldError):
+    """The paid request may have arrived; the program never sends it again by itself."""
+
+    code = "outcome_unknown"
+    default_fate = Fate.UNKNOWN
+    default_retry = "after_resolve"
+
+
+class DownloadProblem(WorldError):
+    """A finished clip could not be fetched, or what came is not a whole video."""
+
+    code = "download_problem"
+    default_fate = Fate.CHARGED
+    default_retry = "after(30)"
+
+
+class LedgerProblem(WorldError):
+    """The ledger cannot be read or written, so nothing may be submitted."""
+
+    code = "ledger_problem"
+
+
+class SetupProblem(WorldError):
+    """A file, directory or program that is needed is not usable."""
+
+    code = "setup_problem"
+
+
+__all__ = [
+    "FATE_SENTENCES",
+    "CallerError",
+    "CallsheetError",
+    "DownloadProblem",
+    "Fate",
+    "GatewayRefused",
+    "GatewayUnreachable",
+    "InvalidRequest",
+    "KeyProblem",
+    "LedgerProblem",
+    "NotApproved",
+    "OutcomeUnknown",
+    "PolicyRefusal",
+    "SetupProblem",
+    "UnknownThing",
+    "WorldError",
+]
