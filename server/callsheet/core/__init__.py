@@ -1,0 +1,1 @@
+"""The pure middle: values and decisions. No I/O, no clock, no randomness, no logging."""

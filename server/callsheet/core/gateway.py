@@ -1,0 +1,162 @@
+"""The seam to a gateway: the Protocol and the values that cross it.
+
+A gateway module is pure: it builds `HttpRequest` values and reads `HttpReply` values. It cannot
+send, sleep, retry or see a key: `HttpRequest` has a path on the gateway's own origin and says *that*
+it is authorised, and `edges.http` fills in where and with what.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """One request to a gateway. `path` begins with `/` and carries the query; never a host."""
+
+    method: str
+    path: str
+    body: bytes | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    authorized: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class HttpReply:
+    """What came back. Header names are lower case; `body` is bounded by the sender."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """The first header of that (lower-case) name."""
+        return next((value for key, value in self.headers if key == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitParts:
+    """What a gateway needs to build the paid request: model id, frozen body, key for replays."""
+
+    model: str
+    body: bytes
+    idempotency_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRef:
+    """What a gateway needs to ask after a task. APIXO cannot be asked without the model id."""
+
+    model: str
+    gateway_task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayProblem:
+    """A gateway's complaint. `message` is the gateway's own, untrusted text (not yet cleaned)."""
+
+    status: int
+    code: str
+    message: str
+    retry_after_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The job was taken on under this id."""
+
+    gateway_task_id: str
+    state: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A documented refusal: nothing was accepted, the same bytes will be refused again."""
+
+    problem: GatewayProblem
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """The rate limiter answered: nothing was executed, the same bytes may be sent later."""
+
+    problem: GatewayProblem
+
+
+@dataclass(frozen=True, slots=True)
+class Unclear:
+    """The reply does not say whether the job was accepted."""
+
+    problem: GatewayProblem
+
+
+SubmitOutcome = Accepted | Rejected | Postponed | Unclear
+
+
+class Phase(StrEnum):
+    """Where the gateway says the task is. `UNRECOGNISED` is a state no document names."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    UNRECOGNISED = "unrecognised"
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What the gateway says it charged, in its own unit (`credits` or `USD`)."""
+
+    amount: str
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One status answer. `said` is the gateway's own word for the state; `percent` is 0..100 or None."""
+
+    phase: Phase
+    said: str
+    percent: int | None = None
+    video_urls: tuple[str, ...] = ()
+    failure: GatewayProblem | None = None
+    charge: Charge | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StatusUnavailable:
+    """A status read that says nothing about the task: an HTTP error, an unreadable body."""
+
+    problem: GatewayProblem
+    unknown_task: bool = False
+
+
+StatusOutcome = Progress | StatusUnavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What is left on the account, in the gateway's own unit."""
+
+    amount: str
+    unit: str
+
+
+class Gateway(Protocol):
+    """What a gateway module offers. Every member is a plain function over values.
+
+    `build_balance` and `build_listing` return None where the gateway documents no such endpoint.
+    `read_listing` answers True (listed), False (not listed) or None (the reply does not say).
+    """
+
+    def build_submit(self, parts: SubmitParts) -> HttpRequest: ...
+    def read_submit(self, reply: HttpReply) -> SubmitOutcome: ...
+    def build_status(self, task: TaskRef) -> HttpRequest: ...
+    def read_status(self, reply: HttpReply) -> StatusOutcome: ...
+    def read_callback(self, body: bytes) -> str | None: ...
+    def build_balance(self) -> HttpRequest | None: ...
+    def read_balance(self, reply: HttpReply) -> Balance | None: ...
+    def build_listing(self, model: str) -> HttpRequest | None: ...
+    def read_listing(self, reply: HttpReply) -> bool | None: ...

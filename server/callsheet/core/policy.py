@@ -1,0 +1,64 @@
+"""The person's policy: what may be spent, where, and who is asked. Values only.
+
+`edges.policy` reads it from the user's configuration directory; no tool, argument, environment
+variable or project file changes it. Money in a policy is US dollars.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+
+
+class Mode(StrEnum):
+    """`SANDBOX` rehearses on loopback, `LIVE` may spend money, `READ_ONLY` submits nothing at all."""
+
+    SANDBOX = "sandbox"
+    LIVE = "live"
+    READ_ONLY = "read-only"
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """Upper limits in US dollars (None is "no limit of this kind") and on tasks open at once."""
+
+    per_clip: Decimal | None = Decimal("2.00")
+    per_day: Decimal | None = Decimal("10.00")
+    per_month: Decimal | None = Decimal("50.00")
+    concurrent: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One reading of the policy file.
+
+    Attributes:
+        version: digest of the file's bytes (`default` when there is no file); approvals are bound to it.
+        mode: what may happen at all.
+        caps: spending limits; they apply to live submissions.
+        base_urls: gateway id -> other base URL (a proxy, a test double): https, or http on loopback.
+        callback_hosts: exact host names that `callback_url` may name; empty allows none.
+        image_hosts: exact host names that `image_url` may name; empty allows any public host.
+        unknown_price_ceiling: what a clip of unknown price is taken to cost at most; None refuses it.
+        sandbox_asks: whether approval is rehearsed in the sandbox too instead of being automatic.
+        sandbox_speed: how many times faster than life the sandbox and its polling run.
+        save_directory: where clips are saved; None is the platform's videos directory.
+        use_keyring: whether the OS keyring is asked for keys.
+    """
+
+    version: str = "default"
+    mode: Mode = Mode.SANDBOX
+    caps: Caps = field(default_factory=Caps)
+    base_urls: tuple[tuple[str, str], ...] = ()
+    callback_hosts: tuple[str, ...] = ()
+    image_hosts: tuple[str, ...] = ()
+    unknown_price_ceiling: Decimal | None = None
+    sandbox_asks: bool = False
+    sandbox_speed: float = 30.0
+    save_directory: str | None = None
+    use_keyring: bool = False
+
+    def base_url(self, gateway_id: str) -> str | None:
+        """The base URL that the person put in the place of the gateway's own, if any."""
+        return dict(self.base_urls).get(gateway_id)

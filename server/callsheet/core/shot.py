@@ -1,0 +1,50 @@
+"""A shot: what a person wants filmed, in words that belong to no gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+Mode = Literal["text-to-video", "image-to-video"]
+JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
+
+TEXT_TO_VIDEO: Mode = "text-to-video"
+IMAGE_TO_VIDEO: Mode = "image-to-video"
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """The gateway-neutral request.
+
+    `duration_seconds` is whole seconds; `aspect_ratio` is `16:9`, `9:16` or `auto`; `resolution` is
+    `720p`, `1024p` or `1080p`. None means "not said": the card's own choice is then written out in
+    full. `extras` holds values of fields that only some models have (say `style`), by wire name.
+    """
+
+    prompt: str = ""
+    duration_seconds: int | None = None
+    aspect_ratio: str | None = None
+    resolution: str | None = None
+    image_url: str | None = None
+    callback_url: str | None = None
+    extras: Mapping[str, JsonValue] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def mode(self) -> Mode:
+        """Image-guided when there is a reference image, else from text alone."""
+        return IMAGE_TO_VIDEO if self.image_url else TEXT_TO_VIDEO
+
+
+ROLE_ATTRIBUTES: Mapping[str, str] = MappingProxyType(
+    {
+        "prompt": "prompt",
+        "duration": "duration_seconds",
+        "aspect_ratio": "aspect_ratio",
+        "resolution": "resolution",
+        "image": "image_url",
+        "callback": "callback_url",
+    }
+)
+"""The neutral role of a catalogue field -> the attribute of `Shot` that it carries."""
