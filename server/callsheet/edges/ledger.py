@@ -1,0 +1,423 @@
+"""The ledger: the one truth about sheets, tasks, spending and pace, in SQLite.
+
+Write-ahead log with `synchronous=FULL`: when a call returns, its row survives a crash. Every state
+change is a compare-and-set inside one immediate transaction that looks the event up in `core.task`,
+so that several processes, or the same call twice, do no harm. Any database error becomes a
+`LedgerProblem`, and nothing is submitted without a ledger. Only this module opens the database.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from callsheet.core.approval import Means, Spending
+from callsheet.core.policy import Caps, Mode
+from callsheet.core.pricing import dollars, from_micros, to_micros
+from callsheet.core.sheet import APPROVAL_LIFETIME, Sheet, Task
+from callsheet.core.task import (
+    OPEN_STATES,
+    RESERVING_STATES,
+    SLOT_STATES,
+    IllegalEvent,
+    SheetEvent,
+    SheetState,
+    TaskEvent,
+    TaskState,
+    advance_sheet,
+    advance_task,
+)
+from callsheet.errors import LedgerProblem, NotApproved, PolicyRefusal, UnknownThing
+
+from .ledger_rows import read_sheet, read_task, sheet_row, task_changes, task_row
+from .ledger_schema import MIGRATIONS
+
+BUSY_TIMEOUT_MS = 10_000
+
+
+class Ledger:
+    """One open ledger file. Safe to call from several threads; each call is its own transaction."""
+
+    def __init__(self, path: Path) -> None:
+        """Open (and if need be create or migrate) the file; raises `LedgerProblem`."""
+        self.path = path
+        self._lock = threading.RLock()
+        with self._guarded():
+            self._db = _connect(path)
+
+    def close(self) -> None:
+        """Close the file; the object is of no use afterwards."""
+        self._db.close()
+
+    # --- sheets -----------------------------------------------------------------------------------
+
+    def add_sheet(self, sheet: Sheet, *, now: float) -> Sheet:
+        """Store a new sheet; if another process stored the same take first, that one is returned."""
+        row = sheet_row(sheet)
+        with self._transaction() as db:
+            db.execute(_insert("sheet", row, "ON CONFLICT DO NOTHING"), row)
+            self._note(db, now, sheet.id, "drafted", {"card": sheet.card_id, "take": sheet.take})
+        found = self.latest_sheet(sheet.binding.shot_digest)
+        assert found is not None
+        return found
+
+    def sheet(self, sheet_id: str) -> Sheet | None:
+        """That sheet, with the task that spent it."""
+        return self._one_sheet("sheet.id = ?", sheet_id)
+
+    def latest_sheet(self, shot_digest: str) -> Sheet | None:
+        """The newest take of the same request to the same place."""
+        return self._one_sheet("sheet.shot_digest = ? ORDER BY take DESC LIMIT 1", shot_digest)
+
+    def sheets(self, states: Sequence[SheetState], *, limit: int = 50) -> list[Sheet]:
+        """The newest sheets in these states."""
+        marks = ",".join("?" * len(states))
+        return self._sheets(f"sheet.state IN ({marks}) ORDER BY made_at DESC LIMIT ?", *states, limit)
+
+    def takes(self, shot_digest: str) -> list[Task]:
+        """The tasks of all takes of a shot, newest first."""
+        return self._tasks(
+            "sheet_id IN (SELECT id FROM sheet WHERE shot_digest = ?) ORDER BY created_at DESC", shot_digest
+        )
+
+    def move_sheet(self, sheet_id: str, event: SheetEvent, *, now: float, by: Means | None = None) -> Sheet:
+        """Let an event happen to a sheet; raises `IllegalEvent` and changes nothing if it cannot."""
+        with self._transaction() as db:
+            sheet = self._need_sheet(sheet_id)
+            state = advance_sheet(sheet.state, event)
+            db.execute("UPDATE sheet SET state = ? WHERE id = ?", (state.value, sheet_id))
+            if event is SheetEvent.APPROVED:
+                means = by.value if by else None
+                db.execute("UPDATE sheet SET approved_by = ?, approved_at = ? WHERE id = ?", (means, now, sheet_id))
+            self._note(db, now, sheet_id, event.value, {"by": by.value if by else ""})
+        return self._need_sheet(sheet_id)
+
+    def spend(
+        self, sheet_id: str, *, digest: str, task: Task, caps: Caps, now: float, windows: tuple[float, float]
+    ) -> Task:
+        """Spend an approved sheet on a task: single use, with the caps reserved in the same transaction.
+
+        `digest` is the binding as it is now; `windows` are the starts of the UTC day and month. A sheet that is
+        already spent returns its task. Raises `NotApproved` and `PolicyRefusal`; then nothing has changed.
+        """
+        with self._transaction() as db:
+            sheet = self._need_sheet(sheet_id)
+            if sheet.task_id is not None:
+                return self._need_task(sheet.task_id)
+            _require_fresh_approval(sheet, digest, now)
+            if task.mode is Mode.LIVE:
+                _require_within_caps(caps, task.reserve_micros, self._spending(task.mode, windows))
+            db.execute("UPDATE sheet SET state = ? WHERE id = ?", (SheetState.SPENT.value, sheet_id))
+            row = task_row(task)
+            db.execute(_insert("task", row), row)
+            self._note(db, now, task.id, "created", {"sheet": sheet_id, "reserve_micros": task.reserve_micros})
+        return task
+
+    # --- tasks ------------------------------------------------------------------------------------
+
+    def task(self, task_id: str) -> Task | None:
+        """That task."""
+        found = self._tasks("id = ?", task_id)
+        return found[0] if found else None
+
+    def tasks(self, *, states: Sequence[TaskState] | None = None, limit: int = 20) -> list[Task]:
+        """Tasks, those whose outcome is unknown first, then the newest."""
+        wanted = [state.value for state in states or tuple(TaskState)]
+        marks = ",".join("?" * len(wanted))
+        order = "ORDER BY state = 'outcome_unknown' DESC, created_at DESC LIMIT ?"
+        return self._tasks(f"state IN ({marks}) {order}", *wanted, limit)
+
+    def task_named(self, gateway: str, gateway_task_id: str) -> Task | None:
+        """The task that a gateway knows under this id."""
+        found = self._tasks("gateway = ? AND gateway_task_id = ?", gateway, gateway_task_id)
+        return found[0] if found else None
+
+    def claim(self, task_id: str, *, attempt: str, deadline: float, now: float, concurrent: int) -> Task | None:
+        """Put a waiting task on disk as being submitted; None when all concurrent slots are taken."""
+        with self._transaction() as db:
+            task = self._need_task(task_id)
+            states = [state.value for state in SLOT_STATES]
+            marks = ",".join("?" * len(states))
+            taken = db.execute(
+                f"SELECT count(*) FROM task WHERE mode = ? AND state IN ({marks})",
+                (task.mode.value, *states),
+            ).fetchone()[0]
+            if taken >= concurrent:
+                return None
+            changes = {"attempt": attempt, "attempts": task.attempts + 1, "deadline": deadline}
+            return self._advance(db, task, TaskEvent.CLAIMED, now, changes)
+
+    def advance(
+        self, task_id: str, event: TaskEvent, *, now: float, attempt: str | None = None, changes: Mapping[str, Any]
+    ) -> Task:
+        """Let an event happen to a task; with `attempt`, only while that sending is the task's latest.
+
+        Raises `IllegalEvent` (nothing changed) when the state has moved on.
+        """
+        with self._transaction() as db:
+            task = self._need_task(task_id)
+            if attempt is not None and task.attempt != attempt:
+                raise IllegalEvent(task.state, event)
+            return self._advance(db, task, event, now, changes)
+
+    def touch(self, task_id: str, *, now: float, changes: Mapping[str, Any]) -> Task:
+        """Store what is newly known of a task without changing its state."""
+        with self._transaction() as db:
+            self._update(db, task_id, {**changes, "updated_at": now})
+        return self._need_task(task_id)
+
+    # --- the runner's questions -------------------------------------------------------------------
+
+    def due(self, owner: str, *, now: float, limit: int) -> list[Task]:
+        """This owner's open tasks whose time has come; submissions before status reads, then by due time."""
+        marks, states = _open_marks()
+        return self._tasks(
+            f"owner = ? AND next_at <= ? AND state IN ({marks}) ORDER BY state = 'waiting' DESC, next_at LIMIT ?",
+            owner,
+            now,
+            *states,
+            limit,
+        )
+
+    def next_due(self, owner: str) -> float | None:
+        """When this owner's next task is due."""
+        marks, states = _open_marks()
+        with self._guarded():
+            query = f"SELECT min(next_at) FROM task WHERE owner = ? AND state IN ({marks})"
+            found: float | None = self._scalar(query, owner, *states)
+            return found
+
+    def owners(self) -> list[str | None]:
+        """Who owns open tasks."""
+        marks, states = _open_marks()
+        with self._guarded(), self._lock:
+            rows = self._db.execute(f"SELECT DISTINCT owner FROM task WHERE state IN ({marks})", states)
+            return [row["owner"] for row in rows]
+
+    def adopt(self, old_owner: str | None, new_owner: str) -> int:
+        """Take over the open tasks of an owner that is gone; how many."""
+        marks, states = _open_marks()
+        with self._transaction() as db:
+            return db.execute(
+                f"UPDATE task SET owner = ? WHERE owner IS ? AND state IN ({marks})",
+                (new_owner, old_owner, *states),
+            ).rowcount
+
+    # --- money and pace ---------------------------------------------------------------------------
+
+    def spending(self, mode: Mode, windows: tuple[float, float]) -> Spending:
+        """What is reserved or spent since the starts of the day and month, and the open tasks."""
+        with self._guarded(), self._lock:
+            return self._spending(mode, windows)
+
+    def reserve_pace(self, account: str, *, interval: float, burst: int, now: float) -> float:
+        """Reserve the next request of an account at one per `interval` seconds; how long to wait for it.
+
+        A reservation always succeeds and always advances the account's row, so that many processes
+        together keep the rate exactly; `burst` requests may go at once after a pause.
+        """
+        with self._transaction() as db:
+            row = db.execute(
+                "INSERT INTO pace (account, next_free) VALUES (:account, :now + :interval)"
+                " ON CONFLICT (account) DO UPDATE SET next_free = max(next_free, :now) + :interval"
+                " RETURNING next_free",
+                {"account": account, "now": now, "interval": interval},
+            ).fetchone()
+        return max(0.0, float(row[0]) - now - interval * burst)
+
+    def history(self, subject: str) -> list[dict[str, Any]]:
+        """What happened to a sheet or task, oldest first."""
+        with self._guarded(), self._lock:
+            rows = self._db.execute("SELECT at, kind, detail FROM event WHERE subject = ? ORDER BY seq", (subject,))
+            return [{"at": row["at"], "kind": row["kind"], **json.loads(row["detail"])} for row in rows]
+
+    # --- inside -----------------------------------------------------------------------------------
+
+    def _advance(
+        self, db: sqlite3.Connection, task: Task, event: TaskEvent, now: float, changes: Mapping[str, Any]
+    ) -> Task:
+        state = advance_task(task.state, event)
+        self._update(db, task.id, {**changes, "state": state, "updated_at": now})
+        if state is not task.state:
+            self._note(db, now, task.id, event.value, {"state": state.value})
+        return self._need_task(task.id)
+
+    def _update(self, db: sqlite3.Connection, task_id: str, changes: Mapping[str, Any]) -> None:
+        columns = task_changes(changes)
+        assignments = ", ".join(f"{name} = :{name}" for name in columns)
+        db.execute(f"UPDATE task SET {assignments} WHERE id = :id", {**columns, "id": task_id})
+
+    def _note(self, db: sqlite3.Connection, now: float, subject: str, kind: str, detail: Mapping[str, Any]) -> None:
+        row = (now, subject, kind, json.dumps(detail))
+        db.execute("INSERT INTO event (at, subject, kind, detail) VALUES (?, ?, ?, ?)", row)
+
+    def _spending(self, mode: Mode, windows: tuple[float, float]) -> Spending:
+        states = [state.value for state in RESERVING_STATES]
+        marks = ",".join("?" * len(states))
+        query = (
+            "SELECT coalesce(sum(reserve_micros), 0) FROM task"
+            f" WHERE mode = ? AND created_at >= ? AND state IN ({marks})"
+        )
+        day, month = (self._scalar(query, mode.value, start, *states) for start in windows)
+        open_marks, open_states = _open_marks()
+        count = self._scalar(
+            f"SELECT count(*) FROM task WHERE mode = ? AND state IN ({open_marks})",
+            mode.value,
+            *open_states,
+        )
+        return Spending(from_micros(day), from_micros(month), count)
+
+    def _one_sheet(self, condition: str, *values: Any) -> Sheet | None:
+        found = self._sheets(condition, *values)
+        return found[0] if found else None
+
+    def _sheets(self, condition: str, *values: Any) -> list[Sheet]:
+        joined = "sheet LEFT JOIN task ON task.sheet_id = sheet.id"
+        with self._guarded(), self._lock:
+            rows = self._db.execute(f"SELECT sheet.*, task.id AS task_id FROM {joined} WHERE {condition}", values)
+            return [read_sheet(row) for row in rows]
+
+    def _tasks(self, condition: str, *values: Any) -> list[Task]:
+        with self._guarded(), self._lock:
+            rows = self._db.execute(f"SELECT * FROM task WHERE {condition}", values)
+            return [read_task(row) for row in rows]
+
+    def _need_sheet(self, sheet_id: str) -> Sheet:
+        sheet = self.sheet(sheet_id)
+        if sheet is None:
+            raise UnknownThing("There is no such sheet.", next_step="Call explain_payload to make one.")
+        return sheet
+
+    def _need_task(self, task_id: str) -> Task:
+        task = self.task(task_id)
+        if task is None:
+            raise UnknownThing("There is no such task.", next_step="Call list_tasks to see all of them.")
+        return task
+
+    def _scalar(self, query: str, *values: Any) -> Any:
+        with self._lock:
+            return self._db.execute(query, values).fetchone()[0]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._guarded(), self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise _ledger_problem(self.path, error) from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open the file with the guarantees this module promises, and bring its schema up to date."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        path.touch(mode=0o600)
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_MS / 1000)
+    db.row_factory = sqlite3.Row
+    try:
+        # Switching to WAL needs the file alone and ignores the busy timeout, so it is done only once.
+        if db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            db.execute("PRAGMA journal_mode = wal")
+        db.execute("PRAGMA synchronous = FULL")
+        if sys.platform == "darwin":
+            db.execute("PRAGMA fullfsync = 1")
+        db.execute("PRAGMA foreign_keys = ON")
+        _migrate(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    if db.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS):
+        return
+    db.execute("BEGIN IMMEDIATE")
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        db.execute("ROLLBACK")
+        raise sqlite3.DatabaseError("the file was written by a newer version of Callsheet")
+    for statements in MIGRATIONS[version:]:
+        for statement in statements:
+            db.execute(statement)
+    db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    db.execute("COMMIT")
+
+
+def _ledger_problem(path: Path, error: sqlite3.Error) -> LedgerProblem:
+    """One clear sentence for each way in which the file can fail."""
+    reason = str(error)
+    if "full" in reason:
+        step = "Free some disk space, then try again; everything that was stored is still there."
+    elif "readonly" in reason or "unable to open" in reason:
+        step = "Make the directory writable for you, or set CALLSHEET_HOME to one that is."
+    elif "malformed" in reason or "not a database" in reason:
+        step = "Move the file away (keep it: it holds your task ids) and try again, or restore a copy."
+    elif "locked" in reason:
+        step = "Another process holds the ledger; try again in a moment."
+    else:
+        step = "Run `callsheet doctor`."
+    return LedgerProblem(f"The ledger {path} cannot be used: {reason}.", next_step=step)
+
+
+def _require_fresh_approval(sheet: Sheet, digest: str, now: float) -> None:
+    if sheet.state is not SheetState.APPROVED or sheet.approved_at is None:
+        raise NotApproved(
+            f"Sheet {sheet.id} is {sheet.state.value.replace('_', ' ')}, not approved.",
+            next_step="Call submit_video to learn what a person must do.",
+        )
+    if sheet.binding.digest != digest:
+        raise NotApproved(
+            f"Since sheet {sheet.id} was approved, its price table, policy, key or address has changed.",
+            next_step="Call explain_payload again for a new sheet.",
+        )
+    # Also refused when the clock stands before the approval: a clock set back must not prolong it.
+    if not sheet.approved_at - 60 <= now <= min(sheet.approved_at + APPROVAL_LIFETIME, sheet.expires_at):
+        raise NotApproved(
+            f"The approval of sheet {sheet.id} is too old.", next_step="Call explain_payload again for a new sheet."
+        )
+
+
+def _require_within_caps(caps: Caps, reserve_micros: int, spending: Spending) -> None:
+    price = from_micros(reserve_micros)
+    limits: tuple[tuple[str, Decimal | None, Decimal], ...] = (
+        ("per clip", caps.per_clip, Decimal(0)),
+        ("per day", caps.per_day, spending.today),
+        ("per month", caps.per_month, spending.this_month),
+    )
+    for name, cap, spent in limits:
+        if cap is not None and reserve_micros + to_micros(spent) > to_micros(cap):
+            raise PolicyRefusal(
+                f"{dollars(price)} USD would exceed the cap {name} of {dollars(cap)} USD ({dollars(spent)} USD is"
+                " reserved or spent).",
+                next_step="A person may raise the cap in the policy file, or choose a cheaper shot.",
+            )
+
+
+def _open_marks() -> tuple[str, list[str]]:
+    states = [state.value for state in OPEN_STATES]
+    return ",".join("?" * len(states)), states
+
+
+def _insert(table: str, row: Mapping[str, Any], suffix: str = "") -> str:
+    names = ", ".join(row)
+    marks = ", ".join(f":{name}" for name in row)
+    return f"INSERT INTO {table} ({names}) VALUES ({marks}) {suffix}"
