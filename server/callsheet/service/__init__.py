@@ -1,0 +1,177 @@
+"""The use cases, for every surface: explain, submit, approve, decline, follow, resolve, list.
+
+`Service` is what the composition root hands to the MCP server and the command line. It holds no
+state of its own: the ledger is the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import anyio
+
+from callsheet.core.approval import Means
+from callsheet.core.catalogue import ModelCard
+from callsheet.core.redaction import Redactor
+from callsheet.core.sheet import Sheet, Task
+from callsheet.core.task import OPEN_STATES, SheetState, TaskState
+from callsheet.edges.watcher import RunnerLock, Watcher
+from callsheet.errors import UnknownThing
+
+from . import consent, drafting, following, reports, submission
+from .consent import Question
+from .drafting import Draft
+from .reports import Explanation, Submission, TaskReport
+from .stage import Stage
+from .world import World
+
+SUBMIT_WAIT_SECONDS = 30.0
+WAIT_LIMIT_SECONDS = 45.0
+LOOK_AGAIN_SECONDS = 1.0
+STOP_GRACE_SECONDS = 8.0
+
+UNSENT = (TaskState.WAITING, TaskState.SUBMITTING)
+
+
+class Service:
+    """The use cases over one world."""
+
+    def __init__(self, world: World, lock: RunnerLock, stage: Stage) -> None:
+        self.world = world
+        self._lock = lock
+        self._stage = stage
+
+    # --- without waiting --------------------------------------------------------------------------
+
+    def explain(self, draft: Draft) -> Explanation:
+        """What would be sent, what is wrong with it, what it costs; see `drafting.explain`."""
+        return drafting.explain(self.world, draft)
+
+    def question(self, sheet_id: str) -> Question | None:
+        """What to ask a person before that sheet may be spent, if anything."""
+        return consent.question_for(self.world, sheet_id)
+
+    def approve_typed(self, sheet_id: str, typed: str, *, by: Means) -> Sheet:
+        """Approve if the amount typed by a person is the amount shown."""
+        return consent.approve_typed(self.world, sheet_id, typed=typed, by=by)
+
+    def approve(self, sheet_id: str, *, by: Means) -> Sheet:
+        """Record consent that the surface has made sure of."""
+        sheet = consent.approve(self.world, sheet_id, by=by)
+        self.world.changes.notify()
+        return sheet
+
+    def approvable(self, sheet_id: str) -> Sheet:
+        """That sheet if it can be approved as it stands."""
+        return consent.approvable(self.world, sheet_id)
+
+    def decline(self, sheet_id: str) -> Sheet:
+        """Record a person's no."""
+        return consent.decline(self.world, sheet_id)
+
+    def task(self, task_id: str) -> TaskReport:
+        """Where that task is."""
+        task = self.world.ledger().task(task_id)
+        if task is None:
+            raise UnknownThing("There is no task with that id.", next_step="Call list_tasks to see all of them.")
+        return reports.report_task(self.world, task)
+
+    def tasks(self, *, only_open: bool = False, limit: int = 20) -> list[TaskReport]:
+        """Tasks, those of unknown outcome first, then the newest."""
+        states = (TaskState.OUTCOME_UNKNOWN, *OPEN_STATES) if only_open else None
+        return [reports.report_task(self.world, task) for task in self.world.ledger().tasks(states=states, limit=limit)]
+
+    def pending(self) -> list[Sheet]:
+        """Sheets that wait for a person."""
+        return self.world.ledger().sheets([SheetState.AWAITING_APPROVAL])
+
+    def cards(self, *, gateway: str | None = None) -> tuple[ModelCard, ...]:
+        """The catalogue's cards, or those of one gateway."""
+        return self.world.facts(gateway).models if gateway else self.world.catalogue().cards
+
+    def resolve(self, task_id: str, *, accepted_as: str | None) -> Task:
+        """A person says what became of a task of unknown outcome."""
+        task = following.resolve_task(self.world, task_id, accepted_as=accepted_as)
+        self.world.changes.notify()
+        return task
+
+    def redactor(self) -> Redactor:
+        """Hides the configured keys in whatever a surface is about to say."""
+        return self.world.redactor()
+
+    # --- with waiting -----------------------------------------------------------------------------
+
+    async def submit(self, sheet_id: str, *, wait_seconds: float = SUBMIT_WAIT_SECONDS) -> Submission:
+        """Spend an approved sheet; waits a little for the gateway's answer. Needs a running watcher."""
+        result = submission.submit(self.world, sheet_id)
+        if result.report is None:
+            return result
+        report = await self.wait_for(
+            result.report.task.id,
+            wait_seconds=wait_seconds,
+            until=lambda task: (
+                task.state not in UNSENT or (task.state is TaskState.WAITING and task.problem is not None)
+            ),
+        )
+        return Submission(result.status, report.notice, report.next_step, report)
+
+    async def wait_for(
+        self,
+        task_id: str,
+        *,
+        wait_seconds: float,
+        until: Callable[[Task], bool] = lambda task: task.state not in OPEN_STATES,
+        on_report: Callable[[TaskReport], object] | None = None,
+    ) -> TaskReport:
+        """Report a task, after waiting at most `wait_seconds` (bounded to 45) until it is where it should be.
+
+        `on_report` hears of every look, for progress; if it returns an awaitable, that is awaited.
+        """
+        deadline = anyio.current_time() + min(max(wait_seconds, 0.0), WAIT_LIMIT_SECONDS)
+        while True:
+            report = self.task(task_id)
+            if on_report is not None:
+                answer = on_report(report)
+                if hasattr(answer, "__await__"):
+                    await answer
+            left = deadline - anyio.current_time()
+            if until(report.task) or left <= 0:
+                return report
+            await self.world.changes.wait(min(left, LOOK_AGAIN_SECONDS))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Watcher]:
+        """Follow tasks while the block runs; on leaving, answers under way get a bounded grace."""
+        watcher = Watcher(
+            ledger=self.world.ledger,
+            clock=self.world.clock,
+            lock=self._lock,
+            run_task=lambda task_id: following.run_task(self.world, task_id),
+            wait_for_change=self.world.changes.wait,
+        )
+        async with self.world.http, anyio.create_task_group() as group:
+            await group.start(self._stage.run)
+            group.start_soon(watcher.watch)
+            try:
+                yield watcher
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._wind_down(watcher)
+                group.cancel_scope.cancel()
+
+    async def _wind_down(self, watcher: Watcher) -> None:
+        """Give paid requests that are on their way a bounded time to be answered; stop the rest at once."""
+        watcher.stop()
+        self.world.changes.notify()
+        deadline = anyio.current_time() + STOP_GRACE_SECONDS
+        while self.world.sending and anyio.current_time() < deadline:
+            await self.world.changes.wait(0.1)
+        for scope in list(self.world.sending.values()):
+            scope.cancel()
+        # A cancelled request stores what is known of it before it lets go; that takes no network.
+        while self.world.sending:
+            await self.world.changes.wait(0.05)
+
+
+__all__ = ["Draft", "Explanation", "Question", "Service", "Submission", "TaskReport"]

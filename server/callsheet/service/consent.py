@@ -1,0 +1,221 @@
+"""Who has agreed to a sheet, and to what exactly. No argument of a tool can produce consent."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from callsheet.core.approval import (
+    ApprovalView,
+    Binding,
+    Means,
+    Need,
+    Spending,
+    amount_matches,
+    amount_to_type,
+    body_digest,
+    cap_left,
+    decide_need,
+    render_approval,
+)
+from callsheet.core.catalogue import ModelCard
+from callsheet.core.gateway import SubmitParts
+from callsheet.core.policy import Mode, Policy
+from callsheet.core.pricing import Price, dollars
+from callsheet.core.recognition import recognise
+from callsheet.core.sheet import Sheet
+from callsheet.core.shot import Shot
+from callsheet.core.task import IllegalEvent, SheetEvent, SheetState
+from callsheet.core.urls import url_host
+from callsheet.errors import InvalidRequest, NotApproved, PolicyRefusal, UnknownThing
+
+from .world import World, card_of
+
+OPEN_SHEETS = (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL, SheetState.APPROVED)
+
+
+def make_binding(world: World, card: ModelCard, *, mode: Mode, shot: Shot, body: bytes, price: Price) -> Binding:
+    """What an approval of this body, as a first take, would be bound to as things stand now."""
+    facts = world.facts(card.gateway)
+    policy = world.policy()
+    key = world.find_key(facts) if mode is Mode.LIVE else None
+    request = world.gateway(card.gateway).build_submit(SubmitParts(card.model, body, idempotency_key=""))
+    return Binding(
+        mode=mode.value,
+        gateway=card.gateway,
+        model=card.model,
+        base_url=world.live_base_url(facts),
+        method=request.method,
+        path=request.path,
+        body_sha256=body_digest(body),
+        account=key.fingerprint if key else "",
+        price=str(price),
+        prices=facts.version,
+        callback_host=url_host(shot.callback_url) or "" if shot.callback_url else "",
+        # In the sandbox nothing depends on the policy, and a changed speed should not void a rehearsal.
+        policy=policy.version if mode is Mode.LIVE else "",
+        take="1",
+    )
+
+
+def binding_now(world: World, sheet: Sheet) -> Binding:
+    """The sheet's binding, made again from its stored bytes and from the world as it is now."""
+    card = card_of(world, sheet)
+    binding = make_binding(world, card, mode=sheet.mode, shot=sheet.shot, body=sheet.body, price=sheet.price)
+    return replace(binding, take=str(sheet.take))
+
+
+def shown_text(world: World, card: ModelCard, binding: Binding, *, body: bytes, price: Price, earlier: str) -> str:
+    """The text a person agrees to, rendered from the bytes that will be sent and not from what was asked for."""
+    policy = world.policy()
+    catalogue = world.catalogue()
+    shot = recognise(json.loads(body), catalogue, gateway=card.gateway, model=card.model).shot
+    shot = replace(shot, resolution=shot.resolution or card.resolution_when_absent)
+    return render_approval(
+        ApprovalView(
+            mode=Mode(binding.mode),
+            gateway_name=world.facts(card.gateway).name,
+            origin=binding.base_url,
+            model=card.id,
+            shot=shot,
+            price=price,
+            ceiling=policy.unknown_price_ceiling,
+            cap_left=cap_left(policy, spending_now(world, Mode(binding.mode))),
+            image_host=url_host(shot.image_url) if shot.image_url else None,
+            callback_host=url_host(shot.callback_url) if shot.callback_url else None,
+            availability=card.lifecycle.summary,
+            body_bytes=len(body),
+            body_sha256=binding.body_sha256,
+            earlier=earlier,
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a person is asked, and the amount (US dollars) that they must type to agree."""
+
+    sheet_id: str
+    text: str
+    amount: Decimal
+
+    @property
+    def amount_text(self) -> str:
+        """The amount as it is to be typed."""
+        return dollars(self.amount)
+
+
+def need_sheet(world: World, sheet_id: str) -> Sheet:
+    """That sheet; raises `UnknownThing`."""
+    sheet = world.ledger().sheet(sheet_id)
+    if sheet is None:
+        raise UnknownThing("There is no sheet with that id.", next_step="Call explain_payload; it returns a sheet_id.")
+    return sheet
+
+
+def question_for(world: World, sheet_id: str) -> Question | None:
+    """What to ask a person before this sheet may be spent; None when nothing needs to, or can, be asked."""
+    sheet = world.ledger().sheet(sheet_id)
+    if sheet is None or sheet.state not in (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL):
+        return None
+    policy = world.policy()
+    if (
+        policy.mode is Mode.READ_ONLY
+        or policy.mode is not sheet.mode
+        or decide_need(policy, sheet.mode) is Need.NOTHING
+    ):
+        return None
+    amount = amount_to_type(sheet.price, policy)
+    if amount is None:
+        if sheet.mode is Mode.LIVE:
+            return None
+        amount = Decimal(0)
+    return Question(sheet.id, sheet.shown, amount)
+
+
+def approve_typed(world: World, sheet_id: str, *, typed: str, by: Means) -> Sheet:
+    """Approve a sheet if a person typed exactly the amount shown; raises `NotApproved`."""
+    question = question_for(world, sheet_id)
+    if question is None:
+        return approvable(world, sheet_id)
+    if not amount_matches(typed, question.amount):
+        raise NotApproved(
+            f"The amount typed is not the amount shown ({question.amount_text} USD).",
+            next_step=f"A person types {question.amount_text}, or runs `callsheet approve {sheet_id}`.",
+        )
+    return approve(world, sheet_id, by=by)
+
+
+def approve(world: World, sheet_id: str, *, by: Means) -> Sheet:
+    """Record a person's consent to this sheet, as bound now; raises `NotApproved` when something changed."""
+    sheet = approvable(world, sheet_id)
+    if sheet.state is SheetState.APPROVED:
+        return sheet
+    try:
+        return world.ledger().move_sheet(sheet_id, SheetEvent.APPROVED, now=world.clock.now(), by=by)
+    except IllegalEvent as error:
+        raise _not_open(sheet) from error
+
+
+def approvable(world: World, sheet_id: str) -> Sheet:
+    """The sheet, if it can still be approved as it stands; raises `NotApproved` or `PolicyRefusal`."""
+    sheet = need_sheet(world, sheet_id)
+    if sheet.state not in OPEN_SHEETS:
+        raise _not_open(sheet)
+    if world.clock.now() > sheet.expires_at:
+        world.ledger().move_sheet(sheet_id, SheetEvent.EXPIRED, now=world.clock.now())
+        raise NotApproved(f"Sheet {sheet_id} is too old.", next_step="Call explain_payload again for a new sheet.")
+    changed = sheet.binding.differences(binding_now(world, sheet))
+    if changed:
+        raise NotApproved(
+            f"Since sheet {sheet_id} was made, this has changed: {', '.join(changed)}.",
+            next_step="Call explain_payload again for a new sheet.",
+        )
+    if sheet.mode is Mode.LIVE and amount_to_type(sheet.price, world.policy()) is None:
+        raise PolicyRefusal(
+            f"The price of {sheet.card_id} is not documented.",
+            next_step="A person may set [prices] unknown_ceiling in the policy file, or choose another model.",
+        )
+    return sheet
+
+
+def decline(world: World, sheet_id: str) -> Sheet:
+    """A person's no: the sheet cannot be spent any more. Raises `NotApproved` when it already was."""
+    sheet = need_sheet(world, sheet_id)
+    try:
+        return world.ledger().move_sheet(sheet_id, SheetEvent.DECLINED, now=world.clock.now())
+    except IllegalEvent as error:
+        raise _not_open(sheet) from error
+
+
+def _not_open(sheet: Sheet) -> InvalidRequest:
+    step = f"Call get_task with {sheet.task_id}." if sheet.task_id else "Call explain_payload again for a new sheet."
+    return InvalidRequest(f"Sheet {sheet.id} is {sheet.state.value} already.", next_step=step)
+
+
+def require_mode(policy: Policy, sheet: Sheet) -> None:
+    """The policy's mode wins over everything: read-only submits nothing, a live sheet needs live mode armed."""
+    if policy.mode is Mode.READ_ONLY:
+        raise PolicyRefusal(
+            "The policy is read-only.",
+            next_step="A person changes `mode` with `callsheet setup` in their own terminal.",
+        )
+    if policy.mode is not sheet.mode:
+        raise PolicyRefusal(
+            f"Sheet {sheet.id} is for {sheet.mode.value}, the policy says {policy.mode.value}.",
+            next_step="Call explain_payload again: the new sheet follows the policy.",
+        )
+
+
+def spending_windows(now: float) -> tuple[float, float]:
+    """The starts of the current UTC day and month, in seconds since the epoch."""
+    moment = datetime.fromtimestamp(now, UTC)
+    day = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+    return day.timestamp(), day.replace(day=1).timestamp()
+
+
+def spending_now(world: World, mode: Mode) -> Spending:
+    """What is reserved or spent today and this month (UTC) in that mode."""
+    return world.ledger().spending(mode, spending_windows(world.clock.now()))

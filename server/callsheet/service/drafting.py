@@ -1,0 +1,216 @@
+"""Explaining: from a shot or a raw payload to the exact request, its price, and a call sheet. Sends nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from callsheet.core.approval import Binding, amount_to_type, sheet_id_for
+from callsheet.core.catalogue import Availability, ModelCard
+from callsheet.core.payload import build_body, freeze_body
+from callsheet.core.policy import Mode
+from callsheet.core.pricing import Price, price_clip, to_micros
+from callsheet.core.prompt_notes import note_prompt
+from callsheet.core.recognition import Payload, recognise
+from callsheet.core.sheet import SHEET_LIFETIME, Sheet
+from callsheet.core.shot import Shot
+from callsheet.core.task import SheetEvent, SheetId, SheetState, TaskState
+from callsheet.core.validation import Finding, Hosts, Verdict, check_shot
+from callsheet.errors import InvalidRequest
+
+from .consent import OPEN_SHEETS, make_binding, shown_text
+from .reports import Explanation, Option, curl_line, notice
+from .world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What was asked: a shot or a raw payload (not both), and perhaps a gateway and a model."""
+
+    shot: Shot | None = None
+    payload: Payload | None = None
+    gateway: str | None = None
+    model: str | None = None
+
+
+def explain(world: World, draft: Draft) -> Explanation:
+    """Tell what would be sent, what is wrong with it and what it costs. Raises `InvalidRequest`, `UnknownThing`."""
+    _require_no_key(world, draft)
+    card = _named_card(world, draft)
+    if draft.payload is not None:
+        found = recognise(draft.payload, world.catalogue(), gateway=draft.gateway, model=draft.model)
+        if found.card is None:
+            return _choose(world, found.shot, draft, what=found.what, findings=found.findings)
+        what = found.what + (f"; it would fit {', '.join(found.also)} as well" if found.also else "")
+        return _explain_card(world, found.card, found.shot, what=what, findings=found.findings)
+    shot = draft.shot or Shot()
+    if card is None:
+        return _choose(world, shot, draft, what="a shot", findings=())
+    return _explain_card(world, card, shot, what="a shot", findings=())
+
+
+def _require_no_key(world: World, draft: Draft) -> None:
+    """A payload that carries one of the person's keys is refused: it would be filmed, logged or sent on."""
+    if world.redactor().finds(repr((draft.shot, draft.payload))):
+        raise InvalidRequest(
+            "The shot or payload contains one of the configured gateway keys.", next_step="Take the key out."
+        )
+
+
+def _named_card(world: World, draft: Draft) -> ModelCard | None:
+    """The card that gateway and model name together, or the one gateway that has such a model."""
+    if draft.gateway is not None:
+        world.facts(draft.gateway)
+    if draft.model is None:
+        return None
+    if draft.gateway is not None:
+        return world.card(draft.gateway, draft.model)
+    cards = [card for card in world.catalogue().cards if card.model == draft.model]
+    if not cards:
+        known = ", ".join(sorted({card.model for card in world.catalogue().cards}))
+        raise InvalidRequest(f"No gateway has a model of that id (known: {known}).", next_step="Name one of these.")
+    return cards[0] if len(cards) == 1 else None
+
+
+def hosts_of(world: World) -> Hosts:
+    """Which hosts the policy lets a shot name."""
+    policy = world.policy()
+    return Hosts(callbacks=policy.callback_hosts, images=policy.image_hosts)
+
+
+def _choose(world: World, shot: Shot, draft: Draft, *, what: str, findings: tuple[Finding, ...]) -> Explanation:
+    options = rank_options(world, shot, gateway=draft.gateway, model=draft.model)
+    best = next((option.card for option in options if option.fits), None)
+    step = (
+        f'Choose one and call explain_payload again, for example with gateway="{best.gateway}", model="{best.model}".'
+        if best
+        else "No model can take this shot as it is; change it as the reasons say."
+    )
+    mode = world.policy().mode
+    return Explanation(
+        status="choose",
+        notice=notice(world, mode),
+        what=what,
+        findings=findings,
+        prompt_notes=_notes(shot),
+        next_step=step,
+        mode=mode,
+        shot=shot,
+        options=options,
+    )
+
+
+def rank_options(
+    world: World, shot: Shot, *, gateway: str | None = None, model: str | None = None
+) -> tuple[Option, ...]:
+    """Every card considered for a shot: those that can take it first, cheapest first, unknown prices last."""
+    options = [
+        _option(world, card, shot)
+        for card in world.catalogue().cards
+        if (gateway is None or card.gateway == gateway) and (model is None or card.model == model)
+    ]
+    return tuple(sorted(options, key=_rank))
+
+
+def _rank(option: Option) -> tuple[bool, bool, bool, object, str]:
+    legacy = option.card.lifecycle.availability is Availability.LEGACY
+    return (not option.fits, legacy, option.price.usd is None, option.price.usd or 0, option.card.id)
+
+
+def _option(world: World, card: ModelCard, shot: Shot) -> Option:
+    verdict = check_shot(card, shot, hosts_of(world))
+    wrong = next((finding for finding in verdict.findings if finding.severity == "error"), None)
+    return Option(card, _price(card, verdict.mended), why_not=wrong.rule if wrong else "")
+
+
+def _price(card: ModelCard, shot: Shot) -> Price:
+    return price_clip(card, duration_seconds=shot.duration_seconds, resolution=shot.resolution)
+
+
+def _notes(shot: Shot) -> tuple[str, ...]:
+    return note_prompt(shot.prompt, duration_seconds=shot.duration_seconds, with_image=shot.image_url is not None)
+
+
+def _explain_card(
+    world: World, card: ModelCard, shot: Shot, *, what: str, findings: tuple[Finding, ...]
+) -> Explanation:
+    verdict = check_shot(card, shot, hosts_of(world))
+    verdict = Verdict((*verdict.findings, *findings), verdict.mended)
+    settled = verdict.mended
+    body = build_body(card, settled)
+    frozen = freeze_body(body)
+    facts = world.facts(card.gateway)
+    price = _price(card, settled)
+    mode = world.policy().mode
+    binding = make_binding(world, card, mode=mode, shot=settled, body=frozen, price=price)
+    url = binding.base_url + binding.path
+    sheet = earlier = None
+    if not verdict.blocked:
+        sheet, earlier = _sheet(world, card, binding, shot=settled, price=price, body=frozen)
+    return Explanation(
+        status="ready" if sheet else "invalid",
+        notice=notice(world, mode),
+        what=what,
+        findings=verdict.findings,
+        prompt_notes=_notes(settled),
+        next_step=_next_step(world, sheet),
+        mode=mode,
+        card=card,
+        shot=settled,
+        method=binding.method,
+        url=url,
+        curl=curl_line(facts.key_env, binding.method, url),
+        body=body,
+        price=price,
+        sheet=sheet,
+        earlier=earlier or "",
+    )
+
+
+def _sheet(
+    world: World, card: ModelCard, binding: Binding, *, shot: Shot, price: Price, body: bytes
+) -> tuple[Sheet, str]:
+    """The open sheet of this shot if nothing has changed, else a new take; and a word on earlier takes."""
+    ledger, now = world.ledger(), world.clock.now()
+    latest = ledger.latest_sheet(binding.shot_digest)
+    earlier = _earlier(world, binding)
+    if latest is not None and latest.state in OPEN_SHEETS:
+        same = replace(binding, take=str(latest.take)).digest == latest.binding.digest
+        if same and now < latest.expires_at:
+            return latest, earlier
+        ledger.move_sheet(latest.id, SheetEvent.EXPIRED, now=now)
+    binding = replace(binding, take=str(latest.take + 1 if latest else 1))
+    reserve = amount_to_type(price, world.policy())
+    sheet = Sheet(
+        id=SheetId(sheet_id_for(binding.digest)),
+        take=int(binding.take),
+        state=SheetState.DRAFTED,
+        binding=binding,
+        shot=shot,
+        price=price,
+        body=body,
+        reserve_micros=None if reserve is None else to_micros(reserve),
+        shown=shown_text(world, card, binding, body=body, price=price, earlier=earlier),
+        made_at=now,
+        expires_at=now + SHEET_LIFETIME,
+    )
+    return ledger.add_sheet(sheet, now=now), earlier
+
+
+def _earlier(world: World, binding: Binding) -> str:
+    """A word on earlier takes of the same shot; a possible duplicate charge comes first."""
+    tasks = world.ledger().takes(binding.shot_digest)
+    if not tasks:
+        return ""
+    unknown = next((task for task in tasks if task.state is TaskState.OUTCOME_UNKNOWN), None)
+    if unknown is not None:
+        return f"POSSIBLE DUPLICATE CHARGE: task {unknown.id} of this very shot may have been accepted already."
+    latest = tasks[0]
+    return f"Another take: this very shot was submitted before as task {latest.id} ({latest.state.value})."
+
+
+def _next_step(world: World, sheet: Sheet | None) -> str:
+    if sheet is None:
+        return "Mend what is marked as error (the body shown is the mended form) and call explain_payload again."
+    if world.policy().mode is Mode.READ_ONLY:
+        return "The policy is read-only: nothing can be submitted. Show the person the payload."
+    return f'Show the person the price; only when they ask for it, call submit_video with sheet_id="{sheet.id}".'

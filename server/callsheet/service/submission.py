@@ -1,0 +1,241 @@
+"""Submitting: from an approved sheet to at most one paid request.
+
+The order is what protects the money. One transaction spends the sheet, reserves its price and makes
+the task; a second one puts the task down as being submitted, with an attempt id and a deadline; only
+then does the first byte go out, and only if less than half of the deadline has passed. What comes
+back is stored as the answer of that attempt, even when it comes late.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import anyio
+
+from callsheet.core.approval import Means as ApprovalMeans
+from callsheet.core.approval import Need, decide_need
+from callsheet.core.gateway import Accepted, HttpReply, Postponed, Rejected, SubmitOutcome, SubmitParts
+from callsheet.core.policy import Mode
+from callsheet.core.redaction import clean
+from callsheet.core.schedule import first_poll_delay, retry_delay
+from callsheet.core.sheet import Problem, Sheet, Task
+from callsheet.core.task import IllegalEvent, SheetEvent, SheetState, TaskEvent, TaskId, TaskState
+from callsheet.errors import CallsheetError, Fate, GatewayUnreachable, OutcomeUnknown
+
+from .consent import approvable, approve, binding_now, need_sheet, require_mode, spending_windows
+from .pacing import wait_for_pace
+from .reports import Submission, notice, report_task
+from .world import World, card_of
+
+ATTEMPT_SECONDS = 150.0
+POST_SECONDS = 60.0
+SLOT_RETRY_SECONDS = 5.0
+BLOCKED_RETRY_SECONDS = 30.0
+STORE_GRACE_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
+
+
+def submit(world: World, sheet_id: str) -> Submission:
+    """Spend a sheet on a task, if it is approved; else say what a person must do. Sends nothing itself.
+
+    The runner sends. A spent sheet returns its task. Raises `NotApproved`, `PolicyRefusal`, `KeyProblem`,
+    `UnknownThing`, `LedgerProblem`; then nothing was sent and the sheet is as it was.
+    """
+    sheet = need_sheet(world, sheet_id)
+    if sheet.task_id is not None:
+        return _submitted(world, sheet.task_id, "already_submitted")
+    policy = world.policy()
+    require_mode(policy, sheet)
+    sheet = approvable(world, sheet_id)
+    if sheet.mode is Mode.LIVE:
+        world.need_key(world.facts(sheet.binding.gateway))
+    if sheet.state is not SheetState.APPROVED:
+        if decide_need(policy, sheet.mode) is Need.PERSON:
+            return _approval_needed(world, sheet)
+        approve(world, sheet_id, by=ApprovalMeans.REHEARSAL)
+    task = _spend(world, sheet)
+    world.changes.notify()
+    return _submitted(world, task.id, "submitted")
+
+
+def _submitted(world: World, task_id: TaskId, status: str) -> Submission:
+    task = world.ledger().task(task_id)
+    assert task is not None
+    report = report_task(world, task)
+    return Submission(status=status, notice=report.notice, next_step=report.next_step, report=report)
+
+
+def _approval_needed(world: World, sheet: Sheet) -> Submission:
+    if sheet.state is SheetState.DRAFTED:
+        world.ledger().move_sheet(sheet.id, SheetEvent.ASKED, now=world.clock.now())
+    command = f"callsheet approve {sheet.id}"
+    return Submission(
+        status="approval_needed",
+        notice=f"Not approved: nothing was sent. {notice(world, sheet.mode)}",
+        next_step=f"Ask the person to run `{command}` in their own terminal, then call submit_video again.",
+        approval_text=sheet.shown,
+        approval_command=command,
+    )
+
+
+def _spend(world: World, sheet: Sheet) -> Task:
+    now = world.clock.now()
+    task = Task(
+        id=TaskId(f"task_{world.clock.token()}"),
+        sheet_id=sheet.id,
+        mode=sheet.mode,
+        gateway=sheet.binding.gateway,
+        model=sheet.binding.model,
+        state=TaskState.WAITING,
+        reserve_micros=sheet.reserve_micros or 0,
+        created_at=now,
+        updated_at=now,
+        next_at=now,
+        owner=world.runner_id,
+    )
+    return world.ledger().spend(
+        sheet.id,
+        digest=binding_now(world, sheet).digest,
+        task=task,
+        caps=world.policy().caps,
+        now=now,
+        windows=spending_windows(now),
+    )
+
+
+async def send_task(world: World, task: Task) -> None:
+    """Send a waiting task's paid request, once; or leave it waiting and say why."""
+    sheet = need_sheet(world, task.sheet_id)
+    try:
+        require_mode(world.policy(), sheet)
+        changed = sheet.binding.differences(binding_now(world, sheet))
+    except CallsheetError as error:
+        _hold(world, task, error.error_code, error.message, BLOCKED_RETRY_SECONDS)
+        return
+    if changed:
+        message = f"changed since the approval: {', '.join(changed)}"
+        _hold(world, task, "not_as_approved", message, BLOCKED_RETRY_SECONDS)
+        return
+    if not wait_for_pace(world, task):
+        return
+    attempt, now = world.clock.token(), world.clock.now()
+    claimed = world.ledger().claim(
+        task.id,
+        attempt=attempt,
+        deadline=now + ATTEMPT_SECONDS,
+        now=now,
+        concurrent=concurrent_limit(world, task),
+    )
+    if claimed is None:
+        _hold(world, task, "no_slot", "all concurrent tasks are taken", SLOT_RETRY_SECONDS / world.speed(task.mode))
+        return
+    world.ledger().touch(task.id, now=now, changes={"next_at": now + ATTEMPT_SECONDS + 1, "owner": world.runner_id})
+    await _send_claimed(world, claimed, sheet, attempt)
+
+
+def concurrent_limit(world: World, task: Task) -> int:
+    """How many tasks may be open at the gateways at once: the person's cap, or the model's own if lower.
+
+    In the sandbox the cap is not applied, so that load can be rehearsed.
+    """
+    documented = card_of(world, task).rate_limit.concurrent_tasks or 1_000_000
+    return documented if task.mode is Mode.SANDBOX else min(world.policy().caps.concurrent, documented)
+
+
+def _hold(world: World, task: Task, code: str, message: str, seconds: float) -> None:
+    now = world.clock.now()
+    problem = Problem(code, message, Fate.NOTHING_SENT.value)
+    world.ledger().touch(task.id, now=now, changes={"problem": problem, "next_at": now + seconds})
+    world.changes.notify()
+
+
+async def _send_claimed(world: World, task: Task, sheet: Sheet, attempt: str) -> None:
+    """Send and store the answer. Shielded: a cancelled caller does not lose an answer that is on its way."""
+    with anyio.CancelScope(shield=True) as scope:
+        world.sending[task.id] = scope
+        try:
+            outcome: SubmitOutcome | CallsheetError = await _post(world, task, sheet)
+        except CallsheetError as error:
+            outcome = error
+        except anyio.get_cancelled_exc_class():
+            outcome = OutcomeUnknown("The program was stopped while the request was under way.", next_step="")
+        finally:
+            world.sending.pop(task.id, None)
+    _store_outcome(world, task, attempt, outcome)
+    world.changes.notify()
+
+
+async def _post(world: World, task: Task, sheet: Sheet) -> SubmitOutcome:
+    facts = world.facts(task.gateway)
+    gateway = world.gateway(task.gateway)
+    base_url, key = await world.reach(task.mode, facts)
+    request = gateway.build_submit(SubmitParts(task.model, sheet.body, idempotency_key=f"callsheet-{sheet.id}"))
+    if task.deadline is None or world.clock.now() > task.deadline - ATTEMPT_SECONDS / 2:
+        raise GatewayUnreachable("Too much time passed before the request could go out.", next_step="")
+    reply: HttpReply = await world.http.post_paid(request, base_url=base_url, key=key, within=POST_SECONDS)
+    return gateway.read_submit(reply)
+
+
+def _store_outcome(world: World, task: Task, attempt: str, outcome: SubmitOutcome | CallsheetError) -> None:
+    """Store what became of an attempt. Nothing here can lead to a second request for the same attempt."""
+    now = world.clock.now()
+    speed = world.speed(task.mode)
+    match outcome:
+        case Accepted(gateway_task_id, state):
+            delay = first_poll_delay(card_of(world, task).poll, jitter=world.clock.jitter(), speed=speed)
+            event = TaskEvent.ACCEPTED
+            changes = {
+                "gateway_task_id": gateway_task_id,
+                "said": clean(state, limit=60),
+                "accepted_at": now,
+                "problem": None,
+                "next_at": now + delay,
+            }
+        case Rejected(problem):
+            event = TaskEvent.REFUSED
+            changes = {"problem": told(problem.code, problem.message, Fate.SENT_NOT_CHARGED), "finished_at": now}
+        case Postponed(problem):
+            delay = retry_delay(
+                task.attempts, retry_after=problem.retry_after_seconds, jitter=world.clock.jitter(), speed=speed
+            )
+            event = TaskEvent.NOT_SENT
+            changes = {"problem": told("rate_limited", problem.message, Fate.NOTHING_SENT), "next_at": now + delay}
+        case GatewayUnreachable():
+            delay = retry_delay(task.attempts, retry_after=None, jitter=world.clock.jitter(), speed=speed)
+            event = TaskEvent.NOT_SENT
+            changes = {
+                "problem": Problem("unreachable", outcome.message, Fate.NOTHING_SENT.value),
+                "next_at": now + delay,
+            }
+        case CallsheetError():
+            event = TaskEvent.ANSWER_LOST
+            changes = {"problem": Problem("outcome_unknown", outcome.message, Fate.UNKNOWN.value)}
+        case unclear:
+            event = TaskEvent.ANSWER_LOST
+            code = unclear.problem.code or f"http_{unclear.problem.status}"
+            changes = {"problem": told(code, unclear.problem.message, Fate.UNKNOWN)}
+    try:
+        world.ledger().advance(task.id, event, now=now, attempt=attempt, changes=changes)
+    except IllegalEvent as error:
+        # A person or the deadline was faster; what is stored stands, and the answer is in the log.
+        log.warning("answer of a finished attempt: task %s, %s", task.id, error)
+
+
+def told(code: str, said: str, fate: Fate) -> Problem:
+    """A problem in the gateway's own words: cleaned, bounded, and marked as its words."""
+    text = clean(said, limit=300)
+    return Problem(clean(code, limit=60) or "unspecified", f"the gateway said: {text or '(nothing)'}", fate.value, text)
+
+
+def expire_attempt(world: World, task: Task) -> None:
+    """A task found being submitted after its deadline: its outcome is unknown, and it is not sent again."""
+    if task.id in world.sending:
+        return
+    now = world.clock.now()
+    if task.deadline is not None and now <= task.deadline:
+        world.ledger().touch(task.id, now=now, changes={"next_at": task.deadline + 1})
+        return
+    problem = Problem("outcome_unknown", "the program ended while the request was under way", Fate.UNKNOWN.value)
+    world.ledger().advance(task.id, TaskEvent.ANSWER_LOST, now=now, attempt=task.attempt, changes={"problem": problem})
+    world.changes.notify()

@@ -1,0 +1,127 @@
+"""What the use cases need of the outside, handed over by the composition root in one value.
+
+Nothing here opens or sends anything by itself: each member is an edge, or a function that makes one
+on first use, so that listing tools costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import anyio
+
+from callsheet.core.catalogue import Catalogue, GatewayFacts, ModelCard
+from callsheet.core.gateway import Gateway
+from callsheet.core.policy import Mode, Policy
+from callsheet.core.redaction import Redactor
+from callsheet.core.sheet import Clip, Sheet, Task
+from callsheet.edges.clock import Clock
+from callsheet.edges.http import GatewayHttp
+from callsheet.edges.ledger import Ledger
+from callsheet.edges.secrets import SecretKey
+from callsheet.errors import KeyProblem, UnknownThing
+
+
+class ClipKeeper(Protocol):
+    """Fetches a finished video, proves it whole, draws its pictures. Raises `DownloadProblem`, `LinkGone`."""
+
+    async def keep(self, task: Task, url: str, *, directory: Path, loopback: str | None) -> Clip: ...
+
+
+class Changes:
+    """Wakes those who wait for something to change in this process; a spurious wake does no harm."""
+
+    def __init__(self) -> None:
+        self._event: anyio.Event | None = None
+
+    def notify(self) -> None:
+        """Wake everybody who waits."""
+        if self._event is not None:
+            self._event.set()
+            self._event = None
+
+    async def wait(self, seconds: float) -> None:
+        """Return at the next change, or after that many seconds."""
+        if self._event is None:
+            self._event = anyio.Event()
+        with anyio.move_on_after(seconds):
+            await self._event.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The edges. `runner_id` owns the tasks that this process follows.
+
+    `sandbox_url` starts the sandbox on first use and returns its base URL. `paced` holds tasks whose
+    next request is already reserved with the rate limiter; `sending` those whose paid request is on
+    its way in this process.
+    """
+
+    ledger: Callable[[], Ledger]
+    http: GatewayHttp
+    clock: Clock
+    catalogue: Callable[[], Catalogue]
+    gateway: Callable[[str], Gateway]
+    policy: Callable[[], Policy]
+    find_key: Callable[[GatewayFacts], SecretKey | None]
+    redactor: Callable[[], Redactor]
+    sandbox_url: Callable[[], Awaitable[str]]
+    sandbox_key: SecretKey
+    clips: ClipKeeper
+    save_directory: Callable[[Policy], Path]
+    runner_id: str
+    changes: Changes = field(default_factory=Changes)
+    paced: set[str] = field(default_factory=set)
+    sending: dict[str, anyio.CancelScope] = field(default_factory=dict)
+
+    def facts(self, gateway_id: str) -> GatewayFacts:
+        """That gateway's facts; raises `UnknownThing`."""
+        facts = self.catalogue().gateway(gateway_id)
+        if facts is None:
+            known = ", ".join(item.id for item in self.catalogue().gateways)
+            raise UnknownThing(f"There is no gateway of that name (known: {known}).", next_step="Name one of these.")
+        return facts
+
+    def card(self, gateway_id: str, model: str) -> ModelCard:
+        """That model's card; raises `UnknownThing`."""
+        facts = self.facts(gateway_id)
+        card = next((card for card in facts.models if card.model == model), None)
+        if card is None:
+            known = ", ".join(item.model for item in facts.models)
+            raise UnknownThing(
+                f"{facts.name} has no model of that id (known: {known}).", next_step="Name one of these."
+            )
+        return card
+
+    def speed(self, mode: Mode) -> float:
+        """How many times faster than life things go in that mode."""
+        return self.policy().sandbox_speed if mode is Mode.SANDBOX else 1.0
+
+    def live_base_url(self, facts: GatewayFacts) -> str:
+        """The gateway's own address, or the one the person put in its place."""
+        return self.policy().base_url(facts.id) or facts.base_url
+
+    async def reach(self, mode: Mode, facts: GatewayFacts) -> tuple[str, SecretKey | None]:
+        """Base URL and key for requests in that mode. The real key never goes to the sandbox."""
+        if mode is Mode.SANDBOX:
+            return f"{await self.sandbox_url()}/{facts.id}", self.sandbox_key
+        return self.live_base_url(facts), self.find_key(facts)
+
+    def need_key(self, facts: GatewayFacts) -> SecretKey:
+        """The key for live requests; raises `KeyProblem`."""
+        key = self.find_key(facts)
+        if key is None:
+            raise KeyProblem(
+                f"No key for {facts.name} was found.",
+                next_step=f"A person sets {facts.key_env}, or runs `callsheet setup` in their own terminal.",
+            )
+        return key
+
+
+def card_of(world: World, item: Sheet | Task) -> ModelCard:
+    """The card of a sheet or task; raises `UnknownThing` when the catalogue no longer has it."""
+    gateway, _, model = item.card_id.partition("/")
+    return world.card(gateway, model)

@@ -1,0 +1,30 @@
+"""What the composition root hands to a surface: where it runs, and how to make the use cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from callsheet.core.policy import Policy
+from callsheet.edges.places import Places
+from callsheet.service import Service
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One start of the program. `build_service` opens nothing by itself; `serve_mcp` blocks until stdin closes.
+
+    `policy` reads the policy file anew; `policy_path`, `verifier_path` and `keys_directory` are what
+    `callsheet setup` writes.
+    """
+
+    environ: Mapping[str, str]
+    working_directory: Path
+    places: Places
+    policy: Callable[[], Policy]
+    policy_path: Path
+    verifier_path: Path
+    keys_directory: Path
+    build_service: Callable[[], Service]
+    serve_mcp: Callable[[], None]

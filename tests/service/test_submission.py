@@ -1,0 +1,377 @@
+"""From an approved sheet to at most one paid request."""
+
+from __future__ import annotations
+
+import httpx2
+import pytest
+from studio import KEY, SHOT, Studio, accepted, draft, reply
+
+from callsheet.core.approval import Means
+from callsheet.core.task import TaskState
+from callsheet.errors import KeyProblem, NotApproved, PolicyRefusal, UnknownThing
+from callsheet.service.following import resolve_task, run_task
+from callsheet.service.submission import ATTEMPT_SECONDS, submit
+
+
+def approved(studio: Studio) -> tuple[object, str]:
+    """A live service with one sheet that a person approved."""
+    studio.go_live()
+    service = studio.service()
+    sheet_id = draft(service)
+    service.approve(sheet_id, by=Means.TERMINAL)
+    return service, sheet_id
+
+
+def test_a_live_sheet_without_approval_sends_nothing_and_says_what_a_person_must_do(studio: Studio) -> None:
+    """The first answer names the command; nothing reaches the gateway."""
+    studio.go_live()
+    service = studio.service()
+    sheet_id = draft(service)
+
+    answer = submit(service.world, sheet_id)
+
+    assert answer.status == "approval_needed"
+    assert answer.approval_command == f"callsheet approve {sheet_id}"
+    assert answer.approval_text.startswith("Price: 0.24 USD (48 credits)")
+    assert studio.gateway.requests == []
+
+
+async def test_an_approved_sheet_is_sent_once_with_the_exact_bytes_and_the_key(studio: Studio) -> None:
+    """What goes out is the frozen body, to the pinned address, authorised once."""
+    service, sheet_id = approved(studio)
+    studio.gateway.replies = [accepted()]
+
+    answer = submit(service.world, sheet_id)
+    await run_task(service.world, answer.report.task.id)
+
+    [request] = studio.gateway.paid
+    assert str(request.url) == "https://api.poyo.ai/api/generate/submit"
+    assert request.content == service.world.ledger().sheet(sheet_id).body
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+    assert request.headers["idempotency-key"] == f"callsheet-{sheet_id}"
+    assert service.task(answer.report.task.id).task.state is TaskState.QUEUED
+
+
+async def test_a_spent_sheet_returns_its_task_and_sends_nothing(studio: Studio) -> None:
+    """Calling again, in another process too, buys nothing more."""
+    service, sheet_id = approved(studio)
+    studio.gateway.replies = [accepted()]
+    first = submit(service.world, sheet_id)
+    await run_task(service.world, first.report.task.id)
+
+    again = submit(studio.service().world, sheet_id)
+    await run_task(service.world, first.report.task.id)
+
+    assert again.status == "already_submitted"
+    assert again.report.task.id == first.report.task.id
+    assert len(studio.gateway.paid) == 1
+
+
+async def test_the_row_is_on_disk_before_the_first_byte_goes_out(studio: Studio) -> None:
+    """While the gateway sees the request, another process already reads the task as being submitted."""
+    service, sheet_id = approved(studio)
+    seen = []
+
+    def watch(request: httpx2.Request) -> httpx2.Response:
+        seen.extend(studio.service().world.ledger().tasks())
+        return accepted()
+
+    studio.gateway.on_request = watch
+    answer = submit(service.world, sheet_id)
+    await run_task(service.world, answer.report.task.id)
+
+    assert [task.state for task in seen] == [TaskState.SUBMITTING]
+    assert seen[0].attempt
+    assert service.task(answer.report.task.id).task.state is TaskState.QUEUED
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        httpx2.ReadError("reset"),
+        httpx2.ReadTimeout("slow"),
+        httpx2.WriteError("reset"),
+        httpx2.RemoteProtocolError("half a header"),
+        reply({"code": 200, "data": {}}),
+        httpx2.Response(200, content=b"<html>"),
+        reply({"code": 500, "error": {"message": "boom", "type": "internal_error"}}, 500),
+        reply({"code": 503}, 503),
+    ],
+)
+async def test_an_answer_that_is_lost_is_unknown_and_never_sent_again(studio: Studio, failure: object) -> None:
+    """However often the task is run afterwards, the gateway saw one request."""
+    service, sheet_id = approved(studio)
+    studio.gateway.replies = [failure, *[accepted()] * 5]
+    task_id = submit(service.world, sheet_id).report.task.id
+
+    for _ in range(5):
+        await run_task(service.world, task_id)
+        studio.clock.time += 1000
+
+    report = service.task(task_id)
+    assert report.task.state is TaskState.OUTCOME_UNKNOWN
+    assert len(studio.gateway.paid) == 1
+    assert f"callsheet resolve {task_id}" in report.next_step
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        httpx2.ConnectError("refused"),
+        httpx2.ConnectTimeout("slow"),
+        httpx2.PoolTimeout("busy"),
+        reply({"code": 429, "error": {"message": "later", "type": "rate_limit_error"}}, 429, **{"retry-after": "20"}),
+    ],
+)
+async def test_what_was_surely_not_executed_is_tried_again_under_the_same_approval(
+    studio: Studio, failure: object
+) -> None:
+    """The task waits, then goes out once more, without a new approval."""
+    service, sheet_id = approved(studio)
+    studio.gateway.replies = [failure, accepted()]
+    task_id = submit(service.world, sheet_id).report.task.id
+
+    await run_task(service.world, task_id)
+    waiting = service.task(task_id).task
+    assert waiting.state is TaskState.WAITING
+    assert waiting.next_at > studio.clock.time
+    studio.clock.time = waiting.next_at + 1
+    await run_task(service.world, task_id)
+
+    assert service.task(task_id).task.state is TaskState.QUEUED
+
+
+async def test_retry_after_is_followed(studio: Studio) -> None:
+    """A 429 that says 20 s is not asked again before."""
+    service, sheet_id = approved(studio)
+    studio.gateway.replies = [reply({"code": 429}, 429, **{"retry-after": "20"})]
+    task_id = submit(service.world, sheet_id).report.task.id
+
+    await run_task(service.world, task_id)
+
+    assert service.task(task_id).task.next_at >= studio.clock.time + 20
+
+
+@pytest.mark.parametrize("code", [400, 401, 402, 403, 404, 422])
+async def test_a_documented_refusal_is_final_and_releases_the_reservation(studio: Studio, code: int) -> None:
+    """The task is rejected in the gateway's words, and its price no longer counts."""
+    service, sheet_id = approved(studio)
+    studio.gateway.replies = [reply({"code": code, "error": {"message": "no, thanks", "type": "x"}}, code)]
+    task_id = submit(service.world, sheet_id).report.task.id
+
+    await run_task(service.world, task_id)
+
+    report = service.task(task_id)
+    assert report.task.state is TaskState.REJECTED
+    assert "no, thanks" in report.status_text
+    assert report.fate == "sent_not_charged"
+    spent = service.world.ledger().spending(report.task.mode, (0, 0))
+    assert spent.today == 0
+
+
+async def test_an_error_code_inside_http_200_is_read(studio: Studio) -> None:
+    """HTTP 200 with a refusal in the body is a refusal."""
+    service, sheet_id = approved(studio)
+    studio.gateway.replies = [reply({"code": 402, "error": {"message": "Insufficient credits", "type": "x"}})]
+    task_id = submit(service.world, sheet_id).report.task.id
+
+    await run_task(service.world, task_id)
+
+    assert service.task(task_id).task.state is TaskState.REJECTED
+
+
+async def test_a_task_found_being_submitted_after_its_deadline_is_unknown(studio: Studio) -> None:
+    """A process that died in the middle leaves a task that is never sent again by itself."""
+    service, sheet_id = approved(studio)
+    task_id = submit(service.world, sheet_id).report.task.id
+    now = studio.clock.now()
+    service.world.ledger().claim(task_id, attempt="dead", deadline=now + ATTEMPT_SECONDS, now=now, concurrent=5)
+
+    await run_task(service.world, task_id)
+    assert service.task(task_id).task.state is TaskState.SUBMITTING
+    studio.clock.time += ATTEMPT_SECONDS + 1
+    await run_task(service.world, task_id)
+
+    assert service.task(task_id).task.state is TaskState.OUTCOME_UNKNOWN
+    assert studio.gateway.requests == []
+
+
+async def test_a_person_resolves_an_unknown_outcome_either_way(studio: Studio) -> None:
+    """Named as accepted it is followed; named as lost it is given up."""
+    service, sheet_id = approved(studio)
+    studio.gateway.replies = [httpx2.ReadError("reset")]
+    task_id = submit(service.world, sheet_id).report.task.id
+    await run_task(service.world, task_id)
+
+    task = resolve_task(service.world, task_id, accepted_as="task-unified-9-zzz")
+
+    assert task.state is TaskState.QUEUED
+    assert task.gateway_task_id == "task-unified-9-zzz"
+
+
+async def test_another_take_after_an_unknown_outcome_warns_of_a_double_charge_first(studio: Studio) -> None:
+    """Agent and person both read it before the rest."""
+    service, sheet_id = approved(studio)
+    studio.gateway.replies = [httpx2.ReadError("reset")]
+    task_id = submit(service.world, sheet_id).report.task.id
+    await run_task(service.world, task_id)
+
+    again = service.world.ledger().sheet(draft(service))
+
+    assert again.take == 2
+    assert again.shown.splitlines()[1].startswith("POSSIBLE DUPLICATE CHARGE")
+    assert task_id in again.shown
+
+
+def test_submitting_live_without_a_key_names_the_variable_and_sends_nothing(studio: Studio) -> None:
+    """The sheet is left as it was."""
+    studio.write_policy('mode = "live"\n')
+    service = studio.service()
+    sheet_id = draft(service)
+
+    with pytest.raises(KeyProblem, match="POYO_API_KEY"):
+        submit(service.world, sheet_id)
+
+
+def test_read_only_wins_over_everything(studio: Studio) -> None:
+    """An approved sheet is not sent either."""
+    service, sheet_id = approved(studio)
+    studio.write_policy('mode = "read-only"\n')
+
+    with pytest.raises(PolicyRefusal, match="read-only"):
+        submit(service.world, sheet_id)
+
+
+def test_a_sandbox_sheet_cannot_go_live(studio: Studio) -> None:
+    """Arming live mode after the draft asks for a new sheet."""
+    service = studio.service()
+    sheet_id = draft(service)
+    studio.go_live()
+
+    with pytest.raises(PolicyRefusal, match="sandbox"):
+        submit(service.world, sheet_id)
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        (lambda studio: studio.go_live('[gateways.poyo]\nbase_url = "https://proxy.example.org"\n'), "base_url"),
+        (lambda studio: studio.environ.update(POYO_API_KEY="another-key-entirely-00"), "account"),
+        (lambda studio: studio.go_live('[caps]\nper_clip = "1.00"\n'), "policy"),
+    ],
+)
+def test_whatever_changes_after_the_approval_voids_it(studio: Studio, change: object, part: str) -> None:
+    """Nothing is sent; the message names what changed."""
+    service, sheet_id = approved(studio)
+    change(studio)
+
+    with pytest.raises(NotApproved, match=part):
+        submit(service.world, sheet_id)
+
+
+async def test_what_changes_between_spending_and_sending_holds_the_request_back(studio: Studio) -> None:
+    """The task keeps waiting and says why; it goes out when things are as approved again."""
+    service, sheet_id = approved(studio)
+    task_id = submit(service.world, sheet_id).report.task.id
+    studio.environ["POYO_API_KEY"] = "another-key-entirely-00"
+
+    await run_task(service.world, task_id)
+    held = service.task(task_id)
+
+    assert held.task.state is TaskState.WAITING
+    assert "account" in held.status_text
+    assert studio.gateway.requests == []
+
+
+def test_caps_are_reserved_when_the_sheet_is_spent(studio: Studio) -> None:
+    """The second clip that would break the day's cap is refused, with the figures."""
+    studio.go_live('[caps]\nper_day = "0.40"\n')
+    service = studio.service()
+    first = draft(service)
+    service.approve(first, by=Means.TERMINAL)
+    submit(service.world, first)
+    second = draft(service)
+    service.approve(second, by=Means.TERMINAL)
+
+    with pytest.raises(PolicyRefusal, match=r"0\.24 USD would exceed the cap per day of 0\.40 USD"):
+        submit(service.world, second)
+
+
+def test_a_clip_over_the_cap_per_clip_is_refused(studio: Studio) -> None:
+    """However much of the day is left."""
+    studio.go_live('[caps]\nper_clip = "0.20"\n')
+    service = studio.service()
+    sheet_id = draft(service)
+    service.approve(sheet_id, by=Means.TERMINAL)
+
+    with pytest.raises(PolicyRefusal, match="per clip"):
+        submit(service.world, sheet_id)
+
+
+async def test_only_so_many_tasks_are_open_at_the_gateways_at_once(studio: Studio) -> None:
+    """One more waits for a slot, and says so."""
+    studio.go_live("[caps]\nconcurrent = 1\n")
+    service = studio.service()
+    studio.gateway.replies = [accepted("task-unified-1-abc")]
+    tasks = []
+    for length in (4, 8):
+        sheet_id = draft(service, SHOT.__class__(SHOT.prompt, duration_seconds=length))
+        service.approve(sheet_id, by=Means.TERMINAL)
+        tasks.append(submit(service.world, sheet_id).report.task.id)
+    for task_id in tasks:
+        await run_task(service.world, task_id)
+
+    assert [service.task(task_id).task.state for task_id in tasks] == [TaskState.QUEUED, TaskState.WAITING]
+    assert "concurrent" in service.task(tasks[1]).status_text
+
+
+def test_an_unknown_price_needs_a_ceiling_that_a_person_set(studio: Studio) -> None:
+    """Without one nothing can be approved; with one, that sum is reserved and shown."""
+    studio.environ["APIXO_API_KEY"] = KEY
+    studio.go_live()
+    service = studio.service()
+    sheet_id = draft(service, gateway="apixo", model="sora-2")
+    with pytest.raises(PolicyRefusal, match="not documented"):
+        submit(service.world, sheet_id)
+
+    studio.go_live('[prices]\nunknown_ceiling = "1.50"\n')
+    sheet = service.world.ledger().sheet(draft(service, gateway="apixo", model="sora-2"))
+
+    assert sheet.shown.startswith("Price: unknown, at most 1.50 USD (your ceiling)")
+    assert sheet.reserve_micros == 1_500_000
+
+
+def test_an_approval_grows_old(studio: Studio) -> None:
+    """An hour later the sheet must be approved anew."""
+    service, sheet_id = approved(studio)
+    studio.clock.time += 3601
+
+    with pytest.raises(NotApproved, match="too old"):
+        submit(service.world, sheet_id)
+
+
+def test_a_clock_that_was_set_back_does_not_prolong_an_approval(studio: Studio) -> None:
+    """Before the moment of approval it does not hold either."""
+    service, sheet_id = approved(studio)
+    studio.clock.time -= 7200
+
+    with pytest.raises(NotApproved):
+        submit(service.world, sheet_id)
+
+
+def test_a_declined_sheet_stays_declined_and_the_next_draft_is_a_new_take(studio: Studio) -> None:
+    """No call revives it."""
+    studio.go_live()
+    service = studio.service()
+    sheet_id = draft(service)
+    service.decline(sheet_id)
+
+    with pytest.raises(Exception, match="declined"):
+        submit(service.world, sheet_id)
+    assert draft(service) != sheet_id
+
+
+def test_an_unknown_sheet_is_refused(studio: Studio) -> None:
+    """With the tool that makes one."""
+    with pytest.raises(UnknownThing, match="explain_payload"):
+        submit(studio.service().world, "sheet_nothing")
