@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import httpx2
 
 from callsheet.compose import Surroundings, build_service
@@ -33,7 +34,7 @@ class VirtualClock:
 
     async def sleep(self, seconds: float) -> None:
         self.time += seconds
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
 
     def jitter(self) -> float:
         return 0.0

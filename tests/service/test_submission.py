@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import httpx2
 import pytest
-from studio import KEY, SHOT, Studio, accepted, draft, reply
 
 from callsheet.core.approval import Means
 from callsheet.core.task import TaskState
 from callsheet.errors import KeyProblem, NotApproved, PolicyRefusal, UnknownThing
 from callsheet.service.following import resolve_task, run_task
 from callsheet.service.submission import ATTEMPT_SECONDS, submit
+from studio import KEY, SHOT, Studio, accepted, draft, reply
 
 
 def approved(studio: Studio) -> tuple[object, str]:

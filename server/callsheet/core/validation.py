@@ -99,6 +99,8 @@ def _check_mode(card: ModelCard, shot: Shot) -> Step:
     if shot.mode == IMAGE_TO_VIDEO:
         rule = f"{card.id} takes no reference image."
         return [_error("image_url", "", rule, "Leave it out.")], replace(shot, image_url=None)
+    if not card.modes:
+        return [_error("model", card.id, "What it takes is not documented, or it films nothing.", "Choose another.")], shot
     return [_error("image_url", "missing", f"{card.id} works from a reference image only.", "Give one.")], shot
 
 

@@ -321,7 +321,7 @@ class Ledger:
     def _guarded(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise _ledger_problem(self.path, error) from error
 
 
@@ -362,9 +362,9 @@ def _migrate(db: sqlite3.Connection) -> None:
     db.execute("COMMIT")
 
 
-def _ledger_problem(path: Path, error: sqlite3.Error) -> LedgerProblem:
+def _ledger_problem(path: Path, error: sqlite3.Error | OSError) -> LedgerProblem:
     """One clear sentence for each way in which the file can fail."""
-    reason = str(error)
+    reason = str(error) if isinstance(error, sqlite3.Error) else f"unable to open ({type(error).__name__})"
     if "full" in reason:
         step = "Free some disk space, then try again; everything that was stored is still there."
     elif "readonly" in reason or "unable to open" in reason:
