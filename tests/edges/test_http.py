@@ -1,0 +1,222 @@
+"""The door to the gateways: what it sends, where it never sends the key, and how failures are sorted."""
+
+from __future__ import annotations
+
+import inspect
+
+import anyio
+import httpx2
+import pytest
+from studio import KEY
+
+from callsheet.core.gateway import HttpRequest
+from callsheet.edges.http import HTTP_FAILURES, MAX_REPLY_BYTES, GatewayHttp, join_url, surely_not_sent
+from callsheet.edges.secrets import SecretKey
+from callsheet.errors import DownloadProblem, GatewayUnreachable, OutcomeUnknown
+
+BASE = "https://api.example.com"
+REQUEST = HttpRequest("POST", "/submit", b"{}", (("content-type", "application/json"),))
+THE_KEY = SecretKey("poyo", KEY, source="test")
+
+
+def film() -> httpx2.Response:
+    """A body that is read from the wire, not one that is there already."""
+    return httpx2.Response(200, stream=httpx2.ByteStream(b"film"))
+
+
+def failures_of_the_client() -> list[type[Exception]]:
+    """Every error that the HTTP client can raise."""
+    return [
+        kind
+        for _, kind in inspect.getmembers(httpx2, inspect.isclass)
+        if issubclass(kind, Exception) and not issubclass(kind, Warning)
+    ]
+
+
+def test_every_failure_of_the_client_is_sorted() -> None:
+    """A new error in the library must be put into the table before it can cost money."""
+    unsorted = [kind for kind in failures_of_the_client() if not any(base in HTTP_FAILURES for base in kind.__mro__)]
+
+    assert unsorted == []
+
+
+def test_only_failures_before_a_connection_prove_that_nothing_was_sent() -> None:
+    """The classic double charge is to believe a read error."""
+    proven = {kind for kind in failures_of_the_client() if HTTP_FAILURES.get(kind)}
+
+    assert proven == {
+        httpx2.ConnectError,
+        httpx2.ConnectTimeout,
+        httpx2.PoolTimeout,
+        httpx2.UnsupportedProtocol,
+        httpx2.InvalidURL,
+    }
+    assert not surely_not_sent(httpx2.ReadError("x"))
+    assert not surely_not_sent(httpx2.NetworkError("x"))
+    assert not surely_not_sent(ValueError())
+
+
+async def test_the_key_goes_to_the_gateway_alone_and_redirects_are_not_followed() -> None:
+    """A gateway that redirects gets its own answer back as the answer."""
+    seen: list[httpx2.Request] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        seen.append(request)
+        return httpx2.Response(307, headers={"location": "https://evil.example.net/submit"})
+
+    async with GatewayHttp(transport=httpx2.MockTransport(answer)) as http:
+        reply = await http.post_paid(REQUEST, base_url=BASE, key=THE_KEY)
+
+    assert reply.status == 307
+    assert [str(request.url) for request in seen] == [f"{BASE}/submit"]
+    assert seen[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+async def test_a_request_that_needs_no_key_carries_none() -> None:
+    """Public catalogues are asked without one."""
+    seen: list[httpx2.Request] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        seen.append(request)
+        return httpx2.Response(200, content=b"{}")
+
+    async with GatewayHttp(transport=httpx2.MockTransport(answer)) as http:
+        await http.fetch(HttpRequest("GET", "/models", authorized=False), base_url=BASE, key=THE_KEY)
+
+    assert "authorization" not in seen[0].headers
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["submit", "//evil.example.net/x", "/../x", "/a/../../b", "/./x", "/a b", "/a#b", "/x@evil.example.net", "/a\\b"],
+)
+def test_a_path_that_leads_off_the_base_url_is_refused(path: str) -> None:
+    """Whatever a gateway module builds."""
+    if path == "//evil.example.net/x":
+        assert join_url(BASE, path).startswith(f"{BASE}/")
+        return
+    with pytest.raises(ValueError, match="leads elsewhere"):
+        join_url(BASE, path)
+
+
+async def test_a_reply_over_the_bound_is_an_unknown_outcome_for_a_paid_request() -> None:
+    """It is not read into memory without end, and nothing is concluded from it."""
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, content=b"x" * (MAX_REPLY_BYTES + 1))
+
+    async with GatewayHttp(transport=httpx2.MockTransport(answer)) as http:
+        with pytest.raises(OutcomeUnknown):
+            await http.post_paid(REQUEST, base_url=BASE, key=THE_KEY)
+        with pytest.raises(GatewayUnreachable):
+            await http.fetch(REQUEST, base_url=BASE, key=THE_KEY)
+
+
+async def test_a_paid_request_that_takes_too_long_is_an_unknown_outcome() -> None:
+    """The bound is on the whole exchange."""
+
+    class Slow(httpx2.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            await anyio.sleep_forever()
+            raise AssertionError
+
+    async with GatewayHttp(transport=Slow()) as http:
+        with pytest.raises(OutcomeUnknown):
+            await http.post_paid(REQUEST, base_url=BASE, key=THE_KEY, within=0.01)
+
+
+async def test_no_error_names_the_key_or_the_query() -> None:
+    """Not even when the client's own text does."""
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ReadError(f"while sending Bearer {KEY} to {request.url}")
+
+    async with GatewayHttp(transport=httpx2.MockTransport(answer)) as http:
+        with pytest.raises(OutcomeUnknown) as caught:
+            await http.post_paid(REQUEST, base_url=BASE, key=THE_KEY)
+
+    assert KEY not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+async def test_a_read_is_tried_again_and_a_paid_request_is_not() -> None:
+    """Reads are free; a paid request goes out once."""
+    calls = {"GET": 0, "POST": 0}
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        calls[request.method] += 1
+        if calls[request.method] == 1:
+            raise httpx2.ReadError("reset")
+        return httpx2.Response(200, content=b"{}")
+
+    async with GatewayHttp(transport=httpx2.MockTransport(answer)) as http:
+        assert (await http.fetch(HttpRequest("GET", "/x"), base_url=BASE, key=THE_KEY)).status == 200
+        with pytest.raises(OutcomeUnknown):
+            await http.post_paid(REQUEST, base_url=BASE, key=THE_KEY)
+
+    assert calls == {"GET": 2, "POST": 1}
+
+
+async def test_a_download_carries_no_key_and_every_hop_is_checked() -> None:
+    """A redirect to plain http, to an address, or without end is refused."""
+    hops = {
+        "https://cdn.example.com/a": "/b",
+        "https://cdn.example.com/b": "https://other.example.org/c",
+        "https://cdn.example.com/plain": "http://cdn.example.com/c",
+        "https://cdn.example.com/inside": "https://169.254.169.254/c",
+        "https://cdn.example.com/loop": "https://cdn.example.com/loop",
+    }
+    seen: list[httpx2.Request] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        seen.append(request)
+        target = hops.get(str(request.url))
+        return httpx2.Response(302, headers={"location": target}) if target else film()
+
+    async with GatewayHttp(transport=httpx2.MockTransport(answer)) as http:
+        async with http.open_stream("https://cdn.example.com/a", {}) as stream:
+            assert b"".join([chunk async for chunk in stream.chunks()]) == b"film"
+            assert stream.host == "other.example.org"
+        for start in ("plain", "inside", "loop"):
+            with pytest.raises(DownloadProblem):
+                async with http.open_stream(f"https://cdn.example.com/{start}", {}):
+                    raise AssertionError("nothing may be opened here")
+
+    assert all("authorization" not in request.headers and "cookie" not in request.headers for request in seen)
+    assert all(request.headers["accept-encoding"] == "identity" for request in seen)
+
+
+async def test_only_the_sandbox_may_be_fetched_over_plain_http() -> None:
+    """And only at its own address."""
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, content=b"film")
+
+    async with GatewayHttp(transport=httpx2.MockTransport(answer)) as http:
+        async with http.open_stream("http://127.0.0.1:8799/files/x", {}, loopback="http://127.0.0.1:8799") as stream:
+            assert stream.status == 200
+        with pytest.raises(DownloadProblem):
+            async with http.open_stream("http://127.0.0.1:8800/files/x", {}, loopback="http://127.0.0.1:8799"):
+                raise AssertionError("nothing may be opened here")
+
+
+async def test_a_download_that_breaks_says_that_it_is_free_to_try_again() -> None:
+    """Connection errors before and during the body alike."""
+
+    class Breaking(httpx2.AsyncByteStream):
+        async def __aiter__(self):  # type: ignore[no-untyped-def]
+            yield b"half"
+            raise httpx2.ReadError("reset")
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/refused":
+            raise httpx2.ConnectError("refused")
+        return httpx2.Response(200, stream=Breaking())
+
+    async with GatewayHttp(transport=httpx2.MockTransport(answer)) as http:
+        with pytest.raises(GatewayUnreachable, match="free"):
+            async with http.open_stream("https://cdn.example.com/refused", {}):
+                raise AssertionError("nothing may be opened here")
+        async with http.open_stream("https://cdn.example.com/half", {}) as stream:
+            with pytest.raises(GatewayUnreachable, match="free"):
+                [chunk async for chunk in stream.chunks()]
