@@ -1,0 +1,166 @@
+"""What a URL must look like before it may leave the program or be fetched.
+
+One strict reading instead of a tolerant one: where two URL parsers could disagree about the host, the
+URL is refused. Nothing is resolved or fetched here, so a name that passes may still point at a private
+address; whoever connects checks the addresses too. A problem never repeats the userinfo, path or query
+of the URL, because those carry secrets. Anyone may call.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+MAX_URL_LENGTH = 2048
+
+SPECIAL_SUFFIXES = (
+    *("localhost", "localdomain", "local", "internal", "home.arpa", "arpa", "lan", "intranet", "corp", "home"),
+    *("test", "invalid", "example", "onion", "alt", "svc", "cluster.local"),
+)
+"""Names that never lead to a public server: RFC 6761 and 6762, cluster names, common private suffixes."""
+
+POINTER_SUFFIXES = ("nip.io", "sslip.io", "xip.io", "localtest.me", "lvh.me", "metadata.goog")
+"""Public names that exist to point at private addresses. Not complete: only resolving a name tells."""
+
+_HTTPS = "https://"
+_ALLOWED = re.compile(r"[A-Za-z0-9\-._~:/?\[\]@!$&'()*+,;=%]*")
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_LOOPBACK = re.compile(r"https?://(127\.0\.0\.1|localhost|\[::1\])(?::([0-9]{1,5}))?(?:/[^?]*)?")
+_SHOWN_HOST = re.compile(r"https?://([a-z0-9.-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::[0-9]{0,5})?(?=[/?#]|\Z)", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class UrlVerdict:
+    """Either the host of a URL that may be used, or one sentence saying which rule it breaks."""
+
+    host: str | None
+    problem: str | None
+
+
+def check_url(value: object, *, max_length: int = MAX_URL_LENGTH, max_query: int | None = None) -> UrlVerdict:
+    """Judge a URL that an agent or a gateway supplied: public https only, by host name, on port 443.
+
+    `max_length` and `max_query` count characters; `max_query=None` sets no limit of its own.
+    """
+    if not isinstance(value, str):
+        return _refused("The URL is not a string.")
+    problem = _text_problem(value, max_length) or _form_problem(value, max_query)
+    if problem:
+        return _refused(problem)
+    host = _authority(value).partition(":")[0]
+    problem = _host_problem(host) or _disagreement(value, host)
+    return _refused(problem) if problem else UrlVerdict(host=host, problem=None)
+
+
+def check_base_url(value: object) -> UrlVerdict:
+    """Judge the base URL that a person put in the place of a gateway's own.
+
+    Public https as in `check_url` with a path but no query, or http or https on `127.0.0.1`,
+    `localhost` or `[::1]` with any port, for a proxy or a test double on the same computer.
+    """
+    if not isinstance(value, str):
+        return _refused("The URL is not a string.")
+    problem = _text_problem(value, MAX_URL_LENGTH)
+    if problem:
+        return _refused(problem)
+    if "?" in value:
+        return _refused("A base URL has no query.")
+    loopback = _LOOPBACK.fullmatch(value)
+    if loopback is None:
+        return check_url(value)
+    if loopback[2] is not None and not 1 <= int(loopback[2]) <= 65535:
+        return _refused("The port is not between 1 and 65535.")
+    return UrlVerdict(host=loopback[1].strip("[]"), problem=None)
+
+
+def url_host(value: object) -> str | None:
+    """The lower-case host of an http(s) URL for showing and logging, None where it is not plain to see.
+
+    This is no check: a host that is shown may still be refused.
+    """
+    match = _SHOWN_HOST.match(value) if isinstance(value, str) else None
+    return match[1].strip("[]").lower() if match else None
+
+
+def _refused(problem: str) -> UrlVerdict:
+    return UrlVerdict(host=None, problem=problem)
+
+
+def _text_problem(url: str, max_length: int) -> str | None:
+    if len(url) > max_length:
+        return f"The URL has {len(url)} characters; at most {max_length} are allowed."
+    if "#" in url:
+        return "The URL has a fragment (#), which no server ever receives."
+    if not _ALLOWED.fullmatch(url):
+        return "The URL has a character that may not stand in a URL (only RFC 3986 ASCII, the rest percent-encoded)."
+    if _BROKEN_ESCAPE.search(url):
+        return "The URL has a percent sign that is not followed by two hexadecimal digits."
+    return None
+
+
+def _form_problem(url: str, max_query: int | None) -> str | None:
+    if not url.startswith(_HTTPS):
+        return "The URL does not begin with https:// in lower case."
+    authority = _authority(url)
+    if "@" in authority:
+        return "The URL has a user name or password before its host."
+    if any(mark in authority for mark in "%[]"):
+        return "The host of the URL is not a plain name (no IP address, no percent-encoding)."
+    if authority.partition(":")[2] not in ("", "443"):
+        return "The URL names a port other than 443."
+    query = url.partition("?")[2]
+    if max_query is not None and len(query) > max_query:
+        return f"The query of the URL has {len(query)} characters; at most {max_query} are allowed."
+    return None
+
+
+def _authority(url: str) -> str:
+    return re.split(r"[/?]", url.removeprefix(_HTTPS), maxsplit=1)[0]
+
+
+def _host_problem(host: str) -> str | None:
+    labels = host.split(".")
+    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+        return "The host of the URL is not a lower-case name of letters, digits, hyphens and dots."
+    if len(labels) < 2:
+        return "The host of the URL is a single word; a public name has at least two."
+    if not labels[-1][0].isalpha():
+        return "The host of the URL does not end in a top-level domain (IP addresses are refused in every notation)."
+    if suffix := _suffix_of(host, SPECIAL_SUFFIXES):
+        return f"The host of the URL ends in .{suffix}, which is reserved for private or special use."
+    if suffix := _suffix_of(host, POINTER_SUFFIXES):
+        return f"The host of the URL belongs to {suffix}, whose names point at private addresses."
+    if not all(_decodes(label) for label in labels if label.startswith("xn--")):
+        return "The host of the URL has an xn-- label that is not valid internationalised text."
+    return None
+
+
+def _suffix_of(host: str, suffixes: tuple[str, ...]) -> str | None:
+    return next((suffix for suffix in suffixes if f".{host}".endswith(f".{suffix}")), None)
+
+
+def _decodes(label: str) -> bool:
+    import idna  # its tables are only worth loading for the rare label that needs them
+
+    try:
+        return bool(idna.decode(label))
+    except ValueError:
+        return False
+
+
+def _disagreement(url: str, host: str) -> str | None:
+    """A second, independent reading of the host: what it reads must be what was judged."""
+    return None if urlsplit(url).hostname == host else "The host of the URL can be read in two ways."
+
+
+__all__ = [
+    "MAX_URL_LENGTH",
+    "POINTER_SUFFIXES",
+    "SPECIAL_SUFFIXES",
+    "UrlVerdict",
+    "check_base_url",
+    "check_url",
+    "url_host",
+]

@@ -1,0 +1,92 @@
+"""A passphrase is checked against one stored line that does not reveal it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from callsheet.edges.passphrase import (
+    check_passphrase,
+    load_verifier,
+    make_scrypt_verifier,
+    make_verifier,
+    store_verifier,
+)
+from callsheet.errors import InvalidRequest, SetupProblem
+
+PASSPHRASE = "grüne Wiese 42"
+
+
+def test_a_stored_passphrase_is_recognised_and_no_other(tmp_path: Path) -> None:
+    """One private line with a salt of its own; the passphrase is not in it."""
+    path = tmp_path / "config" / "approval-verifier"
+    assert load_verifier(path) is None
+    store_verifier(path, PASSPHRASE)
+    assert path.stat().st_mode & 0o777 == 0o600
+    verifier = load_verifier(path)
+    assert verifier is not None
+    assert path.read_text() == f"{verifier}\n"
+    assert "\n" not in verifier
+    assert "Wiese" not in verifier
+    assert check_passphrase(PASSPHRASE, verifier)
+    assert check_passphrase("gru\u0308ne Wiese 42", verifier)
+    assert not check_passphrase("grüne Wiese 43", verifier)
+    assert not check_passphrase("", verifier)
+    assert not check_passphrase("\ud800", verifier)
+    assert make_verifier(PASSPHRASE) != verifier
+
+
+def test_scrypt_serves_where_argon2_is_missing() -> None:
+    """The other form of verifier works alike and is as salted."""
+    verifier = make_scrypt_verifier(PASSPHRASE, log_cost=4)
+    assert check_passphrase(PASSPHRASE, verifier)
+    assert not check_passphrase("grüne Wiese 43", verifier)
+    assert make_scrypt_verifier(PASSPHRASE, log_cost=4) != verifier
+
+
+@pytest.mark.parametrize("passphrase", ["", "1234567", "\u0301" * 7])
+def test_a_short_passphrase_is_refused(tmp_path: Path, passphrase: str) -> None:
+    """Fewer than eight characters could be guessed, and nothing is stored."""
+    path = tmp_path / "approval-verifier"
+    with pytest.raises(InvalidRequest) as caught:
+        store_verifier(path, passphrase)
+    assert passphrase == "" or passphrase not in str(caught.value)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "verifier",
+    [
+        "",
+        "plain",
+        "$argon2id$",
+        "$argon2id$v=19$m=65536,t=3,p=1$xx$yy",
+        "$argon2id$v=19$m=1,t=3,p=1$4rwxkS3z3cgplsAoGKFKpg$mKbePnxYzzh4pHrIWc4O4XnQXg5c9ISPD63seDsHI84",
+        "$scrypt$ln=17,r=8,p=1$short$short",
+        "$scrypt$ln=99,r=8,p=1$" + "A" * 22 + "$" + "A" * 43,
+        "$scrypt$ln=0,r=8,p=1$" + "A" * 22 + "$" + "A" * 43,
+    ],
+)
+def test_a_broken_verifier_accepts_nothing(verifier: str) -> None:
+    """Whatever stands in the place of a verifier, the answer is no, and no giant cost is paid."""
+    assert not check_passphrase(PASSPHRASE, verifier)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"plain", b"$argon2id$\xff", b"$md5$" + b"a" * 40])
+def test_a_damaged_verifier_file_is_told_apart_from_a_missing_one(tmp_path: Path, content: bytes) -> None:
+    """A damaged file must not look as if no passphrase had been set."""
+    path = tmp_path / "approval-verifier"
+    path.write_bytes(content)
+    path.chmod(0o600)
+    with pytest.raises(SetupProblem, match="damaged"):
+        load_verifier(path)
+
+
+def test_a_verifier_that_others_can_change_is_refused(tmp_path: Path) -> None:
+    """The checks of private files hold for it too."""
+    path = tmp_path / "approval-verifier"
+    store_verifier(path, PASSPHRASE)
+    path.chmod(0o664)
+    with pytest.raises(SetupProblem, match="0664"):
+        load_verifier(path)
