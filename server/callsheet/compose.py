@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -77,6 +77,7 @@ def build_program(surroundings: Surroundings) -> Program:
         keys_directory=places.config / KEYS_DIRECTORY,
         build_service=lambda: build_service(surroundings),
         serve_mcp=serve_mcp,
+        with_environ=lambda environ: build_program(replace(surroundings, environ=environ)),
     )
 
 
@@ -105,6 +106,7 @@ def build_service(surroundings: Surroundings) -> Service:
         find_key=keys,
         redactor=_redactor(keys, load_catalogue),
         sandbox_url=stage.url,
+        sandbox_plays=_sandbox_plays,
         sandbox_key=SecretKey("sandbox", "rehearsal-key", source="sandbox"),
         clips=Clips(http),
         save_directory=lambda current: _save_directory(current, places),
@@ -173,6 +175,12 @@ def _once(make: Callable[[], Made]) -> Callable[[], Made]:
         return made[0]
 
     return get
+
+
+def _sandbox_plays(gateway_id: str) -> bool:
+    from callsheet.sandbox.stages import STAGES
+
+    return gateway_id in STAGES
 
 
 def _open_sandbox(places: Places, speed: float) -> AbstractAsyncContextManager[str]:

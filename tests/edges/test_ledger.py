@@ -172,9 +172,7 @@ def test_a_late_answer_of_the_same_attempt_still_wins(ledger: Ledger, sheet: She
     ledger.claim("t1", attempt="a", deadline=START + 9, now=START, concurrent=5)
     ledger.advance("t1", TaskEvent.ANSWER_LOST, now=START + 10, attempt="a", changes={})
 
-    task = ledger.advance(
-        "t1", TaskEvent.ACCEPTED, now=START + 11, attempt="a", changes={"gateway_task_id": "g"}
-    )
+    task = ledger.advance("t1", TaskEvent.ACCEPTED, now=START + 11, attempt="a", changes={"gateway_task_id": "g"})
 
     assert task.state is TaskState.QUEUED
     assert ledger.task_named("poyo", "g") == task
@@ -195,7 +193,7 @@ def test_tasks_of_an_owner_that_is_gone_are_adopted(ledger: Ledger, sheet: Sheet
 
     assert ledger.owners() == ["me"]
     assert ledger.adopt("me", "you") == 1
-    assert [task.id for task in ledger.due("you", now=START, limit=5)] == ["t1"]
+    assert ledger.due("you", now=START, limit=5) == ["t1"]
     assert ledger.next_due("you") == START
     assert ledger.due("me", now=START, limit=5) == []
 

@@ -11,12 +11,12 @@ Everything here blocks: `edges.downloads`, the only caller, goes through `on_dis
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import re
 import shutil
 import stat
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,6 +27,9 @@ import anyio.to_thread
 
 from callsheet.core.mp4 import SNIFF_BYTES, Look, check_boxes, looks_like
 from callsheet.errors import DownloadProblem, Fate, SetupProblem
+
+if sys.platform != "win32":
+    import fcntl
 
 WRITE_BYTES = 512 * 1024
 """Chunks are gathered to this size, so that a thread is asked for rarely."""

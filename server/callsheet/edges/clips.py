@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -32,6 +33,10 @@ class Clips:
 
         Raises `LinkGone`, `DownloadProblem`, `GatewayUnreachable`, `SetupProblem`; all are free to try again.
         """
+        if sys.platform == "win32":
+            raise SetupProblem(
+                "Saving clips needs Linux or macOS.", next_step="Open the gateway's own page to fetch the clip."
+            )
         _make_directory(directory)
         target = directory / clip_name(task.id.removeprefix("task_"), task.gateway, task.model)
 

@@ -30,6 +30,7 @@ from callsheet.core.task import (
     SheetEvent,
     SheetState,
     TaskEvent,
+    TaskId,
     TaskState,
     advance_sheet,
     advance_task,
@@ -175,16 +176,15 @@ class Ledger:
 
     # --- the runner's questions -------------------------------------------------------------------
 
-    def due(self, owner: str, *, now: float, limit: int) -> list[Task]:
+    def due(self, owner: str, *, now: float, limit: int) -> list[TaskId]:
         """This owner's open tasks whose time has come; submissions before status reads, then by due time."""
         marks, states = _open_marks()
-        return self._tasks(
-            f"owner = ? AND next_at <= ? AND state IN ({marks}) ORDER BY state = 'waiting' DESC, next_at LIMIT ?",
-            owner,
-            now,
-            *states,
-            limit,
+        query = (
+            f"SELECT id FROM task WHERE owner = ? AND next_at <= ? AND state IN ({marks})"
+            " ORDER BY state = 'waiting' DESC, next_at LIMIT ?"
         )
+        with self._guarded(), self._lock:
+            return [TaskId(row["id"]) for row in self._db.execute(query, (owner, now, *states, limit))]
 
     def next_due(self, owner: str) -> float | None:
         """When this owner's next task is due."""
@@ -237,6 +237,11 @@ class Ledger:
         with self._guarded(), self._lock:
             rows = self._db.execute("SELECT at, kind, detail FROM event WHERE subject = ? ORDER BY seq", (subject,))
             return [{"at": row["at"], "kind": row["kind"], **json.loads(row["detail"])} for row in rows]
+
+    def check(self) -> str:
+        """The database's own quick check of the file: `ok`, or its first complaint."""
+        with self._guarded():
+            return str(self._scalar("PRAGMA quick_check(1)"))
 
     # --- inside -----------------------------------------------------------------------------------
 

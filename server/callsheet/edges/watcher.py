@@ -126,9 +126,9 @@ class Watcher:
                 self._adopt(ledger)
             free = AT_ONCE - len(self._under_way)
             due = ledger.due(self._lock.runner_id, now=now, limit=AT_ONCE * 2) if free > 0 else []
-            for task in [task for task in due if task.id not in self._under_way][:free]:
-                self._under_way.add(task.id)
-                group.start_soon(self._run, task.id)
+            for task_id in [task_id for task_id in due if task_id not in self._under_way][:free]:
+                self._under_way.add(task_id)
+                group.start_soon(self._run, task_id)
             return self._pause(ledger, now)
         except CallsheetError as error:
             log.warning("the ledger cannot be used: %s", error.error_code)

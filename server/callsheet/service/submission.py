@@ -20,7 +20,7 @@ from callsheet.core.redaction import clean
 from callsheet.core.schedule import first_poll_delay, retry_delay
 from callsheet.core.sheet import Problem, Sheet, Task
 from callsheet.core.task import IllegalEvent, SheetEvent, SheetState, TaskEvent, TaskId, TaskState
-from callsheet.errors import CallsheetError, Fate, GatewayUnreachable, OutcomeUnknown
+from callsheet.errors import CallsheetError, Fate, GatewayUnreachable, OutcomeUnknown, SetupProblem
 
 from .consent import approvable, approve, binding_now, need_sheet, require_mode, spending_windows
 from .pacing import wait_for_pace
@@ -48,8 +48,7 @@ def submit(world: World, sheet_id: str) -> Submission:
     policy = world.policy()
     require_mode(policy, sheet)
     sheet = approvable(world, sheet_id)
-    if sheet.mode is Mode.LIVE:
-        world.need_key(world.facts(sheet.binding.gateway))
+    _require_reachable(world, sheet)
     if sheet.state is not SheetState.APPROVED:
         if decide_need(policy, sheet.mode) is Need.PERSON:
             return _approval_needed(world, sheet)
@@ -57,6 +56,18 @@ def submit(world: World, sheet_id: str) -> Submission:
     task = _spend(world, sheet)
     world.changes.notify()
     return _submitted(world, task.id, "submitted")
+
+
+def _require_reachable(world: World, sheet: Sheet) -> None:
+    """A live sheet needs a key, a rehearsal a gateway that the sandbox can play."""
+    facts = world.facts(sheet.binding.gateway)
+    if sheet.mode is Mode.LIVE:
+        world.need_key(facts)
+    elif not world.sandbox_plays(facts.id):
+        raise SetupProblem(
+            f"The sandbox does not play {facts.name}.",
+            next_step="Rehearse with another gateway; the payload is checked.",
+        )
 
 
 def _submitted(world: World, task_id: TaskId, status: str) -> Submission:

@@ -69,6 +69,7 @@ class World:
     find_key: Callable[[GatewayFacts], SecretKey | None]
     redactor: Callable[[], Redactor]
     sandbox_url: Callable[[], Awaitable[str]]
+    sandbox_plays: Callable[[str], bool]
     sandbox_key: SecretKey
     clips: ClipKeeper
     save_directory: Callable[[Policy], Path]

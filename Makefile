@@ -1,0 +1,58 @@
+# Everything bootstraps itself: the first target that you run makes the environment it needs. The
+# versions come from uv.lock: through uv if it is there, else through a venv that pip puts uv into.
+# Where no uv is to be had, pip alone takes what pyproject.toml allows.
+
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+UV := uv>=0.9,<1
+PYTEST := $(BIN)/pytest
+
+.PHONY: help demo test lint types layers render bench clean
+
+help: ## Show the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(STAMP): pyproject.toml uv.lock
+	@if command -v uv >/dev/null 2>&1; then \
+		uv sync --quiet --frozen --compile-bytecode; \
+	else \
+		test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); \
+		if $(BIN)/python -m pip install --quiet --disable-pip-version-check '$(UV)'; then \
+			VIRTUAL_ENV=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact --compile-bytecode; \
+		else \
+			$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'; \
+			$(BIN)/python -m pip install --quiet --editable . --group dev; \
+			$(BIN)/python -m compileall -q $(VENV)/lib server >/dev/null; \
+		fi; \
+	fi
+	@touch $(STAMP)
+
+demo: $(STAMP) ## The whole way in the sandbox: no key, no network
+	@$(BIN)/callsheet demo
+
+test: $(STAMP) lint types layers ## Everything that must hold
+	$(PYTEST) --cov --cov-report=term
+
+lint: $(STAMP) ## Style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP) ## Types
+	$(BIN)/mypy
+
+layers: $(STAMP) ## Which part may import which
+	$(BIN)/lint-imports
+
+render: $(STAMP) ## Write what is generated from the catalogue
+	$(BIN)/python -m callsheet.surface.render
+
+bench: $(STAMP) ## Figures, as ratios side by side
+	$(BIN)/python bench/startup.py
+	$(BIN)/python bench/latency.py
+	$(BIN)/python bench/watch.py
+
+clean: ## Remove what the targets made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .coverage build dist
