@@ -118,7 +118,7 @@ class GatewayHttp:
     ) -> AsyncIterator[ByteStream]:
         """Open a download. No key, no cookies, at most three redirects, every hop checked.
 
-        `loopback` is the sandbox's own origin, the only address that may be plain http. Raises
+        `loopback` is the sandbox's (or a test double's) own address, the only one that may be plain http. Raises
         `DownloadProblem` and `GatewayUnreachable`.
         """
         client = await self._pooled()

@@ -157,7 +157,8 @@ class Watcher:
             log.warning("task %s: %s", task_id, error.error_code)
             await self._clock.sleep(TROUBLE_SECONDS)
         except Exception as error:
-            log.error("task %s: %s", task_id, type(error).__name__)
+            # One task's trouble must not stop the others. A traceback may hold a prompt, so the type must do.
+            log.error("task %s: %s", task_id, type(error).__name__)  # noqa: TRY400 - see above
             await self._clock.sleep(TROUBLE_SECONDS)
         finally:
             self._under_way.discard(task_id)

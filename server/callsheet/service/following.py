@@ -152,7 +152,7 @@ async def _fetch_clip(world: World, task: Task) -> None:
             return
         task = world.ledger().touch(task.id, now=world.clock.now(), changes={"failures": failures, "problem": problem})
     assert task.result_url is not None
-    loopback = await world.sandbox_url() if task.mode.value == "sandbox" else None
+    loopback = await world.loopback_origin(task.mode, world.facts(task.gateway))
     directory = world.save_directory(world.policy())
     try:
         clip = await world.clips.keep(task, task.result_url, directory=directory, loopback=loopback)

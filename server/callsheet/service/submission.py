@@ -66,7 +66,7 @@ def _require_reachable(world: World, sheet: Sheet) -> None:
     elif not world.sandbox_plays(facts.id):
         raise SetupProblem(
             f"The sandbox does not play {facts.name}.",
-            next_step="Rehearse with another gateway; the payload is checked.",
+            next_step="Rehearse with another gateway; this payload has been checked all the same.",
         )
 
 

@@ -111,6 +111,11 @@ class World:
             return f"{await self.sandbox_url()}/{facts.id}", self.sandbox_key
         return self.live_base_url(facts), self.find_key(facts)
 
+    async def loopback_origin(self, mode: Mode, facts: GatewayFacts) -> str | None:
+        """The one plain-http address that clips may come from: the sandbox, or a test double that the person set."""
+        base_url, _ = await self.reach(mode, facts)
+        return base_url if base_url.startswith("http://") else None
+
     def need_key(self, facts: GatewayFacts) -> SecretKey:
         """The key for live requests; raises `KeyProblem`."""
         key = self.find_key(facts)

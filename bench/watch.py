@@ -1,0 +1,132 @@
+"""Watches many open sandbox tasks with one process and prints what that costs.
+
+The sandbox runs in a process of its own; what is measured is the watching process: CPU time as a share
+of one core over the whole run (submitting, polling, downloading, checking, drawing the pictures), peak
+memory, status reads per task, and the gateway's own count of requests against the rate that is kept.
+
+    python bench/watch.py [--tasks 500] [--speed 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+
+from callsheet.compose import Surroundings, build_service
+from callsheet.core.shot import Shot
+from callsheet.core.task import TaskState
+from callsheet.edges.clock import SystemClock
+from callsheet.service import Draft, Service
+
+SERVE = """
+import pathlib, sys
+from callsheet.sandbox.serving import run_sandbox
+run_sandbox(pathlib.Path(sys.argv[1]), speed=float(sys.argv[2]), port=int(sys.argv[3]), rate=100000)
+"""
+CARD = ("poyo", "sora-2-official")
+PORT = 18797
+
+
+def cpu_seconds() -> float:
+    """User and system time of this process."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+async def submit_all(service: Service, count: int) -> None:
+    """Draft and submit that many different shots; the runner sends them at the gateway's rate."""
+    for number in range(count):
+        shot = Shot(f"Take {number}: a red kite over dunes at dusk, slow pan.", duration_seconds=4)
+        explanation = service.explain(Draft(shot=shot, gateway=CARD[0], model=CARD[1]))
+        await service.submit(explanation.sheet.id, wait_seconds=0)
+
+
+async def watch(count: int, speed: float, home: Path) -> dict[str, float]:
+    """Run all tasks to their end; returns the figures."""
+    service = build_service(Surroundings({"CALLSHEET_HOME": str(home)}, Path("/"), SystemClock()))
+    ledger = service.world.ledger()
+
+    async def sandbox_url() -> str:
+        return f"http://127.0.0.1:{PORT}"
+
+    service = Service(replace(service.world, sandbox_url=sandbox_url), service._lock, service._stage)
+    started, before = time.monotonic(), cpu_seconds()
+    async with service.running():
+        await submit_all(service, count)
+        while open_tasks := service.tasks(only_open=True, limit=count + 1):
+            states = Counter(report.task.state.value for report in open_tasks)
+            print(
+                f"\r{time.monotonic() - started:6.1f} s  {dict(states)}" + " " * 20, end="", file=sys.stderr, flush=True
+            )
+            await anyio.sleep(5)
+    wall, cpu = time.monotonic() - started, cpu_seconds() - before
+    print(file=sys.stderr)
+    tasks = ledger.tasks(limit=count + 1)
+    saved = [task for task in tasks if task.state is TaskState.SAVED and task.clip and Path(task.clip.path).exists()]
+    return {
+        "tasks": count,
+        "saved": len(saved),
+        "lost": count - len(saved),
+        "wall_seconds": round(wall, 1),
+        "cpu_share_of_one_core": round(cpu / wall, 3),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "status_reads_per_task": round(sum(task.polls for task in tasks) / count, 2),
+    }
+
+
+def busiest_minute(store: Path, speed: float) -> tuple[int, float]:
+    """Most requests in any window of one sandbox minute, as the gateway counted them, and the rate allowed."""
+    times = [
+        json.loads(line)["at"]
+        for line in (store / "requests.jsonl").read_text(encoding="utf-8").splitlines()
+        if "/files/" not in line
+    ]
+    window, most, first = 60.0 / speed, 0, 0
+    for last, moment in enumerate(times):
+        while moment - times[first] >= window:
+            first += 1
+        most = max(most, last - first + 1)
+    return most, 60.0
+
+
+def main() -> None:
+    """Parse the arguments, run, print one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", type=int, default=500)
+    parser.add_argument("--speed", type=float, default=5.0)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        home = Path(directory)
+        (home / "config").mkdir()
+        policy = home / "config" / "policy.toml"
+        policy.touch(mode=0o600)
+        policy.write_text(f"[sandbox]\nspeed = {options.speed}\n", encoding="utf-8")
+        store = home / "store"
+        server = subprocess.Popen(
+            [sys.executable, "-c", SERVE, str(store), str(options.speed), str(PORT)],
+            stdout=subprocess.DEVNULL,
+            env=os.environ,
+        )
+        try:
+            time.sleep(2)
+            figures = anyio.run(watch, options.tasks, options.speed, home)
+            most, allowed = busiest_minute(store, options.speed)
+        finally:
+            server.terminate()
+            server.wait()
+    print(json.dumps({**figures, "busiest_sandbox_minute": most, "requests_allowed_per_minute": allowed}))
+
+
+if __name__ == "__main__":
+    main()
