@@ -8,6 +8,7 @@ import httpx2
 import pytest
 
 from callsheet.core.approval import Means
+from callsheet.core.redaction import fingerprint
 from callsheet.core.sheet import Clip, Task
 from callsheet.core.task import TaskState
 from callsheet.edges.downloads import LinkGone
@@ -15,7 +16,7 @@ from callsheet.errors import DownloadProblem, InvalidRequest
 from callsheet.service import Service
 from callsheet.service.following import resolve_task, run_task
 from callsheet.service.submission import submit
-from studio import SHOT, START, Studio, accepted, draft, reply, status
+from studio import KEY, SHOT, START, Studio, accepted, draft, reply, status
 
 VIDEO = "https://storage.example.com/v/clip.mp4"
 CLIP = Clip("/clips/a.mp4", 5, "00" * 32, 4.0, 1280, 720, "/clips/a.jpg", "/clips/b.jpg")
@@ -234,8 +235,9 @@ async def test_polls_keep_to_the_gateways_rate(studio: Studio) -> None:
     """A request over the rate is put off to its reserved time, and then goes out without reserving twice."""
     service, task_id = await under_way(studio, status("running"))
     ledger, now = service.world.ledger(), studio.clock.now()
+    account = f"live/poyo/{fingerprint(KEY)}"
     for _ in range(400):
-        ledger.reserve_pace("live/poyo", interval=1.0, burst=5, now=now)
+        ledger.reserve_pace(account, interval=1.0, burst=5, now=now)
 
     put_off = await step(studio, service, task_id)
 

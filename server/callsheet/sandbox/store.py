@@ -1,0 +1,214 @@
+"""The sandbox on disk: tasks, counts of attempts, replay keys, films, and the log of requests.
+
+    <store>/tasks/<gateway>/<task id>.json   one file per task, written whole or not at all
+    <store>/counts/<digest>                  one byte per attempt, so that processes count together
+    <store>/replays/<digest>.json            what an idempotency key was first used for
+    <store>/films/<digest>.mp4               rendered films, shared by equal requests
+    <store>/requests.jsonl                   every complete request: digests and ids, no key, no prompt
+
+Directories are 0700 and files 0600. Several processes may serve one store at the same time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from .tasks import SandboxTask
+
+FORGET_TASKS_AFTER_SECONDS = 30 * 86400.0
+MOST_FILMS = 600
+MOST_FILM_BYTES = 500_000_000
+
+_SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRequest:
+    """One request that was read to its end.
+
+    `task_id` is set if and only if this request had a job accepted; a replayed answer accepts nothing
+    and is `replayed`. `fault` names the stage direction that answered. `status` is 0 when no HTTP
+    answer was given. `at` is a Unix time.
+    """
+
+    at: float
+    gateway: str
+    method: str
+    path: str
+    body_sha256: str
+    body_bytes: int
+    status: int
+    submit: bool = False
+    task_id: str = ""
+    fault: str = ""
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What an idempotency key was first used for."""
+
+    body_sha256: str
+    task_id: str
+
+
+class Store:
+    """One store directory. Methods are short blocking calls, safe from several processes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for name in ("", "tasks", "counts", "replays", "films"):
+            directory = root / name
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            directory.chmod(0o700)
+
+    @property
+    def films(self) -> Path:
+        """The directory of rendered films."""
+        return self.root / "films"
+
+    def write_task(self, task: SandboxTask) -> None:
+        """Keep a task; it is never written again."""
+        directory = self.root / "tasks" / task.gateway
+        directory.mkdir(mode=0o700, exist_ok=True)
+        record = {item.name: getattr(task, item.name) for item in fields(task)} | {"faults": dict(task.faults)}
+        _write_whole(directory / f"{task.task_id}.json", json.dumps(record).encode())
+
+    def load_task(self, gateway: str, task_id: str) -> SandboxTask | None:
+        """That task, or None when there is none (or the id could not be one)."""
+        if not _SAFE_ID.fullmatch(task_id):
+            return None
+        return _load_task(self.root / "tasks" / gateway / f"{task_id}.json")
+
+    def load_tasks(self, gateway: str) -> list[SandboxTask]:
+        """All tasks of a gateway, newest first."""
+        tasks = [_load_task(path) for path in (self.root / "tasks" / gateway).glob("*.json")]
+        return sorted((task for task in tasks if task is not None), key=lambda task: task.created, reverse=True)
+
+    def count_task_files(self, gateway: str) -> int:
+        """How many tasks of a gateway are kept: cheap, an upper bound for those that are open."""
+        with suppress(FileNotFoundError):
+            return sum(1 for _ in (self.root / "tasks" / gateway).iterdir())
+        return 0
+
+    def count_attempt(self, *about: str) -> int:
+        """Count one more attempt at something and return its number, from 1."""
+        file = os.open(self._counter(about), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            os.write(file, b".")
+            return os.fstat(file).st_size
+        finally:
+            os.close(file)
+
+    def forget_attempts(self, *about: str) -> None:
+        """Begin to count afresh."""
+        self._counter(about).unlink(missing_ok=True)
+
+    def _counter(self, about: tuple[str, ...]) -> Path:
+        return self.root / "counts" / _digest("\0".join(about))
+
+    def remember_replay(self, gateway: str, key: str, replay: Replay) -> None:
+        """Bind an idempotency key to the task it bought."""
+        _write_whole(self._replay(gateway, key), json.dumps(asdict(replay)).encode())
+
+    def load_replay(self, gateway: str, key: str) -> Replay | None:
+        """What that idempotency key was used for, or None."""
+        record = _load_json(self._replay(gateway, key))
+        return Replay(**record) if record else None
+
+    def _replay(self, gateway: str, key: str) -> Path:
+        return self.root / "replays" / f"{_digest(gateway + chr(0) + key)}.json"
+
+    def log(self, request: LoggedRequest) -> None:
+        """Append one line; a line is one write, so processes do not mix theirs."""
+        line = json.dumps({key: value for key, value in asdict(request).items() if value is not False and value != ""})
+        file = os.open(self.root / "requests.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            os.write(file, line.encode() + b"\n")
+        finally:
+            os.close(file)
+
+    def prune(self, now: float) -> None:
+        """Forget what is a month old, and the oldest films over the bounds. `now` is a true Unix time."""
+        for name in ("tasks/*", "counts", "replays"):
+            for path in self.root.glob(f"{name}/*"):
+                with suppress(FileNotFoundError):
+                    if path.is_file() and path.stat().st_mtime < now - FORGET_TASKS_AFTER_SECONDS:
+                        path.unlink()
+        self.prune_films()
+
+    def prune_films(self, *, most: int = MOST_FILMS, most_bytes: int = MOST_FILM_BYTES) -> None:
+        """Remove the films used longest ago until at most so many, of so many bytes together, are left."""
+        films: list[tuple[float, int, Path]] = []
+        for path in self.films.iterdir():
+            with suppress(FileNotFoundError):
+                found = path.stat()
+                films.append((found.st_mtime, found.st_size, path))
+        films.sort(reverse=True)
+        total = 0
+        for number, (_, size, path) in enumerate(films, start=1):
+            total += size
+            if number > 1 and (number > most or total > most_bytes):
+                path.unlink(missing_ok=True)
+
+
+def read_requests(store: Path) -> tuple[LoggedRequest, ...]:
+    """The log of a store, oldest first; empty when nothing was asked yet."""
+    with suppress(FileNotFoundError):
+        return tuple(LoggedRequest(**json.loads(line)) for line in _lines(store / "requests.jsonl"))
+    return ()
+
+
+def count_accepted(store: Path, gateway: str | None = None) -> int:
+    """How many jobs were accepted: what would have been paid."""
+    return sum(1 for request in read_requests(store) if request.task_id and gateway in (None, request.gateway))
+
+
+def count_submits(store: Path, gateway: str | None = None) -> int:
+    """How many submit requests were read to their end, accepted or not."""
+    return sum(1 for request in read_requests(store) if request.submit and gateway in (None, request.gateway))
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8") as file:
+        yield from (line for line in file if line.endswith("\n"))
+
+
+def _load_task(path: Path) -> SandboxTask | None:
+    record = _load_json(path)
+    return SandboxTask(**record) if record else None
+
+
+def _load_json(path: Path) -> dict[str, Any] | None:
+    try:
+        record = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    assert isinstance(record, dict)
+    return record
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(file, content)
+    finally:
+        os.close(file)
+    temporary.replace(path)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:40]
+
+
+__all__ = ["LoggedRequest", "Replay", "Store", "count_accepted", "count_submits", "read_requests"]

@@ -1,0 +1,14 @@
+"""One sandbox for most tests: it stands at life's speed, and its clock moves only when a test says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from stagehand import Clock, Visitor, sandbox_in_thread
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visitor]:
+    with sandbox_in_thread(tmp_path_factory.mktemp("sandbox") / "store", Clock()) as visitor:
+        yield visitor
