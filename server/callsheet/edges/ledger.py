@@ -14,14 +14,14 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from callsheet.core.approval import Means, Spending
 from callsheet.core.policy import Caps, Mode
-from callsheet.core.pricing import dollars, from_micros, to_micros
-from callsheet.core.sheet import APPROVAL_LIFETIME, Sheet, Task
+from callsheet.core.pricing import from_micros
+from callsheet.core.sheet import Sheet, Task
+from callsheet.core.spending import require_fresh_approval, require_within_caps
 from callsheet.core.task import (
     OPEN_STATES,
     RESERVING_STATES,
@@ -35,7 +35,7 @@ from callsheet.core.task import (
     advance_sheet,
     advance_task,
 )
-from callsheet.errors import LedgerProblem, NotApproved, PolicyRefusal, UnknownThing
+from callsheet.errors import LedgerProblem, UnknownThing
 
 from .ledger_rows import read_sheet, read_task, sheet_row, task_changes, task_row
 from .ledger_schema import MIGRATIONS
@@ -112,9 +112,9 @@ class Ledger:
             sheet = self._need_sheet(sheet_id)
             if sheet.task_id is not None:
                 return self._need_task(sheet.task_id)
-            _require_fresh_approval(sheet, digest, now)
+            require_fresh_approval(sheet, digest, now)
             if task.mode is Mode.LIVE:
-                _require_within_caps(caps, task.reserve_micros, self._spending(task.mode, windows))
+                require_within_caps(caps, task.reserve_micros, self._spending(task.mode, windows))
             db.execute("UPDATE sheet SET state = ? WHERE id = ?", (SheetState.SPENT.value, sheet_id))
             row = task_row(task)
             db.execute(_insert("task", row), row)
@@ -381,40 +381,6 @@ def _ledger_problem(path: Path, error: sqlite3.Error | OSError) -> LedgerProblem
     else:
         step = "Run `callsheet doctor`."
     return LedgerProblem(f"The ledger {path} cannot be used: {reason}.", next_step=step)
-
-
-def _require_fresh_approval(sheet: Sheet, digest: str, now: float) -> None:
-    if sheet.state is not SheetState.APPROVED or sheet.approved_at is None:
-        raise NotApproved(
-            f"Sheet {sheet.id} is {sheet.state.value.replace('_', ' ')}, not approved.",
-            next_step="Call submit_video to learn what a person must do.",
-        )
-    if sheet.binding.digest != digest:
-        raise NotApproved(
-            f"Since sheet {sheet.id} was approved, its price table, policy, key or address has changed.",
-            next_step="Call explain_payload again for a new sheet.",
-        )
-    # Also refused when the clock stands before the approval: a clock set back must not prolong it.
-    if not sheet.approved_at - 60 <= now <= min(sheet.approved_at + APPROVAL_LIFETIME, sheet.expires_at):
-        raise NotApproved(
-            f"The approval of sheet {sheet.id} is too old.", next_step="Call explain_payload again for a new sheet."
-        )
-
-
-def _require_within_caps(caps: Caps, reserve_micros: int, spending: Spending) -> None:
-    price = from_micros(reserve_micros)
-    limits: tuple[tuple[str, Decimal | None, Decimal], ...] = (
-        ("per clip", caps.per_clip, Decimal(0)),
-        ("per day", caps.per_day, spending.today),
-        ("per month", caps.per_month, spending.this_month),
-    )
-    for name, cap, spent in limits:
-        if cap is not None and reserve_micros + to_micros(spent) > to_micros(cap):
-            raise PolicyRefusal(
-                f"{dollars(price)} USD would exceed the cap {name} of {dollars(cap)} USD ({dollars(spent)} USD is"
-                " reserved or spent).",
-                next_step="A person may raise the cap in the policy file, or choose a cheaper shot.",
-            )
 
 
 def _open_marks() -> tuple[str, list[str]]:

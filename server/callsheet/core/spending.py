@@ -1,0 +1,48 @@
+"""What must hold at the moment when a sheet is spent. The ledger asks this inside its transaction."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from callsheet.core.approval import Spending
+from callsheet.core.policy import Caps
+from callsheet.core.pricing import dollars, from_micros, to_micros
+from callsheet.core.sheet import APPROVAL_LIFETIME, Sheet
+from callsheet.core.task import SheetState
+from callsheet.errors import NotApproved, PolicyRefusal
+
+
+def require_fresh_approval(sheet: Sheet, digest: str, now: float) -> None:
+    """Refuse to spend a sheet that is not approved, was approved for something else, or long ago. Raises `NotApproved`."""
+    if sheet.state is not SheetState.APPROVED or sheet.approved_at is None:
+        raise NotApproved(
+            f"Sheet {sheet.id} is {sheet.state.value.replace('_', ' ')}, not approved.",
+            next_step="Call submit_video to learn what a person must do.",
+        )
+    if sheet.binding.digest != digest:
+        raise NotApproved(
+            f"Since sheet {sheet.id} was approved, its price table, policy, key or address has changed.",
+            next_step="Call explain_payload again for a new sheet.",
+        )
+    # Also refused when the clock stands before the approval: a clock set back must not prolong it.
+    if not sheet.approved_at - 60 <= now <= min(sheet.approved_at + APPROVAL_LIFETIME, sheet.expires_at):
+        raise NotApproved(
+            f"The approval of sheet {sheet.id} is too old.", next_step="Call explain_payload again for a new sheet."
+        )
+
+
+def require_within_caps(caps: Caps, reserve_micros: int, spending: Spending) -> None:
+    """Refuse a reservation that would break a cap. Raises `PolicyRefusal` with the figures."""
+    price = from_micros(reserve_micros)
+    limits: tuple[tuple[str, Decimal | None, Decimal], ...] = (
+        ("per clip", caps.per_clip, Decimal(0)),
+        ("per day", caps.per_day, spending.today),
+        ("per month", caps.per_month, spending.this_month),
+    )
+    for name, cap, spent in limits:
+        if cap is not None and reserve_micros + to_micros(spent) > to_micros(cap):
+            raise PolicyRefusal(
+                f"{dollars(price)} USD would exceed the cap {name} of {dollars(cap)} USD ({dollars(spent)} USD is"
+                " reserved or spent).",
+                next_step="A person may raise the cap in the policy file, or choose a cheaper shot.",
+            )
