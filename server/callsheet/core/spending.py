@@ -13,7 +13,7 @@ from callsheet.errors import NotApproved, PolicyRefusal
 
 
 def require_fresh_approval(sheet: Sheet, digest: str, now: float) -> None:
-    """Refuse to spend a sheet that is not approved, was approved for something else, or long ago. Raises `NotApproved`."""
+    """Refuse to spend a sheet that is not approved, or was approved for something else or long ago: `NotApproved`."""
     if sheet.state is not SheetState.APPROVED or sheet.approved_at is None:
         raise NotApproved(
             f"Sheet {sheet.id} is {sheet.state.value.replace('_', ' ')}, not approved.",
