@@ -10,14 +10,15 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from studio import START, Studio, draft
 
 from callsheet.core.approval import Means
 from callsheet.core.policy import Caps, Mode
 from callsheet.core.sheet import Clip, Problem, Sheet, Task
+from callsheet.core.spending import Slots
 from callsheet.core.task import IllegalEvent, SheetEvent, SheetState, TaskEvent, TaskId, TaskState
 from callsheet.edges.ledger import Ledger
 from callsheet.errors import LedgerProblem, NotApproved, PolicyRefusal, UnknownThing
+from studio import START, Studio, draft
 
 WINDOWS = (START - 1000, START - 1000)
 
@@ -159,7 +160,7 @@ def test_an_illegal_event_changes_nothing(ledger: Ledger, sheet: Sheet) -> None:
 def test_an_answer_of_another_attempt_is_not_taken(ledger: Ledger, sheet: Sheet) -> None:
     """A zombie cannot overwrite what a later attempt did."""
     spend(ledger, sheet)
-    ledger.claim("t1", attempt="first", deadline=START + 9, now=START, concurrent=5)
+    ledger.claim("t1", attempt="first", deadline=START + 9, now=START, slots=Slots(5, 5))
 
     with pytest.raises(IllegalEvent):
         ledger.advance("t1", TaskEvent.ACCEPTED, now=START, attempt="other", changes={})
@@ -169,7 +170,7 @@ def test_an_answer_of_another_attempt_is_not_taken(ledger: Ledger, sheet: Sheet)
 def test_a_late_answer_of_the_same_attempt_still_wins(ledger: Ledger, sheet: Sheet) -> None:
     """Unknown becomes accepted."""
     spend(ledger, sheet)
-    ledger.claim("t1", attempt="a", deadline=START + 9, now=START, concurrent=5)
+    ledger.claim("t1", attempt="a", deadline=START + 9, now=START, slots=Slots(5, 5))
     ledger.advance("t1", TaskEvent.ANSWER_LOST, now=START + 10, attempt="a", changes={})
 
     task = ledger.advance("t1", TaskEvent.ACCEPTED, now=START + 11, attempt="a", changes={"gateway_task_id": "g"})
@@ -252,7 +253,7 @@ def test_a_full_disk_refuses_and_keeps_what_was_stored(ledger: Ledger, sheet: Sh
     """The page limit stands in for a full disk: SQLite reports both the same way."""
     ledger._db.execute("PRAGMA max_page_count = 1")
 
-    with pytest.raises(LedgerProblem, match=r"full.*Free some disk space"):
+    with pytest.raises(LedgerProblem, match=r"full.*Free some disk space"):  # noqa: PT012 - which row fills it is not known
         for number in range(2000):
             ledger.add_sheet(replace(sheet, id=f"s{number}", take=number + 2, shown="x" * 4000), now=START)
     assert Ledger(ledger.path).sheet(sheet.id) == sheet

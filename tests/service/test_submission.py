@@ -6,6 +6,7 @@ import httpx2
 import pytest
 
 from callsheet.core.approval import Means
+from callsheet.core.spending import Slots
 from callsheet.core.task import TaskState
 from callsheet.errors import KeyProblem, NotApproved, PolicyRefusal, UnknownThing
 from callsheet.service.following import resolve_task, run_task
@@ -185,7 +186,7 @@ async def test_a_task_found_being_submitted_after_its_deadline_is_unknown(studio
     service, sheet_id = approved(studio)
     task_id = submit(service.world, sheet_id).report.task.id
     now = studio.clock.now()
-    service.world.ledger().claim(task_id, attempt="dead", deadline=now + ATTEMPT_SECONDS, now=now, concurrent=5)
+    service.world.ledger().claim(task_id, attempt="dead", deadline=now + ATTEMPT_SECONDS, now=now, slots=Slots(5, 5))
 
     await run_task(service.world, task_id)
     assert service.task(task_id).task.state is TaskState.SUBMITTING

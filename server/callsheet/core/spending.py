@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from decimal import Decimal
 
 from callsheet.core.approval import Spending
@@ -10,6 +11,19 @@ from callsheet.core.pricing import dollars, from_micros, to_micros
 from callsheet.core.sheet import APPROVAL_LIFETIME, Sheet
 from callsheet.core.task import SheetState
 from callsheet.errors import NotApproved, PolicyRefusal
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """How many tasks may be open at once: `concurrent` in all, `at_gateway` at the task's own gateway.
+
+    A task of unknown outcome takes up a slot for `unknown_holds_seconds`: the gateway may be filming
+    it, but not for ever.
+    """
+
+    concurrent: int
+    at_gateway: int
+    unknown_holds_seconds: float = 3600.0
 
 
 def require_fresh_approval(sheet: Sheet, digest: str, now: float) -> None:

@@ -1,6 +1,7 @@
 """The ledger: the one truth about sheets, tasks, spending and pace, in SQLite.
 
-Write-ahead log with `synchronous=FULL`: when a call returns, its row survives a crash. Every state
+Write-ahead log with `synchronous=FULL`: when a call returns, its row survives a crash (of the machine
+too; a draft alone may be lost with the power, it costs nothing and is made again). Every state
 change is a compare-and-set inside one immediate transaction that looks the event up in `core.task`,
 so that several processes, or the same call twice, do no harm. Any database error becomes a
 `LedgerProblem`, and nothing is submitted without a ledger. Only this module opens the database.
@@ -12,8 +13,9 @@ import json
 import sqlite3
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from callsheet.core.approval import Means, Spending
 from callsheet.core.policy import Caps, Mode
 from callsheet.core.pricing import from_micros
 from callsheet.core.sheet import Sheet, Task
-from callsheet.core.spending import require_fresh_approval, require_within_caps
+from callsheet.core.spending import Slots, require_fresh_approval, require_within_caps
 from callsheet.core.task import (
     OPEN_STATES,
     RESERVING_STATES,
@@ -62,7 +64,7 @@ class Ledger:
     def add_sheet(self, sheet: Sheet, *, now: float) -> Sheet:
         """Store a new sheet; if another process stored the same take first, that one is returned."""
         row = sheet_row(sheet)
-        with self._transaction() as db:
+        with self._transaction(lasting=False) as db:
             db.execute(_insert("sheet", row, "ON CONFLICT DO NOTHING"), row)
             self._note(db, now, sheet.id, "drafted", {"card": sheet.card_id, "take": sheet.take})
         found = self.latest_sheet(sheet.binding.shot_digest)
@@ -79,8 +81,8 @@ class Ledger:
 
     def sheets(self, states: Sequence[SheetState], *, limit: int = 50) -> list[Sheet]:
         """The newest sheets in these states."""
-        marks = ",".join("?" * len(states))
-        return self._sheets(f"sheet.state IN ({marks}) ORDER BY made_at DESC LIMIT ?", *states, limit)
+        marks, wanted = _marks(states)
+        return self._sheets(f"sheet.state IN ({marks}) ORDER BY made_at DESC LIMIT ?", *wanted, limit)
 
     def takes(self, shot_digest: str) -> list[Task]:
         """The tasks of all takes of a shot, newest first."""
@@ -130,8 +132,7 @@ class Ledger:
 
     def tasks(self, *, states: Sequence[TaskState] | None = None, limit: int = 20) -> list[Task]:
         """Tasks, those whose outcome is unknown first, then the newest."""
-        wanted = [state.value for state in states or tuple(TaskState)]
-        marks = ",".join("?" * len(wanted))
+        marks, wanted = _marks(states or tuple(TaskState))
         order = "ORDER BY state = 'outcome_unknown' DESC, created_at DESC LIMIT ?"
         return self._tasks(f"state IN ({marks}) {order}", *wanted, limit)
 
@@ -140,17 +141,13 @@ class Ledger:
         found = self._tasks("gateway = ? AND gateway_task_id = ?", gateway, gateway_task_id)
         return found[0] if found else None
 
-    def claim(self, task_id: str, *, attempt: str, deadline: float, now: float, concurrent: int) -> Task | None:
+    def claim(self, task_id: str, *, attempt: str, deadline: float, now: float, slots: Slots) -> Task | None:
         """Put a waiting task on disk as being submitted; None when all concurrent slots are taken."""
         with self._transaction() as db:
             task = self._need_task(task_id)
-            states = [state.value for state in SLOT_STATES]
-            marks = ",".join("?" * len(states))
-            taken = db.execute(
-                f"SELECT count(*) FROM task WHERE mode = ? AND state IN ({marks})",
-                (task.mode.value, *states),
-            ).fetchone()[0]
-            if taken >= concurrent:
+            since = now - slots.unknown_holds_seconds
+            in_all, at_gateway = (self._taken(task.mode, gateway, since) for gateway in ("%", task.gateway))
+            if in_all >= slots.concurrent or at_gateway >= slots.at_gateway:
                 return None
             changes = {"attempt": attempt, "attempts": task.attempts + 1, "deadline": deadline}
             return self._advance(db, task, TaskEvent.CLAIMED, now, changes)
@@ -178,7 +175,7 @@ class Ledger:
 
     def due(self, owner: str, *, now: float, limit: int) -> list[TaskId]:
         """This owner's open tasks whose time has come; submissions before status reads, then by due time."""
-        marks, states = _open_marks()
+        marks, states = _marks(OPEN_STATES)
         query = (
             f"SELECT id FROM task WHERE owner = ? AND next_at <= ? AND state IN ({marks})"
             " ORDER BY state = 'waiting' DESC, next_at LIMIT ?"
@@ -188,7 +185,7 @@ class Ledger:
 
     def next_due(self, owner: str) -> float | None:
         """When this owner's next task is due."""
-        marks, states = _open_marks()
+        marks, states = _marks(OPEN_STATES)
         with self._guarded():
             query = f"SELECT min(next_at) FROM task WHERE owner = ? AND state IN ({marks})"
             found: float | None = self._scalar(query, owner, *states)
@@ -196,14 +193,14 @@ class Ledger:
 
     def owners(self) -> list[str | None]:
         """Who owns open tasks."""
-        marks, states = _open_marks()
+        marks, states = _marks(OPEN_STATES)
         with self._guarded(), self._lock:
             rows = self._db.execute(f"SELECT DISTINCT owner FROM task WHERE state IN ({marks})", states)
             return [row["owner"] for row in rows]
 
     def adopt(self, old_owner: str | None, new_owner: str) -> int:
         """Take over the open tasks of an owner that is gone; how many."""
-        marks, states = _open_marks()
+        marks, states = _marks(OPEN_STATES)
         with self._transaction() as db:
             return db.execute(
                 f"UPDATE task SET owner = ? WHERE owner IS ? AND state IN ({marks})",
@@ -264,20 +261,28 @@ class Ledger:
         db.execute("INSERT INTO event (at, subject, kind, detail) VALUES (?, ?, ?, ?)", row)
 
     def _spending(self, mode: Mode, windows: tuple[float, float]) -> Spending:
-        states = [state.value for state in RESERVING_STATES]
-        marks = ",".join("?" * len(states))
+        marks, states = _marks(RESERVING_STATES)
         query = (
             "SELECT coalesce(sum(reserve_micros), 0) FROM task"
             f" WHERE mode = ? AND created_at >= ? AND state IN ({marks})"
         )
         day, month = (self._scalar(query, mode.value, start, *states) for start in windows)
-        open_marks, open_states = _open_marks()
+        open_marks, open_states = _marks(OPEN_STATES)
         count = self._scalar(
             f"SELECT count(*) FROM task WHERE mode = ? AND state IN ({open_marks})",
             mode.value,
             *open_states,
         )
         return Spending(from_micros(day), from_micros(month), count)
+
+    def _taken(self, mode: Mode, gateway: str, unknown_since: float) -> int:
+        marks, states = _marks(SLOT_STATES)
+        query = (
+            f"SELECT count(*) FROM task WHERE mode = ? AND gateway LIKE ? AND state IN ({marks})"
+            " AND (state != 'outcome_unknown' OR updated_at > ?)"
+        )
+        taken: int = self._scalar(query, mode.value, gateway, *states, unknown_since)
+        return taken
 
     def _one_sheet(self, condition: str, *values: Any) -> Sheet | None:
         found = self._sheets(condition, *values)
@@ -311,16 +316,22 @@ class Ledger:
             return self._db.execute(query, values).fetchone()[0]
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, *, lasting: bool = True) -> Iterator[sqlite3.Connection]:
+        """One immediate transaction. If not `lasting`, its commit does not wait for the disk; the next one does."""
         with self._guarded(), self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
+            if not lasting:
+                self._db.execute("PRAGMA synchronous = NORMAL")
             try:
+                self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
+            finally:
+                if not lasting:
+                    self._db.execute("PRAGMA synchronous = FULL")
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -383,9 +394,10 @@ def _ledger_problem(path: Path, error: sqlite3.Error | OSError) -> LedgerProblem
     return LedgerProblem(f"The ledger {path} cannot be used: {reason}.", next_step=step)
 
 
-def _open_marks() -> tuple[str, list[str]]:
-    states = [state.value for state in OPEN_STATES]
-    return ",".join("?" * len(states)), states
+def _marks(states: Iterable[StrEnum]) -> tuple[str, list[str]]:
+    """Placeholders for these states, and the values that go into them."""
+    values = [state.value for state in states]
+    return ",".join("?" * len(values)), values
 
 
 def _insert(table: str, row: Mapping[str, Any], suffix: str = "") -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
@@ -129,6 +130,7 @@ def write_key_file(gateway_id: str, value: str, *, keys_directory: Path) -> Path
     return path
 
 
+@cache
 def _key_path(gateway_id: str, keys_directory: Path) -> Path:
     if not _GATEWAY_ID.fullmatch(gateway_id):
         raise UnknownThing("That is not the id of a gateway.", next_step="Name a gateway of the catalogue.")

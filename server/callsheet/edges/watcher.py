@@ -16,7 +16,7 @@ from pathlib import Path
 import anyio
 from anyio.abc import TaskGroup
 
-from callsheet.errors import CallsheetError
+from callsheet.errors import CallsheetError, SetupProblem
 
 from .clock import Clock
 from .ledger import Ledger
@@ -37,13 +37,19 @@ class RunnerLock:
         self._lock: object | None = None
 
     def hold(self) -> None:
-        """Take the lock; idempotent."""
+        """Take the lock; idempotent. Raises `SetupProblem` where the file cannot be made."""
         if self._lock is None:
             from filelock import FileLock
 
-            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            lock = FileLock(self._path(self.runner_id), mode=0o600)
-            lock.acquire(timeout=0)
+            try:
+                self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+                lock = FileLock(self._path(self.runner_id), mode=0o600)
+                lock.acquire(timeout=0)
+            except OSError as error:
+                raise SetupProblem(
+                    f"The directory {self._directory} cannot be used ({type(error).__name__}).",
+                    next_step="Make it writable for you, or set CALLSHEET_HOME to one that is.",
+                ) from error
             self._lock = lock
 
     def release(self) -> None:

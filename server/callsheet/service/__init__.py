@@ -142,7 +142,10 @@ class Service:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Watcher]:
-        """Follow tasks while the block runs; on leaving, answers under way get a bounded grace."""
+        """Follow tasks while the block runs; on leaving, answers under way get a bounded grace.
+
+        Raises `SetupProblem` where the lock file that shows this process to be alive cannot be made.
+        """
         watcher = Watcher(
             ledger=self.world.ledger,
             clock=self.world.clock,
@@ -150,6 +153,8 @@ class Service:
             run_task=lambda task_id: following.run_task(self.world, task_id),
             wait_for_change=self.world.changes.wait,
         )
+        # Before anything is started, so that an unusable directory is told instead of ending a run under way.
+        self._lock.hold()
         async with self.world.http, anyio.create_task_group() as group:
             await group.start(self._stage.run)
             group.start_soon(watcher.watch)

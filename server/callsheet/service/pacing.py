@@ -15,18 +15,19 @@ def wait_for_pace(world: World, task: Task) -> bool:
     One row per gateway and key in the ledger keeps the rate exact over all processes. A tenth of the
     gateway's rate is kept for bursts, so that no minute holds more requests than the gateway allows.
     """
-    if task.id in world.paced:
-        world.paced.discard(task.id)
-        return True
     limit = card_of(world, task).rate_limit
     per_minute = limit.requests_per_minute or limit.assumed_per_minute
     burst = max(1, per_minute // BURST_SHARE)
     interval = 60.0 / max(1, per_minute - burst) / world.speed(task.mode)
     now = world.clock.now()
+    reserved = world.paced.pop(task.id, None)
+    # A reservation that was slept through is gone: used late, many of them would come out as a crowd.
+    if reserved is not None and now <= reserved + interval * burst:
+        return True
     wait = world.ledger().reserve_pace(_account(world, task), interval=interval, burst=burst, now=now)
     if wait <= 0:
         return True
-    world.paced.add(task.id)
+    world.paced[task.id] = now + wait
     world.ledger().touch(task.id, now=now, changes={"next_at": now + wait})
     return False
 

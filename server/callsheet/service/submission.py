@@ -19,6 +19,7 @@ from callsheet.core.policy import Mode
 from callsheet.core.redaction import clean
 from callsheet.core.schedule import first_poll_delay, retry_delay
 from callsheet.core.sheet import Problem, Sheet, Task
+from callsheet.core.spending import Slots
 from callsheet.core.task import IllegalEvent, SheetEvent, SheetState, TaskEvent, TaskId, TaskState
 from callsheet.errors import CallsheetError, Fate, GatewayUnreachable, OutcomeUnknown, SetupProblem
 
@@ -30,6 +31,8 @@ from .world import World, card_of
 ATTEMPT_SECONDS = 150.0
 POST_SECONDS = 60.0
 SLOT_RETRY_SECONDS = 5.0
+NO_LIMIT = 1_000_000
+UNKNOWN_HOLDS_SECONDS = 3600.0
 BLOCKED_RETRY_SECONDS = 30.0
 STORE_GRACE_SECONDS = 5.0
 
@@ -136,7 +139,7 @@ async def send_task(world: World, task: Task) -> None:
         attempt=attempt,
         deadline=now + ATTEMPT_SECONDS,
         now=now,
-        concurrent=concurrent_limit(world, task),
+        slots=slots_for(world, task),
     )
     if claimed is None:
         _hold(world, task, "no_slot", "all concurrent tasks are taken", SLOT_RETRY_SECONDS / world.speed(task.mode))
@@ -145,13 +148,14 @@ async def send_task(world: World, task: Task) -> None:
     await _send_claimed(world, claimed, sheet, attempt)
 
 
-def concurrent_limit(world: World, task: Task) -> int:
-    """How many tasks may be open at the gateways at once: the person's cap, or the model's own if lower.
+def slots_for(world: World, task: Task) -> Slots:
+    """How many tasks may be open at once: the person's cap over all, and the documented limit of the gateway.
 
-    In the sandbox the cap is not applied, so that load can be rehearsed.
+    In the sandbox the person's cap is not applied, so that load can be rehearsed.
     """
-    documented = card_of(world, task).rate_limit.concurrent_tasks or 1_000_000
-    return documented if task.mode is Mode.SANDBOX else min(world.policy().caps.concurrent, documented)
+    concurrent = NO_LIMIT if task.mode is Mode.SANDBOX else world.policy().caps.concurrent
+    documented = card_of(world, task).rate_limit.concurrent_tasks or NO_LIMIT
+    return Slots(concurrent, documented, UNKNOWN_HOLDS_SECONDS / world.speed(task.mode))
 
 
 def _hold(world: World, task: Task, code: str, message: str, seconds: float) -> None:

@@ -55,8 +55,8 @@ class Changes:
 class World:
     """The edges. `runner_id` owns the tasks that this process follows.
 
-    `sandbox_url` starts the sandbox on first use and returns its base URL. `paced` holds tasks whose
-    next request is already reserved with the rate limiter; `sending` those whose paid request is on
+    `sandbox_url` starts the sandbox on first use and returns its base URL. `paced` holds for which
+    time a task's next request is reserved with the rate limiter; `sending` the tasks whose paid request is on
     its way in this process.
     """
 
@@ -75,7 +75,7 @@ class World:
     save_directory: Callable[[Policy], Path]
     runner_id: str
     changes: Changes = field(default_factory=Changes)
-    paced: set[str] = field(default_factory=set)
+    paced: dict[str, float] = field(default_factory=dict)
     sending: dict[str, anyio.CancelScope] = field(default_factory=dict)
 
     def facts(self, gateway_id: str) -> GatewayFacts:

@@ -1,0 +1,136 @@
+"""The whole way over real HTTP on loopback: every gateway, every fault, and a restart in the middle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from callsheet.compose import Surroundings, build_service
+from callsheet.core.sheet import Clip
+from callsheet.core.shot import Shot
+from callsheet.core.task import OPEN_STATES, TaskState
+from callsheet.edges.clock import SystemClock
+from callsheet.sandbox.store import count_submits, read_requests
+from callsheet.service import Draft, Service
+
+CARDS = {
+    "poyo": "sora-2-official",
+    "apidot": "sora-2-official",
+    "apixo": "sora-2",
+    "evolink": "sora-2-preview",
+}
+ENDS = {
+    "content-violation": TaskState.FAILED,
+    "unreachable-image": TaskState.FAILED,
+    "refused": TaskState.REJECTED,
+    "insufficient-credits": TaskState.REJECTED,
+    "rate-limited": TaskState.SAVED,
+    "rate-limited-bare": TaskState.SAVED,
+    "server-error": TaskState.OUTCOME_UNKNOWN,
+    "unavailable": TaskState.OUTCOME_UNKNOWN,
+    "drop-before": TaskState.OUTCOME_UNKNOWN,
+    "drop-after": TaskState.OUTCOME_UNKNOWN,
+    "error-in-200": TaskState.OUTCOME_UNKNOWN,
+    "garbage-in-200": TaskState.OUTCOME_UNKNOWN,
+    "slow": TaskState.SAVED,
+    "unknown-state": TaskState.SAVED,
+    "status-error": TaskState.SAVED,
+    "not-visible": TaskState.SAVED,
+    "expired-link": TaskState.EXPIRED,
+    "truncated-video=1": TaskState.SAVED,
+    "short-video=1": TaskState.SAVED,
+    "html-video=1": TaskState.SAVED,
+    "old-errors": TaskState.SAVED,
+}
+
+
+def service_at(home: Path) -> Service:
+    """A process in the sandbox, at 600 times the speed of life."""
+    policy = home / "config" / "policy.toml"
+    if not policy.exists():
+        policy.parent.mkdir(parents=True)
+        policy.touch(mode=0o600)
+        policy.write_text("[sandbox]\nspeed = 600\n", encoding="utf-8")
+    return build_service(Surroundings({"CALLSHEET_HOME": str(home)}, Path("/nowhere"), SystemClock()))
+
+
+async def start(service: Service, gateway: str, fault: str) -> str:
+    """Submit a shot with that fault's tag; returns the task's id."""
+    image = "https://images.example.com/kite.png" if fault == "unreachable-image" else None
+    shot = Shot(f"A red kite over dunes. [[sandbox:{fault}]]", duration_seconds=4, image_url=image)
+    explanation = service.explain(Draft(shot=shot, gateway=gateway, model=CARDS[gateway]))
+    assert explanation.sheet is not None, explanation.findings
+    submission = await service.submit(explanation.sheet.id, wait_seconds=0)
+    return submission.report.task.id
+
+
+async def wait_until_ended(service: Service, tasks: list[str]) -> dict[str, TaskState]:
+    """Wait until none of the tasks is open any more."""
+    with anyio.fail_after(90):
+        while True:
+            states = {task_id: service.task(task_id).task.state for task_id in tasks}
+            if not OPEN_STATES & set(states.values()):
+                return states
+            await service.world.changes.wait(0.5)
+
+
+def check_clip(clip: Clip) -> None:
+    """The clip is what was asked for, and its files are there."""
+    assert (clip.width, clip.height) == (1280, 720)
+    assert abs(clip.duration_seconds - 4) < 0.5
+    assert Path(clip.path).stat().st_size == clip.size
+    assert Path(clip.poster).exists()
+    assert Path(clip.contact_sheet).exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gateway", CARDS)
+async def test_every_fault_ends_where_it_should_with_at_most_one_paid_request(gateway: str, tmp_path: Path) -> None:
+    """All faults at once against one gateway; no sheet is ever accepted twice, and every clip is whole."""
+    service = service_at(tmp_path)
+    async with service.running():
+        tasks = {fault: await start(service, gateway, fault) for fault in ENDS}
+        states = await wait_until_ended(service, list(tasks.values()))
+
+    assert {fault: states[task_id] for fault, task_id in tasks.items()} == ENDS
+    requests = [item for item in read_requests(tmp_path / "data" / "sandbox") if item.task_id and item.submit]
+    accepted = [item.body_sha256 for item in requests]
+    assert len(accepted) == len(set(accepted))
+    for fault, end in ENDS.items():
+        clip = service.task(tasks[fault]).task.clip
+        assert (clip is not None) == (end is TaskState.SAVED)
+        if clip is not None:
+            check_clip(clip)
+
+
+@pytest.mark.slow
+async def test_a_restart_picks_every_open_task_up(tmp_path: Path) -> None:
+    """What one process submitted, the next one saves; nothing is submitted again."""
+    first = service_at(tmp_path)
+    async with first.running():
+        tasks = [await start(first, gateway, "slow") for gateway in CARDS]
+        with anyio.fail_after(20):
+            while any(first.task(task_id).task.gateway_task_id is None for task_id in tasks):
+                await first.world.changes.wait(0.2)
+    assert any(first.task(task_id).task.state in OPEN_STATES for task_id in tasks)
+
+    second = service_at(tmp_path)
+    async with second.running():
+        states = await wait_until_ended(second, tasks)
+
+    assert set(states.values()) == {TaskState.SAVED}
+    assert count_submits(tmp_path / "data" / "sandbox") == len(tasks)
+
+
+async def test_a_stuck_task_keeps_running_and_is_never_given_up(tmp_path: Path) -> None:
+    """It is asked after ever more rarely."""
+    service = service_at(tmp_path)
+    async with service.running():
+        task_id = await start(service, "poyo", "stuck")
+        with anyio.fail_after(20):
+            while service.task(task_id).task.polls < 5:
+                await service.world.changes.wait(0.2)
+
+    assert service.task(task_id).task.state is TaskState.RUNNING
