@@ -59,8 +59,6 @@ class Ledger:
         """Close the file; the object is of no use afterwards."""
         self._db.close()
 
-    # --- sheets -----------------------------------------------------------------------------------
-
     def add_sheet(self, sheet: Sheet, *, now: float) -> Sheet:
         """Store a new sheet; if another process stored the same take first, that one is returned."""
         row = sheet_row(sheet)
@@ -123,8 +121,6 @@ class Ledger:
             self._note(db, now, task.id, "created", {"sheet": sheet_id, "reserve_micros": task.reserve_micros})
         return task
 
-    # --- tasks ------------------------------------------------------------------------------------
-
     def task(self, task_id: str) -> Task | None:
         """That task."""
         found = self._tasks("id = ?", task_id)
@@ -171,8 +167,6 @@ class Ledger:
             self._update(db, task_id, {**changes, "updated_at": now})
         return self._need_task(task_id)
 
-    # --- the runner's questions -------------------------------------------------------------------
-
     def due(self, owner: str, *, now: float, limit: int) -> list[TaskId]:
         """This owner's open tasks whose time has come; submissions before status reads, then by due time."""
         marks, states = _marks(OPEN_STATES)
@@ -207,8 +201,6 @@ class Ledger:
                 (new_owner, old_owner, *states),
             ).rowcount
 
-    # --- money and pace ---------------------------------------------------------------------------
-
     def spending(self, mode: Mode, windows: tuple[float, float]) -> Spending:
         """What is reserved or spent since the starts of the day and month, and the open tasks."""
         with self._guarded(), self._lock:
@@ -239,8 +231,6 @@ class Ledger:
         """The database's own quick check of the file: `ok`, or its first complaint."""
         with self._guarded():
             return str(self._scalar("PRAGMA quick_check(1)"))
-
-    # --- inside -----------------------------------------------------------------------------------
 
     def _advance(
         self, db: sqlite3.Connection, task: Task, event: TaskEvent, now: float, changes: Mapping[str, Any]
