@@ -220,3 +220,17 @@ async def test_a_download_that_breaks_says_that_it_is_free_to_try_again() -> Non
         async with http.open_stream("https://cdn.example.com/half", {}) as stream:
             with pytest.raises(GatewayUnreachable, match="free"):
                 [chunk async for chunk in stream.chunks()]
+
+
+async def test_a_link_whose_name_leads_inside_is_not_fetched() -> None:
+    """With the real network stack: the name is public by its looks, its address is not."""
+    async with GatewayHttp() as http:
+        pinned = await http._downloader(local=False)
+
+        async def names(host: str, port: int) -> list[str]:
+            return ["127.0.0.1"]
+
+        pinned._transport._pool._network_backend._resolver = names
+        with pytest.raises(DownloadProblem, match="not public"):
+            async with http.open_stream("https://cdn.example.com/clip.mp4", {}):
+                raise AssertionError("nothing may be opened here")

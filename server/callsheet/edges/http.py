@@ -67,6 +67,7 @@ class GatewayHttp:
         self._transport = transport
         self._ssl: ssl.SSLContext | None = None
         self._pool: httpx2.AsyncClient | None = None
+        self._pinned: httpx2.AsyncClient | None = None
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> GatewayHttp:
@@ -74,7 +75,7 @@ class GatewayHttp:
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
-        self._pool = None
+        self._pool = self._pinned = None
 
     async def post_paid(
         self, request: HttpRequest, *, base_url: str, key: SecretKey | None, within: float = PAID_TIMEOUT
@@ -121,10 +122,9 @@ class GatewayHttp:
         `loopback` is the sandbox's (or a test double's) own address, the only one that may be plain http. Raises
         `DownloadProblem` and `GatewayUnreachable`.
         """
-        client = await self._pooled()
         plain = {"accept-encoding": "identity", **headers}
         for _ in range(MAX_REDIRECTS + 1):
-            _require_downloadable(url, loopback)
+            client = await self._downloader(local=_require_downloadable(url, loopback))
             try:
                 request = client.build_request("GET", url, headers=plain)
                 response = await client.send(request, stream=True, follow_redirects=False)
@@ -143,17 +143,37 @@ class GatewayHttp:
             f"The clip's link redirects more than {MAX_REDIRECTS} times.", next_step="Ask again later with get_task."
         )
 
+    async def _downloader(self, *, local: bool) -> httpx2.AsyncClient:
+        """The client for a link: the plain one for the sandbox, else one that connects to checked addresses only."""
+        if local or self._transport is not None:
+            return await self._pooled()
+        if self._pinned is None:
+            from .pinned import PinnedBackend
+
+            transport = httpx2.AsyncHTTPTransport(
+                verify=self._context(), trust_env=False, limits=httpx2.Limits(max_connections=CONNECTIONS)
+            )
+            # The library has no public way to name the network backend of its pool.
+            transport._pool._network_backend = PinnedBackend(transport._pool._network_backend)  # noqa: SLF001
+            self._pinned = await self._stack.enter_async_context(
+                httpx2.AsyncClient(transport=transport, headers={"user-agent": USER_AGENT}, timeout=READ_TIMEOUT)
+            )
+        return self._pinned
+
     async def _pooled(self) -> httpx2.AsyncClient:
         if self._pool is None:
             self._pool = await self._stack.enter_async_context(self._client(keepalive=CONNECTIONS))
         return self._pool
 
-    def _client(self, *, keepalive: int) -> httpx2.AsyncClient:
-        if self._ssl is None and self._transport is None:
+    def _context(self) -> ssl.SSLContext:
+        if self._ssl is None:
             self._ssl = httpx2.create_ssl_context(trust_env=False)
+        return self._ssl
+
+    def _client(self, *, keepalive: int) -> httpx2.AsyncClient:
         return httpx2.AsyncClient(
             transport=self._transport and _Shared(self._transport),
-            verify=self._ssl or True,
+            verify=self._context() if self._transport is None else True,
             headers={"user-agent": USER_AGENT},
             timeout=httpx2.Timeout(READ_TIMEOUT, connect=10.0)
             if keepalive
@@ -243,6 +263,13 @@ def _raise_paid(error: Exception) -> NoReturn:
 
 
 def _download_failed(error: Exception) -> CallsheetError:
+    from .pinned import AddressRefused
+
+    if isinstance(error.__cause__, AddressRefused):
+        return DownloadProblem(
+            "The clip's link leads to an address that is not public, so it is not fetched.",
+            next_step="Look at the clip on the gateway's own page.",
+        )
     return GatewayUnreachable(
         f"The clip could not be fetched ({type(error).__name__}).",
         next_step="It is tried again by itself; a download is free.",
@@ -250,12 +277,14 @@ def _download_failed(error: Exception) -> CallsheetError:
     )
 
 
-def _require_downloadable(url: str, loopback: str | None) -> None:
+def _require_downloadable(url: str, loopback: str | None) -> bool:
+    """Refuse a link that may not be fetched; whether it leads to the one loopback address that may be."""
     if loopback is not None and urlsplit(url)[:2] == urlsplit(loopback)[:2]:
-        return
+        return True
     verdict = check_url(url, max_length=8192)
     if verdict.problem:
         raise DownloadProblem(
             f"The gateway named a link that is not fetched: {verdict.problem}",
             next_step="Look at the clip on the gateway's own page.",
         )
+    return False
