@@ -1,0 +1,245 @@
+"""The documents: what is generated is up to date, and what is written by hand tells the truth about the program."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+import unicodedata
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import callsheet
+from callsheet.core.card_documents import write_card
+from callsheet.core.catalogue import Availability, Field, GatewayFacts, ModelCard
+from callsheet.core.markdown import cell, document, table
+from callsheet.core.policy import Policy
+from callsheet.core.task import TASK_TABLE, TaskState, draw_diagram
+from callsheet.edges.catalogue_files import load_catalogue
+from callsheet.edges.policy import render_policy
+from callsheet.sandbox.faults import FAULTS
+from callsheet.surface.cli.application import COMMANDS
+from callsheet.surface.mcp.tools import TOOLS
+from callsheet.surface.render import REMEDY, build_documents, find_stale, main, render
+
+ROOT = Path(callsheet.__file__).parents[2]
+REFERENCES = sorted((ROOT / "references").glob("*.md"))
+PAGES = sorted(ROOT.glob("*.md"))
+LONGEST = 10_100
+
+
+def read(name: str) -> str:
+    """A document of the checkout."""
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", build_documents())
+def test_a_generated_document_is_what_would_be_written_now(name: str) -> None:
+    """The catalogue and the tables are the source; the committed text follows them."""
+    assert read(name) == build_documents()[name], f"{name} is out of date. {REMEDY}"
+
+
+def test_rendering_writes_what_is_missing_and_then_nothing(tmp_path: Path) -> None:
+    """Only what differs is touched."""
+    written = render(tmp_path)
+    (tmp_path / written[0]).write_text("old\n", encoding="utf-8")
+
+    assert written == list(build_documents())
+    assert find_stale(tmp_path) == written[:1] == render(tmp_path)
+    assert render(tmp_path) == []
+
+
+def test_checking_writes_nothing_and_says_what_to_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 1 for what is out of date, 2 for arguments that are none."""
+    assert main([str(tmp_path), "--check"]) == 1
+    assert list(tmp_path.iterdir()) == []
+    told = capsys.readouterr()
+    assert "out of date: references/models.md" in told.out
+    assert REMEDY in told.err
+    assert main([str(tmp_path)]) == 0
+    assert main([str(tmp_path), "--check"]) == 0
+    assert main(["--chekc"]) == 2
+    assert "up to date" in capsys.readouterr().out
+
+
+def test_the_renderer_runs_as_a_module() -> None:
+    """What `make render` calls; without a root it is the checkout that the package runs from."""
+    command = [sys.executable, "-m", "callsheet.surface.render", "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize("card", load_catalogue().cards, ids=lambda card: card.id)
+def test_a_card_tells_every_fact_with_a_source_that_it_lists(card: ModelCard) -> None:
+    """Fields, price, availability, evidence, conflicts; each key in brackets stands in the list of sources."""
+    text = write_card(load_catalogue(), card)
+
+    assert all(f"`{field.name}`" in text for field in card.fields)
+    assert card.lifecycle.availability.value in text
+    assert card.lifecycle.summary in text
+    assert card.price.as_of in text
+    assert all(item.text in text for item in card.lifecycle.evidence)
+    assert all(cell(conflict.choice) in text for conflict in card.conflicts)
+    for key in re.findall(r"\[([a-z0-9-]+)\](?!\()", text):
+        assert f"| {key} | " in text
+
+
+@pytest.mark.parametrize("facts", load_catalogue().gateways, ids=lambda facts: facts.id)
+def test_a_gateways_page_leaves_no_model_and_no_allowed_value_out(facts: GatewayFacts) -> None:
+    """Models that may answer with each field and value; those that were dropped by name."""
+    text = read(f"references/models-{facts.id}.md")
+
+    for card in facts.models:
+        assert f"`{card.model}`" in text
+        if card.lifecycle.availability is not Availability.DROPPED:
+            assert all(str(value) in text for field in card.fields for value in values_of(field))
+
+
+def test_a_price_without_a_rate_stays_in_the_gateways_own_unit() -> None:
+    """No dollars are made up where no source says what a credit costs."""
+    catalogue = load_catalogue()
+    card = next(card for card in catalogue.cards if card.price.unit == "credits")
+
+    text = write_card(catalogue, replace(card, price=replace(card.price, usd_per_unit=None)))
+
+    assert "4 s: 48 credits" in text
+    assert "0.24 USD (" not in text
+
+
+def values_of(field: Field) -> tuple[object, ...]:
+    """Everything that a field may hold."""
+    return (*field.values, *field.values_with_image)
+
+
+def test_the_shutdown_is_told_before_any_price() -> None:
+    """Of every page that names prices, the first that a reader meets included."""
+    for name in ("README.md", "SKILL.md", "references/models.md"):
+        text = read(name)
+        assert "2026-09-24" in text
+        assert text.index("2026-09-24") < (text.find(" USD") if " USD" in text else len(text)), name
+
+
+def test_every_state_and_every_stage_direction_is_explained() -> None:
+    """A row each."""
+    states, sandbox = read("references/states.md"), read("references/sandbox.md")
+
+    assert all(f"| `{state.value}` | " in states for state in TaskState)
+    assert all(f"| `{fault.name}` | " in sandbox for fault in FAULTS)
+
+
+def test_the_architecture_shows_the_life_of_a_task_as_it_is() -> None:
+    """The diagram is the table's."""
+    assert draw_diagram(TASK_TABLE) in read("ARCHITECTURE.md")
+    assert len(read("ARCHITECTURE.md").splitlines()) <= 130
+
+
+def test_the_architecture_names_only_files_that_exist() -> None:
+    """Modules in code marks are there."""
+    named = re.findall(
+        r"`((?:core|edges|gateways|service|surface|sandbox|tests)/[a-z_/]+(?:\.py|\.md|/)?)`", read("ARCHITECTURE.md")
+    )
+
+    assert named
+    for name in named:
+        place = ROOT / name if name.startswith("tests/") else ROOT / "server/callsheet" / name
+        assert place.exists() or place.with_suffix(".py").exists(), name
+
+
+@pytest.mark.parametrize("path", [*REFERENCES, ROOT / "SKILL.md"], ids=lambda path: path.name)
+def test_what_agents_read_is_plain_and_of_bounded_length(path: Path) -> None:
+    """A title, a paragraph, no hidden text, not too long to be read at once."""
+    text = path.read_text(encoding="utf-8")
+
+    assert len(text) <= LONGEST
+    assert "<!--" not in text
+    assert not [letter for letter in text if unicodedata.category(letter) in ("Cf", "Co", "Cs") or letter == "\u00a0"]
+    if path.parent.name == "references":
+        title, paragraph = text.split("\n\n")[:2]
+        assert re.fullmatch(r"# \S.*", title)
+        assert paragraph.startswith("Open this ")
+
+
+def test_the_skill_is_within_the_format() -> None:
+    """The closed set of fields, a name, a description of the length that hosts take; 120 to 200 lines."""
+    _, front, body = read("SKILL.md").split("---\n", maxsplit=2)
+    fields = dict(re.findall(r"^([a-z-]+):(.*)$", front, re.MULTILINE))
+
+    assert set(fields) <= {"name", "description", "license", "compatibility", "metadata"}
+    assert fields["name"].strip() == "callsheet"
+    assert 50 <= len(fields["description"].strip()) <= 1024
+    assert fields["description"].strip().startswith("Use this skill when")
+    assert ": " not in fields["description"].strip()
+    assert not set("<>{}[]") & set(front)
+    assert 120 <= len(read("SKILL.md").splitlines()) <= 200
+    assert {gateway.key_env for gateway in load_catalogue().gateways} <= set(re.findall(r"[A-Z_]{8,}", front))
+    assert all(gateway.base_url.removeprefix("https://") in body for gateway in load_catalogue().gateways)
+
+
+def test_the_skill_says_when_to_open_every_reference() -> None:
+    """And names none that is not there."""
+    named = set(re.findall(r"references/([a-z-]+\.md)", read("SKILL.md")))
+
+    assert named == {path.name for path in REFERENCES}
+
+
+@pytest.mark.parametrize("path", [*PAGES, *REFERENCES], ids=lambda path: path.name)
+def test_links_lead_somewhere_and_commands_exist(path: Path) -> None:
+    """Relative links, file names of references, and the first word after `callsheet`."""
+    text = path.read_text(encoding="utf-8")
+
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)", text):
+        assert (path.parent / target).exists(), target
+    for anchor in re.findall(r"\]\(#([^)]+)\)", text):
+        assert f"# {anchor.replace('-', ' ')}" in text.lower()
+    commands = {command.name for command in COMMANDS}
+    for word in re.findall(r"(?:`|bin/|^)callsheet ([a-z]+)", text, re.MULTILINE):
+        assert word in commands, word
+
+
+def test_the_readme_names_every_command_tool_and_key() -> None:
+    """A stranger finds each of them there."""
+    text = read("README.md")
+
+    assert all(f"callsheet {command.name}" in text for command in COMMANDS)
+    assert all(f"`{function.__name__}`" in text for function, _ in TOOLS)
+    assert all(gateway.key_env in text and gateway.key_page in text for gateway in load_catalogue().gateways)
+
+
+def test_no_document_holds_a_key_or_a_path_of_somebodys_machine() -> None:
+    """Neither a value behind a key's variable nor a home directory."""
+    for path in (*PAGES, *REFERENCES):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"[A-Z]+_API_KEY\s*[=:]\s*\S", text), path.name
+        assert not re.search(r"(?<![\w.~<])/(?:home|Users|root|work|tmp)/", text), path.name
+
+
+def test_consent_explains_every_key_of_the_policy() -> None:
+    """With the default that is in force without a file."""
+    text = read("references/consent.md")
+    policy = tomllib.loads(render_policy(Policy()))
+
+    for name, value in policy.items():
+        for key in value if isinstance(value, dict) else (name,):
+            assert f"| `{key}` | " in text, key
+    for key in ("directory", "base_url"):
+        assert f"| `{key}` | " in text
+
+
+def test_security_names_only_tests_that_exist() -> None:
+    """A promise that says which test shows it must not outlive the test."""
+    names = set(re.findall(r"`(test_[a-z0-9_]+)`", read("SECURITY.md")))
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+
+    assert len(names) > 30
+    assert sorted(name for name in names if f"def {name}(" not in sources) == []
+
+
+def test_markdown_keeps_every_value_in_its_place() -> None:
+    """Bars and line breaks cannot open another cell or row; nothing in, nothing out."""
+    assert table(("A", "B"), [("x | y", "two\nlines")]) == "| A | B |\n| --- | --- |\n| x \\| y | two lines |"
+    assert table(("A",), []) == ""
+    assert document("a", "", "b") == "a\n\nb\n"
