@@ -11,12 +11,13 @@ from callsheet.edges.policy import policy_path
 from callsheet.errors import SetupProblem
 
 
-def test_a_named_home_holds_all_three_directories(tmp_path: Path) -> None:
+def test_a_named_home_holds_all_directories(tmp_path: Path) -> None:
     """`CALLSHEET_HOME` moves configuration, data and state below one directory and creates nothing."""
     places = find_places({"CALLSHEET_HOME": f" {tmp_path / 'home'} "})
     assert places.config == tmp_path / "home" / "config"
     assert places.data == tmp_path / "home" / "data"
     assert places.state == tmp_path / "home" / "state"
+    assert places.clips == tmp_path / "home" / "clips"
     assert policy_path({"CALLSHEET_HOME": str(tmp_path)}) == tmp_path / "config" / "policy.toml"
     assert list(tmp_path.iterdir()) == []
 
@@ -30,9 +31,9 @@ def test_what_a_client_left_empty_or_unexpanded_counts_as_not_set(value: str) ->
 def test_without_a_home_the_directories_are_the_systems_own() -> None:
     """Three absolute paths of the user, each with the program's name in it."""
     places = find_places({})
-    for place in (places.config, places.data, places.state):
+    for place in (places.config, places.data, places.state, places.clips):
         assert place.is_absolute()
-        assert "callsheet" in place.parts
+        assert "callsheet" in {part.lower() for part in place.parts}
 
 
 @pytest.mark.parametrize("value", ["demo", "./demo", "../demo", "~nobody-of-that-name/x"])

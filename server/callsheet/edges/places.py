@@ -1,6 +1,6 @@
-"""Where this install keeps its files: configuration, data and state, each in a directory of its own.
+"""Where this install keeps its files: configuration, data, state and clips, each in a directory of its own.
 
-`CALLSHEET_HOME` puts all three below one directory, for tests and demonstrations. It selects a *different*
+`CALLSHEET_HOME` puts all of them below one directory, for tests and demonstrations. It selects a *different*
 install, with its own ledger and its own policy, so whoever can set it gains nothing that starting another
 copy of the program would not give; and a policy below the working directory is refused by `edges.policy`,
 so that a project cannot bring one along. Anyone may call.
@@ -19,15 +19,16 @@ HOME_VARIABLE = "CALLSHEET_HOME"
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """`config` holds what a person decides, `data` what must last, `state` locks and logs."""
+    """`config` holds what a person decides, `data` what must last, `state` locks and logs, `clips` the videos."""
 
     config: Path
     data: Path
     state: Path
+    clips: Path
 
 
 def find_places(environ: Mapping[str, str]) -> Places:
-    """The three directories, none of them created. Raises `SetupProblem` for a home that is not absolute.
+    """The directories, none of them created. Raises `SetupProblem` for a home that is not absolute.
 
     An empty `CALLSHEET_HOME`, or a `${…}` that a client left unexpanded, counts as not set.
     """
@@ -39,11 +40,16 @@ def find_places(environ: Mapping[str, str]) -> Places:
                 f"{HOME_VARIABLE} is not an absolute path.",
                 next_step=f"Set it to a path that begins at the root or with ~, or remove {HOME_VARIABLE}.",
             )
-        return Places(config=home / "config", data=home / "data", state=home / "state")
+        return Places(config=home / "config", data=home / "data", state=home / "state", clips=home / "clips")
     from platformdirs import PlatformDirs
 
     usual = PlatformDirs("callsheet", appauthor=False)
-    return Places(config=usual.user_config_path, data=usual.user_data_path, state=usual.user_state_path)
+    return Places(
+        config=usual.user_config_path,
+        data=usual.user_data_path,
+        state=usual.user_state_path,
+        clips=usual.user_videos_path / "Callsheet",
+    )
 
 
 def expand_home(named: str) -> Path | None:

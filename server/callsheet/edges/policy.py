@@ -149,7 +149,7 @@ image = {image}
 asks = {asks}
 speed = {speed}
 
-# Where clips are saved; without it, the videos directory of your system.
+# Where clips are saved; without it, Callsheet/ in your videos directory.
 [save]
 {save}
 
