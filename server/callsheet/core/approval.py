@@ -151,8 +151,8 @@ class ApprovalView:
 def render_approval(view: ApprovalView) -> str:
     """The text a person agrees to, as it will be bound: price and caps first, the prompt last and escaped."""
     price = str(view.price)
-    if not view.price.known:
-        price = f"unknown, at most {dollars(view.ceiling)} USD (your ceiling)" if view.ceiling else "unknown"
+    if not view.price.known and view.ceiling is not None:
+        price += f", at most {dollars(view.ceiling)} USD (your ceiling)"
     rehearsal = " · SANDBOX REHEARSAL: free" if view.mode is Mode.SANDBOX else ""
     lines = [f"Price: {price} · {view.cap_left}{rehearsal}"]
     if view.earlier:
@@ -161,8 +161,8 @@ def render_approval(view: ApprovalView) -> str:
     lines += [
         f"Goes to: {clean(view.gateway_name, limit=40)}, {clean(view.origin, limit=120)}",
         f"Model: {clean(view.model, limit=80)} · {_picture(shot)}",
-        f"Reference image from: {view.image_host or 'none'}",
-        f"Result also sent to: {view.callback_host or 'nobody'}",
+        f"Reference image from: {clean(view.image_host, limit=260) or 'none'}",
+        f"Result also sent to: {clean(view.callback_host, limit=260) or 'nobody'}",
         f"Availability: {clean(view.availability, limit=300)}",
         f"Request: {view.body_bytes} bytes, SHA-256 {view.body_sha256[:16]}",
         f"Prompt ({len(shot.prompt)} characters): {escape_block(shot.prompt, PROMPT_SHOWN)}",
@@ -172,5 +172,5 @@ def render_approval(view: ApprovalView) -> str:
 
 def _picture(shot: Shot) -> str:
     length = f"{shot.duration_seconds} s" if shot.duration_seconds else "length not documented"
-    ratio = shot.aspect_ratio or "ratio not documented"
-    return f"{shot.mode} · {length} · {ratio} · {shot.resolution or 'resolution not documented'}"
+    ratio = clean(shot.aspect_ratio, limit=20) or "ratio not documented"
+    return f"{shot.mode} · {length} · {ratio} · {clean(shot.resolution, limit=20) or 'resolution not documented'}"

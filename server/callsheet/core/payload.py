@@ -44,13 +44,17 @@ def build_body(card: ModelCard, shot: Shot) -> Body:
 
 
 def freeze_body(body: Body) -> bytes:
-    """The bytes that are hashed, approved and sent: compact UTF-8 JSON in the order of the fields."""
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    """The bytes that are hashed, approved and sent: compact UTF-8 JSON in the order of the fields.
+
+    Half of a surrogate pair, which only a blocked shot can hold, becomes a JSON escape instead of an error.
+    """
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.encode(errors="backslashreplace")
 
 
 def neutral_value(field: Field, wire: Scalar) -> Scalar:
     """What a wire value means in the words of a shot: APIXO's `landscape` is `16:9`."""
-    neutral = dict(dict(field.spelling).get(str(wire), ()))
+    neutral = dict(dict(field.spelling).get(str(wire), ())) if field.spelling else {}
     return neutral.get(field.role, wire)
 
 
@@ -72,8 +76,8 @@ def _settle_size(field: Field, shot: Shot) -> Shot:
     filled = dict(dict(field.spelling).get(str(field.filled(shot.mode)), ()))
     return replace(
         shot,
-        aspect_ratio=shot.aspect_ratio or filled.get("aspect_ratio"),
-        resolution=shot.resolution or filled.get("resolution"),
+        aspect_ratio=filled.get("aspect_ratio") if shot.aspect_ratio is None else shot.aspect_ratio,
+        resolution=filled.get("resolution") if shot.resolution is None else shot.resolution,
     )
 
 
@@ -90,7 +94,8 @@ def _wire_value(card: ModelCard, field: Field, shot: Shot) -> JsonValue:
         case "size":
             return size_value(field, shot)
         case "image":
-            return [shot.image_url] if shot.image_url and field.kind == "array" else shot.image_url
+            url = shot.image_url or None
+            return [url] if url is not None and field.kind == "array" else url
         case "extra":
             return shot.extras.get(field.path[-1], field.filled(shot.mode))
         case _:

@@ -53,9 +53,8 @@ def _amount(rule: PriceRule, duration_seconds: int | None, resolution: str | Non
             return rule.amounts.get("any")
         case "by_duration":
             return rule.amounts.get(str(duration_seconds))
-        case "per_second":
-            rate = rule.amounts.get(resolution or "any", rule.amounts.get("any"))
-            return None if rate is None or duration_seconds is None else rate * duration_seconds
+    per_second = rule.amounts.get(resolution or "any", rule.amounts.get("any"))
+    return None if per_second is None or duration_seconds is None else per_second * duration_seconds
 
 
 def dollars(usd: Decimal) -> str:

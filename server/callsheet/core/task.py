@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import NewType
+from typing import NewType, TypeVar
 
 SheetId = NewType("SheetId", str)
 TaskId = NewType("TaskId", str)
+
+_State = TypeVar("_State", bound=StrEnum)
+_Event = TypeVar("_Event", bound=StrEnum)
 
 
 class SheetState(StrEnum):
@@ -160,7 +163,7 @@ def advance_task(state: TaskState, event: TaskEvent) -> TaskState:
         raise IllegalEvent(state, event) from None
 
 
-def draw_diagram(table: Mapping[tuple[StrEnum, StrEnum], StrEnum]) -> str:
+def draw_diagram(table: Mapping[tuple[_State, _Event], _State]) -> str:
     """The table as Mermaid `stateDiagram-v2` source, one edge a line, without self loops."""
     edges = [
         f"    {state.value} --> {after.value}: {event.value}"

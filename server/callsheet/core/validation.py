@@ -7,20 +7,33 @@ is shown before the price, a `note` only tells what was added or meant.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Literal
 
-from .catalogue import Availability, Field, ModelCard, Scalar
+from .catalogue import Availability, Field, ModelCard, Role, Scalar
+from .choices import nearest_choice, show_length, show_name, show_value
 from .payload import neutral_value, settle_shot, size_value
-from .redaction import clean
 from .shot import IMAGE_TO_VIDEO, ROLE_ATTRIBUTES, JsonValue, Mode, Shot
-from .urls import check_url
+from .urls import check_url, url_host
 
 Severity = Literal["error", "warning", "note"]
 
 PUBLIC_NAMES = {"image": "image_url", "callback": "callback_url", "duration": "duration_seconds"}
+
+_CARRIERS: Mapping[Role, tuple[Role, ...]] = MappingProxyType(
+    {
+        "duration": ("duration",),
+        "aspect_ratio": ("aspect_ratio", "size"),
+        "resolution": ("resolution", "size"),
+        "callback": ("callback",),
+    }
+)
+"""What a shot may ask for -> the fields that can carry it."""
+
+_UNSENDABLE = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +66,10 @@ class Hosts:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The findings, and the shot with each wrong value replaced by the nearest that is allowed."""
+    """The findings, and the shot with each wrong value replaced by the nearest that is allowed.
+
+    What only a person can mend stays as it is: a missing or too long prompt, an image URL, a missing required field.
+    """
 
     findings: tuple[Finding, ...]
     mended: Shot
@@ -68,10 +84,13 @@ def check_shot(card: ModelCard, shot: Shot, hosts: Hosts) -> Verdict:
     """Judge every part of a shot for one card; see `Verdict`."""
     findings: list[Finding] = []
     mended = shot
-    for step in (_check_lifecycle, _check_mode, _check_prompt, _check_resolution_exists, _check_values, _check_extras):
+    for step in (_check_lifecycle, _check_mode, _check_prompt, _check_fields_exist, _check_values, _check_extras):
         more, mended = step(card, mended)
         findings.extend(more)
-    findings.extend(check_urls(card, shot, hosts))
+    wrong_urls = check_urls(card, shot, hosts)
+    findings.extend(wrong_urls)
+    if any(finding.field == "callback_url" for finding in wrong_urls):
+        mended = replace(mended, callback_url=None)
     return Verdict(tuple(findings), settle_shot(card, mended))
 
 
@@ -96,11 +115,12 @@ def _check_lifecycle(card: ModelCard, shot: Shot) -> Step:
 def _check_mode(card: ModelCard, shot: Shot) -> Step:
     if shot.mode in card.modes:
         return [], shot
+    if not card.modes:
+        rule = "What it takes is not documented, or it films nothing."
+        return [_error("model", card.id, rule, "Choose another model (list_models).")], shot
     if shot.mode == IMAGE_TO_VIDEO:
         rule = f"{card.id} takes no reference image."
         return [_error("image_url", "", rule, "Leave it out.")], replace(shot, image_url=None)
-    if not card.modes:
-        return [_error("model", card.id, "What it takes is not documented, or it films nothing.", "Choose another.")], shot
     return [_error("image_url", "missing", f"{card.id} works from a reference image only.", "Give one.")], shot
 
 
@@ -108,44 +128,63 @@ def _check_prompt(card: ModelCard, shot: Shot) -> Step:
     field = card.field_for("prompt")
     if field is None:
         return [], shot
-    if not shot.prompt.strip():
-        severity: Severity = "error" if field.required else "note"
-        return [Finding(severity, "prompt", "missing", "A prompt is required.", "Describe the shot.")], shot
-    if any("\ud800" <= character <= "\udfff" or character == "\0" for character in shot.prompt):
+    findings: list[Finding] = []
+    prompt = _UNSENDABLE.sub("", shot.prompt)
+    if prompt != shot.prompt:
         rule = "It has characters that JSON text cannot carry (NUL or half of a surrogate pair)."
-        return [_error("prompt", _length(shot.prompt), rule, "Remove them.")], shot
-    return _check_length(field, shot.prompt), shot
+        findings.append(_error("prompt", show_length(shot.prompt), rule, "Remove them."))
+        shot = replace(shot, prompt=prompt)
+    if prompt.strip():
+        findings.extend(_check_length(field, prompt))
+    else:
+        severity: Severity = "error" if field.required else "note"
+        findings.append(Finding(severity, "prompt", "missing", "A prompt is required.", "Describe the shot."))
+    return findings, shot
 
 
 def _check_length(field: Field, prompt: str) -> list[Finding]:
     size, limit = len(prompt), field.max_length
     if field.min_length is not None and size < field.min_length:
-        return [_error("prompt", _length(prompt), f"At least {field.min_length} characters.", "Say more.")]
+        return [_error("prompt", show_length(prompt), f"At least {field.min_length} characters.", "Say more.")]
     if limit is None:
         return []
     if size > limit:
         rule = f"At most {limit:,} {field.unit or 'characters'}; more than {limit:,} characters are refused."
-        return [_error("prompt", _length(prompt), rule, f"Shorten it by {size - limit:,} characters.")]
+        return [_error("prompt", show_length(prompt), rule, f"Shorten it by {size - limit:,} characters.")]
     octets = len(prompt.encode())
     if field.unit == "tokens" and octets > limit:
         rule = f"The gateway counts tokens (at most {limit:,}) and does not say how; {octets:,} bytes may exceed it."
-        return [Finding("warning", "prompt", _length(prompt), rule, "Shorten it to be safe.")]
+        return [Finding("warning", "prompt", show_length(prompt), rule, "Shorten it to be safe.")]
     return []
 
 
-def _check_resolution_exists(card: ModelCard, shot: Shot) -> Step:
-    if shot.resolution is None or any(
-        field.role in ("resolution", "size") and field.exists_in(shot.mode) for field in card.fields
-    ):
-        return [], shot
-    fixed = card.resolution_when_absent
-    if fixed == shot.resolution:
-        return [], shot
-    known = f"it films in {fixed}" if fixed else "its output size is not documented"
-    rule = f"{card.id} has no resolution field ({known})."
-    return [_error("resolution", shot.resolution, rule, "Leave it out, or choose a pro model.")], replace(
-        shot, resolution=None
-    )
+def _check_fields_exist(card: ModelCard, shot: Shot) -> Step:
+    """Nothing that was asked for is dropped in silence because the card has no field for it."""
+    findings: list[Finding] = []
+    roles = {field.role for field in card.fields if field.exists_in(shot.mode)}
+    for role, carriers in _CARRIERS.items():
+        attribute = ROLE_ATTRIBUTES[role]
+        value = getattr(shot, attribute)
+        if value is None or roles & set(carriers) or (role == "resolution" and value == card.resolution_when_absent):
+            continue
+        shown = _host(url_host(value)) if role == "callback" else show_value(value)
+        findings.append(_error(attribute, shown, _no_field(card, role, shot.mode), _without_field(role)))
+        absent: dict[str, Any] = {attribute: None}
+        shot = replace(shot, **absent)
+    return findings, shot
+
+
+def _no_field(card: ModelCard, role: Role, mode: Mode) -> str:
+    if role == "resolution":
+        fixed = card.resolution_when_absent
+        known = f"it films in {fixed}" if fixed else "its output size is not documented"
+        return f"{card.id} has no resolution field ({known})."
+    elsewhere = any(field.role in _CARRIERS[role] for field in card.fields)
+    return f"{card.id} has no {ROLE_ATTRIBUTES[role]} field{f' for {mode}' if elsewhere else ''}."
+
+
+def _without_field(role: Role) -> str:
+    return "Leave it out, or choose a pro model." if role == "resolution" else "Leave it out."
 
 
 def _check_values(card: ModelCard, shot: Shot) -> Step:
@@ -172,7 +211,7 @@ def _check_choice(card: ModelCard, field: Field, shot: Shot) -> Step:
         return [], shot
     nearest = nearest_choice(value, allowed)
     rule = f"{card.id} offers {_listing(allowed)}{_only_with_image(field, value, shot.mode)}."
-    finding = _error(PUBLIC_NAMES.get(field.role, field.role), clean(value, limit=60), rule, f"Nearest: {nearest}.")
+    finding = _error(PUBLIC_NAMES.get(field.role, field.role), show_value(value), rule, f"Nearest: {nearest}.")
     changed: dict[str, Any] = {attribute: nearest}
     return [finding], replace(shot, **changed)
 
@@ -188,16 +227,17 @@ def _check_size(card: ModelCard, field: Field, shot: Shot) -> Step:
     if size_value(field, settled) is not None:
         return [], shot
     pairs = [dict(meaning) for _, meaning in field.spelling]
-    same_ratio = [pair for pair in pairs if pair["aspect_ratio"] == settled.aspect_ratio] or pairs
-    nearest = next((pair for pair in same_ratio if pair["resolution"] == settled.resolution), same_ratio[0])
+    ratio = nearest_choice(settled.aspect_ratio, tuple(pair["aspect_ratio"] for pair in pairs))
+    resolutions = tuple(pair["resolution"] for pair in pairs if pair["aspect_ratio"] == ratio)
+    resolution = nearest_choice(settled.resolution, resolutions)
     offered = _listing(tuple(f"{pair['aspect_ratio']} at {pair['resolution']}" for pair in pairs))
     finding = _error(
-        "resolution" if same_ratio is not pairs else "aspect_ratio",
-        clean(f"{settled.aspect_ratio} at {settled.resolution}", limit=60),
+        "resolution" if ratio == settled.aspect_ratio else "aspect_ratio",
+        f"{show_value(settled.aspect_ratio)} at {show_value(settled.resolution)}",
         f"{card.id} offers {offered} from text.",
-        f"Nearest: {nearest['aspect_ratio']} at {nearest['resolution']}.",
+        f"Nearest: {ratio} at {resolution}.",
     )
-    return [finding], replace(shot, aspect_ratio=nearest["aspect_ratio"], resolution=nearest["resolution"])
+    return [finding], replace(shot, aspect_ratio=str(ratio), resolution=str(resolution))
 
 
 def _check_extras(card: ModelCard, shot: Shot) -> Step:
@@ -207,12 +247,12 @@ def _check_extras(card: ModelCard, shot: Shot) -> Step:
     for name, value in shot.extras.items():
         if name not in known:
             kept.pop(name)
-            findings.append(_error(clean(name, limit=60), "", f"{card.id} has no such field.", "Leave it out."))
+            findings.append(_error(show_name(name), "", f"{card.id} has no such field.", "Leave it out."))
         elif (complaint := _extra_complaint(known[name], value)) is not None:
             kept.pop(name)
             findings.append(complaint)
     findings.extend(
-        _error(name, "missing", f"{card.id} requires it.", field.note or "Give it in a raw payload.")
+        _error(field.name, "missing", f"{card.id} requires it.", field.note or "Give it in a raw payload.")
         for name, field in known.items()
         if field.required and name not in shot.extras
     )
@@ -223,29 +263,32 @@ _KINDS: dict[str, type] = {"string": str, "integer": int, "boolean": bool, "arra
 
 
 def _extra_complaint(field: Field, value: JsonValue) -> Finding | None:
-    shown = clean(value, limit=60)
+    shown = show_value(value)
     if not isinstance(value, _KINDS[field.kind]) or (field.kind == "integer" and isinstance(value, bool)):
         return _error(field.name, shown, f"Must be of type {field.kind}.", "Write it so, or leave it out.")
     if field.values and value not in field.values:
-        nearest = nearest_choice(shown, field.values)
+        nearest = nearest_choice(value, field.values)
         return _error(field.name, shown, f"One of {_listing(field.values)}.", f"Nearest: {nearest}.")
-    if isinstance(value, str):
-        return _text_complaint(field, value)
-    return None
+    if isinstance(value, list) and not all(isinstance(item, str) and not _UNSENDABLE.search(item) for item in value):
+        return _error(field.name, shown, "Must be an array of strings.", "Write it so, or leave it out.")
+    if isinstance(value, list) and field.max_items is not None and len(value) > field.max_items:
+        return _error(field.name, shown, f"At most {field.max_items} items.", "Leave some out.")
+    return _text_complaint(field, value) if isinstance(value, str) else None
 
 
 def _text_complaint(field: Field, value: str) -> Finding | None:
     if field.path[-1].endswith("_url"):
         verdict = check_url(value)
-        return (
-            _error(field.name, _host(verdict.host), verdict.problem, "Use a public https URL.")
-            if (verdict.problem)
-            else None
-        )
+        if verdict.problem:
+            return _error(field.name, _host(verdict.host), verdict.problem, "Use a public https URL.")
+        return None
+    if _UNSENDABLE.search(value):
+        rule = "It has characters that JSON text cannot carry (NUL or half of a surrogate pair)."
+        return _error(field.name, show_length(value), rule, "Remove them.")
     if field.max_length is not None and len(value) > field.max_length:
-        return _error(field.name, _length(value), f"At most {field.max_length:,} characters.", "Shorten it.")
+        return _error(field.name, show_length(value), f"At most {field.max_length:,} characters.", "Shorten it.")
     if field.min_length is not None and len(value) < field.min_length:
-        return _error(field.name, _length(value), f"At least {field.min_length:,} characters.", "Say more.")
+        return _error(field.name, show_length(value), f"At least {field.min_length:,} characters.", "Say more.")
     return None
 
 
@@ -289,37 +332,8 @@ def neutral_choices(field: Field, mode: Mode) -> tuple[Scalar, ...]:
     return tuple(neutral_value(field, value) for value in field.allowed(mode))
 
 
-def nearest_choice(value: JsonValue, choices: tuple[Scalar, ...]) -> Scalar:
-    """The allowed value nearest to a wrong one: by distance for numbers (ties to the cheaper), else by spelling."""
-    number = _number(value)
-    numbers = [choice for choice in choices if isinstance(choice, int) and not isinstance(choice, bool)]
-    if number is not None and numbers:
-        return min(numbers, key=lambda choice: (abs(choice - number), choice))
-    if number is not None:
-        numbered = [(abs(found - number), choice) for choice in choices if (found := _number(choice)) is not None]
-        if numbered:
-            return min(numbered, key=lambda pair: pair[0])[1]
-    close = difflib.get_close_matches(
-        str(value)[:60].lower(), [str(choice).lower() for choice in choices], n=1, cutoff=0
-    )
-    return next((choice for choice in choices if close and str(choice).lower() == close[0]), choices[0])
-
-
-def _number(value: JsonValue) -> float | None:
-    digits = str(value).strip().lower().removesuffix("seconds").removesuffix("sec").rstrip("sp ")
-    try:
-        number = float(digits[:20])
-    except ValueError:
-        return None
-    return number if abs(number) < 1e9 else None
-
-
 def _error(field: str, value: str, rule: str | None, instead: str) -> Finding:
     return Finding("error", field, value, rule or "", instead)
-
-
-def _length(text: str) -> str:
-    return f"({len(text):,} characters)"
 
 
 def _host(host: str | None) -> str:
