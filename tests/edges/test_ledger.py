@@ -16,6 +16,7 @@ from callsheet.core.policy import Caps, Mode
 from callsheet.core.sheet import Clip, Problem, Sheet, Task
 from callsheet.core.spending import Slots
 from callsheet.core.task import IllegalEvent, SheetEvent, SheetState, TaskEvent, TaskId, TaskState
+from callsheet.edges import ledger_file
 from callsheet.edges.ledger import Ledger
 from callsheet.errors import LedgerProblem, NotApproved, PolicyRefusal, UnknownThing
 from studio import START, Studio, draft
@@ -257,3 +258,50 @@ def test_a_full_disk_refuses_and_keeps_what_was_stored(ledger: Ledger, sheet: Sh
         for number in range(2000):
             ledger.add_sheet(replace(sheet, id=f"s{number}", take=number + 2, shown="x" * 4000), now=START)
     assert Ledger(ledger.path).sheet(sheet.id) == sheet
+
+
+def test_an_old_schema_is_copied_before_it_is_changed(ledger: Ledger, sheet: Sheet, tmp_path: Path) -> None:
+    """And the copy is a whole ledger of its own."""
+    old = tmp_path / "old.sqlite3"
+    with sqlite3.connect(ledger.path) as db:
+        db.execute("VACUUM INTO ?", (str(old),))
+    db.close()
+    later = (*ledger_file.MIGRATIONS, ("CREATE TABLE later (x TEXT) STRICT",))
+
+    database = ledger_file.open_database(old, migrations=later)
+    tables = {row["name"] for row in database.execute("SELECT name FROM sqlite_master")}
+    database.close()
+
+    assert "later" in tables
+    backup = old.with_name("old.sqlite3.before-version-2")
+    assert Ledger(backup).sheet(sheet.id) == sheet
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o600
+
+
+def test_a_damaged_page_is_found_at_the_start(ledger: Ledger, sheet: Sheet) -> None:
+    """Before anything is read from it or sent because of it."""
+    ledger._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    ledger.close()
+    content = bytearray(ledger.path.read_bytes())
+    content[4096:8192] = b"\xff" * 4096
+    ledger.path.write_bytes(content)
+
+    with pytest.raises(LedgerProblem, match=r"malformed.*keep it"):
+        Ledger(ledger.path)
+
+
+@pytest.mark.parametrize(("kind", "refused"), [("nfs4", True), ("fuse.sshfs", True), ("ext4", False), ("tmpfs", False)])
+def test_a_network_file_system_is_refused(tmp_path: Path, kind: str, refused: bool) -> None:
+    """The innermost mount decides; spaces in its name are escaped."""
+    home = tmp_path / "my home" / "data"
+    home.mkdir(parents=True)
+    mounts = tmp_path / "mounts"
+    escaped = str(home.parent).replace(" ", "\\040")
+    mounts.write_text(f"/dev/sda1 / ext4 rw 0 0\nserver:/x {escaped} {kind} rw 0 0\n", encoding="utf-8")
+
+    if refused:
+        with pytest.raises(LedgerProblem, match="network file system"):
+            ledger_file.require_local_disk(home, mounts=mounts)
+    else:
+        ledger_file.require_local_disk(home, mounts=mounts)
+        ledger_file.require_local_disk(home, mounts=tmp_path / "none")

@@ -20,6 +20,7 @@ from .redaction import clean, escape_block
 from .shot import Shot
 
 PROMPT_SHOWN = 600
+DUPLICATE = "POSSIBLE DUPLICATE CHARGE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,8 @@ def render_approval(view: ApprovalView) -> str:
     if not view.price.known and view.ceiling is not None:
         price += f", at most {dollars(view.ceiling)} USD (your ceiling)"
     rehearsal = " · SANDBOX REHEARSAL: free" if view.mode is Mode.SANDBOX else ""
-    lines = [f"Price: {price} · {view.cap_left}{rehearsal}"]
+    twice = f" · {DUPLICATE}" if view.earlier.startswith(DUPLICATE) else ""
+    lines = [f"Price: {price}{twice} · {view.cap_left}{rehearsal}"]
     if view.earlier:
         lines.append(clean(view.earlier, limit=300))
     shot = view.shot

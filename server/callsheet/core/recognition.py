@@ -151,6 +151,7 @@ def _read_openai(payload: Payload) -> Recognised:
 def _score(card: ModelCard, named: JsonValue, leaves: tuple[_Leaf, ...]) -> float:
     """How well a payload fits a card. The model id it names weighs most, then fields in their place."""
     paths = {field.path for field in card.fields}
+    marks = {field.path for field in card.fields if field.role == "fixed"}
     hits = sum(leaf.path in paths for leaf in leaves if leaf.path != ("model",))
     misses = sum(leaf.path not in paths for leaf in leaves if leaf.path != ("model",))
     score = hits - min(0.25 * misses, WORST_MISSES)
@@ -159,8 +160,8 @@ def _score(card: ModelCard, named: JsonValue, leaves: tuple[_Leaf, ...]) -> floa
         score += 6.0 * difflib.SequenceMatcher(None, named[:80].lower(), card.model).ratio() ** 4
         score += 4.0 if named == card.model else 0.0
         score -= 0.0 if has_model_field else 3.0
-    elif not has_model_field and hits:
-        # The model stands in the path there, so its absence from the body is right.
+    elif not has_model_field and any(leaf.path in marks for leaf in leaves):
+        # The model stands in the path there, so beside that gateway's own marks its absence is right.
         score += 1.0
     availability = card.lifecycle.availability
     return score - {Availability.DROPPED: 0.2, Availability.LEGACY: 0.1}.get(availability, 0.0)

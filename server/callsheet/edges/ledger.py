@@ -4,14 +4,14 @@ Write-ahead log with `synchronous=FULL`: when a call returns, its row survives a
 too; a draft alone may be lost with the power, it costs nothing and is made again). Every state
 change is a compare-and-set inside one immediate transaction that looks the event up in `core.task`,
 so that several processes, or the same call twice, do no harm. Any database error becomes a
-`LedgerProblem`, and nothing is submitted without a ledger. Only this module opens the database.
+`LedgerProblem`, and nothing is submitted without a ledger. Only this module and `edges.ledger_file`,
+which opens the file, know the database.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,12 +37,10 @@ from callsheet.core.task import (
     advance_sheet,
     advance_task,
 )
-from callsheet.errors import LedgerProblem, UnknownThing
+from callsheet.errors import UnknownThing
 
+from .ledger_file import ledger_problem, open_database
 from .ledger_rows import read_sheet, read_task, sheet_row, task_changes, task_row
-from .ledger_schema import MIGRATIONS
-
-BUSY_TIMEOUT_MS = 10_000
 
 
 class Ledger:
@@ -53,7 +51,7 @@ class Ledger:
         self.path = path
         self._lock = threading.RLock()
         with self._guarded():
-            self._db = _connect(path)
+            self._db = open_database(path)
 
     def close(self) -> None:
         """Close the file; the object is of no use afterwards."""
@@ -168,11 +166,11 @@ class Ledger:
         return self._need_task(task_id)
 
     def due(self, owner: str, *, now: float, limit: int) -> list[TaskId]:
-        """This owner's open tasks whose time has come; submissions before status reads, then by due time."""
+        """This owner's open tasks whose time has come; submissions first, then downloads, then status reads, each by time."""
         marks, states = _marks(OPEN_STATES)
         query = (
             f"SELECT id FROM task WHERE owner = ? AND next_at <= ? AND state IN ({marks})"
-            " ORDER BY state = 'waiting' DESC, next_at LIMIT ?"
+            " ORDER BY state = 'waiting' DESC, state = 'succeeded' DESC, next_at LIMIT ?"
         )
         with self._guarded(), self._lock:
             return [TaskId(row["id"]) for row in self._db.execute(query, (owner, now, *states, limit))]
@@ -328,60 +326,7 @@ class Ledger:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            raise _ledger_problem(self.path, error) from error
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    """Open the file with the guarantees this module promises, and bring its schema up to date."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not path.exists():
-        path.touch(mode=0o600)
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_MS / 1000)
-    db.row_factory = sqlite3.Row
-    try:
-        # Switching to WAL needs the file alone and ignores the busy timeout, so it is done only once.
-        if db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-            db.execute("PRAGMA journal_mode = wal")
-        db.execute("PRAGMA synchronous = FULL")
-        if sys.platform == "darwin":
-            db.execute("PRAGMA fullfsync = 1")
-        db.execute("PRAGMA foreign_keys = ON")
-        _migrate(db)
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _migrate(db: sqlite3.Connection) -> None:
-    if db.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS):
-        return
-    db.execute("BEGIN IMMEDIATE")
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version > len(MIGRATIONS):
-        db.execute("ROLLBACK")
-        raise sqlite3.DatabaseError("the file was written by a newer version of Callsheet")
-    for statements in MIGRATIONS[version:]:
-        for statement in statements:
-            db.execute(statement)
-    db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-    db.execute("COMMIT")
-
-
-def _ledger_problem(path: Path, error: sqlite3.Error | OSError) -> LedgerProblem:
-    """One clear sentence for each way in which the file can fail."""
-    reason = str(error) if isinstance(error, sqlite3.Error) else f"unable to open ({type(error).__name__})"
-    if "full" in reason:
-        step = "Free some disk space, then try again; everything that was stored is still there."
-    elif "readonly" in reason or "unable to open" in reason:
-        step = "Make the directory writable for you, or set CALLSHEET_HOME to one that is."
-    elif "malformed" in reason or "not a database" in reason:
-        step = "Move the file away (keep it: it holds your task ids) and try again, or restore a copy."
-    elif "locked" in reason:
-        step = "Another process holds the ledger; try again in a moment."
-    else:
-        step = "Run `callsheet doctor`."
-    return LedgerProblem(f"The ledger {path} cannot be used: {reason}.", next_step=step)
+            raise ledger_problem(self.path, error) from error
 
 
 def _marks(states: Iterable[StrEnum]) -> tuple[str, list[str]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from callsheet.core.approval import Binding, amount_to_type, sheet_id_for
+from callsheet.core.approval import DUPLICATE, Binding, amount_to_type, sheet_id_for
 from callsheet.core.catalogue import Availability, ModelCard
 from callsheet.core.payload import build_body, freeze_body
 from callsheet.core.policy import Mode
@@ -12,7 +13,7 @@ from callsheet.core.pricing import Price, price_clip, to_micros
 from callsheet.core.prompt_notes import note_prompt
 from callsheet.core.recognition import Payload, recognise
 from callsheet.core.sheet import SHEET_LIFETIME, Sheet
-from callsheet.core.shot import Shot
+from callsheet.core.shot import JsonValue, Shot
 from callsheet.core.task import SheetEvent, SheetId, SheetState, TaskState
 from callsheet.core.validation import Finding, Hosts, Verdict, check_shot
 from callsheet.errors import InvalidRequest
@@ -50,10 +51,26 @@ def explain(world: World, draft: Draft) -> Explanation:
 
 def _require_no_key(world: World, draft: Draft) -> None:
     """A payload that carries one of the person's keys is refused: it would be filmed, logged or sent on."""
-    if world.redactor().finds(repr((draft.shot, draft.payload))):
+    shot = draft.shot or Shot()
+    given = [shot.prompt, shot.image_url, shot.callback_url, *_texts(draft.payload), *_texts(dict(shot.extras))]
+    if world.redactor().finds("\n".join(text for text in given if text)):
         raise InvalidRequest(
             "The shot or payload contains one of the configured gateway keys.", next_step="Take the key out."
         )
+
+
+def _texts(value: JsonValue) -> Iterator[str]:
+    """Every name and every text in a value, however deep, without recursion."""
+    left: list[JsonValue] = [value]
+    while left:
+        item = left.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, list):
+            left.extend(item)
+        elif isinstance(item, dict):
+            left.extend(item.keys())
+            left.extend(item.values())
 
 
 def _named_card(world: World, draft: Draft) -> ModelCard | None:
@@ -203,7 +220,7 @@ def _earlier(world: World, binding: Binding) -> str:
         return ""
     unknown = next((task for task in tasks if task.state is TaskState.OUTCOME_UNKNOWN), None)
     if unknown is not None:
-        return f"POSSIBLE DUPLICATE CHARGE: task {unknown.id} of this very shot may have been accepted already."
+        return f"{DUPLICATE}: task {unknown.id} of this very shot may have been accepted already."
     latest = tasks[0]
     return f"Another take: this very shot was submitted before as task {latest.id} ({latest.state.value})."
 
