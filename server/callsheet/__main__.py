@@ -2,22 +2,49 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .service import Service
+
+SETUP_EXIT = 8
 
 
 def main() -> None:
     """Run `callsheet`; the exit code is the process's."""
+    arguments = sys.argv[1:]
+    # A shell asks for completions without arguments too, and some do it without a terminal.
+    completing = "_CALLSHEET_COMPLETE" in os.environ
+    if arguments == ["mcp"] or (not arguments and not completing and not sys.stdin.isatty()):
+        # The collector finds nothing while modules are imported, and looking takes a tenth of the start.
+        gc.disable()
+        from .surface.mcp import serve_stdio
+
+        serve_stdio(_make_service)
+        return
     from .compose import Surroundings, build_program, quiet_libraries
+    from .errors import CallsheetError
 
     quiet_libraries()
-    program = build_program(Surroundings.of_process())
-    arguments = sys.argv[1:]
-    if arguments == ["mcp"] or (not arguments and not sys.stdin.isatty()):
-        program.serve_mcp()
-        return
+    try:
+        program = build_program(Surroundings.of_process())
+    except CallsheetError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(SETUP_EXIT)
     from .surface.cli import run
 
     sys.exit(run(program, arguments))
+
+
+def _make_service() -> Service:
+    """The use cases. Not before a tool needs them: a client may ask for the tools before a slow server is ready."""
+    from .compose import Surroundings, build_service, quiet_libraries
+
+    quiet_libraries()
+    return build_service(Surroundings.of_process())
 
 
 if __name__ == "__main__":

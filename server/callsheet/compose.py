@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
@@ -19,11 +20,11 @@ from .edges.clips import Clips
 from .edges.clock import Clock, SystemClock
 from .edges.http import GatewayHttp
 from .edges.ledger import Ledger
-from .edges.places import Places, expand_home, find_places
+from .edges.places import HOME_VARIABLE, Places, expand_home, find_places
 from .edges.policy import load_policy
 from .edges.secrets import SecretKey, build_redactor, find_key
 from .edges.watcher import RunnerLock
-from .errors import KeyProblem
+from .errors import KeyProblem, SetupProblem
 from .gateways import load_gateway
 from .service import Service
 from .service.stage import Stage
@@ -41,6 +42,7 @@ KEYS_DIRECTORY = "keys"
 LEDGER_FILE = "ledger.sqlite3"
 SANDBOX_DIRECTORY = "sandbox"
 RUNNERS_DIRECTORY = "runners"
+SETTLED_NS = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,17 @@ class Surroundings:
         return cls(environ=os.environ, working_directory=Path.cwd(), clock=SystemClock())
 
 
+def project_directory(surroundings: Surroundings) -> Path:
+    """What a policy may not lie in or under: the working directory, unless it is the home or stands above it.
+
+    Every person's usual configuration lies under their home, and a new terminal opens there: the home is no
+    project, and `callsheet approve` must work in it. A home that `CALLSHEET_HOME` names gets no such pardon.
+    """
+    here = surroundings.working_directory
+    pardoned = not surroundings.environ.get(HOME_VARIABLE, "").strip() and Path.home().is_relative_to(here)
+    return Path(here.anchor) if pardoned else here
+
+
 def build_program(surroundings: Surroundings) -> Program:
     """Everything a surface needs. Opens nothing; raises `SetupProblem` for an unusable home."""
     places = find_places(surroundings.environ)
@@ -65,11 +78,12 @@ def build_program(surroundings: Surroundings) -> Program:
     def serve_mcp() -> None:
         from .surface.mcp import serve_stdio
 
-        serve_stdio(build_service(surroundings))
+        serve_stdio(lambda: build_service(surroundings))
 
     return Program(
         environ=surroundings.environ,
         working_directory=surroundings.working_directory,
+        project_directory=project_directory(surroundings),
         places=places,
         policy=policy_reader(surroundings, places),
         policy_path=places.config / POLICY_FILE,
@@ -116,20 +130,55 @@ def build_service(surroundings: Surroundings) -> Service:
 
 
 def policy_reader(surroundings: Surroundings, places: Places) -> Callable[[], Policy]:
-    """Reads the policy anew each time, so that arming and disarming take effect at once."""
-    return lambda: load_policy(places.config / POLICY_FILE, working_directory=surroundings.working_directory)
+    """Looks at the policy file each time, so that arming and disarming take effect at once.
+
+    It is read again unless it is surely the same file as before: one that was changed a moment ago may change
+    once more without its times showing it.
+    """
+    path = places.config / POLICY_FILE
+    kept: list[tuple[object, Policy]] = []
+
+    def read() -> Policy:
+        seen = _identity(path)
+        if kept and seen is not None and kept[0][0] == seen:
+            return kept[0][1]
+        policy = load_policy(path, working_directory=project_directory(surroundings))
+        kept[:] = [(seen, policy)]
+        return policy
+
+    return read
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    """What tells a file and its content from every other; None when there is none or it has only just changed."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    if time.time_ns() - max(status.st_ctime_ns, status.st_mtime_ns) < SETTLED_NS:
+        return None
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode)
 
 
 def _key_finder(
     surroundings: Surroundings, places: Places, policy: Callable[[], Policy]
 ) -> Callable[[GatewayFacts], SecretKey | None]:
+    directory = places.config / KEYS_DIRECTORY
+
+    def uses_keyring() -> bool:
+        try:
+            return policy().use_keyring
+        except SetupProblem:
+            # Nothing can be sent under such a policy, but the other keys must be hidden all the same.
+            return False
+
     def find(facts: GatewayFacts) -> SecretKey | None:
         return find_key(
             facts.id,
             facts.key_env,
             environ=surroundings.environ,
-            keys_directory=places.config / KEYS_DIRECTORY,
-            use_keyring=policy().use_keyring,
+            keys_directory=directory,
+            use_keyring=uses_keyring(),
         )
 
     return find
@@ -161,8 +210,8 @@ def _redactor(
 
 def _save_directory(policy: Policy, places: Places) -> Path:
     if policy.save_directory:
-        return expand_home(policy.save_directory) or places.data / "clips"
-    return places.data / "clips"
+        return expand_home(policy.save_directory) or places.clips
+    return places.clips
 
 
 def _once(make: Callable[[], Made]) -> Callable[[], Made]:

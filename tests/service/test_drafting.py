@@ -6,7 +6,9 @@ import json
 
 import pytest
 
+from callsheet.core.approval import Means
 from callsheet.core.shot import Shot
+from callsheet.core.task import SheetState
 from callsheet.errors import InvalidRequest, UnknownThing
 from callsheet.service import Draft
 from callsheet.service.submission import submit
@@ -147,3 +149,17 @@ def test_the_approval_text_is_rendered_from_the_bytes_that_are_sent(studio: Stud
     assert text[1] == "Goes to: PoYo, https://api.poyo.ai"
     assert text[2] == "Model: poyo/sora-2-official · text-to-video · 4 s · 16:9 · resolution not documented"
     assert text[-1].endswith(SHOT.prompt)
+
+
+def test_a_sheet_whose_approval_grew_old_is_replaced(studio: Studio) -> None:
+    """Else the same useless sheet would come back for the rest of the day."""
+    studio.go_live()
+    service = studio.service()
+    first = draft(service)
+    service.approve(first, by=Means.TERMINAL)
+    studio.clock.time += 3601
+
+    second = draft(service)
+
+    assert second != first
+    assert service.world.ledger().sheet(first).state is SheetState.EXPIRED

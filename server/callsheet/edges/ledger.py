@@ -166,7 +166,7 @@ class Ledger:
         return self._need_task(task_id)
 
     def due(self, owner: str, *, now: float, limit: int) -> list[TaskId]:
-        """This owner's open tasks whose time has come; submissions first, then downloads, then status reads, each by time."""
+        """This owner's open tasks whose time has come: submissions, then downloads, then status reads."""
         marks, states = _marks(OPEN_STATES)
         query = (
             f"SELECT id FROM task WHERE owner = ? AND next_at <= ? AND state IN ({marks})"

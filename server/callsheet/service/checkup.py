@@ -195,7 +195,8 @@ def _check_ledger(world: World) -> Iterator[Check]:
         yield Check("Ledger", Grade.PROBLEM, f"{ledger.path} is damaged: {clean(verdict, limit=200)}", step)
         return
     unknown = [task for task in tasks if task.state is TaskState.OUTCOME_UNKNOWN]
-    yield Check("Ledger", Grade.OK, f"{ledger.path}, whole; {len(tasks) - len(unknown)} tasks open")
+    still = len(tasks) - len(unknown)
+    yield Check("Ledger", Grade.OK, f"{ledger.path}, whole; {still} task{'' if still == 1 else 's'} open")
     if unknown:
         step = f"Look at the gateway's task list, then run `callsheet resolve {unknown[0].id}`."
         yield Check("Tasks", Grade.WARNING, f"{len(unknown)} of unknown outcome: they may have been charged", step)

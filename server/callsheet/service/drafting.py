@@ -12,7 +12,7 @@ from callsheet.core.policy import Mode
 from callsheet.core.pricing import Price, price_clip, to_micros
 from callsheet.core.prompt_notes import note_prompt
 from callsheet.core.recognition import Payload, recognise
-from callsheet.core.sheet import SHEET_LIFETIME, Sheet
+from callsheet.core.sheet import APPROVAL_LIFETIME, SHEET_LIFETIME, Sheet
 from callsheet.core.shot import JsonValue, Shot
 from callsheet.core.task import SheetEvent, SheetId, SheetState, TaskState
 from callsheet.core.validation import Finding, Hosts, Verdict, check_shot
@@ -192,7 +192,7 @@ def _sheet(
     earlier = _earlier(world, binding)
     if latest is not None and latest.state in OPEN_SHEETS:
         same = replace(binding, take=str(latest.take)).digest == latest.binding.digest
-        if same and now < latest.expires_at:
+        if same and now < _usable_until(latest):
             return latest, earlier
         ledger.move_sheet(latest.id, SheetEvent.EXPIRED, now=now)
     binding = replace(binding, take=str(latest.take + 1 if latest else 1))
@@ -211,6 +211,13 @@ def _sheet(
         expires_at=now + SHEET_LIFETIME,
     )
     return ledger.add_sheet(sheet, now=now), earlier
+
+
+def _usable_until(sheet: Sheet) -> float:
+    """Until when a sheet may be handed out again: one that was approved is of no use once the approval is old."""
+    return (
+        sheet.expires_at if sheet.approved_at is None else min(sheet.approved_at + APPROVAL_LIFETIME, sheet.expires_at)
+    )
 
 
 def _earlier(world: World, binding: Binding) -> str:

@@ -138,7 +138,7 @@ def report_task(world: World, task: Task) -> TaskReport:
 def status_text(task: Task) -> str:
     """One sentence on where the task is."""
     percent = f" {task.percent} %" if task.percent is not None else ""
-    problem = f" ({task.problem.message})" if task.problem else ""
+    problem = f" ({task.problem.message.rstrip('.')})" if task.problem else ""
     match task.state:
         case TaskState.WAITING:
             return f"Approved, not sent yet{problem}."

@@ -15,12 +15,15 @@ from callsheet.service import Service
 class Program:
     """One start of the program. `build_service` opens nothing by itself; `serve_mcp` blocks until stdin closes.
 
-    `policy` reads the policy file anew; `policy_path`, `verifier_path` and `keys_directory` are what
-    `callsheet setup` writes.
+    Relative names that a person writes are under `working_directory`; no policy may lie under
+    `project_directory`. `policy` reads the policy file anew; `policy_path`, `verifier_path` and
+    `keys_directory` are what `callsheet setup` writes. `with_environ` makes the program again for another environment, as the
+    demonstration needs it: a home of its own and no key.
     """
 
     environ: Mapping[str, str]
     working_directory: Path
+    project_directory: Path
     places: Places
     policy: Callable[[], Policy]
     policy_path: Path
@@ -28,3 +31,4 @@ class Program:
     keys_directory: Path
     build_service: Callable[[], Service]
     serve_mcp: Callable[[], None]
+    with_environ: Callable[[Mapping[str, str]], Program]

@@ -1,0 +1,154 @@
+"""`callsheet approve` and `callsheet decline`: a person's yes or no to one call sheet.
+
+Everything is checked before anybody is asked. The text that is shown is the one stored in the sheet,
+rendered from the bytes that will be sent, and it is shown on the terminal that asks, wherever the
+output goes. The passphrase is read there too; no argument, variable or pipe can give it.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import typer
+from rich import box
+from rich.console import RenderableType
+from rich.panel import Panel
+from rich.text import Text
+
+from callsheet.core.approval import Means, Need, amount_matches, amount_to_type, decide_need
+from callsheet.core.policy import Mode
+from callsheet.core.pricing import dollars
+from callsheet.core.sheet import APPROVAL_LIFETIME, Sheet
+from callsheet.core.task import SheetState
+from callsheet.edges.passphrase import check_passphrase, load_verifier
+from callsheet.errors import NotApproved, SetupProblem
+from callsheet.service.consent import require_mode
+
+from .command import MAKE, Command
+from .exits import ExitCode
+from .forms import sheet_form
+from .parameters import Json, SheetArgument
+from .person import TRIES, Person, meet_person
+from .screen import facts
+from .session import Session, begin
+from .wording import age
+
+APPROVE_EXAMPLES = ("approve sheet_ixesul7gcrf73z7jv4iy",)
+DECLINE_EXAMPLES = ("decline sheet_ixesul7gcrf73z7jv4iy",)
+
+LABELS = ("Price", "Goes to", "Model", "Reference image from", "Result also sent to", "Availability", "Request")
+
+AGENT_MAY = "Approved for one hour. The agent may call submit_video again; or run: callsheet submit {}"
+
+
+def approve(context: typer.Context, sheet: SheetArgument, as_json: Json = False) -> int:
+    """Agree to one call sheet: shows what will be sent and asks for the approval passphrase.
+
+    Works at a terminal only. A live sheet also asks for its price to be typed.
+    """
+    session = begin(context, as_json)
+    found = _checked(session, sheet)
+    policy = session.program.policy()
+    if found.state is SheetState.APPROVED:
+        return _tell(session, found, _approved_before(session, found))
+    if decide_need(policy, found.mode) is Need.NOTHING:
+        said = f"In the sandbox approval is automatic: nothing needs to be approved. Run: callsheet submit {found.id}"
+        return _tell(session, found, said)
+    verifier = load_verifier(session.program.verifier_path)
+    if verifier is None:
+        raise SetupProblem(
+            "No approval passphrase has been set, so nobody can approve here.",
+            next_step="Run `callsheet setup` in your own terminal and choose one.",
+        )
+    amount = amount_to_type(found.price, policy) if found.mode is Mode.LIVE else None
+    with meet_person(session.program.environ, session.redactor.text, purpose="approve a sheet") as person:
+        _ask(person, found, verifier, amount)
+    approved = session.service.approve(sheet, by=Means.TERMINAL)
+    return _tell(session, approved, AGENT_MAY.format(approved.id))
+
+
+def decline(context: typer.Context, sheet: SheetArgument, as_json: Json = False) -> int:
+    """Say no to one call sheet: it can never be submitted. Needs no passphrase."""
+    session = begin(context, as_json)
+    declined = session.service.decline(sheet)
+    return _tell(session, declined, f"Declined. Sheet {declined.id} can no longer be submitted; nothing was sent.")
+
+
+def approval_panel(shown: str, *, plain: bool) -> RenderableType:
+    """The call sheet as the person sees it: labels on the left; never read as markup, never cut."""
+    rows: list[tuple[str, RenderableType]] = []
+    for line in shown.split("\n"):
+        label, _, rest = line.partition(": ")
+        if label in LABELS or label.startswith("Prompt ("):
+            rows.append((label, Text(rest, style="" if rows else "bold")))
+        else:
+            rows.append(("", Text(line, style="bold yellow")))
+    grid = facts(rows)
+    if plain:
+        return grid
+    return Panel(
+        grid, title=Text("Call sheet"), title_align="left", box=box.ROUNDED, border_style="dim", padding=(1, 2)
+    )
+
+
+def _checked(session: Session, sheet_id: str) -> Sheet:
+    """The sheet, if it could be approved and spent as things stand."""
+    sheet = session.service.approvable(sheet_id)
+    require_mode(session.program.policy(), sheet)
+    return sheet
+
+
+def _approved_before(session: Session, sheet: Sheet) -> str:
+    """What to say of a sheet that was approved already; raises `NotApproved` when that was too long ago."""
+    passed = session.service.world.clock.now() - (sheet.approved_at or 0.0)
+    if not 0 <= passed <= APPROVAL_LIFETIME:
+        raise NotApproved(
+            f"Sheet {sheet.id} was approved too long ago; an approval holds for one hour.",
+            next_step=f"Run `callsheet decline {sheet.id}`, then `callsheet explain` for a new sheet.",
+        )
+    return f"Approved {age(passed)} ago already; it holds for one hour. Run: callsheet submit {sheet.id}"
+
+
+def _ask(person: Person, sheet: Sheet, verifier: str, amount: Decimal | None) -> None:
+    """Returns if the person agreed; raises `NotApproved`."""
+    person.say()
+    person.say(approval_panel(sheet.shown, plain=person.plain))
+    person.say(f"{sheet.id} · approving lets this be sent once, exactly as it is. Ctrl-C is a no.", style="dim")
+    person.say()
+    if amount is not None:
+        typed = person.ask(f"Type the amount to agree, {dollars(amount)}")
+        if not amount_matches(typed, amount):
+            raise NotApproved(
+                f"The amount typed is not the amount shown ({dollars(amount)} USD).",
+                next_step=f"Run `callsheet approve {sheet.id}` again, or decline it.",
+            )
+    ask_passphrase(person, verifier)
+
+
+def ask_passphrase(person: Person, verifier: str, *, question: str = "Approval passphrase") -> None:
+    """Returns once the passphrase was typed; raises `NotApproved` after three wrong tries."""
+    for left in reversed(range(TRIES)):
+        if check_passphrase(person.ask_secret(question), verifier):
+            return
+        if left:
+            person.say("That is not the passphrase.", style="yellow")
+    raise NotApproved(
+        f"The approval passphrase was wrong {TRIES} times.",
+        next_step="Somebody who knows the passphrase runs the same command again.",
+    )
+
+
+def _tell(session: Session, sheet: Sheet, text: str) -> int:
+    if session.as_json:
+        session.screen.answer(session.redactor.value({**sheet_form(sheet), "next_step": text}))
+    else:
+        session.screen.show(Text(text))
+    return ExitCode.OK
+
+
+COMMANDS = (
+    Command("approve", approve, MAKE, "agree to a sheet, with the passphrase", APPROVE_EXAMPLES),
+    Command("decline", decline, MAKE, "say no to a sheet", DECLINE_EXAMPLES),
+)
+
+__all__ = ["COMMANDS", "approval_panel", "ask_passphrase"]

@@ -1,0 +1,191 @@
+"""Following tasks live: runs the watcher while somebody looks, and draws where a task is.
+
+The task does not depend on anyone looking. Ctrl-C only ends the looking: the ledger has the task, and
+the next start of the program, by whatever surface, follows it to its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
+from typing import TypeVar
+
+import anyio
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.text import Text
+
+from callsheet.core.sheet import Task
+from callsheet.core.task import OPEN_STATES, TaskState
+from callsheet.errors import CallsheetError
+from callsheet.service import Service, TaskReport
+from callsheet.service.world import card_of
+
+from .screen import Screen
+from .session import Session
+from .wording import one_line, span
+
+Made = TypeVar("Made")
+
+LOOK_SECONDS = 40.0
+WORDS = {
+    TaskState.WAITING: "Waiting to be sent",
+    TaskState.SUBMITTING: "Sending",
+    TaskState.QUEUED: "In the queue",
+    TaskState.RUNNING: "Filming",
+    TaskState.SUCCEEDED: "Saving the clip",
+    TaskState.SAVED: "Saved",
+    TaskState.REJECTED: "Refused",
+    TaskState.FAILED: "Failed",
+    TaskState.EXPIRED: "Expired",
+    TaskState.OUTCOME_UNKNOWN: "Outcome unknown",
+    TaskState.ABANDONED: "Given up",
+}
+STYLES = {
+    TaskState.SAVED: "green",
+    TaskState.REJECTED: "red",
+    TaskState.FAILED: "red",
+    TaskState.EXPIRED: "red",
+    TaskState.OUTCOME_UNKNOWN: "bold yellow",
+    TaskState.ABANDONED: "dim",
+}
+NEARLY_DONE = 0.95
+
+
+def run_watched(service: Service, work: Callable[[], Awaitable[Made]]) -> Made:
+    """Run `work` while the watcher of this process follows tasks; returns what it returns."""
+    return anyio.run(_hold, service, work)
+
+
+async def _hold(service: Service, work: Callable[[], Awaitable[Made]]) -> Made:
+    failure: CallsheetError | None = None
+    async with service.running():
+        try:
+            return await work()
+        except CallsheetError as error:
+            # Raised again outside, for the task group inside would wrap it.
+            failure = error
+    raise failure
+
+
+async def follow(
+    session: Session, task_id: str, *, until: Callable[[Task], bool] | None = None, seconds: float | None = None
+) -> TaskReport:
+    """Show where a task is until it has ended (or `until` holds, or that many seconds have passed)."""
+    service = session.service
+    done = until or (lambda task: task.state not in OPEN_STATES)
+    deadline = anyio.current_time() + seconds if seconds is not None else None
+    with watch_one(session) as view:
+        while True:
+            left = LOOK_SECONDS if deadline is None else max(0.0, min(LOOK_SECONDS, deadline - anyio.current_time()))
+            report = await service.wait_for(task_id, wait_seconds=left, until=done, on_report=view.show)
+            if done(report.task) or (deadline is not None and anyio.current_time() >= deadline):
+                return report
+
+
+def watch_one(session: Session) -> TaskView:
+    """The view that fits the terminal, or the lack of one."""
+    return TaskView(session.screen, session.service)
+
+
+class TaskView:
+    """One task on standard error: a progress bar on a terminal, else one line for each change."""
+
+    def __init__(self, screen: Screen, service: Service) -> None:
+        self._screen = screen
+        self._service = service
+        self._progress = _make_progress(screen) if screen.err.is_terminal else None
+        self._bar = self._progress.add_task("", total=100.0, note="") if self._progress else None
+        self._held: AbstractContextManager[object] = self._progress or nullcontext()
+        self._last = ""
+
+    def __enter__(self) -> TaskView:
+        self._held.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._held.__exit__(kind, error, trace)
+
+    def show(self, report: TaskReport) -> None:
+        """Draw where the task is now."""
+        task = report.task
+        if self._progress is not None and self._bar is not None:
+            self._progress.update(
+                self._bar,
+                description=WORDS[task.state],
+                completed=100.0 * progress_share(self._service, task),
+                note=note_of(self._service, task),
+            )
+        elif report.status_text != self._last:
+            self._screen.note(f"{task.id}  {one_line(report.status_text)}", style="")
+        self._last = report.status_text
+
+
+def _make_progress(screen: Screen) -> Progress:
+    return Progress(
+        SpinnerColumn(style="cyan", finished_text=" "),
+        TextColumn("{task.description}", markup=False, style="bold"),
+        BarColumn(bar_width=28, complete_style="cyan", finished_style="green", pulse_style="cyan"),
+        TextColumn("{task.fields[note]}", markup=False, style="dim"),
+        console=screen.err,
+        transient=True,
+    )
+
+
+def progress_share(service: Service, task: Task) -> float:
+    """How much is done, 0 to 1: the gateway's own percentage, else the time that passed against the usual time."""
+    if task.state in (TaskState.WAITING, TaskState.SUBMITTING):
+        return 0.0
+    if task.state not in OPEN_STATES:
+        return 1.0 if task.state is TaskState.SAVED else 0.0
+    if task.state is TaskState.SUCCEEDED:
+        return NEARLY_DONE + 0.03
+    if task.percent is not None:
+        return min(task.percent / 100, NEARLY_DONE + 0.03)
+    usual = usual_seconds(service, task)
+    if usual is None or task.accepted_at is None:
+        return 0.0
+    return min((service.world.clock.now() - task.accepted_at) / usual[1], NEARLY_DONE)
+
+
+def usual_seconds(service: Service, task: Task) -> tuple[float, float] | None:
+    """How long such a task usually takes, in this mode; None when no source says."""
+    usual = card_of(service.world, task).poll.usual_seconds
+    speed = service.world.speed(task.mode)
+    return None if usual is None else (usual[0] / speed, usual[1] / speed)
+
+
+def note_of(service: Service, task: Task, *, room: int = 60) -> str:
+    """The percentage if the gateway tells one, else the usual time; the time that passed; what is wrong."""
+    until = service.world.clock.now() if task.state in OPEN_STATES else task.updated_at
+    passed = max(0, round(until - task.created_at))
+    parts = [f"{passed // 60}:{passed % 60:02}"]
+    if task.state in (TaskState.QUEUED, TaskState.RUNNING):
+        usual = usual_seconds(service, task)
+        if task.percent is not None:
+            parts.insert(0, f"{task.percent:3} %")
+        elif usual is not None:
+            parts.append(f"usually {span(*usual)}")
+    if task.problem is not None:
+        parts.append(one_line(task.problem.message, room))
+    return " · ".join(parts)
+
+
+def state_text(task: Task) -> Text:
+    """The task's state in words and colour."""
+    return Text(WORDS[task.state], style=STYLES.get(task.state, "cyan"))
+
+
+__all__ = [
+    "STYLES",
+    "WORDS",
+    "follow",
+    "note_of",
+    "progress_share",
+    "run_watched",
+    "state_text",
+    "usual_seconds",
+    "watch_one",
+]

@@ -1,0 +1,104 @@
+"""`callsheet submit`: spend an approved sheet, and follow the task to its clip."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from callsheet.core.sheet import Task
+from callsheet.core.task import TaskState
+from callsheet.service import Submission
+
+from .approving import approval_panel
+from .command import MAKE, Command
+from .exits import ExitCode, exit_for_state
+from .following import follow, run_watched
+from .forms import submission_form
+from .parameters import Json, SheetArgument
+from .session import Session, begin
+from .task_view import show_report
+from .wording import in_commands
+
+EXAMPLES = ("submit sheet_ixesul7gcrf73z7jv4iy", "submit sheet_ixesul7gcrf73z7jv4iy --no-wait --json")
+
+ANSWER_SECONDS = 90.0
+LEFT = "Not waiting any longer. {} is not lost: `callsheet watch`, or the next start of the server, follows it."
+
+
+def submit(
+    context: typer.Context,
+    sheet: SheetArgument,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait/--no-wait", help="Follow the task until its clip is saved, or only until the answer."),
+    ] = True,
+    as_json: Json = False,
+) -> int:
+    """Send an approved sheet, once, and save the clip.
+
+    A live sheet that nobody approved is not sent: what would be approved is shown, with the command,
+    and the exit code is 3. A sheet that was sent before leads to its task and sends nothing. Ctrl-C
+    ends the waiting, not the task.
+    """
+    session = begin(context, as_json)
+    try:
+        submission = run_watched(session.service, lambda: submit_and_follow(session, sheet, wait=wait))
+    except KeyboardInterrupt:
+        _say_left(session, sheet)
+        return ExitCode.INTERRUPTED
+    if as_json:
+        session.screen.answer(session.redactor.value(submission_form(submission, sheet)))
+    else:
+        _show(session, submission)
+    if submission.report is None:
+        return ExitCode.NOT_APPROVED
+    return exit_for_state(submission.report.task.state)
+
+
+async def submit_and_follow(session: Session, sheet_id: str, *, wait: bool) -> Submission:
+    """Submit and, if wished, wait for the end. Needs the watcher."""
+    submission = await session.service.submit(sheet_id, wait_seconds=0)
+    if submission.report is None:
+        return submission
+    task_id = submission.report.task.id
+    report = await (
+        follow(session, task_id) if wait else follow(session, task_id, until=_answered, seconds=ANSWER_SECONDS)
+    )
+    return Submission(submission.status, report.notice, report.next_step, report)
+
+
+def _answered(task: Task) -> bool:
+    """Whether the gateway has answered, or it is known why it was not asked yet."""
+    if task.state is TaskState.WAITING:
+        return task.problem is not None
+    return task.state is not TaskState.SUBMITTING
+
+
+def _show(session: Session, submission: Submission) -> None:
+    screen = session.screen
+    if submission.report is not None:
+        if submission.status == "already_submitted":
+            screen.show(Text("This sheet was submitted before; nothing was sent now.", style="yellow"), "")
+        show_report(session, submission.report)
+        return
+    screen.show(Text(submission.notice, style="bold yellow"), "")
+    screen.show(approval_panel(submission.approval_text, plain=screen.plain))
+    screen.show("", Text("A person agrees in their own terminal with:"))
+    screen.whole(submission.approval_command, style="bold cyan")
+    screen.show(Text("Then submit again."))
+
+
+def _say_left(session: Session, sheet_id: str) -> None:
+    found = session.service.world.ledger().sheet(sheet_id)
+    if found is not None and found.task_id is not None:
+        session.screen.note(LEFT.format(found.task_id), style="yellow")
+        session.screen.note(in_commands(session.service.task(found.task_id).status_text))
+    else:
+        session.screen.note("Interrupted before anything was submitted; nothing was sent.", style="yellow")
+
+
+COMMANDS = (Command("submit", submit, MAKE, "send an approved sheet, once, and save the clip", EXAMPLES),)
+
+__all__ = ["COMMANDS", "LEFT", "submit_and_follow"]

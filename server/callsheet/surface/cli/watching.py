@@ -1,0 +1,130 @@
+"""`callsheet watch`: follows open tasks, in a table that keeps itself up to date, until all have ended."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Annotated
+
+import typer
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from callsheet.core.task import OPEN_STATES, TaskState
+from callsheet.service import TaskReport
+
+from .command import FOLLOW, Command
+from .completion import complete_tasks
+from .exits import ExitCode, exit_for_state
+from .following import note_of, progress_share, run_watched, state_text
+from .forms import report_form
+from .parameters import Json
+from .session import Session, begin
+from .task_view import show_clip
+from .wording import one_line
+
+EXAMPLES = ("watch", "watch task_74020a54bb92db46", "watch --json")
+TICK_SECONDS = 0.5
+MOST = 50
+
+LEFT = "Not watching any longer. The tasks go on; the next start of the program follows them."
+
+
+def watch(
+    context: typer.Context,
+    task: Annotated[
+        str | None, typer.Argument(metavar="TASK", help="One task; else all open ones.", autocompletion=complete_tasks)
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Follow open tasks live until all have ended. Ctrl-C ends the watching, not the tasks.
+
+    With --json each change is one line of JSON.
+    """
+    session = begin(context, as_json)
+    first = _begin_with(session, task)
+    if not first:
+        session.screen.note("No task is open.") if as_json else session.screen.show(Text("No task is open."))
+        return ExitCode.OK
+    try:
+        reports = run_watched(session.service, lambda: _watch(session, Board(session, [*first])))
+    except KeyboardInterrupt:
+        session.screen.note(LEFT, style="yellow")
+        return ExitCode.INTERRUPTED
+    if not as_json:
+        _show_end(session, reports)
+    return max(exit_for_state(report.task.state) for report in reports)
+
+
+def _begin_with(session: Session, task_id: str | None) -> list[str]:
+    if task_id is not None:
+        return [session.service.task(task_id).task.id]
+    reports = session.service.tasks(only_open=True, limit=MOST)
+    if all(report.task.state is TaskState.OUTCOME_UNKNOWN for report in reports):
+        return []
+    return [report.task.id for report in reports]
+
+
+class Board:
+    """The tasks that are watched, as a table on a terminal, as lines elsewhere."""
+
+    def __init__(self, session: Session, task_ids: list[str]) -> None:
+        self._session = session
+        self._ids = task_ids
+        self._seen: dict[str, str] = {}
+        live = session.screen.out.is_terminal and not session.as_json
+        self._live = Live(console=session.screen.out, auto_refresh=True, refresh_per_second=8) if live else None
+        self.held: AbstractContextManager[object] = self._live or nullcontext()
+
+    def look(self) -> list[TaskReport]:
+        """Read every task anew and show what has changed."""
+        reports = [self._session.service.task(task_id) for task_id in self._ids]
+        if self._live is not None:
+            self._live.update(self._table(reports))
+            return reports
+        for report in reports:
+            if self._seen.get(report.task.id) != report.status_text:
+                self._seen[report.task.id] = report.status_text
+                self._line(report)
+        return reports
+
+    def _line(self, report: TaskReport) -> None:
+        screen = self._session.screen
+        if self._session.as_json:
+            screen.answer(self._session.redactor.value(report_form(report)), compact=True)
+        else:
+            screen.show(Text(f"{report.task.id}  {one_line(report.status_text)}"))
+
+    def _table(self, reports: list[TaskReport]) -> Table:
+        screen = self._session.screen
+        names = ("!Task", "State", "", "") if screen.narrow else ("!Task", "Model", "State", "", "")
+        table = screen.table(*names)
+        for report in reports:
+            task = report.task
+            share = progress_share(self._session.service, task)
+            bar = ProgressBar(total=1.0, completed=share, width=14, complete_style="cyan", finished_style="green")
+            model = [] if screen.narrow else [Text(task.card_id)]
+            note = Text(note_of(self._session.service, task, room=22 if screen.narrow else 50), style="dim")
+            table.add_row(Text(task.id, style="cyan"), *model, state_text(task), bar, note)
+        return table
+
+
+async def _watch(session: Session, board: Board) -> list[TaskReport]:
+    with board.held:
+        while True:
+            reports = board.look()
+            if all(report.task.state not in OPEN_STATES for report in reports):
+                return reports
+            await session.service.world.changes.wait(TICK_SECONDS)
+
+
+def _show_end(session: Session, reports: list[TaskReport]) -> None:
+    for report in reports:
+        if report.task.clip is not None:
+            show_clip(session, report.task.clip, title=report.task.id)
+
+
+COMMANDS = (Command("watch", watch, FOLLOW, "follow open tasks live", EXAMPLES),)
+
+__all__ = ["COMMANDS"]

@@ -1,0 +1,135 @@
+"""How the tests run a command: in this process, in a process of its own, or on a terminal with a person who types."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PATIENCE_SECONDS = 30.0
+# The child becomes the leader of a session whose controlling terminal is the one that it is given.
+LAUNCH = """
+import fcntl, os, sys, termios
+terminal = os.open(sys.argv[1], os.O_RDWR)
+fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+for number in (0, 1, 2):
+    os.dup2(terminal, number)
+os.execv(sys.executable, [sys.executable, "-m", "callsheet", *sys.argv[2:]])
+"""
+_STYLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What one command did: exit code, standard output, standard error."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one JSON answer."""
+        return json.loads(self.out)
+
+
+CommandLine = Callable[..., Ran]
+
+
+def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a child needs beside the test's own variables, and nothing of the tester's."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "HOME") if name in os.environ}
+    return {**kept, "TERM": "xterm-256color", **environ}
+
+
+class Terminal:
+    """One run of `callsheet` on a terminal. Use as a context manager."""
+
+    def __init__(self, arguments: list[str], environ: Mapping[str, str], directory: Path) -> None:
+        self._master, slave = os.openpty()
+        termios.tcsetwinsize(slave, (50, 120))
+        self._child = subprocess.Popen(
+            [sys.executable, "-c", LAUNCH, os.ttyname(slave), *arguments],
+            stdin=subprocess.DEVNULL,
+            env=clean_environment(environ),
+            cwd=directory,
+            start_new_session=True,
+        )
+        self._slave = slave
+        self._raw = b""
+        self._read_to = 0
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._child.poll() is None:
+            self._child.kill()
+        self._child.wait()
+        os.close(self._master)
+        os.close(self._slave)
+
+    @property
+    def text(self) -> str:
+        """Everything that was shown, without colours."""
+        return _STYLE.sub("", self._raw.decode("utf-8", "replace")).replace("\r", "")
+
+    def expect(self, awaited: str) -> None:
+        """Wait until that text is shown, after what was awaited before."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while (found := self.text.find(awaited, self._read_to)) < 0:
+            assert time.monotonic() < deadline, f"{awaited!r} was not shown; this was:\n{self.text}"
+            assert self._child.poll() is None or self._pending(), f"it ended without {awaited!r}:\n{self.text}"
+            self._read(0.1)
+        self._read_to = found + len(awaited)
+
+    def type(self, line: str) -> None:
+        """Type a line and press Enter."""
+        os.write(self._master, line.encode() + b"\n")
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        os.write(self._master, b"\x03")
+
+    def finish(self) -> int:
+        """Wait for the end; the exit code."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self._child.poll() is None:
+            assert time.monotonic() < deadline, f"it does not end:\n{self.text}"
+            self._read(0.1)
+        while self._pending():
+            self._read(0)
+        return self._child.returncode
+
+    def _pending(self) -> bool:
+        return bool(select.select([self._master], [], [], 0)[0])
+
+    def _read(self, seconds: float) -> None:
+        if select.select([self._master], [], [], seconds)[0]:
+            self._raw += os.read(self._master, 65536)
+
+
+def run_without_terminal(
+    arguments: list[str], environ: Mapping[str, str], directory: Path, typed: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """One run of `callsheet` with pipes and no controlling terminal."""
+    return subprocess.run(
+        [sys.executable, "-m", "callsheet", *arguments],
+        input=typed,
+        capture_output=True,
+        text=True,
+        env=clean_environment(environ),
+        cwd=directory,
+        start_new_session=True,
+        timeout=60,
+        check=False,
+    )

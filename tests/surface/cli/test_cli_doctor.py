@@ -1,0 +1,188 @@
+"""`callsheet doctor`: what is missing or amiss, said without sending anything, and what is free to ask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx2
+import pytest
+from cli_terminal import CommandLine
+
+from callsheet.core.approval import Means
+from callsheet.edges.passphrase import store_verifier
+from callsheet.surface.cli.exits import ExitCode
+from callsheet.surface.program import Program
+from studio import KEY, Studio, accepted, draft, reply
+
+
+def grades(answer: Any) -> dict[str, str]:
+    """Each check's name and its worst grade."""
+    order = ["ok", "note", "warning", "problem"]
+    found: dict[str, str] = {}
+    for check in answer["checks"]:
+        worst = max(order.index(check["grade"]), order.index(found.get(check["name"], "ok")))
+        found[check["name"]] = order[worst]
+    return found
+
+
+def test_a_fresh_install_is_healthy_and_nothing_is_sent(studio: Studio, cli: CommandLine) -> None:
+    """What is not set yet is a note, not a problem."""
+    ran, answer = cli("doctor"), cli("doctor", "--json")
+
+    assert ran.code == answer.code == 0
+    assert answer.json["healthy"] is True
+    found = grades(answer.json)
+    assert found["Ledger"] == found["Sandbox"] == found["Video"] == found["Policy"] == "ok"
+    assert found["Passphrase"] == found["Key PoYo"] == "note"
+    assert "Nothing keeps it from working." in ran.out
+    assert studio.gateway.requests == []
+
+
+def test_a_key_is_told_by_its_fingerprint_only(studio: Studio, cli: CommandLine) -> None:
+    """Where it was found, and nothing of it."""
+    studio.environ["POYO_API_KEY"] = KEY
+    studio.environ["APIDOT_API_KEY"] = "not a key"
+
+    answer = cli("doctor", "--json")
+
+    texts = {check["name"]: check["text"] for check in answer.json["checks"]}
+    assert texts["Key PoYo"].startswith("set (environment, fingerprint ")
+    assert "malformed" in texts["Key APIDot"]
+    assert grades(answer.json)["Key APIDot"] == "problem"
+    assert KEY not in answer.out
+    assert "not a key" not in answer.out
+
+
+def test_live_mode_without_passphrase_or_key_is_a_problem(studio: Studio, cli: CommandLine) -> None:
+    """Each thing that is missing is named, with the command that mends it."""
+    studio.write_policy('mode = "live"\n[caps]\nper_day = "none"\n')
+
+    ran = cli("doctor", "--json")
+
+    assert ran.code == ExitCode.SETUP
+    found = grades(ran.json)
+    assert found["Passphrase"] == found["Keys"] == "problem"
+    assert found["Policy"] == "warning"
+
+
+def test_what_is_broken_does_not_hide_the_rest(studio: Studio, program: Program, cli: CommandLine) -> None:
+    """A policy, a verifier and a ledger that cannot be used are three problems, not one crash."""
+    studio.write_policy('mode = "live')
+    store_verifier(program.verifier_path, "a heron over the reeds")
+    program.verifier_path.chmod(0o644)
+    program.places.data.mkdir(parents=True)
+    (program.places.data / "ledger.sqlite3").write_bytes(b"this is no database" * 100)
+
+    ran = cli("doctor", "--json")
+
+    assert ran.code == ExitCode.SETUP
+    found = grades(ran.json)
+    assert found["Policy"] == found["Passphrase"] == found["Ledger"] == "problem"
+    assert found["Sandbox"] == "ok"
+
+
+def test_directories_open_to_others_and_unknown_outcomes_are_warnings(
+    studio: Studio, program: Program, cli: CommandLine
+) -> None:
+    """Nothing stops working, but a person should look."""
+    program.places.data.mkdir(parents=True, mode=0o755)
+    program.places.data.chmod(0o755)
+    studio.go_live()
+    service = program.build_service()
+    sheet_id = draft(service)
+    service.approve(sheet_id, by=Means.TERMINAL)
+    studio.gateway.replies = [httpx2.ReadError("gone")]
+    task_id = cli("submit", sheet_id, "--no-wait", "--json").json["task"]["task_id"]
+
+    answer = cli("doctor", "--json").json
+
+    found = grades(answer)
+    assert found["Data"] == found["Tasks"] == "warning"
+    [tasks] = [check for check in answer["checks"] if check["name"] == "Tasks"]
+    assert f"callsheet resolve {task_id}" in tasks["next_step"]
+
+
+def test_online_asks_the_balance_with_the_key_and_the_listing_without(
+    studio: Studio, cli: CommandLine, program: Program
+) -> None:
+    """Only what is free, only at the gateway's own address; what is not documented is not asked."""
+    studio.environ["POYO_API_KEY"] = KEY
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/api/user/balance":
+            return reply({"code": 200, "data": {"credits_amount": 1234, "email": "person@example.com"}})
+        if request.url.path == "/v1/catalog/models/sora-2-official":
+            return reply({"code": 200, "data": {"model_id": "sora-2-official"}})
+        return reply({"code": 404}, 404)
+
+    studio.gateway.on_request = answer
+    ran = cli("doctor", "--online", "--json")
+
+    assert ran.code == 0
+    by_gateway = {entry["gateway"]: entry for entry in ran.json["online"]}
+    poyo = by_gateway["poyo"]
+    assert poyo["balance"] == {"amount": "1234", "unit": "credits"}
+    assert poyo["asked_at"].endswith("Z")
+    listed = {listing["model"]: listing["listed"] for listing in poyo["listings"]}
+    assert listed["sora-2-official"] is True
+    assert listed["sora-2-beta"] is False
+    assert by_gateway["apidot"]["balance"] is None
+    assert by_gateway["apidot"]["listings"] == []
+    with_key = [request for request in studio.gateway.requests if KEY in request.headers.get("authorization", "")]
+    assert [(request.url.host, request.url.path) for request in with_key] == [("api.poyo.ai", "/api/user/balance")]
+    assert {request.method for request in studio.gateway.requests} == {"GET"}
+    assert KEY not in ran.out
+    assert "person@example.com" not in ran.out
+    shown = cli("doctor", "--online").out
+    assert "1234 credits left" in shown
+    assert "not listed" in shown
+
+
+def test_online_a_gateway_at_another_address_is_not_asked(studio: Studio, cli: CommandLine) -> None:
+    """The key goes to the gateway's own address and nowhere else."""
+    studio.environ["POYO_API_KEY"] = KEY
+    studio.write_policy('[gateways.poyo]\nbase_url = "https://proxy.example.com"\n')
+    studio.gateway.on_request = lambda request: reply({}, 404)
+
+    ran = cli("doctor", "--online", "--json")
+
+    poyo = next(entry for entry in ran.json["online"] if entry["gateway"] == "poyo")
+    assert poyo["said"].startswith("not asked")
+    assert not any(KEY in str(request.headers.raw) for request in studio.gateway.requests)
+
+
+@pytest.mark.parametrize(
+    "answer", [reply({"error": KEY}, 401), httpx2.ConnectError("refused"), reply({"code": 200, "data": {}})]
+)
+def test_online_an_answer_that_says_nothing_is_told_as_such(
+    studio: Studio, cli: CommandLine, answer: httpx2.Response | Exception
+) -> None:
+    """Unknown is a value, and asking is never a failure of the check-up."""
+    studio.environ["POYO_API_KEY"] = KEY
+
+    def respond(request: httpx2.Request) -> httpx2.Response:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    studio.gateway.on_request = respond
+    ran = cli("doctor", "--online", "--json")
+
+    assert ran.code == 0
+    poyo = next(entry for entry in ran.json["online"] if entry["gateway"] == "poyo")
+    assert poyo["balance"] is None
+    assert poyo["said"]
+    assert KEY not in ran.out
+
+
+def test_open_tasks_are_counted(studio: Studio, program: Program, cli: CommandLine) -> None:
+    """What the next start will follow."""
+    studio.go_live()
+    service = program.build_service()
+    sheet_id = draft(service)
+    service.approve(sheet_id, by=Means.TERMINAL)
+    studio.gateway.replies = [accepted()]
+    assert cli("submit", sheet_id, "--no-wait").code == 0
+
+    [ledger] = [check for check in cli("doctor", "--json").json["checks"] if check["name"] == "Ledger"]
+    assert ledger["text"].endswith("whole; 1 task open")

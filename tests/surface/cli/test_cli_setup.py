@@ -1,0 +1,242 @@
+"""`callsheet setup`: the one place that arms live mode, and only for a person."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from cli_terminal import CommandLine, Terminal, run_without_terminal
+
+from callsheet.compose import Surroundings, build_program
+from callsheet.core.policy import Mode
+from callsheet.edges.clock import SystemClock
+from callsheet.edges.passphrase import check_passphrase, load_verifier, store_verifier
+from callsheet.surface.cli.exits import ExitCode
+from callsheet.surface.program import Program
+from studio import Studio
+
+PASSPHRASE = "a heron over the reeds"
+TYPED_KEY = "typed-key-5d1c7a90e2b84f36"
+
+
+class Setup(Terminal):
+    """A run of `callsheet setup` that is answered question by question."""
+
+    def answer(self, question: str, typed: str = "") -> None:
+        """Wait for a question and answer it; Enter alone keeps what is there."""
+        self.expect(question)
+        self.expect(": ")
+        self.type(typed)
+
+    def keep_limits_and_hosts(self) -> None:
+        """Enter through everything between the mode and the keys."""
+        for question in ("one clip", "one day", "one month", "at once", "unknown price", "Callback hosts", "saved in"):
+            self.answer(question)
+
+
+def start(studio: Studio, program: Program) -> Setup:
+    """Begin the conversation."""
+    return Setup(["setup"], studio.environ, program.working_directory)
+
+
+def test_setup_arms_live_mode_with_limits_key_and_passphrase(studio: Studio, program: Program) -> None:
+    """Everything that was answered is written, privately; nothing that is secret is shown."""
+    with start(studio, program) as talk:
+        talk.answer("Type the mode", "life")
+        talk.answer("One of sandbox, live, read-only", "live")
+        talk.answer("one clip", "1.50")
+        talk.answer("one day", "much")
+        talk.answer("An amount like", "none")
+        talk.answer("one month", "20")
+        talk.answer("at once", "0")
+        talk.answer("A whole number", "2")
+        talk.answer("unknown price", "0.80")
+        talk.answer("Callback hosts", "Hooks.example.com 127.0.0.1")
+        talk.answer("Not a public host name", "hooks.example.com")
+        talk.answer("saved in", "clips")
+        talk.answer("An absolute path", str(program.working_directory / "clips"))
+        talk.answer("Store a key", "poyo")
+        talk.answer("(not shown)", "short")
+        talk.expect("That is no key")
+        talk.answer("Store a key", "poyo")
+        talk.answer("(not shown)", TYPED_KEY)
+        talk.answer("private file", "file")
+        talk.answer("Store a key", "none")
+        talk.answer("New passphrase", "short")
+        talk.answer("New passphrase", PASSPHRASE)
+        talk.answer("The same again", "another one")
+        talk.expect("not the same")
+        talk.answer("New passphrase", PASSPHRASE)
+        talk.answer("The same again", PASSPHRASE)
+        talk.expect('+ mode = "live"')
+        talk.expect("+ a key for poyo")
+        talk.expect("real money")
+        assert not program.policy_path.exists()
+        talk.answer("Write this?", "yes")
+        talk.expect("Done")
+        assert talk.finish() == 0
+        assert TYPED_KEY not in talk.text
+        assert PASSPHRASE not in talk.text
+
+    policy = program.policy()
+    assert policy.mode is Mode.LIVE
+    assert (policy.caps.per_clip, policy.caps.per_day, policy.caps.per_month) == (Decimal("1.50"), None, Decimal(20))
+    assert policy.caps.concurrent == 2
+    assert policy.unknown_price_ceiling == Decimal("0.80")
+    assert policy.callback_hosts == ("hooks.example.com",)
+    assert (program.keys_directory / "poyo").read_text() == TYPED_KEY
+    assert (program.keys_directory / "poyo").stat().st_mode & 0o077 == 0
+    assert program.policy_path.stat().st_mode & 0o077 == 0
+    verifier = load_verifier(program.verifier_path)
+    assert verifier is not None
+    assert check_passphrase(PASSPHRASE, verifier)
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_arming_needs_the_passphrase_that_is_set(studio: Studio, program: Program, knows: bool) -> None:
+    """Whoever does not know it changes nothing."""
+    store_verifier(program.verifier_path, PASSPHRASE)
+
+    with start(studio, program) as talk:
+        talk.answer("Type the mode", "live")
+        talk.keep_limits_and_hosts()
+        talk.answer("Store a key", "none")
+        talk.answer("Change it?", "no")
+        talk.answer("Write this?", "yes")
+        for _ in range(1 if knows else 3):
+            talk.answer("The approval passphrase that is set now", PASSPHRASE if knows else "a guess")
+        assert talk.finish() == (0 if knows else ExitCode.NOT_APPROVED)
+
+    assert program.policy().mode is (Mode.LIVE if knows else Mode.SANDBOX)
+    assert program.policy_path.exists() is knows
+
+
+def test_changing_the_passphrase_needs_the_old_one(studio: Studio, program: Program) -> None:
+    """Also in the sandbox."""
+    store_verifier(program.verifier_path, PASSPHRASE)
+
+    with start(studio, program) as talk:
+        talk.answer("Type the mode")
+        talk.keep_limits_and_hosts()
+        talk.answer("Store a key")
+        talk.answer("Change it?", "yes")
+        talk.answer("New passphrase", "an agent's own words")
+        talk.answer("The same again", "an agent's own words")
+        talk.answer("Write this?", "yes")
+        for _ in range(3):
+            talk.answer("The approval passphrase that is set now", "an agent's own words")
+        assert talk.finish() == ExitCode.NOT_APPROVED
+
+    verifier = load_verifier(program.verifier_path)
+    assert verifier is not None
+    assert check_passphrase(PASSPHRASE, verifier)
+
+
+def test_every_change_but_disarming_needs_the_passphrase(studio: Studio, program: Program) -> None:
+    """What is loosened in the sandbox today would be live tomorrow; back to the sandbox anybody may go."""
+    studio.write_policy('mode = "live"\n')
+    store_verifier(program.verifier_path, PASSPHRASE)
+
+    with start(studio, program) as talk:
+        talk.answer("Type the mode", "sandbox")
+        talk.keep_limits_and_hosts()
+        talk.answer("Store a key")
+        talk.answer("Change it?")
+        talk.answer("Write this?", "yes")
+        talk.expect("Done")
+        assert talk.finish() == 0
+    assert program.policy().mode is Mode.SANDBOX
+
+    with start(studio, program) as talk:
+        talk.answer("Type the mode")
+        talk.answer("one clip", "100")
+        talk.answer("one day")
+        talk.answer("one month")
+        talk.answer("at once")
+        talk.answer("unknown price")
+        talk.answer("Callback hosts")
+        talk.answer("saved in")
+        talk.answer("Store a key")
+        talk.answer("Change it?")
+        talk.answer("Write this?", "yes")
+        talk.expect("The approval passphrase that is set now")
+        talk.interrupt()
+        assert talk.finish() == ExitCode.INTERRUPTED
+    assert program.policy().caps.per_clip == Decimal("2.00")
+
+
+def test_a_no_or_ctrl_c_writes_nothing(studio: Studio, program: Program) -> None:
+    """Up to the last question."""
+    with start(studio, program) as talk:
+        talk.answer("Type the mode", "read-only")
+        talk.keep_limits_and_hosts()
+        talk.answer("Store a key")
+        talk.answer("Choose one now?", "no")
+        talk.expect('+ mode = "read-only"')
+        talk.answer("Write this?")
+        assert talk.finish() == ExitCode.NOT_APPROVED
+    with start(studio, program) as talk:
+        talk.expect("Type the mode")
+        talk.interrupt()
+        talk.expect("Nothing was written")
+        assert talk.finish() == ExitCode.INTERRUPTED
+
+    assert not program.places.config.exists()
+
+
+def test_without_a_terminal_it_refuses(studio: Studio, program: Program) -> None:
+    """Answers in a pipe are nobody's."""
+    answers = "live\n" + "\n" * 10 + f"{PASSPHRASE}\n{PASSPHRASE}\nyes\n"
+
+    ran = run_without_terminal(["setup"], studio.environ, program.working_directory, answers)
+
+    assert ran.returncode == ExitCode.NOT_APPROVED
+    assert not program.places.config.exists()
+
+
+@pytest.mark.parametrize("argument", ["--live", "--mode=live", "live", "--yes", "--passphrase=x"])
+def test_nothing_on_the_command_line_arms(cli: CommandLine, program: Program, argument: str) -> None:
+    """There is no such argument."""
+    assert cli("setup", argument).code == ExitCode.INVALID
+    assert not program.places.config.exists()
+
+
+def test_show_tells_the_policy_in_force(studio: Studio, cli: CommandLine, program: Program) -> None:
+    """With and without a file, for people and machines."""
+    assert "There is no policy file" in cli("setup", "--show").out
+    studio.write_policy('mode = "read-only"\n')
+
+    ran, answer = cli("setup", "--show"), cli("setup", "--show", "--json").json
+
+    assert 'mode = "read-only"' in ran.out
+    assert answer["mode"] == "read-only"
+    assert answer["path"] == str(program.policy_path)
+
+
+def test_a_policy_that_would_not_be_read_is_not_written(studio: Studio, tmp_path: Path) -> None:
+    """Below the working directory an agent may write, so such a policy is never used."""
+    program = build_program(Surroundings(studio.environ, tmp_path, SystemClock()))
+
+    with Setup(["setup"], studio.environ, tmp_path) as talk:
+        talk.expect("would not be used")
+        assert talk.finish() == ExitCode.SETUP
+
+    assert not program.policy_path.exists()
+
+
+def test_a_broken_policy_is_written_anew(studio: Studio, program: Program) -> None:
+    """It says that the old one was not used."""
+    studio.write_policy('mode = "lively"\n')
+
+    with start(studio, program) as talk:
+        talk.expect("written anew")
+        talk.answer("Type the mode")
+        talk.keep_limits_and_hosts()
+        talk.answer("Store a key")
+        talk.answer("Choose one now?")
+        talk.expect("the old file cannot be used")
+        talk.answer("Write this?", "yes")
+        assert talk.finish() == 0
+
+    assert program.policy().mode is Mode.SANDBOX

@@ -1,0 +1,322 @@
+"""`callsheet submit`, `get`, `list`, `watch`, `resolve` and `models`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import httpx2
+import pytest
+from cli_terminal import CommandLine, Terminal, run_without_terminal
+
+from callsheet.compose import Surroundings, build_program
+from callsheet.core.approval import Means
+from callsheet.core.sheet import Sheet
+from callsheet.core.task import TaskState
+from callsheet.edges.clock import SystemClock
+from callsheet.surface.cli import run
+from callsheet.surface.cli.exits import ExitCode
+from callsheet.surface.program import Program
+from studio import KEY, SHOT, Studio, accepted, draft, reply, status
+
+
+def approved(studio: Studio, program: Program) -> str:
+    """A live sheet that a person approved; its id."""
+    studio.go_live()
+    service = program.build_service()
+    sheet_id = draft(service)
+    service.approve(sheet_id, by=Means.TERMINAL)
+    return sheet_id
+
+
+def unknown(studio: Studio, program: Program, cli: CommandLine) -> str:
+    """A live task whose answer was lost; its id."""
+    studio.gateway.replies = [httpx2.ReadError("gone")]
+    return cli("submit", approved(studio, program), "--no-wait", "--json").json["task"]["task_id"]
+
+
+def sheet_of(program: Program, sheet_id: str) -> Sheet:
+    """The sheet as the ledger has it."""
+    sheet = program.build_service().world.ledger().sheet(sheet_id)
+    assert sheet is not None
+    return sheet
+
+
+def test_a_live_sheet_without_approval_is_shown_and_not_sent(
+    studio: Studio, program: Program, cli: CommandLine
+) -> None:
+    """The exit code says that a person is needed, the text by which command."""
+    studio.go_live()
+    sheet_id = draft(program.build_service())
+
+    ran = cli("submit", sheet_id)
+    answer = cli("submit", sheet_id, "--json")
+
+    assert ran.code == answer.code == ExitCode.NOT_APPROVED
+    assert "0.24 USD (48 credits)" in ran.out
+    assert f"callsheet approve {sheet_id}" in ran.out
+    assert answer.json["status"] == "approval_needed"
+    assert answer.json["approval"]["shown"] == sheet_of(program, sheet_id).shown
+    assert answer.json["task"] is None
+    assert studio.gateway.requests == []
+
+
+def test_an_approved_sheet_is_sent_once(studio: Studio, program: Program, cli: CommandLine) -> None:
+    """The second call leads to the same task and sends nothing."""
+    sheet_id = approved(studio, program)
+    studio.gateway.replies = [accepted()]
+
+    first = cli("submit", sheet_id, "--no-wait", "--json")
+    second = cli("submit", sheet_id, "--no-wait", "--json")
+
+    assert (first.code, second.code) == (0, 0)
+    assert first.json["status"] == "submitted"
+    assert first.json["task"]["state"] == "queued"
+    assert second.json["status"] == "already_submitted"
+    assert second.json["task"]["task_id"] == first.json["task"]["task_id"]
+    assert len(studio.gateway.paid) == 1
+    assert "was submitted before" in cli("submit", sheet_id, "--no-wait").out
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "state"),
+    [
+        (reply({"code": 400, "error": {"type": "invalid", "message": "no \x1b[31msuch"}}, 400), 6, "rejected"),
+        (httpx2.ReadError("gone"), 7, "outcome_unknown"),
+    ],
+)
+def test_the_exit_code_says_how_a_submission_ended(
+    studio: Studio,
+    program: Program,
+    cli: CommandLine,
+    answer: httpx2.Response | Exception,
+    code: int,
+    state: str,
+) -> None:
+    """Refused and unknown are different ends; the gateway's words are made harmless."""
+    sheet_id = approved(studio, program)
+    studio.gateway.replies = [answer]
+
+    ran = cli("submit", sheet_id, "--no-wait")
+
+    assert ran.code == code
+    assert "\x1b" not in ran.out
+    assert cli("get", cli("list", "--json").json["tasks"][0]["task_id"], "--json").json["state"] == state
+
+
+def test_a_submission_that_the_policy_or_the_key_forbids_ends_with_its_own_code(
+    studio: Studio, program: Program, cli: CommandLine
+) -> None:
+    """A cap is a policy's no; a missing key is a key problem."""
+    studio.go_live('[caps]\nper_clip = "0.10"\n')
+    service = program.build_service()
+    sheet_id = draft(service)
+    service.approve(sheet_id, by=Means.TERMINAL)
+    assert cli("submit", sheet_id).code == ExitCode.POLICY
+
+    del studio.environ["POYO_API_KEY"]
+    keyless = draft(program.build_service())
+    assert cli("submit", keyless).code == ExitCode.KEY
+    assert studio.gateway.requests == []
+
+
+def test_get_tells_where_a_task_is_and_whether_money_was_spent(
+    studio: Studio, program: Program, cli: CommandLine
+) -> None:
+    """For people and for machines."""
+    task_id = unknown(studio, program, cli)
+
+    ran = cli("get", task_id)
+    answer = cli("get", task_id, "--json")
+
+    assert ran.code == answer.code == ExitCode.UNKNOWN
+    assert "Outcome unknown" in ran.out
+    assert f"callsheet resolve {task_id}" in ran.out
+    assert answer.json["fate"] == "unknown"
+    assert answer.json["prompt"] == SHOT.prompt
+
+
+def test_get_can_wait_a_while(studio: Studio, program: Program, cli: CommandLine) -> None:
+    """It follows the task meanwhile, and tells the state in which it left it."""
+    sheet_id = approved(studio, program)
+    studio.gateway.replies = [accepted(), status("running", progress=40)]
+    task_id = cli("submit", sheet_id, "--no-wait", "--json").json["task"]["task_id"]
+    studio.clock.time += 60
+
+    answer = cli("get", task_id, "--wait", "0.5", "--json")
+
+    assert answer.code == 0
+    assert answer.json["state"] == "running"
+    assert answer.json["percent"] == 40
+
+
+def test_list_shows_what_waits_for_a_person_and_unknown_outcomes_first(
+    studio: Studio, program: Program, cli: CommandLine
+) -> None:
+    """What needs attention stands above what does not."""
+    empty = cli("list")
+    assert empty.code == 0
+    assert "callsheet demo" in empty.out
+    task_id = unknown(studio, program, cli)
+    sheet_id = draft(program.build_service())
+    assert cli("submit", sheet_id).code == ExitCode.NOT_APPROVED
+
+    ran, answer = cli("list"), cli("list", "--open", "--json").json
+
+    assert ran.out.index(sheet_id) < ran.out.index(task_id)
+    assert "Outcome unknown" in ran.out
+    assert [sheet["sheet_id"] for sheet in answer["pending"]] == [sheet_id]
+    assert [task["task_id"] for task in answer["tasks"]] == [task_id]
+
+
+def test_resolve_needs_one_answer_and_a_person_or_a_yes(studio: Studio, program: Program, cli: CommandLine) -> None:
+    """A script says `--yes`; without a terminal and without it nothing changes."""
+    task_id = unknown(studio, program, cli)
+    assert cli("resolve", task_id, "--yes").code == ExitCode.INVALID
+    assert cli("resolve", task_id, "--lost", "--accepted", "x", "--yes").code == ExitCode.INVALID
+    assert cli("resolve", task_id, "--accepted", "../up", "--yes").code == ExitCode.INVALID
+    ran = run_without_terminal(["resolve", task_id, "--lost"], studio.environ, program.working_directory, "lost\n")
+    assert ran.returncode == ExitCode.NOT_APPROVED
+    assert cli("get", task_id, "--json").json["state"] == "outcome_unknown"
+
+    answer = cli("resolve", task_id, "--accepted", "task-unified-9-z", "--yes", "--json")
+
+    assert answer.code == 0
+    assert answer.json["state"] == "queued"
+    assert answer.json["gateway_task_id"] == "task-unified-9-z"
+    assert cli("resolve", task_id, "--lost", "--yes").code == ExitCode.INVALID
+
+
+@pytest.mark.parametrize(("typed", "code", "state"), [("lost", 0, "abandoned"), ("yes", 3, "outcome_unknown")])
+def test_a_person_types_what_became_of_a_task(
+    studio: Studio, program: Program, cli: CommandLine, typed: str, code: int, state: str
+) -> None:
+    """The word, not just a yes: it says which of the two."""
+    task_id = unknown(studio, program, cli)
+
+    with Terminal(["resolve", task_id, "--lost"], studio.environ, program.working_directory) as terminal:
+        terminal.expect("paid twice")
+        terminal.expect("Type lost to agree: ")
+        terminal.type(typed)
+        assert terminal.finish() == code
+
+    assert cli("get", task_id, "--json").json["state"] == state
+
+
+def test_watch_with_nothing_open_says_so(cli: CommandLine) -> None:
+    """It does not wait for what may never come."""
+    ran = cli("watch")
+
+    assert ran.code == 0
+    assert "No task is open" in ran.out
+
+
+def test_watch_tells_each_change_as_one_line_of_json(studio: Studio, program: Program, cli: CommandLine) -> None:
+    """A script can follow along."""
+    sheet_id = approved(studio, program)
+    studio.gateway.replies = [accepted(), status("failed", error_message="content policy")]
+    task_id = cli("submit", sheet_id, "--no-wait", "--json").json["task"]["task_id"]
+    studio.clock.time += 60
+
+    ran = cli("watch", task_id, "--json")
+
+    assert ran.code == ExitCode.NO_CLIP
+    states = [json.loads(line)["state"] for line in ran.out.splitlines()]
+    assert states == ["queued", "failed"]
+
+
+def test_the_sandbox_films_and_saves_a_clip(studio: Studio, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The whole way over HTTP on loopback; progress goes to standard error, the answer to standard output."""
+    studio.write_policy("[sandbox]\nspeed = 1000\n")
+    project = tmp_path / "project"
+    project.mkdir()
+    program = build_program(Surroundings(studio.environ, project, SystemClock()))
+    sheet_id = draft(program.build_service())
+
+    code = run(program, ["submit", sheet_id])
+
+    out, err = capsys.readouterr()
+    assert code == 0
+    assert "The clip is on disk" in err
+    [clip] = [line.strip() for line in out.splitlines() if line.endswith(".mp4")]
+    assert Path(clip).is_absolute()
+    assert Path(clip).stat().st_size > 10_000
+    assert Path(clip).with_suffix(".contact-sheet.jpg").exists()
+
+
+def test_ctrl_c_leaves_the_task_to_the_next_start(studio: Studio, tmp_path: Path) -> None:
+    """The waiting ends, the task does not, and it is said so."""
+    studio.write_policy("[sandbox]\nspeed = 15\n")
+    project = tmp_path / "project"
+    project.mkdir()
+    program = build_program(Surroundings(studio.environ, project, SystemClock()))
+    sheet_id = draft(program.build_service())
+
+    with Terminal(["submit", sheet_id], studio.environ, project) as terminal:
+        terminal.expect("Filming")
+        terminal.interrupt()
+        terminal.expect("is not lost")
+        assert terminal.finish() == ExitCode.INTERRUPTED
+
+    [report] = program.build_service().tasks()
+    assert report.task.state in (TaskState.QUEUED, TaskState.RUNNING)
+
+
+def test_models_shows_price_choices_and_availability_with_its_date(cli: CommandLine) -> None:
+    """A table for each gateway, or one of them, or all about one card."""
+    table = cli("models", "poyo")
+    assert table.code == 0
+    [row] = [line for line in table.out.splitlines() if line.strip().startswith("sora-2-official ")]
+    assert " ".join(row.split()) == "sora-2-official 0.24-1.20 4 8 12 16 20 16:9 9:16 - unverified 2026-08-07"
+    assert "APIDot" not in table.out
+
+    card = cli("models", "--model", "sora-2-pro-official")
+    for part in ("0.24-0.56/s USD", "input.resolution", "720p, 1024p, 1080p", "https://", "Where sources disagree"):
+        assert part in card.out
+
+
+def test_models_answers_as_json(cli: CommandLine, program: Program) -> None:
+    """Every card, whole."""
+    answer = cli("models", "--json").json
+
+    cards = program.build_service().cards()
+    assert [(card["gateway"], card["model"]) for card in answer["models"]] == [
+        (card.gateway, card.model) for card in cards
+    ]
+    assert all(card["availability"]["state"] and card["fields"] is not None for card in answer["models"])
+
+
+@pytest.mark.parametrize("arguments", [["models", "nobody"], ["models", "--model", "sora-9"]])
+def test_an_unknown_gateway_or_model_is_refused(cli: CommandLine, arguments: list[str]) -> None:
+    """With the names that are known, or the command that lists them."""
+    assert cli(*arguments).code == ExitCode.INVALID
+
+
+def test_no_json_answer_carries_a_key(studio: Studio, program: Program, cli: CommandLine) -> None:
+    """Not even when the gateway says it back."""
+    sheet_id = approved(studio, program)
+    told = f"bad key {KEY} and {KEY[::-1]}"
+    studio.gateway.replies = [reply({"code": 400, "error": {"type": "invalid", "message": told}}, 400)]
+
+    runs = [
+        cli("submit", sheet_id, "--no-wait"),
+        cli("submit", sheet_id, "--no-wait", "--json"),
+        cli("list", "--json"),
+        cli("list"),
+        cli("models", "--json"),
+        cli("doctor", "--json"),
+        cli("doctor"),
+        cli("setup", "--show", "--json"),
+        cli("explain", "A kite", "--json"),
+        cli("get", KEY, "--json"),
+        cli("get", KEY),
+        cli("models", KEY),
+        cli("explain", "x", "--duration", KEY),
+    ]
+
+    assert "[key hidden]" in runs[1].out
+    for ran in runs:
+        assert KEY not in ran.out + ran.err
+        assert KEY[::-1] not in ran.out + ran.err
+        if ran.out.startswith("{"):
+            json.loads(ran.out)
