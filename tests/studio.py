@@ -51,21 +51,30 @@ class ScriptedGateway:
     replies: list[httpx2.Response | Exception] = field(default_factory=list)
     requests: list[httpx2.Request] = field(default_factory=list)
     on_request: Handler | None = None
+    balances: list[float] = field(default_factory=list)
 
     def __call__(self, request: httpx2.Request) -> httpx2.Response:
         request.read()
+        if request.url.path == "/api/user/balance":
+            # Asked beside the script, so that tests which do not care need not answer.
+            return (
+                reply({"code": 200, "data": {"credits_amount": self.balances.pop(0)}}) if self.balances else NOT_FOUND
+            )
         self.requests.append(request)
         if self.on_request is not None:
             return self.on_request(request)
-        reply = self.replies.pop(0)
-        if isinstance(reply, Exception):
-            raise reply
-        return reply
+        answer = self.replies.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     @property
     def paid(self) -> list[httpx2.Request]:
         """The requests that cost money."""
         return [request for request in self.requests if request.method == "POST"]
+
+
+NOT_FOUND = httpx2.Response(404, content=b"{}")
 
 
 def reply(body: object, status: int = 200, **headers: str) -> httpx2.Response:

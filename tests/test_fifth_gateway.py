@@ -23,7 +23,7 @@ from __future__ import annotations
 import json
 
 from callsheet.core.gateway import (
-    Accepted, Balance, GatewayProblem, HttpReply, HttpRequest, Phase, Progress, Rejected, StatusOutcome,
+    Accepted, Balance, GatewayProblem, HttpReply, HttpRequest, Phase, Progress, RecentTask, Rejected, StatusOutcome,
     StatusUnavailable, SubmitOutcome, SubmitParts, TaskRef,
 )
 
@@ -66,6 +66,14 @@ def build_listing(model: str) -> HttpRequest | None:
 
 def read_listing(reply: HttpReply) -> bool | None:
     return None
+
+
+def build_recent() -> HttpRequest | None:
+    return None
+
+
+def read_recent(reply: HttpReply) -> tuple[RecentTask, ...]:
+    return ()
 '''
 
 FACTS = """

@@ -8,7 +8,7 @@ import pytest
 from callsheet.core.approval import Means
 from callsheet.core.spending import Slots
 from callsheet.core.task import TaskState
-from callsheet.errors import KeyProblem, NotApproved, PolicyRefusal, UnknownThing
+from callsheet.errors import GatewayRefused, KeyProblem, NotApproved, PolicyRefusal, UnknownThing
 from callsheet.service.following import resolve_task, run_task
 from callsheet.service.submission import ATTEMPT_SECONDS, submit
 from studio import KEY, SHOT, Studio, accepted, draft, reply
@@ -376,3 +376,82 @@ def test_an_unknown_sheet_is_refused(studio: Studio) -> None:
     """With the tool that makes one."""
     with pytest.raises(UnknownThing, match="explain_payload"):
         submit(studio.service().world, "sheet_nothing")
+
+
+async def test_after_a_lost_answer_the_balance_before_and_after_is_a_hint(studio: Studio) -> None:
+    """Shown to the person who must resolve it, and called no proof."""
+    service, sheet_id = approved(studio)
+    studio.gateway.balances = [120.5, 72.5]
+    studio.gateway.replies = [httpx2.ReadError("reset")]
+    task_id = submit(service.world, sheet_id).report.task.id
+
+    await run_task(service.world, task_id)
+
+    report = service.task(task_id)
+    assert report.task.state is TaskState.OUTCOME_UNKNOWN
+    assert "Balance before 120.5 credits, after 72.5 credits (a hint, no proof)" in report.status_text
+
+
+async def test_evolinks_own_list_is_a_hint_too(studio: Studio) -> None:
+    """Tasks of that model from that time which nobody here knows are named."""
+    studio.environ["EVOLINK_API_KEY"] = KEY
+    studio.go_live()
+    service = studio.service()
+    sheet_id = draft(service, gateway="evolink", model="sora-2-preview")
+    service.approve(sheet_id, by=Means.TERMINAL)
+    now = int(studio.clock.now())
+    rows = [
+        {"id": "task-unified-1-new", "model": "sora-2-preview", "created_at": now + 1},
+        {"id": "task-unified-1-old", "model": "sora-2-preview", "created_at": now - 90000},
+        {"id": "task-unified-1-other", "model": "sora-2-pro-preview", "created_at": now},
+    ]
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.method == "POST":
+            raise httpx2.ReadError("reset")
+        return reply({"data": rows, "total": 3}) if request.url.path == "/v1/tasks" else reply({}, 500)
+
+    studio.gateway.on_request = answer
+    task_id = submit(service.world, sheet_id).report.task.id
+    await run_task(service.world, task_id)
+
+    assert service.task(task_id).task.hints == "Tasks the gateway lists from that time: task-unified-1-new."
+
+
+@pytest.mark.parametrize(
+    ("code", "offered_again"), [(400, False), (403, False), (422, False), (401, True), (402, True)]
+)
+async def test_bytes_that_were_refused_are_not_offered_again(studio: Studio, code: int, offered_again: bool) -> None:
+    """Unless the refusal was about the account; changing the key or the shot helps too."""
+    service, sheet_id = approved(studio)
+    studio.gateway.replies = [reply({"code": code, "error": {"message": "no", "type": "x"}}, code), accepted()]
+    await run_task(service.world, submit(service.world, sheet_id).report.task.id)
+    again = draft(service)
+    service.approve(again, by=Means.TERMINAL)
+
+    if offered_again:
+        assert submit(service.world, again).status == "submitted"
+    else:
+        with pytest.raises(GatewayRefused, match="refused this very request before") as caught:
+            submit(service.world, again)
+        assert caught.value.fate == "nothing_sent"
+        studio.environ["POYO_API_KEY"] = "another-key-entirely-00"
+        other = draft(service)
+        service.approve(other, by=Means.TERMINAL)
+        assert submit(service.world, other).status == "submitted"
+
+
+async def test_what_could_not_be_sent_for_a_day_is_withdrawn(studio: Studio) -> None:
+    """Nobody expects the bill then; nothing was sent, and the reservation is released."""
+    service, sheet_id = approved(studio)
+    studio.gateway.replies = [httpx2.ConnectError("refused")] * 3
+    task_id = submit(service.world, sheet_id).report.task.id
+    await run_task(service.world, task_id)
+    studio.clock.time += 86_500
+
+    await run_task(service.world, task_id)
+
+    report = service.task(task_id)
+    assert report.task.state is TaskState.ABANDONED
+    assert report.fate == "nothing_sent"
+    assert len(studio.gateway.paid) == 1

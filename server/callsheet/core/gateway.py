@@ -144,10 +144,20 @@ class Balance:
     unit: str
 
 
+@dataclass(frozen=True, slots=True)
+class RecentTask:
+    """A task as a gateway lists it. `created_at` is seconds since the epoch, None when not told."""
+
+    gateway_task_id: str
+    model: str
+    created_at: float | None
+
+
 class Gateway(Protocol):
     """What a gateway module offers. Every member is a plain function over values.
 
-    `build_balance` and `build_listing` return None where the gateway documents no such endpoint.
+    `build_balance`, `build_listing` and `build_recent` (the account's latest tasks) return None where the
+    gateway has no such endpoint.
     `read_listing` answers True (listed), False (not listed) or None (the reply does not say).
     """
 
@@ -160,3 +170,5 @@ class Gateway(Protocol):
     def read_balance(self, reply: HttpReply) -> Balance | None: ...
     def build_listing(self, model: str) -> HttpRequest | None: ...
     def read_listing(self, reply: HttpReply) -> bool | None: ...
+    def build_recent(self) -> HttpRequest | None: ...
+    def read_recent(self, reply: HttpReply) -> tuple[RecentTask, ...]: ...

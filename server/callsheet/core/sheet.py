@@ -70,12 +70,16 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What last went wrong with a task. `said` is the gateway's own, cleaned but untrusted text."""
+    """What last went wrong with a task. `said` is the gateway's own, cleaned but untrusted text.
+
+    `lasting`: the gateway refused these very bytes, so they are not offered to it again.
+    """
 
     code: str
     message: str
     fate: str
     said: str = ""
+    lasting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,8 @@ class Task:
 
     `attempt` names the sending under way or the last one, `deadline` ends it. `next_at` is when the
     watcher has something to do again. `said` is the gateway's word for the state, `percent` its
-    progress. `result_url` is where the clip lies at the gateway.
+    progress. `result_url` is where the clip lies at the gateway. `balance_before` is what the account had
+    just before the paid request, `hints` what may help a person to resolve an unknown outcome.
     """
 
     id: TaskId
@@ -110,6 +115,8 @@ class Task:
     finished_at: float | None = None
     result_url: str | None = None
     charge: str | None = None
+    balance_before: str | None = None
+    hints: str = ""
     problem: Problem | None = None
     clip: Clip | None = None
 

@@ -143,7 +143,8 @@ class Ledger:
             in_all, at_gateway = (self._taken(task.mode, gateway, since) for gateway in ("%", task.gateway))
             if in_all >= slots.concurrent or at_gateway >= slots.at_gateway:
                 return None
-            changes = {"attempt": attempt, "attempts": task.attempts + 1, "deadline": deadline}
+            # Whoever finds it after the deadline knows that this attempt is over.
+            changes = {"attempt": attempt, "attempts": task.attempts + 1, "deadline": deadline, "next_at": deadline + 1}
             return self._advance(db, task, TaskEvent.CLAIMED, now, changes)
 
     def advance(

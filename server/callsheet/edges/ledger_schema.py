@@ -48,6 +48,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             finished_at REAL,
             result_url TEXT,
             charge TEXT,
+            balance_before TEXT,
+            hints TEXT NOT NULL,
             problem TEXT,
             clip TEXT
         ) STRICT

@@ -12,6 +12,7 @@ from callsheet.core.gateway import (
     HttpRequest,
     Phase,
     Progress,
+    RecentTask,
     StatusOutcome,
     SubmitOutcome,
     SubmitParts,
@@ -112,6 +113,16 @@ def build_listing(model: str) -> HttpRequest | None:
 def read_listing(reply: HttpReply) -> bool | None:
     """None, for there is nothing to read."""
     return None
+
+
+def build_recent() -> HttpRequest | None:
+    """None: APIDot documents no list of tasks."""
+    return None
+
+
+def read_recent(reply: HttpReply) -> tuple[RecentTask, ...]:
+    """Empty, for there is nothing to read."""
+    return ()
 
 
 def _complaint(body: object) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from callsheet.core.gateway import (
     HttpRequest,
     Phase,
     Progress,
+    RecentTask,
     StatusOutcome,
     SubmitOutcome,
     SubmitParts,
@@ -116,6 +117,16 @@ def build_listing(model: str) -> HttpRequest | None:
 def read_listing(reply: HttpReply) -> bool | None:
     """None, for there is nothing to read."""
     return None
+
+
+def build_recent() -> HttpRequest | None:
+    """None: APIXO documents no list of tasks."""
+    return None
+
+
+def read_recent(reply: HttpReply) -> tuple[RecentTask, ...]:
+    """Empty, for there is nothing to read."""
+    return ()
 
 
 def _complaint(body: object) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from callsheet.core.gateway import (
     HttpRequest,
     Phase,
     Progress,
+    RecentTask,
     StatusOutcome,
     SubmitOutcome,
     SubmitParts,
@@ -154,6 +155,26 @@ def read_listing(reply: HttpReply) -> bool | None:
         return None
     models = {text(look(price, "model_id")) for price in prices}
     return False if not models else (True if len(models) == 1 and models != {""} else None)
+
+
+def build_recent() -> HttpRequest | None:
+    """Ask for the latest tasks; seen in EvoLink's own client, not in its documentation."""
+    return HttpRequest("GET", "/v1/tasks?type=video&page=1&page_size=20")
+
+
+def read_recent(reply: HttpReply) -> tuple[RecentTask, ...]:
+    """The listed tasks that have a usable id."""
+    rows = items(look(read_object(reply.body), "data")) if answered(reply) else ()
+    return tuple(
+        RecentTask(found, text(look(row, "model")), _seconds(look(row, "created_at")))
+        for row in rows
+        if (found := task_id(look(row, "id"))) is not None
+    )
+
+
+def _seconds(value: object) -> float | None:
+    usable = isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**11
+    return float(value) if usable and isinstance(value, int) else None
 
 
 def _number(body: object) -> int | None:

@@ -15,6 +15,7 @@ from callsheet.core.gateway import (
     HttpRequest,
     Phase,
     Progress,
+    RecentTask,
     StatusOutcome,
     SubmitOutcome,
     SubmitParts,
@@ -130,6 +131,16 @@ def read_listing(reply: HttpReply) -> bool | None:
     if body is not None and 404 in (reply.status, number):
         return False
     return True if answered(reply, number) and text(look(body, "data", "model_id")) else None
+
+
+def build_recent() -> HttpRequest | None:
+    """None: PoYo documents no list of tasks."""
+    return None
+
+
+def read_recent(reply: HttpReply) -> tuple[RecentTask, ...]:
+    """Empty, for there is nothing to read."""
+    return ()
 
 
 def _complaint(body: object) -> tuple[str, str]:

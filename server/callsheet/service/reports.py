@@ -167,14 +167,17 @@ def _ended_text(task: Task, problem: str) -> str:
         case TaskState.EXPIRED:
             return "The clip was filmed, but the gateway's link to it has expired before it was saved."
         case TaskState.OUTCOME_UNKNOWN:
-            return f"Whether the gateway accepted it is not known{problem}. It is not sent again by itself."
+            hints = f" {task.hints}" if task.hints else ""
+            return f"Whether the gateway accepted it is not known{problem}. It is not sent again by itself.{hints}"
         case _:
-            return "Given up by a person."
+            return f"Given up: {detail}." if detail else "Given up by a person."
 
 
 def _fate(task: Task) -> Fate:
-    if task.state in (TaskState.WAITING, TaskState.ABANDONED):
-        return Fate.NOTHING_SENT if task.state is TaskState.WAITING else Fate.UNKNOWN
+    if task.state is TaskState.WAITING:
+        return Fate.NOTHING_SENT
+    if task.state is TaskState.ABANDONED:
+        return Fate(task.problem.fate) if task.problem else Fate.UNKNOWN
     if task.state is TaskState.REJECTED:
         return Fate.SENT_NOT_CHARGED
     if task.state in (TaskState.SUBMITTING, TaskState.OUTCOME_UNKNOWN, TaskState.FAILED):

@@ -9,6 +9,7 @@ back is stored as the answer of that attempt, even when it comes late.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import anyio
 
@@ -18,12 +19,13 @@ from callsheet.core.gateway import Accepted, HttpReply, Postponed, Rejected, Sub
 from callsheet.core.policy import Mode
 from callsheet.core.redaction import clean
 from callsheet.core.schedule import first_poll_delay, retry_delay
-from callsheet.core.sheet import Problem, Sheet, Task
+from callsheet.core.sheet import SHEET_LIFETIME, Problem, Sheet, Task
 from callsheet.core.spending import Slots
 from callsheet.core.task import IllegalEvent, SheetEvent, SheetState, TaskEvent, TaskId, TaskState
-from callsheet.errors import CallsheetError, Fate, GatewayUnreachable, OutcomeUnknown, SetupProblem
+from callsheet.errors import CallsheetError, Fate, GatewayRefused, GatewayUnreachable, OutcomeUnknown, SetupProblem
 
 from .consent import approvable, approve, binding_now, need_sheet, require_mode, spending_windows
+from .hints import gather_hints, note_balance
 from .pacing import wait_for_pace
 from .reports import Submission, notice, report_task
 from .world import World, card_of
@@ -31,6 +33,7 @@ from .world import World, card_of
 ATTEMPT_SECONDS = 150.0
 POST_SECONDS = 60.0
 SLOT_RETRY_SECONDS = 5.0
+ACCOUNT_STATUSES = (401, 402)
 NO_LIMIT = 1_000_000
 UNKNOWN_HOLDS_SECONDS = 3600.0
 BLOCKED_RETRY_SECONDS = 30.0
@@ -52,6 +55,7 @@ def submit(world: World, sheet_id: str) -> Submission:
     require_mode(policy, sheet)
     sheet = approvable(world, sheet_id)
     _require_reachable(world, sheet)
+    _require_not_refused_before(world, sheet)
     if sheet.state is not SheetState.APPROVED:
         if decide_need(policy, sheet.mode) is Need.PERSON:
             return _approval_needed(world, sheet)
@@ -71,6 +75,22 @@ def _require_reachable(world: World, sheet: Sheet) -> None:
             f"The sandbox does not play {facts.name}.",
             next_step="Rehearse with another gateway; this payload has been checked all the same.",
         )
+
+
+def _require_not_refused_before(world: World, sheet: Sheet) -> None:
+    """The same bytes, with the same key and price table, that the gateway refused are not offered to it again."""
+    for task in world.ledger().takes(sheet.binding.shot_digest):
+        earlier = world.ledger().sheet(task.sheet_id)
+        if task.problem is None or not task.problem.lasting or earlier is None:
+            continue
+        before = earlier.binding
+        if (before.account, before.prices) == (sheet.binding.account, sheet.binding.prices):
+            raise GatewayRefused(
+                f"{world.facts(task.gateway).name} refused this very request before (task {task.id}:"
+                f" {task.problem.message}).",
+                fate=Fate.NOTHING_SENT,
+                next_step="Change the shot as the message says and call explain_payload again.",
+            )
 
 
 def _submitted(world: World, task_id: TaskId, status: str) -> Submission:
@@ -121,6 +141,9 @@ def _spend(world: World, sheet: Sheet) -> Task:
 async def send_task(world: World, task: Task) -> None:
     """Send a waiting task's paid request, once; or leave it waiting and say why."""
     sheet = need_sheet(world, task.sheet_id)
+    if world.clock.now() > task.created_at + SHEET_LIFETIME:
+        _withdraw(world, task)
+        return
     try:
         require_mode(world.policy(), sheet)
         changed = sheet.binding.differences(binding_now(world, sheet))
@@ -133,6 +156,8 @@ async def send_task(world: World, task: Task) -> None:
         return
     if not wait_for_pace(world, task):
         return
+    if task.mode is Mode.LIVE:
+        task = await note_balance(world, task)
     attempt, now = world.clock.token(), world.clock.now()
     claimed = world.ledger().claim(
         task.id,
@@ -144,7 +169,6 @@ async def send_task(world: World, task: Task) -> None:
     if claimed is None:
         _hold(world, task, "no_slot", "all concurrent tasks are taken", SLOT_RETRY_SECONDS / world.speed(task.mode))
         return
-    world.ledger().touch(task.id, now=now, changes={"next_at": now + ATTEMPT_SECONDS + 1, "owner": world.runner_id})
     await _send_claimed(world, claimed, sheet, attempt)
 
 
@@ -156,6 +180,15 @@ def slots_for(world: World, task: Task) -> Slots:
     concurrent = NO_LIMIT if task.mode is Mode.SANDBOX else world.policy().caps.concurrent
     documented = card_of(world, task).rate_limit.concurrent_tasks or NO_LIMIT
     return Slots(concurrent, documented, UNKNOWN_HOLDS_SECONDS / world.speed(task.mode))
+
+
+def _withdraw(world: World, task: Task) -> None:
+    """What could not be sent for a day is not sent any more: nobody expects the bill then."""
+    problem = Problem("too_late", "it could not be sent within a day of its approval", Fate.NOTHING_SENT.value)
+    world.ledger().advance(
+        task.id, TaskEvent.RESOLVED_LOST, now=world.clock.now(), changes={"problem": problem, "attempt": None}
+    )
+    world.changes.notify()
 
 
 def _hold(world: World, task: Task, code: str, message: str, seconds: float) -> None:
@@ -177,8 +210,10 @@ async def _send_claimed(world: World, task: Task, sheet: Sheet, attempt: str) ->
             outcome = OutcomeUnknown("The program was stopped while the request was under way.", next_step="")
         finally:
             world.sending.pop(task.id, None)
-    _store_outcome(world, task, attempt, outcome)
+    stored = _store_outcome(world, task, attempt, outcome)
     world.changes.notify()
+    if stored is not None and stored.state is TaskState.OUTCOME_UNKNOWN and stored.mode is Mode.LIVE:
+        await gather_hints(world, stored)
 
 
 async def _post(world: World, task: Task, sheet: Sheet) -> SubmitOutcome:
@@ -192,7 +227,7 @@ async def _post(world: World, task: Task, sheet: Sheet) -> SubmitOutcome:
     return gateway.read_submit(reply)
 
 
-def _store_outcome(world: World, task: Task, attempt: str, outcome: SubmitOutcome | CallsheetError) -> None:
+def _store_outcome(world: World, task: Task, attempt: str, outcome: SubmitOutcome | CallsheetError) -> Task | None:
     """Store what became of an attempt. Nothing here can lead to a second request for the same attempt."""
     now = world.clock.now()
     speed = world.speed(task.mode)
@@ -209,7 +244,9 @@ def _store_outcome(world: World, task: Task, attempt: str, outcome: SubmitOutcom
             }
         case Rejected(problem):
             event = TaskEvent.REFUSED
-            changes = {"problem": told(problem.code, problem.message, Fate.SENT_NOT_CHARGED), "finished_at": now}
+            refusal = told(problem.code, problem.message, Fate.SENT_NOT_CHARGED)
+            lasting = problem.status not in ACCOUNT_STATUSES
+            changes = {"problem": replace(refusal, lasting=lasting), "finished_at": now}
         case Postponed(problem):
             delay = retry_delay(
                 task.attempts, retry_after=problem.retry_after_seconds, jitter=world.clock.jitter(), speed=speed
@@ -231,10 +268,11 @@ def _store_outcome(world: World, task: Task, attempt: str, outcome: SubmitOutcom
             code = unclear.problem.code or f"http_{unclear.problem.status}"
             changes = {"problem": told(code, unclear.problem.message, Fate.UNKNOWN)}
     try:
-        world.ledger().advance(task.id, event, now=now, attempt=attempt, changes=changes)
+        return world.ledger().advance(task.id, event, now=now, attempt=attempt, changes=changes)
     except IllegalEvent as error:
         # A person or the deadline was faster; what is stored stands, and the answer is in the log.
         log.warning("answer of a finished attempt: task %s, %s", task.id, error)
+        return None
 
 
 def told(code: str, said: str, fate: Fate) -> Problem:
