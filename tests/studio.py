@@ -55,14 +55,14 @@ class ScriptedGateway:
 
     def __call__(self, request: httpx2.Request) -> httpx2.Response:
         request.read()
+        if self.on_request is not None:
+            self.requests.append(request)
+            return self.on_request(request)
         if request.url.path == "/api/user/balance":
             # Asked beside the script, so that tests which do not care need not answer.
-            return (
-                reply({"code": 200, "data": {"credits_amount": self.balances.pop(0)}}) if self.balances else NOT_FOUND
-            )
+            left = self.balances.pop(0) if self.balances else None
+            return NOT_FOUND if left is None else reply({"code": 200, "data": {"credits_amount": left}})
         self.requests.append(request)
-        if self.on_request is not None:
-            return self.on_request(request)
         answer = self.replies.pop(0)
         if isinstance(answer, Exception):
             raise answer
