@@ -101,6 +101,7 @@ class Watcher:
         self._under_way: set[str] = set()
         self._next_sweep = 0.0
         self._stopping = False
+        self._trouble = ""
 
     async def watch(self) -> None:
         """Run until `stop` is called; tasks under way are finished then. Cancellation ends it at once."""
@@ -135,9 +136,13 @@ class Watcher:
             for task_id in [task_id for task_id in due if task_id not in self._under_way][:free]:
                 self._under_way.add(task_id)
                 group.start_soon(self._run, task_id)
+            self._trouble = ""
             return self._pause(ledger, now)
         except CallsheetError as error:
-            log.warning("the ledger cannot be used: %s", error.error_code)
+            # Said once, not every few seconds for as long as it lasts.
+            if self._trouble != error.error_code:
+                self._trouble = error.error_code
+                log.warning("the ledger cannot be used: %s", error.error_code)
             return TROUBLE_SECONDS
 
     def _adopt(self, ledger: Ledger) -> None:

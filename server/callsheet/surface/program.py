@@ -17,8 +17,8 @@ class Program:
 
     Relative names that a person writes are under `working_directory`; no policy may lie under
     `project_directory`. `policy` reads the policy file anew; `policy_path`, `verifier_path` and
-    `keys_directory` are what `callsheet setup` writes. `with_environ` makes the program again for another environment, as the
-    demonstration needs it: a home of its own and no key.
+    `keys_directory` are what `callsheet setup` writes. `with_environ` makes the program again for
+    another environment, as the demonstration needs it: a home of its own and no key.
     """
 
     environ: Mapping[str, str]

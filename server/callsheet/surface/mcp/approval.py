@@ -1,0 +1,87 @@
+"""Asking the person through their client. The amount they type is the only consent that can come this way.
+
+Whether the client can ask is read from what it declared; where it did not, nobody is asked and `submit_video`
+names the command for a terminal. What comes back is checked against the sheet again by the use cases, and a
+declined, cancelled or unusable answer is only ever "not approved": a client may answer so without a person.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from mcp.server.mcpserver import AcceptedElicitation, Context, Elicit, ElicitationResult
+from mcp.types import ClientCapabilities
+from pydantic import BaseModel, ConfigDict, Field
+
+from callsheet.errors import FATE_SENTENCES, Fate, NotApproved
+
+from .arguments import Refusal
+from .backstage import Backstage
+
+if TYPE_CHECKING:
+    from callsheet.service import Service
+
+
+class TypedAmount(BaseModel):
+    """The form a person fills in."""
+
+    # Some clients turn what was typed into a number.
+    model_config = ConfigDict(title="Approval", coerce_numbers_to_str=True)
+
+    amount_usd: str = Field(
+        title="Amount in US dollars",
+        description="To approve, type exactly the amount shown above. Anything else approves nothing.",
+    )
+
+
+def backstage_of(context: Context) -> Backstage:
+    """The server's own, from the request."""
+    return cast("Backstage", context.request_context.lifespan_context)
+
+
+async def ask(context: Context, sheet_id: str) -> TypedAmount | Elicit[TypedAmount] | None:
+    """The question for a sheet, if one needs to be and can be asked; else None.
+
+    The text comes from the stored sheet, so it is the same in every round of one call.
+    """
+    service = backstage_of(context).service
+    if not can_ask(context.client_capabilities):
+        return None
+    question = service.question(sheet_id)
+    if question is None:
+        return None
+    text = f"{question.text}\n\nTo approve, type {question.amount_text} below. Anything else sends nothing."
+    return Elicit(backstage_of(context).hide(text), TypedAmount)
+
+
+def can_ask(capabilities: ClientCapabilities | None) -> bool:
+    """Whether the client declared forms. An empty declaration means forms; one of URLs alone does not."""
+    asking = capabilities.elicitation if capabilities else None
+    return asking is not None and (asking.form is not None or asking.url is None)
+
+
+def take_answer(service: Service, sheet_id: str, answer: ElicitationResult[TypedAmount]) -> None:
+    """Approve the sheet if a person typed its amount; do nothing if nobody was asked. Raises `Refusal`."""
+    from callsheet.core.approval import Means
+
+    if not isinstance(answer, AcceptedElicitation):
+        raise not_approved(sheet_id, "the client returned no amount")
+    # Where nobody was asked, the SDK hands on what `ask` returned.
+    if cast("TypedAmount | None", answer.data) is None:
+        return
+    # Approved elsewhere or spent by another call meanwhile: submitting decides, and returns the task there is.
+    if service.question(sheet_id) is None:
+        return
+    try:
+        service.approve_typed(sheet_id, answer.data.amount_usd, by=Means.CLIENT)
+    except NotApproved as error:
+        raise Refusal(f"Not approved. {error}") from None
+
+
+def not_approved(sheet_id: str, reason: str) -> Refusal:
+    """The refusal after a question that brought no approval. It never says that a person said no."""
+    return Refusal(
+        f"Not approved: {reason}. {FATE_SENTENCES[Fate.NOTHING_SENT]}"
+        f" If the person wants it, they run `callsheet approve {sheet_id}` in their own terminal;"
+        " then call submit_video again. Do not ask for the amount or look for another way."
+    )

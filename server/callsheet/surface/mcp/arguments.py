@@ -1,0 +1,184 @@
+"""Arguments of tools: judged here, in our words, before the SDK sees them.
+
+Whatever is wrong is named by field and rule, never by value: a value may be a key. An argument that the
+tool does not have is refused, because a model that writes `confirm: true` must learn that nothing it can
+write approves anything.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn
+
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.tools import Tool
+from pydantic import ValidationError
+
+MOST_PAYLOAD_CHARACTERS = 200_000
+
+NOTHING_SENT = "Nothing was sent."
+NO_ARGUMENT_APPROVES = (
+    "And no argument can approve a submission: only a person can, when their client asks them"
+    " or with `callsheet approve` in their own terminal."
+)
+
+_CONSENT = re.compile(
+    r"confirm|approv|consent|accept|agree|allow|permi|force|skip|bypass|live|paid|spend|token", re.IGNORECASE
+)
+_SECRET = re.compile(r"key|secret|pass|bearer|credential|auth\b", re.IGNORECASE)
+_BROKEN_TEXT = re.compile("[\0\ud800-\udfff]")
+
+EXAMPLES = {
+    "sheet_id": "Write the sheet_id that explain_payload returned.",
+    "task_id": "Write a task_id from submit_video or list_tasks.",
+    "prompt": "Describe the shot in text.",
+    "duration_seconds": "Write whole seconds, for example 8.",
+    "aspect_ratio": 'Write "16:9" or "9:16".',
+    "resolution": 'Write "720p", "1024p" or "1080p", or leave it out.',
+    "image_url": "Give one public https URL.",
+    "callback_url": "Leave it out: polling needs none.",
+    "payload": "Give the gateway's JSON object as it is.",
+    "gateway": "list_models names them.",
+    "model": "list_models names them.",
+    "wait_seconds": "Write seconds from 0 to 45.",
+    "limit": "Write a number from 1 to 50.",
+    "only_open": "Write true or false.",
+}
+"""What to write instead, for each argument."""
+
+RULES = {
+    "missing": "is missing",
+    "string_type": "must be text",
+    "string_too_long": "has at most {max_length} characters",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a whole number of usual size",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "dict_type": "must be a JSON object, or a JSON string of one",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+}
+"""Pydantic's kinds of error -> our words. The value is never among what is filled in."""
+
+
+class Refusal(ToolError):
+    """A tool call that is answered with this text alone."""
+
+
+def check_arguments(name: str, tool: Tool | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments as the tool of that name may take them; raises `Refusal`, naming all that is wrong at once.
+
+    null counts as not given, and `payload` may come as a JSON string.
+    """
+    if tool is None:
+        raise Refusal(f"There is no tool '{_shown(name)}'. {NOTHING_SENT}")
+    fields = tool.fn_metadata.arg_model.model_fields
+    unknown = [name for name in given if name not in fields]
+    if unknown:
+        raise Refusal(_unknown_text(tool.name, unknown[0], tuple(fields)))
+    arguments = {name: value for name, value in given.items() if value is not None}
+    if isinstance(arguments.get("payload"), str):
+        arguments["payload"] = _read_object(arguments["payload"])
+    complaints = [
+        f"Argument '{name}' holds characters that JSON text cannot carry (NUL or half of a surrogate pair)."
+        " Remove them."
+        for name, value in arguments.items()
+        if _has_broken_text(value)
+    ]
+    complaints += [
+        _complaint(name, "must be a number, not true or false")
+        for name, value in arguments.items()
+        if isinstance(value, bool) and fields[name].annotation in (int, float, int | None)
+    ]
+    if not complaints:
+        complaints = _judge(tool, arguments)
+    if complaints:
+        refuse(*complaints)
+    return arguments
+
+
+def refuse(*complaints: str) -> NoReturn:
+    """Refuse a call for these reasons."""
+    raise Refusal(" ".join((*complaints, NOTHING_SENT)))
+
+
+def _judge(tool: Tool, arguments: Mapping[str, Any]) -> list[str]:
+    if len(json.dumps(arguments.get("payload"))) > MOST_PAYLOAD_CHARACTERS:
+        return [_complaint("payload", f"has at most {MOST_PAYLOAD_CHARACTERS:,} characters")]
+    try:
+        tool.fn_metadata.arg_model.model_validate(arguments)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        return [
+            _complaint(
+                str(item["loc"][0]), RULES.get(item["type"], "is not as it must be").format(**item.get("ctx", {}))
+            )
+            for item in found
+        ]
+    return []
+
+
+def _complaint(name: str, rule: str) -> str:
+    return f"Argument '{name}' {rule}. {EXAMPLES.get(name, '')}".rstrip()
+
+
+def _unknown_text(tool: str, name: str, known: tuple[str, ...]) -> str:
+    """What to say of an argument that the tool does not have. The name is the caller's own text."""
+    parts = [f"Unknown argument '{_shown(name)}'. {NOTHING_SENT}"]
+    near = difflib.get_close_matches(name[:40].lower(), known, n=1, cutoff=0.7)
+    if near:
+        parts.append(f"Did you mean '{near[0]}'?")
+    parts.append(f"{tool} takes {_listing(known)}, and nothing else." if known else f"{tool} takes no arguments.")
+    if _SECRET.search(name):
+        parts.append("Keys and passphrases are never arguments: a person runs `callsheet setup` in their own terminal.")
+    if tool == "submit_video" or _CONSENT.search(name):
+        parts.append(NO_ARGUMENT_APPROVES)
+    return " ".join(parts)
+
+
+def _shown(name: str) -> str:
+    """A name that the caller made up, fit to be shown."""
+    from callsheet.core.redaction import clean
+
+    return clean(name, limit=40)
+
+
+def _read_object(text: str) -> Any:
+    """The object that a JSON string holds; what is none stays as it is and is refused as such."""
+    try:
+        return json.loads(text, parse_constant=_refuse_constant) if len(text) <= MOST_PAYLOAD_CHARACTERS else text
+    except (ValueError, RecursionError):
+        return text
+
+
+def _refuse_constant(_: str) -> NoReturn:
+    raise ValueError("not JSON")
+
+
+def _has_broken_text(value: object) -> bool:
+    """Whether any text in a value, keys included, holds NUL or half of a surrogate pair."""
+    return any(_BROKEN_TEXT.search(text) for text in _texts(value))
+
+
+def _texts(value: object) -> Iterable[str]:
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict):
+            waiting.extend((*item.keys(), *item.values()))
+        elif isinstance(item, list):
+            waiting.extend(item)
+
+
+def _listing(names: tuple[str, ...]) -> str:
+    return ", ".join(names)

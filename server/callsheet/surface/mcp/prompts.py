@@ -1,0 +1,44 @@
+"""The one prompt: from an idea to a shot, and there it stops."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from mcp.shared.exceptions import MCPError
+from mcp.types import INVALID_PARAMS
+from pydantic import Field
+
+if TYPE_CHECKING:
+    from .server import CallsheetServer
+
+DRAFT_SHOT = "draft_shot"
+TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False}
+LONGEST_CLIP = 600
+
+
+def add_prompts(server: CallsheetServer) -> None:
+    """Register the prompt."""
+    server.prompt(
+        name=DRAFT_SHOT,
+        title="Draft a shot",
+        description="Turn an idea into one Sora 2 shot and explain it. Nothing is submitted.",
+    )(draft_shot)
+
+
+async def draft_shot(
+    idea: Annotated[str, Field(description="What should be filmed, in a few words")],
+    duration_seconds: Annotated[str, Field(description="Length of the clip in whole seconds")] = "",
+    with_image: Annotated[str, Field(description="true when a reference image is given")] = "",
+) -> str:
+    """The guide for drafting a shot; arguments of prompts are always text."""
+    from callsheet.core.prompt_notes import draft_prompt_guide
+
+    seconds = duration_seconds.strip()
+    if seconds and not (
+        seconds.isascii() and seconds.isdigit() and len(seconds) < 4 and 0 < int(seconds) <= LONGEST_CLIP
+    ):
+        raise MCPError(code=INVALID_PARAMS, message="duration_seconds must be whole seconds, for example 8.")
+    image = TRUTHS.get(with_image.strip().lower())
+    if image is None:
+        raise MCPError(code=INVALID_PARAMS, message="with_image must be true or false.")
+    return draft_prompt_guide(idea, int(seconds) if seconds else None, image)

@@ -1,0 +1,98 @@
+"""The resources: reference documents, model cards, tasks, and an overview of the catalogue."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from mcp.types import Resource as ListedResource
+
+if TYPE_CHECKING:
+    from .server import CallsheetServer
+
+REFERENCE = "callsheet://reference/{name}"
+MODEL = "callsheet://models/{gateway}/{model}"
+TASK = "callsheet://tasks/{task_id}"
+CATALOGUE = "callsheet://catalogue"
+
+JSON = "application/json"
+MARKDOWN = "text/markdown"
+
+
+def list_references() -> list[ListedResource]:
+    """The reference documents as concrete resources."""
+    from . import references
+
+    return [
+        ListedResource(
+            uri=REFERENCE.format(name=item.name),
+            name=item.name,
+            title=item.title,
+            description=item.description,
+            mime_type=MARKDOWN,
+            size=item.size,
+        )
+        for item in references.list_references()
+    ]
+
+
+def add_resources(server: CallsheetServer) -> None:
+    """Register what can be read. Each function runs only when it is read."""
+    backstage = server.backstage
+
+    @server.resource(
+        CATALOGUE,
+        name="catalogue",
+        title="All gateways and models",
+        description="What is known of every gateway and model, in a line each, with dates.",
+        mime_type=JSON,
+    )
+    async def catalogue() -> str:
+        from .cards import gateway_json
+        from .telling import tell_models
+
+        service = backstage.service
+        gateways = [gateway_json(facts) for facts in service.world.catalogue().gateways]
+        overview = tell_models(service, None).model_dump(mode="json", exclude_none=True)
+        return _json({"gateways": gateways, "models": overview["models"]})
+
+    @server.resource(
+        REFERENCE,
+        name="reference",
+        title="A reference document",
+        description="Background on gateways, models, prompts, prices, states and errors, read on demand.",
+        mime_type=MARKDOWN,
+    )
+    async def reference(name: str) -> str:
+        from .references import read_reference
+
+        return read_reference(name)
+
+    @server.resource(
+        MODEL,
+        name="model-card",
+        title="A model card",
+        description="Every field, limit, price and lifecycle fact of one gateway's model, with sources and dates.",
+        mime_type=JSON,
+    )
+    async def model_card(gateway: str, model: str) -> str:
+        from .cards import card_json
+
+        world = backstage.service.world
+        return _json(card_json(world.catalogue(), world.card(gateway, model)))
+
+    @server.resource(
+        TASK,
+        name="task",
+        title="A task",
+        description="Where a task is, whether money was spent, and where its clip lies.",
+        mime_type=JSON,
+    )
+    async def task(task_id: str) -> str:
+        from .telling import tell_task
+
+        return _json(tell_task(backstage.service.task(task_id)).model_dump(mode="json", exclude_none=True))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=1)

@@ -1,0 +1,138 @@
+"""What a model may write as arguments, and what it learns when it may not."""
+
+from __future__ import annotations
+
+import pytest
+from connection import ERAS, SHOT, connect, explained, refused
+
+from studio import Studio
+
+CONSENT = (
+    "confirm",
+    "confirmed",
+    "confirmation",
+    "approve",
+    "approved",
+    "approval",
+    "approval_token",
+    "consent",
+    "accept",
+    "agree",
+    "user_approved",
+    "yes",
+    "force",
+    "live",
+    "paid",
+    "dry_run",
+    "skip_approval",
+    "auto_approve",
+    "amount_usd",
+    "answer",
+    "context",
+    "passphrase",
+    "idempotency_key",
+)
+
+
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("name", CONSENT)
+async def test_no_argument_can_approve_a_submission(studio: Studio, era: str, name: str) -> None:
+    """Whatever a model calls it, it is refused before the sheet is even looked at."""
+    studio.go_live()
+    async with connect(studio, era) as client:
+        sheet_id = await explained(client)
+        text = await refused(client, "submit_video", {"sheet_id": sheet_id, name: True})
+
+    assert text.startswith(f"Unknown argument '{name}'. Nothing was sent.")
+    assert "no argument can approve a submission" in text
+    assert studio.gateway.requests == []
+
+
+async def test_an_unknown_argument_is_refused_with_the_one_that_was_meant(studio: Studio) -> None:
+    """Ignoring it would film something else than was asked for."""
+    async with connect(studio, "legacy") as client:
+        text = await refused(client, "explain_payload", {**SHOT, "aspect_ration": "9:16"})
+
+    assert "Did you mean 'aspect_ratio'?" in text
+    assert "explain_payload takes prompt," in text
+
+
+async def test_a_key_is_no_argument_and_its_value_is_not_repeated(studio: Studio) -> None:
+    """The answer names where a person types it instead."""
+    async with connect(studio, "legacy") as client:
+        text = await refused(client, "explain_payload", {**SHOT, "api_key": "do-not-repeat-me"})
+
+    assert "callsheet setup" in text
+    assert "do-not-repeat-me" not in text
+
+
+MISTAKES = [
+    ({"prompt": 7}, "Argument 'prompt' must be text."),
+    ({"prompt": ["secret-value"]}, "Argument 'prompt' must be text."),
+    ({"prompt": "x" * 40_001}, "Argument 'prompt' has at most 40000 characters."),
+    ({"duration_seconds": "secret-value"}, "Argument 'duration_seconds' must be a whole number."),
+    ({"duration_seconds": 8.5}, "Argument 'duration_seconds' must be a whole number."),
+    ({"duration_seconds": True}, "Argument 'duration_seconds' must be a number, not true or false."),
+    ({"payload": "secret-value"}, "Argument 'payload' must be a JSON object, or a JSON string of one."),
+    ({"payload": "[1]"}, "Argument 'payload' must be a JSON object, or a JSON string of one."),
+    ({"payload": '{"a": NaN}'}, "Argument 'payload' must be a JSON object, or a JSON string of one."),
+    ({"payload": {"prompt": "y" * 200_001}}, "Argument 'payload' has at most 200,000 characters."),
+    ({"image_url": {"url": "secret-value"}}, "Argument 'image_url' must be text."),
+    ({"model": "m" * 81}, "Argument 'model' has at most 80 characters."),
+    ({"prompt": "a\0b"}, "Argument 'prompt' holds characters that JSON text cannot carry"),
+    ({"payload": {"prompt": "a\0b"}}, "Argument 'payload' holds characters that JSON text cannot carry"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "told"), MISTAKES)
+async def test_a_mistake_is_named_by_field_and_rule_and_never_by_its_value(
+    studio: Studio, arguments: dict[str, object], told: str
+) -> None:
+    """A value may be a key, so no answer repeats one."""
+    async with connect(studio, "legacy") as client:
+        text = await refused(client, "explain_payload", arguments)
+
+    assert text.startswith(told)
+    assert text.endswith("Nothing was sent.")
+    assert not any(piece in text for piece in ("secret-value", "xxx", "yyy", "mmm", "pydantic", "input_value"))
+
+
+async def test_half_of_a_surrogate_pair_is_refused_kindly(studio: Studio) -> None:
+    """In-process clients can hand over what no JSON text could."""
+    async with connect(studio, "2026-07-28") as client:
+        text = await refused(client, "explain_payload", {"prompt": "a \ud83d kite"})
+
+    assert text.startswith("Argument 'prompt' holds characters that JSON text cannot carry")
+
+
+async def test_all_mistakes_are_named_at_once(studio: Studio) -> None:
+    """One refusal, one mending."""
+    async with connect(studio, "legacy") as client:
+        text = await refused(client, "explain_payload", {"prompt": 1, "duration_seconds": "x", "gateway": []})
+
+    assert all(f"'{name}'" in text for name in ("prompt", "duration_seconds", "gateway"))
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "told"),
+    [
+        ("submit_video", {}, "Argument 'sheet_id' is missing."),
+        ("get_task", {"wait_seconds": 3}, "Argument 'task_id' is missing."),
+        ("get_task", {"task_id": "task_1", "wait_seconds": -1}, "Argument 'wait_seconds' must be at least 0."),
+        ("list_tasks", {"limit": 51}, "Argument 'limit' must be at most 50."),
+        ("list_tasks", {"only_open": "perhaps"}, "Argument 'only_open' must be true or false."),
+        ("make_video", {}, "There is no tool 'make_video'. Nothing was sent."),
+    ],
+)
+async def test_the_other_tools_judge_their_arguments_alike(
+    studio: Studio, tool: str, arguments: dict[str, object], told: str
+) -> None:
+    """One place judges the arguments of every tool."""
+    async with connect(studio, "legacy") as client:
+        assert (await refused(client, tool, arguments)).startswith(told)
+
+
+async def test_numbers_may_come_as_text(studio: Studio) -> None:
+    """Some clients send every argument as text."""
+    async with connect(studio, "legacy") as client:
+        assert await explained(client, duration_seconds="4") == await explained(client)

@@ -1,0 +1,220 @@
+"""The program itself on a pipe: from explaining to the saved clip, in the sandbox, in each era."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from connection import ERAS, SHOT, text_of
+from mcp import Client, StdioServerParameters
+
+from callsheet.surface.mcp.lines import mend_line
+
+COMMAND = (sys.executable, "-m", "callsheet", "mcp")
+HEAVY = (
+    *("av", "PIL", "cryptography.fernet", "filelock", "keyring", "sqlite3", "stamina", "tomllib", "typer"),
+    *("callsheet.compose", "callsheet.service", "callsheet.core.catalogue", "callsheet.sandbox"),
+)
+
+
+def surroundings(home: Path) -> dict[str, str]:
+    """An environment with a home of its own and no key."""
+    kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "LANG") if name in os.environ}
+    return {**kept, "CALLSHEET_HOME": str(home), "PYTHONWARNINGS": "error::ResourceWarning"}
+
+
+def size_of(path: str) -> int:
+    """How many bytes a file has."""
+    return Path(path).stat().st_size
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_shot_goes_from_explained_to_saved(tmp_path: Path, era: str) -> None:
+    """Five calls, one clip on disk with poster and contact sheet, and nobody was asked or charged."""
+    policy = tmp_path / "config" / "policy.toml"
+    policy.parent.mkdir()
+    policy.touch(mode=0o600)
+    policy.write_text("[sandbox]\nspeed = 300.0\n", encoding="utf-8")
+    server = StdioServerParameters(command=COMMAND[0], args=list(COMMAND[1:]), env=surroundings(tmp_path))
+    heard: list[float] = []
+
+    async def hear(progress: float, _total: float | None, _message: str | None) -> None:
+        heard.append(progress)
+
+    async with Client(server, mode=era) as client:
+        explained = await client.call_tool("explain_payload", SHOT)
+        sheet_id = explained.structured_content["sheet_id"]
+        submitted = await client.call_tool("submit_video", {"sheet_id": sheet_id})
+        assert not submitted.is_error, text_of(submitted)
+        arguments = {"task_id": submitted.structured_content["task_id"], "wait_seconds": 45}
+        done = await client.call_tool("get_task", arguments, progress_callback=hear)
+        again = await client.call_tool("submit_video", {"sheet_id": sheet_id})
+
+    answer = done.structured_content
+    assert answer["status"] == "saved", answer
+    assert answer["money"] == "A rehearsal: nothing was charged."
+    assert answer["clip_path"].startswith(str(tmp_path))
+    assert size_of(answer["clip_path"]) == answer["size_bytes"]
+    assert size_of(answer["contact_sheet_path"]) > 0
+    assert size_of(answer["poster_path"]) > 0
+    assert answer["duration_seconds"] == pytest.approx(4, abs=0.2)
+    assert heard == sorted(set(heard))
+    assert again.structured_content["status"] == "already_submitted"
+
+
+@contextmanager
+def running(home: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The server process, for raw lines."""
+    with subprocess.Popen(
+        COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=surroundings(home)
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def ask(process: subprocess.Popen[bytes], number: int, method: str, params: dict[str, Any]) -> Any:
+    """One request and the next line on stdout, which must be its reply."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    message = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+    process.stdin.write(json.dumps(message).encode() + b"\n")
+    process.stdin.flush()
+    reply = json.loads(process.stdout.readline())
+    assert reply["id"] == number
+    return reply["result"]
+
+
+def shake_hands(process: subprocess.Popen[bytes]) -> None:
+    """The handshake of the older era."""
+    about = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    ask(process, 1, "initialize", about)
+    assert process.stdin is not None
+    process.stdin.write(b'{"jsonrpc":"2.0","method":"notifications/initialized"}\n')
+
+
+def test_stdout_carries_nothing_but_the_protocol_and_the_end_of_stdin_ends_the_program(tmp_path: Path) -> None:
+    """Every line is a reply, nothing is left over, and stderr is silent."""
+    with running(tmp_path) as process:
+        shake_hands(process)
+        ask(process, 2, "tools/list", {})
+        ask(process, 3, "tools/call", {"name": "explain_payload", "arguments": SHOT})
+        ask(process, 4, "tools/call", {"name": "explain_payload", "arguments": {"prompt": 3}})
+        left, errors = process.communicate(timeout=20)
+
+    assert process.returncode == 0
+    assert left == b""
+    assert errors == b""
+
+
+def test_half_of_an_emoji_is_refused_and_not_swallowed(tmp_path: Path) -> None:
+    """JavaScript writes it as an escape that the SDK's reader does not take."""
+    call: dict[str, Any] = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "explain_payload"}}
+    call["params"]["arguments"] = {**SHOT, "prompt": "a \ud83d kite"}
+    with running(tmp_path) as process:
+        shake_hands(process)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(call).encode() + b"\n")
+        process.stdin.flush()
+        reply = json.loads(process.stdout.readline())
+
+    assert reply["result"]["isError"] is True
+    assert "half of a surrogate pair" in reply["result"]["content"][0]["text"]
+
+
+@pytest.mark.parametrize(
+    ("line", "mended"),
+    [
+        (r'"a \ud83d b"', r'"a \u0000 b"'),
+        (r'"a \uDE00 b"', r'"a \u0000 b"'),
+        (r'"a \ud83d\ude00 b"', r'"a \ud83d\ude00 b"'),
+        (r'"a \\ud83d b"', r'"a \\ud83d b"'),
+        (r'"a \\\ud83d b"', r'"a \\\u0000 b"'),
+        (r'"\ud83d\ud83d\ude00"', r'"\u0000\ud83d\ude00"'),
+        ('"plain \U0001f600"', '"plain \U0001f600"'),
+    ],
+)
+def test_only_halves_of_pairs_are_mended(line: str, mended: str) -> None:
+    """Whole pairs, and backslashes that stand for themselves, are left alone."""
+    assert mend_line(line) == mended
+    assert "\x00" in json.loads(mended) or mended == line
+
+
+def test_closing_stdin_ends_a_wait_under_way(tmp_path: Path) -> None:
+    """A client that goes away leaves no process behind; the task stays in the ledger."""
+    policy = tmp_path / "config" / "policy.toml"
+    policy.parent.mkdir()
+    policy.touch(mode=0o600)
+    policy.write_text("[sandbox]\nspeed = 0.01\n", encoding="utf-8")
+    with running(tmp_path) as process:
+        shake_hands(process)
+        explained = ask(process, 2, "tools/call", {"name": "explain_payload", "arguments": SHOT})
+        sheet = {"sheet_id": explained["structuredContent"]["sheet_id"]}
+        submitted = ask(process, 3, "tools/call", {"name": "submit_video", "arguments": sheet})
+        waiting = {"task_id": submitted["structuredContent"]["task_id"], "wait_seconds": 45}
+        call = {"name": "get_task", "arguments": waiting}
+        message = {"jsonrpc": "2.0", "id": 4, "method": "tools/call", "params": call}
+        process.communicate(json.dumps(message).encode() + b"\n", timeout=20)
+
+    assert process.returncode == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+def test_a_signal_ends_the_program_in_good_order(tmp_path: Path) -> None:
+    """Its lock file is gone, so that another process takes its tasks over at once."""
+    with running(tmp_path) as process:
+        shake_hands(process)
+        explained = ask(process, 2, "tools/call", {"name": "explain_payload", "arguments": SHOT})
+        sheet_id = explained["structuredContent"]["sheet_id"]
+        ask(process, 3, "tools/call", {"name": "submit_video", "arguments": {"sheet_id": sheet_id}})
+        assert list((tmp_path / "state" / "runners").iterdir())
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+    assert list((tmp_path / "state" / "runners").iterdir()) == []
+
+
+def test_an_unusable_home_still_lists_the_tools(tmp_path: Path) -> None:
+    """The reason comes with the first call that needs the home."""
+    environ = {**surroundings(tmp_path), "CALLSHEET_HOME": "relative/home"}
+    lines = [
+        {
+            "id": 1,
+            "method": "initialize",
+            "params": {
+                "protocolVersion": "2025-11-25",
+                "capabilities": {},
+                "clientInfo": {"name": "t", "version": "1"},
+            },
+        },
+        {"method": "notifications/initialized"},
+        {"id": 2, "method": "tools/list", "params": {}},
+    ]
+    written = b"".join(json.dumps({"jsonrpc": "2.0", **line}).encode() + b"\n" for line in lines)
+    done = subprocess.run(COMMAND, input=written, capture_output=True, env=environ, timeout=20, check=True)
+
+    assert len(json.loads(done.stdout.splitlines()[1])["result"]["tools"]) == 5
+
+
+def test_nothing_heavy_is_imported_before_the_tools_are_listed() -> None:
+    """Start-up time is the time in which a client believes that there are no tools."""
+    code = (
+        "import anyio, json, sys\n"
+        "from callsheet.surface.mcp.serving import assemble\n"
+        "from callsheet.surface.mcp.backstage import Backstage\n"
+        "anyio.run(assemble(Backstage(lambda: 1 / 0)).list_tools)\n"
+        f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
+    )
+    done = subprocess.run((sys.executable, "-c", code), capture_output=True, check=True, timeout=60)
+
+    assert json.loads(done.stdout) == []
