@@ -11,7 +11,6 @@ import logging
 from typing import Any
 
 from callsheet.core.gateway import Phase, Progress, StatusOutcome, StatusUnavailable, TaskRef
-from callsheet.core.redaction import clean
 from callsheet.core.schedule import next_poll_delay, retry_delay
 from callsheet.core.sheet import Problem, Task
 from callsheet.core.task import IllegalEvent, TaskEvent, TaskState
@@ -96,7 +95,7 @@ def _store_status(world: World, task: Task, outcome: StatusOutcome) -> Task:
         card_of(world, task).poll, elapsed=elapsed, jitter=world.clock.jitter(), speed=world.speed(task.mode)
     )
     changes: dict[str, Any] = {
-        "said": clean(outcome.said, limit=60),
+        "said": world.heard(outcome.said, limit=60),
         "percent": outcome.percent,
         "polls": task.polls + 1,
         "failures": 0,
@@ -104,20 +103,20 @@ def _store_status(world: World, task: Task, outcome: StatusOutcome) -> Task:
         "next_at": now + delay,
     }
     if outcome.charge is not None:
-        changes["charge"] = clean(f"{outcome.charge.amount} {outcome.charge.unit}", limit=60)
-    changes.update(_phase_changes(outcome, now))
+        changes["charge"] = world.heard(f"{outcome.charge.amount} {outcome.charge.unit}", limit=60)
+    changes.update(_phase_changes(world, outcome, now))
     return world.ledger().advance(task.id, PHASE_EVENTS[outcome.phase], now=now, changes=changes)
 
 
-def _phase_changes(outcome: Progress, now: float) -> dict[str, Any]:
+def _phase_changes(world: World, outcome: Progress, now: float) -> dict[str, Any]:
     if outcome.phase is Phase.SUCCEEDED:
         return {"result_url": outcome.video_urls[0], "finished_at": now, "next_at": now, "percent": 100}
     if outcome.phase is Phase.FAILED:
         failure = outcome.failure
-        problem = told(failure.code if failure else "", failure.message if failure else "", Fate.UNKNOWN)
+        problem = told(world, failure.code if failure else "", failure.message if failure else "", Fate.UNKNOWN)
         return {"problem": problem, "finished_at": now}
     if outcome.phase is Phase.UNRECOGNISED:
-        said = clean(outcome.said, limit=60)
+        said = world.heard(outcome.said, limit=60)
         return {"problem": Problem("unrecognised_state", f"said: {said}", Fate.CHARGED.value, said)}
     return {}
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import anyio
 
 from callsheet.core.gateway import HttpReply, HttpRequest
-from callsheet.core.redaction import clean
 from callsheet.core.sheet import Task
 from callsheet.errors import CallsheetError
 
@@ -50,7 +49,7 @@ async def _read_balance(world: World, task: Task) -> str | None:
     gateway = world.gateway(task.gateway)
     reply = await _ask(world, task, gateway.build_balance())
     balance = gateway.read_balance(reply) if reply is not None else None
-    return None if balance is None else clean(f"{balance.amount} {balance.unit}", limit=60)
+    return None if balance is None else world.heard(f"{balance.amount} {balance.unit}", limit=60)
 
 
 async def _list_recent(world: World, task: Task) -> str | None:

@@ -17,7 +17,6 @@ from callsheet.core.approval import Means as ApprovalMeans
 from callsheet.core.approval import Need, decide_need
 from callsheet.core.gateway import Accepted, HttpReply, Postponed, Rejected, SubmitOutcome, SubmitParts
 from callsheet.core.policy import Mode
-from callsheet.core.redaction import clean
 from callsheet.core.schedule import first_poll_delay, retry_delay
 from callsheet.core.sheet import SHEET_LIFETIME, Problem, Sheet, Task
 from callsheet.core.spending import Slots
@@ -237,14 +236,14 @@ def _store_outcome(world: World, task: Task, attempt: str, outcome: SubmitOutcom
             event = TaskEvent.ACCEPTED
             changes = {
                 "gateway_task_id": gateway_task_id,
-                "said": clean(state, limit=60),
+                "said": world.heard(state, limit=60),
                 "accepted_at": now,
                 "problem": None,
                 "next_at": now + delay,
             }
         case Rejected(problem):
             event = TaskEvent.REFUSED
-            refusal = told(problem.code, problem.message, Fate.SENT_NOT_CHARGED)
+            refusal = told(world, problem.code, problem.message, Fate.SENT_NOT_CHARGED)
             lasting = problem.status not in ACCOUNT_STATUSES
             changes = {"problem": replace(refusal, lasting=lasting), "finished_at": now}
         case Postponed(problem):
@@ -252,7 +251,10 @@ def _store_outcome(world: World, task: Task, attempt: str, outcome: SubmitOutcom
                 task.attempts, retry_after=problem.retry_after_seconds, jitter=world.clock.jitter(), speed=speed
             )
             event = TaskEvent.NOT_SENT
-            changes = {"problem": told("rate_limited", problem.message, Fate.NOTHING_SENT), "next_at": now + delay}
+            changes = {
+                "problem": told(world, "rate_limited", problem.message, Fate.NOTHING_SENT),
+                "next_at": now + delay,
+            }
         case GatewayUnreachable():
             delay = retry_delay(task.attempts, retry_after=None, jitter=world.clock.jitter(), speed=speed)
             event = TaskEvent.NOT_SENT
@@ -266,7 +268,7 @@ def _store_outcome(world: World, task: Task, attempt: str, outcome: SubmitOutcom
         case unclear:
             event = TaskEvent.ANSWER_LOST
             code = unclear.problem.code or f"http_{unclear.problem.status}"
-            changes = {"problem": told(code, unclear.problem.message, Fate.UNKNOWN)}
+            changes = {"problem": told(world, code, unclear.problem.message, Fate.UNKNOWN)}
     try:
         return world.ledger().advance(task.id, event, now=now, attempt=attempt, changes=changes)
     except IllegalEvent as error:
@@ -275,10 +277,12 @@ def _store_outcome(world: World, task: Task, attempt: str, outcome: SubmitOutcom
         return None
 
 
-def told(code: str, said: str, fate: Fate) -> Problem:
-    """A problem in the gateway's own words: cleaned, bounded, and marked as its words."""
-    text = clean(said, limit=300)
-    return Problem(clean(code, limit=60) or "unspecified", f"the gateway said: {text or '(nothing)'}", fate.value, text)
+def told(world: World, code: str, said: str, fate: Fate) -> Problem:
+    """A problem in the gateway's own words: rid of keys, cleaned, bounded, and marked as its words."""
+    text = world.heard(said)
+    return Problem(
+        world.heard(code, limit=60) or "unspecified", f"the gateway said: {text or '(nothing)'}", fate.value, text
+    )
 
 
 def expire_attempt(world: World, task: Task) -> None:

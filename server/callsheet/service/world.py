@@ -16,7 +16,7 @@ import anyio
 from callsheet.core.catalogue import Catalogue, GatewayFacts, ModelCard
 from callsheet.core.gateway import Gateway
 from callsheet.core.policy import Mode, Policy
-from callsheet.core.redaction import Redactor
+from callsheet.core.redaction import Redactor, clean
 from callsheet.core.sheet import Clip, Sheet, Task
 from callsheet.edges.clock import Clock
 from callsheet.edges.http import GatewayHttp
@@ -110,6 +110,10 @@ class World:
         if mode is Mode.SANDBOX:
             return f"{await self.sandbox_url()}/{facts.id}", self.sandbox_key
         return self.live_base_url(facts), self.find_key(facts)
+
+    def heard(self, text: str, *, limit: int = 300) -> str:
+        """A gateway's text as it may be stored and shown: without our keys, cleaned, bounded. Still untrusted."""
+        return clean(self.redactor().text(text), limit=limit)
 
     async def loopback_origin(self, mode: Mode, facts: GatewayFacts) -> str | None:
         """The one plain-http address that clips may come from: the sandbox, or a test double that the person set."""
