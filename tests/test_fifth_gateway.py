@@ -90,6 +90,7 @@ errors = []
 [poll]
 first_after_seconds = 0
 every_seconds = 1
+usual_seconds = [1, 5]
 source = "docs"
 
 [retention]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     import httpx2
 
 Made = TypeVar("Made")
+KeyFinder = Callable[[GatewayFacts], SecretKey | None]
 
 POLICY_FILE = "policy.toml"
 VERIFIER_FILE = "approval-verifier"
@@ -118,7 +120,8 @@ def build_service(surroundings: Surroundings) -> Service:
         gateway=load_gateway,
         policy=policy,
         find_key=keys,
-        redactor=_redactor(keys, load_catalogue),
+        # A stored key that an environment variable hides from use is no less a secret.
+        redactor=_redactor((keys, _key_finder(replace(surroundings, environ={}), places, policy)), load_catalogue),
         sandbox_url=stage.url,
         sandbox_plays=_sandbox_plays,
         sandbox_key=SecretKey("sandbox", "rehearsal-key", source="sandbox"),
@@ -184,9 +187,7 @@ def _key_finder(
     return find
 
 
-def _redactor(
-    find: Callable[[GatewayFacts], SecretKey | None], catalogue: Callable[[], Catalogue]
-) -> Callable[[], Redactor]:
+def _redactor(finders: tuple[KeyFinder, ...], catalogue: Callable[[], Catalogue]) -> Callable[[], Redactor]:
     """A redactor for the keys that are configured now, made again only when they change."""
 
     @cache
@@ -195,7 +196,7 @@ def _redactor(
 
     def current() -> Redactor:
         found = set()
-        for facts in catalogue().gateways:
+        for find, facts in product(finders, catalogue().gateways):
             try:
                 key = find(facts)
             except KeyProblem:

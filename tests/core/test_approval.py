@@ -285,11 +285,11 @@ def test_hosts_and_earlier_takes_are_named() -> None:
         ({"price": UNKNOWN}, "Price: unknown · 9.52 USD left today"),
         (
             {"price": UNKNOWN, "ceiling": Decimal("1.5")},
-            "Price: unknown, at most 1.50 USD (your ceiling) · 9.52 USD left today",
+            "Price: unknown, counted as 1.50 USD (your ceiling); the gateway may charge more · 9.52 USD left today",
         ),
         (
             {"price": UNKNOWN, "ceiling": Decimal(0)},
-            "Price: unknown, at most 0.00 USD (your ceiling) · 9.52 USD left today",
+            "Price: unknown, counted as 0.00 USD (your ceiling); the gateway may charge more · 9.52 USD left today",
         ),
         ({"ceiling": Decimal("1.5")}, "Price: 0.48 USD (96 credits) · 9.52 USD left today"),
         (

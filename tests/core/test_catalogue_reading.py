@@ -163,7 +163,29 @@ def test_what_is_not_known_is_none() -> None:
     assert not card.price.amounts
     assert card.price.usd_per_unit is None
     assert card.poll.usual_seconds is None
+    assert card.poll.least_every_seconds is None
+    assert card.poll.usual_by_length == ()
     assert card.conflicts == ()
+
+
+def test_the_usual_time_can_depend_on_the_length() -> None:
+    """A span for each length, next to the model's own, and the shortest interval between two reads."""
+    table = facts_table()
+    table["poll"] |= {"usual_by_length": {"4": [60, 70], "8": [70, 90]}, "least_every_seconds": 2}
+    (card,) = read_facts(table, "abc").models
+    assert card.poll.usual_by_length == ((4, (60.0, 70.0)), (8, (70.0, 90.0)))
+    assert card.poll.least_every_seconds == 2.0
+
+
+@pytest.mark.parametrize(
+    "poll", [{"usual_seconds": [90, 60]}, {"usual_by_length": {"4": [0, 60]}}, {"least_every_seconds": 3}]
+)
+def test_times_that_make_no_sense_are_a_mistake(poll: Table) -> None:
+    """A span runs from low to high, and the shortest interval is no longer than the usual one."""
+    table = facts_table()
+    table["poll"] |= poll
+    with pytest.raises(CatalogueMistake):
+        read_facts(table, "abc")
 
 
 def model(table: Table) -> Table:

@@ -22,66 +22,111 @@ jitters = st.floats(min_value=0, max_value=1, exclude_max=True)
 ages = st.floats(min_value=0, max_value=10**7)
 speeds = st.floats(min_value=1, max_value=1000)
 advices = st.sampled_from(ADVICE)
+lengths = st.sampled_from([None, 4, 8, 12, 20])
+ADVISED = PollAdvice(10, 10, (90, 300), "page", least_every_seconds=5)
 
 
-@given(advices, ages, jitters)
+@given(advices, lengths, ages, jitters)
 @FINE
-def test_no_read_is_earlier_than_the_gateway_advises(advice: PollAdvice, elapsed: float, jitter: float) -> None:
-    """Neither the first read nor any later one comes before its advised time."""
-    assert first_poll_delay(advice, jitter=jitter) >= advice.default_first_seconds
-    assert next_poll_delay(advice, elapsed=elapsed, jitter=jitter) >= advice.every_seconds
-
-
-@given(advices, ages, jitters)
-@FINE
-def test_a_read_is_never_put_off_beyond_two_minutes_and_a_fifth(
-    advice: PollAdvice, elapsed: float, jitter: float
+def test_no_read_is_earlier_than_the_gateway_allows(
+    advice: PollAdvice, length: int | None, elapsed: float, jitter: float
 ) -> None:
-    """A task that hangs for weeks is still asked for."""
-    assert first_poll_delay(advice, jitter=jitter) <= advice.default_first_seconds * 1.2
-    assert next_poll_delay(advice, elapsed=elapsed, jitter=jitter) <= SLOWEST_POLL * 1.2
+    """The first read waits as long as is advised, and no two reads are closer than the gateway's own programs'."""
+    assert advice.least_every_seconds is not None
+    assert first_poll_delay(advice, jitter=jitter, clip_seconds=length) >= advice.default_first_seconds
+    assert next_poll_delay(advice, elapsed=elapsed, clip_seconds=length) >= advice.least_every_seconds
 
 
-@given(advices, ages, ages, jitters)
+@given(advices, lengths, ages, jitters)
 @FINE
-def test_an_older_task_is_asked_for_no_more_often(advice: PollAdvice, one: float, other: float, jitter: float) -> None:
-    """The interval only grows with the age of the task."""
-    younger, older = sorted((one, other))
-    delays = [next_poll_delay(advice, elapsed=age, jitter=jitter) for age in (younger, older)]
-    assert delays[0] <= delays[1]
+def test_a_read_is_never_put_off_beyond_three_minutes(
+    advice: PollAdvice, length: int | None, elapsed: float, jitter: float
+) -> None:
+    """A task that hangs for weeks is still asked for every two minutes."""
+    assert first_poll_delay(advice, jitter=jitter, clip_seconds=length) <= 180
+    assert next_poll_delay(advice, elapsed=elapsed, clip_seconds=length) <= SLOWEST_POLL
 
 
-def test_within_twice_its_usual_time_a_task_keeps_the_gateways_interval() -> None:
-    """Patience: the interval starts to grow only after twice the usual time, or ten minutes."""
-    named = PollAdvice(10, 10, (90, 300), "page")
-    unnamed = PollAdvice(10, 10, None, "page")
-    for advice in (named, unnamed):
-        assert next_poll_delay(advice, elapsed=600, jitter=0) == 10
-        assert next_poll_delay(advice, elapsed=1000, jitter=0) == 40
-        assert next_poll_delay(advice, elapsed=100_000, jitter=0) == SLOWEST_POLL
+def test_before_the_usual_time_there_is_one_early_look() -> None:
+    """Half way to the earliest end, then at the earliest end; never before the advised first wait."""
+    assert first_poll_delay(ADVISED, jitter=0) == 45
+    assert next_poll_delay(ADVISED, elapsed=45) == 45
+    assert next_poll_delay(ADVISED, elapsed=88) == 5
+    assert first_poll_delay(PollAdvice(120, 15, (120, 360), "page"), jitter=0) == 120
+
+
+def test_the_first_read_alone_is_jittered_by_ten_seconds_at_most() -> None:
+    """Tasks that were submitted together stay apart from then on."""
+    assert 53.9 < first_poll_delay(ADVISED, jitter=0.999) < 54
+    assert 129.9 < first_poll_delay(PollAdvice(120, 15, (120, 360), "page"), jitter=0.999) < 130
+
+
+def test_within_the_usual_time_the_interval_falls_to_the_shortest() -> None:
+    """From ten seconds where a finish becomes possible to the gateway's shortest where it is due."""
+    found = [next_poll_delay(ADVISED, elapsed=age) for age in (90, 195, 300)]
+    assert found == [10, 7.5, 5]
+
+
+def test_after_the_usual_time_the_interval_grows_back_and_on() -> None:
+    """Ten seconds at twice the usual time, then a tenth of the delay, then two minutes."""
+    found = [next_poll_delay(ADVISED, elapsed=age) for age in (450, 600, 1000, 100_000)]
+    assert found == [7.5, 10, 40, SLOWEST_POLL]
+
+
+def test_a_documented_time_for_the_length_counts_before_the_models() -> None:
+    """A short clip is asked for earlier than a long one; a length without a figure has the model's."""
+    advice = PollAdvice(10, 10, (120, 360), "page", usual_by_length=((4, (120, 240)), (12, (240, 360))))
+    assert [first_poll_delay(advice, jitter=0, clip_seconds=length) for length in (4, 12, 20, None)] == [
+        60,
+        120,
+        60,
+        60,
+    ]
+    assert [next_poll_delay(advice, elapsed=600, clip_seconds=length) for length in (4, 20)] == [12, 10]
+
+
+def test_without_a_documented_time_the_shortest_known_one_is_assumed() -> None:
+    """A gateway that names no time is asked like the quickest that does."""
+    unnamed = PollAdvice(10, 10, None, "page", least_every_seconds=5)
+    for age in (0, 45, 90, 200, 450, 5000):
+        assert next_poll_delay(unnamed, elapsed=age) == next_poll_delay(ADVISED, elapsed=age)
+
+
+def test_without_a_documented_shortest_interval_the_usual_one_is_kept_to() -> None:
+    """Nothing is asked more often than some page of the gateway says."""
+    advice = PollAdvice(10, 15, (90, 300), "page")
+    assert {next_poll_delay(advice, elapsed=age) for age in (80, 90, 200, 300, 500, 600)} == {15}
 
 
 def test_an_advised_interval_over_two_minutes_is_kept() -> None:
     """Our own ceiling never undercuts a slow gateway."""
     advice = PollAdvice(600, 600, (60, 120), "page")
-    assert next_poll_delay(advice, elapsed=10**6, jitter=0) == 600
+    assert next_poll_delay(advice, elapsed=10**6) == 600
 
 
-def test_a_clock_that_went_back_changes_nothing() -> None:
-    """A negative age is a young task."""
-    assert next_poll_delay(PollAdvice(10, 10, None, "page"), elapsed=-3600, jitter=0) == 10
+def test_a_clock_that_went_back_puts_nothing_off_for_long() -> None:
+    """A negative age is a young task, asked again within two minutes."""
+    assert next_poll_delay(ADVISED, elapsed=-3600) == SLOWEST_POLL
 
 
-@given(advices, ages, jitters, speeds)
+@given(advices, lengths, ages, jitters, speeds)
 @FINE
 def test_the_sandbox_runs_the_same_schedule_faster(
-    advice: PollAdvice, elapsed: float, jitter: float, speed: float
+    advice: PollAdvice, length: int | None, elapsed: float, jitter: float, speed: float
 ) -> None:
     """At a speed of n every delay is an nth of what it is in life, at the same stage of the film."""
-    first = first_poll_delay(advice, jitter=jitter)
-    later = next_poll_delay(advice, elapsed=elapsed, jitter=jitter)
-    assert abs(first_poll_delay(advice, jitter=jitter, speed=speed) * speed - first) < 1e-6
-    assert abs(next_poll_delay(advice, elapsed=elapsed / speed, jitter=jitter, speed=speed) * speed - later) < 1e-3
+    first = first_poll_delay(advice, jitter=jitter, clip_seconds=length)
+    assert abs(first_poll_delay(advice, jitter=jitter, clip_seconds=length, speed=speed) * speed - first) < 1e-6
+    later = next_poll_delay(advice, elapsed=elapsed, clip_seconds=length)
+    if all(abs(elapsed - bound) > 1e-3 for bound in _bounds(advice)):
+        faster = next_poll_delay(advice, elapsed=elapsed / speed, clip_seconds=length, speed=speed)
+        assert abs(faster * speed - later) < 1e-3
+
+
+def _bounds(advice: PollAdvice) -> list[float]:
+    """The ages at which the interval steps, where rounding decides."""
+    spans = [advice.usual_seconds or (90.0, 300.0), *(span for _, span in advice.usual_by_length)]
+    return [bound for span in spans for bound in span]
 
 
 @given(st.integers(min_value=0, max_value=10_000), jitters)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import httpx2
 import pytest
 
 from callsheet.core.approval import Means
+from callsheet.core.policy import Mode
 from callsheet.core.redaction import fingerprint
 from callsheet.core.sheet import Clip, Task
 from callsheet.core.task import TaskState
@@ -191,15 +193,31 @@ async def test_a_key_that_went_missing_only_delays(studio: Studio) -> None:
 
 
 async def test_a_gateway_that_takes_success_back_does_not_undo_it(studio: Studio) -> None:
-    """Success stays; the task is looked at again later instead of in a tight loop."""
+    """Success stays, and the link that it once gave is tried all the same."""
     broken = DownloadProblem("The video is cut short.", next_step="")
     finished = status("finished", files=[{"file_url": VIDEO, "file_type": "video"}])
-    service, task_id = await under_way(studio, finished, status("running"), keeper=Keeper(broken))
+    keeper = Keeper(broken, CLIP)
+    service, task_id = await under_way(studio, finished, status("running"), keeper=keeper)
     for _ in range(3):
         task = await step(studio, service, task_id)
 
-    assert task.state is TaskState.SUCCEEDED
-    assert task.next_at > studio.clock.time
+    assert task.state is TaskState.SAVED
+    assert keeper.urls == [VIDEO, VIDEO]
+
+
+async def test_a_policy_that_cannot_be_read_is_said_on_the_task(studio: Studio) -> None:
+    """It is tried again later, instead of in a loop or never."""
+    service, task_id = await under_way(studio)
+    studio.write_policy("this is no policy")
+    studio.clock.time += 100
+
+    await run_task(service.world, task_id)
+
+    studio.go_live()
+    held = service.task(task_id).task
+    assert held.state is TaskState.QUEUED
+    assert held.problem.code == "setup_problem"
+    assert held.next_at > studio.clock.time
 
 
 async def test_a_restart_follows_on(studio: Studio) -> None:
@@ -223,12 +241,23 @@ async def test_a_task_id_that_no_gateway_gives_cannot_be_attached(studio: Studio
         resolve_task(service.world, task_id, accepted_as=bad)
 
 
-async def test_only_an_unknown_outcome_can_be_resolved(studio: Studio) -> None:
-    """A task that is under way is not."""
+async def test_what_has_ended_cannot_be_resolved(studio: Studio) -> None:
+    """And the answer tells what became of the money."""
+    service, task_id = await under_way(studio, status("failed", error_message="no"))
+    await step(studio, service, task_id)
+
+    with pytest.raises(InvalidRequest, match="unknown outcome") as caught:
+        resolve_task(service.world, task_id, accepted_as=None)
+    assert caught.value.fate == "unknown"
+
+
+async def test_a_person_may_mend_a_wrong_id_or_give_a_stuck_task_up(studio: Studio) -> None:
+    """What was given up after it was accepted still counts against the caps: it may have been charged."""
     service, task_id = await under_way(studio)
 
-    with pytest.raises(InvalidRequest, match="unknown outcome"):
-        resolve_task(service.world, task_id, accepted_as=None)
+    assert resolve_task(service.world, task_id, accepted_as="task-unified-2-right").state is TaskState.QUEUED
+    assert resolve_task(service.world, task_id, accepted_as=None).state is TaskState.ABANDONED
+    assert service.world.ledger().spending(Mode.LIVE, (0, 0)).today == Decimal("0.24")
 
 
 async def test_polls_keep_to_the_gateways_rate(studio: Studio) -> None:

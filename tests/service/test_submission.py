@@ -339,7 +339,7 @@ def test_an_unknown_price_needs_a_ceiling_that_a_person_set(studio: Studio) -> N
     studio.go_live('[prices]\nunknown_ceiling = "1.50"\n')
     sheet = service.world.ledger().sheet(draft(service, gateway="apixo", model="sora-2"))
 
-    assert sheet.shown.startswith("Price: unknown, at most 1.50 USD (your ceiling)")
+    assert sheet.shown.startswith("Price: unknown, counted as 1.50 USD (your ceiling); the gateway may charge more")
     assert sheet.reserve_micros == 1_500_000
 
 
@@ -456,3 +456,75 @@ async def test_what_could_not_be_sent_for_a_day_is_withdrawn(studio: Studio) -> 
     assert report.task.state is TaskState.ABANDONED
     assert report.fate == "nothing_sent"
     assert len(studio.gateway.paid) == 1
+
+
+async def test_a_limiter_that_never_lets_go_is_not_asked_without_end(studio: Studio) -> None:
+    """A handful of tries under one approval, never at once; then it is refused, and a person decides."""
+    service, sheet_id = approved(studio)
+    studio.gateway.replies = [reply({"code": 429}, 429, **{"retry-after": "0"}) for _ in range(50)]
+    task_id = submit(service.world, sheet_id).report.task.id
+
+    for _ in range(500):
+        await run_task(service.world, task_id)
+        studio.clock.time += 10
+
+    assert service.task(task_id).task.state is TaskState.REJECTED
+    assert len(studio.gateway.paid) <= 6
+
+
+async def test_an_approval_given_before_a_possible_duplicate_was_known_is_not_enough(studio: Studio) -> None:
+    """The second take was drafted, and even approved, while the first was still waiting."""
+    service, sheet_id = approved(studio)
+    first = submit(service.world, sheet_id).report.task.id
+    second = draft(service)
+    service.approve(second, by=Means.TERMINAL)
+    studio.gateway.replies = [httpx2.ReadError("reset")]
+    await run_task(service.world, first)
+
+    with pytest.raises(NotApproved, match="POSSIBLE DUPLICATE CHARGE"):
+        submit(service.world, second)
+    assert "POSSIBLE DUPLICATE CHARGE" in service.world.ledger().sheet(draft(service)).shown.splitlines()[0]
+
+
+async def test_what_a_person_forbids_while_the_ledger_is_locked_is_not_sent(studio: Studio) -> None:
+    """The policy is looked at again after the claim, right before the first byte."""
+    service, sheet_id = approved(studio)
+    task_id = submit(service.world, sheet_id).report.task.id
+    ledger = service.world.ledger()
+    claim = ledger.claim
+
+    def slow_claim(*arguments: object, **named: object) -> object:
+        claimed = claim(*arguments, **named)
+        studio.write_policy('mode = "read-only"\n')
+        return claimed
+
+    ledger.claim = slow_claim
+    await run_task(service.world, task_id)
+
+    assert studio.gateway.requests == []
+    assert service.task(task_id).task.state is TaskState.WAITING
+
+
+def test_a_ceiling_of_nothing_is_no_ceiling(studio: Studio) -> None:
+    """Else clips of unknown price would slip under every cap."""
+    studio.environ["APIXO_API_KEY"] = KEY
+    studio.go_live('[prices]\nunknown_ceiling = "0"\n')
+    service = studio.service()
+
+    with pytest.raises(PolicyRefusal, match="not documented"):
+        submit(service.world, draft(service, gateway="apixo", model="sora-2"))
+
+
+async def test_caps_count_what_is_sent_today_however_old_its_approval(studio: Studio) -> None:
+    """A task that waited over midnight counts on the day on which it goes out."""
+    studio.go_live('[caps]\nper_day = "0.40"\n')
+    service = studio.service()
+    first = draft(service)
+    service.approve(first, by=Means.TERMINAL)
+    submit(service.world, first)
+    studio.clock.time += 80_000
+    second = draft(service)
+    service.approve(second, by=Means.TERMINAL)
+
+    with pytest.raises(PolicyRefusal, match="per day"):
+        submit(service.world, second)

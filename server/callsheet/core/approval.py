@@ -153,7 +153,7 @@ def render_approval(view: ApprovalView) -> str:
     """The text a person agrees to, as it will be bound: price and caps first, the prompt last and escaped."""
     price = str(view.price)
     if not view.price.known and view.ceiling is not None:
-        price += f", at most {dollars(view.ceiling)} USD (your ceiling)"
+        price += f", counted as {dollars(view.ceiling)} USD (your ceiling); the gateway may charge more"
     rehearsal = " · SANDBOX REHEARSAL: free" if view.mode is Mode.SANDBOX else ""
     twice = f" · {DUPLICATE}" if view.earlier.startswith(DUPLICATE) else ""
     lines = [f"Price: {price}{twice} · {view.cap_left}{rehearsal}"]

@@ -158,13 +158,19 @@ class ImageRule:
 
 @dataclass(frozen=True, slots=True)
 class PollAdvice:
-    """When to ask for the first time after submission, and how often then. `usual_seconds` is (low, high)."""
+    """When to ask for the first time after submission, and how often then.
+
+    `usual_seconds` is (low, high), `usual_by_length` the same for clips of so many seconds. `least_every_seconds` is
+    the shortest interval that the gateway's pages or programs use themselves; nothing is asked more often.
+    """
 
     default_first_seconds: float
     every_seconds: float
     usual_seconds: tuple[float, float] | None
     source: str
     note: str = ""
+    least_every_seconds: float | None = None
+    usual_by_length: tuple[tuple[int, tuple[float, float]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -334,28 +334,36 @@ def _evidence(table: Table, where: str, sources: Mapping[str, Source]) -> Eviden
 
 def _image(table: Table, where: str, sources: Mapping[str, Source]) -> ImageRule:
     reader = _Reader(table, f"{where}.image", sources)
-    rule = ImageRule(
-        max_bytes=reader.maybe("max_bytes", int),
-        formats=reader.texts("formats"),
-        note=reader.text("note"),
-        source=reader.source(),
-    )
+    most, formats = reader.maybe("max_bytes", int), reader.texts("formats")
+    rule = ImageRule(max_bytes=most, formats=formats, note=reader.text("note"), source=reader.source())
     reader.close()
     return rule
 
 
 def _poll(table: Table, where: str, sources: Mapping[str, Source]) -> PollAdvice:
     reader = _Reader(table, f"{where}.poll", sources)
-    usual = reader.maybe("usual_seconds", list)
+    usual, by_length = reader.maybe("usual_seconds", list), reader.maybe("usual_by_length", dict) or {}
+    least = reader.maybe("least_every_seconds", int, float)
     advice = PollAdvice(
         default_first_seconds=float(reader.take("first_after_seconds", int, float)),
         every_seconds=float(reader.take("every_seconds", int, float)),
-        usual_seconds=(float(usual[0]), float(usual[1])) if usual else None,
+        usual_seconds=_span(usual, where) if usual else None,
         source=reader.source(),
         note=reader.text("note"),
+        least_every_seconds=None if least is None else float(least),
+        usual_by_length=tuple((int(length), _span(span, where)) for length, span in by_length.items()),
     )
     reader.close()
+    if least is not None and not 0 < least <= advice.every_seconds:
+        raise CatalogueMistake(f"{where}.poll: the least interval is longer than the usual one")
     return advice
+
+
+def _span(span: list[Any], where: str) -> tuple[float, float]:
+    match span:
+        case [low, high] if 0 < low < high:
+            return float(low), float(high)
+    raise CatalogueMistake(f"{where}.poll: {span} is not a low and a high time")
 
 
 def _retention(table: Table, where: str, sources: Mapping[str, Source]) -> Retention:

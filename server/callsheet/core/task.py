@@ -134,6 +134,14 @@ TASK_TABLE: Mapping[tuple[TaskState, TaskEvent], TaskState] = MappingProxyType(
         (_T.OUTCOME_UNKNOWN, _V.NOT_SENT): _T.WAITING,
         (_T.OUTCOME_UNKNOWN, _V.RESOLVED_ACCEPTED): _T.QUEUED,
         (_T.OUTCOME_UNKNOWN, _V.RESOLVED_LOST): _T.ABANDONED,
+        # Also after a person gave it up: the job is paid for, so it is followed.
+        (_T.ABANDONED, _V.ACCEPTED): _T.QUEUED,
+        # A person may mend an id that was attached wrongly, and give up what the gateway never ends.
+        (_T.QUEUED, _V.RESOLVED_ACCEPTED): _T.QUEUED,
+        (_T.RUNNING, _V.RESOLVED_ACCEPTED): _T.QUEUED,
+        (_T.QUEUED, _V.RESOLVED_LOST): _T.ABANDONED,
+        (_T.RUNNING, _V.RESOLVED_LOST): _T.ABANDONED,
+        (_T.SUCCEEDED, _V.RESOLVED_LOST): _T.ABANDONED,
     }
 )
 

@@ -18,6 +18,7 @@ import shutil
 import stat
 import sys
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,12 @@ if sys.platform != "win32":
 
 WRITE_BYTES = 512 * 1024
 """Chunks are gathered to this size, so that a thread is asked for rarely."""
+
+MOST_BYTES = 8 * WRITE_BYTES
+"""What is gathered at most while the block before is still being written; that block can be as large."""
+
+WRITEBACK_BYTES = 32 * 1024 * 1024
+"""How much may wait in the system's cache before it is sent on to the disk."""
 
 SPARE_BYTES = 16 * 1024 * 1024
 """Free space that a download leaves alone: the ledger lives on the same disk as a rule."""
@@ -127,32 +134,41 @@ async def on_disk(path: Path, work: Callable[[*Arguments], Answer], *arguments: 
 
 
 class PartFile:
-    """The open, locked `.part` file. Its methods block; run them in a thread, one at a time."""
+    """The open, locked `.part` file. All that touch the disk block: run them in a thread, one at a time.
+
+    One block may be under way to the disk in a thread of the file's own while the next one is gathered, so that
+    receiving, hashing and writing go on side by side. What follows a block that failed is thrown away.
+    """
 
     def __init__(self, fd: int, target: Path) -> None:
         self.path = _part_path(target)
         self.size = 0
+        self.received = 0
         self.identity: Identity | None = None
         self._fd = fd
         self._target = target
         self._note_path = target.with_name(f"{target.name}.part.note")
         self._digest = hashlib.sha256()
         self._pending = bytearray()
+        self._writer = ThreadPoolExecutor(1, "clip")
+        self._writing: Future[None] | None = None
+        self._sent_on = 0
         self._finished = False
 
     @property
-    def received(self) -> int:
-        """Bytes that came so far, written or not."""
-        return self.size + len(self._pending)
+    def is_due(self) -> bool:
+        """Whether enough has been gathered for a write; while one is under way, it takes more."""
+        return len(self._pending) >= (WRITE_BYTES if self._writing is None or self._writing.done() else MOST_BYTES)
 
     @property
-    def is_due(self) -> bool:
-        """Whether enough has been gathered for a write."""
-        return len(self._pending) >= WRITE_BYTES
+    def is_settled(self) -> bool:
+        """Whether all that was to be written is, without complaint."""
+        return self._writing is None or (self._writing.done() and self._writing.exception() is None)
 
     def add(self, chunk: bytes) -> None:
         """Gather a chunk in memory."""
         self._pending += chunk
+        self.received += len(chunk)
 
     def adopt_earlier(self) -> None:
         """Take over what an interrupted attempt left, if a note vouches for it byte by byte."""
@@ -166,14 +182,14 @@ class PartFile:
             digest.update(os.pread(self._fd, min(WRITE_BYTES, size - offset), offset))
         if digest.hexdigest() == match[5]:
             self.identity = Identity(match[1], int(match[2]), match[3])
-            self.size, self._digest = size, digest
+            self.size, self.received, self._digest = size, size, digest
 
     def begin(self, identity: Identity | None) -> None:
         """Start from nothing; the note goes first, since it vouches for bytes that end here."""
         self._note_path.unlink(missing_ok=True)
         os.ftruncate(self._fd, 0)
-        self.identity, self.size = identity, 0
-        self._digest = hashlib.sha256()
+        self.identity, self.size, self.received = identity, 0, 0
+        self._digest, self._sent_on = hashlib.sha256(), 0
         self._pending.clear()
 
     def require_space(self, missing: int) -> None:
@@ -187,9 +203,29 @@ class PartFile:
                 retry="after(30)",
             )
 
-    def flush(self) -> None:
-        """Write what was gathered. The first bytes must look like an MP4."""
+    def flush_behind(self) -> None:
+        """Begin to write what was gathered; does not block. The block before must be settled."""
         data, self._pending = self._pending, bytearray()
+        self._writing = self._writer.submit(self._write, data)
+
+    def settle(self) -> None:
+        """Wait until the block under way is written; raises what the disk said to it."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            try:
+                writing.result()
+            except BaseException:
+                self._pending.clear()
+                raise
+
+    def flush(self) -> None:
+        """Write all that was gathered."""
+        self.settle()
+        data, self._pending = self._pending, bytearray()
+        self._write(data)
+
+    def _write(self, data: bytearray) -> None:
+        """Put a block behind what is there. The first bytes must look like an MP4."""
         if self.size == 0:
             look = looks_like(bytes(data[:SNIFF_BYTES]))
             if look != "mp4":
@@ -201,6 +237,10 @@ class PartFile:
             self._digest.update(view[:written])
             self.size += written
             view = view[written:]
+        if sys.platform == "linux" and self.size - self._sent_on >= WRITEBACK_BYTES:
+            # Linux begins to write such pages out, so that the fsync at the end finds little left to do.
+            os.posix_fadvise(self._fd, self._sent_on, self.size - self._sent_on, os.POSIX_FADV_DONTNEED)
+            self._sent_on = self.size
 
     def finish(self) -> SavedFile:
         """Check the boxes, make the bytes durable and give the file its name."""
@@ -222,6 +262,7 @@ class PartFile:
 
     def close(self) -> None:
         """Let go of the file; an unfinished one stays only if a later attempt can use it."""
+        self._writer.shutdown()
         try:
             if not self._finished and not self._keep():
                 # A file that cannot be removed is not vouched for either, so leaving it is harmless.
@@ -233,6 +274,8 @@ class PartFile:
 
     def _keep(self) -> bool:
         """Make what came durable and write the note that vouches for it; False if that is not possible."""
+        with suppress(OSError, DownloadProblem):  # what was written before is worth keeping all the same
+            self.settle()
         try:
             if self.identity is not None and self._pending:
                 self.flush()

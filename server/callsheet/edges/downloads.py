@@ -136,9 +136,11 @@ async def _receive(
             part.identity = None
             raise problem(f"More bytes came than the {total:,} that were announced.")
         if part.is_due:
-            await on_disk(part.path, part.flush)
+            if not part.is_settled:
+                await on_disk(part.path, part.settle)
             if on_progress is not None:
                 on_progress(part.size, total)
+            part.flush_behind()
     if total is not None and part.received < total:
         raise problem(f"The download ended after {part.received:,} of {total:,} bytes.")
     await on_disk(part.path, part.flush)

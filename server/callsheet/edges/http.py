@@ -35,8 +35,8 @@ MAX_REPLY_BYTES = 1 << 20
 MAX_REDIRECTS = 3
 PAID_TIMEOUT = 60.0
 READ_TIMEOUT = 20.0
+READ_TOTAL = 30.0
 READ_ATTEMPTS = 3
-CHUNK_BYTES = 1 << 18
 CONNECTIONS = 16
 
 HTTP_FAILURES: dict[type[Exception], bool] = {
@@ -67,7 +67,7 @@ class GatewayHttp:
         self._transport = transport
         self._ssl: ssl.SSLContext | None = None
         self._pool: httpx2.AsyncClient | None = None
-        self._pinned: httpx2.AsyncClient | None = None
+        self._downloaders: dict[bool, httpx2.AsyncClient] = {}
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> GatewayHttp:
@@ -75,7 +75,8 @@ class GatewayHttp:
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
-        self._pool = self._pinned = None
+        self._pool = None
+        self._downloaders.clear()
 
     async def post_paid(
         self, request: HttpRequest, *, base_url: str, key: SecretKey | None, within: float = PAID_TIMEOUT
@@ -104,9 +105,10 @@ class GatewayHttp:
             async for attempt in stamina.retry_context(
                 on=httpx2.TransportError, attempts=READ_ATTEMPTS, timeout=10.0, wait_initial=0.2, wait_max=1.0
             ):
-                with attempt:
+                # Bounded as a whole: a body that drips would otherwise outlast any limit between two bytes.
+                with attempt, anyio.fail_after(READ_TOTAL):
                     return await _exchange(client, _build(client, request, base_url, key))
-        except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, _ReplyTooLarge) as error:
+        except (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, _ReplyTooLarge) as error:
             raise GatewayUnreachable(
                 f"The gateway could not be read ({type(error).__name__}).",
                 next_step="It is asked again by itself.",
@@ -144,21 +146,22 @@ class GatewayHttp:
         )
 
     async def _downloader(self, *, local: bool) -> httpx2.AsyncClient:
-        """The client for a link: the plain one for the sandbox, else one that connects to checked addresses only."""
-        if local or self._transport is not None:
+        """The client for links: for the sandbox's a plain one, else one that connects to checked addresses only."""
+        if self._transport is not None:
             return await self._pooled()
-        if self._pinned is None:
-            from .pinned import PinnedBackend
+        if local not in self._downloaders:
+            from .pinned import PinnedBackend, WideBackend
 
             transport = httpx2.AsyncHTTPTransport(
                 verify=self._context(), trust_env=False, limits=httpx2.Limits(max_connections=CONNECTIONS)
             )
             # The library has no public way to name the network backend of its pool.
-            transport._pool._network_backend = PinnedBackend(transport._pool._network_backend)  # noqa: SLF001
-            self._pinned = await self._stack.enter_async_context(
+            wide = WideBackend(transport._pool._network_backend)  # noqa: SLF001
+            transport._pool._network_backend = wide if local else PinnedBackend(wide)  # noqa: SLF001
+            self._downloaders[local] = await self._stack.enter_async_context(
                 httpx2.AsyncClient(transport=transport, headers={"user-agent": USER_AGENT}, timeout=READ_TIMEOUT)
             )
-        return self._pinned
+        return self._downloaders[local]
 
     async def _pooled(self) -> httpx2.AsyncClient:
         if self._pool is None:
@@ -206,7 +209,7 @@ class _Stream:
     async def chunks(self) -> AsyncIterator[bytes]:
         """The raw bytes as they come, undecoded."""
         try:
-            async for chunk in self._response.aiter_raw(CHUNK_BYTES):
+            async for chunk in self._response.aiter_raw():
                 yield chunk
         except httpx2.HTTPError as error:
             raise _download_failed(error) from None

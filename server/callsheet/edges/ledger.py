@@ -13,9 +13,9 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,12 @@ from callsheet.core.task import (
 from callsheet.errors import UnknownThing
 
 from .ledger_file import ledger_problem, open_database
-from .ledger_rows import read_sheet, read_task, sheet_row, task_changes, task_row
+from .ledger_pruning import Pruned, PruneLimits, last_take, prune_rows
+from .ledger_rows import build_insert, read_sheet, read_task, sheet_row, state_marks, task_changes, task_row
+
+NO_SLOT = "no_slot"
+WRONG_CLOCK_SECONDS = 3600.0
+"""The problem's code of a task that waits for nothing but one of the concurrent slots."""
 
 
 class Ledger:
@@ -52,16 +57,18 @@ class Ledger:
         self._lock = threading.RLock()
         with self._guarded():
             self._db = open_database(path)
+        # Also a ledger that nobody closes gives its file back in good order, at the latest when the program ends.
+        self._closing = weakref.finalize(self, self._db.close)
 
     def close(self) -> None:
         """Close the file; the object is of no use afterwards."""
-        self._db.close()
+        self._closing()
 
     def add_sheet(self, sheet: Sheet, *, now: float) -> Sheet:
         """Store a new sheet; if another process stored the same take first, that one is returned."""
         row = sheet_row(sheet)
         with self._transaction(lasting=False) as db:
-            db.execute(_insert("sheet", row, "ON CONFLICT DO NOTHING"), row)
+            db.execute(build_insert("sheet", row, "ON CONFLICT DO NOTHING"), row)
             self._note(db, now, sheet.id, "drafted", {"card": sheet.card_id, "take": sheet.take})
         found = self.latest_sheet(sheet.binding.shot_digest)
         assert found is not None
@@ -75,9 +82,14 @@ class Ledger:
         """The newest take of the same request to the same place."""
         return self._one_sheet("sheet.shot_digest = ? ORDER BY take DESC LIMIT 1", shot_digest)
 
+    def next_take(self, shot_digest: str) -> int:
+        """The number that the next take of a shot gets; none is ever used again, not even that of a pruned one."""
+        with self._guarded(), self._lock:
+            return last_take(self._db, shot_digest) + 1
+
     def sheets(self, states: Sequence[SheetState], *, limit: int = 50) -> list[Sheet]:
         """The newest sheets in these states."""
-        marks, wanted = _marks(states)
+        marks, wanted = state_marks(states)
         return self._sheets(f"sheet.state IN ({marks}) ORDER BY made_at DESC LIMIT ?", *wanted, limit)
 
     def takes(self, shot_digest: str) -> list[Task]:
@@ -115,7 +127,7 @@ class Ledger:
                 require_within_caps(caps, task.reserve_micros, self._spending(task.mode, windows))
             db.execute("UPDATE sheet SET state = ? WHERE id = ?", (SheetState.SPENT.value, sheet_id))
             row = task_row(task)
-            db.execute(_insert("task", row), row)
+            db.execute(build_insert("task", row), row)
             self._note(db, now, task.id, "created", {"sheet": sheet_id, "reserve_micros": task.reserve_micros})
         return task
 
@@ -126,7 +138,7 @@ class Ledger:
 
     def tasks(self, *, states: Sequence[TaskState] | None = None, limit: int = 20) -> list[Task]:
         """Tasks, those whose outcome is unknown first, then the newest."""
-        marks, wanted = _marks(states or tuple(TaskState))
+        marks, wanted = state_marks(states or tuple(TaskState))
         order = "ORDER BY state = 'outcome_unknown' DESC, created_at DESC LIMIT ?"
         return self._tasks(f"state IN ({marks}) {order}", *wanted, limit)
 
@@ -147,53 +159,79 @@ class Ledger:
             changes = {"attempt": attempt, "attempts": task.attempts + 1, "deadline": deadline, "next_at": deadline + 1}
             return self._advance(db, task, TaskEvent.CLAIMED, now, changes)
 
+    def places_missing(self, task: Task, *, now: float, slots: Slots) -> int:
+        """How many slots too few there are for a waiting task, if its owner's longer waiting ones go first.
+
+        Those count that wait for nothing but a slot. Zero or less: it may try to `claim` one.
+        """
+        since = now - slots.unknown_holds_seconds
+        query = (
+            "SELECT count(*) FROM task WHERE mode = ? AND gateway LIKE ? AND owner IS ? AND state = 'waiting'"
+            " AND (problem IS NULL OR json_extract(problem, '$.code') = ?) AND (created_at, id) < (?, ?)"
+        )
+        missing = []
+        with self._guarded(), self._lock:
+            for gateway, most in (("%", slots.concurrent), (task.gateway, slots.at_gateway)):
+                who = (task.mode.value, gateway, task.owner, NO_SLOT, task.created_at, task.id)
+                ahead: int = self._scalar(query, *who)
+                missing.append(self._taken(task.mode, gateway, since) + ahead + 1 - most)
+        return max(missing)
+
     def advance(
-        self, task_id: str, event: TaskEvent, *, now: float, attempt: str | None = None, changes: Mapping[str, Any]
+        self,
+        task_id: str,
+        event: TaskEvent,
+        *,
+        now: float,
+        changes: Mapping[str, Any],
+        attempt: str | None = None,
+        lasting: bool = True,
     ) -> Task:
         """Let an event happen to a task; with `attempt`, only while that sending is the task's latest.
 
-        Raises `IllegalEvent` (nothing changed) when the state has moved on.
+        Not `lasting`: a loss of power may undo it, so only for what the next read tells again. Raises
+        `IllegalEvent` (nothing changed) when the state has moved on.
         """
-        with self._transaction() as db:
+        with self._transaction(lasting=lasting) as db:
             task = self._need_task(task_id)
             if attempt is not None and task.attempt != attempt:
                 raise IllegalEvent(task.state, event)
             return self._advance(db, task, event, now, changes)
 
-    def touch(self, task_id: str, *, now: float, changes: Mapping[str, Any]) -> Task:
-        """Store what is newly known of a task without changing its state."""
-        with self._transaction() as db:
+    def touch(self, task_id: str, *, now: float, changes: Mapping[str, Any], lasting: bool = True) -> Task:
+        """Store what is newly known of a task without changing its state; `lasting` as for `advance`."""
+        with self._transaction(lasting=lasting) as db:
             self._update(db, task_id, {**changes, "updated_at": now})
         return self._need_task(task_id)
 
-    def due(self, owner: str, *, now: float, limit: int) -> list[TaskId]:
+    def due(self, owner: str, *, now: float, limit: int, states: Collection[TaskState] = OPEN_STATES) -> list[TaskId]:
         """This owner's open tasks whose time has come: submissions, then downloads, then status reads."""
-        marks, states = _marks(OPEN_STATES)
+        marks, wanted = state_marks(states)
         query = (
             f"SELECT id FROM task WHERE owner = ? AND next_at <= ? AND state IN ({marks})"
             " ORDER BY state = 'waiting' DESC, state = 'succeeded' DESC, next_at LIMIT ?"
         )
         with self._guarded(), self._lock:
-            return [TaskId(row["id"]) for row in self._db.execute(query, (owner, now, *states, limit))]
+            return [TaskId(row["id"]) for row in self._db.execute(query, (owner, now, *wanted, limit))]
 
-    def next_due(self, owner: str) -> float | None:
-        """When this owner's next task is due."""
-        marks, states = _marks(OPEN_STATES)
+    def next_due(self, owner: str, *, after: float = 0.0) -> float | None:
+        """When this owner's next task is due, of those that are due later than `after`."""
+        marks, states = state_marks(OPEN_STATES)
         with self._guarded():
-            query = f"SELECT min(next_at) FROM task WHERE owner = ? AND state IN ({marks})"
-            found: float | None = self._scalar(query, owner, *states)
+            query = f"SELECT min(next_at) FROM task WHERE owner = ? AND next_at > ? AND state IN ({marks})"
+            found: float | None = self._scalar(query, owner, after, *states)
             return found
 
     def owners(self) -> list[str | None]:
         """Who owns open tasks."""
-        marks, states = _marks(OPEN_STATES)
+        marks, states = state_marks(OPEN_STATES)
         with self._guarded(), self._lock:
             rows = self._db.execute(f"SELECT DISTINCT owner FROM task WHERE state IN ({marks})", states)
             return [row["owner"] for row in rows]
 
     def adopt(self, old_owner: str | None, new_owner: str) -> int:
         """Take over the open tasks of an owner that is gone; how many."""
-        marks, states = _marks(OPEN_STATES)
+        marks, states = state_marks(OPEN_STATES)
         with self._transaction() as db:
             return db.execute(
                 f"UPDATE task SET owner = ? WHERE owner IS ? AND state IN ({marks})",
@@ -211,7 +249,7 @@ class Ledger:
         A reservation always succeeds and always advances the account's row, so that many processes
         together keep the rate exactly; `burst` requests may go at once after a pause.
         """
-        with self._transaction() as db:
+        with self._transaction(lasting=False) as db:
             row = db.execute(
                 "INSERT INTO pace (account, next_free) VALUES (:account, :now + :interval)"
                 " ON CONFLICT (account) DO UPDATE SET next_free = max(next_free, :now) + :interval"
@@ -220,11 +258,37 @@ class Ledger:
             ).fetchone()
         return max(0.0, float(row[0]) - now - interval * burst)
 
+    def mend_times(self, *, now: float) -> None:
+        """After the clock was set back: nothing may wait for a time that only the wrong clock meant."""
+        times = {"now": now, "late": now + WRONG_CLOCK_SECONDS}
+        with self._transaction(lasting=False) as db:
+            db.execute("UPDATE task SET next_at = :now + 60 WHERE next_at > :late", times)
+            db.execute("UPDATE pace SET next_free = :now + 60 WHERE next_free > :late", times)
+
     def history(self, subject: str) -> list[dict[str, Any]]:
         """What happened to a sheet or task, oldest first."""
         with self._guarded(), self._lock:
             rows = self._db.execute("SELECT at, kind, detail FROM event WHERE subject = ? ORDER BY seq", (subject,))
             return [{"at": row["at"], "kind": row["kind"], **json.loads(row["detail"])} for row in rows]
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """What is read inside the block is of one moment, whatever others write meanwhile. It must not write."""
+        with self._guarded(), self._lock:
+            self._db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._db.execute("ROLLBACK")
+
+    def prune(self, limits: PruneLimits, *, dry_run: bool = False) -> Pruned:
+        """Remove, in one transaction, what `edges.ledger_pruning` lets go; or only count it."""
+        with self._transaction() as db:
+            pruned = prune_rows(db, limits, dry_run=dry_run)
+        if not dry_run:
+            with self._guarded(), self._lock:
+                self._db.execute("PRAGMA wal_checkpoint")
+        return pruned
 
     def check(self) -> str:
         """The database's own quick check of the file: `ok`, or its first complaint."""
@@ -250,22 +314,22 @@ class Ledger:
         db.execute("INSERT INTO event (at, subject, kind, detail) VALUES (?, ?, ?, ?)", row)
 
     def _spending(self, mode: Mode, windows: tuple[float, float]) -> Spending:
-        marks, states = _marks(RESERVING_STATES)
+        """Counted by when they were sent; what waits or is under way counts now, and so does what was given up late."""
+        marks, states = state_marks(RESERVING_STATES)
         query = (
-            "SELECT coalesce(sum(reserve_micros), 0) FROM task"
-            f" WHERE mode = ? AND created_at >= ? AND state IN ({marks})"
+            "SELECT coalesce(sum(reserve_micros), 0) FROM task WHERE mode = ?"
+            " AND (state IN ('waiting', 'submitting') OR coalesce(deadline, created_at) >= ?)"
+            f" AND (state IN ({marks}) OR (state = 'abandoned' AND gateway_task_id IS NOT NULL))"
         )
         day, month = (self._scalar(query, mode.value, start, *states) for start in windows)
-        open_marks, open_states = _marks(OPEN_STATES)
+        open_marks, open_states = state_marks(OPEN_STATES)
         count = self._scalar(
-            f"SELECT count(*) FROM task WHERE mode = ? AND state IN ({open_marks})",
-            mode.value,
-            *open_states,
+            f"SELECT count(*) FROM task WHERE mode = ? AND state IN ({open_marks})", mode.value, *open_states
         )
         return Spending(from_micros(day), from_micros(month), count)
 
     def _taken(self, mode: Mode, gateway: str, unknown_since: float) -> int:
-        marks, states = _marks(SLOT_STATES)
+        marks, states = state_marks(SLOT_STATES)
         query = (
             f"SELECT count(*) FROM task WHERE mode = ? AND gateway LIKE ? AND state IN ({marks})"
             " AND (state != 'outcome_unknown' OR updated_at > ?)"
@@ -328,15 +392,3 @@ class Ledger:
             yield
         except (sqlite3.Error, OSError) as error:
             raise ledger_problem(self.path, error) from error
-
-
-def _marks(states: Iterable[StrEnum]) -> tuple[str, list[str]]:
-    """Placeholders for these states, and the values that go into them."""
-    values = [state.value for state in states]
-    return ",".join("?" * len(values)), values
-
-
-def _insert(table: str, row: Mapping[str, Any], suffix: str = "") -> str:
-    names = ", ".join(row)
-    marks = ", ".join(f":{name}" for name in row)
-    return f"INSERT INTO {table} ({names}) VALUES ({marks}) {suffix}"

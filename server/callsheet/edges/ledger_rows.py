@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any
 
 from callsheet.core.approval import Binding, Means
@@ -89,3 +90,16 @@ def read_task(row: Row) -> Task:
     for name, kind in _TASK_JSON.items():
         values[name] = kind(**json.loads(values[name])) if values[name] else None
     return Task(**values)
+
+
+def state_marks(states: Iterable[StrEnum]) -> tuple[str, list[str]]:
+    """Placeholders for these states, and the values that go into them."""
+    values = [state.value for state in states]
+    return ",".join("?" * len(values)), values
+
+
+def build_insert(table: str, row: Row, suffix: str = "") -> str:
+    """The statement that stores a row; the names are this package's own, the values stay placeholders."""
+    names = ", ".join(row)
+    marks = ", ".join(f":{name}" for name in row)
+    return f"INSERT INTO {table} ({names}) VALUES ({marks}) {suffix}"

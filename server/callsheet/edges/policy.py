@@ -83,7 +83,7 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
         base_urls=gateways.base_urls(),
         callback_hosts=hosts.hosts("callback"),
         image_hosts=hosts.hosts("image"),
-        unknown_price_ceiling=prices.dollars("unknown_ceiling", usual.unknown_price_ceiling),
+        unknown_price_ceiling=prices.dollars("unknown_ceiling", usual.unknown_price_ceiling) or None,
         sandbox_asks=sandbox.switch("asks", usual.sandbox_asks),
         sandbox_speed=sandbox.factor("speed", usual.sandbox_speed, most=FASTEST),
         save_directory=save.directory("directory"),

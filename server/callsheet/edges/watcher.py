@@ -2,20 +2,22 @@
 
 Each process that runs tasks owns them under its runner id and holds a lock file of that name. When a
 process is gone its lock is free, and any other runner adopts its tasks within seconds: a lock needs
-no heartbeat and cannot be left behind. Nothing here knows what a task is doing.
+no heartbeat and cannot be left behind. Nothing here knows what a task is doing, except whether its clip is
+being saved: that takes long, so such tasks have places of their own and never keep others from being asked after.
 """
 
 from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import anyio
 from anyio.abc import TaskGroup
 
+from callsheet.core.task import OPEN_STATES, TaskId, TaskState
 from callsheet.errors import CallsheetError, SetupProblem
 
 from .clock import Clock
@@ -23,7 +25,12 @@ from .ledger import Ledger
 
 SWEEP_SECONDS = 2.0
 AT_ONCE = 16
+SAVING_AT_ONCE = 6
+SHORTEST_PAUSE_SECONDS = 0.01
+SAVING = frozenset({TaskState.SUCCEEDED})
+ASKING = OPEN_STATES - SAVING
 TROUBLE_SECONDS = 5.0
+CLOCK_JUMP_SECONDS = 30.0
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +84,11 @@ class RunnerLock:
             self._path(runner_id).unlink()
         return False
 
+    def others_live(self) -> bool:
+        """Whether another process holds such a lock: it adopts what this one leaves behind."""
+        found = (path.stem for path in self._directory.glob("*.lock"))
+        return any(runner_id != self.runner_id and self.is_alive(runner_id) for runner_id in found)
+
     def _path(self, runner_id: str) -> Path:
         return self._directory / f"{runner_id}.lock"
 
@@ -98,10 +110,13 @@ class Watcher:
         self._lock = lock
         self._run_task = run_task
         self._wait_for_change = wait_for_change
-        self._under_way: set[str] = set()
+        self._saving: set[str] = set()
+        self._asking: set[str] = set()
         self._next_sweep = 0.0
         self._stopping = False
         self._trouble = ""
+        # At the start too: the clock may have been mended while no process ran.
+        self._last_tick = float("inf")
 
     async def watch(self) -> None:
         """Run until `stop` is called; tasks under way are finished then. Cancellation ends it at once."""
@@ -120,30 +135,42 @@ class Watcher:
 
     def open_tasks(self) -> int:
         """How many tasks this process is working on at this moment."""
-        return len(self._under_way)
+        return len(self._saving) + len(self._asking)
 
     def _tick(self, group: TaskGroup) -> float:
         """Start what is due; returns the seconds until something else is."""
         now = self._clock.now()
         try:
             ledger = self._ledger()
+            if now < self._last_tick - CLOCK_JUMP_SECONDS:
+                ledger.mend_times(now=now)
+            self._last_tick = now
             # A clock that was set back must not keep the sweep from happening for hours.
             if now >= self._next_sweep or self._next_sweep - now > SWEEP_SECONDS:
                 self._next_sweep = now + SWEEP_SECONDS
                 self._adopt(ledger)
-            free = AT_ONCE - len(self._under_way)
-            due = ledger.due(self._lock.runner_id, now=now, limit=AT_ONCE * 2) if free > 0 else []
-            for task_id in [task_id for task_id in due if task_id not in self._under_way][:free]:
-                self._under_way.add(task_id)
-                group.start_soon(self._run, task_id)
+            self._start(group, ledger.due(self._lock.runner_id, now=now, limit=AT_ONCE * 2, states=ASKING))
+            saving = ledger.due(self._lock.runner_id, now=now, limit=SAVING_AT_ONCE * 2, states=SAVING)
+            self._start(group, saving, saving=True)
             self._trouble = ""
-            return self._pause(ledger, now)
+            upcoming = ledger.next_due(self._lock.runner_id, after=now)
         except CallsheetError as error:
             # Said once, not every few seconds for as long as it lasts.
             if self._trouble != error.error_code:
                 self._trouble = error.error_code
                 log.warning("the ledger cannot be used: %s", error.error_code)
             return TROUBLE_SECONDS
+        # What is due now was started, or waits for one that ends, which wakes the loop itself.
+        pause = self._next_sweep - now if upcoming is None else min(self._next_sweep, upcoming) - now
+        return max(pause, SHORTEST_PAUSE_SECONDS)
+
+    def _start(self, group: TaskGroup, due: Sequence[TaskId], *, saving: bool = False) -> None:
+        """Start tasks that are due and not under way, as far as there is room for their kind."""
+        under_way, most = (self._saving, SAVING_AT_ONCE) if saving else (self._asking, AT_ONCE)
+        for task_id in due:
+            if len(under_way) < most and task_id not in self._saving | self._asking:
+                under_way.add(task_id)
+                group.start_soon(self._run, task_id, under_way)
 
     def _adopt(self, ledger: Ledger) -> None:
         for owner in ledger.owners():
@@ -151,17 +178,7 @@ class Watcher:
                 adopted = ledger.adopt(owner, self._lock.runner_id)
                 log.info("adopted %d tasks", adopted)
 
-    def _pause(self, ledger: Ledger, now: float) -> float:
-        sweep = max(self._next_sweep - now, 0.05)
-        if len(self._under_way) >= AT_ONCE:
-            return sweep
-        upcoming = ledger.next_due(self._lock.runner_id)
-        if upcoming is None:
-            return sweep
-        # Tasks under way are due until they finish; they wake the loop themselves.
-        return min(sweep, max(upcoming - now, 0.05))
-
-    async def _run(self, task_id: str) -> None:
+    async def _run(self, task_id: str, under_way: set[str]) -> None:
         try:
             await self._run_task(task_id)
         except CallsheetError as error:
@@ -172,4 +189,4 @@ class Watcher:
             log.error("task %s: %s", task_id, type(error).__name__)  # noqa: TRY400 - see above
             await self._clock.sleep(TROUBLE_SECONDS)
         finally:
-            self._under_way.discard(task_id)
+            under_way.discard(task_id)

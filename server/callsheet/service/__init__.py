@@ -15,11 +15,13 @@ from callsheet.core.approval import Means
 from callsheet.core.catalogue import ModelCard
 from callsheet.core.redaction import Redactor
 from callsheet.core.sheet import Sheet, Task
+from callsheet.core.shot import JsonValue
 from callsheet.core.task import OPEN_STATES, SheetState, TaskState
+from callsheet.edges.ledger_pruning import Pruned, PruneLimits
 from callsheet.edges.watcher import RunnerLock, Watcher
-from callsheet.errors import UnknownThing
+from callsheet.errors import CallsheetError, UnknownThing
 
-from . import consent, drafting, following, reports, submission
+from . import consent, drafting, export, following, reports, submission
 from .consent import Question
 from .drafting import Draft
 from .reports import Explanation, Submission, TaskReport
@@ -39,6 +41,7 @@ class Service:
 
     def __init__(self, world: World, lock: RunnerLock, stage: Stage) -> None:
         self.world = world
+        self.stop_grace_seconds = STOP_GRACE_SECONDS
         self._lock = lock
         self._stage = stage
 
@@ -95,6 +98,27 @@ class Service:
         task = following.resolve_task(self.world, task_id, accepted_as=accepted_as)
         self.world.changes.notify()
         return task
+
+    def export(self, *, since: float | None = None) -> dict[str, JsonValue]:
+        """All sheets and tasks for people's own books; see `export.export`."""
+        return export.export(self.world, since=since)
+
+    def prune_limits(self, older_than_seconds: float) -> PruneLimits:
+        """What is older than that now; what counts against this month's caps is kept whatever its age."""
+        now = self.world.clock.now()
+        _, month_start = consent.spending_windows(now)
+        return PruneLimits(before=now - older_than_seconds, now=now, month_start=month_start)
+
+    def prune(self, limits: PruneLimits, *, dry_run: bool = False) -> Pruned:
+        """Remove ended tasks with their sheets and history, and sheets never spent; or only count them."""
+        return self.world.ledger().prune(limits, dry_run=dry_run)
+
+    def left_open(self) -> tuple[int, bool]:
+        """How many open tasks no other running program follows, and whether there is one that will pick them up."""
+        tasks = self.world.ledger().tasks(states=tuple(OPEN_STATES), limit=export.ALL)
+        mine = self.world.runner_id
+        left = [task for task in tasks if task.owner == mine or not self._lock.is_alive(task.owner)]
+        return len(left), bool(left) and self._lock.others_live()
 
     def redactor(self) -> Redactor:
         """Hides the configured keys in whatever a surface is about to say."""
@@ -157,19 +181,24 @@ class Service:
         self._lock.hold()
         async with self.world.http, anyio.create_task_group() as group:
             await group.start(self._stage.run)
-            group.start_soon(watcher.watch)
             try:
-                yield watcher
+                async with anyio.create_task_group() as runners:
+                    runners.start_soon(watcher.watch)
+                    try:
+                        yield watcher
+                    finally:
+                        watcher.stop()
+                        # Paid requests are shielded; what has not been sent yet must not go out any more.
+                        runners.cancel_scope.cancel()
+                        with anyio.CancelScope(shield=True):
+                            await self._wind_down()
             finally:
-                with anyio.CancelScope(shield=True):
-                    await self._wind_down(watcher)
+                # The sandbox outlives the requests that it is to answer.
                 group.cancel_scope.cancel()
 
-    async def _wind_down(self, watcher: Watcher) -> None:
-        """Give paid requests that are on their way a bounded time to be answered; stop the rest at once."""
-        watcher.stop()
-        self.world.changes.notify()
-        deadline = anyio.current_time() + STOP_GRACE_SECONDS
+    async def _wind_down(self) -> None:
+        """Give paid requests that are on their way a bounded time to be answered."""
+        deadline = anyio.current_time() + self.stop_grace_seconds
         while self.world.sending and anyio.current_time() < deadline:
             await self.world.changes.wait(0.1)
         for scope in list(self.world.sending.values()):
@@ -179,4 +208,24 @@ class Service:
             await self.world.changes.wait(0.05)
 
 
-__all__ = ["Draft", "Explanation", "Question", "Service", "Submission", "TaskReport"]
+def open_tasks_notice(service: Service) -> str | None:
+    """One line for a program that ends: how many tasks are still open and who goes on with them. None: no need.
+
+    Call it after `running()` has been left. Raises nothing that the ledger could: an end is not the time to complain.
+    """
+    try:
+        left, picked_up = service.left_open()
+    except CallsheetError:
+        return None
+    if not left:
+        return None
+    tasks = f"{left} task{'s are' if left > 1 else ' is'} still open"
+    if picked_up:
+        return f"{tasks}; another running Callsheet picks {'them' if left > 1 else 'it'} up within seconds."
+    return (
+        f"{tasks}; the next start of Callsheet picks {'them' if left > 1 else 'it'} up,"
+        " or run `callsheet watch --detach` to have it done in the background."
+    )
+
+
+__all__ = ["Draft", "Explanation", "Question", "Service", "Submission", "TaskReport", "open_tasks_notice"]

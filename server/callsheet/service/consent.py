@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from callsheet.core.approval import (
+    DUPLICATE,
     ApprovalView,
     Binding,
     Means,
@@ -27,10 +28,11 @@ from callsheet.core.pricing import Price, dollars
 from callsheet.core.recognition import recognise
 from callsheet.core.sheet import Sheet
 from callsheet.core.shot import Shot
-from callsheet.core.task import IllegalEvent, SheetEvent, SheetState
+from callsheet.core.task import IllegalEvent, SheetEvent, SheetState, TaskState
 from callsheet.core.urls import url_host
-from callsheet.errors import InvalidRequest, NotApproved, PolicyRefusal, UnknownThing
+from callsheet.errors import Fate, InvalidRequest, NotApproved, PolicyRefusal, UnknownThing
 
+from .reports import fate_of
 from .world import World, card_of
 
 OPEN_SHEETS = (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL, SheetState.APPROVED)
@@ -156,14 +158,14 @@ def approve(world: World, sheet_id: str, *, by: Means) -> Sheet:
     try:
         return world.ledger().move_sheet(sheet_id, SheetEvent.APPROVED, now=world.clock.now(), by=by)
     except IllegalEvent as error:
-        raise _not_open(sheet) from error
+        raise _not_open(world, sheet) from error
 
 
 def approvable(world: World, sheet_id: str) -> Sheet:
     """The sheet, if it can still be approved as it stands; raises `NotApproved` or `PolicyRefusal`."""
     sheet = need_sheet(world, sheet_id)
     if sheet.state not in OPEN_SHEETS:
-        raise _not_open(sheet)
+        raise _not_open(world, sheet)
     if world.clock.now() > sheet.expires_at:
         world.ledger().move_sheet(sheet_id, SheetEvent.EXPIRED, now=world.clock.now())
         raise NotApproved(f"Sheet {sheet_id} is too old.", next_step="Call explain_payload again for a new sheet.")
@@ -172,6 +174,12 @@ def approvable(world: World, sheet_id: str) -> Sheet:
         raise NotApproved(
             f"Since sheet {sheet_id} was made, this has changed: {', '.join(changed)}.",
             next_step="Call explain_payload again for a new sheet.",
+        )
+    earlier = earlier_takes(world, sheet.binding)
+    if earlier.startswith(DUPLICATE) and DUPLICATE not in sheet.shown:
+        raise NotApproved(
+            f"Since sheet {sheet_id} was made, an earlier take of this shot got an unknown outcome. {earlier}",
+            next_step="Call explain_payload again: the new sheet says so to the person.",
         )
     if sheet.mode is Mode.LIVE and amount_to_type(sheet.price, world.policy()) is None:
         raise PolicyRefusal(
@@ -187,12 +195,26 @@ def decline(world: World, sheet_id: str) -> Sheet:
     try:
         return world.ledger().move_sheet(sheet_id, SheetEvent.DECLINED, now=world.clock.now())
     except IllegalEvent as error:
-        raise _not_open(sheet) from error
+        raise _not_open(world, sheet) from error
 
 
-def _not_open(sheet: Sheet) -> InvalidRequest:
+def earlier_takes(world: World, binding: Binding) -> str:
+    """A word on earlier takes of the same shot; a possible duplicate charge comes first."""
+    tasks = world.ledger().takes(binding.shot_digest)
+    if not tasks:
+        return ""
+    unknown = next((task for task in tasks if task.state is TaskState.OUTCOME_UNKNOWN), None)
+    if unknown is not None:
+        return f"{DUPLICATE}: task {unknown.id} of this very shot may have been accepted already."
+    latest = tasks[0]
+    return f"Another take: this very shot was submitted before as task {latest.id} ({latest.state.value})."
+
+
+def _not_open(world: World, sheet: Sheet) -> InvalidRequest:
+    task = world.ledger().task(sheet.task_id) if sheet.task_id else None
+    fate = fate_of(task) if task else Fate.NOTHING_SENT
     step = f"Call get_task with {sheet.task_id}." if sheet.task_id else "Call explain_payload again for a new sheet."
-    return InvalidRequest(f"Sheet {sheet.id} is {sheet.state.value} already.", next_step=step)
+    return InvalidRequest(f"Sheet {sheet.id} is {sheet.state.value} already.", next_step=step, fate=fate)
 
 
 def require_mode(policy: Policy, sheet: Sheet) -> None:

@@ -14,11 +14,11 @@ from callsheet.core.prompt_notes import note_prompt
 from callsheet.core.recognition import Payload, recognise
 from callsheet.core.sheet import APPROVAL_LIFETIME, SHEET_LIFETIME, Sheet
 from callsheet.core.shot import JsonValue, Shot
-from callsheet.core.task import SheetEvent, SheetId, SheetState, TaskState
+from callsheet.core.task import SheetEvent, SheetId, SheetState
 from callsheet.core.validation import Finding, Hosts, Verdict, check_shot
 from callsheet.errors import InvalidRequest
 
-from .consent import OPEN_SHEETS, make_binding, shown_text
+from .consent import OPEN_SHEETS, earlier_takes, make_binding, shown_text
 from .reports import Explanation, Option, curl_line, notice
 from .world import World
 
@@ -189,13 +189,15 @@ def _sheet(
     """The open sheet of this shot if nothing has changed, else a new take; and a word on earlier takes."""
     ledger, now = world.ledger(), world.clock.now()
     latest = ledger.latest_sheet(binding.shot_digest)
-    earlier = _earlier(world, binding)
+    earlier = earlier_takes(world, binding)
     if latest is not None and latest.state in OPEN_SHEETS:
         same = replace(binding, take=str(latest.take)).digest == latest.binding.digest
-        if same and now < _usable_until(latest):
+        # A person must read of a possible duplicate charge in the very text that they agree to.
+        told = not earlier.startswith(DUPLICATE) or DUPLICATE in latest.shown
+        if same and told and now < _usable_until(latest):
             return latest, earlier
         ledger.move_sheet(latest.id, SheetEvent.EXPIRED, now=now)
-    binding = replace(binding, take=str(latest.take + 1 if latest else 1))
+    binding = replace(binding, take=str(ledger.next_take(binding.shot_digest)))
     reserve = amount_to_type(price, world.policy())
     sheet = Sheet(
         id=SheetId(sheet_id_for(binding.digest)),
@@ -218,18 +220,6 @@ def _usable_until(sheet: Sheet) -> float:
     return (
         sheet.expires_at if sheet.approved_at is None else min(sheet.approved_at + APPROVAL_LIFETIME, sheet.expires_at)
     )
-
-
-def _earlier(world: World, binding: Binding) -> str:
-    """A word on earlier takes of the same shot; a possible duplicate charge comes first."""
-    tasks = world.ledger().takes(binding.shot_digest)
-    if not tasks:
-        return ""
-    unknown = next((task for task in tasks if task.state is TaskState.OUTCOME_UNKNOWN), None)
-    if unknown is not None:
-        return f"{DUPLICATE}: task {unknown.id} of this very shot may have been accepted already."
-    latest = tasks[0]
-    return f"Another take: this very shot was submitted before as task {latest.id} ({latest.state.value})."
 
 
 def _next_step(world: World, sheet: Sheet | None) -> str:

@@ -15,14 +15,17 @@ from callsheet.core.schedule import next_poll_delay, retry_delay
 from callsheet.core.sheet import Problem, Task
 from callsheet.core.task import IllegalEvent, TaskEvent, TaskState
 from callsheet.edges.downloads import LinkGone
-from callsheet.errors import CallsheetError, Fate, InvalidRequest
+from callsheet.errors import CallsheetError, Fate, InvalidRequest, LedgerProblem
 
 from .pacing import wait_for_pace
+from .reports import fate_of
 from .submission import expire_attempt, send_task, told
-from .world import World, card_of
+from .world import World, card_of, clip_seconds_of
 
 KEYLESS_RETRY_SECONDS = 60.0
 CONTRADICTION_SECONDS = 10.0
+BLOCKED_SECONDS = 30.0
+LINK_PAUSE_SECONDS = 60.0
 
 PHASE_EVENTS = {
     Phase.QUEUED: TaskEvent.SEEN_QUEUED,
@@ -58,7 +61,19 @@ async def run_task(world: World, task_id: str) -> None:
         log.info("task %s: %s", task_id, error)
         now = world.clock.now()
         world.ledger().touch(task_id, now=now, changes={"next_at": now + CONTRADICTION_SECONDS})
+    except LedgerProblem:
+        raise
+    except CallsheetError as error:
+        # A policy or key file that cannot be read, a card that is gone: said on the task, and tried again.
+        _hold_open(world, task, error)
     world.changes.notify()
+
+
+def _hold_open(world: World, task: Task, error: CallsheetError) -> None:
+    fate = Fate.NOTHING_SENT if task.state is TaskState.WAITING else Fate.CHARGED
+    now = world.clock.now()
+    problem = Problem(error.error_code, error.message, fate.value)
+    world.ledger().touch(task.id, now=now, changes={"problem": problem, "next_at": now + BLOCKED_SECONDS})
 
 
 async def poll_task(world: World, task: Task) -> Task:
@@ -92,7 +107,10 @@ def _store_status(world: World, task: Task, outcome: StatusOutcome) -> Task:
     now = world.clock.now()
     elapsed = now - (task.accepted_at or task.created_at)
     delay = next_poll_delay(
-        card_of(world, task).poll, elapsed=elapsed, jitter=world.clock.jitter(), speed=world.speed(task.mode)
+        card_of(world, task).poll,
+        elapsed=elapsed,
+        clip_seconds=clip_seconds_of(world, task),
+        speed=world.speed(task.mode),
     )
     changes: dict[str, Any] = {
         "said": world.heard(outcome.said, limit=60),
@@ -105,7 +123,9 @@ def _store_status(world: World, task: Task, outcome: StatusOutcome) -> Task:
     if outcome.charge is not None:
         changes["charge"] = world.heard(f"{outcome.charge.amount} {outcome.charge.unit}", limit=60)
     changes.update(_phase_changes(world, outcome, now))
-    return world.ledger().advance(task.id, PHASE_EVENTS[outcome.phase], now=now, changes=changes)
+    # What the next read tells again need not wait for the disk; an end must.
+    lasting = outcome.phase in (Phase.SUCCEEDED, Phase.FAILED)
+    return world.ledger().advance(task.id, PHASE_EVENTS[outcome.phase], now=now, changes=changes, lasting=lasting)
 
 
 def _phase_changes(world: World, outcome: Progress, now: float) -> dict[str, Any]:
@@ -137,7 +157,7 @@ def _postpone(
         "polls": task.polls + 1,
         "failures": task.failures if failures is None else failures,
     }
-    return world.ledger().touch(task.id, now=now, changes=changes)
+    return world.ledger().touch(task.id, now=now, changes=changes, lasting=False)
 
 
 async def _fetch_clip(world: World, task: Task) -> None:
@@ -146,8 +166,12 @@ async def _fetch_clip(world: World, task: Task) -> None:
         if not wait_for_pace(world, task):
             return
         failures, problem = task.failures, task.problem
-        task = await poll_task(world, task)
-        if task.state is not TaskState.SUCCEEDED or task.failures:
+        try:
+            task = await poll_task(world, task)
+        except IllegalEvent as error:
+            # The gateway took its word back; the link that it gave may work all the same.
+            log.info("task %s: %s", task.id, error)
+        if task.state is not TaskState.SUCCEEDED or task.result_url is None:
             return
         task = world.ledger().touch(task.id, now=world.clock.now(), changes={"failures": failures, "problem": problem})
     assert task.result_url is not None
@@ -166,9 +190,11 @@ async def _fetch_clip(world: World, task: Task) -> None:
 
 
 def _link_gone(world: World, task: Task, error: LinkGone) -> None:
-    """A dead link is asked for again once; if the fresh one is dead too, the clip has expired."""
+    """A dead link is asked for again once, after a pause; if the fresh one is dead too, the clip has expired."""
     if task.problem is None or task.problem.code != "link_gone":
-        _read_failed(world, task, "link_gone", error.message, None)
+        # Storage that is slow to publish a file, or a clock that differs, gets the time to come right.
+        pause = LINK_PAUSE_SECONDS / world.speed(task.mode)
+        _postpone(world, task, "link_gone", error.message, pause, failures=task.failures + 1)
         return
     problem = Problem("expired", error.message, Fate.CHARGED.value)
     world.ledger().advance(task.id, TaskEvent.LINK_GONE, now=world.clock.now(), changes={"problem": problem})
@@ -196,6 +222,7 @@ def resolve_task(world: World, task_id: str, *, accepted_as: str | None) -> Task
         return world.ledger().advance(task_id, event, now=now, changes=changes)
     except IllegalEvent:
         raise InvalidRequest(
-            f"Task {task_id} is {task.state.value}; only one of unknown outcome can be resolved.",
+            f"Task {task_id} is {task.state.value}; only one of unknown outcome, or under way, can be resolved.",
             next_step=f"Call get_task with {task_id}.",
+            fate=fate_of(task),
         ) from None

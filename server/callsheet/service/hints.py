@@ -13,12 +13,18 @@ from callsheet.core.gateway import HttpReply, HttpRequest
 from callsheet.core.sheet import Task
 from callsheet.errors import CallsheetError
 
+from .pacing import count_request
 from .world import World
 
 HINT_SECONDS = 4.0
 NEAR_SECONDS = 900.0
 MOST_LISTED = 5
 UNREADABLE = "could not be read"
+
+
+def asks_balance(world: World, task: Task) -> bool:
+    """Whether `note_balance` is going to ask the gateway."""
+    return task.balance_before is None and world.gateway(task.gateway).build_balance() is not None
 
 
 async def note_balance(world: World, task: Task) -> Task:
@@ -35,6 +41,7 @@ async def gather_hints(world: World, task: Task) -> None:
     """Store what the gateway tells after an answer was lost: the balance, and recent tasks of that model."""
     hints = []
     if task.balance_before is not None:
+        count_request(world, task)
         after = await _read_balance(world, task)
         hints.append(f"Balance before {task.balance_before}, after {after or UNREADABLE} (a hint, no proof).")
     listed = await _list_recent(world, task)
@@ -55,9 +62,10 @@ async def _read_balance(world: World, task: Task) -> str | None:
 async def _list_recent(world: World, task: Task) -> str | None:
     gateway = world.gateway(task.gateway)
     request = gateway.build_recent()
-    reply = await _ask(world, task, request)
     if request is None:
         return None
+    count_request(world, task)
+    reply = await _ask(world, task, request)
     if reply is None:
         return UNREADABLE
     sent_at = (task.deadline or task.updated_at) - NEAR_SECONDS

@@ -7,29 +7,46 @@ from callsheet.core.sheet import Task
 from callsheet.service.world import World, card_of
 
 BURST_SHARE = 10
+ROUNDING_SECONDS = 1e-3
+"""What times near the epoch's size lose to rounding, and more: no wait at all."""
 
 
-def wait_for_pace(world: World, task: Task) -> bool:
-    """Whether the task's next request may go out now. If not, it is reserved and the task is due again then.
+def wait_for_pace(world: World, task: Task, *, requests: int = 1) -> bool:
+    """Whether the task's next request, or the next few at once, may go out now.
 
-    One row per gateway and key in the ledger keeps the rate exact over all processes. A tenth of the
-    gateway's rate is kept for bursts, so that no minute holds more requests than the gateway allows.
+    If not, they are reserved and the task is due again then. One row per gateway and key in the ledger keeps
+    the rate exact over all processes. A tenth of the gateway's rate is kept for bursts, so that no minute
+    holds more requests than the gateway allows.
     """
-    limit = card_of(world, task).rate_limit
-    per_minute = limit.requests_per_minute or limit.assumed_per_minute
-    burst = max(1, per_minute // BURST_SHARE)
-    interval = 60.0 / max(1, per_minute - burst) / world.speed(task.mode)
+    interval, burst = _pace(world, task)
     now = world.clock.now()
     reserved = world.paced.pop(task.id, None)
     # A reservation that was slept through is gone: used late, many of them would come out as a crowd.
     if reserved is not None and now <= reserved + interval * burst:
         return True
-    wait = world.ledger().reserve_pace(_account(world, task), interval=interval, burst=burst, now=now)
-    if wait <= 0:
+    account, wait = _account(world, task), 0.0
+    for _ in range(requests):
+        wait = world.ledger().reserve_pace(account, interval=interval, burst=burst, now=now)
+    if wait <= ROUNDING_SECONDS:
         return True
     world.paced[task.id] = now + wait
-    world.ledger().touch(task.id, now=now, changes={"next_at": now + wait})
+    world.ledger().touch(task.id, now=now, changes={"next_at": now + wait}, lasting=False)
     return False
+
+
+def count_request(world: World, task: Task) -> None:
+    """Count a request that goes out at once, out of turn, so that those reserved after it wait for it."""
+    interval, burst = _pace(world, task)
+    world.ledger().reserve_pace(_account(world, task), interval=interval, burst=burst, now=world.clock.now())
+
+
+def _pace(world: World, task: Task) -> tuple[float, int]:
+    """Seconds between requests, and how many may go at once after a pause."""
+    limit = card_of(world, task).rate_limit
+    per_minute = limit.requests_per_minute or limit.assumed_per_minute
+    burst = max(1, per_minute // BURST_SHARE)
+    # A tenth is left in hand: on their way requests change places, and a minute must hold no more all the same.
+    return 60.0 / max(1, per_minute - 2 * burst) / world.speed(task.mode), burst
 
 
 def _account(world: World, task: Task) -> str:

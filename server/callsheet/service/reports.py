@@ -7,7 +7,7 @@ and how a person goes live.
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from callsheet.core.catalogue import ModelCard
@@ -124,7 +124,7 @@ def iso(seconds: float | None) -> str | None:
 def report_task(world: World, task: Task) -> TaskReport:
     """Everything worth saying about a task now."""
     sheet = world.ledger().sheet(task.sheet_id)
-    fate = _fate(task)
+    fate = fate_of(task)
     return TaskReport(
         task=task,
         prompt=sheet.shot.prompt if sheet else "",
@@ -135,8 +135,13 @@ def report_task(world: World, task: Task) -> TaskReport:
     )
 
 
-def status_text(task: Task) -> str:
-    """One sentence on where the task is."""
+QUOTED_APART = "its reason is quoted apart"
+
+
+def status_text(task: Task, *, quoting: bool = True) -> str:
+    """One sentence on where the task is; not `quoting`, without any of the gateway's own words."""
+    if not quoting and task.problem is not None and task.problem.said:
+        task = replace(task, problem=replace(task.problem, message=QUOTED_APART), said=QUOTED_APART)
     percent = f" {task.percent} %" if task.percent is not None else ""
     problem = f" ({task.problem.message.rstrip('.')})" if task.problem else ""
     match task.state:
@@ -173,7 +178,8 @@ def _ended_text(task: Task, problem: str) -> str:
             return f"Given up: {detail}." if detail else "Given up by a person."
 
 
-def _fate(task: Task) -> Fate:
+def fate_of(task: Task) -> Fate:
+    """What became of the task's request and money."""
     if task.state is TaskState.WAITING:
         return Fate.NOTHING_SENT
     if task.state is TaskState.ABANDONED:
@@ -193,7 +199,7 @@ def fate_sentence(task: Task) -> str:
         return f"The gateway says it charged {task.charge}."
     if task.state is TaskState.FAILED:
         return "Whether the failed job was charged or refunded, only the gateway's account page tells."
-    return FATE_SENTENCES[_fate(task)]
+    return FATE_SENTENCES[fate_of(task)]
 
 
 def _next_step(world: World, task: Task) -> str:

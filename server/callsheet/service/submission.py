@@ -21,21 +21,34 @@ from callsheet.core.schedule import first_poll_delay, retry_delay
 from callsheet.core.sheet import SHEET_LIFETIME, Problem, Sheet, Task
 from callsheet.core.spending import Slots
 from callsheet.core.task import IllegalEvent, SheetEvent, SheetState, TaskEvent, TaskId, TaskState
-from callsheet.errors import CallsheetError, Fate, GatewayRefused, GatewayUnreachable, OutcomeUnknown, SetupProblem
+from callsheet.edges.ledger import NO_SLOT
+from callsheet.errors import (
+    CallsheetError,
+    Fate,
+    GatewayRefused,
+    GatewayUnreachable,
+    LedgerProblem,
+    OutcomeUnknown,
+    SetupProblem,
+)
 
 from .consent import approvable, approve, binding_now, need_sheet, require_mode, spending_windows
-from .hints import gather_hints, note_balance
+from .hints import asks_balance, gather_hints, note_balance
 from .pacing import wait_for_pace
 from .reports import Submission, notice, report_task
-from .world import World, card_of
+from .world import World, card_of, clip_seconds_of
 
 ATTEMPT_SECONDS = 150.0
 POST_SECONDS = 60.0
 SLOT_RETRY_SECONDS = 5.0
+SLOT_PATIENCE = 12
 ACCOUNT_STATUSES = (401, 402)
 NO_LIMIT = 1_000_000
 UNKNOWN_HOLDS_SECONDS = 3600.0
 BLOCKED_RETRY_SECONDS = 30.0
+MOST_ATTEMPTS_LIMITED = 6
+LEAST_LIMITED_SECONDS = 5.0
+STORE_AGAIN_SECONDS = 0.2
 STORE_GRACE_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
@@ -143,20 +156,17 @@ async def send_task(world: World, task: Task) -> None:
     if world.clock.now() > task.created_at + SHEET_LIFETIME:
         _withdraw(world, task)
         return
-    try:
-        require_mode(world.policy(), sheet)
-        changed = sheet.binding.differences(binding_now(world, sheet))
-    except CallsheetError as error:
-        _hold(world, task, error.error_code, error.message, BLOCKED_RETRY_SECONDS)
+    # A slot comes first: a request reserved with the rate limiter for nothing is taken from the status reads.
+    if _is_blocked(world, task, sheet) or _awaits_slot(world, task):
         return
-    if changed:
-        message = f"changed since the approval: {', '.join(changed)}"
-        _hold(world, task, "not_as_approved", message, BLOCKED_RETRY_SECONDS)
+    asks = task.mode is Mode.LIVE and asks_balance(world, task)
+    if not wait_for_pace(world, task, requests=2 if asks else 1):
         return
-    if not wait_for_pace(world, task):
-        return
-    if task.mode is Mode.LIVE:
+    if asks:
         task = await note_balance(world, task)
+        # That took its time: the person may have forbidden it meanwhile.
+        if _is_blocked(world, task, sheet):
+            return
     attempt, now = world.clock.token(), world.clock.now()
     claimed = world.ledger().claim(
         task.id,
@@ -166,9 +176,37 @@ async def send_task(world: World, task: Task) -> None:
         slots=slots_for(world, task),
     )
     if claimed is None:
-        _hold(world, task, "no_slot", "all concurrent tasks are taken", SLOT_RETRY_SECONDS / world.speed(task.mode))
+        _hold_for_slot(world, task, places=1)
         return
     await _send_claimed(world, claimed, sheet, attempt)
+
+
+def _is_blocked(world: World, task: Task, sheet: Sheet) -> bool:
+    """Whether the policy forbids sending now, or things are not as they were approved; the task then waits."""
+    try:
+        require_mode(world.policy(), sheet)
+        changed = sheet.binding.differences(binding_now(world, sheet))
+    except CallsheetError as error:
+        _hold(world, task, error.error_code, error.message, BLOCKED_RETRY_SECONDS)
+        return True
+    if changed:
+        message = f"changed since the approval: {', '.join(changed)}"
+        _hold(world, task, "not_as_approved", message, BLOCKED_RETRY_SECONDS)
+    return bool(changed)
+
+
+def _awaits_slot(world: World, task: Task) -> bool:
+    """Whether there is no slot for the task yet, those of this process that wait longer going first."""
+    missing = world.ledger().places_missing(task, now=world.clock.now(), slots=slots_for(world, task))
+    if missing > 0:
+        _hold_for_slot(world, task, places=missing)
+    return missing > 0
+
+
+def _hold_for_slot(world: World, task: Task, *, places: int) -> None:
+    """Look again soon; whoever stands far back in the line looks less often."""
+    seconds = SLOT_RETRY_SECONDS * min(places, SLOT_PATIENCE) / world.speed(task.mode)
+    _hold(world, task, NO_SLOT, "all concurrent tasks are taken", seconds)
 
 
 def slots_for(world: World, task: Task) -> Slots:
@@ -202,14 +240,15 @@ async def _send_claimed(world: World, task: Task, sheet: Sheet, attempt: str) ->
     with anyio.CancelScope(shield=True) as scope:
         world.sending[task.id] = scope
         try:
-            outcome: SubmitOutcome | CallsheetError = await _post(world, task, sheet)
-        except CallsheetError as error:
-            outcome = error
-        except anyio.get_cancelled_exc_class():
-            outcome = OutcomeUnknown("The program was stopped while the request was under way.", next_step="")
+            try:
+                outcome: SubmitOutcome | CallsheetError = await _post(world, task, sheet)
+            except CallsheetError as error:
+                outcome = error
+            except anyio.get_cancelled_exc_class():
+                outcome = OutcomeUnknown("The program was stopped while the request was under way.", next_step="")
+            stored = await _keep_outcome(world, task, attempt, outcome)
         finally:
             world.sending.pop(task.id, None)
-    stored = _store_outcome(world, task, attempt, outcome)
     world.changes.notify()
     if stored is not None and stored.state is TaskState.OUTCOME_UNKNOWN and stored.mode is Mode.LIVE:
         await gather_hints(world, stored)
@@ -218,12 +257,45 @@ async def _send_claimed(world: World, task: Task, sheet: Sheet, attempt: str) ->
 async def _post(world: World, task: Task, sheet: Sheet) -> SubmitOutcome:
     facts = world.facts(task.gateway)
     gateway = world.gateway(task.gateway)
-    base_url, key = await world.reach(task.mode, facts)
+    try:
+        # The claim may have waited for the ledger; a person may have forbidden or changed things meanwhile.
+        require_mode(world.policy(), sheet)
+        changed = sheet.binding.differences(binding_now(world, sheet))
+        base_url, key = await world.reach(task.mode, facts)
+    except CallsheetError as error:
+        # Policy, address and key are read from files; what fails there has certainly sent nothing.
+        raise GatewayUnreachable(error.message, next_step=error.next_step) from error
+    if changed:
+        raise GatewayUnreachable(f"Changed since the approval: {', '.join(changed)}.", next_step="")
+    if task.mode is Mode.LIVE:
+        base_url = sheet.binding.base_url
     request = gateway.build_submit(SubmitParts(task.model, sheet.body, idempotency_key=f"callsheet-{sheet.id}"))
     if task.deadline is None or world.clock.now() > task.deadline - ATTEMPT_SECONDS / 2:
         raise GatewayUnreachable("Too much time passed before the request could go out.", next_step="")
     reply: HttpReply = await world.http.post_paid(request, base_url=base_url, key=key, within=POST_SECONDS)
     return gateway.read_submit(reply)
+
+
+async def _keep_outcome(world: World, task: Task, attempt: str, outcome: SubmitOutcome | CallsheetError) -> Task | None:
+    """Store an answer, again and again while the disk refuses it: it may be all that is known of a paid job.
+
+    Cancelled (the program stops), it tries once more and raises `LedgerProblem`; the deadline then makes the
+    outcome unknown.
+    """
+    pause, stopping = STORE_AGAIN_SECONDS, False
+    while True:
+        try:
+            return _store_outcome(world, task, attempt, outcome)
+        except LedgerProblem as error:
+            known = f" (accepted as {outcome.gateway_task_id})" if isinstance(outcome, Accepted) else ""
+            log.warning("answer%s for task %s is not stored yet: %s", known, task.id, error.message)
+            if stopping:
+                raise
+        try:
+            await world.clock.sleep(pause)
+        except anyio.get_cancelled_exc_class():
+            stopping = True
+        pause = min(2 * pause, STORE_GRACE_SECONDS)
 
 
 def _store_outcome(world: World, task: Task, attempt: str, outcome: SubmitOutcome | CallsheetError) -> Task | None:
@@ -232,7 +304,12 @@ def _store_outcome(world: World, task: Task, attempt: str, outcome: SubmitOutcom
     speed = world.speed(task.mode)
     match outcome:
         case Accepted(gateway_task_id, state):
-            delay = first_poll_delay(card_of(world, task).poll, jitter=world.clock.jitter(), speed=speed)
+            delay = first_poll_delay(
+                card_of(world, task).poll,
+                jitter=world.clock.jitter(),
+                clip_seconds=clip_seconds_of(world, task),
+                speed=speed,
+            )
             event = TaskEvent.ACCEPTED
             changes = {
                 "gateway_task_id": gateway_task_id,
@@ -246,14 +323,19 @@ def _store_outcome(world: World, task: Task, attempt: str, outcome: SubmitOutcom
             refusal = told(world, problem.code, problem.message, Fate.SENT_NOT_CHARGED)
             lasting = problem.status not in ACCOUNT_STATUSES
             changes = {"problem": replace(refusal, lasting=lasting), "finished_at": now}
+        case Postponed(problem) if task.attempts >= MOST_ATTEMPTS_LIMITED:
+            # A limiter that never lets go, or a gateway that only says so: it is not asked without end.
+            event = TaskEvent.REFUSED
+            refusal = told(world, "rate_limited", problem.message, Fate.SENT_NOT_CHARGED)
+            changes = {"problem": refusal, "finished_at": now}
         case Postponed(problem):
             delay = retry_delay(
                 task.attempts, retry_after=problem.retry_after_seconds, jitter=world.clock.jitter(), speed=speed
             )
             event = TaskEvent.NOT_SENT
             changes = {
-                "problem": told(world, "rate_limited", problem.message, Fate.NOTHING_SENT),
-                "next_at": now + delay,
+                "problem": told(world, "rate_limited", problem.message, Fate.SENT_NOT_CHARGED),
+                "next_at": now + max(delay, LEAST_LIMITED_SECONDS / speed),
             }
         case GatewayUnreachable():
             delay = retry_delay(task.attempts, retry_after=None, jitter=world.clock.jitter(), speed=speed)
@@ -274,7 +356,18 @@ def _store_outcome(world: World, task: Task, attempt: str, outcome: SubmitOutcom
     except IllegalEvent as error:
         # A person or the deadline was faster; what is stored stands, and the answer is in the log.
         log.warning("answer of a finished attempt: task %s, %s", task.id, error)
+        if isinstance(outcome, Accepted):
+            _keep_late_id(world, task, attempt, outcome.gateway_task_id)
         return None
+
+
+def _keep_late_id(world: World, task: Task, attempt: str, gateway_task_id: str) -> None:
+    """The gateway's own answer came after somebody had settled the matter otherwise: it may be right, so it is kept."""
+    current = world.ledger().task(task.id)
+    if current is None or current.attempt != attempt or current.gateway_task_id == gateway_task_id:
+        return
+    hint = f"The gateway's own late answer names task {gateway_task_id}."
+    world.ledger().touch(task.id, now=world.clock.now(), changes={"hints": f"{current.hints} {hint}".strip()})
 
 
 def told(world: World, code: str, said: str, fate: Fate) -> Problem:

@@ -117,7 +117,9 @@ class World:
 
     async def loopback_origin(self, mode: Mode, facts: GatewayFacts) -> str | None:
         """The one plain-http address that clips may come from: the sandbox, or a test double that the person set."""
-        base_url, _ = await self.reach(mode, facts)
+        if mode is Mode.SANDBOX:
+            return await self.sandbox_url()
+        base_url = self.live_base_url(facts)
         return base_url if base_url.startswith("http://") else None
 
     def need_key(self, facts: GatewayFacts) -> SecretKey:
@@ -129,6 +131,14 @@ class World:
                 next_step=f"A person sets {facts.key_env}, or runs `callsheet setup` in their own terminal.",
             )
         return key
+
+
+def clip_seconds_of(world: World, task: Task) -> int | None:
+    """How long the task's clip will be, where the time that its gateway needs depends on that."""
+    if not card_of(world, task).poll.usual_by_length:
+        return None
+    sheet = world.ledger().sheet(task.sheet_id)
+    return sheet.shot.duration_seconds if sheet else None
 
 
 def card_of(world: World, item: Sheet | Task) -> ModelCard:

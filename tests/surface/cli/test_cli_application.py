@@ -32,6 +32,9 @@ NAMES = [
     "mcp",
     "doctor",
     "setup",
+    "install",
+    "export",
+    "prune",
 ]
 
 

@@ -26,6 +26,8 @@ from .doctor import COMMANDS as DOCTOR
 from .exits import MEANINGS, ExitCode, exit_for_error
 from .explaining import COMMANDS as EXPLAINING
 from .forms import error_form
+from .installing import COMMANDS as INSTALLING
+from .keeping import COMMANDS as KEEPING
 from .listing import COMMANDS as LISTING
 from .models import COMMANDS as MODELS
 from .rehearsing import COMMANDS as REHEARSING
@@ -44,8 +46,10 @@ COMMANDS = (
     *WATCHING,
     *MODELS,
     *DOCTOR,
+    *KEEPING,
     *REHEARSING,
     *SETUP,
+    *INSTALLING,
 )
 
 

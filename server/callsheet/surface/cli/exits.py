@@ -47,7 +47,7 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.UNKNOWN: "whether the gateway accepted is unknown",
     ExitCode.SETUP: "the ledger or the set-up cannot be used",
     ExitCode.NO_CLIP: "the task ended without a clip",
-    ExitCode.INTERRUPTED: "interrupted (Ctrl-C)",
+    ExitCode.INTERRUPTED: "interrupted (Ctrl-C, or a signal to end)",
 }
 
 # The first class that fits decides.

@@ -6,8 +6,11 @@ the next start of the program, by whatever surface, follows it to its end.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
 from typing import TypeVar
 
@@ -18,7 +21,7 @@ from rich.text import Text
 from callsheet.core.sheet import Task
 from callsheet.core.task import OPEN_STATES, TaskState
 from callsheet.errors import CallsheetError
-from callsheet.service import Service, TaskReport
+from callsheet.service import Service, TaskReport, open_tasks_notice
 from callsheet.service.world import card_of
 
 from .screen import Screen
@@ -52,20 +55,56 @@ STYLES = {
 NEARLY_DONE = 0.95
 
 
+class _ToldToEnd(Exception):
+    """A signal asked the program to end."""
+
+
 def run_watched(service: Service, work: Callable[[], Awaitable[Made]]) -> Made:
-    """Run `work` while the watcher of this process follows tasks; returns what it returns."""
-    return anyio.run(_hold, service, work)
+    """Run `work` while the watcher of this process follows tasks; returns what it returns.
+
+    A signal to end (or the terminal going away) is treated like Ctrl-C: requests on their way get their bounded
+    grace, then `KeyboardInterrupt` is raised.
+    """
+    try:
+        return anyio.run(_hold, service, work)
+    except _ToldToEnd:
+        raise KeyboardInterrupt from None
 
 
 async def _hold(service: Service, work: Callable[[], Awaitable[Made]]) -> Made:
-    failure: CallsheetError | None = None
-    async with service.running():
-        try:
-            return await work()
-        except CallsheetError as error:
-            # Raised again outside, for the task group inside would wrap it.
-            failure = error
+    failure: Exception = _ToldToEnd()
+    with anyio.CancelScope() as scope, _cancelled_by_signals(scope):
+        async with service.running():
+            try:
+                return await work()
+            except CallsheetError as error:
+                # Raised again outside, for the task group inside would wrap it.
+                failure = error
     raise failure
+
+
+@contextmanager
+def _cancelled_by_signals(scope: anyio.CancelScope) -> Iterator[None]:
+    """Cancel the scope on SIGTERM and SIGHUP; what the starter chose to ignore (`nohup`) stays ignored."""
+    if sys.platform == "win32":
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    wanted = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
+    for number in wanted:
+        loop.add_signal_handler(number, scope.cancel)
+    try:
+        yield
+    finally:
+        for number in wanted:
+            loop.remove_signal_handler(number)
+
+
+def say_left_open(session: Session) -> None:
+    """Of a command that was interrupted: say how many tasks are still open, and who goes on with them."""
+    notice = open_tasks_notice(session.service)
+    if notice is not None:
+        session.screen.note(notice, style="yellow", whole=True)
 
 
 async def follow(
@@ -185,6 +224,7 @@ __all__ = [
     "note_of",
     "progress_share",
     "run_watched",
+    "say_left_open",
     "state_text",
     "usual_seconds",
     "watch_one",

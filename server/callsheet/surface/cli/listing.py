@@ -14,7 +14,7 @@ from callsheet.service import TaskReport
 
 from .command import FOLLOW, Command
 from .exits import ExitCode, exit_for_state
-from .following import follow, run_watched, state_text
+from .following import follow, run_watched, say_left_open, state_text
 from .forms import JsonObject, report_form, sheet_form
 from .parameters import Json, TaskArgument
 from .person import meet_person
@@ -51,6 +51,7 @@ def get(
             report = run_watched(session.service, lambda: follow(session, task, seconds=wait))
         except KeyboardInterrupt:
             session.screen.note(LEFT.format(task), style="yellow")
+            say_left_open(session)
             return ExitCode.INTERRUPTED
     if as_json:
         session.screen.answer(session.redactor.value(report_form(report)))

@@ -124,9 +124,9 @@ class Screen:
         self.out.print()
         self.out.print(facts([("Next", Text(text, style="bold cyan"))]))
 
-    def note(self, text: str, style: str = "dim") -> None:
-        """Say something aside, on standard error."""
-        self.err.print(Text(text, style=style))
+    def note(self, text: str, style: str = "dim", *, whole: bool = False) -> None:
+        """Say something aside, on standard error; if `whole`, never broken into lines."""
+        self.err.print(Text(text, style=style), soft_wrap=whole)
 
     def error(self, error: CallsheetError) -> None:
         """Tell what happened, whether money was spent, and what to do."""

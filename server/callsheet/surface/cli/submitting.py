@@ -14,7 +14,7 @@ from callsheet.service import Submission
 from .approving import approval_panel
 from .command import MAKE, Command
 from .exits import ExitCode, exit_for_state
-from .following import follow, run_watched
+from .following import follow, run_watched, say_left_open
 from .forms import submission_form
 from .parameters import Json, SheetArgument
 from .session import Session, begin
@@ -24,7 +24,7 @@ from .wording import in_commands
 EXAMPLES = ("submit sheet_ixesul7gcrf73z7jv4iy", "submit sheet_ixesul7gcrf73z7jv4iy --no-wait --json")
 
 ANSWER_SECONDS = 90.0
-LEFT = "Not waiting any longer. {} is not lost: `callsheet watch`, or the next start of the server, follows it."
+LEFT = "Not waiting any longer. {} is not lost."
 
 
 def submit(
@@ -95,6 +95,7 @@ def _say_left(session: Session, sheet_id: str) -> None:
     if found is not None and found.task_id is not None:
         session.screen.note(LEFT.format(found.task_id), style="yellow")
         session.screen.note(in_commands(session.service.task(found.task_id).status_text))
+        say_left_open(session)
     else:
         session.screen.note("Interrupted before anything was submitted; nothing was sent.", style="yellow")
 

@@ -12,23 +12,25 @@ from rich.table import Table
 from rich.text import Text
 
 from callsheet.core.task import OPEN_STATES, TaskState
+from callsheet.errors import InvalidRequest
 from callsheet.service import TaskReport
 
 from .command import FOLLOW, Command
 from .completion import complete_tasks
+from .detaching import detach, run_background, stop
 from .exits import ExitCode, exit_for_state
-from .following import note_of, progress_share, run_watched, state_text
+from .following import note_of, progress_share, run_watched, say_left_open, state_text
 from .forms import report_form
 from .parameters import Json
 from .session import Session, begin
 from .task_view import show_clip
 from .wording import one_line
 
-EXAMPLES = ("watch", "watch task_74020a54bb92db46", "watch --json")
+EXAMPLES = ("watch", "watch task_74020a54bb92db46", "watch --json", "watch --detach")
 TICK_SECONDS = 0.5
 MOST = 50
 
-LEFT = "Not watching any longer. The tasks go on; the next start of the program follows them."
+LEFT = "Not watching any longer; no task is lost."
 
 
 def watch(
@@ -36,13 +38,32 @@ def watch(
     task: Annotated[
         str | None, typer.Argument(metavar="TASK", help="One task; else all open ones.", autocompletion=complete_tasks)
     ] = None,
+    detached: Annotated[
+        bool, typer.Option("--detach", help="Follow all open tasks in the background, without this terminal.")
+    ] = False,
+    stopped: Annotated[bool, typer.Option("--stop", help="End the background watcher.")] = False,
+    background: Annotated[bool, typer.Option("--background", hidden=True)] = False,
     as_json: Json = False,
 ) -> int:
     """Follow open tasks live until all have ended. Ctrl-C ends the watching, not the tasks.
 
-    With --json each change is one line of JSON.
+    With --detach a background process does it, and ends when nothing is open any more; it prints that
+    process's id and the path of its log. There is one at most. With --json each change is one line of JSON.
     """
     session = begin(context, as_json)
+    chosen = [run for wanted, run in ((detached, detach), (stopped, stop), (background, run_background)) if wanted]
+    if chosen:
+        if len(chosen) > 1 or task is not None:
+            raise InvalidRequest(
+                "--detach and --stop exclude each other, and concern all open tasks, not one.",
+                next_step="Run `callsheet watch --help`.",
+            )
+        return chosen[0](session)
+    return _watch_here(session, task)
+
+
+def _watch_here(session: Session, task: str | None) -> int:
+    as_json = session.as_json
     first = _begin_with(session, task)
     if not first:
         session.screen.note("No task is open.") if as_json else session.screen.show(Text("No task is open."))
@@ -51,6 +72,7 @@ def watch(
         reports = run_watched(session.service, lambda: _watch(session, Board(session, [*first])))
     except KeyboardInterrupt:
         session.screen.note(LEFT, style="yellow")
+        say_left_open(session)
         return ExitCode.INTERRUPTED
     if not as_json:
         _show_end(session, reports)

@@ -47,6 +47,14 @@ class Backstage:
             self._service = self._make_service()
         return self._service
 
+    def parting_word(self) -> str | None:
+        """What to say when the server ends: how many tasks are still open. None when it never made a service."""
+        if self._service is None:
+            return None
+        from callsheet.service import open_tasks_notice
+
+        return open_tasks_notice(self._service)
+
     def hide(self, text: str) -> str:
         """A text that is about to leave, without keys. Where they cannot be read, hardly anything is told."""
         from .outgoing import fit_text

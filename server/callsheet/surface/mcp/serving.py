@@ -43,6 +43,7 @@ def serve_stdio(make_service: Callable[[], Service]) -> None:
     gc.freeze()
     try:
         anyio.run(_serve, server, backstage)
+        _say_goodbye(backstage)
     except Exception as error:
         while isinstance(error, ExceptionGroup):
             error = error.exceptions[0]
@@ -69,10 +70,19 @@ async def _serve(server: CallsheetServer, backstage: Backstage) -> None:
 
 async def _stop_on_signal(backstage: Backstage) -> None:
     """Let requests on their way be answered, then end at once: a thread that reads stdin cannot be cancelled."""
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async for _ in signals:
             await backstage.stop()
+            _say_goodbye(backstage)
             os._exit(0)
+
+
+def _say_goodbye(backstage: Backstage) -> None:
+    """Tell the client's log if tasks are left open: nobody follows them until the next start."""
+    word = backstage.parting_word()
+    if word is not None:
+        sys.stderr.write(f"callsheet: {word}\n")
+        sys.stderr.flush()
 
 
 def _log_plainly(backstage: Backstage) -> None:

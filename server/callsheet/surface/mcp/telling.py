@@ -18,7 +18,7 @@ from callsheet.core.urls import url_host
 from callsheet.core.validation import neutral_choices
 from callsheet.errors import FATE_SENTENCES, Fate
 from callsheet.service import Explanation, Service, Submission, TaskReport
-from callsheet.service.reports import Option, fate_sentence, iso, notice
+from callsheet.service.reports import Option, fate_sentence, iso, notice, status_text
 
 from .answers import (
     ExplainAnswer,
@@ -245,12 +245,7 @@ def price_table(card: ModelCard) -> str:
 
 def _status_text(report: TaskReport) -> str:
     """The sentence on where a task is, with the gateway's words taken out: they stand in a field that says so."""
-    said = report.task.problem.said if report.task.problem else ""
-    return (
-        report.status_text.replace(f"said: {said}", "said: see untrusted_gateway_message")
-        if said
-        else report.status_text
-    )
+    return status_text(report.task, quoting=False)
 
 
 def _quoted(said: str | None) -> str | None:

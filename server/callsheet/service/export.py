@@ -1,0 +1,166 @@
+"""All sheets and tasks for people's own books: as one document, or as one row for each task.
+
+What is exported is the picture of one moment, without keys: everything passes the redactor here, so that
+no surface can forget it. Links to clips at the gateways are left out, for they open the clip to whoever has them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import asdict
+from typing import Any
+
+from callsheet.core.pricing import dollars, from_micros
+from callsheet.core.redaction import clean
+from callsheet.core.sheet import Sheet, Task
+from callsheet.core.shot import JsonValue
+from callsheet.core.task import SheetState
+from callsheet.edges.ledger import Ledger
+
+from .reports import fate_sentence, iso
+from .world import World
+
+EXPORT_VERSION = 1
+ALL = -1
+LONGEST_CELL = 30_000
+"""Spreadsheets take no more in one cell."""
+
+FORMULA_STARTS = ("=", "+", "-", "@")
+
+COLUMNS = (
+    *("task_id", "sheet_id", "take", "mode", "gateway", "model", "state", "created_at", "accepted_at", "finished_at"),
+    *("updated_at", "prompt", "duration_seconds", "aspect_ratio", "resolution", "reference_image", "price"),
+    *("price_usd", "price_as_of", "reserved_usd", "charge", "money", "approved_by", "approved_at"),
+    *("gateway_task_id", "problem_code", "problem", "clip_path", "clip_sha256", "clip_bytes", "clip_seconds", "events"),
+)
+
+JsonObject = dict[str, JsonValue]
+
+
+def export(world: World, *, since: float | None = None) -> JsonObject:
+    """Sheets and tasks made since then (seconds since the epoch; None: all), oldest first, each with its history.
+
+    A task is never without its sheet, even if that is older. Times are ISO 8601 in UTC, money is text.
+    """
+    ledger, start = world.ledger(), float("-inf") if since is None else since
+    with ledger.snapshot():
+        tasks = {task.sheet_id: task for task in ledger.tasks(limit=ALL) if task.created_at >= start}
+        sheets = [
+            sheet
+            for sheet in ledger.sheets(tuple(SheetState), limit=ALL)
+            if sheet.made_at >= start or sheet.id in tasks
+        ]
+        sheets.sort(key=lambda sheet: (sheet.made_at, sheet.id))
+        spent = sorted(
+            ((sheet, tasks[sheet.id]) for sheet in sheets if sheet.id in tasks),
+            key=lambda pair: (pair[1].created_at, pair[1].id),
+        )
+        document: JsonObject = {
+            "format": "callsheet-export",
+            "version": EXPORT_VERSION,
+            "exported_at": iso(world.clock.now()),
+            "since": iso(since),
+            "sheets": [_sheet_form(ledger, sheet) for sheet in sheets],
+            "tasks": [_task_form(ledger, sheet, task) for sheet, task in spent],
+        }
+    redacted = world.redactor().value(document)
+    assert isinstance(redacted, dict)
+    return redacted
+
+
+def export_rows(document: JsonObject) -> str:
+    """The tasks of an export as CSV with a row of headings.
+
+    Each cell is one line without invisible characters, and what a spreadsheet would take for a formula
+    gets an apostrophe in front: prompts and gateways' words are not to be executed.
+    """
+    paper = io.StringIO()
+    writer = csv.DictWriter(paper, COLUMNS)
+    writer.writeheader()
+    tasks: Any = document["tasks"]
+    for task in tasks:
+        writer.writerow({name: _cell(value) for name, value in _row(task).items()})
+    return paper.getvalue()
+
+
+def _sheet_form(ledger: Ledger, sheet: Sheet) -> JsonObject:
+    return {
+        "sheet_id": sheet.id,
+        "state": sheet.state.value,
+        "made_at": iso(sheet.made_at),
+        "expires_at": iso(sheet.expires_at),
+        **_agreed(sheet),
+        "body_sha256": sheet.binding.body_sha256,
+        "task_id": sheet.task_id,
+        "events": _events(ledger, sheet.id),
+    }
+
+
+def _agreed(sheet: Sheet) -> JsonObject:
+    """What a person agreed to, or would."""
+    shot, price = sheet.shot, sheet.price
+    return {
+        "take": sheet.take,
+        "mode": sheet.mode.value,
+        "gateway": sheet.binding.gateway,
+        "model": sheet.binding.model,
+        "prompt": shot.prompt,
+        "duration_seconds": shot.duration_seconds,
+        "aspect_ratio": shot.aspect_ratio,
+        "resolution": shot.resolution,
+        "reference_image": shot.image_url is not None,
+        "price": str(price),
+        "price_usd": None if price.usd is None else dollars(price.usd),
+        "price_as_of": price.as_of,
+        "approved_by": sheet.approved_by.value if sheet.approved_by else None,
+        "approved_at": iso(sheet.approved_at),
+    }
+
+
+def _task_form(ledger: Ledger, sheet: Sheet, task: Task) -> JsonObject:
+    return {
+        "task_id": task.id,
+        "sheet_id": task.sheet_id,
+        "state": task.state.value,
+        "created_at": iso(task.created_at),
+        "accepted_at": iso(task.accepted_at),
+        "finished_at": iso(task.finished_at),
+        "updated_at": iso(task.updated_at),
+        **_agreed(sheet),
+        "reserved_usd": dollars(from_micros(task.reserve_micros)),
+        "charge": task.charge,
+        "money": fate_sentence(task),
+        "gateway_task_id": task.gateway_task_id,
+        "problem": None if task.problem is None else {**asdict(task.problem)},
+        "clip": None if task.clip is None else {**asdict(task.clip)},
+        "events": _events(ledger, task.id),
+    }
+
+
+def _events(ledger: Ledger, subject: str) -> list[JsonValue]:
+    return [{**event, "at": iso(event["at"])} for event in ledger.history(subject)]
+
+
+def _row(task: JsonObject) -> JsonObject:
+    """A task of the document with its parts laid side by side."""
+    problem, clip, events = (task[name] for name in ("problem", "clip", "events"))
+    flat: JsonObject = {name: task.get(name) for name in COLUMNS}
+    if isinstance(problem, dict):
+        flat |= {"problem_code": problem["code"], "problem": problem["message"]}
+    if isinstance(clip, dict):
+        flat |= {"clip_path": clip["path"], "clip_sha256": clip["sha256"]}
+        flat |= {"clip_bytes": clip["size"], "clip_seconds": clip["duration_seconds"]}
+    if isinstance(events, list):
+        flat["events"] = "; ".join(f"{event['at']} {event['kind']}" for event in events if isinstance(event, dict))
+    return flat
+
+
+def _cell(value: JsonValue) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = clean(value, limit=LONGEST_CELL)
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+
+
+__all__ = ["COLUMNS", "EXPORT_VERSION", "export", "export_rows"]

@@ -1,0 +1,209 @@
+"""The ledger for people's own books, and what is old taken out of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import threading
+from typing import Any
+
+import pytest
+
+from callsheet.core.approval import Means
+from callsheet.core.policy import Mode
+from callsheet.core.sheet import Clip, Problem
+from callsheet.core.shot import Shot
+from callsheet.core.task import OPEN_STATES, TaskState
+from callsheet.edges.ledger_pruning import Pruned
+from callsheet.errors import UnknownThing
+from callsheet.service import Service
+from callsheet.service.export import COLUMNS, EXPORT_VERSION, export_rows
+from callsheet.service.submission import submit
+from studio import KEY, START, Studio, draft
+
+DAY = 24 * 3600.0
+CLIP = Clip("/clips/a.mp4", 5, "ab" * 32, 4.0, 1280, 720, "/clips/a.jpg", "/clips/b.jpg")
+LASTING = (*OPEN_STATES, TaskState.OUTCOME_UNKNOWN)
+
+
+def make_task(service: Service, state: TaskState, prompt: str = "A red kite.", **changes: Any) -> str:
+    """A live task that has come to that state; its id."""
+    sheet_id = draft(service, Shot(prompt, duration_seconds=4))
+    service.approve(sheet_id, by=Means.TERMINAL)
+    report = submit(service.world, sheet_id).report
+    assert report is not None
+    service.world.ledger().touch(report.task.id, now=service.world.clock.now(), changes={"state": state, **changes})
+    return report.task.id
+
+
+@pytest.fixture
+def service(studio: Studio) -> Service:
+    """A live install without limits."""
+    studio.go_live('[caps]\nper_clip = "none"\nper_day = "none"\nper_month = "none"\n')
+    return studio.service()
+
+
+def test_the_document_has_every_sheet_and_task_with_its_history(studio: Studio, service: Service) -> None:
+    """Plain values under stable names; oldest first; a version."""
+    saved = make_task(service, TaskState.SAVED, charge="48 credits", clip=CLIP, finished_at=START + 90)
+    studio.clock.time += 10
+    failed = make_task(
+        service, TaskState.FAILED, "A harbour.", problem=Problem("policy", "the gateway said: no", "unknown", "no")
+    )
+    waiting = draft(service, Shot("Never sent.", duration_seconds=4))
+
+    document: Any = service.export()
+
+    assert json.loads(json.dumps(document)) == document
+    assert (document["format"], document["version"]) == ("callsheet-export", EXPORT_VERSION)
+    assert document["exported_at"] == "2026-09-21T14:13:30Z"
+    assert [task["task_id"] for task in document["tasks"]] == [saved, failed]
+    assert document["sheets"][-1]["sheet_id"] == waiting
+    assert [event["kind"] for event in document["sheets"][0]["events"]] == ["drafted", "approved"]
+    first, second = document["tasks"]
+    assert first["events"][0]["kind"] == "created"
+    assert first["events"][0]["at"] == first["created_at"] == "2026-09-21T14:13:20Z"
+    assert first["finished_at"] == "2026-09-21T14:14:50Z"
+    assert (first["prompt"], first["gateway"], first["model"]) == ("A red kite.", "poyo", "sora-2-official")
+    assert (first["price"], first["price_usd"], first["reserved_usd"]) == ("0.24 USD (48 credits)", "0.24", "0.24")
+    assert (first["approved_by"], first["charge"], first["state"]) == ("terminal", "48 credits", "saved")
+    assert (first["clip"]["path"], first["clip"]["sha256"]) == ("/clips/a.mp4", "ab" * 32)
+    assert (second["problem"]["code"], second["clip"]) == ("policy", None)
+
+
+def test_an_export_can_begin_at_a_date(studio: Studio, service: Service) -> None:
+    """A task brings its sheet along even if that was made before."""
+    make_task(service, TaskState.SAVED, "An old one.")
+    older = draft(service, Shot("Made before, sent after.", duration_seconds=4))
+    service.approve(older, by=Means.TERMINAL)
+    studio.clock.time += 100
+    submit(service.world, older)
+
+    document: Any = service.export(since=START + 50)
+
+    assert document["since"] == "2026-09-21T14:14:10Z"
+    assert [sheet["sheet_id"] for sheet in document["sheets"]] == [older]
+    assert [task["sheet_id"] for task in document["tasks"]] == [older]
+    assert service.export(since=START + 1000)["tasks"] == []
+
+
+def test_csv_has_one_harmless_row_for_each_task(studio: Studio, service: Service) -> None:
+    """One line each; no formula is executed, no invisible character gets through."""
+    make_task(service, TaskState.SAVED, "=HYPERLINK(1)\nof two \x1b[31mlines", clip=CLIP)
+    make_task(service, TaskState.FAILED, "Plain.", problem=Problem("x", "@SUM(1)", "unknown"))
+
+    text = export_rows(service.export())
+
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert text.splitlines()[0] == ",".join(COLUMNS)
+    assert len(text.splitlines()) == 3
+    by_state = {row["state"]: row for row in rows}
+    assert by_state["saved"]["prompt"] == "'=HYPERLINK(1) of two lines"
+    assert by_state["saved"]["clip_sha256"] == "ab" * 32
+    assert by_state["saved"]["reference_image"] == "no"
+    assert by_state["saved"]["events"].startswith("2026-09-21T14:13:20Z created")
+    assert (by_state["failed"]["problem_code"], by_state["failed"]["problem"]) == ("x", "'@SUM(1)")
+    assert by_state["failed"]["clip_path"] == ""
+
+
+def test_no_export_holds_a_key(studio: Studio, service: Service) -> None:
+    """Not even where somebody wrote it into the ledger."""
+    make_task(service, TaskState.FAILED, problem=Problem("x", f"bad key {KEY}", "unknown", KEY), charge=KEY)
+
+    document = service.export()
+
+    assert KEY not in json.dumps(document) + export_rows(document)
+    assert "[key hidden]" in export_rows(document)
+
+
+def test_an_export_is_of_one_moment(studio: Studio, service: Service) -> None:
+    """What another process writes meanwhile is seen wholly or not at all."""
+    make_task(service, TaskState.SAVED)
+    ledger = service.world.ledger()
+
+    with ledger.snapshot():
+        before = len(ledger.tasks())
+        writer = threading.Thread(target=lambda: make_task(studio.service(), TaskState.SAVED, "Another."))
+        writer.start()
+        writer.join()
+        during = len(ledger.tasks())
+
+    assert (before, during, len(ledger.tasks())) == (1, 1, 2)
+
+
+def prune(service: Service, days: float, *, dry_run: bool = False) -> Pruned:
+    """What `callsheet prune` does."""
+    return service.prune(service.prune_limits(days * DAY), dry_run=dry_run)
+
+
+def test_pruning_removes_what_is_old_and_has_ended_and_nothing_else(studio: Studio, service: Service) -> None:
+    """Every ended state goes, whatever is open or unknown stays, and so does what is younger."""
+    made = {state: make_task(service, state, f"A shot that is {state.value}.") for state in TaskState}
+    never_sent = draft(service, Shot("Never sent.", duration_seconds=4))
+    studio.clock.time += 100 * DAY
+    young = make_task(service, TaskState.SAVED, "A young one.")
+    ledger = service.world.ledger()
+
+    counted = prune(service, 90, dry_run=True)
+    assert len(ledger.tasks(limit=-1)) == len(TaskState) + 1
+    removed = prune(service, 90)
+
+    assert counted == removed
+    assert removed.tasks == len(TaskState) - len(LASTING)
+    assert removed.sheets == removed.tasks + 1
+    assert {task.id for task in ledger.tasks(limit=-1)} == {young, *(made[state] for state in LASTING)}
+    assert ledger.sheet(never_sent) is None
+    assert ledger.history(never_sent) == ledger.history(made[TaskState.SAVED]) == []
+    assert ledger.history(made[TaskState.OUTCOME_UNKNOWN]) != []
+    assert prune(service, 90) == Pruned(0, 0, 0)
+    with pytest.raises(UnknownThing):
+        service.task(made[TaskState.SAVED])
+
+
+def test_what_counts_against_this_months_limits_is_kept(studio: Studio, service: Service) -> None:
+    """However short an age was given: the sum that is spent must stay the same. START is the 21st of a month."""
+    saved = make_task(service, TaskState.SAVED)
+    rejected = make_task(service, TaskState.REJECTED, "Refused.")
+    studio.clock.time += 5 * DAY
+    month = service.prune_limits(0).month_start
+    ledger = service.world.ledger()
+    before = ledger.spending(Mode.LIVE, (month, month))
+
+    prune(service, 1)
+
+    assert ledger.spending(Mode.LIVE, (month, month)) == before
+    assert ledger.task(saved) is not None
+    assert ledger.task(rejected) is None
+    studio.clock.time += 10 * DAY
+    prune(service, 1)
+    assert ledger.task(saved) is None
+
+
+def test_a_sheet_that_could_still_be_sent_is_kept(studio: Studio, service: Service) -> None:
+    """An age of zero does not take a sheet away from the person who is just approving it."""
+    sheet_id = draft(service)
+    studio.clock.time += 10
+
+    assert prune(service, 0) == Pruned(0, 0, 0)
+    assert service.world.ledger().sheet(sheet_id) is not None
+
+
+def test_a_pruned_take_never_comes_up_again(studio: Studio, service: Service) -> None:
+    """The id of a sheet is what a gateway recognises a repeated request by, so the same shot gets another one."""
+    ledger = service.world.ledger()
+    seen = set()
+    for take in range(1, 5):
+        task = ledger.task(make_task(service, TaskState.SAVED))
+        assert task is not None
+        sheet = ledger.sheet(task.sheet_id)
+        assert sheet is not None
+        assert sheet.take == take
+        seen.add(sheet.id)
+        studio.clock.time += 100 * DAY
+        if take != 2:
+            prune(service, 90)
+
+    assert len(seen) == 4
+    assert ledger.tasks() == []
+    assert len(ledger.history(sheet.binding.shot_digest)) == 1
