@@ -1,4 +1,4 @@
-"""Writes the reference documents that are made from the catalogue and the program's own tables, or checks them.
+"""Writes what is made from the catalogue and the program's own tables: references, skills, shell scripts; or checks it.
 
     python -m callsheet.surface.render [ROOT] [--check]
 
@@ -32,10 +32,13 @@ from callsheet.sandbox.stages import STAGES
 from callsheet.sandbox.stages.stage import Generation, Reason, Refusal
 
 from .cli.exits import MEANINGS
+from .manifests import build_manifests
+from .skill_files import build_skills
 
 USAGE = "Usage: python -m callsheet.surface.render [ROOT] [--check]\n"
 REMEDY = "Run `make render` and commit what it writes."
 
+RUNNABLE = 0o111
 _PAGES = {Generation.NEW: "newer", Generation.OLD: "older"}
 
 
@@ -53,7 +56,7 @@ def build_documents() -> dict[str, str]:
         "states": write_states(),
         "sandbox": write_sandbox(FAULTS),
     }
-    return {f"references/{name}.md": text for name, text in pages.items()}
+    return {f"references/{name}.md": text for name, text in pages.items()} | build_manifests() | build_skills(catalogue)
 
 
 def describe_wire(facts: GatewayFacts) -> Wire:
@@ -83,12 +86,14 @@ def _requests(gateway_id: str) -> Iterator[tuple[str, HttpRequest]]:
 
 
 def find_stale(root: Path) -> list[str]:
-    """The documents that are missing below `root` or are not what would be written now."""
-    return [
-        name
-        for name, text in build_documents().items()
-        if not (root / name).is_file() or (root / name).read_text(encoding="utf-8") != text
-    ]
+    """The documents that are missing below `root`, or are not what would be written now, or lost their execute bit."""
+    return [name for name, text in build_documents().items() if _is_stale(root / name, text)]
+
+
+def _is_stale(path: Path, text: str) -> bool:
+    if path.is_symlink() or not path.is_file() or path.read_text(encoding="utf-8") != text:
+        return True
+    return path.suffix == ".sh" and path.stat().st_mode & RUNNABLE != RUNNABLE
 
 
 def render(root: Path) -> list[str]:
@@ -96,7 +101,10 @@ def render(root: Path) -> list[str]:
     documents, stale = build_documents(), find_stale(root)
     for name in stale:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).unlink(missing_ok=True)
         (root / name).write_text(documents[name], encoding="utf-8")
+        if name.endswith(".sh"):
+            (root / name).chmod(0o644 | RUNNABLE)
     return stale
 
 
