@@ -10,10 +10,10 @@ STAMP := $(VENV)/.ready
 UV := uv>=0.9,<1
 PYTEST := $(BIN)/pytest
 
-.PHONY: help demo test lint types layers render bench clean
+.PHONY: help demo test crashtest lint types layers render bench torture dist check-skills clean
 
 help: ## Show the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(STAMP): pyproject.toml uv.lock
 	@if command -v uv >/dev/null 2>&1; then \
@@ -36,6 +36,9 @@ demo: $(STAMP) ## The whole way in the sandbox: no key, no network
 test: $(STAMP) lint types layers ## Everything that must hold
 	$(PYTEST) --cov --cov-report=term
 
+crashtest: $(STAMP) ## Kill and starve the program at every system call (needs strace, Linux)
+	$(BIN)/python tests/crash/crash_sweep.py
+
 lint: $(STAMP) ## Style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -49,10 +52,21 @@ layers: $(STAMP) ## Which part may import which
 render: $(STAMP) ## Write what is generated from the catalogue
 	$(BIN)/python -m callsheet.surface.render
 
+dist: $(STAMP) ## Everything that is released, into dist/
+	$(BIN)/python tools/build_dist.py
+
+check-skills: $(STAMP) ## Skills, manifests and server under the programs of those who read them
+	$(BIN)/python tools/check_skills.py
+
 bench: $(STAMP) ## Figures, as ratios side by side
 	$(BIN)/python bench/startup.py
 	$(BIN)/python bench/latency.py
+	$(BIN)/python bench/schedule.py
 	$(BIN)/python bench/watch.py
+	$(BIN)/python bench/download.py
+
+torture: $(STAMP) ## Processes killed at random on one ledger, until 600 tasks are done
+	PYTHONPATH=tests $(BIN)/python -m torture
 
 clean: ## Remove what the targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .coverage build dist

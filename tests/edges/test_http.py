@@ -7,12 +7,12 @@ import inspect
 import anyio
 import httpx2
 import pytest
-from studio import KEY
 
 from callsheet.core.gateway import HttpRequest
 from callsheet.edges.http import HTTP_FAILURES, MAX_REPLY_BYTES, GatewayHttp, join_url, surely_not_sent
 from callsheet.edges.secrets import SecretKey
 from callsheet.errors import DownloadProblem, GatewayUnreachable, OutcomeUnknown
+from studio import KEY
 
 BASE = "https://api.example.com"
 REQUEST = HttpRequest("POST", "/submit", b"{}", (("content-type", "application/json"),))
