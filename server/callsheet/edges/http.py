@@ -170,7 +170,14 @@ class GatewayHttp:
 
     def _context(self) -> ssl.SSLContext:
         if self._ssl is None:
-            self._ssl = httpx2.create_ssl_context(trust_env=False)
+            try:
+                self._ssl = httpx2.create_ssl_context(trust_env=False)
+            except OSError as error:
+                # Read from files before any connection is made, so this proves that nothing was sent.
+                raise GatewayUnreachable(
+                    f"This computer's certificates could not be read ({type(error).__name__}).",
+                    next_step="It is tried again by itself; if that does not help, look at the disk.",
+                ) from error
         return self._ssl
 
     def _client(self, *, keepalive: int) -> httpx2.AsyncClient:

@@ -7,6 +7,8 @@ from callsheet.core.sheet import Task
 from callsheet.service.world import World, card_of
 
 BURST_SHARE = 10
+LEAST_BURST = 2
+"""A paid request and the balance read before it go out together."""
 ROUNDING_SECONDS = 1e-3
 """What times near the epoch's size lose to rounding, and more: no wait at all."""
 
@@ -44,7 +46,7 @@ def _pace(world: World, task: Task) -> tuple[float, int]:
     """Seconds between requests, and how many may go at once after a pause."""
     limit = card_of(world, task).rate_limit
     per_minute = limit.requests_per_minute or limit.assumed_per_minute
-    burst = max(1, per_minute // BURST_SHARE)
+    burst = max(LEAST_BURST, per_minute // BURST_SHARE)
     # A tenth is left in hand: on their way requests change places, and a minute must hold no more all the same.
     return 60.0 / max(1, per_minute - 2 * burst) / world.speed(task.mode), burst
 

@@ -1,0 +1,78 @@
+"""One process of the program in the torture: submits what is approved and follows what there is, until killed.
+
+python -m torture.child HOME BASE NAME
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import sys
+from pathlib import Path
+
+import anyio
+import httpx2
+
+from callsheet.compose import Surroundings, build_service, quiet_libraries
+from callsheet.core.task import SheetState
+from callsheet.edges.clips import Clips
+from callsheet.edges.http import GatewayHttp
+from callsheet.errors import CallsheetError
+from callsheet.service import Service
+from callsheet.service.submission import submit
+from torture.pace import FastChanges, FastClock
+
+LOOK_SECONDS = 0.2
+AT_A_LOOK = 4
+
+log = logging.getLogger("callsheet.torture")
+
+
+class MarkedHttp(GatewayHttp):
+    """The real client, whose requests say which process they come from."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def _client(self, *, keepalive: int) -> httpx2.AsyncClient:
+        client = super()._client(keepalive=keepalive)
+        client.headers["x-child"] = self._name
+        return client
+
+    async def _downloader(self, *, local: bool) -> httpx2.AsyncClient:
+        client = await super()._downloader(local=local)
+        client.headers["x-child"] = self._name
+        return client
+
+
+def start_service(environ: dict[str, str], base: float, name: str) -> Service:
+    """The program as it is, on the fast clock."""
+    clock = FastClock(base)
+    service = build_service(Surroundings(environ=environ, working_directory=Path("/nowhere"), clock=clock))
+    http = MarkedHttp(name)
+    for part, value in (("http", http), ("clips", Clips(http)), ("changes", FastChanges())):
+        object.__setattr__(service.world, part, value)
+    return service
+
+
+async def main(home: str, base: float, name: str) -> None:
+    """Submit approved sheets, the same ones as the other processes, and let the watcher do the rest."""
+    service = start_service({**os.environ, "CALLSHEET_HOME": home}, base, name)
+    async with service.running():
+        while True:
+            try:
+                sheets = service.world.ledger().sheets([SheetState.APPROVED])
+                for sheet in random.sample(sheets, min(AT_A_LOOK, len(sheets))):
+                    submit(service.world, sheet.id)
+            except CallsheetError as error:
+                # Another process was faster, as it should be now and then.
+                log.info("not submitted: %s", error.error_code)
+            await anyio.sleep(LOOK_SECONDS)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(name)s %(levelname)s %(message)s")
+    quiet_libraries()
+    anyio.run(main, sys.argv[1], float(sys.argv[2]), sys.argv[3])
