@@ -219,7 +219,7 @@ def test_a_policy_that_would_not_be_read_is_not_written(studio: Studio, tmp_path
     program = build_program(Surroundings(studio.environ, tmp_path, SystemClock()))
 
     with Setup(["setup"], studio.environ, tmp_path) as talk:
-        talk.expect("would not be used")
+        talk.expect("The policy would lie below")
         assert talk.finish() == ExitCode.SETUP
 
     assert not program.policy_path.exists()

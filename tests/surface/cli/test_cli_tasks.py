@@ -184,6 +184,7 @@ def test_resolve_needs_one_answer_and_a_person_or_a_yes(studio: Studio, program:
     assert answer.code == 0
     assert answer.json["state"] == "queued"
     assert answer.json["gateway_task_id"] == "task-unified-9-z"
+    assert cli("resolve", task_id, "--lost", "--yes").code == 0
     assert cli("resolve", task_id, "--lost", "--yes").code == ExitCode.INVALID
 
 
