@@ -77,8 +77,11 @@ class Means(StrEnum):
     """By which means a sheet was approved."""
 
     REHEARSAL = "rehearsal"
+    ALLOWANCE = "allowance"
     CLIENT = "client"
     TERMINAL = "terminal"
+    DESK = "desk"
+    PASSKEY = "passkey"
 
 
 class Need(StrEnum):
