@@ -7,8 +7,12 @@ declined, cancelled or unusable answer is only ever "not approved": a client may
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, cast
 
+import anyio
 from mcp.server.mcpserver import AcceptedElicitation, Context, Elicit, ElicitationResult
 from mcp.types import ClientCapabilities
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,6 +24,13 @@ from .backstage import Backstage
 
 if TYPE_CHECKING:
     from callsheet.service import Service
+
+
+LONGEST_QUESTION_SECONDS = 600.0
+"""As long as the newer protocol's sealed questions live."""
+
+# The question is put by the SDK, between the server's gate and the tool: nothing else goes from one to the other.
+_patience: ContextVar[anyio.CancelScope | None] = ContextVar("_patience", default=None)
 
 
 class TypedAmount(BaseModel):
@@ -60,10 +71,28 @@ def can_ask(capabilities: ClientCapabilities | None) -> bool:
     return asking is not None and (asking.form is not None or asking.url is None)
 
 
+@contextmanager
+def patience(sheet_id: str, seconds: float) -> Iterator[None]:
+    """Wait no longer than that for the client's answer within the block; then nobody has approved. Raises `Refusal`.
+
+    What comes after the answer is not hurried: `take_answer` lifts the limit.
+    """
+    with anyio.CancelScope(deadline=anyio.current_time() + seconds) as scope:
+        mark = _patience.set(scope)
+        try:
+            yield
+        finally:
+            _patience.reset(mark)
+    if scope.cancelled_caught:
+        raise not_approved(sheet_id, "no answer came in time")
+
+
 def take_answer(service: Service, sheet_id: str, answer: ElicitationResult[TypedAmount]) -> None:
     """Approve the sheet if a person typed its amount; do nothing if nobody was asked. Raises `Refusal`."""
     from callsheet.core.approval import Means
 
+    if (waiting := _patience.get()) is not None:
+        waiting.deadline = float("inf")
     if not isinstance(answer, AcceptedElicitation):
         raise not_approved(sheet_id, "the client returned no amount")
     # Where nobody was asked, the SDK hands on what `ask` returned.

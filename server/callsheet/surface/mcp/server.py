@@ -10,8 +10,10 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError, ToolError
@@ -19,12 +21,13 @@ from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS, CallToolResult, GetPromptResult, InputRequiredResult, TextContent
 from mcp.types import Resource as ListedResource
+from pydantic import ValidationError
 from pydantic.networks import AnyUrl
 
 from callsheet import __version__
 from callsheet.errors import CallsheetError, UnknownThing
 
-from .approval import not_approved
+from .approval import LONGEST_QUESTION_SECONDS, not_approved, patience
 from .arguments import NOTHING_SENT, Refusal, check_arguments
 from .backstage import Backstage
 from .instructions import INSTRUCTIONS
@@ -36,6 +39,12 @@ SPENT_ONCE = (
     "Look with list_tasks whether a task was made; calling submit_video again with the same sheet_id is safe,"
     " because a sheet is spent once."
 )
+STALE = (
+    "Invalid or expired requestState. The answer does not belong to this question: it is too old, was given for another"
+    " call, or the server was started again since."
+)
+UNUSABLE = "Invalid request parameters. Not even a form is what the client sent as the answer."
+ASK_ANEW = "Not approved; this call sent nothing and spent no money. Call submit_video again: it asks anew."
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +63,9 @@ class CallsheetServer(MCPServer[Backstage]):
             lifespan=lambda _: backstage.open(),
         )
         self.backstage = backstage
+        self.longest_question_seconds = LONGEST_QUESTION_SECONDS
+        # Outermost, around the SDK's own check of what came back.
+        self._lowlevel_server.middleware.insert(0, _tell_bad_answer)
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Backstage, Any] | None = None
@@ -62,12 +74,19 @@ class CallsheetServer(MCPServer[Backstage]):
         try:
             tool = self._tool_manager.get_tool(name)
             checked = check_arguments(name, tool, arguments)
-            result = await super().call_tool(name, checked, context)
+            with self._patience(name, checked):
+                result = await super().call_tool(name, checked, context)
             return (
                 fit_result(self.backstage.service.redactor(), result) if isinstance(result, CallToolResult) else result
             )
         except Exception as error:
             raise ToolError(self.backstage.hide(_told(name, arguments, error))) from None
+
+    def _patience(self, name: str, arguments: dict[str, Any]) -> AbstractContextManager[None]:
+        """How long the one tool that asks a person waits for the answer; a client may never give one."""
+        if name != "submit_video":
+            return nullcontext()
+        return patience(str(arguments["sheet_id"]), self.longest_question_seconds)
 
     async def run_stdio_async(self) -> None:
         """Serve stdin and stdout as the SDK does, with the lines that its reader would swallow mended."""
@@ -125,6 +144,20 @@ class CallsheetServer(MCPServer[Backstage]):
         if isinstance(cause, ResourceError):
             return type(cause)(self.backstage.hide(str(cause)))
         return ResourceError(f"The resource could not be read (error {_note(cause, 'a resource')}).")
+
+
+async def _tell_bad_answer(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    """Say what to do where the SDK only says that what came back with a question is invalid."""
+    try:
+        return await call_next(ctx)
+    except MCPError as error:
+        if not isinstance(error.data, dict) or error.data.get("reason") != "invalid_request_state":
+            raise
+        raise MCPError(code=error.code, message=f"{STALE} {ASK_ANEW}", data=error.data) from None
+    except ValidationError:
+        if not (ctx.params or {}).get("inputResponses"):
+            raise
+        raise MCPError(code=INVALID_PARAMS, message=f"{UNUSABLE} {ASK_ANEW}", data="") from None
 
 
 def _told(tool: str, arguments: dict[str, Any], error: Exception) -> str:
