@@ -262,7 +262,7 @@ async def test_what_was_typed_is_never_told_to_the_model(studio: Studio, era: st
 
 
 async def test_a_question_that_nobody_answers_is_no_approval(studio: Studio) -> None:
-    """In the older era the call waits for the client, but not for ever; the newer one seals its question for as long."""
+    """In the older era the call waits for the client, but not for ever."""
     studio.go_live()
     server = build_server(studio.service())
     server.longest_question_seconds = 0.05
