@@ -37,7 +37,7 @@ class Guard:
 
     def __init__(self, inner: ASGIApp, *, token: str, allowed: TransportSecuritySettings) -> None:
         self._inner = inner
-        self._expected = f"Bearer {token}".encode()
+        self._expected = b"Bearer " + token.encode("ascii")
         self._names = TransportSecurityMiddleware(allowed)
         self._closed = False
 

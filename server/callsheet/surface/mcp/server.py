@@ -27,7 +27,7 @@ from pydantic.networks import AnyUrl
 from callsheet import __version__
 from callsheet.errors import CallsheetError, UnknownThing
 
-from .approval import LONGEST_QUESTION_SECONDS, not_approved, patience
+from .approval import DESK, LONGEST_QUESTION_SECONDS, LeadToDesk, not_approved, patience
 from .arguments import NOTHING_SENT, Refusal, check_arguments
 from .backstage import Backstage
 from .instructions import INSTRUCTIONS
@@ -80,6 +80,8 @@ class CallsheetServer(MCPServer[Backstage]):
                 fit_result(self.backstage.service.redactor(), result) if isinstance(result, CallToolResult) else result
             )
         except Exception as error:
+            if isinstance(error.__cause__, LeadToDesk):
+                return InputRequiredResult(input_requests={DESK: error.__cause__.request})
             raise ToolError(self.backstage.hide(_told(name, arguments, error))) from None
 
     def _patience(self, name: str, arguments: dict[str, Any]) -> AbstractContextManager[None]:
