@@ -147,9 +147,11 @@ def serving(
                 served.url = _heard(served, "MCP is served at ").strip()
                 served.token_file = Path(_heard(served, "the token is in ").strip())
             threading.Thread(target=_listen, args=(served,), daemon=True).start()
-            yield served
-            for wire in served.wires:
-                wire.close()
+            try:
+                yield served
+            finally:
+                for wire in served.wires:
+                    wire.close()
             if transport == "http":
                 process.terminate()
             process.stdin.close()

@@ -122,7 +122,8 @@ class Wire(ABC):
                 self.capabilities if capabilities is None else capabilities
             ),
         }
-        return {**params, "_meta": {**params.get("_meta", {}), **meta}}
+        given = params.get("_meta")
+        return {**params, "_meta": {**(given if isinstance(given, dict) else {}), **meta}}
 
     def _reply_to(self, request: Message, answer: Answer) -> Message | None:
         """What goes back for a request of the server's."""
