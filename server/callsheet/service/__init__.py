@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from decimal import Decimal
 
 import anyio
@@ -179,8 +178,7 @@ class Service:
                 task.state not in UNSENT or (task.state is TaskState.WAITING and task.problem is not None)
             ),
         )
-        said = " ".join(part for part in (result.covered_by, report.notice) if part)
-        return replace(result, notice=said, next_step=report.next_step, report=report)
+        return result.followed(report)
 
     def desk_url(self) -> str | None:
         """Where a person has the desk page open, without anything that signs in; None where it is not."""
