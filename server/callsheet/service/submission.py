@@ -65,6 +65,18 @@ def submit(world: World, sheet_id: str) -> Submission:
     sheet = need_sheet(world, sheet_id)
     if sheet.task_id is not None:
         return _submitted(world, sheet.task_id, "already_submitted")
+    try:
+        return _submit_unspent(world, sheet)
+    except CallsheetError:
+        # Another call may have been faster by a moment; then there is a task, and that is the answer.
+        sheet = need_sheet(world, sheet_id)
+        if sheet.task_id is None:
+            raise
+        return _submitted(world, sheet.task_id, "already_submitted")
+
+
+def _submit_unspent(world: World, sheet: Sheet) -> Submission:
+    sheet_id = sheet.id
     policy = world.policy()
     require_mode(policy, sheet)
     sheet = approvable(world, sheet_id)
@@ -76,14 +88,14 @@ def submit(world: World, sheet_id: str) -> Submission:
     if not asks:
         approve(world, sheet_id, by=ApprovalMeans.REHEARSAL)
     try:
-        task = _spend(world, sheet, by_allowance=asks)
+        task, is_first = _spend(world, sheet, by_allowance=asks)
     except NotApproved:
         # Another call took the last of the allowance.
         if asks and allowance_for(world, sheet) is None:
             return _approval_needed(world, sheet)
         raise
     world.changes.notify()
-    return _submitted(world, task.id, "submitted")
+    return _submitted(world, task.id, "submitted" if is_first else "already_submitted")
 
 
 def _require_reachable(world: World, sheet: Sheet) -> None:
@@ -145,7 +157,8 @@ def _approval_needed(world: World, sheet: Sheet) -> Submission:
     )
 
 
-def _spend(world: World, sheet: Sheet, *, by_allowance: bool) -> Task:
+def _spend(world: World, sheet: Sheet, *, by_allowance: bool) -> tuple[Task, bool]:
+    """The sheet's one task, and whether this call made it."""
     now = world.clock.now()
     task = Task(
         id=TaskId(f"task_{world.clock.token()}"),
@@ -160,7 +173,7 @@ def _spend(world: World, sheet: Sheet, *, by_allowance: bool) -> Task:
         next_at=now,
         owner=world.runner_id,
     )
-    return world.ledger().spend(
+    spent = world.ledger().spend(
         sheet.id,
         task=task,
         terms=SpendTerms(
@@ -171,6 +184,7 @@ def _spend(world: World, sheet: Sheet, *, by_allowance: bool) -> Task:
         ),
         now=now,
     )
+    return spent, spent.id == task.id
 
 
 async def send_task(world: World, task: Task) -> None:
