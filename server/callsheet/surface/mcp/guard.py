@@ -1,4 +1,4 @@
-"""The door of the HTTP transport: who may knock, and who is let in. Judged before a byte of a body is read.
+"""The door of the HTTP transport: who may knock, and who is let in. Judged before any body is looked at.
 
 Any program of the computer, and any page in its browser, can reach a port on loopback. So a request must name the
 host that is served (or a page could reach it under a name of its own), come from no foreign page, and carry the
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 from typing import TYPE_CHECKING
 
+import anyio
 from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -17,6 +18,8 @@ from starlette.responses import PlainTextResponse, Response
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+MOST_DRAINED_BYTES = 65_536
+LONGEST_DRAIN_SECONDS = 1.0
 CHALLENGE = 'Bearer realm="callsheet"'
 TURNED_AWAY = "The token is missing or wrong. It is in the private file that the server named when it started.\n"
 ENDING = "Callsheet is ending. Nothing of this request was done; no money was spent. Try again after its next start.\n"
@@ -48,7 +51,11 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what may pass. Starting and ending are the server's own affair."""
         refusal = None if scope["type"] == "lifespan" else await self._refusal(scope)
-        await (self._inner if refusal is None else refusal)(scope, receive, send)
+        if refusal is None:
+            await self._inner(scope, receive, send)
+            return
+        await _drain(receive)
+        await refusal(scope, receive, send)
 
     async def _refusal(self, scope: Scope) -> Response | None:
         if scope["type"] != "http":
@@ -66,3 +73,14 @@ class Guard:
         if self._closed:
             return PlainTextResponse(ENDING, status_code=503, headers={"retry-after": "10"})
         return None
+
+
+async def _drain(receive: Receive) -> None:
+    """Take in a little of a body that nobody wants: closing on it unread would lose the refusal on its way out."""
+    left = MOST_DRAINED_BYTES
+    with anyio.move_on_after(LONGEST_DRAIN_SECONDS):
+        while left > 0:
+            message = await receive()
+            if not message.get("more_body", False):
+                return
+            left -= len(message.get("body", b""))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import uvicorn
+from anyio.abc import TaskStatus
 
 from callsheet.edges.private_files import write_private
 from callsheet.errors import SetupProblem
@@ -55,9 +56,11 @@ def serve_http(make_service: Callable[[], Service], *, port: int, state: Path) -
         taken = listener.getsockname()[1]
         with _kept_private(token, state / TOKEN_DIRECTORY / f"{taken}.token") as file:
             guard = Guard(loopback_app(server, taken), token=token, allowed=loopback_only(taken))
-            _say(f"MCP is served at http://{HOST}:{taken}{PATH}")
-            _say(f"each request needs the header `Authorization: Bearer TOKEN`; the token is in {file}")
-            run_to_end(lambda: _serve(guard, backstage, listener), backstage)
+            told = (
+                f"callsheet: MCP is served at http://{HOST}:{taken}{PATH}\n"
+                f"callsheet: each request needs the header `Authorization: Bearer TOKEN`; the token is in {file}\n"
+            )
+            run_to_end(lambda: _serve(guard, backstage, listener, told), backstage)
 
 
 def loopback_app(server: CallsheetServer, port: int) -> ASGIApp:
@@ -104,20 +107,27 @@ def listen(port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-async def _serve(guard: Guard, backstage: Backstage, listener: socket.socket) -> None:
+async def _serve(guard: Guard, backstage: Backstage, listener: socket.socket, told: str) -> None:
     web = make_web_server(guard)
     async with anyio.create_task_group() as group:
-        group.start_soon(_end_on_signal, guard, backstage, web)
+        await group.start(_end_on_signal, guard, backstage, web)
+        # Only now: whoever reads it may send the first request, or a signal. Until then the socket queues.
+        sys.stderr.write(told)
+        sys.stderr.flush()
         await web.serve(sockets=[listener])
         group.cancel_scope.cancel()
 
 
-async def _end_on_signal(guard: Guard, backstage: Backstage, web: uvicorn.Server) -> None:
+async def _end_on_signal(
+    guard: Guard, backstage: Backstage, web: uvicorn.Server, *, task_status: TaskStatus[None]
+) -> None:
     """Let nobody new in, let paid requests on their way be answered, then end. A second signal waits for nobody."""
     if sys.platform == "win32":
         # There the event loop has no signals; the interpreter's own way ends it.
+        task_status.started()
         return
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        task_status.started()
         async for _ in signals:
             guard.close()
             await backstage.stop()
@@ -132,11 +142,6 @@ def _kept_private(token: str, file: Path) -> Iterator[Path]:
         yield file
     finally:
         file.unlink(missing_ok=True)
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"callsheet: {text}\n")
-    sys.stderr.flush()
 
 
 class _WebServer(uvicorn.Server):

@@ -45,6 +45,8 @@ STALE = (
 )
 UNUSABLE = "Invalid request parameters. Not even a form is what the client sent as the answer."
 ASK_ANEW = "Not approved; this call sent nothing and spent no money. Call submit_video again: it asks anew."
+CARRIES_TEXT = frozenset({"tools/call", "resources/read", "prompts/get", "completion/complete"})
+"""The methods whose errors may repeat what was sent; the others must not make the use cases come to life."""
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +66,8 @@ class CallsheetServer(MCPServer[Backstage]):
         )
         self.backstage = backstage
         self.longest_question_seconds = LONGEST_QUESTION_SECONDS
-        # Outermost, around the SDK's own check of what came back.
-        self._lowlevel_server.middleware.insert(0, _tell_bad_answer)
+        # Outermost, around the SDK's own check of what came back with a question.
+        self._lowlevel_server.middleware.insert(0, self._mend_errors)
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Backstage, Any] | None = None
@@ -83,6 +85,22 @@ class CallsheetServer(MCPServer[Backstage]):
             if isinstance(error.__cause__, LeadToDesk):
                 return InputRequiredResult(input_requests={DESK: error.__cause__.request})
             raise ToolError(self.backstage.hide(_told(name, arguments, error))) from None
+
+    async def _mend_errors(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        """The SDK's own errors: where an answer cannot be used they say what to do, and they repeat no key."""
+        try:
+            return await call_next(ctx)
+        except MCPError as error:
+            if ctx.method not in CARRIES_TEXT:
+                raise
+            told, data = error.message, error.data
+            if isinstance(data, dict) and data.get("reason") == "invalid_request_state":
+                told = f"{STALE} {ASK_ANEW}"
+            raise MCPError(code=error.code, message=told, data=self.backstage.hide_value(data)) from None
+        except ValidationError:
+            if not (ctx.params or {}).get("inputResponses"):
+                raise
+            raise MCPError(code=INVALID_PARAMS, message=f"{UNUSABLE} {ASK_ANEW}", data="") from None
 
     def _patience(self, name: str, arguments: dict[str, Any]) -> AbstractContextManager[None]:
         """How long the one tool that asks a person waits for the answer; a client may never give one."""
@@ -146,20 +164,6 @@ class CallsheetServer(MCPServer[Backstage]):
         if isinstance(cause, ResourceError):
             return type(cause)(self.backstage.hide(str(cause)))
         return ResourceError(f"The resource could not be read (error {_note(cause, 'a resource')}).")
-
-
-async def _tell_bad_answer(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """Say what to do where the SDK only says that what came back with a question is invalid."""
-    try:
-        return await call_next(ctx)
-    except MCPError as error:
-        if not isinstance(error.data, dict) or error.data.get("reason") != "invalid_request_state":
-            raise
-        raise MCPError(code=error.code, message=f"{STALE} {ASK_ANEW}", data=error.data) from None
-    except ValidationError:
-        if not (ctx.params or {}).get("inputResponses"):
-            raise
-        raise MCPError(code=INVALID_PARAMS, message=f"{UNUSABLE} {ASK_ANEW}", data="") from None
 
 
 def _told(tool: str, arguments: dict[str, Any], error: Exception) -> str:
