@@ -304,6 +304,8 @@ async def _post(world: World, task: Task, sheet: Sheet) -> SubmitOutcome:
         raise GatewayUnreachable(error.message, next_step=error.next_step) from error
     if changed:
         raise GatewayUnreachable(f"Changed since the approval: {', '.join(changed)}.", next_step="")
+    if sheet.state is not SheetState.SPENT or sheet.task_id != task.id:
+        raise GatewayUnreachable("The sheet was not spent on this task.", next_step="")
     if task.mode is Mode.LIVE:
         base_url = sheet.binding.base_url
     request = gateway.build_submit(SubmitParts(task.model, sheet.body, idempotency_key=f"callsheet-{sheet.id}"))
