@@ -10,8 +10,10 @@ that door is the program's own. Prints the URL on one line, then serves until it
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from callsheet.compose import Surroundings, build_service
@@ -25,8 +27,9 @@ from conformance.fixtures import add_fixtures
 
 
 def main() -> None:
-    """Serve on a free port."""
-    with tempfile.TemporaryDirectory() as home, listen(0) as listener:
+    """Serve on a free port until a signal ends it; the home is removed then."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt), tempfile.TemporaryDirectory() as home, listen(0) as listener:
         surroundings = Surroundings(environ={"CALLSHEET_HOME": home}, working_directory=Path("/"), clock=SystemClock())
         server = build_server(build_service(surroundings))
         add_fixtures(server)
