@@ -172,8 +172,9 @@ def test_a_page_that_reaches_the_port_under_another_name_is_turned_away(served: 
     """Rebinding a name to 127.0.0.1 brings a browser here, but with its own name in the request; token or not."""
     assert knock(served, headers=[("host", host), bearer(served)])[0] == 421
     assert knock(served, headers=[("host", host)])[0] == 421
-    assert knock(served, headers=[here(served), ("host", host), bearer(served)])[0] == 400
-    assert knock(served, headers=[bearer(served)])[0] in (400, 421)
+    # Two names, or none, are no HTTP at all; the web server closes on whatever else such a request carries.
+    assert knock(served, "GET", body=b"", headers=[here(served), ("host", host), bearer(served)])[0] == 400
+    assert knock(served, "GET", body=b"", headers=[bearer(served)])[0] == 400
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example.com", "null", "http://127.0.0.1:1", "http://localhost"])
