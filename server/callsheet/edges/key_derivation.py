@@ -43,7 +43,9 @@ def require_length(passphrase: str) -> None:
 
 def make_recipe() -> str:
     """A recipe with a fresh salt, of the best kind that this computer has."""
-    return f"$argon2id$v=19$m={_KIBIBYTES},t={_PASSES},p=1${_salt()}" if _has_argon2() else make_scrypt_recipe(_LOG_COST)
+    return (
+        f"$argon2id$v=19$m={_KIBIBYTES},t={_PASSES},p=1${_salt()}" if _has_argon2() else make_scrypt_recipe(_LOG_COST)
+    )
 
 
 def make_scrypt_recipe(log_cost: int) -> str:

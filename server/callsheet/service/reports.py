@@ -102,7 +102,7 @@ def notice(world: World, mode: Mode) -> str:
 
 def _has_key(world: World, gateway_id: str) -> bool:
     try:
-        return world.find_key(world.facts(gateway_id)) is not None
+        return bool(world.account(world.facts(gateway_id)))
     except KeyProblem:
         # Malformed, but somebody did set it; `doctor` says what is wrong with it.
         return True
