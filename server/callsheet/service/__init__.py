@@ -7,7 +7,8 @@ state of its own: the ledger is the truth.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 
 import anyio
 
@@ -21,7 +22,7 @@ from callsheet.edges.ledger_pruning import Pruned, PruneLimits
 from callsheet.edges.watcher import RunnerLock, Watcher
 from callsheet.errors import CallsheetError, UnknownThing
 
-from . import consent, drafting, export, following, reports, submission
+from . import consent, drafting, export, following, reports, sealing, submission
 from .consent import Question
 from .drafting import Draft
 from .reports import Explanation, Submission, TaskReport
@@ -32,6 +33,7 @@ SUBMIT_WAIT_SECONDS = 30.0
 WAIT_LIMIT_SECONDS = 45.0
 LOOK_AGAIN_SECONDS = 1.0
 STOP_GRACE_SECONDS = 8.0
+GATHER_SECONDS = 2.0
 
 UNSENT = (TaskState.WAITING, TaskState.SUBMITTING)
 
@@ -120,6 +122,30 @@ class Service:
         left = [task for task in tasks if task.owner == mine or not self._lock.is_alive(task.owner)]
         return len(left), bool(left) and self._lock.others_live()
 
+    def is_sealed(self, gateway_id: str) -> bool:
+        """Whether that gateway's key is sealed: it then pays only through `approve_and_send`."""
+        return self.world.is_sealed(gateway_id)
+
+    def needs_seal(self, sheet_id: str) -> bool:
+        """Whether a sealed key must be opened to send that sheet."""
+        sheet = self.world.ledger().sheet(sheet_id)
+        return sheet is not None and sealing.needs_seal(self.world, sheet)
+
+    def opens(self, gateway_id: str, passphrase: str) -> bool:
+        """Whether that passphrase opens the gateway's sealed key; nothing is kept open."""
+        return sealing.opens(self.world, gateway_id, passphrase)
+
+    def held(self) -> list[Task]:
+        """Open tasks that wait for somebody to open a sealed key."""
+        return sealing.held_tasks(self.world, is_alive=self._lock.is_alive)
+
+    def unlock(self, gateway_id: str, passphrase: str) -> int:
+        """Open a sealed key to follow the tasks that wait for it; how many were taken over. Needs a running watcher.
+
+        Raises `NotApproved` for a wrong passphrase. The key is forgotten when the last of them has ended.
+        """
+        return sealing.unlock(self.world, gateway_id, passphrase, is_alive=self._lock.is_alive)
+
     def redactor(self) -> Redactor:
         """Hides the configured keys in whatever a surface is about to say."""
         return self.world.redactor()
@@ -139,6 +165,26 @@ class Service:
             ),
         )
         return Submission(result.status, report.notice, report.next_step, report)
+
+    async def approve_and_send(
+        self, sheet_id: str, *, passphrase: str, by: Means, wait_seconds: float = SUBMIT_WAIT_SECONDS
+    ) -> Submission:
+        """Open the sealed key of a sheet, approve the sheet and send it, once. Needs a running watcher.
+
+        A sheet that was approved and spent but never sent is sent now. Raises `NotApproved` for a wrong passphrase and
+        what `approve` and `submit` raise; the permit is then withdrawn, and nothing was sent.
+        """
+        sheet = await sealing.permit(self.world, sheet_id, passphrase)
+        try:
+            if sheet.task_id is None:
+                self.approve(sheet_id, by=by)
+                submission.submit(self.world, sheet_id)
+            sealing.claim_for_sending(self.world, sheet_id)
+        except CallsheetError:
+            sealing.withdraw(self.world, sheet_id)
+            raise
+        result = await self.submit(sheet_id, wait_seconds=wait_seconds)
+        return replace(result, status="submitted")
 
     async def wait_for(
         self,
@@ -184,6 +230,7 @@ class Service:
             try:
                 async with anyio.create_task_group() as runners:
                     runners.start_soon(watcher.watch)
+                    runners.start_soon(self._gather)
                     try:
                         yield watcher
                     finally:
@@ -193,8 +240,18 @@ class Service:
                         with anyio.CancelScope(shield=True):
                             await self._wind_down()
             finally:
+                self.world.opened.forget_all()
                 # The sandbox outlives the requests that it is to answer.
                 group.cancel_scope.cancel()
+
+    async def _gather(self) -> None:
+        """While a sealed key is open here, take over tasks that other processes come to hold for want of it."""
+        while True:
+            for gateway_id in self.world.opened.gateways():
+                # The ledger's trouble is the watcher's to tell; here it only means later.
+                with suppress(CallsheetError):
+                    sealing.take_over(self.world, gateway_id, is_alive=self._lock.is_alive)
+            await self.world.changes.wait(GATHER_SECONDS)
 
     async def _wind_down(self) -> None:
         """Give paid requests that are on their way a bounded time to be answered."""

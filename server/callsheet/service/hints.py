@@ -82,6 +82,8 @@ async def _ask(world: World, task: Task, request: HttpRequest | None) -> HttpRep
     if request is None:
         return None
     base_url, key = await world.reach(task.mode, world.facts(task.gateway))
+    if key is None:
+        return None
     try:
         with anyio.fail_after(HINT_SECONDS):
             return await world.http.fetch(request, base_url=base_url, key=key)

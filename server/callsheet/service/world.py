@@ -26,6 +26,9 @@ from callsheet.edges.sealed_keys import SealedKey
 from callsheet.edges.secrets import SecretKey
 from callsheet.errors import KeyProblem, UnknownThing
 
+KEY_SEALED = "key_sealed"
+"""The code of the problem of a task that waits for a person to open its sealed key."""
+
 
 class ClipKeeper(Protocol):
     """Fetches a finished video, proves it whole, draws its pictures. Raises `DownloadProblem`, `LinkGone`."""
@@ -144,15 +147,13 @@ class World:
         base_url = self.live_base_url(facts)
         return base_url if base_url.startswith("http://") else None
 
-    def need_key(self, facts: GatewayFacts) -> SecretKey:
-        """The key for live requests; raises `KeyProblem`."""
-        key = self.find_key(facts)
-        if key is None:
+    def need_key(self, facts: GatewayFacts) -> None:
+        """Raises `KeyProblem` without a key for live requests; one that is sealed is one."""
+        if not self.account(facts):
             raise KeyProblem(
                 f"No key for {facts.name} was found.",
                 next_step=f"A person sets {facts.key_env}, or runs `callsheet setup` in their own terminal.",
             )
-        return key
 
 
 def clip_seconds_of(world: World, task: Task) -> int | None:
