@@ -20,7 +20,9 @@ from callsheet import __version__
 from callsheet.errors import CallsheetError, InvalidRequest, SetupProblem
 from callsheet.surface.program import Program
 
+from .allowing import COMMANDS as ALLOWING
 from .approving import COMMANDS as APPROVING
+from .auditing import COMMANDS as AUDITING
 from .command import GroupedHelp
 from .doctor import COMMANDS as DOCTOR
 from .exits import MEANINGS, ExitCode, exit_for_error
@@ -42,10 +44,12 @@ COMMANDS = (
     *EXPLAINING,
     *SUBMITTING,
     *APPROVING,
+    *ALLOWING,
     *LISTING,
     *WATCHING,
     *MODELS,
     *DOCTOR,
+    *AUDITING,
     *KEEPING,
     *REHEARSING,
     *SETUP,

@@ -45,8 +45,7 @@ async def ask(context: Context, sheet_id: str) -> TypedAmount | Elicit[TypedAmou
     The text comes from the stored sheet, so it is the same in every round of one call.
     """
     service = backstage_of(context).service
-    # A yes in the client could not open a sealed key.
-    if not can_ask(context.client_capabilities) or service.needs_seal(sheet_id):
+    if not can_ask(context.client_capabilities):
         return None
     question = service.question(sheet_id)
     if question is None:
