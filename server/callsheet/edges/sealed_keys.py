@@ -150,7 +150,7 @@ def _parse(content: bytes) -> SealedKey | None:
     try:
         found = json.loads(content.decode("ascii"))
         sealed = SealedKey(**found)
-        known = (sealed.version, sealed.cipher) == (_VERSION, CIPHER)
+        known = type(sealed.version) is int and (sealed.version, sealed.cipher) == (_VERSION, CIPHER)
         texts = all(isinstance(value, str) for name, value in asdict(sealed).items() if name != "version")
         spelt = known and texts and _canonical(sealed.nonce) and _canonical(sealed.ciphertext)
         sound = spelt and len(base64.b64decode(sealed.nonce)) == _NONCE_BYTES and _render(sealed) == content
