@@ -171,6 +171,14 @@ class Service:
         sheet = self.world.ledger().sheet(sheet_id)
         return sheet is not None and sealing.needs_seal(self.world, sheet)
 
+    def payable(self, sheet_id: str) -> Sheet:
+        """That sheet if it could be sent now, once its sealed key is opened; also one that was spent and never sent."""
+        return sealing.payable(self.world, sheet_id)
+
+    def sending_text(self, sheet_id: str) -> str:
+        """What a person is shown before they have such a sheet sent; raises as `payable`."""
+        return sealing.sending_text(self.world, sheet_id)
+
     def opens(self, gateway_id: str, passphrase: str) -> bool:
         """Whether that passphrase opens the gateway's sealed key; nothing is kept open."""
         return sealing.opens(self.world, gateway_id, passphrase)

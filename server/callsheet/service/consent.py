@@ -73,6 +73,12 @@ def binding_now(world: World, sheet: Sheet) -> Binding:
     return replace(binding, take=str(sheet.take), expires=str(sheet.expires_at))
 
 
+def differences_now(world: World, sheet: Sheet) -> tuple[str, ...]:
+    """What is not as it was when the sheet was made; a price beside the bound one, which would be shown, counts too."""
+    changed = sheet.binding.differences(binding_now(world, sheet))
+    return changed or (() if str(sheet.price) == sheet.binding.price else ("price",))
+
+
 def reread(world: World, card: ModelCard, body: bytes) -> Shot:
     """The shot that these bytes ask for: read back from what will be sent, not from what was asked for."""
     return recognise(json.loads(body), world.catalogue(), gateway=card.gateway, model=card.model).shot
@@ -222,7 +228,7 @@ def approvable(world: World, sheet_id: str) -> Sheet:
     if world.clock.now() > sheet.expires_at:
         world.ledger().move_sheet(sheet_id, SheetEvent.EXPIRED, now=world.clock.now())
         raise NotApproved(f"Sheet {sheet_id} is too old.", next_step="Call explain_payload again for a new sheet.")
-    changed = sheet.binding.differences(binding_now(world, sheet))
+    changed = differences_now(world, sheet)
     if changed:
         raise NotApproved(
             f"Since sheet {sheet_id} was made, this has changed: {', '.join(changed)}.",

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import anyio.to_thread
 
-from callsheet.core.approval import sheet_id_for
+from callsheet.core.approval import DUPLICATE, sheet_id_for
 from callsheet.core.gateway import Postponed, SubmitOutcome
 from callsheet.core.policy import Mode
 from callsheet.core.sheet import Problem, Sheet, Task
@@ -21,8 +21,18 @@ from callsheet.edges.sealed_keys import SealedKey, open_key
 from callsheet.edges.secrets import SecretKey, build_redactor
 from callsheet.errors import CallsheetError, Fate, GatewayUnreachable, InvalidRequest, KeyProblem, NotApproved
 
-from .consent import approvable, binding_now, need_sheet, require_mode
-from .world import KEY_SEALED, World
+from .consent import (
+    approvable,
+    approval_text,
+    binding_now,
+    differences_now,
+    earlier_takes,
+    need_sheet,
+    require_mode,
+    shown_text,
+)
+from .reports import fate_of
+from .world import KEY_SEALED, World, card_of
 
 HELD_SECONDS = 60.0
 ALL = -1
@@ -75,16 +85,11 @@ async def permit(world: World, sheet_id: str, passphrase: str) -> Sheet:
     The sheet's id is made from everything that is bound, so what was shown under this id is what is sent, whatever
     somebody wrote into the ledger meanwhile.
     """
-    gateway_id = _payable(world, sheet_id).binding.gateway
+    gateway_id = payable(world, sheet_id).binding.gateway
     opened = await anyio.to_thread.run_sync(_open, world, gateway_id, passphrase)
     # Opening takes its time; what holds now counts.
-    sheet = _payable(world, sheet_id)
+    sheet = payable(world, sheet_id)
     digest = binding_now(world, sheet).digest
-    if sheet.binding.digest != digest or sheet_id_for(digest) != sheet.id:
-        raise NotApproved(
-            f"Sheet {sheet.id} is not what it was when it got its name.",
-            next_step="Call explain_payload again for a new sheet.",
-        )
     if build_redactor([opened[0]]).finds(sheet.body.decode("utf-8", "replace")):
         raise InvalidRequest(
             "The payload contains the gateway key, which was sealed when it was drafted.",
@@ -194,8 +199,23 @@ def forget_idle(world: World) -> None:
             world.redactor()
 
 
-def _payable(world: World, sheet_id: str) -> Sheet:
-    """The sheet, if its key is sealed and it could be sent now: not spent yet, or spent and not sent."""
+def sending_text(world: World, sheet_id: str) -> str:
+    """What the person is shown who is about to have a sheet sent, rendered now; raises as `payable`."""
+    sheet = payable(world, sheet_id)
+    if sheet.task_id is None:
+        return approval_text(world, sheet_id)
+    earlier = earlier_takes(world, sheet.binding)
+    if not earlier.startswith(DUPLICATE):
+        earlier = f"Approved before and not sent yet: task {sheet.task_id}."
+    return shown_text(world, card_of(world, sheet), sheet.binding, body=sheet.body, price=sheet.price, earlier=earlier)
+
+
+def payable(world: World, sheet_id: str) -> Sheet:
+    """The sheet, if its key is sealed and a person could have it sent now: not spent yet, or spent and not sent.
+
+    It must be as it was made, and named after what it is bound to. Raises `NotApproved`, `PolicyRefusal`,
+    `KeyProblem`, `InvalidRequest`.
+    """
     sheet = need_sheet(world, sheet_id)
     require_mode(world.policy(), sheet)
     if not needs_seal(world, sheet):
@@ -205,10 +225,20 @@ def _payable(world: World, sheet_id: str) -> Sheet:
         )
     task = _task_of(world, sheet_id)
     if task is None:
-        return approvable(world, sheet_id)
-    if task.state is not TaskState.WAITING:
+        sheet = approvable(world, sheet_id)
+    elif task.state is not TaskState.WAITING:
         raise InvalidRequest(
-            f"Sheet {sheet_id} was sent already, as task {task.id}.", next_step=f"Call get_task with {task.id}."
+            f"Sheet {sheet_id} was sent already, as task {task.id}.",
+            next_step=f"Call get_task with {task.id}.",
+            fate=fate_of(task),
+        )
+    changed = differences_now(world, sheet) or (
+        () if sheet_id_for(sheet.binding.digest) == sheet.id else ("all of it",)
+    )
+    if changed:
+        raise NotApproved(
+            f"Since sheet {sheet_id} got its name, this has changed: {', '.join(changed)}.",
+            next_step="Call explain_payload again for a new sheet.",
         )
     return sheet
 

@@ -22,7 +22,7 @@ from callsheet.edges.clock import Clock
 from callsheet.edges.http import GatewayHttp
 from callsheet.edges.ledger import Ledger
 from callsheet.edges.opened_keys import OpenedKeys
-from callsheet.edges.sealed_keys import SealedKey
+from callsheet.edges.sealed_keys import SealedKey, require_address
 from callsheet.edges.secrets import SecretKey
 from callsheet.errors import KeyProblem, UnknownThing
 
@@ -119,13 +119,17 @@ class World:
     async def reach(self, mode: Mode, facts: GatewayFacts) -> tuple[str, SecretKey | None]:
         """Base URL and key for free requests in that mode; no key where it is missing, or sealed and not open here.
 
-        The real key never goes to the sandbox, and a sealed one never to another address than it was sealed for.
+        The real key never goes to the sandbox, and a sealed one never to another address than it was sealed for:
+        `KeyProblem`.
         """
         if mode is Mode.SANDBOX:
             return f"{await self.sandbox_url()}/{facts.id}", self.sandbox_key
         base_url = self.live_base_url(facts)
         if self.is_sealed(facts.id):
-            return base_url, self.opened.for_reads(facts.id, base_url=base_url)
+            key = self.opened.for_reads(facts.id, base_url=base_url)
+            if key is None and (sealed := self.sealed_key(facts.id)) is not None:
+                require_address(sealed, base_url)
+            return base_url, key
         return base_url, self.find_key(facts)
 
     def account(self, facts: GatewayFacts) -> str:
