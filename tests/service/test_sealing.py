@@ -234,11 +234,9 @@ async def test_a_task_set_back_in_the_ledger_is_not_paid_again(studio: Studio) -
     assert len(studio.gateway.paid) == 1
 
 
+OTHER_BYTES = "CAST(replace(CAST(body AS TEXT), 'red kite', 'red deer') AS BLOB)"
 CHANGED = {
-    "the bytes": (
-        "UPDATE sheet SET body = CAST(replace(CAST(body AS TEXT), 'red kite', 'red deer') AS BLOB) WHERE id = ?",
-        "body_sha256",
-    ),
+    "the bytes": (f"UPDATE sheet SET body = {OTHER_BYTES} WHERE id = ?", "body_sha256"),
     "the end": ("UPDATE sheet SET expires_at = expires_at + 86400 WHERE id = ?", "expires"),
     "the take": ("UPDATE sheet SET take = 7 WHERE id = ?", "take"),
 }

@@ -235,6 +235,18 @@ class Service:
         result = await self.submit(sheet_id, wait_seconds=wait_seconds)
         return replace(result, status="submitted")
 
+    def desk_url(self) -> str | None:
+        """Where a person has the desk page open, without anything that signs in; None where it is not."""
+        return self.world.desk_url()
+
+    async def wait_for_approval(self, sheet_id: str, *, wait_seconds: float) -> None:
+        """Return when the sheet was approved, declined or spent, by whichever process, or after that time."""
+        deadline = anyio.current_time() + wait_seconds
+        while (left := deadline - anyio.current_time()) > 0:
+            if consent.need_sheet(self.world, sheet_id).state not in (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL):
+                return
+            await self.world.changes.wait(min(left, LOOK_AGAIN_SECONDS))
+
     async def wait_for(
         self,
         task_id: str,

@@ -25,7 +25,7 @@ from .consent import (
     approvable,
     approval_text,
     binding_now,
-    differences_now,
+    changed_since,
     earlier_takes,
     need_sheet,
     require_mode,
@@ -232,9 +232,9 @@ def payable(world: World, sheet_id: str) -> Sheet:
             next_step=f"Call get_task with {task.id}.",
             fate=fate_of(task),
         )
-    changed = differences_now(world, sheet) or (
-        () if sheet_id_for(sheet.binding.digest) == sheet.id else ("all of it",)
-    )
+    changed = changed_since(world, sheet)
+    if not changed and sheet_id_for(sheet.binding.digest) != sheet.id:
+        changed = ("all of it",)
     if changed:
         raise NotApproved(
             f"Since sheet {sheet_id} got its name, this has changed: {', '.join(changed)}.",

@@ -29,7 +29,16 @@ from callsheet.errors import (
     SetupProblem,
 )
 
-from .consent import allowance_for, approvable, approve, binding_now, need_sheet, require_mode, spending_windows
+from .consent import (
+    allowance_for,
+    approvable,
+    approve,
+    binding_now,
+    changed_since,
+    need_sheet,
+    require_mode,
+    spending_windows,
+)
 from .hints import asks_balance, gather_hints, note_balance
 from .outcomes import keep_outcome
 from .pacing import wait_for_pace
@@ -129,11 +138,13 @@ def _approval_needed(world: World, sheet: Sheet) -> Submission:
     if sheet.state is SheetState.DRAFTED:
         world.ledger().move_sheet(sheet.id, SheetEvent.ASKED, now=world.clock.now())
     command = f"callsheet approve {sheet.id}"
+    desk = world.desk_url()
+    where = f"run `{command}` in their own terminal" + (f" or open {desk}sheets/{sheet.id}" if desk else "")
     why, then = approval_words(world, sheet)
     return Submission(
         status="approval_needed",
         notice=f"{why} {notice(world, sheet.mode)}",
-        next_step=f"Ask the person to run `{command}` in their own terminal, {then}",
+        next_step=f"Ask the person to {where}, {then}",
         approval_text=sheet.shown,
         approval_command=command,
     )
@@ -205,7 +216,7 @@ def _is_blocked(world: World, task: Task, sheet: Sheet) -> bool:
         return True
     try:
         require_mode(world.policy(), sheet)
-        changed = sheet.binding.differences(binding_now(world, sheet))
+        changed = changed_since(world, sheet)
     except CallsheetError as error:
         _hold(world, task, error.error_code, error.message, BLOCKED_RETRY_SECONDS)
         return True
@@ -280,7 +291,7 @@ async def _post(world: World, task: Task, sheet: Sheet) -> SubmitOutcome:
     try:
         # The claim may have waited for the ledger; a person may have forbidden or changed things meanwhile.
         require_mode(world.policy(), sheet)
-        changed = sheet.binding.differences(binding_now(world, sheet))
+        changed = changed_since(world, sheet)
         base_url, key = await reach_to_pay(world, task, sheet)
     except CallsheetError as error:
         # Policy, address and key are read from files; what fails there has certainly sent nothing.

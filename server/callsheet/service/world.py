@@ -62,7 +62,8 @@ class World:
 
     `find_key` finds no key where it is sealed; `sealed_key` tells what the sealed file says, `stored_keys` what lies
     unsealed all the same, and `opened` is what a person opened in this process.
-    `sandbox_url` starts the sandbox on first use and returns its base URL. `paced` holds for which
+    `sandbox_url` starts the sandbox on first use and returns its base URL. `desk_url` tells where the desk
+    page is open, if it is. `paced` holds for which
     time a task's next request is reserved with the rate limiter; `sending` the tasks whose paid request is on
     its way in this process.
     """
@@ -85,6 +86,7 @@ class World:
     clips: ClipKeeper
     save_directory: Callable[[Policy], Path]
     runner_id: str
+    desk_url: Callable[[], str | None] = lambda: None
     changes: Changes = field(default_factory=Changes)
     paced: dict[str, float] = field(default_factory=dict)
     sending: dict[str, anyio.CancelScope] = field(default_factory=dict)
