@@ -144,20 +144,32 @@ def store_key_file(key: SecretKey, *, keys_directory: Path) -> Path:
     return write_key_file(key.gateway_id, _value_of(key), keys_directory=keys_directory)
 
 
-def remove_stored_keys(gateway_id: str, *, keys_directory: Path, use_keyring: bool) -> None:
-    """Remove the private file, then the keyring's entry. Raises `SetupProblem` or `KeyProblem` for what stays."""
-    remove_private(key_path(gateway_id, keys_directory), what="key file")
-    if not use_keyring or _ask_keyring(gateway_id) is None:
-        return
-    import keyring
+def read_typed_key(gateway_id: str, value: str) -> SecretKey:
+    """A key that a person typed; raises `KeyProblem` for what is none."""
+    typed = _read_setting(value)
+    if not typed:
+        raise KeyProblem("What was typed is empty or a placeholder.", next_step="Type the key itself.")
+    return _checked(gateway_id, typed, source="typed", place="what was typed")
 
-    try:
-        keyring.delete_password(KEYRING_SERVICE, gateway_id)
-    except Exception as error:  # as when it is asked
-        raise KeyProblem(
-            f"The keyring did not give up its entry for {gateway_id} ({type(error).__name__}).",
-            next_step=f"Remove the entry {KEYRING_SERVICE}/{gateway_id} from the keyring yourself.",
-        ) from None
+
+def remove_stored_key(key: SecretKey, *, keys_directory: Path) -> bool:
+    """Remove a key from the file or the keyring it was found in; whether that could be done: not for the environment.
+
+    Raises `SetupProblem` or `KeyProblem`.
+    """
+    if key.source == "file":
+        remove_private(key_path(key.gateway_id, keys_directory), what="key file")
+    elif key.source == "keyring":
+        import keyring
+
+        try:
+            keyring.delete_password(KEYRING_SERVICE, key.gateway_id)
+        except Exception as error:  # as when it is asked
+            raise KeyProblem(
+                f"The keyring did not give up its entry for {key.gateway_id} ({type(error).__name__}).",
+                next_step=f"Remove the entry {KEYRING_SERVICE}/{key.gateway_id} from the keyring yourself.",
+            ) from None
+    return key.source in ("file", "keyring")
 
 
 def key_status(
@@ -174,11 +186,7 @@ def key_status(
 def write_key_file(gateway_id: str, value: str, *, keys_directory: Path) -> Path:
     """Store a key that a person typed, for `find_key`. Raises `KeyProblem` or, for the disk, `SetupProblem`."""
     path = key_path(gateway_id, keys_directory)
-    typed = _read_setting(value)
-    if not typed:
-        raise KeyProblem("What was typed is empty or a placeholder.", next_step="Type the key itself.")
-    _checked(gateway_id, typed, source="file", place="what was typed")
-    write_private(path, typed.encode("ascii"), what="key file")
+    write_private(path, _value_of(read_typed_key(gateway_id, value)).encode("ascii"), what="key file")
     return path
 
 
@@ -238,7 +246,8 @@ __all__ = [
     "key_from_plaintext",
     "key_path",
     "key_status",
-    "remove_stored_keys",
+    "read_typed_key",
+    "remove_stored_key",
     "store_key_file",
     "write_key_file",
 ]

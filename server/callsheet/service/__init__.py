@@ -167,9 +167,8 @@ class Service:
         return self.world.is_sealed(gateway_id)
 
     def needs_seal(self, sheet_id: str) -> bool:
-        """Whether a sealed key must be opened to send that sheet."""
-        sheet = self.world.ledger().sheet(sheet_id)
-        return sheet is not None and sealing.needs_seal(self.world, sheet)
+        """Whether a sealed key must be opened to send that sheet, which was not sent yet."""
+        return sealing.awaits_key(self.world, sheet_id)
 
     def payable(self, sheet_id: str) -> Sheet:
         """That sheet if it could be sent now, once its sealed key is opened; also one that was spent and never sent."""

@@ -49,6 +49,12 @@ def needs_seal(world: World, sheet: Sheet) -> bool:
     return sheet.mode is Mode.LIVE and world.is_sealed(sheet.binding.gateway)
 
 
+def awaits_key(world: World, sheet_id: str) -> bool:
+    """Whether a sealed key must be opened to send that sheet, which was not sent yet."""
+    sheet, task = world.ledger().sheet(sheet_id), _task_of(world, sheet_id)
+    return sheet is not None and needs_seal(world, sheet) and (task is None or task.state is TaskState.WAITING)
+
+
 def may_pay(world: World, sheet: Sheet) -> bool:
     """Whether this process could send that sheet: its key is not sealed, or was opened here for this very sheet."""
     return not needs_seal(world, sheet) or world.opened.allows(sheet.id)

@@ -30,6 +30,7 @@ from .explaining import COMMANDS as EXPLAINING
 from .forms import error_form
 from .installing import COMMANDS as INSTALLING
 from .keeping import COMMANDS as KEEPING
+from .keys import COMMANDS as KEYS
 from .listing import COMMANDS as LISTING
 from .models import COMMANDS as MODELS
 from .rehearsing import COMMANDS as REHEARSING
@@ -53,6 +54,7 @@ COMMANDS = (
     *KEEPING,
     *REHEARSING,
     *SETUP,
+    *KEYS,
     *INSTALLING,
 )
 
