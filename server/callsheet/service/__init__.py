@@ -38,6 +38,8 @@ LOOK_AGAIN_SECONDS = 1.0
 STOP_GRACE_SECONDS = 8.0
 GATHER_SECONDS = 2.0
 
+HELD = "Where a key is sealed, that waits for `callsheet watch` at a terminal, with the passphrase."
+
 UNSENT = (TaskState.WAITING, TaskState.SUBMITTING)
 
 
@@ -332,16 +334,18 @@ def open_tasks_notice(service: Service) -> str | None:
     """
     try:
         left, picked_up = service.left_open()
+        held = service.held()
     except CallsheetError:
         return None
     if not left:
         return None
+    sealed = f" {HELD}" if held else ""
     tasks = f"{left} task{'s are' if left > 1 else ' is'} still open"
     if picked_up:
-        return f"{tasks}; another running Callsheet picks {'them' if left > 1 else 'it'} up within seconds."
+        return f"{tasks}; another running Callsheet picks {'them' if left > 1 else 'it'} up within seconds.{sealed}"
     return (
         f"{tasks}; the next start of Callsheet picks {'them' if left > 1 else 'it'} up,"
-        " or run `callsheet watch --detach` to have it done in the background."
+        f" or run `callsheet watch --detach` to have it done in the background.{sealed}"
     )
 
 

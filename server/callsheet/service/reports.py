@@ -209,8 +209,13 @@ def fate_sentence(task: Task) -> str:
 OPEN_THE_KEY = "A person runs `callsheet watch` in their own terminal, which asks for the approval passphrase."
 
 
+def waits_for_key(task: Task) -> bool:
+    """Whether the task is open and goes on only when a person opens its sealed key."""
+    return task.state in OPEN_STATES and task.problem is not None and task.problem.code == KEY_SEALED
+
+
 def _next_step(world: World, task: Task) -> str:
-    if task.state in OPEN_STATES and task.problem is not None and task.problem.code == KEY_SEALED:
+    if waits_for_key(task):
         return OPEN_THE_KEY
     match task.state:
         case TaskState.WAITING | TaskState.SUBMITTING | TaskState.QUEUED | TaskState.RUNNING | TaskState.SUCCEEDED:

@@ -158,8 +158,13 @@ def held_tasks(world: World, *, is_alive: IsAlive) -> list[Task]:
         task
         for task in tasks
         if (task.problem is not None and task.problem.code == KEY_SEALED)
-        or (not is_alive(task.owner) and task.state is not TaskState.SUCCEEDED)
+        or (_is_nobodys(world, task, is_alive) and task.state is not TaskState.SUCCEEDED)
     ]
+
+
+def _is_nobodys(world: World, task: Task, is_alive: IsAlive) -> bool:
+    """Whether no other process follows the task, one that may have the key open."""
+    return task.owner == world.runner_id or not is_alive(task.owner)
 
 
 def hold_unsent(world: World, task: Task) -> Task:
