@@ -311,6 +311,64 @@ async def test_approve_and_send_is_one_paid_request_and_says_so(studio: Studio) 
     assert service.world.opened.gateways() == ()
 
 
+async def test_two_processes_with_the_passphrase_send_one_sheet_once(studio: Studio) -> None:
+    """Two terminals, one sheet, at the same moment: one paid request, one task."""
+    services = [sealed_service(studio), process(studio)]
+    sheet_id = draft(services[0])
+    studio.gateway.replies = [accepted(), accepted()]
+    answers = []
+
+    async def send(service: Service) -> None:
+        async with service.running():
+            try:
+                answer = await service.approve_and_send(sheet_id, passphrase=PASSPHRASE, by=Means.TERMINAL)
+                answers.append(answer.report.task.id)
+            except InvalidRequest:
+                # The other one was that much faster.
+                answers.append(service.world.ledger().sheet(sheet_id).task_id)
+
+    with anyio.fail_after(ENOUGH):
+        async with anyio.create_task_group() as group:
+            for service in services:
+                group.start_soon(send, service)
+
+    assert len(answers) == 2
+    assert len(set(answers)) == 1
+    assert len(studio.gateway.paid) == 1
+
+
+async def test_while_a_key_is_open_tasks_that_others_come_to_hold_are_taken_over(studio: Studio) -> None:
+    """The process with the open key follows them too, as long as it has something to follow."""
+    first = sealed_service(studio)
+    studio.gateway.replies = [accepted("task-unified-1-abc"), accepted("task-unified-1-abd")]
+    mine = await opened_task(first, draft(first))
+    await step(studio, first, mine)
+    other = process(studio)
+    theirs = await opened_task(other, draft(other, SHOT.__class__("A second kite.", duration_seconds=4)))
+    await step(studio, other, theirs)
+    third = process(studio)
+    third.world.ledger().adopt(other.world.runner_id, third.world.runner_id)
+    assert (await step(studio, third, theirs)).problem.code == "key_sealed"
+
+    studio.gateway.on_request = lambda _: status("running")
+    with anyio.fail_after(ENOUGH):
+        async with first.running():
+            while first.task(theirs).task.state is not TaskState.RUNNING:
+                await first.world.changes.wait(0.05)
+    assert first.task(theirs).task.owner == first.world.runner_id
+
+
+async def test_a_rehearsal_needs_no_passphrase_where_the_key_is_sealed(studio: Studio) -> None:
+    """The sandbox has a key of its own."""
+    seal(studio)
+    service = process(studio)
+
+    answer = submit(service.world, draft(service))
+
+    assert answer.status == "submitted"
+    assert service.held() == []
+
+
 async def test_a_refusal_of_the_policy_withdraws_the_permit(studio: Studio) -> None:
     """Over a cap nothing is spent, and the key is forgotten at once."""
     service = sealed_service(studio)

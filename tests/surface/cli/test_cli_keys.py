@@ -13,7 +13,7 @@ from callsheet.edges.sealed_keys import load_sealed, open_key, seal_key, write_s
 from callsheet.edges.secrets import SecretKey, authorization_header
 from callsheet.surface.cli.exits import ExitCode
 from callsheet.surface.program import Program
-from studio import KEY, Studio
+from studio import KEY, Studio, reply
 
 PASSPHRASE = "a heron over the reeds"
 NEW = "a bittern in the fog"
@@ -197,6 +197,28 @@ def test_a_damaged_or_misled_seal_is_a_problem_for_doctor_and_is_listed(
     listed = cli("keys", "--json").json["keys"]
     assert len(listed) == 4
     assert next(item["state"] for item in listed if item["sealed"]).startswith("The sealed key for poyo is damaged")
+
+
+def test_no_argument_carries_a_key_and_none_is_repeated(known: Program, cli: CommandLine) -> None:
+    """Keys and passphrases are typed at the terminal alone; one that was given all the same is not shown again."""
+    for arguments in (["keys", "seal", "poyo", KEY], ["keys", KEY], ["keys", "seal", KEY], ["keys", f"--key={KEY}"]):
+        ran = cli(*arguments)
+        assert ran.code == ExitCode.INVALID
+        assert KEY not in ran.out + ran.err, arguments
+
+
+def test_a_gateway_is_not_asked_online_where_its_key_is_sealed(
+    studio: Studio, known: Program, cli: CommandLine
+) -> None:
+    """`doctor --online` has no passphrase to open it with."""
+    seal(known)
+    studio.gateway.on_request = lambda _: reply({}, 404)
+
+    ran = cli("doctor", "--online", "--json")
+
+    [poyo] = [answer for answer in ran.json["online"] if answer["gateway"] == "poyo"]
+    assert poyo["said"] == "its key is sealed, so not asked"
+    assert [request for request in studio.gateway.requests if "authorization" in request.headers] == []
 
 
 class Setup(Terminal):
