@@ -188,12 +188,14 @@ class Service:
         """Open tasks that wait for somebody to open a sealed key."""
         return sealing.held_tasks(self.world, is_alive=self._lock.is_alive)
 
-    def unlock(self, gateway_id: str, passphrase: str) -> int:
+    def unlock(self, gateway_id: str, passphrase: str, *, by: Means = Means.TERMINAL) -> int:
         """Open a sealed key to follow the tasks that wait for it; how many were taken over. Needs a running watcher.
 
         Raises `NotApproved` for a wrong passphrase. The key is forgotten when the last of them has ended.
         """
-        return sealing.unlock(self.world, gateway_id, passphrase, is_alive=self._lock.is_alive)
+        taken = sealing.unlock(self.world, gateway_id, passphrase, is_alive=self._lock.is_alive)
+        self.note_audit("key_opened", gateway_id, actor=by.value, detail={"tasks": str(taken)})
+        return taken
 
     def redactor(self) -> Redactor:
         """Hides the configured keys in whatever a surface is about to say."""
@@ -213,8 +215,7 @@ class Service:
                 task.state not in UNSENT or (task.state is TaskState.WAITING and task.problem is not None)
             ),
         )
-        said = " ".join(part for part in (result.covered_by, report.notice) if part)
-        return replace(result, notice=said, next_step=report.next_step, report=report)
+        return result.followed(report)
 
     async def approve_and_send(
         self, sheet_id: str, *, passphrase: str, by: Means, wait_seconds: float = SUBMIT_WAIT_SECONDS
@@ -229,6 +230,8 @@ class Service:
             if sheet.task_id is None:
                 self.approve(sheet_id, by=by)
                 submission.submit(self.world, sheet_id)
+            else:
+                self.note_audit("agreed_again", sheet_id, actor=by.value, detail={"task": sheet.task_id})
             sealing.claim_for_sending(self.world, sheet_id)
         except CallsheetError:
             sealing.withdraw(self.world, sheet_id)

@@ -122,8 +122,7 @@ def _submitted(world: World, task_id: TaskId, status: str) -> Submission:
     assert task is not None
     report = report_task(world, task)
     used = _allowance_used(world, need_sheet(world, task.sheet_id))
-    said = " ".join(part for part in (used, report.notice) if part)
-    return Submission(status=status, notice=said, next_step=report.next_step, report=report, covered_by=used)
+    return Submission(status=status, notice="", next_step="", covered_by=used).followed(report)
 
 
 def _allowance_used(world: World, sheet: Sheet) -> str:

@@ -67,7 +67,7 @@ async def follow_submission(session: Session, submission: Submission, *, wait: b
     report = await (
         follow(session, task_id) if wait else follow(session, task_id, until=_answered, seconds=ANSWER_SECONDS)
     )
-    return Submission(submission.status, report.notice, report.next_step, report)
+    return submission.followed(report)
 
 
 def _answered(task: Task) -> bool:

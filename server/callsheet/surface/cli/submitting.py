@@ -66,6 +66,8 @@ def _show(session: Session, submission: Submission) -> None:
     if submission.report is not None:
         if submission.status == "already_submitted":
             screen.show(Text("This sheet was submitted before; nothing was sent now.", style="yellow"), "")
+        if submission.covered_by:
+            screen.show(Text(submission.covered_by), "")
         show_report(session, submission.report)
         return
     screen.show(Text(submission.notice, style="bold yellow"), "")
