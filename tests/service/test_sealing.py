@@ -490,6 +490,8 @@ async def test_a_task_that_was_never_sent_is_sent_after_its_person_agreed_again(
             answer = await other.approve_and_send(sheet_id, passphrase=PASSPHRASE, by=Means.TERMINAL)
     assert answer.report.task.id == task_id
     assert len(studio.gateway.paid) == 1
+    acts = [(entry.action, entry.actor, entry.subject) for entry in other.audit()]
+    assert acts[:2] == [("agreed_again", "terminal", sheet_id), ("key_opened", "terminal", "poyo")]
 
 
 async def test_a_waiting_task_ends_after_a_day(studio: Studio) -> None:

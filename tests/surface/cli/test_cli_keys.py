@@ -152,6 +152,26 @@ def test_sealing_needs_a_terminal_a_passphrase_and_a_key_that_is_not_sealed(
         assert terminal.finish() == ExitCode.INVALID
 
 
+@pytest.mark.parametrize("agrees", [True, False])
+def test_sealing_for_another_address_needs_a_yes(studio: Studio, known: Program, agrees: bool) -> None:
+    """A policy that an agent edited would lead the key there for as long as it is sealed."""
+    elsewhere = "https://elsewhere.example.com"
+    studio.write_policy(f'mode = "live"\n[gateways.poyo]\nbase_url = "{elsewhere}"\n')
+    plain = put_key_file(known)
+    with on_terminal(studio, known, "keys", "seal", "poyo") as terminal:
+        terminal.expect(f"not PoYo's own address, {ADDRESS}")
+        terminal.expect("Seal it for that address? (yes/no)")
+        terminal.type("yes" if agrees else "")
+        if agrees:
+            terminal.expect("Approval passphrase: ")
+            terminal.type(PASSPHRASE)
+        assert terminal.finish() == (0 if agrees else ExitCode.NOT_APPROVED)
+
+    sealed = load_sealed("poyo", keys_directory=known.keys_directory)
+    assert (sealed and sealed.base_url) == (elsewhere if agrees else None)
+    assert plain.exists() is not agrees
+
+
 def test_unsealing_puts_the_key_back_into_a_private_file(studio: Studio, known: Program) -> None:
     """With the passphrase that it was sealed with, also when the policy has come to name another address."""
     path = seal(known)
@@ -232,7 +252,15 @@ class Setup(Terminal):
 
     def keep_all(self) -> None:
         """Enter through everything before the passphrase."""
-        for question in ("Type the mode", "one clip", "one day", "one month", "at once", "unknown price"):
+        for question in (
+            "Type the mode",
+            "one clip",
+            "one day",
+            "one month",
+            "at once",
+            "unknown price",
+            "is needed from",
+        ):
             self.answer(question)
         for question in ("Callback hosts", "saved in", "Store a key"):
             self.answer(question)
@@ -299,7 +327,15 @@ def test_setup_stores_no_key_beside_a_sealed_one(studio: Studio, known: Program)
     """It would not be used; the person is told how to replace the sealed one."""
     seal(known)
     with Setup(["setup"], studio.environ, known.working_directory) as talk:
-        for question in ("Type the mode", "one clip", "one day", "one month", "at once", "unknown price"):
+        for question in (
+            "Type the mode",
+            "one clip",
+            "one day",
+            "one month",
+            "at once",
+            "unknown price",
+            "is needed from",
+        ):
             talk.answer(question)
         talk.answer("Callback hosts")
         talk.answer("saved in")

@@ -133,6 +133,8 @@ def _seal(session: Session, person: Person, facts: GatewayFacts) -> str:
     person.say(f"The key for {facts.name} ({key.source}, fingerprint {key.fingerprint}) will go to {base_url} alone.")
     if base_url != facts.base_url:
         person.say(f"That is not {facts.name}'s own address, {facts.base_url}: the policy names it.", style="yellow")
+        if not person.agree("Seal it for that address?"):
+            raise NotApproved("Nothing was sealed.", next_step="Look at [gateways] in the policy file.")
     person.say("Without the passphrase nobody can use it or get it back, you included.")
     passphrase = ask_passphrase(person, verifier)
     write_sealed(seal_key(key, passphrase, base_url=base_url), keys_directory=directory)
