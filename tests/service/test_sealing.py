@@ -358,6 +358,28 @@ async def test_while_a_key_is_open_tasks_that_others_come_to_hold_are_taken_over
     assert first.task(theirs).task.owner == first.world.runner_id
 
 
+async def test_a_task_is_held_as_soon_as_it_is_adopted_and_given_up_to_whoever_asks_for_it(studio: Studio) -> None:
+    """A person who looks at once sees what to do; a process that was about to hold it does not keep it from them."""
+    first = sealed_service(studio)
+    studio.gateway.replies = [accepted()]
+    task_id = await opened_task(first, draft(first))
+    await step(studio, first, task_id)
+    later = first.task(task_id).task.next_at
+    other = process(studio)
+
+    with anyio.fail_after(ENOUGH):
+        async with other.running():
+            while (held := other.task(task_id).task).problem is None:
+                await other.world.changes.wait(0.05)
+            assert (held.owner, held.problem.code) == (other.world.runner_id, "key_sealed")
+            assert studio.clock.time < later
+            other.world.ledger().touch(task_id, now=studio.clock.time, changes={"problem": None})
+            third = process(studio)
+            assert third.unlock("poyo", PASSPHRASE, wanted=[task_id]) == 1
+            assert third.task(task_id).task.owner == third.world.runner_id
+    assert len(studio.gateway.requests) == 1
+
+
 async def test_a_rehearsal_needs_no_passphrase_where_the_key_is_sealed(studio: Studio) -> None:
     """The sandbox has a key of its own."""
     seal(studio)

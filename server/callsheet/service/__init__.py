@@ -6,7 +6,7 @@ state of its own: the ledger is the truth.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from decimal import Decimal
@@ -36,7 +36,7 @@ SUBMIT_WAIT_SECONDS = 30.0
 WAIT_LIMIT_SECONDS = 45.0
 LOOK_AGAIN_SECONDS = 1.0
 STOP_GRACE_SECONDS = 8.0
-GATHER_SECONDS = 2.0
+TEND_SECONDS = 2.0
 
 HELD = "Where a key is sealed, that waits for `callsheet watch` at a terminal, with the passphrase."
 
@@ -188,12 +188,15 @@ class Service:
         """Open tasks that wait for somebody to open a sealed key."""
         return sealing.held_tasks(self.world, is_alive=self._lock.is_alive)
 
-    def unlock(self, gateway_id: str, passphrase: str, *, by: Means = Means.TERMINAL) -> int:
-        """Open a sealed key to follow the tasks that wait for it; how many were taken over. Needs a running watcher.
+    def unlock(
+        self, gateway_id: str, passphrase: str, *, wanted: Collection[str] = (), by: Means = Means.TERMINAL
+    ) -> int:
+        """Open a sealed key to follow the tasks that wait for it, and those `wanted` by id; how many were taken over.
 
-        Raises `NotApproved` for a wrong passphrase. The key is forgotten when the last of them has ended.
+        Needs a running watcher. Raises `NotApproved` for a wrong passphrase. The key is forgotten when the last of
+        them has ended.
         """
-        taken = sealing.unlock(self.world, gateway_id, passphrase, is_alive=self._lock.is_alive)
+        taken = sealing.unlock(self.world, gateway_id, passphrase, is_alive=self._lock.is_alive, wanted=wanted)
         self.note_audit("key_opened", gateway_id, actor=by.value, detail={"tasks": str(taken)})
         return taken
 
@@ -295,7 +298,7 @@ class Service:
             try:
                 async with anyio.create_task_group() as runners:
                     runners.start_soon(watcher.watch)
-                    runners.start_soon(self._gather)
+                    runners.start_soon(self._tend)
                     try:
                         yield watcher
                     finally:
@@ -309,14 +312,13 @@ class Service:
                 # The sandbox outlives the requests that it is to answer.
                 group.cancel_scope.cancel()
 
-    async def _gather(self) -> None:
-        """While a sealed key is open here, take over tasks that other processes come to hold for want of it."""
+    async def _tend(self) -> None:
+        """Look after tasks whose key is sealed: see `sealing.tend`."""
         while True:
-            for gateway_id in self.world.opened.gateways():
-                # The ledger's trouble is the watcher's to tell; here it only means later.
-                with suppress(CallsheetError):
-                    sealing.take_over(self.world, gateway_id, is_alive=self._lock.is_alive)
-            await self.world.changes.wait(GATHER_SECONDS)
+            # The ledger's trouble is the watcher's to tell; here it only means later.
+            with suppress(CallsheetError):
+                sealing.tend(self.world, is_alive=self._lock.is_alive)
+            await self.world.changes.wait(TEND_SECONDS)
 
     async def _wind_down(self) -> None:
         """Give paid requests that are on their way a bounded time to be answered."""

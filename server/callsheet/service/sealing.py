@@ -8,7 +8,7 @@ person has to do. What the ledger says of an approval does not count here: the p
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import anyio.to_thread
 
@@ -31,7 +31,7 @@ from .consent import (
     require_mode,
     shown_text,
 )
-from .reports import fate_of
+from .reports import fate_of, waits_for_key
 from .world import KEY_SEALED, World, card_of
 
 HELD_SECONDS = 60.0
@@ -74,13 +74,13 @@ def opens(world: World, gateway_id: str, passphrase: str) -> bool:
     return True
 
 
-def unlock(world: World, gateway_id: str, passphrase: str, *, is_alive: IsAlive) -> int:
-    """Open a key to follow tasks, and take over those that wait for it; how many. Raises `NotApproved`, `KeyProblem`.
+def unlock(world: World, gateway_id: str, passphrase: str, *, is_alive: IsAlive, wanted: Collection[str] = ()) -> int:
+    """Open a key to follow tasks, and take over those that wait for it, or are `wanted`; how many.
 
-    It is forgotten at once when no task needs it.
+    It is forgotten at once when no task needs it. Raises `NotApproved`, `KeyProblem`.
     """
     _keep(world, _open(world, gateway_id, passphrase))
-    taken = take_over(world, gateway_id, is_alive=is_alive)
+    taken = take_over(world, gateway_id, is_alive=is_alive, wanted=wanted)
     forget_idle(world)
     return taken
 
@@ -110,7 +110,7 @@ async def permit(world: World, sheet_id: str, passphrase: str) -> Sheet:
 def claim_for_sending(world: World, sheet_id: str) -> None:
     """Make the task of a sheet with a permit this process's own, to be sent at once."""
     task, now = _task_of(world, sheet_id), world.clock.now()
-    if task is not None and world.opened.allows(sheet_id):
+    if task is not None and task.state is TaskState.WAITING and world.opened.allows(sheet_id):
         world.ledger().touch(task.id, now=now, changes={"owner": world.runner_id, "next_at": now, "problem": None})
         world.changes.notify()
 
@@ -131,17 +131,33 @@ def withdraw(world: World, sheet_id: str) -> None:
     forget_idle(world)
 
 
-def take_over(world: World, gateway_id: str, *, is_alive: IsAlive) -> int:
+def tend(world: World, *, is_alive: IsAlive) -> None:
+    """Of tasks whose key is sealed: take over what waits for a key that is open here, hold what is this process's own.
+
+    They are held at once and not when they are next due, so that a person who looks sees what to do.
+    """
+    for facts in world.catalogue().gateways:
+        if not world.is_sealed(facts.id):
+            continue
+        if world.opened.is_open(facts.id):
+            take_over(world, facts.id, is_alive=is_alive)
+            continue
+        for task in _open_tasks(world, facts.id):
+            if task.owner == world.runner_id and not waits_for_key(task) and task.state is not TaskState.SUCCEEDED:
+                hold_unsent(world, task) if task.state is TaskState.WAITING else hold_unasked(world, task)
+
+
+def take_over(world: World, gateway_id: str, *, is_alive: IsAlive, wanted: Collection[str] = ()) -> int:
     """Make tasks that wait for that gateway's key, or whose process is gone, this process's own; how many.
 
     What waits to be sent is taken only with a permit. Tasks that another process is following stay there.
     """
     now, taken = world.clock.now(), 0
     for task in _open_tasks(world, gateway_id):
-        held = task.problem is not None and task.problem.code == KEY_SEALED
         if task.state is TaskState.WAITING and not world.opened.allows(task.sheet_id):
             continue
-        if held or (task.owner != world.runner_id and not is_alive(task.owner)):
+        asked = waits_for_key(task) or (task.id in wanted and task.owner != world.runner_id)
+        if asked or (task.owner != world.runner_id and not is_alive(task.owner)):
             changes = {"owner": world.runner_id, "next_at": now, "problem": None}
             world.ledger().touch(task.id, now=now, changes=changes)
             taken += 1
@@ -157,8 +173,7 @@ def held_tasks(world: World, *, is_alive: IsAlive) -> list[Task]:
     return [
         task
         for task in tasks
-        if (task.problem is not None and task.problem.code == KEY_SEALED)
-        or (_is_nobodys(world, task, is_alive) and task.state is not TaskState.SUCCEEDED)
+        if waits_for_key(task) or (_is_nobodys(world, task, is_alive) and task.state is not TaskState.SUCCEEDED)
     ]
 
 

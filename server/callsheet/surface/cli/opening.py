@@ -17,9 +17,10 @@ from .wording import joined
 
 @dataclass(frozen=True, slots=True)
 class Agreed:
-    """What a person gave: passphrases by gateway, and the sheets that are to be sent now. Neither is ever shown."""
+    """What a person gave: passphrases by gateway, the tasks to follow, and the sheets to send now, by gateway."""
 
     passphrases: dict[str, str] = field(default_factory=dict, repr=False)
+    tasks: tuple[str, ...] = ()
     sheets: dict[str, str] = field(default_factory=dict)
 
 
@@ -30,7 +31,7 @@ def ask_for_keys(session: Session, task_ids: list[str]) -> Agreed:
     the ledger calls approved is no reason to spend.
     """
     held = [task for task in session.service.held() if task.id in task_ids]
-    agreed = Agreed()
+    agreed = Agreed(tasks=tuple(task.id for task in held))
     if not held or not somebody_types():
         return agreed
     gateways = list(dict.fromkeys(task.gateway for task in held))
@@ -43,12 +44,9 @@ def ask_for_keys(session: Session, task_ids: list[str]) -> Agreed:
             if passphrase is not None:
                 agreed.passphrases[gateway] = passphrase
                 known.append(passphrase)
-        for task in held:
-            if (
-                task.state is TaskState.WAITING
-                and task.gateway in agreed.passphrases
-                and _agrees(session, person, task)
-            ):
+        unsent = [task for task in held if task.state is TaskState.WAITING and task.gateway in agreed.passphrases]
+        for task in unsent:
+            if _agrees(session, person, task):
                 agreed.sheets[task.sheet_id] = task.gateway
     return agreed
 
@@ -56,7 +54,7 @@ def ask_for_keys(session: Session, task_ids: list[str]) -> Agreed:
 async def open_keys(session: Session, agreed: Agreed) -> None:
     """Open what the person gave the passphrase for, and send what they agreed to. Needs the watcher."""
     for gateway, passphrase in agreed.passphrases.items():
-        session.service.unlock(gateway, passphrase)
+        session.service.unlock(gateway, passphrase, wanted=agreed.tasks)
     for sheet_id, gateway in agreed.sheets.items():
         passphrase = agreed.passphrases[gateway]
         try:
