@@ -184,6 +184,9 @@ async def test_the_sheet_that_was_agreed_to_is_sent_once_with_the_sealed_key(stu
     assert request.headers["authorization"] == f"Bearer {KEY}"
     assert request.content == service.world.ledger().sheet(sheet_id).body
     assert service.world.ledger().sheet(sheet_id).binding.account == fingerprint(KEY)
+    with sqlite3.connect(studio.home / "data" / "ledger.sqlite3") as db:
+        assert db.execute("SELECT account FROM pace").fetchall() == [(f"live/poyo/{fingerprint(KEY)}",)]
+    db.close()
     assert service.world.opened.gateways() == ()
     assert submit(process(studio).world, sheet_id).status == "already_submitted"
 
@@ -378,6 +381,25 @@ async def test_a_task_is_held_as_soon_as_it_is_adopted_and_given_up_to_whoever_a
             assert third.unlock("poyo", PASSPHRASE, wanted=[task_id]) == 1
             assert third.task(task_id).task.owner == third.world.runner_id
     assert len(studio.gateway.requests) == 1
+
+
+async def test_an_approval_that_somebody_wrote_into_the_ledger_does_not_keep_the_true_one_out_of_the_trail(
+    studio: Studio,
+) -> None:
+    """The person's own act is recorded whatever the row said before."""
+    service = sealed_service(studio)
+    sheet_id = draft(service)
+    forged = "UPDATE sheet SET state = 'approved', approved_by = 'terminal', approved_at = ? WHERE id = ?"
+    edit(studio, forged, studio.clock.time, sheet_id)
+    studio.gateway.replies = [accepted()]
+
+    with anyio.fail_after(ENOUGH):
+        async with service.running():
+            await service.approve_and_send(sheet_id, passphrase=PASSPHRASE, by=Means.DESK)
+
+    assert ("agreed_again", "desk") in [(entry.action, entry.actor) for entry in service.audit()]
+    assert service.verify_audit().broken is None
+    assert len(studio.gateway.paid) == 1
 
 
 async def test_a_rehearsal_needs_no_passphrase_where_the_key_is_sealed(studio: Studio) -> None:

@@ -230,11 +230,12 @@ class Service:
         """
         sheet = await sealing.permit(self.world, sheet_id, passphrase)
         try:
+            if sheet.state in (SheetState.APPROVED, SheetState.SPENT):
+                # What the ledger held of an approval did not count; this act does, so it is in the trail as well.
+                self.note_audit("agreed_again", sheet_id, actor=by.value, detail={"task": sheet.task_id or ""})
             if sheet.task_id is None:
                 self.approve(sheet_id, by=by)
                 submission.submit(self.world, sheet_id)
-            else:
-                self.note_audit("agreed_again", sheet_id, actor=by.value, detail={"task": sheet.task_id})
             sealing.claim_for_sending(self.world, sheet_id)
         except CallsheetError:
             sealing.withdraw(self.world, sheet_id)
