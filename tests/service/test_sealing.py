@@ -13,6 +13,7 @@ import httpx2
 import pytest
 
 from callsheet.core.approval import Means
+from callsheet.core.gateway import Accepted, GatewayProblem, Postponed, Rejected, SubmitOutcome, Unclear
 from callsheet.core.redaction import fingerprint
 from callsheet.core.sheet import Clip, Task
 from callsheet.core.task import TaskState
@@ -20,10 +21,18 @@ from callsheet.edges.downloads import LinkGone
 from callsheet.edges.key_derivation import make_scrypt_recipe
 from callsheet.edges.sealed_keys import seal_key, write_sealed
 from callsheet.edges.secrets import SecretKey
-from callsheet.errors import InvalidRequest, KeyProblem, NotApproved, PolicyRefusal
+from callsheet.errors import (
+    CallsheetError,
+    GatewayUnreachable,
+    InvalidRequest,
+    KeyProblem,
+    NotApproved,
+    OutcomeUnknown,
+    PolicyRefusal,
+)
 from callsheet.service import Service
 from callsheet.service.following import run_task
-from callsheet.service.sealing import claim_for_sending, permit
+from callsheet.service.sealing import claim_for_sending, permit, settle_permit
 from callsheet.service.submission import submit
 from studio import KEY, SHOT, Studio, accepted, draft, reply, status
 
@@ -451,6 +460,42 @@ async def test_what_was_surely_not_sent_is_tried_again_under_the_same_agreement(
     assert (first.state, first.problem.code) == (TaskState.WAITING, "unreachable")
     assert second.state is TaskState.QUEUED
     assert service.world.opened.permitted("poyo") == ()
+
+
+LIMITED = GatewayProblem(429, "limited", "later")
+OUTCOMES: dict[str, tuple[SubmitOutcome | CallsheetError, bool]] = {
+    "accepted": (Accepted("task-unified-1-abc"), False),
+    "refused": (Rejected(LIMITED), False),
+    "unclear": (Unclear(LIMITED), False),
+    "lost": (OutcomeUnknown("gone", next_step="-"), False),
+    "limited": (Postponed(LIMITED), True),
+    "not sent": (GatewayUnreachable("refused", next_step="-"), True),
+}
+
+
+@pytest.mark.parametrize("kind", OUTCOMES)
+async def test_only_a_request_that_surely_bought_nothing_gives_its_permit_back(studio: Studio, kind: str) -> None:
+    """At once, before anything else has looked at the task."""
+    service = sealed_service(studio)
+    sheet = await permit(service.world, draft(service), PASSPHRASE)
+    outcome, again = OUTCOMES[kind]
+    digest = sheet.binding.digest
+    assert service.world.opened.take("poyo", sheet.id, digest=digest, base_url=ADDRESS) is not None
+
+    settle_permit(service.world, sheet, outcome)
+
+    assert service.world.opened.allows(sheet.id) is again
+
+
+async def test_read_only_wins_over_the_passphrase(studio: Studio) -> None:
+    """The mode is looked at before the key is."""
+    service = sealed_service(studio)
+    sheet_id = draft(service)
+    studio.write_policy('mode = "read-only"\n')
+
+    with pytest.raises(PolicyRefusal, match="read-only"):
+        await permit(service.world, sheet_id, PASSPHRASE)
+    assert service.world.opened.gateways() == ()
 
 
 async def test_a_lost_answer_uses_the_agreement_up(studio: Studio) -> None:
