@@ -82,6 +82,14 @@ def build_program(surroundings: Surroundings) -> Program:
 
         serve_stdio(lambda: build_service(surroundings))
 
+    async def serve_desk(service: Service, *, port: int, on_open: Callable[[str], object]) -> None:
+        from .surface.desk import serve_desk as serve
+
+        verifier = places.config / VERIFIER_FILE
+        await serve(
+            service, config=places.config, state=places.state, verifier=verifier, port=port, on_open=on_open
+        )
+
     return Program(
         environ=surroundings.environ,
         working_directory=surroundings.working_directory,
@@ -93,6 +101,7 @@ def build_program(surroundings: Surroundings) -> Program:
         keys_directory=places.config / KEYS_DIRECTORY,
         build_service=lambda: build_service(surroundings),
         serve_mcp=serve_mcp,
+        serve_desk=serve_desk,
         with_environ=lambda environ: build_program(replace(surroundings, environ=environ)),
     )
 

@@ -22,6 +22,7 @@ from callsheet.surface.program import Program
 
 from .approving import COMMANDS as APPROVING
 from .command import GroupedHelp
+from .desk import COMMANDS as DESK
 from .doctor import COMMANDS as DOCTOR
 from .exits import MEANINGS, ExitCode, exit_for_error
 from .explaining import COMMANDS as EXPLAINING
@@ -42,6 +43,7 @@ COMMANDS = (
     *EXPLAINING,
     *SUBMITTING,
     *APPROVING,
+    *DESK,
     *LISTING,
     *WATCHING,
     *MODELS,

@@ -1,0 +1,72 @@
+"""How a page becomes text: Jinja's templates, everything escaped, nothing of a key in it.
+
+Each value passes the redactor before it is escaped, and the whole page once more after, so that no template can
+forget it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from callsheet.core.redaction import Redactor
+from callsheet.surface.wording import age, size
+
+HERE = Path(__file__).parent
+TEMPLATES = HERE / "templates"
+STATIC = HERE / "static"
+KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+
+
+class Paper:
+    """Renders templates. Not for several threads: the redactor of a page is kept while it is drawn."""
+
+    def __init__(self, redactor: Callable[[], Redactor]) -> None:
+        self._make_redactor = redactor
+        self._redactor = Redactor(())
+        self._environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(TEMPLATES),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            finalize=self._finalize,
+        )
+        self._environment.filters |= {"age": age, "size": size, "moment": moment}
+
+    def render(self, template: str, **values: Any) -> str:
+        """One page, or a part of one."""
+        self._redactor = self._make_redactor()
+        text = self._environment.get_template(template).render(**values)
+        # Halves of surrogate pairs come from odd file names, and no page can carry them.
+        return self._redactor.text(text).encode("utf-8", "replace").decode()
+
+    def _finalize(self, value: object) -> object:
+        if value is None:
+            return ""
+        return self._redactor.text(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def moment(seconds: float | None) -> Markup | str:
+    """A time (UTC) for people and programs."""
+    if seconds is None:
+        return ""
+    at = datetime.fromtimestamp(seconds, UTC)
+    return Markup('<time datetime="{}">{}</time>').format(
+        at.strftime("%Y-%m-%dT%H:%M:%SZ"), at.strftime("%-d %b %Y, %H:%M UTC")
+    )
+
+
+@cache
+def static_files() -> dict[str, tuple[bytes, str]]:
+    """Every file that pages refer to, with its kind: read once, so that no address ever becomes a path."""
+    return {path.name: (path.read_bytes(), KINDS[path.suffix]) for path in STATIC.iterdir() if path.suffix in KINDS}
+
+
+__all__ = ["Paper", "moment", "static_files"]

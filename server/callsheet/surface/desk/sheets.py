@@ -1,0 +1,211 @@
+"""The call sheet: what would be sent, drawn from the stored bytes, and a person's yes or no to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+
+from callsheet.core.approval import Means, Need, amount_matches, amount_to_type, decide_need
+from callsheet.core.policy import Mode
+from callsheet.core.pricing import dollars
+from callsheet.core.redaction import clean
+from callsheet.core.sheet import Sheet
+from callsheet.core.task import SheetState
+from callsheet.errors import CallsheetError, InvalidRequest, NotApproved, SetupProblem
+from callsheet.service.consent import need_sheet, require_mode
+
+from .visits import Visit, said, status_of
+
+LABELS = ("Price", "Goes to", "Model", "Reference image from", "Result also sent to", "Availability", "Request")
+OPEN = (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL)
+SUMMARY = 160
+
+SEALED_NO_PASSKEY = (
+    "This gateway's key is sealed under the approval passphrase. A passkey proves that it is you, but it cannot open"
+    " the key, so here the passphrase is needed."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the text that a person agrees to. Only the server's own lines have a label."""
+
+    label: str
+    text: str
+
+
+def split_lines(text: str) -> list[Line]:
+    """The approval text, line by line. A prompt is one line of it and comes last, so it can pose as no other."""
+    lines = []
+    for line in text.split("\n"):
+        label, _, rest = line.partition(": ")
+        known = label in LABELS or label.startswith("Prompt (")
+        lines.append(Line(label, rest) if known else Line("", line))
+    return lines
+
+
+def subject_of(sheet: Sheet) -> str:
+    """What a passkey signs for: this sheet with everything that it is bound to."""
+    return f"sheet {sheet.id} {sheet.binding.digest}"
+
+
+def summary(sheet: Sheet) -> dict[str, Any]:
+    """A sheet in few words, for lists."""
+    shot = sheet.shot
+    length = f"{shot.duration_seconds} s" if shot.duration_seconds else ""
+    picture = " · ".join(part for part in (length, shot.aspect_ratio, shot.resolution) if part)
+    return {
+        "id": sheet.id,
+        "mode": sheet.mode.value,
+        "price": str(sheet.price),
+        "model": sheet.card_id,
+        "picture": clean(picture, limit=60),
+        "prompt": clean(shot.prompt, limit=SUMMARY),
+        "made_at": sheet.made_at,
+    }
+
+
+async def show(visit: Visit) -> Response:
+    """The sheet as it would be sent."""
+    return _page(visit, need_sheet(visit.office.service.world, visit.named("sheet_id")))
+
+
+async def approve(visit: Visit) -> Response:
+    """A person's yes: with the passphrase, and live with the amount typed; or with a passkey."""
+    office = visit.office
+    sheet = need_sheet(office.service.world, visit.named("sheet_id"))
+    if sheet.state not in OPEN:
+        return visit.go(f"/sheets/{sheet.id}", f"That sheet is {sheet.state.value} already; nothing was changed.")
+    try:
+        _require_decidable(visit, sheet)
+        _require_amount(visit, sheet)
+        means = await office.prover.means(visit.form, visit.session, subject_of(sheet))
+    except CallsheetError as error:
+        return _page(visit, sheet, error)
+    if _is_sealed(visit, sheet):
+        return await _approve_and_send(visit, sheet, means)
+    office.service.approve(sheet.id, by=means)
+    how = "with your passkey" if means is Means.PASSKEY else "with the passphrase"
+    notice = f"Approved {how}, for one hour. Nothing was sent yet: the agent submits it by asking once more."
+    return visit.go(f"/sheets/{sheet.id}", notice)
+
+
+async def decline(visit: Visit) -> Response:
+    """A person's no. Needs no proof: it can only prevent."""
+    sheet = visit.office.service.decline(visit.named("sheet_id"))
+    return visit.go("/", f"Declined. Sheet {sheet.id} can no longer be submitted; nothing was sent.")
+
+
+async def challenge(visit: Visit) -> Response:
+    """What a passkey is to sign for this sheet, as it stands now."""
+    office = visit.office
+    sheet = need_sheet(office.service.world, visit.named("sheet_id"))
+    _require_decidable(visit, sheet)
+    if _is_sealed(visit, sheet):
+        raise NotApproved(SEALED_NO_PASSKEY, next_step="Type the passphrase.")
+    nonce, to_sign = office.prover.challenges.issue(visit.session, subject_of(sheet))
+    return JSONResponse({"nonce": nonce, "options": office.passkeys.signing_options(to_sign)})
+
+
+def _require_decidable(visit: Visit, sheet: Sheet) -> None:
+    """Raises unless the sheet could be approved, and spent, as things stand."""
+    service = visit.office.service
+    service.approvable(sheet.id)
+    policy = service.world.policy()
+    require_mode(policy, sheet)
+    if decide_need(policy, sheet.mode) is Need.NOTHING:
+        raise InvalidRequest(
+            "In the sandbox approval is automatic: nothing needs to be approved.",
+            next_step="The agent may call submit_video as it is.",
+        )
+
+
+def _amount(visit: Visit, sheet: Sheet) -> Decimal | None:
+    """What a person types beside the passphrase: the price of a live sheet."""
+    return amount_to_type(sheet.price, visit.office.service.world.policy()) if sheet.mode is Mode.LIVE else None
+
+
+def _require_amount(visit: Visit, sheet: Sheet) -> None:
+    amount = _amount(visit, sheet)
+    if visit.form.get("passkey") or amount is None:
+        return
+    if not amount_matches(visit.form.get("amount", ""), amount):
+        raise NotApproved(
+            f"The amount typed is not the amount shown ({dollars(amount)} USD).",
+            next_step=f"Type {dollars(amount)} to agree, or decline.",
+            code="wrong_amount",
+        )
+
+
+def _page(visit: Visit, sheet: Sheet, error: CallsheetError | None = None) -> Response:
+    # A sheet that is still open, but too old: asking whether it can be approved would write that down.
+    too_old = sheet.state in OPEN and visit.now > sheet.expires_at
+    hindrance = None if error or too_old or sheet.state not in OPEN else _hindrance(visit, sheet)
+    amount = _amount(visit, sheet) if sheet.state in OPEN else None
+    lines = split_lines(_text(visit, sheet))
+    return visit.page(
+        "sheet.html",
+        status=status_of(error) if error else 200,
+        sheet=summary(sheet),
+        take=sheet.take,
+        expires_at=sheet.expires_at,
+        state="expired" if too_old else sheet.state.value,
+        approved_at=sheet.approved_at,
+        approved_by=sheet.approved_by.value if sheet.approved_by else "",
+        task_id=sheet.task_id,
+        price=lines[0],
+        lines=lines[1:-1],
+        prompt=lines[-1],
+        amount=dollars(amount) if amount is not None else "",
+        typed=visit.form.get("amount", ""),
+        error=said(error) if error else None,
+        hindrance=said(hindrance) if hindrance else None,
+        **_ways(visit, sheet),
+    )
+
+
+def _ways(visit: Visit, sheet: Sheet) -> dict[str, Any]:
+    """By which means this sheet can be approved here."""
+    office = visit.office
+    try:
+        passphrase, passkeys = office.door.has_passphrase(), bool(office.passkeys.all())
+    except SetupProblem as error:
+        return {"has_passphrase": False, "has_passkey": False, "sealed": False, "setup": said(error)}
+    sealed = _is_sealed(visit, sheet)
+    return {"has_passphrase": passphrase, "has_passkey": passkeys and not sealed, "sealed": sealed, "setup": None}
+
+
+def _hindrance(visit: Visit, sheet: Sheet) -> CallsheetError | None:
+    try:
+        _require_decidable(visit, sheet)
+    except CallsheetError as error:
+        return error
+    return None
+
+
+def _text(visit: Visit, sheet: Sheet) -> str:
+    """What the person agrees to, made anew from the stored bytes while the sheet is open."""
+    again = getattr(visit.office.service, "approval_text", None)
+    return str(again(sheet.id)) if again is not None and sheet.state in OPEN else sheet.shown
+
+
+def _is_sealed(visit: Visit, sheet: Sheet) -> bool:
+    """Whether the sheet's key is sealed under the passphrase; in the sandbox no key is used."""
+    asks = getattr(visit.office.service, "is_sealed", None)
+    return sheet.mode is Mode.LIVE and asks is not None and bool(asks(sheet.card_id.partition("/")[0]))
+
+
+async def _approve_and_send(visit: Visit, sheet: Sheet, means: Means) -> Response:
+    """Only this process can open the key, so what was approved is sent from here, now."""
+    send: Any = visit.office.service.approve_and_send  # type: ignore[attr-defined]
+    submission = await send(sheet.id, passphrase=visit.form.get("passphrase", ""), by=means)
+    if submission.report is None:
+        return visit.go(f"/sheets/{sheet.id}", submission.notice)
+    task = submission.report.task
+    return visit.go(f"/tasks/{task.id}", "Approved. The sealed key was opened for this one request and forgotten.")
+
+
+__all__ = ["approve", "challenge", "decline", "show", "split_lines", "subject_of", "summary"]
