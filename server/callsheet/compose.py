@@ -86,9 +86,7 @@ def build_program(surroundings: Surroundings) -> Program:
         from .surface.desk import serve_desk as serve
 
         verifier = places.config / VERIFIER_FILE
-        await serve(
-            service, config=places.config, state=places.state, verifier=verifier, port=port, on_open=on_open
-        )
+        await serve(service, config=places.config, state=places.state, verifier=verifier, port=port, on_open=on_open)
 
     return Program(
         environ=surroundings.environ,

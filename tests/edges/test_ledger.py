@@ -14,7 +14,7 @@ import pytest
 from callsheet.core.approval import Means
 from callsheet.core.policy import Caps, Mode
 from callsheet.core.sheet import Clip, Problem, Sheet, Task
-from callsheet.core.spending import Slots
+from callsheet.core.spending import Slots, SpendTerms
 from callsheet.core.task import IllegalEvent, SheetEvent, SheetState, TaskEvent, TaskId, TaskState
 from callsheet.edges import ledger_file
 from callsheet.edges.ledger import Ledger
@@ -61,11 +61,9 @@ def spend(ledger: Ledger, sheet: Sheet, task: Task | None = None, caps: Caps | N
     """Spend the sheet on that task, bound as it is."""
     return ledger.spend(
         sheet.id,
-        digest=sheet.binding.digest,
         task=task or a_task(sheet),
-        caps=caps or Caps(),
+        terms=SpendTerms(sheet.binding.digest, caps or Caps(), WINDOWS),
         now=START,
-        windows=WINDOWS,
     )
 
 
@@ -134,7 +132,7 @@ def test_a_sheet_that_is_not_approved_cannot_be_spent(ledger: Ledger, sheet: She
 def test_a_binding_that_changed_cannot_be_spent(ledger: Ledger, sheet: Sheet) -> None:
     """One other byte in any part is another digest."""
     with pytest.raises(NotApproved, match="has changed"):
-        ledger.spend(sheet.id, digest="00", task=a_task(sheet), caps=Caps(), now=START, windows=WINDOWS)
+        ledger.spend(sheet.id, task=a_task(sheet), terms=SpendTerms("00", Caps(), WINDOWS), now=START)
     assert ledger.sheet(sheet.id).state is SheetState.APPROVED
 
 
@@ -273,7 +271,7 @@ def test_an_old_schema_is_copied_before_it_is_changed(ledger: Ledger, sheet: She
     database.close()
 
     assert "later" in tables
-    backup = old.with_name("old.sqlite3.before-version-2")
+    backup = old.with_name(f"old.sqlite3.before-version-{len(later)}")
     assert Ledger(backup).sheet(sheet.id) == sheet
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
 

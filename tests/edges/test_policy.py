@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.core.policy import Caps, Mode, Policy
+from callsheet.core.policy import Caps, Floor, Mode, Policy, Rule
 from callsheet.edges.policy import load_policy, parse_policy, policy_path, render_policy, write_policy
 from callsheet.errors import SetupProblem
 
@@ -251,6 +251,15 @@ dollars = st.none() | st.decimals(0, 9_999_999, places=2)
 paths = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"])).map(
     lambda text: str(Path("/videos", text.lstrip("/")))
 )
+rules = st.builds(Rule, allowed=st.booleans(), per_clip=dollars, floor=st.none() | st.sampled_from(Floor))
+
+
+def rules_of(names: str) -> st.SearchStrategy[tuple[tuple[str, Rule], ...]]:
+    """Rules that say something, by name."""
+    tables = st.dictionaries(st.from_regex(names), rules.filter(lambda rule: rule != Rule()), max_size=3)
+    return tables.map(lambda table: tuple(sorted(table.items())))
+
+
 policies = st.builds(
     Policy,
     mode=st.sampled_from(Mode),
@@ -259,7 +268,7 @@ policies = st.builds(
         st.from_regex(r"\A[a-z][a-z0-9_-]{0,9}\Z"),
         st.sampled_from(["https://proxy.example.com/a'b", "http://localhost:81", "http://[::1]:9/x"]),
         max_size=3,
-    ).map(lambda table: tuple(table.items())),
+    ).map(lambda table: tuple(sorted(table.items()))),
     callback_hosts=hosts,
     image_hosts=hosts,
     unknown_price_ceiling=dollars.filter(bool),  # a ceiling of nothing counts as none
@@ -267,6 +276,11 @@ policies = st.builds(
     sandbox_speed=st.floats(0.001, 100_000),
     save_directory=st.none() | paths,
     use_keyring=st.booleans(),
+    floor=st.sampled_from(Floor),
+    passphrase_from=dollars,
+    rules=st.tuples(rules_of(r"\A[a-z][a-z0-9_-]{0,9}\Z"), rules_of(r"\A[a-z]{1,9}/[a-z][a-z0-9.-]{1,9}[a-z]\Z")).map(
+        lambda both: both[0] + both[1]
+    ),
 )
 
 
@@ -284,6 +298,9 @@ def test_a_rendered_policy_reads_back_as_the_same(policy: Policy) -> None:
         unknown_price_ceiling=policy.unknown_price_ceiling,
         sandbox_asks=policy.sandbox_asks,
         sandbox_speed=policy.sandbox_speed,
+        floor=policy.floor,
+        passphrase_from=policy.passphrase_from,
+        rules=policy.rules,
         save_directory=policy.save_directory,
         use_keyring=policy.use_keyring,
     )
@@ -292,7 +309,7 @@ def test_a_rendered_policy_reads_back_as_the_same(policy: Policy) -> None:
 def test_a_rendered_policy_explains_itself() -> None:
     """Every table stands in the file with a comment, so that a person can edit it without a manual."""
     text = render_policy(Policy())
-    assert set(tomllib.loads(text)) == {"mode", "caps", "prices", "hosts", "sandbox", "save", "keys"}
+    assert set(tomllib.loads(text)) == {"mode", "approval", "caps", "prices", "hosts", "sandbox", "save", "keys"}
     for line, above in zip(text.splitlines()[1:], text.splitlines(), strict=False):
         assert not line.startswith("[") or above.startswith("#")
 

@@ -51,13 +51,14 @@ def test_the_document_has_every_sheet_and_task_with_its_history(studio: Studio, 
     failed = make_task(
         service, TaskState.FAILED, "A harbour.", problem=Problem("policy", "the gateway said: no", "unknown", "no")
     )
+    studio.clock.time += 1
     waiting = draft(service, Shot("Never sent.", duration_seconds=4))
 
     document: Any = service.export()
 
     assert json.loads(json.dumps(document)) == document
     assert (document["format"], document["version"]) == ("callsheet-export", EXPORT_VERSION)
-    assert document["exported_at"] == "2026-09-21T14:13:30Z"
+    assert document["exported_at"] == "2026-09-21T14:13:31Z"
     assert [task["task_id"] for task in document["tasks"]] == [saved, failed]
     assert document["sheets"][-1]["sheet_id"] == waiting
     assert [event["kind"] for event in document["sheets"][0]["events"]] == ["drafted", "approved"]

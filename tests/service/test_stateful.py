@@ -406,7 +406,7 @@ class Production(RuleBasedStateMachine):
 
 def expire(service: Service, task: Task) -> None:
     """Another process finds the task after its deadline."""
-    from callsheet.service.submission import expire_attempt
+    from callsheet.service.outcomes import expire_attempt
 
     expire_attempt(service.world, task)
 

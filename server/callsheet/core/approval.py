@@ -28,7 +28,8 @@ class Binding:
     """Everything one approval is bound to; all strings, so that the digest is stable.
 
     `account` is the key's fingerprint (empty without a key: such a sheet cannot go live), `price` the
-    highest price with its unit, `prices` the version of the price table, `policy` the policy's.
+    highest price with its unit, `prices` the version of the price table, `policy` the policy's, `expires`
+    when the sheet ends (Unix seconds).
     """
 
     mode: str
@@ -44,6 +45,7 @@ class Binding:
     callback_host: str
     policy: str
     take: str
+    expires: str = ""
 
     @property
     def digest(self) -> str:

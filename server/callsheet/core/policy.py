@@ -29,6 +29,22 @@ class Caps:
     concurrent: int = 5
 
 
+class Floor(StrEnum):
+    """The least act that approves a clip: the amount typed in the client's form, or the passphrase (or a passkey)."""
+
+    CLIENT = "client"
+    PASSPHRASE = "passphrase"  # noqa: S105 - the word
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What the person decided for one gateway or one model beside the rest; None leaves a thing as it is elsewhere."""
+
+    allowed: bool = True
+    per_clip: Decimal | None = None
+    floor: Floor | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """One reading of the policy file.
@@ -45,6 +61,9 @@ class Policy:
         sandbox_speed: how many times faster than life the sandbox and its polling run.
         save_directory: where clips are saved; None is the platform's videos directory.
         use_keyring: whether the OS keyring is asked for keys.
+        floor: the least act that approves a live clip.
+        passphrase_from: from this price on, a live clip needs the passphrase whatever the floor; None for no price.
+        rules: gateway id or `gateway/model` -> what holds there beside the rest.
     """
 
     version: str = "default"
@@ -58,7 +77,20 @@ class Policy:
     sandbox_speed: float = 30.0
     save_directory: str | None = None
     use_keyring: bool = False
+    floor: Floor = Floor.CLIENT
+    passphrase_from: Decimal | None = Decimal("1.00")
+    rules: tuple[tuple[str, Rule], ...] = ()
 
     def base_url(self, gateway_id: str) -> str | None:
         """The base URL that the person put in the place of the gateway's own, if any."""
         return dict(self.base_urls).get(gateway_id)
+
+    def rules_for(self, card_id: str) -> tuple[Rule, ...]:
+        """The rules that hold for a model: its gateway's and its own."""
+        return tuple(rule for name, rule in self.rules if name in (card_id.partition("/")[0], card_id))
+
+    def floor_for(self, card_id: str, price: Decimal | None) -> Floor:
+        """The least act that approves a live clip of that model at that price (US dollars; None: not known)."""
+        floors = {self.floor, *(rule.floor for rule in self.rules_for(card_id))}
+        dear = self.passphrase_from is not None and (price is None or price >= self.passphrase_from)
+        return Floor.PASSPHRASE if dear or Floor.PASSPHRASE in floors else Floor.CLIENT

@@ -26,6 +26,7 @@ class Sheet:
 
     `shown` is the text a person agrees to, fixed when the sheet is made. `reserve_micros` is what is
     reserved against the caps when it is spent; None when the price is unknown and no ceiling is set.
+    `allowance` names the allowance that approved it, if one did.
     """
 
     id: SheetId
@@ -41,6 +42,7 @@ class Sheet:
     expires_at: float
     approved_by: Means | None = None
     approved_at: float | None = None
+    allowance: str | None = None
     task_id: TaskId | None = None
 
     @property

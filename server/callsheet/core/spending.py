@@ -6,11 +6,28 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from callsheet.core.approval import Spending
-from callsheet.core.policy import Caps
+from callsheet.core.policy import Caps, Policy
 from callsheet.core.pricing import dollars, from_micros, to_micros
 from callsheet.core.sheet import APPROVAL_LIFETIME, Sheet
 from callsheet.core.task import SheetState
 from callsheet.errors import NotApproved, PolicyRefusal
+
+NO_SLOT = "no_slot"
+"""The problem's code of a task that waits for nothing but one of the concurrent slots."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpendTerms:
+    """Under which terms a sheet may be spent.
+
+    `digest` is its binding as it is now, `windows` are the starts of the UTC day and month. With `allowed_under`,
+    the version of the policy, an allowance may stand in for an approval of the sheet itself.
+    """
+
+    digest: str
+    caps: Caps
+    windows: tuple[float, float]
+    allowed_under: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +60,22 @@ def require_fresh_approval(sheet: Sheet, digest: str, now: float) -> None:
         raise NotApproved(
             f"The approval of sheet {sheet.id} is too old.", next_step="Call explain_payload again for a new sheet."
         )
+
+
+def require_allowed(policy: Policy, card_id: str, price: Decimal | None) -> None:
+    """Refuse what the person's rules for that gateway or model forbid: `PolicyRefusal`. `price` None is not known."""
+    for rule in policy.rules_for(card_id):
+        if not rule.allowed:
+            raise PolicyRefusal(
+                f"The policy does not allow {card_id}.",
+                next_step="Choose another model, or a person changes its rule in the policy file.",
+            )
+        if rule.per_clip is not None and (price is None or price > rule.per_clip):
+            told = "not known" if price is None else f"{dollars(price)} USD"
+            raise PolicyRefusal(
+                f"The policy lets a clip of {card_id} cost {dollars(rule.per_clip)} USD at most; its price is {told}.",
+                next_step="Choose a cheaper shot, or a person changes the rule in the policy file.",
+            )
 
 
 def require_within_caps(caps: Caps, reserve_micros: int, spending: Spending) -> None:

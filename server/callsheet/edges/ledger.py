@@ -20,14 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from callsheet.core.approval import Means, Spending
-from callsheet.core.policy import Caps, Mode
-from callsheet.core.pricing import from_micros
+from callsheet.core.policy import Mode
 from callsheet.core.sheet import Sheet, Task
-from callsheet.core.spending import Slots, require_fresh_approval, require_within_caps
+from callsheet.core.spending import Slots, SpendTerms, require_fresh_approval, require_within_caps
 from callsheet.core.task import (
     OPEN_STATES,
-    RESERVING_STATES,
-    SLOT_STATES,
     IllegalEvent,
     SheetEvent,
     SheetState,
@@ -39,13 +36,13 @@ from callsheet.core.task import (
 )
 from callsheet.errors import UnknownThing
 
+from .ledger_consent import Consent, append_audit, use_allowance
+from .ledger_counting import count_missing, count_spending, count_taken
 from .ledger_file import ledger_problem, open_database
 from .ledger_pruning import Pruned, PruneLimits, last_take, prune_rows
 from .ledger_rows import build_insert, read_sheet, read_task, sheet_row, state_marks, task_changes, task_row
 
-NO_SLOT = "no_slot"
 WRONG_CLOCK_SECONDS = 3600.0
-"""The problem's code of a task that waits for nothing but one of the concurrent slots."""
 
 
 class Ledger:
@@ -57,6 +54,7 @@ class Ledger:
         self._lock = threading.RLock()
         with self._guarded():
             self._db = open_database(path)
+        self.consent = Consent(self._transaction, self._reading)
         # Also a ledger that nobody closes gives its file back in good order, at the latest when the program ends.
         self._closing = weakref.finalize(self, self._db.close)
 
@@ -98,8 +96,13 @@ class Ledger:
             "sheet_id IN (SELECT id FROM sheet WHERE shot_digest = ?) ORDER BY created_at DESC", shot_digest
         )
 
-    def move_sheet(self, sheet_id: str, event: SheetEvent, *, now: float, by: Means | None = None) -> Sheet:
-        """Let an event happen to a sheet; raises `IllegalEvent` and changes nothing if it cannot."""
+    def move_sheet(
+        self, sheet_id: str, event: SheetEvent, *, now: float, by: Means | None = None, who: str = ""
+    ) -> Sheet:
+        """Let an event happen to a sheet; raises `IllegalEvent` and changes nothing if it cannot.
+
+        A person's act, `by` some means, also goes into the audit trail; `who` is what is known of them.
+        """
         with self._transaction() as db:
             sheet = self._need_sheet(sheet_id)
             state = advance_sheet(sheet.state, event)
@@ -107,28 +110,41 @@ class Ledger:
             if event is SheetEvent.APPROVED:
                 means = by.value if by else None
                 db.execute("UPDATE sheet SET approved_by = ?, approved_at = ? WHERE id = ?", (means, now, sheet_id))
+            if by is not None and by is not Means.REHEARSAL:
+                told = {
+                    "digest": sheet.binding.digest,
+                    "price": sheet.binding.price,
+                    "model": sheet.card_id,
+                    "who": who,
+                }
+                append_audit(db, now, by.value, event.value, sheet_id, told)
             self._note(db, now, sheet_id, event.value, {"by": by.value if by else ""})
         return self._need_sheet(sheet_id)
 
-    def spend(
-        self, sheet_id: str, *, digest: str, task: Task, caps: Caps, now: float, windows: tuple[float, float]
-    ) -> Task:
+    def spend(self, sheet_id: str, *, task: Task, terms: SpendTerms, now: float) -> Task:
         """Spend an approved sheet on a task: single use, with the caps reserved in the same transaction.
 
-        `digest` is the binding as it is now; `windows` are the starts of the UTC day and month. A sheet that is
-        already spent returns its task. Raises `NotApproved` and `PolicyRefusal`; then nothing has changed.
+        A sheet that is already spent returns its task. Raises `NotApproved` and `PolicyRefusal`; then nothing has
+        changed.
         """
         with self._transaction() as db:
             sheet = self._need_sheet(sheet_id)
             if sheet.task_id is not None:
                 return self._need_task(sheet.task_id)
-            require_fresh_approval(sheet, digest, now)
+            if terms.allowed_under is not None and sheet.state is not SheetState.APPROVED:
+                advance_sheet(sheet.state, SheetEvent.APPROVED)
+                use_allowance(db, sheet, now=now, policy=terms.allowed_under)
+                sheet = self._need_sheet(sheet_id)
+            require_fresh_approval(sheet, terms.digest, now)
             if task.mode is Mode.LIVE:
-                require_within_caps(caps, task.reserve_micros, self._spending(task.mode, windows))
+                require_within_caps(terms.caps, task.reserve_micros, count_spending(db, task.mode, terms.windows))
             db.execute("UPDATE sheet SET state = ? WHERE id = ?", (SheetState.SPENT.value, sheet_id))
             row = task_row(task)
             db.execute(build_insert("task", row), row)
             self._note(db, now, task.id, "created", {"sheet": sheet_id, "reserve_micros": task.reserve_micros})
+            if sheet.approved_by is not Means.REHEARSAL:
+                told = {"sheet": sheet_id, "price": sheet.binding.price, "digest": terms.digest}
+                append_audit(db, now, sheet.approved_by.value if sheet.approved_by else "", "spent", task.id, told)
         return task
 
     def task(self, task_id: str) -> Task | None:
@@ -152,7 +168,7 @@ class Ledger:
         with self._transaction() as db:
             task = self._need_task(task_id)
             since = now - slots.unknown_holds_seconds
-            in_all, at_gateway = (self._taken(task.mode, gateway, since) for gateway in ("%", task.gateway))
+            in_all, at_gateway = (count_taken(db, task.mode, gateway, since) for gateway in ("%", task.gateway))
             if in_all >= slots.concurrent or at_gateway >= slots.at_gateway:
                 return None
             # Whoever finds it after the deadline knows that this attempt is over.
@@ -164,18 +180,8 @@ class Ledger:
 
         Those count that wait for nothing but a slot. Zero or less: it may try to `claim` one.
         """
-        since = now - slots.unknown_holds_seconds
-        query = (
-            "SELECT count(*) FROM task WHERE mode = ? AND gateway LIKE ? AND owner IS ? AND state = 'waiting'"
-            " AND (problem IS NULL OR json_extract(problem, '$.code') = ?) AND (created_at, id) < (?, ?)"
-        )
-        missing = []
-        with self._guarded(), self._lock:
-            for gateway, most in (("%", slots.concurrent), (task.gateway, slots.at_gateway)):
-                who = (task.mode.value, gateway, task.owner, NO_SLOT, task.created_at, task.id)
-                ahead: int = self._scalar(query, *who)
-                missing.append(self._taken(task.mode, gateway, since) + ahead + 1 - most)
-        return max(missing)
+        with self._reading() as db:
+            return count_missing(db, task, now=now, slots=slots)
 
     def advance(
         self,
@@ -241,7 +247,7 @@ class Ledger:
     def spending(self, mode: Mode, windows: tuple[float, float]) -> Spending:
         """What is reserved or spent since the starts of the day and month, and the open tasks."""
         with self._guarded(), self._lock:
-            return self._spending(mode, windows)
+            return count_spending(self._db, mode, windows)
 
     def reserve_pace(self, account: str, *, interval: float, burst: int, now: float) -> float:
         """Reserve the next request of an account at one per `interval` seconds; how long to wait for it.
@@ -313,30 +319,6 @@ class Ledger:
         row = (now, subject, kind, json.dumps(detail))
         db.execute("INSERT INTO event (at, subject, kind, detail) VALUES (?, ?, ?, ?)", row)
 
-    def _spending(self, mode: Mode, windows: tuple[float, float]) -> Spending:
-        """Counted by when they were sent; what waits or is under way counts now, and so does what was given up late."""
-        marks, states = state_marks(RESERVING_STATES)
-        query = (
-            "SELECT coalesce(sum(reserve_micros), 0) FROM task WHERE mode = ?"
-            " AND (state IN ('waiting', 'submitting') OR coalesce(deadline, created_at) >= ?)"
-            f" AND (state IN ({marks}) OR (state = 'abandoned' AND gateway_task_id IS NOT NULL))"
-        )
-        day, month = (self._scalar(query, mode.value, start, *states) for start in windows)
-        open_marks, open_states = state_marks(OPEN_STATES)
-        count = self._scalar(
-            f"SELECT count(*) FROM task WHERE mode = ? AND state IN ({open_marks})", mode.value, *open_states
-        )
-        return Spending(from_micros(day), from_micros(month), count)
-
-    def _taken(self, mode: Mode, gateway: str, unknown_since: float) -> int:
-        marks, states = state_marks(SLOT_STATES)
-        query = (
-            f"SELECT count(*) FROM task WHERE mode = ? AND gateway LIKE ? AND state IN ({marks})"
-            " AND (state != 'outcome_unknown' OR updated_at > ?)"
-        )
-        taken: int = self._scalar(query, mode.value, gateway, *states, unknown_since)
-        return taken
-
     def _one_sheet(self, condition: str, *values: Any) -> Sheet | None:
         found = self._sheets(condition, *values)
         return found[0] if found else None
@@ -385,6 +367,11 @@ class Ledger:
             finally:
                 if not lasting:
                     self._db.execute("PRAGMA synchronous = FULL")
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._guarded(), self._lock:
+            yield self._db
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:

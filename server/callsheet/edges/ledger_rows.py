@@ -40,6 +40,7 @@ def sheet_row(sheet: Sheet) -> dict[str, Any]:
         "expires_at": sheet.expires_at,
         "approved_by": sheet.approved_by.value if sheet.approved_by else None,
         "approved_at": sheet.approved_at,
+        "allowance": sheet.allowance,
     }
 
 
@@ -62,6 +63,7 @@ def read_sheet(row: Row) -> Sheet:
         expires_at=row["expires_at"],
         approved_by=Means(row["approved_by"]) if row["approved_by"] else None,
         approved_at=row["approved_at"],
+        allowance=row["allowance"],
         task_id=TaskId(row["task_id"]) if row["task_id"] else None,
     )
 

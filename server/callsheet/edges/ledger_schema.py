@@ -68,4 +68,39 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX event_by_subject ON event (subject, seq)",
     ),
+    (
+        """
+        CREATE TABLE allowance (
+            id TEXT PRIMARY KEY,
+            mode TEXT NOT NULL,
+            models TEXT NOT NULL,
+            clips INTEGER NOT NULL,
+            up_to_micros INTEGER NOT NULL,
+            made_at REAL NOT NULL,
+            expires_at REAL NOT NULL,
+            policy TEXT NOT NULL,
+            made_by TEXT NOT NULL,
+            revoked_at REAL,
+            used_clips INTEGER NOT NULL DEFAULT 0,
+            used_micros INTEGER NOT NULL DEFAULT 0
+        ) STRICT
+        """,
+        """
+        CREATE TABLE audit (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT,
+            at REAL NOT NULL,
+            actor TEXT NOT NULL,
+            action TEXT NOT NULL,
+            subject TEXT NOT NULL,
+            detail TEXT NOT NULL,
+            previous TEXT NOT NULL,
+            hash TEXT NOT NULL
+        ) STRICT
+        """,
+        "CREATE TRIGGER audit_is_kept BEFORE DELETE ON audit BEGIN SELECT raise(ABORT, 'append-only'); END",
+        "CREATE TRIGGER audit_is_final BEFORE UPDATE ON audit BEGIN SELECT raise(ABORT, 'append-only'); END",
+        "ALTER TABLE sheet ADD COLUMN allowance TEXT",
+        # Sheets made before their end was part of what an approval is bound to.
+        "UPDATE sheet SET binding = json_set(binding, '$.expires', json_quote(CAST(expires_at AS TEXT)))",
+    ),
 )

@@ -12,12 +12,12 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
 
-from callsheet.core.policy import Caps, Mode, Policy
+from callsheet.core.policy import Caps, Floor, Mode, Policy, Rule
 from callsheet.core.redaction import clean
 from callsheet.core.urls import check_base_url, check_url
 from callsheet.errors import SetupProblem
@@ -33,6 +33,7 @@ FASTEST = 100_000.0
 _WHAT = "policy file"
 _DOLLARS = re.compile(r"[0-9]{1,7}(?:\.[0-9]{1,4})?")
 _GATEWAY_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+_CARD_ID = re.compile(_GATEWAY_ID.pattern + r"/[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _T = TypeVar("_T")
 
 
@@ -70,7 +71,9 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
     top = _Table(table, where, "")
     caps, hosts, prices = top.table("caps"), top.table("hosts"), top.table("prices")
     sandbox, save, keys, gateways = top.table("sandbox"), top.table("save"), top.table("keys"), top.table("gateways")
+    approval, models = top.table("approval"), top.table("models")
     usual, usual_caps = Policy(), Caps()
+    base_urls, gateway_rules = gateways.gateways()
     policy = Policy(
         version=hashlib.sha256(raw).hexdigest()[:12],
         mode=Mode(top.choice("mode", tuple(Mode), usual.mode)),
@@ -80,7 +83,7 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
             per_month=caps.dollars("per_month", usual_caps.per_month),
             concurrent=caps.whole("concurrent", usual_caps.concurrent, most=MOST_CONCURRENT),
         ),
-        base_urls=gateways.base_urls(),
+        base_urls=base_urls,
         callback_hosts=hosts.hosts("callback"),
         image_hosts=hosts.hosts("image"),
         unknown_price_ceiling=prices.dollars("unknown_ceiling", usual.unknown_price_ceiling) or None,
@@ -88,8 +91,11 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
         sandbox_speed=sandbox.factor("speed", usual.sandbox_speed, most=FASTEST),
         save_directory=save.directory("directory"),
         use_keyring=keys.switch("keyring", usual.use_keyring),
+        floor=Floor(approval.choice("floor", tuple(Floor), usual.floor)),
+        passphrase_from=approval.dollars("passphrase_from", usual.passphrase_from),
+        rules=gateway_rules + models.models(),
     )
-    for part in (top, caps, hosts, prices, sandbox, save, keys, gateways):
+    for part in (top, caps, hosts, prices, sandbox, save, keys, gateways, approval, models):
         part.close()
     return policy
 
@@ -117,8 +123,24 @@ def render_policy(policy: Policy) -> str:
         speed=repr(policy.sandbox_speed),
         save='# directory = "~/Videos/Sora"' if save is None else f"directory = {_quoted(save)}",
         keyring=_truth(policy.use_keyring),
-        gateways="".join(f"\n[gateways.{name}]\nbase_url = {_quoted(url)}\n" for name, url in policy.base_urls),
+        floor=_quoted(policy.floor.value),
+        passphrase_from=_limit(policy.passphrase_from),
+        gateways="".join(_gateway_tables(policy)),
     )
+
+
+def _gateway_tables(policy: Policy) -> Iterator[str]:
+    rules = dict(policy.rules)
+    for name in sorted({*rules, *dict(policy.base_urls)}):
+        table = f"models.{_quoted(name)}" if "/" in name else f"gateways.{name}"
+        url, rule = policy.base_url(name), rules.get(name, Rule())
+        lines = [
+            f"base_url = {_quoted(url)}\n" if url else "",
+            "" if rule.allowed else "allowed = false\n",
+            f"per_clip = {_limit(rule.per_clip)}\n" if rule.per_clip is not None else "",
+            f"floor = {_quoted(rule.floor.value)}\n" if rule.floor else "",
+        ]
+        yield f"\n[{table}]\n{''.join(lines)}"
 
 
 _FORM = """\
@@ -134,6 +156,13 @@ per_clip = {per_clip}
 per_day = {per_day}
 per_month = {per_month}
 concurrent = {concurrent}
+
+# What approves a clip: "client" lets the form of your client do (you type the amount there), "passphrase" asks for
+# the approval passphrase, or a passkey, in a terminal or on the desk page. From `passphrase_from` US dollars on it is
+# always asked for; "none" never asks by price. An agent that can write your client's settings can answer its form.
+[approval]
+floor = {floor}
+passphrase_from = {passphrase_from}
 
 # What a clip of unknown price is taken to cost at most; "none" refuses such clips.
 [prices]
@@ -157,9 +186,15 @@ speed = {speed}
 [keys]
 keyring = {keyring}
 
-# Another base URL for a gateway (https, or http on this computer), one table each:
+# Rules for one gateway or one model, a table each; all keys may be left out. `base_url` (gateways only) is another
+# address for it: https, or http on this computer.
 # [gateways.poyo]
 # base_url = "https://proxy.example.com"
+# allowed = true
+# per_clip = "0.50"
+# floor = "passphrase"
+# [models."poyo/sora-2-pro-official"]
+# allowed = false
 {gateways}"""
 
 
@@ -226,20 +261,40 @@ class _Table:
             self._refuse(key, "must be an absolute path, or begin with ~/")
         return str(path)
 
-    def base_urls(self) -> tuple[tuple[str, str], ...]:
-        found = []
+    def gateways(self) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, Rule], ...]]:
+        """Other base URLs and rules, by gateway."""
+        urls, rules = [], []
         for gateway_id in list(self._left):
             if not _GATEWAY_ID.fullmatch(gateway_id):
                 self._refuse(clean(gateway_id, limit=40), "is not the id of a gateway")
             gateway = self.table(gateway_id)
             url = gateway.take("base_url", str, "must be a URL in quotes")
-            gateway.close()
+            rules.append((gateway_id, gateway.rule()))
             if url is None:
                 continue
             if problem := check_base_url(url).problem:
                 self._refuse(f"{gateway_id}.base_url", f"cannot be used. {problem.removesuffix('.')}")
-            found.append((gateway_id, url))
-        return tuple(found)
+            urls.append((gateway_id, url))
+        return tuple(urls), _stated(rules)
+
+    def models(self) -> tuple[tuple[str, Rule], ...]:
+        """Rules by model."""
+        rules = []
+        for card_id in list(self._left):
+            if not _CARD_ID.fullmatch(card_id):
+                self._refuse(clean(card_id, limit=80), 'is not a model, like "poyo/sora-2-official"')
+            rules.append((card_id, self.table(card_id).rule()))
+        return _stated(rules)
+
+    def rule(self) -> Rule:
+        floor = self.choice("floor", tuple(Floor), "")
+        rule = Rule(
+            allowed=self.switch("allowed", True),
+            per_clip=self.dollars("per_clip", None),
+            floor=Floor(floor) if floor else None,
+        )
+        self.close()
+        return rule
 
     def close(self) -> None:
         for key in self._left:
@@ -254,6 +309,11 @@ class _Table:
 
     def _refuse(self, key: str, rule: str) -> NoReturn:
         _refuse(self._where, f"{self._name}{key}", rule)
+
+
+def _stated(rules: list[tuple[str, Rule]]) -> tuple[tuple[str, Rule], ...]:
+    """Those that say something."""
+    return tuple((name, rule) for name, rule in rules if rule != Rule())
 
 
 def _refuse(where: str, key: str, rule: str) -> NoReturn:

@@ -6,12 +6,16 @@ state of its own: the ledger is the truth.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from decimal import Decimal
 
 import anyio
 
-from callsheet.core.approval import Means
+from callsheet.core.allowance import Allowance
+from callsheet.core.approval import Means, Spending
+from callsheet.core.audit import AuditEntry, AuditVerdict
 from callsheet.core.catalogue import ModelCard
 from callsheet.core.redaction import Redactor
 from callsheet.core.sheet import Sheet, Task
@@ -21,7 +25,7 @@ from callsheet.edges.ledger_pruning import Pruned, PruneLimits
 from callsheet.edges.watcher import RunnerLock, Watcher
 from callsheet.errors import CallsheetError, UnknownThing
 
-from . import consent, drafting, export, following, reports, submission
+from . import allowing, consent, drafting, export, following, reports, submission
 from .consent import Question
 from .drafting import Draft
 from .reports import Explanation, Submission, TaskReport
@@ -59,19 +63,56 @@ class Service:
         """Approve if the amount typed by a person is the amount shown."""
         return consent.approve_typed(self.world, sheet_id, typed=typed, by=by)
 
-    def approve(self, sheet_id: str, *, by: Means) -> Sheet:
+    def approve(self, sheet_id: str, *, by: Means, who: str = "") -> Sheet:
         """Record consent that the surface has made sure of."""
-        sheet = consent.approve(self.world, sheet_id, by=by)
+        sheet = consent.approve(self.world, sheet_id, by=by, who=who)
         self.world.changes.notify()
         return sheet
+
+    def approval_text(self, sheet_id: str) -> str:
+        """What a person who is about to agree is shown, rendered now from the bytes; raises as `approvable`."""
+        return consent.approval_text(self.world, sheet_id)
 
     def approvable(self, sheet_id: str) -> Sheet:
         """That sheet if it can be approved as it stands."""
         return consent.approvable(self.world, sheet_id)
 
-    def decline(self, sheet_id: str) -> Sheet:
+    def decline(self, sheet_id: str, *, by: Means = Means.TERMINAL) -> Sheet:
         """Record a person's no."""
-        return consent.decline(self.world, sheet_id)
+        return consent.decline(self.world, sheet_id, by=by)
+
+    def allow(self, models: tuple[str, ...], *, clips: int, up_to: Decimal, seconds: float, by: Means) -> Allowance:
+        """Make an allowance; the surface has made sure that a person does. See `allowing.allow`."""
+        return allowing.allow(self.world, models, clips=clips, up_to=up_to, seconds=seconds, by=by)
+
+    def allowances(self, *, only_open: bool = False) -> list[Allowance]:
+        """Allowances, newest first."""
+        return allowing.allowances(self.world, only_open=only_open)
+
+    def allowance_end(self, allowance: Allowance) -> str | None:
+        """Why an allowance covers nothing any more; None while it may."""
+        return allowing.ended(self.world, allowance)
+
+    def revoke(self, allowance_id: str, *, by: Means) -> Allowance:
+        """End an allowance now."""
+        return allowing.revoke(self.world, allowance_id, by=by)
+
+    def spending(self) -> Spending:
+        """What is reserved or spent today and this month (UTC), in the policy's mode."""
+        return consent.spending_now(self.world, self.world.policy().mode)
+
+    def audit(self, *, limit: int = 100) -> list[AuditEntry]:
+        """The latest entries of the audit trail, newest first."""
+        return self.world.ledger().consent.entries(limit=limit)
+
+    def verify_audit(self) -> AuditVerdict:
+        """Whether every entry of the audit trail is as it was written."""
+        return self.world.ledger().consent.verify()
+
+    def note_audit(self, action: str, subject: str, *, actor: str, detail: Mapping[str, str] | None = None) -> None:
+        """Add a person's act that is no approval (a key sealed, a passkey added) to the audit trail."""
+        now = self.world.clock.now()
+        self.world.ledger().consent.note(action, subject, actor=actor, now=now, detail=detail)
 
     def task(self, task_id: str) -> TaskReport:
         """Where that task is."""
@@ -138,7 +179,8 @@ class Service:
                 task.state not in UNSENT or (task.state is TaskState.WAITING and task.problem is not None)
             ),
         )
-        return Submission(result.status, report.notice, report.next_step, report)
+        said = " ".join(part for part in (result.covered_by, report.notice) if part)
+        return replace(result, notice=said, next_step=report.next_step, report=report)
 
     async def wait_for(
         self,

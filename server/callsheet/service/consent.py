@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from callsheet.core.allowance import Allowance
 from callsheet.core.approval import (
     DUPLICATE,
     ApprovalView,
@@ -23,11 +24,12 @@ from callsheet.core.approval import (
 )
 from callsheet.core.catalogue import ModelCard
 from callsheet.core.gateway import SubmitParts
-from callsheet.core.policy import Mode, Policy
-from callsheet.core.pricing import Price, dollars
+from callsheet.core.policy import Floor, Mode, Policy
+from callsheet.core.pricing import Price, dollars, price_clip
 from callsheet.core.recognition import recognise
 from callsheet.core.sheet import Sheet
 from callsheet.core.shot import Shot
+from callsheet.core.spending import require_allowed
 from callsheet.core.task import IllegalEvent, SheetEvent, SheetState, TaskState
 from callsheet.core.urls import url_host
 from callsheet.errors import Fate, InvalidRequest, NotApproved, PolicyRefusal, UnknownThing
@@ -59,21 +61,28 @@ def make_binding(world: World, card: ModelCard, *, mode: Mode, shot: Shot, body:
         # In the sandbox nothing depends on the policy, and a changed speed should not void a rehearsal.
         policy=policy.version if mode is Mode.LIVE else "",
         take="1",
+        expires="",
     )
 
 
 def binding_now(world: World, sheet: Sheet) -> Binding:
-    """The sheet's binding, made again from its stored bytes and from the world as it is now."""
+    """The sheet's binding, made again from its stored bytes and from the world as it is now, the price too."""
     card = card_of(world, sheet)
-    binding = make_binding(world, card, mode=sheet.mode, shot=sheet.shot, body=sheet.body, price=sheet.price)
-    return replace(binding, take=str(sheet.take))
+    shot = reread(world, card, sheet.body)
+    price = price_clip(card, duration_seconds=shot.duration_seconds, resolution=shot.resolution)
+    binding = make_binding(world, card, mode=sheet.mode, shot=shot, body=sheet.body, price=price)
+    return replace(binding, take=str(sheet.take), expires=str(sheet.expires_at))
+
+
+def reread(world: World, card: ModelCard, body: bytes) -> Shot:
+    """The shot that these bytes ask for: read back from what will be sent, not from what was asked for."""
+    return recognise(json.loads(body), world.catalogue(), gateway=card.gateway, model=card.model).shot
 
 
 def shown_text(world: World, card: ModelCard, binding: Binding, *, body: bytes, price: Price, earlier: str) -> str:
     """The text a person agrees to, rendered from the bytes that will be sent and not from what was asked for."""
     policy = world.policy()
-    catalogue = world.catalogue()
-    shot = recognise(json.loads(body), catalogue, gateway=card.gateway, model=card.model).shot
+    shot = reread(world, card, body)
     shot = replace(shot, resolution=shot.resolution or card.resolution_when_absent)
     return render_approval(
         ApprovalView(
@@ -93,6 +102,17 @@ def shown_text(world: World, card: ModelCard, binding: Binding, *, body: bytes, 
             earlier=earlier,
         )
     )
+
+
+def approval_text(world: World, sheet_id: str) -> str:
+    """The text for a person who is about to agree, rendered anew from the stored bytes and the caps of this moment.
+
+    The text that was stored with the sheet lies where other programs of the user can write. Raises as `approvable`.
+    """
+    sheet = approvable(world, sheet_id)
+    earlier = earlier_takes(world, sheet.binding)
+    # `approvable` has seen that address, price and bytes are those that the sheet is bound to.
+    return shown_text(world, card_of(world, sheet), sheet.binding, body=sheet.body, price=sheet.price, earlier=earlier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +138,10 @@ def need_sheet(world: World, sheet_id: str) -> Sheet:
 
 
 def question_for(world: World, sheet_id: str) -> Question | None:
-    """What to ask a person before this sheet may be spent; None when nothing needs to, or can, be asked."""
+    """What to ask a person through their client before this sheet may be spent.
+
+    None when nothing needs to be asked, when an allowance covers the sheet, and when the client's form would not do.
+    """
     sheet = world.ledger().sheet(sheet_id)
     if sheet is None or sheet.state not in (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL):
         return None
@@ -127,6 +150,8 @@ def question_for(world: World, sheet_id: str) -> Question | None:
         policy.mode is Mode.READ_ONLY
         or policy.mode is not sheet.mode
         or decide_need(policy, sheet.mode) is Need.NOTHING
+        or floor_of(world, sheet) is Floor.PASSPHRASE
+        or allowance_for(world, sheet) is not None
     ):
         return None
     amount = amount_to_type(sheet.price, policy)
@@ -150,15 +175,44 @@ def approve_typed(world: World, sheet_id: str, *, typed: str, by: Means) -> Shee
     return approve(world, sheet_id, by=by)
 
 
-def approve(world: World, sheet_id: str, *, by: Means) -> Sheet:
-    """Record a person's consent to this sheet, as bound now; raises `NotApproved` when something changed."""
+def approve(world: World, sheet_id: str, *, by: Means, who: str = "") -> Sheet:
+    """Record a person's consent to this sheet, as bound now; `who` is what is known of them, for the audit trail.
+
+    Raises `NotApproved` when something changed, or when the policy asks for more than these means.
+    """
     sheet = approvable(world, sheet_id)
     if sheet.state is SheetState.APPROVED:
         return sheet
+    if by is Means.CLIENT and floor_of(world, sheet) is Floor.PASSPHRASE:
+        raise NotApproved(
+            "The policy asks for the approval passphrase, or a passkey, for this clip; the client's form will not do.",
+            next_step=f"A person runs `callsheet approve {sheet_id}` in their own terminal.",
+        )
+    if sheet.mode is Mode.LIVE and by in (Means.REHEARSAL, Means.ALLOWANCE):
+        raise NotApproved("A live sheet is not approved in that way.", next_step="Call submit_video.")
     try:
-        return world.ledger().move_sheet(sheet_id, SheetEvent.APPROVED, now=world.clock.now(), by=by)
+        return world.ledger().move_sheet(sheet_id, SheetEvent.APPROVED, now=world.clock.now(), by=by, who=who)
     except IllegalEvent as error:
         raise _not_open(world, sheet) from error
+
+
+def floor_of(world: World, sheet: Sheet) -> Floor:
+    """The least act that approves this sheet. A rehearsal may be approved by any."""
+    if sheet.mode is not Mode.LIVE:
+        return Floor.CLIENT
+    if world.is_sealed(sheet.binding.gateway):
+        return Floor.PASSPHRASE
+    return world.policy().floor_for(sheet.card_id, sheet.price.usd)
+
+
+def allowance_for(world: World, sheet: Sheet) -> Allowance | None:
+    """The allowance by which this sheet may be spent without asking, if there is one.
+
+    A sealed key is opened by a passphrase for one submission, so no allowance reaches it.
+    """
+    if world.is_sealed(sheet.binding.gateway) and sheet.mode is Mode.LIVE:
+        return None
+    return world.ledger().consent.covering(sheet, now=world.clock.now(), policy=world.policy().version)
 
 
 def approvable(world: World, sheet_id: str) -> Sheet:
@@ -181,6 +235,8 @@ def approvable(world: World, sheet_id: str) -> Sheet:
             f"Since sheet {sheet_id} was made, an earlier take of this shot got an unknown outcome. {earlier}",
             next_step="Call explain_payload again: the new sheet says so to the person.",
         )
+    if sheet.mode is Mode.LIVE:
+        require_allowed(world.policy(), sheet.card_id, sheet.price.usd)
     if sheet.mode is Mode.LIVE and amount_to_type(sheet.price, world.policy()) is None:
         raise PolicyRefusal(
             f"The price of {sheet.card_id} is not documented.",
@@ -189,11 +245,11 @@ def approvable(world: World, sheet_id: str) -> Sheet:
     return sheet
 
 
-def decline(world: World, sheet_id: str) -> Sheet:
+def decline(world: World, sheet_id: str, *, by: Means = Means.TERMINAL) -> Sheet:
     """A person's no: the sheet cannot be spent any more. Raises `NotApproved` when it already was."""
     sheet = need_sheet(world, sheet_id)
     try:
-        return world.ledger().move_sheet(sheet_id, SheetEvent.DECLINED, now=world.clock.now())
+        return world.ledger().move_sheet(sheet_id, SheetEvent.DECLINED, now=world.clock.now(), by=by)
     except IllegalEvent as error:
         raise _not_open(world, sheet) from error
 

@@ -191,13 +191,14 @@ def _sheet(
     latest = ledger.latest_sheet(binding.shot_digest)
     earlier = earlier_takes(world, binding)
     if latest is not None and latest.state in OPEN_SHEETS:
-        same = replace(binding, take=str(latest.take)).digest == latest.binding.digest
+        same = replace(binding, take=str(latest.take), expires=str(latest.expires_at)) == latest.binding
         # A person must read of a possible duplicate charge in the very text that they agree to.
         told = not earlier.startswith(DUPLICATE) or DUPLICATE in latest.shown
         if same and told and now < _usable_until(latest):
             return latest, earlier
         ledger.move_sheet(latest.id, SheetEvent.EXPIRED, now=now)
-    binding = replace(binding, take=str(ledger.next_take(binding.shot_digest)))
+    expires_at = now + SHEET_LIFETIME
+    binding = replace(binding, take=str(ledger.next_take(binding.shot_digest)), expires=str(expires_at))
     reserve = amount_to_type(price, world.policy())
     sheet = Sheet(
         id=SheetId(sheet_id_for(binding.digest)),
@@ -210,7 +211,7 @@ def _sheet(
         reserve_micros=None if reserve is None else to_micros(reserve),
         shown=shown_text(world, card, binding, body=body, price=price, earlier=earlier),
         made_at=now,
-        expires_at=now + SHEET_LIFETIME,
+        expires_at=expires_at,
     )
     return ledger.add_sheet(sheet, now=now), earlier
 

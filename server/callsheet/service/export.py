@@ -114,6 +114,7 @@ def _agreed(sheet: Sheet) -> JsonObject:
         "price_usd": None if price.usd is None else dollars(price.usd),
         "price_as_of": price.as_of,
         "approved_by": sheet.approved_by.value if sheet.approved_by else None,
+        "allowance": sheet.allowance,
         "approved_at": iso(sheet.approved_at),
     }
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from callsheet.core.approval import Means
 from callsheet.core.gateway import Phase, Progress, StatusOutcome, StatusUnavailable, TaskRef
 from callsheet.core.schedule import next_poll_delay, retry_delay
 from callsheet.core.sheet import Problem, Task
@@ -17,9 +18,10 @@ from callsheet.core.task import IllegalEvent, TaskEvent, TaskState
 from callsheet.edges.downloads import LinkGone
 from callsheet.errors import CallsheetError, Fate, InvalidRequest, LedgerProblem
 
+from .outcomes import expire_attempt, told
 from .pacing import wait_for_pace
 from .reports import fate_of
-from .submission import expire_attempt, send_task, told
+from .submission import send_task
 from .world import World, card_of, clip_seconds_of
 
 KEYLESS_RETRY_SECONDS = 60.0
@@ -219,10 +221,13 @@ def resolve_task(world: World, task_id: str, *, accepted_as: str | None) -> Task
                 "That is not a task id this gateway could have given.", next_step="Copy it again."
             ) from None
     try:
-        return world.ledger().advance(task_id, event, now=now, changes=changes)
+        resolved = world.ledger().advance(task_id, event, now=now, changes=changes)
     except IllegalEvent:
         raise InvalidRequest(
             f"Task {task_id} is {task.state.value}; only one of unknown outcome, or under way, can be resolved.",
             next_step=f"Call get_task with {task_id}.",
             fate=fate_of(task),
         ) from None
+    told = {"as": accepted_as or "lost", "sheet": task.sheet_id}
+    world.ledger().consent.note(event.value, task_id, actor=Means.TERMINAL.value, now=now, detail=told)
+    return resolved

@@ -79,7 +79,10 @@ class TaskReport:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """The answer to `submit_video`. `status`: `submitted`, `already_submitted` or `approval_needed`."""
+    """The answer to `submit_video`. `status`: `submitted`, `already_submitted` or `approval_needed`.
+
+    `covered_by` tells of the allowance that was used, if one was.
+    """
 
     status: str
     notice: str
@@ -87,6 +90,7 @@ class Submission:
     report: TaskReport | None = None
     approval_text: str = ""
     approval_command: str = ""
+    covered_by: str = ""
 
 
 def notice(world: World, mode: Mode) -> str:

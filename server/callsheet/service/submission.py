@@ -9,47 +9,40 @@ back is stored as the answer of that attempt, even when it comes late.
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 
 import anyio
 
 from callsheet.core.approval import Means as ApprovalMeans
 from callsheet.core.approval import Need, decide_need
-from callsheet.core.gateway import Accepted, HttpReply, Postponed, Rejected, SubmitOutcome, SubmitParts
+from callsheet.core.gateway import HttpReply, SubmitOutcome, SubmitParts
 from callsheet.core.policy import Mode
-from callsheet.core.schedule import first_poll_delay, retry_delay
 from callsheet.core.sheet import SHEET_LIFETIME, Problem, Sheet, Task
-from callsheet.core.spending import Slots
-from callsheet.core.task import IllegalEvent, SheetEvent, SheetState, TaskEvent, TaskId, TaskState
-from callsheet.edges.ledger import NO_SLOT
+from callsheet.core.spending import NO_SLOT, Slots, SpendTerms
+from callsheet.core.task import SheetEvent, SheetState, TaskEvent, TaskId, TaskState
 from callsheet.errors import (
     CallsheetError,
     Fate,
     GatewayRefused,
     GatewayUnreachable,
-    LedgerProblem,
+    NotApproved,
     OutcomeUnknown,
     SetupProblem,
 )
 
-from .consent import approvable, approve, binding_now, need_sheet, require_mode, spending_windows
+from .consent import allowance_for, approvable, approve, binding_now, need_sheet, require_mode, spending_windows
 from .hints import asks_balance, gather_hints, note_balance
+from .outcomes import keep_outcome
 from .pacing import wait_for_pace
 from .reports import Submission, notice, report_task
-from .world import World, card_of, clip_seconds_of
+from .world import World, card_of
 
 ATTEMPT_SECONDS = 150.0
 POST_SECONDS = 60.0
 SLOT_RETRY_SECONDS = 5.0
 SLOT_PATIENCE = 12
-ACCOUNT_STATUSES = (401, 402)
 NO_LIMIT = 1_000_000
 UNKNOWN_HOLDS_SECONDS = 3600.0
 BLOCKED_RETRY_SECONDS = 30.0
-MOST_ATTEMPTS_LIMITED = 6
-LEAST_LIMITED_SECONDS = 5.0
-STORE_AGAIN_SECONDS = 0.2
-STORE_GRACE_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +61,18 @@ def submit(world: World, sheet_id: str) -> Submission:
     sheet = approvable(world, sheet_id)
     _require_reachable(world, sheet)
     _require_not_refused_before(world, sheet)
-    if sheet.state is not SheetState.APPROVED:
-        if decide_need(policy, sheet.mode) is Need.PERSON:
-            return _approval_needed(world, sheet)
+    asks = sheet.state is not SheetState.APPROVED and decide_need(policy, sheet.mode) is Need.PERSON
+    if asks and allowance_for(world, sheet) is None:
+        return _approval_needed(world, sheet)
+    if not asks:
         approve(world, sheet_id, by=ApprovalMeans.REHEARSAL)
-    task = _spend(world, sheet)
+    try:
+        task = _spend(world, sheet, by_allowance=asks)
+    except NotApproved:
+        # Another call took the last of the allowance.
+        if asks and allowance_for(world, sheet) is None:
+            return _approval_needed(world, sheet)
+        raise
     world.changes.notify()
     return _submitted(world, task.id, "submitted")
 
@@ -109,7 +109,17 @@ def _submitted(world: World, task_id: TaskId, status: str) -> Submission:
     task = world.ledger().task(task_id)
     assert task is not None
     report = report_task(world, task)
-    return Submission(status=status, notice=report.notice, next_step=report.next_step, report=report)
+    used = _allowance_used(world, need_sheet(world, task.sheet_id))
+    said = " ".join(part for part in (used, report.notice) if part)
+    return Submission(status=status, notice=said, next_step=report.next_step, report=report, covered_by=used)
+
+
+def _allowance_used(world: World, sheet: Sheet) -> str:
+    """A word on the allowance that approved the sheet, and what of it is used now; the empty text if none did."""
+    if sheet.allowance is None:
+        return ""
+    use = world.ledger().consent.allowance(sheet.allowance).use
+    return f"Approved by the person's allowance {sheet.allowance}, of which {use} are used."
 
 
 def _approval_needed(world: World, sheet: Sheet) -> Submission:
@@ -125,7 +135,7 @@ def _approval_needed(world: World, sheet: Sheet) -> Submission:
     )
 
 
-def _spend(world: World, sheet: Sheet) -> Task:
+def _spend(world: World, sheet: Sheet, *, by_allowance: bool) -> Task:
     now = world.clock.now()
     task = Task(
         id=TaskId(f"task_{world.clock.token()}"),
@@ -142,11 +152,14 @@ def _spend(world: World, sheet: Sheet) -> Task:
     )
     return world.ledger().spend(
         sheet.id,
-        digest=binding_now(world, sheet).digest,
         task=task,
-        caps=world.policy().caps,
+        terms=SpendTerms(
+            digest=binding_now(world, sheet).digest,
+            caps=world.policy().caps,
+            windows=spending_windows(now),
+            allowed_under=world.policy().version if by_allowance else None,
+        ),
         now=now,
-        windows=spending_windows(now),
     )
 
 
@@ -246,7 +259,7 @@ async def _send_claimed(world: World, task: Task, sheet: Sheet, attempt: str) ->
                 outcome = error
             except anyio.get_cancelled_exc_class():
                 outcome = OutcomeUnknown("The program was stopped while the request was under way.", next_step="")
-            stored = await _keep_outcome(world, task, attempt, outcome)
+            stored = await keep_outcome(world, task, attempt, outcome)
         finally:
             world.sending.pop(task.id, None)
     world.changes.notify()
@@ -274,118 +287,3 @@ async def _post(world: World, task: Task, sheet: Sheet) -> SubmitOutcome:
         raise GatewayUnreachable("Too much time passed before the request could go out.", next_step="")
     reply: HttpReply = await world.http.post_paid(request, base_url=base_url, key=key, within=POST_SECONDS)
     return gateway.read_submit(reply)
-
-
-async def _keep_outcome(world: World, task: Task, attempt: str, outcome: SubmitOutcome | CallsheetError) -> Task | None:
-    """Store an answer, again and again while the disk refuses it: it may be all that is known of a paid job.
-
-    Cancelled (the program stops), it tries once more and raises `LedgerProblem`; the deadline then makes the
-    outcome unknown.
-    """
-    pause, stopping = STORE_AGAIN_SECONDS, False
-    while True:
-        try:
-            return _store_outcome(world, task, attempt, outcome)
-        except LedgerProblem as error:
-            known = f" (accepted as {outcome.gateway_task_id})" if isinstance(outcome, Accepted) else ""
-            log.warning("answer%s for task %s is not stored yet: %s", known, task.id, error.message)
-            if stopping:
-                raise
-        try:
-            await world.clock.sleep(pause)
-        except anyio.get_cancelled_exc_class():
-            stopping = True
-        pause = min(2 * pause, STORE_GRACE_SECONDS)
-
-
-def _store_outcome(world: World, task: Task, attempt: str, outcome: SubmitOutcome | CallsheetError) -> Task | None:
-    """Store what became of an attempt. Nothing here can lead to a second request for the same attempt."""
-    now = world.clock.now()
-    speed = world.speed(task.mode)
-    match outcome:
-        case Accepted(gateway_task_id, state):
-            delay = first_poll_delay(
-                card_of(world, task).poll,
-                jitter=world.clock.jitter(),
-                clip_seconds=clip_seconds_of(world, task),
-                speed=speed,
-            )
-            event = TaskEvent.ACCEPTED
-            changes = {
-                "gateway_task_id": gateway_task_id,
-                "said": world.heard(state, limit=60),
-                "accepted_at": now,
-                "problem": None,
-                "next_at": now + delay,
-            }
-        case Rejected(problem):
-            event = TaskEvent.REFUSED
-            refusal = told(world, problem.code, problem.message, Fate.SENT_NOT_CHARGED)
-            lasting = problem.status not in ACCOUNT_STATUSES
-            changes = {"problem": replace(refusal, lasting=lasting), "finished_at": now}
-        case Postponed(problem) if task.attempts >= MOST_ATTEMPTS_LIMITED:
-            # A limiter that never lets go, or a gateway that only says so: it is not asked without end.
-            event = TaskEvent.REFUSED
-            refusal = told(world, "rate_limited", problem.message, Fate.SENT_NOT_CHARGED)
-            changes = {"problem": refusal, "finished_at": now}
-        case Postponed(problem):
-            delay = retry_delay(
-                task.attempts, retry_after=problem.retry_after_seconds, jitter=world.clock.jitter(), speed=speed
-            )
-            event = TaskEvent.NOT_SENT
-            changes = {
-                "problem": told(world, "rate_limited", problem.message, Fate.SENT_NOT_CHARGED),
-                "next_at": now + max(delay, LEAST_LIMITED_SECONDS / speed),
-            }
-        case GatewayUnreachable():
-            delay = retry_delay(task.attempts, retry_after=None, jitter=world.clock.jitter(), speed=speed)
-            event = TaskEvent.NOT_SENT
-            changes = {
-                "problem": Problem("unreachable", outcome.message, Fate.NOTHING_SENT.value),
-                "next_at": now + delay,
-            }
-        case CallsheetError():
-            event = TaskEvent.ANSWER_LOST
-            changes = {"problem": Problem("outcome_unknown", outcome.message, Fate.UNKNOWN.value)}
-        case unclear:
-            event = TaskEvent.ANSWER_LOST
-            code = unclear.problem.code or f"http_{unclear.problem.status}"
-            changes = {"problem": told(world, code, unclear.problem.message, Fate.UNKNOWN)}
-    try:
-        return world.ledger().advance(task.id, event, now=now, attempt=attempt, changes=changes)
-    except IllegalEvent as error:
-        # A person or the deadline was faster; what is stored stands, and the answer is in the log.
-        log.warning("answer of a finished attempt: task %s, %s", task.id, error)
-        if isinstance(outcome, Accepted):
-            _keep_late_id(world, task, attempt, outcome.gateway_task_id)
-        return None
-
-
-def _keep_late_id(world: World, task: Task, attempt: str, gateway_task_id: str) -> None:
-    """The gateway's own answer came after somebody had settled the matter otherwise: it may be right, so it is kept."""
-    current = world.ledger().task(task.id)
-    if current is None or current.attempt != attempt or current.gateway_task_id == gateway_task_id:
-        return
-    hint = f"The gateway's own late answer names task {gateway_task_id}."
-    world.ledger().touch(task.id, now=world.clock.now(), changes={"hints": f"{current.hints} {hint}".strip()})
-
-
-def told(world: World, code: str, said: str, fate: Fate) -> Problem:
-    """A problem in the gateway's own words: rid of keys, cleaned, bounded, and marked as its words."""
-    text = world.heard(said)
-    return Problem(
-        world.heard(code, limit=60) or "unspecified", f"the gateway said: {text or '(nothing)'}", fate.value, text
-    )
-
-
-def expire_attempt(world: World, task: Task) -> None:
-    """A task found being submitted after its deadline: its outcome is unknown, and it is not sent again."""
-    if task.id in world.sending:
-        return
-    now = world.clock.now()
-    if task.deadline is not None and now <= task.deadline:
-        world.ledger().touch(task.id, now=now, changes={"next_at": task.deadline + 1})
-        return
-    problem = Problem("outcome_unknown", "the program ended while the request was under way", Fate.UNKNOWN.value)
-    world.ledger().advance(task.id, TaskEvent.ANSWER_LOST, now=now, attempt=task.attempt, changes={"problem": problem})
-    world.changes.notify()

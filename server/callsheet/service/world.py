@@ -74,6 +74,7 @@ class World:
     clips: ClipKeeper
     save_directory: Callable[[Policy], Path]
     runner_id: str
+    is_sealed: Callable[[str], bool] = lambda _: False
     changes: Changes = field(default_factory=Changes)
     paced: dict[str, float] = field(default_factory=dict)
     sending: dict[str, anyio.CancelScope] = field(default_factory=dict)

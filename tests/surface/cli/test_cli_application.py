@@ -35,6 +35,10 @@ NAMES = [
     "install",
     "export",
     "prune",
+    "allow",
+    "allowances",
+    "revoke",
+    "audit",
 ]
 
 

@@ -20,7 +20,9 @@ from callsheet import __version__
 from callsheet.errors import CallsheetError, InvalidRequest, SetupProblem
 from callsheet.surface.program import Program
 
+from .allowing import COMMANDS as ALLOWING
 from .approving import COMMANDS as APPROVING
+from .auditing import COMMANDS as AUDITING
 from .command import GroupedHelp
 from .desk import COMMANDS as DESK
 from .doctor import COMMANDS as DOCTOR
@@ -43,11 +45,13 @@ COMMANDS = (
     *EXPLAINING,
     *SUBMITTING,
     *APPROVING,
+    *ALLOWING,
     *DESK,
     *LISTING,
     *WATCHING,
     *MODELS,
     *DOCTOR,
+    *AUDITING,
     *KEEPING,
     *REHEARSING,
     *SETUP,

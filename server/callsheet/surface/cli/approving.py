@@ -1,12 +1,13 @@
 """`callsheet approve` and `callsheet decline`: a person's yes or no to one call sheet.
 
-Everything is checked before anybody is asked. The text that is shown is the one stored in the sheet,
-rendered from the bytes that will be sent, and it is shown on the terminal that asks, wherever the
-output goes. The passphrase is read there too; no argument, variable or pipe can give it.
+Everything is checked before anybody is asked. The text that is shown is rendered at this moment from
+the bytes that will be sent, and it is shown on the terminal that asks, wherever the output goes.
+The passphrase is read there too; no argument, variable or pipe can give it.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import typer
@@ -62,7 +63,7 @@ def approve(context: typer.Context, sheet: SheetArgument, as_json: Json = False)
         )
     amount = amount_to_type(found.price, policy) if found.mode is Mode.LIVE else None
     with meet_person(session.program.environ, session.redactor.text, purpose="approve a sheet") as person:
-        _ask(person, found, verifier, amount)
+        _ask(person, replace(found, shown=session.service.approval_text(sheet)), verifier, amount)
     approved = session.service.approve(sheet, by=Means.TERMINAL)
     return _tell(session, approved, AGENT_MAY.format(approved.id))
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from callsheet.core.allowance import Allowance, check_allowance, end_of
+from callsheet.core.allowance import Allowance, check_allowance
 from callsheet.core.approval import Means
 from callsheet.core.policy import Mode
 from callsheet.core.pricing import dollars, from_micros
-from callsheet.errors import CallsheetError, InvalidRequest, SetupProblem
+from callsheet.errors import CallsheetError, SetupProblem
 
 from .visits import Form, Visit, said, status_of
 
@@ -24,8 +24,10 @@ FULL = 100
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What an allowance would allow."""
+    """What an allowance would allow, and under which policy."""
 
+    mode: Mode
+    policy: str
     models: tuple[str, ...]
     clips: int
     up_to: Decimal
@@ -34,8 +36,7 @@ class Terms:
     @property
     def subject(self) -> str:
         """What a passkey signs for: exactly these terms."""
-        terms = {"models": self.models, "clips": self.clips, "up_to": str(self.up_to), "seconds": self.seconds}
-        return f"allowance {json.dumps(terms, sort_keys=True)}"
+        return f"allowance {json.dumps(asdict(self), sort_keys=True, default=str)}"
 
 
 async def show(visit: Visit) -> Response:
@@ -48,9 +49,9 @@ async def allow(visit: Visit) -> Response:
     office = visit.office
     try:
         terms = _read_terms(visit)
-        means = await office.prover.means(visit.form, visit.session, terms.subject)
+        proof = await office.prover.prove(visit.form, visit.session, terms.subject)
         made = office.service.allow(
-            terms.models, clips=terms.clips, up_to=terms.up_to, seconds=terms.seconds, by=means
+            terms.models, clips=terms.clips, up_to=terms.up_to, seconds=terms.seconds, by=proof.means
         )
     except CallsheetError as error:
         return _page(visit, error)
@@ -75,7 +76,8 @@ def _read_terms(visit: Visit) -> Terms:
     form = visit.form
     known = {card.id for card in visit.office.service.cards()}
     models = tuple(sorted(set(form.every("models")) & known))
-    terms = Terms(models, _whole(form, "clips"), _sum(form), _whole(form, "seconds"))
+    policy = visit.office.service.world.policy()
+    terms = Terms(policy.mode, policy.version, models, _whole(form, "clips"), _sum(form), _whole(form, "seconds"))
     check_allowance(terms.models, clips=terms.clips, up_to=terms.up_to, seconds=terms.seconds)
     return terms
 
@@ -98,7 +100,7 @@ def _sum(form: Form) -> Decimal:
 def _page(visit: Visit, error: CallsheetError | None = None) -> Response:
     office = visit.office
     policy = office.service.world.policy()
-    found = [_facts(item, now=visit.now, policy=policy.version) for item in office.service.allowances()]
+    found = [_facts(item, office.service.allowance_end(item)) for item in office.service.allowances()]
     filled = {name: visit.form.get(name, usual) for name, usual in USUAL.items()}
     return visit.page(
         "allowances.html",
@@ -133,13 +135,15 @@ def _choices(visit: Visit) -> list[dict[str, Any]]:
     return [
         {
             "name": facts.name,
-            "models": [{"id": card.id, "model": card.model, "priced": card.price.kind != "unknown"} for card in facts.models],
+            "models": [
+                {"id": card.id, "model": card.model, "priced": card.price.kind != "unknown"} for card in facts.models
+            ],
         }
         for facts in catalogue.gateways
     ]
 
 
-def _facts(allowance: Allowance, *, now: float, policy: str) -> dict[str, Any]:
+def _facts(allowance: Allowance, end: str | None) -> dict[str, Any]:
     return {
         "id": allowance.id,
         "mode": allowance.mode.value,
@@ -148,13 +152,14 @@ def _facts(allowance: Allowance, *, now: float, policy: str) -> dict[str, Any]:
         "clips": allowance.clips,
         "used_clips": allowance.used_clips,
         "up_to": dollars(from_micros(allowance.up_to_micros)),
-        "percent": min(FULL, round(FULL * max(
-            allowance.used_clips / allowance.clips, allowance.used_micros / allowance.up_to_micros
-        ))),
+        "percent": min(
+            FULL,
+            round(FULL * max(allowance.used_clips / allowance.clips, allowance.used_micros / allowance.up_to_micros)),
+        ),
         "made_at": allowance.made_at,
         "made_by": allowance.made_by.value,
         "expires_at": allowance.expires_at,
-        "end": end_of(allowance, now=now, policy=policy) or "",
+        "end": end or "",
     }
 
 

@@ -85,9 +85,7 @@ async def sign_out(visit: Visit) -> Response:
 
 
 def _enter(office: Office, answer: Response, cookie: str) -> Response:
-    answer.set_cookie(
-        office.cookie, cookie, max_age=int(SESSION_SECONDS), path="/", httponly=True, samesite="strict"
-    )
+    answer.set_cookie(office.cookie, cookie, max_age=int(SESSION_SECONDS), path="/", httponly=True, samesite="strict")
     return answer
 
 

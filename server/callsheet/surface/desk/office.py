@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from callsheet.core.approval import Means
 from callsheet.edges.passkeys import Passkeys
 from callsheet.service import Service
 
@@ -41,7 +42,11 @@ class Office:
 def open_office(service: Service, *, passkeys: Path, verifier: Path, port: int, now: Clock) -> Office:
     """The desk on that port. `now` is a clock that nobody sets back."""
     host = f"{HOST}:{port}"
-    door, kept = Door(verifier, now), Passkeys(passkeys)
+
+    def on_closed(wrong: int) -> None:
+        service.note_audit("passphrase_refused", "desk", actor=Means.DESK.value, detail={"wrong_tries": str(wrong)})
+
+    door, kept = Door(verifier, now, on_closed), Passkeys(passkeys)
     prover = Prover(door, kept, Challenges(now), f"http://{host}", service.world.clock.now)
     paper = Paper(service.redactor)
     return Office(service, Sessions(now), door, prover, kept, paper, host, f"{COOKIE}-{port}")

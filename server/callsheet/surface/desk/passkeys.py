@@ -35,9 +35,7 @@ async def register(visit: Visit) -> Response:
         nonce, credential = read_signature(visit.form.get("passkey", ""))
         challenge = office.prover.challenges.redeem(visit.session, SUBJECT, nonce)
         name = clean(visit.form.get("name", ""), limit=60)
-        made = office.passkeys.register(
-            credential, challenge=challenge, origin=office.origin, name=name, now=visit.now
-        )
+        made = office.passkeys.register(credential, challenge=challenge, origin=office.origin, name=name, now=visit.now)
     except CallsheetError as error:
         return _page(visit, error)
     _note(visit, "passkey_registered", made)

@@ -36,7 +36,9 @@ PAUSED = "too_many_tries"
 class Door:
     """The passphrase, asked for slowly: one try at a time; after five wrong ones a minute between tries."""
 
-    def __init__(self, verifier: Path, now: Callable[[], float]) -> None:
+    def __init__(self, verifier: Path, now: Callable[[], float], on_closed: Callable[[int], object]) -> None:
+        """`on_closed` hears how many wrong tries there were whenever a pause begins."""
+        self._on_closed = on_closed
         self._verifier = verifier
         self._now = now
         self._one_at_a_time = anyio.Lock()
@@ -63,22 +65,22 @@ class Door:
                     "No approval passphrase has been set, so nobody can approve here.",
                     next_step="Run `callsheet setup` in your own terminal and choose one.",
                 )
-            if passphrase and await anyio.to_thread.run_sync(check_passphrase, passphrase, verifier):
-                self.wrong = 0
-                return
-            self._count_wrong(empty=not passphrase)
-        raise NotApproved(
-            "That is not the approval passphrase." if passphrase else "The approval passphrase is missing.",
-            next_step="Type the passphrase that you chose in `callsheet setup`.",
-            code=WRONG,
-        )
+            if not passphrase:
+                raise _not_it("The approval passphrase is missing.")
+            if not await anyio.to_thread.run_sync(check_passphrase, passphrase, verifier):
+                self._count_wrong()
+                raise _not_it("That is not the approval passphrase.")
+            self.wrong = 0
 
-    def _count_wrong(self, *, empty: bool) -> None:
-        if empty:
-            return
+    def _count_wrong(self) -> None:
         self.wrong += 1
         if self.wrong >= TRIES:
             self._closed_until = self._now() + PAUSE_SECONDS
+            self._on_closed(self.wrong)
+
+
+def _not_it(message: str) -> NotApproved:
+    return NotApproved(message, next_step="Type the passphrase that you chose in `callsheet setup`.", code=WRONG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,14 @@ def challenge_for(subject: str, nonce: str) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
+class Proof:
+    """By which means a person agreed, and what is known of them beside that: the name of their passkey."""
+
+    means: Means
+    who: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Prover:
     """Decides whether a form carries a person's agreement to a subject."""
 
@@ -134,18 +144,15 @@ class Prover:
     origin: str
     time: Callable[[], float]
 
-    async def means(self, form: Mapping[str, str], session: Session, subject: str) -> Means:
-        """By which means the person agreed; raises `NotApproved`. Nothing else in a form counts."""
-        if form.get("passkey"):
-            self._check_passkey(form["passkey"], session, subject)
-            return Means.PASSKEY
-        await self.door.check(form.get("passphrase", ""))
-        return Means.DESK
-
-    def _check_passkey(self, said: str, session: Session, subject: str) -> None:
-        nonce, credential = read_signature(said)
+    async def prove(self, form: Mapping[str, str], session: Session, subject: str) -> Proof:
+        """That a person agreed to the subject; raises `NotApproved`. Nothing else in a form counts."""
+        if not form.get("passkey"):
+            await self.door.check(form.get("passphrase", ""))
+            return Proof(Means.DESK)
+        nonce, credential = read_signature(form["passkey"])
         challenge = self.challenges.redeem(session, subject, nonce)
-        self.passkeys.check(credential, challenge=challenge, origin=self.origin, now=self.time())
+        used = self.passkeys.check(credential, challenge=challenge, origin=self.origin, now=self.time())
+        return Proof(Means.PASSKEY, f"passkey {used.name}")
 
 
 def read_signature(said: str) -> tuple[str, str]:
@@ -158,4 +165,4 @@ def read_signature(said: str) -> tuple[str, str]:
     return nonce, credential
 
 
-__all__ = ["PAUSED", "WRONG", "Challenges", "Door", "Prover", "challenge_for", "read_signature"]
+__all__ = ["PAUSED", "WRONG", "Challenges", "Door", "Proof", "Prover", "challenge_for", "read_signature"]

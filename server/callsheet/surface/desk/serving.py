@@ -34,9 +34,7 @@ NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 OnOpen = Callable[[str], object]
 
 
-async def serve(
-    service: Service, *, config: Path, state: Path, verifier: Path, port: int, on_open: OnOpen
-) -> None:
+async def serve(service: Service, *, config: Path, state: Path, verifier: Path, port: int, on_open: OnOpen) -> None:
     """Serve until cancelled. `on_open` is told the address with its bearer as soon as it answers.
 
     Raises `SetupProblem` when a desk is open already or the port cannot be had. The caller runs the watcher.

@@ -81,21 +81,23 @@ async def approve(visit: Visit) -> Response:
         return visit.go(f"/sheets/{sheet.id}", f"That sheet is {sheet.state.value} already; nothing was changed.")
     try:
         _require_decidable(visit, sheet)
+        if _is_sealed(visit, sheet) and visit.form.get("passkey"):
+            raise NotApproved(SEALED_NO_PASSKEY, next_step="Type the passphrase.")
         _require_amount(visit, sheet)
-        means = await office.prover.means(visit.form, visit.session, subject_of(sheet))
+        proof = await office.prover.prove(visit.form, visit.session, subject_of(sheet))
     except CallsheetError as error:
         return _page(visit, sheet, error)
     if _is_sealed(visit, sheet):
-        return await _approve_and_send(visit, sheet, means)
-    office.service.approve(sheet.id, by=means)
-    how = "with your passkey" if means is Means.PASSKEY else "with the passphrase"
+        return await _approve_and_send(visit, sheet)
+    office.service.approve(sheet.id, by=proof.means, who=proof.who)
+    how = "with your passkey" if proof.means is Means.PASSKEY else "with the passphrase"
     notice = f"Approved {how}, for one hour. Nothing was sent yet: the agent submits it by asking once more."
     return visit.go(f"/sheets/{sheet.id}", notice)
 
 
 async def decline(visit: Visit) -> Response:
     """A person's no. Needs no proof: it can only prevent."""
-    sheet = visit.office.service.decline(visit.named("sheet_id"))
+    sheet = visit.office.service.decline(visit.named("sheet_id"), by=Means.DESK)
     return visit.go("/", f"Declined. Sheet {sheet.id} can no longer be submitted; nothing was sent.")
 
 
@@ -163,6 +165,7 @@ def _page(visit: Visit, sheet: Sheet, error: CallsheetError | None = None) -> Re
         typed=visit.form.get("amount", ""),
         error=said(error) if error else None,
         hindrance=said(hindrance) if hindrance else None,
+        sealed_why=SEALED_NO_PASSKEY,
         **_ways(visit, sheet),
     )
 
@@ -187,25 +190,27 @@ def _hindrance(visit: Visit, sheet: Sheet) -> CallsheetError | None:
 
 
 def _text(visit: Visit, sheet: Sheet) -> str:
-    """What the person agrees to, made anew from the stored bytes while the sheet is open."""
-    again = getattr(visit.office.service, "approval_text", None)
-    return str(again(sheet.id)) if again is not None and sheet.state in OPEN else sheet.shown
+    """What the person agrees to, made anew from the stored bytes; of a sheet that cannot be approved, as it was."""
+    if sheet.state not in OPEN or visit.now > sheet.expires_at or _hindrance(visit, sheet) is not None:
+        return sheet.shown
+    return visit.office.service.approval_text(sheet.id)
 
 
 def _is_sealed(visit: Visit, sheet: Sheet) -> bool:
     """Whether the sheet's key is sealed under the passphrase; in the sandbox no key is used."""
-    asks = getattr(visit.office.service, "is_sealed", None)
-    return sheet.mode is Mode.LIVE and asks is not None and bool(asks(sheet.card_id.partition("/")[0]))
+    return sheet.mode is Mode.LIVE and visit.office.service.world.is_sealed(sheet.binding.gateway)
 
 
-async def _approve_and_send(visit: Visit, sheet: Sheet, means: Means) -> Response:
+async def _approve_and_send(visit: Visit, sheet: Sheet) -> Response:
     """Only this process can open the key, so what was approved is sent from here, now."""
-    send: Any = visit.office.service.approve_and_send  # type: ignore[attr-defined]
-    submission = await send(sheet.id, passphrase=visit.form.get("passphrase", ""), by=means)
+    send = getattr(visit.office.service, "approve_and_send", None)
+    if send is None:
+        raise SetupProblem("Sealed keys cannot be opened here.", next_step=f"Run `callsheet approve {sheet.id}`.")
+    submission = await send(sheet.id, passphrase=visit.form.get("passphrase", ""), by=Means.DESK)
     if submission.report is None:
         return visit.go(f"/sheets/{sheet.id}", submission.notice)
-    task = submission.report.task
-    return visit.go(f"/tasks/{task.id}", "Approved. The sealed key was opened for this one request and forgotten.")
+    notice = "Approved. The sealed key was opened for this one request and forgotten."
+    return visit.go(f"/tasks/{submission.report.task.id}", notice)
 
 
 __all__ = ["approve", "challenge", "decline", "show", "split_lines", "subject_of", "summary"]

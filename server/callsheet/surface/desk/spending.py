@@ -30,9 +30,7 @@ async def show(visit: Visit) -> Response:
     policy = world.policy()
     mode = Mode.SANDBOX if policy.mode is Mode.SANDBOX else Mode.LIVE
     spent, caps = spending_now(world, mode), policy.caps
-    month = tasks_that_count(
-        world.ledger().tasks(limit=ALL), mode=mode, since=spending_windows(visit.now)[1]
-    )
+    month = tasks_that_count(world.ledger().tasks(limit=ALL), mode=mode, since=spending_windows(visit.now)[1])
     models = _grouped(month, lambda task: task.card_id)
     models.sort(key=lambda group: -group[1])
     return visit.page(
@@ -75,10 +73,7 @@ def tasks_that_count(tasks: Iterable[Task], *, mode: Mode, since: float) -> list
         for task in tasks
         if task.mode is mode
         and (task.state in NOT_SENT or sent_at(task) >= since)
-        and (
-            task.state in RESERVING_STATES
-            or (task.state is TaskState.ABANDONED and task.gateway_task_id is not None)
-        )
+        and (task.state in RESERVING_STATES or (task.state is TaskState.ABANDONED and task.gateway_task_id is not None))
     ]
 
 

@@ -76,7 +76,7 @@ def clip_facts(clip: Clip) -> dict[str, Any]:
     return {
         "path": clip.path,
         "seconds": f"{clip.duration_seconds:g} s",
-        "picture": f"{clip.width} × {clip.height}",
+        "picture": f"{clip.width} x {clip.height}",
         "width": clip.width,
         "height": clip.height,
         "bytes": clip.size,

@@ -19,7 +19,15 @@ from starlette.status import HTTP_303_SEE_OTHER
 
 from callsheet.core.approval import Need, decide_need
 from callsheet.core.policy import Mode, Policy
-from callsheet.errors import FATE_SENTENCES, CallsheetError, Fate, InvalidRequest, NotApproved, SetupProblem, UnknownThing
+from callsheet.errors import (
+    FATE_SENTENCES,
+    CallsheetError,
+    Fate,
+    InvalidRequest,
+    NotApproved,
+    SetupProblem,
+    UnknownThing,
+)
 from callsheet.surface.wording import in_commands
 
 from .office import Office

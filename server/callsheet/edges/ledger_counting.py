@@ -1,0 +1,66 @@
+"""What the ledger counts inside its transactions: money reserved or spent, and concurrent slots. Only it calls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from callsheet.core.approval import Spending
+from callsheet.core.policy import Mode
+from callsheet.core.pricing import from_micros
+from callsheet.core.sheet import Task
+from callsheet.core.spending import NO_SLOT, Slots
+from callsheet.core.task import OPEN_STATES, RESERVING_STATES, SLOT_STATES
+
+from .ledger_rows import state_marks
+
+if TYPE_CHECKING:
+    import sqlite3
+
+
+def count_spending(db: sqlite3.Connection, mode: Mode, windows: tuple[float, float]) -> Spending:
+    """Counted by when they were sent; what waits or is under way counts now, and so does what was given up late."""
+    marks, states = state_marks(RESERVING_STATES)
+    query = (
+        "SELECT coalesce(sum(reserve_micros), 0) FROM task WHERE mode = ?"
+        " AND (state IN ('waiting', 'submitting') OR coalesce(deadline, created_at) >= ?)"
+        f" AND (state IN ({marks}) OR (state = 'abandoned' AND gateway_task_id IS NOT NULL))"
+    )
+    day, month = (_scalar(db, query, mode.value, start, *states) for start in windows)
+    open_marks, open_states = state_marks(OPEN_STATES)
+    count = _scalar(
+        db, f"SELECT count(*) FROM task WHERE mode = ? AND state IN ({open_marks})", mode.value, *open_states
+    )
+    return Spending(from_micros(day), from_micros(month), count)
+
+
+def count_taken(db: sqlite3.Connection, mode: Mode, gateway: str, unknown_since: float) -> int:
+    """How many tasks hold a slot at gateways of that name (`%`: all)."""
+    marks, states = state_marks(SLOT_STATES)
+    query = (
+        f"SELECT count(*) FROM task WHERE mode = ? AND gateway LIKE ? AND state IN ({marks})"
+        " AND (state != 'outcome_unknown' OR updated_at > ?)"
+    )
+    taken: int = _scalar(db, query, mode.value, gateway, *states, unknown_since)
+    return taken
+
+
+def count_missing(db: sqlite3.Connection, task: Task, *, now: float, slots: Slots) -> int:
+    """How many slots too few there are for a waiting task, if its owner's longer waiting ones go first.
+
+    Those count that wait for nothing but a slot.
+    """
+    since = now - slots.unknown_holds_seconds
+    query = (
+        "SELECT count(*) FROM task WHERE mode = ? AND gateway LIKE ? AND owner IS ? AND state = 'waiting'"
+        " AND (problem IS NULL OR json_extract(problem, '$.code') = ?) AND (created_at, id) < (?, ?)"
+    )
+    missing = []
+    for gateway, most in (("%", slots.concurrent), (task.gateway, slots.at_gateway)):
+        who = (task.mode.value, gateway, task.owner, NO_SLOT, task.created_at, task.id)
+        ahead: int = _scalar(db, query, *who)
+        missing.append(count_taken(db, task.mode, gateway, since) + ahead + 1 - most)
+    return max(missing)
+
+
+def _scalar(db: sqlite3.Connection, query: str, *values: Any) -> Any:
+    return db.execute(query, values).fetchone()[0]

@@ -1,0 +1,68 @@
+"""Allowances: a person makes, lists and revokes them. Consent for several clips at once, within bounds."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from callsheet.core.allowance import Allowance, check_allowance, end_of
+from callsheet.core.approval import Means
+from callsheet.core.policy import Mode
+from callsheet.core.pricing import to_micros
+from callsheet.errors import InvalidRequest, NotApproved, PolicyRefusal
+
+from .world import World
+
+PERSONS_MEANS = (Means.TERMINAL, Means.DESK, Means.PASSKEY)
+
+
+def allow(world: World, models: tuple[str, ...], *, clips: int, up_to: Decimal, seconds: float, by: Means) -> Allowance:
+    """Record a person's consent to `clips` clips of these models (`gateway/model`) up to a sum in US dollars.
+
+    The surface has made sure that it is that person. Raises `InvalidRequest`, `UnknownThing`, `PolicyRefusal`.
+    """
+    if by not in PERSONS_MEANS:
+        raise NotApproved("Only a person makes an allowance.", next_step="A person runs `callsheet allow`.")
+    check_allowance(models, clips=clips, up_to=up_to, seconds=seconds)
+    policy = world.policy()
+    if policy.mode is Mode.READ_ONLY:
+        raise PolicyRefusal("The policy is read-only.", next_step="A person changes `mode` with `callsheet setup`.")
+    for card_id in models:
+        gateway, _, model = card_id.partition("/")
+        card = world.card(gateway, model)
+        if policy.mode is Mode.LIVE and world.is_sealed(card.gateway):
+            raise InvalidRequest(
+                f"The key of {world.facts(gateway).name} is sealed: it is opened for one clip at a time.",
+                next_step="Approve each clip, or run `callsheet keys unseal` first.",
+            )
+    now = world.clock.now()
+    allowance = Allowance(
+        id=f"allow_{world.clock.token()}",
+        mode=policy.mode,
+        models=tuple(dict.fromkeys(models)),
+        clips=clips,
+        up_to_micros=to_micros(up_to),
+        made_at=now,
+        expires_at=now + seconds,
+        policy=policy.version,
+        made_by=by,
+    )
+    return world.ledger().consent.add_allowance(allowance)
+
+
+def allowances(world: World, *, only_open: bool = False) -> list[Allowance]:
+    """All allowances, newest first; or those that may still cover something."""
+    found = world.ledger().consent.allowances()
+    return [item for item in found if not only_open or ended(world, item) is None]
+
+
+def ended(world: World, allowance: Allowance) -> str | None:
+    """Why it covers nothing any more; None while it may."""
+    policy = world.policy()
+    if allowance.mode is not policy.mode:
+        return f"it is for {allowance.mode.value}, and the policy says {policy.mode.value}"
+    return end_of(allowance, now=world.clock.now(), policy=policy.version)
+
+
+def revoke(world: World, allowance_id: str, *, by: Means) -> Allowance:
+    """End an allowance now. What was submitted under it goes on. Raises `UnknownThing`."""
+    return world.ledger().consent.revoke(allowance_id, now=world.clock.now(), by=by)

@@ -1,0 +1,96 @@
+"""`callsheet audit`: who agreed to what, by which means, when; and whether that trail is as it was written."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from callsheet.core.audit import AuditEntry
+from callsheet.errors import LedgerProblem
+from callsheet.service.reports import iso
+
+from .command import KNOW, Command
+from .exits import ExitCode
+from .forms import JsonObject
+from .parameters import Json
+from .screen import indented
+from .session import Session, begin
+from .wording import one_line
+
+EXAMPLES = ("audit", "audit verify", "audit --limit 500 --json")
+
+
+class Wanted(StrEnum):
+    """What to do with the trail."""
+
+    SHOW = "show"
+    VERIFY = "verify"
+
+
+def audit(
+    context: typer.Context,
+    wanted: Annotated[Wanted, typer.Argument(metavar="[show|verify]", help="Show the latest, or check all.")] = (
+        Wanted.SHOW
+    ),
+    limit: Annotated[int, typer.Option(metavar="N", help="How many entries to show.", min=1, max=100_000)] = 50,
+    as_json: Json = False,
+) -> int:
+    """Show the audit trail, newest first, or check every entry of it against the seal of the one before.
+
+    Keep the latest hash that `verify` prints somewhere else: it shows whether the whole trail was written anew.
+    """
+    session = begin(context, as_json)
+    return _verify(session) if wanted is Wanted.VERIFY else _show(session, limit)
+
+
+def _verify(session: Session) -> int:
+    verdict = session.service.verify_audit()
+    if verdict.broken is not None:
+        raise LedgerProblem(
+            f"The audit trail is not as it was written: {verdict.problem}.",
+            next_step="Compare with a copy of the ledger; trust no approval that you do not remember.",
+        )
+    if session.as_json:
+        session.screen.answer({"entries": verdict.entries, "latest": verdict.latest, "intact": True})
+    else:
+        session.screen.show(Text(f"All {verdict.entries} entries are as they were written. Latest hash:"))
+        session.screen.whole(verdict.latest)
+    return ExitCode.OK
+
+
+def _show(session: Session, limit: int) -> int:
+    entries = session.service.audit(limit=limit)
+    if session.as_json:
+        session.screen.answer(session.redactor.value({"entries": [_form(entry) for entry in entries]}))
+        return ExitCode.OK
+    if not entries:
+        session.screen.show(Text("Nobody has agreed to anything yet."))
+        return ExitCode.OK
+    table = session.screen.table(">No", "!When", "By", "Act", "!Of what", "Detail")
+    for entry in entries:
+        told = ", ".join(f"{name} {value}" for name, value in json.loads(entry.detail).items() if value)
+        cells = (str(entry.seq), iso(entry.at) or "", entry.actor, entry.action, entry.subject, one_line(told, 160))
+        table.add_row(*(Text(cell) for cell in cells))
+    session.screen.show(indented(table))
+    return ExitCode.OK
+
+
+def _form(entry: AuditEntry) -> JsonObject:
+    return {
+        "seq": entry.seq,
+        "at": iso(entry.at),
+        "actor": entry.actor,
+        "action": entry.action,
+        "subject": entry.subject,
+        "detail": json.loads(entry.detail),
+        "hash": entry.hash,
+    }
+
+
+COMMANDS = (Command("audit", audit, KNOW, "who agreed to what, when; and check it", EXAMPLES),)
+
+__all__ = ["COMMANDS"]
