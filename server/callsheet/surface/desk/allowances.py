@@ -134,9 +134,8 @@ def _choices(visit: Visit) -> list[dict[str, Any]]:
     return [
         {
             "name": facts.name,
-            "models": [
-                {"id": card.id, "model": card.model, "priced": card.price.kind != "unknown"} for card in facts.models
-            ],
+            "models": [{"id": card.id, "model": card.model} for card in facts.models if card.price.kind != "unknown"],
+            "unpriced": [card.model for card in facts.models if card.price.kind == "unknown"],
         }
         for facts in catalogue.gateways
     ]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from starlette.responses import Response
 
 from callsheet.core.audit import AuditEntry
 from callsheet.core.redaction import clean
+from callsheet.service.reports import iso
 
 from .visits import Visit
 
 MOST = 100
+_HEX = re.compile("[0-9a-f]{40,}")
 
 
 async def show(visit: Visit) -> Response:
@@ -41,9 +44,16 @@ def _read(detail: Any) -> list[tuple[str, str]]:
     """The details as pairs, whatever became of the text."""
     try:
         found = detail if isinstance(detail, dict) else json.loads(detail)
-        return [(clean(name, limit=40).replace("_", " "), clean(value, limit=200)) for name, value in found.items()]
+        return [(clean(name, limit=40).replace("_", " "), _shown(name, value)) for name, value in found.items()]
     except (ValueError, TypeError, AttributeError, RecursionError):
         return [("unreadable", clean(detail, limit=200))]
+
+
+def _shown(name: str, value: object) -> str:
+    text = clean(value, limit=200)
+    if name == "expires" and text.isascii() and text.isdigit():
+        return iso(float(text)) or ""
+    return f"{text[:16]}…" if _HEX.fullmatch(text) else text
 
 
 __all__ = ["show"]

@@ -30,11 +30,12 @@ def _contents(visit: Visit) -> dict[str, Any]:
     service, now = visit.office.service, visit.now
     ledger = service.world.ledger()
     briefs = [brief(service, report) for report in service.tasks(limit=LOOKED_AT)]
-    running = [brief(service, report) for report in service.tasks(only_open=True, limit=LOOKED_AT)]
+    going = [brief(service, report) for report in service.tasks(only_open=True, limit=LOOKED_AT)]
     return {
         "waiting": [summary(sheet) for sheet in service.pending() if now <= sheet.expires_at],
         "approved": [summary(sheet) for sheet in ledger.sheets([SheetState.APPROVED], limit=10)],
-        "running": running,
+        "unknown": [task for task in going if not task["open"]],
+        "running": [task for task in going if task["open"]],
         "clips": [task for task in briefs if task["clip"]][:CLIPS],
         "now": now,
     }

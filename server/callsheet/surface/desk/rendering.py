@@ -6,6 +6,7 @@ forget it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from callsheet.core.redaction import Redactor
 from callsheet.surface.wording import age, size
@@ -21,6 +22,7 @@ from callsheet.surface.wording import age, size
 HERE = Path(__file__).parent
 TEMPLATES = HERE / "templates"
 STATIC = HERE / "static"
+_TICKED = re.compile(r"`([^`<>]{1,120})`")
 KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
@@ -38,7 +40,7 @@ class Paper:
             lstrip_blocks=True,
             finalize=self._finalize,
         )
-        self._environment.filters |= {"age": age, "size": size, "moment": moment}
+        self._environment.filters |= {"age": age, "size": size, "moment": moment, "ticks": self._ticks}
 
     def render(self, template: str, **values: Any) -> str:
         """One page, or a part of one."""
@@ -47,20 +49,24 @@ class Paper:
         # Halves of surrogate pairs come from odd file names, and no page can carry them.
         return self._redactor.text(text).encode("utf-8", "replace").decode()
 
+    def _ticks(self, text: str) -> Markup:
+        """A sentence with the commands in it, which stand between backticks, set as code."""
+        escaped = str(escape(self._redactor.text(text)))
+        return Markup(_TICKED.sub(r"<code>\1</code>", escaped))  # noqa: S704 - escaped above
+
     def _finalize(self, value: object) -> object:
         if value is None:
             return ""
         return self._redactor.text(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def moment(seconds: float | None) -> Markup | str:
-    """A time (UTC) for people and programs."""
+def moment(seconds: float | None, *, exact: bool = False) -> Markup | str:
+    """A time (UTC) for people and programs; `exact` to the second. Our script shows it in the person's own zone."""
     if seconds is None:
         return ""
     at = datetime.fromtimestamp(seconds, UTC)
-    return Markup('<time datetime="{}">{}</time>').format(
-        at.strftime("%Y-%m-%dT%H:%M:%SZ"), at.strftime("%-d %b %Y, %H:%M UTC")
-    )
+    told = "%-d %b %Y, %H:%M:%S UTC" if exact else "%-d %b %Y, %H:%M UTC"
+    return Markup('<time datetime="{}">{}</time>').format(at.strftime("%Y-%m-%dT%H:%M:%SZ"), at.strftime(told))
 
 
 @cache

@@ -20,6 +20,14 @@ from callsheet.service.consent import need_sheet, require_mode
 from .visits import Visit, said, status_of
 
 LABELS = ("Price", "Goes to", "Model", "Reference image from", "Result also sent to", "Availability", "Request")
+WAYS = {
+    Means.REHEARSAL: "by itself, as a rehearsal",
+    Means.ALLOWANCE: "under an allowance",
+    Means.CLIENT: "in the agent's client",
+    Means.TERMINAL: "in a terminal",
+    Means.DESK: "on this desk, with the passphrase",
+    Means.PASSKEY: "on this desk, with a passkey",
+}
 OPEN = (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL)
 SUMMARY = 160
 
@@ -60,7 +68,7 @@ def summary(sheet: Sheet) -> dict[str, Any]:
     return {
         "id": sheet.id,
         "mode": sheet.mode.value,
-        "price": str(sheet.price),
+        "price": f"{dollars(sheet.price.usd)} USD" if sheet.price.usd is not None else "Price unknown",
         "model": sheet.card_id,
         "picture": clean(picture, limit=60),
         "prompt": clean(shot.prompt, limit=SUMMARY),
@@ -156,7 +164,7 @@ def _page(visit: Visit, sheet: Sheet, error: CallsheetError | None = None) -> Re
         expires_at=sheet.expires_at,
         state="expired" if too_old else sheet.state.value,
         approved_at=sheet.approved_at,
-        approved_by=sheet.approved_by.value if sheet.approved_by else "",
+        approved_by=WAYS[sheet.approved_by] if sheet.approved_by else "",
         task_id=sheet.task_id,
         price=lines[0],
         lines=lines[1:-1],

@@ -109,7 +109,11 @@ def _one(visit: Visit) -> dict[str, Any]:
 
 
 def _event(entry: dict[str, Any]) -> dict[str, Any]:
-    detail = {name: value for name, value in entry.items() if name not in ("at", "kind", "state", "sheet") and value}
+    detail = {
+        name: value
+        for name, value in entry.items()
+        if name not in ("at", "kind", "state", "sheet", "reserve_micros") and value
+    }
     return {
         "at": entry["at"],
         "what": str(entry["kind"]).replace("_", " "),

@@ -25,6 +25,16 @@
     place.hidden = !text;
   };
 
+  // --- Times in the person's own zone; what the server wrote stays as the title.
+  const localTimes = (root) => {
+    for (const item of all("time", root)) {
+      const at = new Date(item.dateTime);
+      const style = { dateStyle: "medium", timeStyle: /:\d\d:\d\d/.test(item.textContent) ? "medium" : "short" };
+      item.title = item.textContent;
+      item.textContent = new Intl.DateTimeFormat(undefined, style).format(at);
+    }
+  };
+
   // --- The bearer: out of the address bar at once, then exchanged for a session.
   const bearer = new URLSearchParams(location.hash.slice(1)).get("key");
   if (bearer !== null) history.replaceState(null, "", location.pathname + location.search);
@@ -64,6 +74,7 @@
       if (text === last || inside) return undefined;
       const before = states(region);
       region.innerHTML = text;
+      localTimes(region);
       last = text;
       return tell(region, before);
     };
@@ -153,6 +164,7 @@
   };
 
   signIn();
+  localTimes(document);
   all("[data-live]").forEach(follow);
   if (canPasskey()) offerPasskeys();
   const problem = one("[data-focus]");
