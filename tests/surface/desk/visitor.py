@@ -11,12 +11,14 @@ from pathlib import Path
 import httpx2
 
 from callsheet.compose import VERIFIER_FILE
+from callsheet.core.approval import Means
+from callsheet.core.shot import Shot
 from callsheet.edges.passphrase import make_scrypt_verifier
 from callsheet.edges.private_files import write_private
 from callsheet.service import Service
 from callsheet.surface.desk.application import build_app
 from callsheet.surface.desk.office import Office, open_office
-from studio import Studio
+from studio import SHOT, Studio, draft
 
 PORT = 43117
 ORIGIN = f"http://localhost:{PORT}"
@@ -56,6 +58,10 @@ class Desk:
         assert found is not None
         return found[1]
 
+    def cookie(self) -> str:
+        """The session's cookie as a browser sends it."""
+        return "; ".join(f"{name}={value}" for name, value in self.client.cookies.items())
+
     async def get(self, path: str, **headers: str) -> httpx2.Response:
         """Fetch an address as a page of ours would."""
         return await self.client.get(path, headers=headers)
@@ -86,6 +92,24 @@ def set_passphrase(home: Path) -> None:
     """A person has chosen a passphrase; its verifier is a cheap one, so that tests are quick."""
     line = make_scrypt_verifier(PASSPHRASE, log_cost=4)
     write_private(home / "config" / VERIFIER_FILE, line.encode(), what="verifier")
+
+
+async def ask(desk: Desk, shot: Shot = SHOT) -> str:
+    """An agent drafts a shot and asks for it; the id of the sheet that waits."""
+    sheet_id = draft(desk.service, shot)
+    submission = await desk.service.submit(sheet_id, wait_seconds=0)
+    assert submission.status == "approval_needed"
+    return sheet_id
+
+
+async def film(desk: Desk) -> str:
+    """A live task that was approved and sent; the watcher runs until the gateway has answered."""
+    sheet_id = draft(desk.service)
+    desk.service.approve(sheet_id, by=Means.DESK)
+    async with desk.service.running():
+        submission = await desk.service.submit(sheet_id, wait_seconds=5)
+    assert submission.report is not None
+    return submission.report.task.id
 
 
 def seen(page: str) -> str:

@@ -217,7 +217,8 @@ async def _answer(visit: Visit, view: View) -> Response:
         )
         if wants_data(visit.request):
             return JSONResponse({"error": said(mistake)}, 500)
-        return visit.page("problem.html", status=500, error=said(mistake))
+        # Not as a page: what every page shows may be what failed.
+        return PlainTextResponse(f"{mistake}\n", 500)
 
 
 def _lead_in(request: Request) -> Response:
