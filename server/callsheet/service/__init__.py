@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from decimal import Decimal
 
 import anyio
@@ -179,8 +178,19 @@ class Service:
                 task.state not in UNSENT or (task.state is TaskState.WAITING and task.problem is not None)
             ),
         )
-        said = " ".join(part for part in (result.covered_by, report.notice) if part)
-        return replace(result, notice=said, next_step=report.next_step, report=report)
+        return result.followed(report)
+
+    def desk_url(self) -> str | None:
+        """Where a person has the desk page open, without anything that signs in; None where it is not."""
+        return self.world.desk_url()
+
+    async def wait_for_approval(self, sheet_id: str, *, wait_seconds: float) -> None:
+        """Return when the sheet was approved, declined or spent, by whichever process, or after that time."""
+        deadline = anyio.current_time() + wait_seconds
+        while (left := deadline - anyio.current_time()) > 0:
+            if consent.need_sheet(self.world, sheet_id).state not in (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL):
+                return
+            await self.world.changes.wait(min(left, LOOK_AGAIN_SECONDS))
 
     async def wait_for(
         self,

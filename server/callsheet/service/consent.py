@@ -25,7 +25,7 @@ from callsheet.core.approval import (
 from callsheet.core.catalogue import ModelCard
 from callsheet.core.gateway import SubmitParts
 from callsheet.core.policy import Floor, Mode, Policy
-from callsheet.core.pricing import Price, dollars, price_clip
+from callsheet.core.pricing import Price, dollars, price_clip, to_micros
 from callsheet.core.recognition import recognise
 from callsheet.core.sheet import Sheet
 from callsheet.core.shot import Shot
@@ -72,6 +72,17 @@ def binding_now(world: World, sheet: Sheet) -> Binding:
     price = price_clip(card, duration_seconds=shot.duration_seconds, resolution=shot.resolution)
     binding = make_binding(world, card, mode=sheet.mode, shot=shot, body=sheet.body, price=price)
     return replace(binding, take=str(sheet.take), expires=str(sheet.expires_at))
+
+
+def changed_since(world: World, sheet: Sheet) -> tuple[str, ...]:
+    """The names of what is no longer as it was when the sheet was made, in the world or in the sheet's own row."""
+    now = binding_now(world, sheet)
+    changed = sheet.binding.differences(now)
+    reserve = amount_to_type(sheet.price, world.policy())
+    same_price = str(sheet.price) == now.price and sheet.reserve_micros == (
+        None if reserve is None else to_micros(reserve)
+    )
+    return changed if same_price or "price" in changed or "policy" in changed else (*changed, "price")
 
 
 def reread(world: World, card: ModelCard, body: bytes) -> Shot:
@@ -223,7 +234,7 @@ def approvable(world: World, sheet_id: str) -> Sheet:
     if world.clock.now() > sheet.expires_at:
         world.ledger().move_sheet(sheet_id, SheetEvent.EXPIRED, now=world.clock.now())
         raise NotApproved(f"Sheet {sheet_id} is too old.", next_step="Call explain_payload again for a new sheet.")
-    changed = sheet.binding.differences(binding_now(world, sheet))
+    changed = changed_since(world, sheet)
     if changed:
         raise NotApproved(
             f"Since sheet {sheet_id} was made, this has changed: {', '.join(changed)}.",

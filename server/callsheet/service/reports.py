@@ -92,6 +92,11 @@ class Submission:
     approval_command: str = ""
     covered_by: str = ""
 
+    def followed(self, report: TaskReport) -> Submission:
+        """The same answer with what became of the task meanwhile."""
+        said = " ".join(part for part in (self.covered_by, report.notice) if part)
+        return replace(self, notice=said, next_step=report.next_step, report=report)
+
 
 def notice(world: World, mode: Mode) -> str:
     """What must be said first, given the mode of what is talked about."""

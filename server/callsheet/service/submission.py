@@ -29,7 +29,16 @@ from callsheet.errors import (
     SetupProblem,
 )
 
-from .consent import allowance_for, approvable, approve, binding_now, need_sheet, require_mode, spending_windows
+from .consent import (
+    allowance_for,
+    approvable,
+    approve,
+    binding_now,
+    changed_since,
+    need_sheet,
+    require_mode,
+    spending_windows,
+)
 from .hints import asks_balance, gather_hints, note_balance
 from .outcomes import keep_outcome
 from .pacing import wait_for_pace
@@ -110,8 +119,7 @@ def _submitted(world: World, task_id: TaskId, status: str) -> Submission:
     assert task is not None
     report = report_task(world, task)
     used = _allowance_used(world, need_sheet(world, task.sheet_id))
-    said = " ".join(part for part in (used, report.notice) if part)
-    return Submission(status=status, notice=said, next_step=report.next_step, report=report, covered_by=used)
+    return Submission(status=status, notice="", next_step="", covered_by=used).followed(report)
 
 
 def _allowance_used(world: World, sheet: Sheet) -> str:
@@ -126,10 +134,12 @@ def _approval_needed(world: World, sheet: Sheet) -> Submission:
     if sheet.state is SheetState.DRAFTED:
         world.ledger().move_sheet(sheet.id, SheetEvent.ASKED, now=world.clock.now())
     command = f"callsheet approve {sheet.id}"
+    desk = world.desk_url()
+    where = f"run `{command}` in their own terminal" + (f" or open {desk}sheets/{sheet.id}" if desk else "")
     return Submission(
         status="approval_needed",
         notice=f"Not approved: nothing was sent. {notice(world, sheet.mode)}",
-        next_step=f"Ask the person to run `{command}` in their own terminal, then call submit_video again.",
+        next_step=f"Ask the person to {where}, then call submit_video again.",
         approval_text=sheet.shown,
         approval_command=command,
     )
@@ -198,7 +208,7 @@ def _is_blocked(world: World, task: Task, sheet: Sheet) -> bool:
     """Whether the policy forbids sending now, or things are not as they were approved; the task then waits."""
     try:
         require_mode(world.policy(), sheet)
-        changed = sheet.binding.differences(binding_now(world, sheet))
+        changed = changed_since(world, sheet)
     except CallsheetError as error:
         _hold(world, task, error.error_code, error.message, BLOCKED_RETRY_SECONDS)
         return True
@@ -273,7 +283,7 @@ async def _post(world: World, task: Task, sheet: Sheet) -> SubmitOutcome:
     try:
         # The claim may have waited for the ledger; a person may have forbidden or changed things meanwhile.
         require_mode(world.policy(), sheet)
-        changed = sheet.binding.differences(binding_now(world, sheet))
+        changed = changed_since(world, sheet)
         base_url, key = await world.reach(task.mode, facts)
     except CallsheetError as error:
         # Policy, address and key are read from files; what fails there has certainly sent nothing.

@@ -55,7 +55,8 @@ class Changes:
 class World:
     """The edges. `runner_id` owns the tasks that this process follows.
 
-    `sandbox_url` starts the sandbox on first use and returns its base URL. `paced` holds for which
+    `sandbox_url` starts the sandbox on first use and returns its base URL. `is_sealed` says whether a gateway's key
+    is sealed, `desk_url` where the desk page is open, if it is. `paced` holds for which
     time a task's next request is reserved with the rate limiter; `sending` the tasks whose paid request is on
     its way in this process.
     """
@@ -75,6 +76,7 @@ class World:
     save_directory: Callable[[Policy], Path]
     runner_id: str
     is_sealed: Callable[[str], bool] = lambda _: False
+    desk_url: Callable[[], str | None] = lambda: None
     changes: Changes = field(default_factory=Changes)
     paced: dict[str, float] = field(default_factory=dict)
     sending: dict[str, anyio.CancelScope] = field(default_factory=dict)

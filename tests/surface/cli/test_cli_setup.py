@@ -31,7 +31,16 @@ class Setup(Terminal):
 
     def keep_limits_and_hosts(self) -> None:
         """Enter through everything between the mode and the keys."""
-        for question in ("one clip", "one day", "one month", "at once", "unknown price", "Callback hosts", "saved in"):
+        for question in (
+            "one clip",
+            "one day",
+            "one month",
+            "at once",
+            "unknown price",
+            "needed from",
+            "Callback hosts",
+            "saved in",
+        ):
             self.answer(question)
 
 
@@ -52,6 +61,7 @@ def test_setup_arms_live_mode_with_limits_key_and_passphrase(studio: Studio, pro
         talk.answer("at once", "0")
         talk.answer("A whole number", "2")
         talk.answer("unknown price", "0.80")
+        talk.answer("needed from", "0.50")
         talk.answer("Callback hosts", "Hooks.example.com 127.0.0.1")
         talk.answer("Not a public host name", "hooks.example.com")
         talk.answer("saved in", "clips")
@@ -155,6 +165,7 @@ def test_every_change_but_disarming_needs_the_passphrase(studio: Studio, program
         talk.answer("one month")
         talk.answer("at once")
         talk.answer("unknown price")
+        talk.answer("needed from")
         talk.answer("Callback hosts")
         talk.answer("saved in")
         talk.answer("Store a key")

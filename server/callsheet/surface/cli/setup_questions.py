@@ -54,6 +54,10 @@ def ask_policy(person: Person, old: Policy) -> Policy:
     )
     person.say("\nSome gateways document no price. Such a clip is refused, unless you say what it costs at most.")
     ceiling = _ask_amount(person, "  At most, for a clip of unknown price", old.unknown_price_ceiling)
+    person.say("\nApproval", style="bold")
+    person.say("A client can show you a form in which you type the amount. Whoever writes the client's settings can")
+    person.say("answer it, an agent with a shell too, so dear clips need the passphrase. 0 asks for it each time.")
+    passphrase_from = _ask_amount(person, "  The passphrase is needed from", old.passphrase_from)
     person.say("\nHosts", style="bold")
     person.say("A gateway may tell a server of yours when a clip is done. Empty allows no such callback.")
     hosts = _ask_hosts(person, "  Callback hosts, by name", old.callback_hosts)
@@ -64,6 +68,7 @@ def ask_policy(person: Person, old: Policy) -> Policy:
         mode=mode,
         caps=caps,
         unknown_price_ceiling=ceiling,
+        passphrase_from=passphrase_from,
         callback_hosts=hosts,
         save_directory=directory,
     )

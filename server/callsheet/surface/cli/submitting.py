@@ -66,7 +66,7 @@ async def submit_and_follow(session: Session, sheet_id: str, *, wait: bool) -> S
     report = await (
         follow(session, task_id) if wait else follow(session, task_id, until=_answered, seconds=ANSWER_SECONDS)
     )
-    return Submission(submission.status, report.notice, report.next_step, report)
+    return submission.followed(report)
 
 
 def _answered(task: Task) -> bool:
@@ -81,6 +81,8 @@ def _show(session: Session, submission: Submission) -> None:
     if submission.report is not None:
         if submission.status == "already_submitted":
             screen.show(Text("This sheet was submitted before; nothing was sent now.", style="yellow"), "")
+        if submission.covered_by:
+            screen.show(Text(submission.covered_by), "")
         show_report(session, submission.report)
         return
     screen.show(Text(submission.notice, style="bold yellow"), "")

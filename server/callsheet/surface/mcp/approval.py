@@ -1,16 +1,20 @@
-"""Asking the person through their client. The amount they type is the only consent that can come this way.
+"""Asking the person through their client: with a form, or by leading them to the desk page.
 
-Whether the client can ask is read from what it declared; where it did not, nobody is asked and `submit_video`
-names the command for a terminal. What comes back is checked against the sheet again by the use cases, and a
-declined, cancelled or unusable answer is only ever "not approved": a client may answer so without a person.
+In the form the amount they type is the only consent that can come this way. The desk's address carries nothing
+that approves: what happens there needs the passphrase or a passkey, and is found in the ledger. What the client can
+do is read from what it declared; where it declared neither, nobody is asked and `submit_video` names the command
+for a terminal. A declined, cancelled or unusable answer is only ever "not approved": a client may answer so
+without a person.
 """
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, cast
 
 from mcp.server.mcpserver import AcceptedElicitation, Context, Elicit, ElicitationResult
-from mcp.types import ClientCapabilities
+from mcp.types import ClientCapabilities, ElicitRequest, ElicitRequestURLParams, ElicitResult
+from mcp_types.version import is_version_at_least
 from pydantic import BaseModel, ConfigDict, Field
 
 from callsheet.errors import FATE_SENTENCES, Fate, NotApproved
@@ -20,6 +24,11 @@ from .backstage import Backstage
 
 if TYPE_CHECKING:
     from callsheet.service import Service
+
+NEWER_ERA = "2026-07-28"
+DESK = "desk"
+DESK_SECONDS = 40.0
+"""How long a call waits for an approval at the desk; clients give up at 60 s."""
 
 
 class TypedAmount(BaseModel):
@@ -58,6 +67,43 @@ def can_ask(capabilities: ClientCapabilities | None) -> bool:
     """Whether the client declared forms. An empty declaration means forms; one of URLs alone does not."""
     asking = capabilities.elicitation if capabilities else None
     return asking is not None and (asking.form is not None or asking.url is None)
+
+
+def can_lead(capabilities: ClientCapabilities | None) -> bool:
+    """Whether the client declared that it can lead a person to a page."""
+    asking = capabilities.elicitation if capabilities else None
+    return asking is not None and asking.url is not None
+
+
+class LeadToDesk(Exception):
+    """Carries the request that leads the person to the desk, where the protocol has calls end with their questions."""
+
+    def __init__(self, request: ElicitRequest) -> None:
+        super().__init__("the person is led to the desk")
+        self.request = request
+
+
+async def lead_to_desk(context: Context, sheet_id: str) -> None:
+    """Lead the person to the desk if it is open and the client can, then wait a little for their approval.
+
+    Raises `LeadToDesk` in the newer era, where the client comes back with the same call. Says nothing of how it
+    ended: the ledger does.
+    """
+    service = backstage_of(context).service
+    url = service.desk_url()
+    if url is None or not can_lead(context.client_capabilities):
+        return
+    message = f"Open Callsheet's desk to look at sheet {sheet_id} and to approve or decline it there."
+    page = f"{url}sheets/{sheet_id}"
+    if is_version_at_least(context.protocol_version or "", NEWER_ERA):
+        answer = (context.input_responses or {}).get(DESK)
+        if answer is None:
+            raise LeadToDesk(ElicitRequest(params=ElicitRequestURLParams(message=message, url=page)))
+        went = isinstance(answer, ElicitResult) and answer.action == "accept"
+    else:
+        went = (await context.elicit_url(message, page, secrets.token_hex(16))).action == "accept"
+    if went:
+        await service.wait_for_approval(sheet_id, wait_seconds=DESK_SECONDS)
 
 
 def take_answer(service: Service, sheet_id: str, answer: ElicitationResult[TypedAmount]) -> None:

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Iterable
 from typing import Any
 
+import anyio
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError, ToolError
@@ -24,7 +25,7 @@ from pydantic.networks import AnyUrl
 from callsheet import __version__
 from callsheet.errors import CallsheetError, UnknownThing
 
-from .approval import not_approved
+from .approval import DESK, LeadToDesk, not_approved
 from .arguments import NOTHING_SENT, Refusal, check_arguments
 from .backstage import Backstage
 from .instructions import INSTRUCTIONS
@@ -36,6 +37,9 @@ SPENT_ONCE = (
     "Look with list_tasks whether a task was made; calling submit_video again with the same sheet_id is safe,"
     " because a sheet is spent once."
 )
+
+LONGEST_CALL_SECONDS = 300.0
+"""No call waits longer for a person; the other tools are done within a minute."""
 
 log = logging.getLogger(__name__)
 
@@ -62,11 +66,15 @@ class CallsheetServer(MCPServer[Backstage]):
         try:
             tool = self._tool_manager.get_tool(name)
             checked = check_arguments(name, tool, arguments)
-            result = await super().call_tool(name, checked, context)
-            return (
-                fit_result(self.backstage.service.redactor(), result) if isinstance(result, CallToolResult) else result
-            )
+            with anyio.move_on_after(LONGEST_CALL_SECONDS):
+                result = await super().call_tool(name, checked, context)
+                if isinstance(result, CallToolResult):
+                    return fit_result(self.backstage.service.redactor(), result)
+                return result
+            raise not_approved(str(checked.get("sheet_id", "")), "nobody answered in time")  # noqa: TRY301
         except Exception as error:
+            if isinstance(error.__cause__, LeadToDesk):
+                return InputRequiredResult(input_requests={DESK: error.__cause__.request})
             raise ToolError(self.backstage.hide(_told(name, arguments, error))) from None
 
     async def run_stdio_async(self) -> None:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from callsheet.errors import CallsheetError
 
 from .answers import ExplainAnswer, ModelsAnswer, SubmitAnswer, TaskAnswer, TasksAnswer
-from .approval import TypedAmount, ask, backstage_of, take_answer
+from .approval import TypedAmount, ask, backstage_of, lead_to_desk, take_answer
 from .arguments import refuse
 from .schemas import compact_schema
 
@@ -85,7 +85,11 @@ async def submit_video(
     take_answer(service, sheet_id, answer)
     # First the watcher, then the sheet: a spent sheet without anybody to send it would only wait.
     await backstage.need_running()
-    told = tell_submission(await service.submit(sheet_id))
+    submission = await service.submit(sheet_id)
+    if submission.report is None:
+        await lead_to_desk(context, sheet_id)
+        submission = await service.submit(sheet_id)
+    told = tell_submission(submission)
     return _result(told, submission_text(told))
 
 

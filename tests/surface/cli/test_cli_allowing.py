@@ -1,0 +1,108 @@
+"""`callsheet allow`, `allowances`, `revoke` and `audit`: made by a person at a terminal, listed for everybody."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+from cli_terminal import CommandLine, Terminal, run_without_terminal
+
+from callsheet.edges.passphrase import store_verifier
+from callsheet.surface.cli.exits import ExitCode
+from callsheet.surface.program import Program
+from studio import Studio, accepted, draft
+
+PASSPHRASE = "a heron over the reeds"
+ALLOW = ["allow", "--clips", "3", "--up-to", "1.50", "--for", "2h", "--models", "poyo/sora-2-official"]
+
+
+@pytest.fixture
+def armed(studio: Studio, program: Program) -> Program:
+    """A live install whose person has set a passphrase."""
+    studio.go_live()
+    store_verifier(program.verifier_path, PASSPHRASE)
+    studio.clock.time = time.time()
+    return program
+
+
+def test_a_person_allows_several_clips_with_the_passphrase(studio: Studio, armed: Program, cli: CommandLine) -> None:
+    """The terms are shown before it is asked for; then it is listed, used and revoked."""
+    with Terminal(ALLOW, studio.environ, armed.working_directory) as terminal:
+        terminal.expect("3 clips at most, 1.50 USD together at most, for 2 h")
+        terminal.expect("LIVE: each costs real money")
+        terminal.expect("Approval passphrase: ")
+        terminal.type(PASSPHRASE)
+        terminal.expect("To end it before: callsheet revoke")
+        assert terminal.finish() == 0
+        assert PASSPHRASE not in terminal.text
+
+    [listed] = json.loads(cli("allowances", "--json").out)["allowances"]
+    assert (listed["clips"], listed["used_clips"], listed["up_to_usd"], listed["ended"]) == (3, 0, "1.50", None)
+    sheet_id = draft(armed.build_service())
+    studio.gateway.replies = [accepted()]
+    assert f"allowance {listed['allowance']}" in cli("submit", sheet_id, "--no-wait", "--json").out
+    assert "1 of 3 clips, 0.24 of 1.50 USD" in cli("allowances").out
+    revoked = cli("revoke", listed["allowance"])
+    assert (revoked.code, "1 of 3 clips" in revoked.out) == (0, True)
+    assert cli("allowances", "--open").out.startswith("Nothing is allowed beforehand")
+
+
+def test_a_wrong_passphrase_allows_nothing(studio: Studio, armed: Program, cli: CommandLine) -> None:
+    """Three tries, as for a sheet."""
+    with Terminal(ALLOW, studio.environ, armed.working_directory) as terminal:
+        for _ in range(3):
+            terminal.expect("Approval passphrase: ")
+            terminal.type("a guess of an agent")
+        terminal.expect("wrong 3 times")
+        assert terminal.finish() == ExitCode.NOT_APPROVED
+    assert json.loads(cli("allowances", "--json").out) == {"allowances": []}
+
+
+def test_without_a_terminal_nothing_can_be_allowed(studio: Studio, armed: Program, cli: CommandLine) -> None:
+    """Not through a pipe, and no option says yes."""
+    ran = run_without_terminal(ALLOW, studio.environ, armed.working_directory, f"{PASSPHRASE}\n")
+    assert ran.returncode == ExitCode.NOT_APPROVED
+    for option in ("--yes", "--passphrase=x", "--force"):
+        assert cli(*ALLOW, option).code == ExitCode.INVALID
+    assert json.loads(cli("allowances", "--json").out) == {"allowances": []}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--clips", "0", "clips must be 1 to 100"),
+        ("--up-to", "five", "amount of US dollars"),
+        ("--for", "2 hours", "minutes, hours or days"),
+        ("--for", "30d", "7 days"),
+        ("--models", "poyo/nothing", "no model of that id"),
+        ("--models", ",", "at least one model"),
+    ],
+)
+def test_terms_out_of_bounds_are_refused_before_anybody_is_asked(
+    armed: Program, cli: CommandLine, option: str, value: str, told: str
+) -> None:
+    """With the rule that they break."""
+    arguments = list(ALLOW)
+    arguments[arguments.index(option) + 1] = value
+    ran = cli(*arguments)
+    assert (ran.code, told in " ".join(ran.err.split())) == (ExitCode.INVALID, True)
+
+
+def test_the_trail_is_shown_and_checked(studio: Studio, armed: Program, cli: CommandLine) -> None:
+    """A trail that somebody wrote into is an error with its own exit code."""
+    assert "Nobody has agreed" in cli("audit").out
+    cli("decline", draft(armed.build_service()))
+    assert "declined" in cli("audit").out
+    [entry] = json.loads(cli("audit", "--json").out)["entries"]
+    assert (entry["actor"], entry["action"]) == ("terminal", "declined")
+    verified = json.loads(cli("audit", "verify", "--json").out)
+    assert verified == {"entries": 1, "latest": entry["hash"], "intact": True}
+    ledger = Path(studio.home / "data" / "ledger.sqlite3")
+    with sqlite3.connect(ledger) as db:
+        db.executescript("DROP TRIGGER audit_is_final; UPDATE audit SET actor = 'desk'")
+    db.close()
+    ran = cli("audit", "verify")
+    assert (ran.code, "entry 1 is not as it was written" in ran.err) == (ExitCode.SETUP, True)
