@@ -19,6 +19,7 @@ from .core.redaction import Redactor
 from .edges.catalogue_files import load_catalogue
 from .edges.clips import Clips
 from .edges.clock import Clock, SystemClock
+from .edges.desk_address import find_desk
 from .edges.http import GatewayHttp
 from .edges.ledger import Ledger
 from .edges.places import HOME_VARIABLE, Places, expand_home, find_places
@@ -135,6 +136,7 @@ def build_service(surroundings: Surroundings) -> Service:
         clips=Clips(http),
         save_directory=lambda current: _save_directory(current, places),
         runner_id=lock.runner_id,
+        desk_url=lambda: find_desk(places.state),
     )
     return Service(world, lock, stage)
 

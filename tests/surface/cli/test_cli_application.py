@@ -35,6 +35,7 @@ NAMES = [
     "install",
     "export",
     "prune",
+    "desk",
     "allow",
     "allowances",
     "revoke",
