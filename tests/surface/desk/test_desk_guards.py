@@ -12,6 +12,7 @@ from callsheet.surface.desk.guards import HEADERS
 
 EXTRA = {"sec-fetch-site": "same-origin"}
 PARTS = {
+    "gateway": "poyo",
     "sheet_id": "SHEET",
     "task_id": "task_none",
     "allowance_id": "allow_none",

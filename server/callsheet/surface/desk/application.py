@@ -8,7 +8,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from . import allowances, audit, entering, home, media, passkeys, sheets, spending, tasks
+from . import allowances, audit, entering, home, media, passkeys, sealed, sheets, spending, tasks
 from .guards import Guards
 from .office import Office
 from .rendering import static_files
@@ -41,6 +41,7 @@ def _routes(office: Office) -> list[BaseRoute]:
         get("/tasks/{task_id}/clip", media.clip),
         get("/tasks/{task_id}/poster", media.poster),
         get("/tasks/{task_id}/contact-sheet", media.contact_sheet),
+        post("/keys/{gateway}/open", sealed.open_key),
         get("/spending", spending.show),
         get("/allowances", allowances.show),
         post("/allowances", allowances.allow),

@@ -17,6 +17,7 @@ from callsheet.core.task import SheetState
 from callsheet.errors import CallsheetError, InvalidRequest, NotApproved, SetupProblem
 from callsheet.service.consent import need_sheet, require_mode
 
+from .sealed import NO_PASSKEY, approve_and_send, awaits_key, sealing_of
 from .visits import Visit, said, status_of
 
 LABELS = ("Price", "Goes to", "Model", "Reference image from", "Result also sent to", "Availability", "Request")
@@ -29,12 +30,8 @@ WAYS = {
     Means.PASSKEY: "on this desk, with a passkey",
 }
 OPEN = (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL)
+SENDABLE = (SheetState.APPROVED, SheetState.SPENT)
 SUMMARY = 160
-
-SEALED_NO_PASSKEY = (
-    "This gateway's key is sealed under the approval passphrase. A passkey proves that it is you, but it cannot open"
-    " the key, so here the passphrase is needed."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +82,18 @@ async def approve(visit: Visit) -> Response:
     """A person's yes: with the passphrase, and live with the amount typed; or with a passkey."""
     office = visit.office
     sheet = need_sheet(office.service.world, visit.named("sheet_id"))
-    if sheet.state not in OPEN:
+    if not _is_undecided(visit, sheet):
         return visit.go(f"/sheets/{sheet.id}", f"That sheet is {sheet.state.value} already; nothing was changed.")
     try:
         _require_decidable(visit, sheet)
-        if _is_sealed(visit, sheet) and visit.form.get("passkey"):
-            raise NotApproved(SEALED_NO_PASSKEY, next_step="Type the passphrase.")
+        if awaits_key(visit.office.service, sheet) and visit.form.get("passkey"):
+            raise NotApproved(NO_PASSKEY, next_step="Type the passphrase.")
         _require_amount(visit, sheet)
         proof = await office.prover.prove(visit.form, visit.session, subject_of(sheet))
     except CallsheetError as error:
         return _page(visit, sheet, error)
-    if _is_sealed(visit, sheet):
-        return await _approve_and_send(visit, sheet)
+    if awaits_key(visit.office.service, sheet):
+        return await approve_and_send(visit, sheet)
     office.service.approve(sheet.id, by=proof.means, who=proof.who)
     how = "with your passkey" if proof.means is Means.PASSKEY else "with the passphrase"
     notice = f"Approved {how}, for one hour. Nothing was sent yet: the agent submits it by asking once more."
@@ -114,8 +111,8 @@ async def challenge(visit: Visit) -> Response:
     office = visit.office
     sheet = need_sheet(office.service.world, visit.named("sheet_id"))
     _require_decidable(visit, sheet)
-    if _is_sealed(visit, sheet):
-        raise NotApproved(SEALED_NO_PASSKEY, next_step="Type the passphrase.")
+    if awaits_key(visit.office.service, sheet):
+        raise NotApproved(NO_PASSKEY, next_step="Type the passphrase.")
     nonce, to_sign = office.prover.challenges.issue(visit.session, subject_of(sheet))
     return JSONResponse({"nonce": nonce, "options": office.passkeys.signing_options(to_sign)})
 
@@ -123,7 +120,11 @@ async def challenge(visit: Visit) -> Response:
 def _require_decidable(visit: Visit, sheet: Sheet) -> None:
     """Raises unless the sheet could be approved, and spent, as things stand."""
     service = visit.office.service
-    service.approvable(sheet.id)
+    sealing = sealing_of(service)
+    if sealing is not None and sealing.needs_seal(sheet.id):
+        sealing.payable(sheet.id)
+    else:
+        service.approvable(sheet.id)
     policy = service.world.policy()
     require_mode(policy, sheet)
     if decide_need(policy, sheet.mode) is Need.NOTHING:
@@ -131,6 +132,11 @@ def _require_decidable(visit: Visit, sheet: Sheet) -> None:
             "In the sandbox approval is automatic: nothing needs to be approved.",
             next_step="The agent may call submit_video as it is.",
         )
+
+
+def _is_undecided(visit: Visit, sheet: Sheet) -> bool:
+    """Whether there is something to decide. Where a key is sealed, that the ledger says "approved" sends nothing."""
+    return sheet.state in OPEN or (sheet.state in SENDABLE and awaits_key(visit.office.service, sheet))
 
 
 def _amount(visit: Visit, sheet: Sheet) -> Decimal | None:
@@ -153,14 +159,16 @@ def _require_amount(visit: Visit, sheet: Sheet) -> None:
 def _page(visit: Visit, sheet: Sheet, error: CallsheetError | None = None) -> Response:
     # A sheet that is still open, but too old: asking whether it can be approved would write that down.
     too_old = sheet.state in OPEN and visit.now > sheet.expires_at
-    hindrance = None if error or too_old or sheet.state not in OPEN else _hindrance(visit, sheet)
-    amount = _amount(visit, sheet) if sheet.state in OPEN else None
+    undecided = not too_old and _is_undecided(visit, sheet)
+    hindrance = _hindrance(visit, sheet) if undecided and error is None else None
+    amount = _amount(visit, sheet) if undecided else None
     lines = split_lines(_text(visit, sheet))
     return visit.page(
         "sheet.html",
         status=status_of(error) if error else 200,
         sheet=summary(sheet),
         take=sheet.take,
+        undecided=undecided,
         expires_at=sheet.expires_at,
         state="expired" if too_old else sheet.state.value,
         approved_at=sheet.approved_at,
@@ -173,7 +181,7 @@ def _page(visit: Visit, sheet: Sheet, error: CallsheetError | None = None) -> Re
         typed=visit.form.get("amount", ""),
         error=said(error) if error else None,
         hindrance=said(hindrance) if hindrance else None,
-        sealed_why=SEALED_NO_PASSKEY,
+        sealed_why=NO_PASSKEY,
         **_ways(visit, sheet),
     )
 
@@ -185,7 +193,7 @@ def _ways(visit: Visit, sheet: Sheet) -> dict[str, Any]:
         passphrase, passkeys = office.door.has_passphrase(), bool(office.passkeys.all())
     except SetupProblem as error:
         return {"has_passphrase": False, "has_passkey": False, "sealed": False, "setup": said(error)}
-    sealed = _is_sealed(visit, sheet)
+    sealed = awaits_key(visit.office.service, sheet)
     return {"has_passphrase": passphrase, "has_passkey": passkeys and not sealed, "sealed": sealed, "setup": None}
 
 
@@ -199,26 +207,13 @@ def _hindrance(visit: Visit, sheet: Sheet) -> CallsheetError | None:
 
 def _text(visit: Visit, sheet: Sheet) -> str:
     """What the person agrees to, made anew from the stored bytes; of a sheet that cannot be approved, as it was."""
-    if sheet.state not in OPEN or visit.now > sheet.expires_at or _hindrance(visit, sheet) is not None:
+    too_old = sheet.state in OPEN and visit.now > sheet.expires_at
+    if too_old or not _is_undecided(visit, sheet) or _hindrance(visit, sheet) is not None:
         return sheet.shown
-    return visit.office.service.approval_text(sheet.id)
-
-
-def _is_sealed(visit: Visit, sheet: Sheet) -> bool:
-    """Whether the sheet's key is sealed under the passphrase; in the sandbox no key is used."""
-    return sheet.mode is Mode.LIVE and visit.office.service.world.is_sealed(sheet.binding.gateway)
-
-
-async def _approve_and_send(visit: Visit, sheet: Sheet) -> Response:
-    """Only this process can open the key, so what was approved is sent from here, now."""
-    send = getattr(visit.office.service, "approve_and_send", None)
-    if send is None:
-        raise SetupProblem("Sealed keys cannot be opened here.", next_step=f"Run `callsheet approve {sheet.id}`.")
-    submission = await send(sheet.id, passphrase=visit.form.get("passphrase", ""), by=Means.DESK)
-    if submission.report is None:
-        return visit.go(f"/sheets/{sheet.id}", submission.notice)
-    notice = "Approved. The sealed key was opened for this one request and forgotten."
-    return visit.go(f"/tasks/{submission.report.task.id}", notice)
+    service, sealing = visit.office.service, sealing_of(visit.office.service)
+    if sealing is not None and sealing.needs_seal(sheet.id):
+        return sealing.sending_text(sheet.id)
+    return service.approval_text(sheet.id)
 
 
 __all__ = ["approve", "challenge", "decline", "show", "split_lines", "subject_of", "summary"]

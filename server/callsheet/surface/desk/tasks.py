@@ -17,6 +17,7 @@ from callsheet.service.reports import fate_sentence
 from callsheet.surface.progress import WORDS, progress_share, usual_seconds
 from callsheet.surface.wording import in_commands, span
 
+from .sealed import held_keys
 from .visits import Visit
 
 MOST = 200
@@ -33,7 +34,7 @@ TONES = {
 
 async def show_all(visit: Visit) -> Response:
     """Every task, those of unknown outcome first, then the newest."""
-    return visit.page("tasks.html", **_all(visit))
+    return visit.page("tasks.html", held=held_keys(visit.office.service), **_all(visit))
 
 
 async def live_all(visit: Visit) -> Response:
