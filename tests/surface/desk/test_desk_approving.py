@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from visitor import PASSPHRASE, Desk, ask, open_desk, seen, set_passphrase
 
@@ -188,23 +186,6 @@ async def test_without_a_passphrase_nobody_approves_on_the_desk(studio: Studio) 
     assert "No approval passphrase has been set" in seen(page)
     assert answer.status_code == 409
     assert stored(desk, sheet_id).state is SheetState.AWAITING_APPROVAL
-
-
-async def test_for_a_sealed_key_only_the_passphrase_is_offered(live_desk: Desk) -> None:
-    """A passkey cannot open it, and the page says why."""
-    desk = live_desk
-    sheet_id = await ask(desk)
-    desk.service.world = replace(desk.service.world, is_sealed=lambda gateway: gateway == "poyo")
-    token = await desk.sign_in()
-
-    page = seen(await desk.read(f"/sheets/{sheet_id}"))
-    challenge = await desk.post(f"/sheets/{sheet_id}/challenge", csrf=token)
-    answer = await desk.post(f"/sheets/{sheet_id}/approve", csrf=token, passkey='{"nonce": "x", "credential": {}}')
-
-    assert "it cannot open the key" in page
-    assert "with a passkey" not in page
-    assert challenge.status_code == answer.status_code == 403
-    assert "cannot open the key" in seen(answer.text)
 
 
 async def test_an_allowance_needs_the_passphrase_and_bounds(live_desk: Desk) -> None:

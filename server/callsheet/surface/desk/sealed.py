@@ -84,8 +84,9 @@ async def open_key(visit: Visit) -> Response:
     except CallsheetError as error:
         visit.session.notices.append(error.message)
         return visit.go("/tasks")
-    taken = sealing.unlock(gateway, passphrase, by=Means.DESK) if sealing is not None else 0
-    return visit.go("/tasks", f"The key of {gateway} is open for {taken} tasks, and forgotten when they have ended.")
+    if sealing is not None:
+        sealing.unlock(gateway, passphrase, by=Means.DESK)
+    return visit.go("/tasks", f"The key of {gateway} is open, to ask after its tasks; it is forgotten with the last.")
 
 
 __all__ = ["NO_PASSKEY", "approve_and_send", "awaits_key", "held_keys", "open_key", "sealing_of"]
