@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,6 +51,7 @@ class Premises:
 
     home: Path
     url: str
+    environ: Mapping[str, str]
 
     @property
     def origin(self) -> str:
@@ -59,7 +60,7 @@ class Premises:
 
     def service(self) -> Service:
         """Another process on the same home: an agent's."""
-        return build_service(surroundings(self.home))
+        return build_service(surroundings(self.home, self.environ))
 
     def ask(self, prompt: str, *, gateway: str = "poyo", model: str = "sora-2-official") -> str:
         """An agent drafts a sheet and asks for it; returns the sheet's id."""
@@ -87,9 +88,9 @@ class Premises:
         run_apart(ended)
 
 
-def surroundings(home: Path) -> Surroundings:
+def surroundings(home: Path, environ: Mapping[str, str]) -> Surroundings:
     """A process on that home, in no project."""
-    return Surroundings({"CALLSHEET_HOME": str(home)}, Path("/nowhere"), SystemClock())
+    return Surroundings({"CALLSHEET_HOME": str(home), **environ}, Path("/nowhere"), SystemClock())
 
 
 def run_apart(work: Callable[..., Awaitable[Made]], *arguments: object) -> Made:
@@ -105,14 +106,14 @@ async def submit(service: Service, sheet_id: str) -> str:
 
 
 @contextmanager
-def open_premises(home: Path, policy: str = POLICY) -> Iterator[Premises]:
+def open_premises(home: Path, policy: str = POLICY, **environ: str) -> Iterator[Premises]:
     """A desk that serves while the block runs."""
     path = home / "config" / "policy.toml"
     path.parent.mkdir(parents=True, mode=0o700)
     path.touch(mode=0o600)
     path.write_text(policy, encoding="utf-8")
     set_passphrase(home)
-    program = build_program(surroundings(home))
+    program = build_program(surroundings(home, environ))
     told: list[str] = []
     opened, failed, closing = threading.Event(), [], []
 
@@ -140,7 +141,7 @@ def open_premises(home: Path, policy: str = POLICY) -> Iterator[Premises]:
     try:
         assert opened.wait(PATIENCE_SECONDS)
         assert not failed, failed
-        yield Premises(home, told[0])
+        yield Premises(home, told[0], environ)
     finally:
         token, scope = closing[0]
         anyio.from_thread.run_sync(scope.cancel, token=token)

@@ -7,6 +7,7 @@ from visitor import PASSPHRASE, Desk, ask, open_desk, seen, set_passphrase
 
 from callsheet.core.approval import Means
 from callsheet.core.sheet import SHEET_LIFETIME, Sheet
+from callsheet.core.shot import Shot
 from callsheet.core.task import SheetState
 from callsheet.surface.desk.proof import TRIES
 from studio import Studio, draft
@@ -52,6 +53,20 @@ async def test_the_passphrase_approves_a_sheet(desk: Desk) -> None:
     assert "Approved with the passphrase" not in seen(await desk.read(f"/sheets/{sheet_id}"))
     assert [(entry.action, entry.actor) for entry in desk.service.audit()] == [("approved", "desk")]
     assert not desk.studio.gateway.requests
+
+
+async def test_a_yes_is_to_the_sheet_that_was_shown(desk: Desk) -> None:
+    """If its row is not what the form's page showed, nothing is approved, by whatever means."""
+    token = await desk.sign_in()
+    sheet_id, other = await ask(desk), await ask(desk, Shot("Another.", duration_seconds=4))
+
+    for shown in ("", "x", desk.digest(other)):
+        for path, form in (("approve", {"passphrase": PASSPHRASE}), ("challenge", {})):
+            answer = await desk.post(f"/sheets/{sheet_id}/{path}", csrf=token, shown=shown, **form)
+            assert answer.status_code == 403
+            assert "not the one that was shown" in answer.text
+
+    assert stored(desk, sheet_id).state is SheetState.AWAITING_APPROVAL
 
 
 @pytest.mark.parametrize("typed", ["", "wrong passphrase", PASSPHRASE.upper(), f"{PASSPHRASE} "])

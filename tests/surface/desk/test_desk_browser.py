@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -299,6 +300,36 @@ def test_no_page_has_a_serious_barrier(browser: Browser, scene: Set, scheme: str
             visitor.page.set_viewport_size(WIDE)
         assert [text for text in visitor.complaints if "404" not in text] == []
     assert found == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_live_sheet_is_approved_by_typing_its_amount(browser: Browser, tmp_path: Path, scheme: str) -> None:
+    """Nobody can take it for a rehearsal; a wrong amount is said, and what was typed stays to be mended."""
+    policy = 'mode = "live"\n'
+    with (
+        open_premises(tmp_path / "home", policy, POYO_API_KEY="a-live-key-of-nobody") as premises,
+        browser.new_context(viewport=WIDE, color_scheme="dark" if scheme == "dark" else "light") as context,
+    ):
+        sheet_id = premises.ask(PROMPTS[2])
+        visitor = enter(context, premises)
+        page = visitor.page
+        sign_in(page, premises)
+        visitor.go(f"/sheets/{sheet_id}")
+        expect(page.get_by_role("note", name="Mode")).to_contain_text("real money")
+        found = barriers(page)
+        page.get_by_label("Amount to agree to").fill("0.42")
+        page.get_by_label("Approval passphrase").fill(PASSPHRASE)
+        page.get_by_role("button", name="Approve 0.24 USD").click()
+        expect(page.get_by_role("alert")).to_contain_text("not the amount shown")
+        found += barriers(page)
+        expect(page.get_by_label("Amount to agree to")).to_have_value("0.42")
+        page.get_by_label("Amount to agree to").fill("0.24")
+        page.get_by_label("Approval passphrase").fill(PASSPHRASE)
+        page.get_by_role("button", name="Approve 0.24 USD").click()
+        expect(page.get_by_role("status").filter(has_text="Approved with the passphrase")).to_be_visible()
+        assert state(premises, sheet_id) == (SheetState.APPROVED, Means.DESK)
+        assert found == []
+        assert [text for text in visitor.complaints if "403" not in text] == []
 
 
 def barriers(page: Page) -> list[str]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import httpx2
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 from visitor import ORIGIN, PASSPHRASE, PORT, Desk, ask
 
 from callsheet.core.task import SheetState
 from callsheet.surface.desk.application import _routes
-from callsheet.surface.desk.guards import HEADERS
+from callsheet.surface.desk.guards import HEADERS, Guards
 
 EXTRA = {"sec-fetch-site": "same-origin"}
 PARTS = {
@@ -62,7 +66,7 @@ async def test_a_form_from_elsewhere_is_refused_even_with_session_token_and_pass
     """Another port of this very host is elsewhere too."""
     sheet_id = await ask(desk)
     token = await desk.sign_in()
-    form = {"csrf": token, "passphrase": PASSPHRASE}
+    form = {"csrf": token, "passphrase": PASSPHRASE, "shown": desk.digest(sheet_id)}
 
     answer = await desk.client.post(f"/sheets/{sheet_id}/approve", data=form, headers=headers)
 
@@ -196,3 +200,18 @@ async def test_what_is_no_form_has_no_token(desk: Desk) -> None:
             "/sign-out", content=f"csrf={token}", headers={**desk.headers, "content-type": kind}
         )
         assert answer.status_code == 403
+
+
+async def test_a_failure_outside_of_any_page_is_told_by_its_type_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """The browser gets an answer, and the log no message."""
+
+    async def broken(_: Request) -> Response:
+        raise ZeroDivisionError("the prompt")
+
+    app = Guards(Starlette(routes=[Route("/", broken)]), host=f"localhost:{PORT}", origin=ORIGIN)
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url=ORIGIN) as client:
+        answer = await client.get("/")
+
+    assert answer.status_code == 500
+    assert "ZeroDivisionError" in caplog.text
+    assert "the prompt" not in caplog.text + answer.text

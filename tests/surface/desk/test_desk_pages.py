@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from decimal import Decimal
 
@@ -118,6 +119,33 @@ async def test_the_gateways_words_are_marked_as_its_own(live_desk: Desk) -> None
     assert "nobody vouches for them" in page
     assert "<b>now" not in page
     assert "nothing was charged" in seen(page)
+
+
+async def test_no_page_holds_a_key_that_the_gateway_gave_back(live_desk: Desk) -> None:
+    """Raw, encoded, in pieces: in no page and no part of one."""
+    desk = live_desk
+    echoed = f"Bearer {KEY} was refused ({base64.b64encode(KEY.encode()).decode()}, {KEY[::-1]}, {KEY[3:20]})"
+    desk.studio.gateway.replies = [reply({"code": 400, "message": echoed}, 400)]
+    task_id = await film(desk)
+    sheet_id = await ask(desk, Shot("Another.", duration_seconds=4))
+    await desk.sign_in()
+    judge = Redactor((KEY,))
+
+    pages = [
+        await desk.read(path)
+        for path in (
+            *PAGES,
+            f"/tasks/{task_id}",
+            f"/tasks/{task_id}/live",
+            "/live",
+            "/tasks/live",
+            f"/sheets/{sheet_id}",
+        )
+    ]
+
+    assert judge.finds(echoed)
+    assert not any(judge.finds(page) for page in pages)
+    assert any("[key hidden]" in page for page in pages)
 
 
 async def test_spending_is_counted_as_the_ledger_counts(live_desk: Desk) -> None:

@@ -22,7 +22,7 @@ TERMS = {"models": "poyo/sora-2-official", "clips": "3", "up_to": "1.00", "secon
 
 async def challenge(desk: Desk, path: str, **form: str) -> tuple[str, str]:
     """Nonce and options for something to sign."""
-    answer = await desk.client.post(path, data=form, headers={**desk.headers, **JSON})
+    answer = await desk.post(path, **form)
     assert answer.status_code == 200, answer.text
     found = data(answer)
     return str(found["nonce"]), str(found["options"])

@@ -19,6 +19,7 @@ sealed_keys = pytest.importorskip("callsheet.edges.sealed_keys", reason="this pr
 async def sealed_desk(studio: Studio) -> AsyncIterator[Desk]:
     """The desk of an install in live mode whose key for PoYo is sealed, with its watcher running."""
     from callsheet.edges.key_derivation import make_scrypt_recipe
+
     from callsheet.edges.secrets import SecretKey
 
     studio.write_policy('mode = "live"\n')

@@ -62,6 +62,11 @@ class Desk:
         """The session's cookie as a browser sends it."""
         return "; ".join(f"{name}={value}" for name, value in self.client.cookies.items())
 
+    def digest(self, sheet_id: str) -> str:
+        """What a sheet is bound to, as its page has it in the form."""
+        sheet = self.service.world.ledger().sheet(sheet_id)
+        return sheet.binding.digest if sheet is not None else ""
+
     async def get(self, path: str, **headers: str) -> httpx2.Response:
         """Fetch an address as a page of ours would."""
         return await self.client.get(path, headers=headers)
@@ -73,7 +78,10 @@ class Desk:
         return answer.text
 
     async def post(self, path: str, **fields: str) -> httpx2.Response:
-        """Post a form as a page of ours would."""
+        """Post a form as a page of ours would: with what it showed, if it is about a sheet."""
+        about = re.fullmatch(r"/sheets/(\w+)/(?:approve|challenge)", path)
+        if about is not None and "shown" not in fields:
+            fields["shown"] = self.digest(about[1])
         return await self.client.post(path, data=fields, headers=self.headers)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -85,6 +86,7 @@ async def approve(visit: Visit) -> Response:
     if not _is_undecided(visit, sheet):
         return visit.go(f"/sheets/{sheet.id}", f"That sheet is {sheet.state.value} already; nothing was changed.")
     try:
+        _require_shown(visit, sheet)
         _require_decidable(visit, sheet)
         if awaits_key(visit.office.service, sheet) and visit.form.get("passkey"):
             raise NotApproved(NO_PASSKEY, next_step="Type the passphrase.")
@@ -110,11 +112,21 @@ async def challenge(visit: Visit) -> Response:
     """What a passkey is to sign for this sheet, as it stands now."""
     office = visit.office
     sheet = need_sheet(office.service.world, visit.named("sheet_id"))
+    _require_shown(visit, sheet)
     _require_decidable(visit, sheet)
     if awaits_key(visit.office.service, sheet):
         raise NotApproved(NO_PASSKEY, next_step="Type the passphrase.")
     nonce, to_sign = office.prover.challenges.issue(visit.session, subject_of(sheet))
     return JSONResponse({"nonce": nonce, "options": office.passkeys.signing_options(to_sign)})
+
+
+def _require_shown(visit: Visit, sheet: Sheet) -> None:
+    """Raises unless the form comes from a page that showed this sheet as it is bound now."""
+    if not hmac.compare_digest(visit.form.get("shown", "").encode(), sheet.binding.digest.encode()):
+        raise NotApproved(
+            "The sheet is not the one that was shown with this form.",
+            next_step="Read the sheet as it is now, then decide.",
+        )
 
 
 def _require_decidable(visit: Visit, sheet: Sheet) -> None:
@@ -169,6 +181,7 @@ def _page(visit: Visit, sheet: Sheet, error: CallsheetError | None = None) -> Re
         sheet=summary(sheet),
         take=sheet.take,
         undecided=undecided,
+        shown=sheet.binding.digest,
         expires_at=sheet.expires_at,
         state="expired" if too_old else sheet.state.value,
         approved_at=sheet.approved_at,
