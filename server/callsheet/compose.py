@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -22,9 +22,11 @@ from .edges.clock import Clock, SystemClock
 from .edges.desk_address import find_desk
 from .edges.http import GatewayHttp
 from .edges.ledger import Ledger
+from .edges.opened_keys import OpenedKeys
 from .edges.places import HOME_VARIABLE, Places, expand_home, find_places
 from .edges.policy import load_policy
-from .edges.secrets import SecretKey, build_redactor, find_key
+from .edges.sealed_keys import is_sealed, load_sealed
+from .edges.secrets import SecretKey, build_redactor, find_all_keys, find_key
 from .edges.watcher import RunnerLock
 from .errors import KeyProblem, SetupProblem
 from .gateways import load_gateway
@@ -116,7 +118,9 @@ def build_service(surroundings: Surroundings) -> Service:
     """The use cases over the real edges. Opens nothing yet; raises `SetupProblem` for an unusable home."""
     places = find_places(surroundings.environ)
     policy = policy_reader(surroundings, places)
-    keys = _key_finder(surroundings, places, policy)
+    unsealed = _key_finder(surroundings, places, policy)
+    directory = places.config / KEYS_DIRECTORY
+    opened = OpenedKeys()
     http = GatewayHttp(transport=surroundings.transport)
     stage = Stage(lambda: _open_sandbox(places, policy().sandbox_speed))
     lock = RunnerLock(places.state / RUNNERS_DIRECTORY)
@@ -127,9 +131,15 @@ def build_service(surroundings: Surroundings) -> Service:
         catalogue=load_catalogue,
         gateway=load_gateway,
         policy=policy,
-        find_key=keys,
-        # A stored key that an environment variable hides from use is no less a secret.
-        redactor=_redactor((keys, _key_finder(replace(surroundings, environ={}), places, policy)), load_catalogue),
+        find_key=lambda facts: None if is_sealed(facts.id, directory) else unsealed(facts),
+        is_sealed=lambda gateway_id: is_sealed(gateway_id, directory),
+        sealed_key=lambda gateway_id: load_sealed(gateway_id, keys_directory=directory),
+        stored_keys=_stored_keys(surroundings, places, policy),
+        opened=opened,
+        # A stored key that an environment variable or a seal hides from use is no less a secret.
+        redactor=_redactor(
+            (unsealed, _key_finder(replace(surroundings, environ={}), places, policy)), load_catalogue, opened
+        ),
         sandbox_url=stage.url,
         sandbox_plays=_sandbox_plays,
         sandbox_key=SecretKey("sandbox", "rehearsal-key", source="sandbox"),
@@ -175,36 +185,57 @@ def _identity(path: Path) -> tuple[int, ...] | None:
 def _key_finder(
     surroundings: Surroundings, places: Places, policy: Callable[[], Policy]
 ) -> Callable[[GatewayFacts], SecretKey | None]:
-    directory = places.config / KEYS_DIRECTORY
-
-    def uses_keyring() -> bool:
-        try:
-            return policy().use_keyring
-        except SetupProblem:
-            # Nothing can be sent under such a policy, but the other keys must be hidden all the same.
-            return False
+    """Finds the key that lies unsealed in the first of the places that has one."""
 
     def find(facts: GatewayFacts) -> SecretKey | None:
         return find_key(
             facts.id,
             facts.key_env,
             environ=surroundings.environ,
-            keys_directory=directory,
-            use_keyring=uses_keyring(),
+            keys_directory=places.config / KEYS_DIRECTORY,
+            use_keyring=_uses_keyring(policy),
         )
 
     return find
 
 
-def _redactor(finders: tuple[KeyFinder, ...], catalogue: Callable[[], Catalogue]) -> Callable[[], Redactor]:
-    """A redactor for the keys that are configured now, made again only when they change."""
+def _stored_keys(
+    surroundings: Surroundings, places: Places, policy: Callable[[], Policy]
+) -> Callable[[GatewayFacts], list[SecretKey]]:
+    """Finds all keys of a gateway that lie unsealed, used or not."""
 
-    @cache
+    def find(facts: GatewayFacts) -> list[SecretKey]:
+        return find_all_keys(
+            facts.id,
+            facts.key_env,
+            environ=surroundings.environ,
+            keys_directory=places.config / KEYS_DIRECTORY,
+            use_keyring=_uses_keyring(policy),
+        )
+
+    return find
+
+
+def _uses_keyring(policy: Callable[[], Policy]) -> bool:
+    try:
+        return policy().use_keyring
+    except SetupProblem:
+        # Nothing can be sent under such a policy, but the other keys must be hidden all the same.
+        return False
+
+
+def _redactor(
+    finders: tuple[KeyFinder, ...], catalogue: Callable[[], Catalogue], opened: OpenedKeys
+) -> Callable[[], Redactor]:
+    """A redactor for the keys that are configured or open now, made again only when they change."""
+
+    # One alone is kept: an older one would hold a key that was to be forgotten.
+    @lru_cache(maxsize=1)
     def made(keys: frozenset[SecretKey]) -> Redactor:
         return build_redactor(keys)
 
     def current() -> Redactor:
-        found = set()
+        found = set(opened.keys())
         for find, facts in product(finders, catalogue().gateways):
             try:
                 key = find(facts)

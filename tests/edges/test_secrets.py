@@ -19,8 +19,10 @@ from callsheet.edges.secrets import (
     SecretKey,
     authorization_header,
     build_redactor,
+    find_all_keys,
     find_key,
     key_status,
+    remove_stored_key,
     write_key_file,
 )
 from callsheet.errors import CallsheetError, KeyProblem, UnknownThing
@@ -286,6 +288,44 @@ def test_no_file_is_written_for_what_cannot_be_a_key(tmp_path: Path, value: str)
         write_key_file("poyo", value, keys_directory=tmp_path / "keys")
     assert not any(piece in str(caught.value) for piece in pieces(KEY))
     assert not (tmp_path / "keys").exists()
+
+
+def test_every_unsealed_copy_is_found_and_those_that_can_be_are_removed(
+    tmp_path: Path, use_backend: Callable[[FakeKeyring], None]
+) -> None:
+    """The environment is the person's own; a malformed copy does not hide the others."""
+
+    class Forgetful(FakeKeyring):
+        def delete_password(self, service: str, username: str) -> None:
+            del self.passwords[username]
+
+    held = Forgetful({"poyo": OTHER})
+    use_backend(held)
+    path = make_file(tmp_path, KEY.encode())
+    keys = tmp_path / "keys"
+
+    def found(value: str) -> list[SecretKey]:
+        return find_all_keys("poyo", ENV, environ={ENV: value}, keys_directory=keys, use_keyring=True)
+
+    assert [(key.source, header_value(key)) for key in found(KEY)] == [
+        ("environment", f"Bearer {KEY}"),
+        ("file", f"Bearer {KEY}"),
+        ("keyring", f"Bearer {OTHER}"),
+    ]
+    assert [key.source for key in found("a b")] == ["file", "keyring"]
+    assert [remove_stored_key(key, keys_directory=keys) for key in found(KEY)] == [False, True, True]
+    assert not path.exists()
+    assert held.passwords == {}
+    assert [key.source for key in found(KEY)] == ["environment"]
+
+
+def test_a_keyring_that_does_not_let_go_is_told(tmp_path: Path, use_backend: Callable[[FakeKeyring], None]) -> None:
+    """With the entry that the person has to remove."""
+    use_backend(FakeKeyring({"poyo": KEY}))
+
+    with pytest.raises(KeyProblem, match="PasswordDeleteError") as caught:
+        remove_stored_key(SecretKey("poyo", KEY, source="keyring"), keys_directory=tmp_path)
+    assert "callsheet/poyo" in caught.value.next_step
 
 
 def test_the_status_tells_source_and_fingerprint_and_never_raises(tmp_path: Path) -> None:

@@ -94,6 +94,15 @@ def write_private(path: Path, content: bytes, *, what: str) -> None:
         raise _unusable(path, what, "be written", error) from None
 
 
+def remove_private(path: Path, *, what: str) -> None:
+    """Remove the file, if there is one; it stays gone after a loss of power. Raises `SetupProblem`."""
+    try:
+        path.unlink(missing_ok=True)
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise _unusable(path, what, "be removed", error) from None
+
+
 def _make_private_directory(directory: Path) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     if current_user() is not None and stat.S_IMODE(directory.stat().st_mode) & 0o077:
@@ -125,4 +134,4 @@ def _unusable(path: Path, what: str, verb: str, error: OSError) -> SetupProblem:
     )
 
 
-__all__ = ["MAX_BYTES", "current_user", "find_exposure", "read_private", "write_private"]
+__all__ = ["MAX_BYTES", "current_user", "find_exposure", "read_private", "remove_private", "write_private"]

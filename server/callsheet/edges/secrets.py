@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import NoReturn
@@ -18,7 +18,7 @@ from typing import NoReturn
 from callsheet.core.redaction import Redactor, fingerprint
 from callsheet.errors import KeyProblem, SetupProblem, UnknownThing
 
-from .private_files import read_private, write_private
+from .private_files import read_private, remove_private, write_private
 
 KEYRING_SERVICE = "callsheet"
 
@@ -89,6 +89,16 @@ def build_redactor(keys: Iterable[SecretKey]) -> Redactor:
     return Redactor(_value_of(key) for key in keys)
 
 
+def encrypt_key(key: SecretKey, encrypt: Callable[[bytes], bytes]) -> bytes:
+    """What `encrypt` makes of the key; for `edges.sealed_keys` alone."""
+    return encrypt(_value_of(key).encode("ascii"))
+
+
+def key_from_plaintext(gateway_id: str, plaintext: bytes) -> SecretKey:
+    """A key that was decrypted; raises `KeyProblem` for one that cannot be a key."""
+    return _checked(gateway_id, plaintext.decode("ascii", "replace"), source="sealed", place="the sealed file")
+
+
 def find_key(
     gateway_id: str, key_env: str, *, environ: Mapping[str, str], keys_directory: Path, use_keyring: bool
 ) -> SecretKey | None:
@@ -97,7 +107,7 @@ def find_key(
     Empty values and placeholders such as `${POYO_API_KEY}` or `<your key>` count as unset. Raises `KeyProblem`
     for a value that cannot be a key, a file that others can read, and a place that cannot be read.
     """
-    path = _key_path(gateway_id, keys_directory)
+    path = key_path(gateway_id, keys_directory)
     value = _read_setting(environ.get(key_env))
     if value:
         return _checked(gateway_id, value, source="environment", place=f"the environment variable {key_env}")
@@ -106,6 +116,60 @@ def find_key(
         return _checked(gateway_id, value, source="file", place=f"the key file {path}")
     value = _read_setting(_ask_keyring(gateway_id)) if use_keyring else None
     return _checked(gateway_id, value, source="keyring", place="the keyring") if value else None
+
+
+def find_all_keys(
+    gateway_id: str, key_env: str, *, environ: Mapping[str, str], keys_directory: Path, use_keyring: bool
+) -> list[SecretKey]:
+    """The keys of that gateway that lie unsealed in the three places. What cannot be read or be a key is left out."""
+    nowhere = keys_directory / "none"
+    places = (
+        {"environ": environ, "keys_directory": nowhere, "use_keyring": False},
+        {"environ": {}, "keys_directory": keys_directory, "use_keyring": False},
+        {"environ": {}, "keys_directory": nowhere, "use_keyring": use_keyring},
+    )
+    found: list[SecretKey] = []
+    for place in places:
+        try:
+            key = find_key(gateway_id, key_env, **place)  # type: ignore[arg-type]
+        except KeyProblem:
+            continue
+        if key is not None:
+            found.append(key)
+    return found
+
+
+def store_key_file(key: SecretKey, *, keys_directory: Path) -> Path:
+    """Store a key in its private file. Raises `SetupProblem` for the disk."""
+    return write_key_file(key.gateway_id, _value_of(key), keys_directory=keys_directory)
+
+
+def read_typed_key(gateway_id: str, value: str) -> SecretKey:
+    """A key that a person typed; raises `KeyProblem` for what is none."""
+    typed = _read_setting(value)
+    if not typed:
+        raise KeyProblem("What was typed is empty or a placeholder.", next_step="Type the key itself.")
+    return _checked(gateway_id, typed, source="typed", place="what was typed")
+
+
+def remove_stored_key(key: SecretKey, *, keys_directory: Path) -> bool:
+    """Remove a key from the file or the keyring it was found in; whether that could be done: not for the environment.
+
+    Raises `SetupProblem` or `KeyProblem`.
+    """
+    if key.source == "file":
+        remove_private(key_path(key.gateway_id, keys_directory), what="key file")
+    elif key.source == "keyring":
+        import keyring
+
+        try:
+            keyring.delete_password(KEYRING_SERVICE, key.gateway_id)
+        except Exception as error:  # as when it is asked
+            raise KeyProblem(
+                f"The keyring did not give up its entry for {key.gateway_id} ({type(error).__name__}).",
+                next_step=f"Remove the entry {KEYRING_SERVICE}/{key.gateway_id} from the keyring yourself.",
+            ) from None
+    return key.source in ("file", "keyring")
 
 
 def key_status(
@@ -121,17 +185,14 @@ def key_status(
 
 def write_key_file(gateway_id: str, value: str, *, keys_directory: Path) -> Path:
     """Store a key that a person typed, for `find_key`. Raises `KeyProblem` or, for the disk, `SetupProblem`."""
-    path = _key_path(gateway_id, keys_directory)
-    typed = _read_setting(value)
-    if not typed:
-        raise KeyProblem("What was typed is empty or a placeholder.", next_step="Type the key itself.")
-    _checked(gateway_id, typed, source="file", place="what was typed")
-    write_private(path, typed.encode("ascii"), what="key file")
+    path = key_path(gateway_id, keys_directory)
+    write_private(path, _value_of(read_typed_key(gateway_id, value)).encode("ascii"), what="key file")
     return path
 
 
 @cache
-def _key_path(gateway_id: str, keys_directory: Path) -> Path:
+def key_path(gateway_id: str, keys_directory: Path) -> Path:
+    """Where that gateway's private file lies, if there is one; raises `UnknownThing` for what is no id."""
     if not _GATEWAY_ID.fullmatch(gateway_id):
         raise UnknownThing("That is not the id of a gateway.", next_step="Name a gateway of the catalogue.")
     return keys_directory / gateway_id
@@ -179,7 +240,14 @@ __all__ = [
     "SecretKey",
     "authorization_header",
     "build_redactor",
+    "encrypt_key",
+    "find_all_keys",
     "find_key",
+    "key_from_plaintext",
+    "key_path",
     "key_status",
+    "read_typed_key",
+    "remove_stored_key",
+    "store_key_file",
     "write_key_file",
 ]

@@ -6,8 +6,9 @@ state of its own: the ledger is the truth.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from decimal import Decimal
 
 import anyio
@@ -24,7 +25,7 @@ from callsheet.edges.ledger_pruning import Pruned, PruneLimits
 from callsheet.edges.watcher import RunnerLock, Watcher
 from callsheet.errors import CallsheetError, UnknownThing
 
-from . import allowing, consent, drafting, export, following, reports, submission
+from . import allowing, consent, drafting, export, following, reports, sealing, submission
 from .consent import Question
 from .drafting import Draft
 from .reports import Explanation, Submission, TaskReport
@@ -35,6 +36,9 @@ SUBMIT_WAIT_SECONDS = 30.0
 WAIT_LIMIT_SECONDS = 45.0
 LOOK_AGAIN_SECONDS = 1.0
 STOP_GRACE_SECONDS = 8.0
+TEND_SECONDS = 2.0
+
+HELD = "Where a key is sealed, that waits for `callsheet watch` at a terminal, with the passphrase."
 
 UNSENT = (TaskState.WAITING, TaskState.SUBMITTING)
 
@@ -160,6 +164,42 @@ class Service:
         left = [task for task in tasks if task.owner == mine or not self._lock.is_alive(task.owner)]
         return len(left), bool(left) and self._lock.others_live()
 
+    def is_sealed(self, gateway_id: str) -> bool:
+        """Whether that gateway's key is sealed: it then pays only through `approve_and_send`."""
+        return self.world.is_sealed(gateway_id)
+
+    def needs_seal(self, sheet_id: str) -> bool:
+        """Whether a sealed key must be opened to send that sheet, which was not sent yet."""
+        return sealing.awaits_key(self.world, sheet_id)
+
+    def payable(self, sheet_id: str) -> Sheet:
+        """That sheet if it could be sent now, once its sealed key is opened; also one that was spent and never sent."""
+        return sealing.payable(self.world, sheet_id)
+
+    def sending_text(self, sheet_id: str) -> str:
+        """What a person is shown before they have such a sheet sent; raises as `payable`."""
+        return sealing.sending_text(self.world, sheet_id)
+
+    def opens(self, gateway_id: str, passphrase: str) -> bool:
+        """Whether that passphrase opens the gateway's sealed key; nothing is kept open."""
+        return sealing.opens(self.world, gateway_id, passphrase)
+
+    def held(self) -> list[Task]:
+        """Open tasks that wait for somebody to open a sealed key."""
+        return sealing.held_tasks(self.world, is_alive=self._lock.is_alive)
+
+    def unlock(
+        self, gateway_id: str, passphrase: str, *, wanted: Collection[str] = (), by: Means = Means.TERMINAL
+    ) -> int:
+        """Open a sealed key to follow the tasks that wait for it, and those `wanted` by id; how many were taken over.
+
+        Needs a running watcher. Raises `NotApproved` for a wrong passphrase. The key is forgotten when the last of
+        them has ended.
+        """
+        taken = sealing.unlock(self.world, gateway_id, passphrase, is_alive=self._lock.is_alive, wanted=wanted)
+        self.note_audit("key_opened", gateway_id, actor=by.value, detail={"tasks": str(taken)})
+        return taken
+
     def redactor(self) -> Redactor:
         """Hides the configured keys in whatever a surface is about to say."""
         return self.world.redactor()
@@ -179,6 +219,29 @@ class Service:
             ),
         )
         return result.followed(report)
+
+    async def approve_and_send(
+        self, sheet_id: str, *, passphrase: str, by: Means, wait_seconds: float = SUBMIT_WAIT_SECONDS
+    ) -> Submission:
+        """Open the sealed key of a sheet, approve the sheet and send it, once. Needs a running watcher.
+
+        A sheet that was approved and spent but never sent is sent now. Raises `NotApproved` for a wrong passphrase and
+        what `approve` and `submit` raise; the permit is then withdrawn, and nothing was sent.
+        """
+        sheet = await sealing.permit(self.world, sheet_id, passphrase)
+        try:
+            if sheet.state in (SheetState.APPROVED, SheetState.SPENT):
+                # What the ledger held of an approval did not count; this act does, so it is in the trail as well.
+                self.note_audit("agreed_again", sheet_id, actor=by.value, detail={"task": sheet.task_id or ""})
+            if sheet.task_id is None:
+                self.approve(sheet_id, by=by)
+                submission.submit(self.world, sheet_id)
+            sealing.claim_for_sending(self.world, sheet_id)
+        except CallsheetError:
+            sealing.withdraw(self.world, sheet_id)
+            raise
+        result = await self.submit(sheet_id, wait_seconds=wait_seconds)
+        return replace(result, status="submitted")
 
     def desk_url(self) -> str | None:
         """Where a person has the desk page open, without anything that signs in; None where it is not."""
@@ -236,6 +299,7 @@ class Service:
             try:
                 async with anyio.create_task_group() as runners:
                     runners.start_soon(watcher.watch)
+                    runners.start_soon(self._tend)
                     try:
                         yield watcher
                     finally:
@@ -245,8 +309,17 @@ class Service:
                         with anyio.CancelScope(shield=True):
                             await self._wind_down()
             finally:
+                self.world.opened.forget_all()
                 # The sandbox outlives the requests that it is to answer.
                 group.cancel_scope.cancel()
+
+    async def _tend(self) -> None:
+        """Look after tasks whose key is sealed: see `sealing.tend`."""
+        while True:
+            # The ledger's trouble is the watcher's to tell; here it only means later.
+            with suppress(CallsheetError):
+                sealing.tend(self.world, is_alive=self._lock.is_alive)
+            await self.world.changes.wait(TEND_SECONDS)
 
     async def _wind_down(self) -> None:
         """Give paid requests that are on their way a bounded time to be answered."""
@@ -267,16 +340,18 @@ def open_tasks_notice(service: Service) -> str | None:
     """
     try:
         left, picked_up = service.left_open()
+        held = service.held()
     except CallsheetError:
         return None
     if not left:
         return None
+    sealed = f" {HELD}" if held else ""
     tasks = f"{left} task{'s are' if left > 1 else ' is'} still open"
     if picked_up:
-        return f"{tasks}; another running Callsheet picks {'them' if left > 1 else 'it'} up within seconds."
+        return f"{tasks}; another running Callsheet picks {'them' if left > 1 else 'it'} up within seconds.{sealed}"
     return (
         f"{tasks}; the next start of Callsheet picks {'them' if left > 1 else 'it'} up,"
-        " or run `callsheet watch --detach` to have it done in the background."
+        f" or run `callsheet watch --detach` to have it done in the background.{sealed}"
     )
 
 

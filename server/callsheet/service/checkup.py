@@ -30,6 +30,7 @@ from callsheet.core.redaction import clean
 from callsheet.core.task import OPEN_STATES, TaskState
 from callsheet.edges.passphrase import load_verifier
 from callsheet.edges.places import Places
+from callsheet.edges.sealed_keys import require_address
 from callsheet.edges.secrets import SecretKey
 from callsheet.errors import CallsheetError, KeyProblem
 
@@ -165,6 +166,10 @@ def _check_keys(world: World, policy: Policy | CallsheetError) -> Iterator[Check
     found = 0
     for facts in world.catalogue().gateways:
         name = f"Key {facts.name}"
+        if world.is_sealed(facts.id):
+            found += 1
+            yield from _check_sealed(world, facts, name)
+            continue
         try:
             key = world.find_key(facts)
         except CallsheetError as error:
@@ -177,6 +182,32 @@ def _check_keys(world: World, policy: Policy | CallsheetError) -> Iterator[Check
             yield Check(name, Grade.OK, f"set ({key.source}, fingerprint {key.fingerprint})")
     if live and not found:
         yield Check("Keys", Grade.PROBLEM, "live, but no gateway has a key", "Store one with `callsheet setup`.")
+
+
+def _check_sealed(world: World, facts: GatewayFacts, name: str) -> Iterator[Check]:
+    """A sealed key is worth as much as the unsealed copies of it that lie about."""
+    try:
+        sealed = world.sealed_key(facts.id)
+        base_url = world.live_base_url(facts)
+        if sealed is None:
+            return
+        yield Check(
+            name, Grade.OK, f"sealed (fingerprint {sealed.fingerprint}), for {clean(sealed.base_url, limit=200)}"
+        )
+        require_address(sealed, base_url)
+    except CallsheetError as error:
+        yield _failed(name, error)
+        return
+    for stored in world.stored_keys(facts):
+        where = (
+            f"the environment variable {facts.key_env}" if stored.source == "environment" else f"the {stored.source}"
+        )
+        if stored.fingerprint == sealed.fingerprint:
+            step = "Take it out there: as long as it lies there, the seal protects nothing."
+            yield Check(name, Grade.WARNING, f"the sealed key lies unsealed in {where} as well", step)
+        else:
+            said = f"{where} holds another key (fingerprint {stored.fingerprint}), which is not used"
+            yield Check(name, Grade.NOTE, said, "Take it out there.")
 
 
 def _check_ledger(world: World) -> Iterator[Check]:
@@ -300,6 +331,8 @@ async def _ask_balance(world: World, facts: GatewayFacts, gateway: Gateway) -> t
         key = world.find_key(facts)
     except KeyProblem as problem:
         return None, problem.message
+    if world.is_sealed(facts.id):
+        return None, "its key is sealed, so not asked"
     if key is None:
         return None, "no key, so not asked"
     reply = await _fetch(world, facts, request, key)

@@ -44,7 +44,6 @@ def make_binding(world: World, card: ModelCard, *, mode: Mode, shot: Shot, body:
     """What an approval of this body, as a first take, would be bound to as things stand now."""
     facts = world.facts(card.gateway)
     policy = world.policy()
-    key = world.find_key(facts) if mode is Mode.LIVE else None
     request = world.gateway(card.gateway).build_submit(SubmitParts(card.model, body, idempotency_key=""))
     return Binding(
         mode=mode.value,
@@ -54,7 +53,7 @@ def make_binding(world: World, card: ModelCard, *, mode: Mode, shot: Shot, body:
         method=request.method,
         path=request.path,
         body_sha256=body_digest(body),
-        account=key.fingerprint if key else "",
+        account=world.account(facts) if mode is Mode.LIVE else "",
         price=str(price),
         prices=facts.version,
         callback_host=url_host(shot.callback_url) or "" if shot.callback_url else "",

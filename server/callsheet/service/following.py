@@ -21,6 +21,7 @@ from callsheet.errors import CallsheetError, Fate, InvalidRequest, LedgerProblem
 from .outcomes import expire_attempt, told
 from .pacing import wait_for_pace
 from .reports import fate_of
+from .sealing import forget_idle, hold_unasked, is_away
 from .submission import send_task
 from .world import World, card_of, clip_seconds_of
 
@@ -52,8 +53,7 @@ async def run_task(world: World, task_id: str) -> None:
             case TaskState.SUBMITTING:
                 expire_attempt(world, task)
             case TaskState.QUEUED | TaskState.RUNNING:
-                if wait_for_pace(world, task):
-                    await poll_task(world, task)
+                await _ask_after(world, task)
             case TaskState.SUCCEEDED:
                 await _fetch_clip(world, task)
             case _:
@@ -68,6 +68,7 @@ async def run_task(world: World, task_id: str) -> None:
     except CallsheetError as error:
         # A policy or key file that cannot be read, a card that is gone: said on the task, and tried again.
         _hold_open(world, task, error)
+    forget_idle(world)
     world.changes.notify()
 
 
@@ -76,6 +77,13 @@ def _hold_open(world: World, task: Task, error: CallsheetError) -> None:
     now = world.clock.now()
     problem = Problem(error.error_code, error.message, fate.value)
     world.ledger().touch(task.id, now=now, changes={"problem": problem, "next_at": now + BLOCKED_SECONDS})
+
+
+async def _ask_after(world: World, task: Task) -> None:
+    if is_away(world, task):
+        hold_unasked(world, task)
+    elif wait_for_pace(world, task):
+        await poll_task(world, task)
 
 
 async def poll_task(world: World, task: Task) -> Task:
@@ -163,8 +171,8 @@ def _postpone(
 
 
 async def _fetch_clip(world: World, task: Task) -> None:
-    """Save the clip. A download that failed before asks for a fresh link first."""
-    if task.failures or task.result_url is None:
+    """Save the clip. A download that failed before asks for a fresh link first, if it can."""
+    if (task.failures and not is_away(world, task)) or task.result_url is None:
         if not wait_for_pace(world, task):
             return
         failures, problem = task.failures, task.problem
@@ -197,6 +205,10 @@ def _link_gone(world: World, task: Task, error: LinkGone) -> None:
         # Storage that is slow to publish a file, or a clock that differs, gets the time to come right.
         pause = LINK_PAUSE_SECONDS / world.speed(task.mode)
         _postpone(world, task, "link_gone", error.message, pause, failures=task.failures + 1)
+        return
+    if is_away(world, task):
+        # Nobody has asked for a fresh link yet.
+        hold_unasked(world, task)
         return
     problem = Problem("expired", error.message, Fate.CHARGED.value)
     world.ledger().advance(task.id, TaskEvent.LINK_GONE, now=world.clock.now(), changes={"problem": problem})

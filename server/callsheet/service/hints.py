@@ -81,8 +81,10 @@ async def _list_recent(world: World, task: Task) -> str | None:
 async def _ask(world: World, task: Task, request: HttpRequest | None) -> HttpReply | None:
     if request is None:
         return None
-    base_url, key = await world.reach(task.mode, world.facts(task.gateway))
     try:
+        base_url, key = await world.reach(task.mode, world.facts(task.gateway))
+        if key is None:
+            return None
         with anyio.fail_after(HINT_SECONDS):
             return await world.http.fetch(request, base_url=base_url, key=key)
     except (CallsheetError, TimeoutError):

@@ -53,5 +53,5 @@ def _pace(world: World, task: Task) -> tuple[float, int]:
 
 def _account(world: World, task: Task) -> str:
     """The limiter's row: a gateway counts by key. The sandbox is one account for each gateway."""
-    key = world.find_key(world.facts(task.gateway)) if task.mode is Mode.LIVE else None
-    return f"{task.mode.value}/{task.gateway}/{key.fingerprint if key else ''}"
+    account = world.account(world.facts(task.gateway)) if task.mode is Mode.LIVE else ""
+    return f"{task.mode.value}/{task.gateway}/{account}"

@@ -16,11 +16,11 @@ from callsheet.core.policy import Mode
 from callsheet.core.pricing import Price
 from callsheet.core.sheet import Sheet, Task
 from callsheet.core.shot import Shot
-from callsheet.core.task import TaskState
+from callsheet.core.task import OPEN_STATES, TaskState
 from callsheet.core.validation import Finding
 from callsheet.errors import FATE_SENTENCES, Fate, KeyProblem
 
-from .world import World
+from .world import KEY_SEALED, World
 
 GO_LIVE = "To go live, a person runs `callsheet setup` in their own terminal; no tool can."
 
@@ -111,7 +111,7 @@ def notice(world: World, mode: Mode) -> str:
 
 def _has_key(world: World, gateway_id: str) -> bool:
     try:
-        return world.find_key(world.facts(gateway_id)) is not None
+        return bool(world.account(world.facts(gateway_id)))
     except KeyProblem:
         # Malformed, but somebody did set it; `doctor` says what is wrong with it.
         return True
@@ -211,7 +211,17 @@ def fate_sentence(task: Task) -> str:
     return FATE_SENTENCES[fate_of(task)]
 
 
+OPEN_THE_KEY = "A person runs `callsheet watch` in their own terminal, which asks for the approval passphrase."
+
+
+def waits_for_key(task: Task) -> bool:
+    """Whether the task is open and goes on only when a person opens its sealed key."""
+    return task.state in OPEN_STATES and task.problem is not None and task.problem.code == KEY_SEALED
+
+
 def _next_step(world: World, task: Task) -> str:
+    if waits_for_key(task):
+        return OPEN_THE_KEY
     match task.state:
         case TaskState.WAITING | TaskState.SUBMITTING | TaskState.QUEUED | TaskState.RUNNING | TaskState.SUCCEEDED:
             wait = max(1, round(min(task.next_at - world.clock.now(), 45)))

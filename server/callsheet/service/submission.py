@@ -43,6 +43,7 @@ from .hints import asks_balance, gather_hints, note_balance
 from .outcomes import keep_outcome
 from .pacing import wait_for_pace
 from .reports import Submission, notice, report_task
+from .sealing import approval_words, hold_unsent, may_pay, reach_to_pay, settle_permit
 from .world import World, card_of
 
 ATTEMPT_SECONDS = 150.0
@@ -70,6 +71,8 @@ def submit(world: World, sheet_id: str) -> Submission:
     sheet = approvable(world, sheet_id)
     _require_reachable(world, sheet)
     _require_not_refused_before(world, sheet)
+    if not may_pay(world, sheet):
+        return _approval_needed(world, sheet)
     asks = sheet.state is not SheetState.APPROVED and decide_need(policy, sheet.mode) is Need.PERSON
     if asks and allowance_for(world, sheet) is None:
         return _approval_needed(world, sheet)
@@ -136,10 +139,11 @@ def _approval_needed(world: World, sheet: Sheet) -> Submission:
     command = f"callsheet approve {sheet.id}"
     desk = world.desk_url()
     where = f"run `{command}` in their own terminal" + (f" or open {desk}sheets/{sheet.id}" if desk else "")
+    why, then = approval_words(world, sheet)
     return Submission(
         status="approval_needed",
-        notice=f"Not approved: nothing was sent. {notice(world, sheet.mode)}",
-        next_step=f"Ask the person to {where}, then call submit_video again.",
+        notice=f"{why} {notice(world, sheet.mode)}",
+        next_step=f"Ask the person to {where}, {then}",
         approval_text=sheet.shown,
         approval_command=command,
     )
@@ -206,6 +210,9 @@ async def send_task(world: World, task: Task) -> None:
 
 def _is_blocked(world: World, task: Task, sheet: Sheet) -> bool:
     """Whether the policy forbids sending now, or things are not as they were approved; the task then waits."""
+    if not may_pay(world, sheet):
+        hold_unsent(world, task)
+        return True
     try:
         require_mode(world.policy(), sheet)
         changed = changed_since(world, sheet)
@@ -269,6 +276,7 @@ async def _send_claimed(world: World, task: Task, sheet: Sheet, attempt: str) ->
                 outcome = error
             except anyio.get_cancelled_exc_class():
                 outcome = OutcomeUnknown("The program was stopped while the request was under way.", next_step="")
+            settle_permit(world, sheet, outcome)
             stored = await keep_outcome(world, task, attempt, outcome)
         finally:
             world.sending.pop(task.id, None)
@@ -278,13 +286,12 @@ async def _send_claimed(world: World, task: Task, sheet: Sheet, attempt: str) ->
 
 
 async def _post(world: World, task: Task, sheet: Sheet) -> SubmitOutcome:
-    facts = world.facts(task.gateway)
     gateway = world.gateway(task.gateway)
     try:
         # The claim may have waited for the ledger; a person may have forbidden or changed things meanwhile.
         require_mode(world.policy(), sheet)
         changed = changed_since(world, sheet)
-        base_url, key = await world.reach(task.mode, facts)
+        base_url, key = await reach_to_pay(world, task, sheet)
     except CallsheetError as error:
         # Policy, address and key are read from files; what fails there has certainly sent nothing.
         raise GatewayUnreachable(error.message, next_step=error.next_step) from error

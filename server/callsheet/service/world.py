@@ -21,8 +21,13 @@ from callsheet.core.sheet import Clip, Sheet, Task
 from callsheet.edges.clock import Clock
 from callsheet.edges.http import GatewayHttp
 from callsheet.edges.ledger import Ledger
+from callsheet.edges.opened_keys import OpenedKeys
+from callsheet.edges.sealed_keys import SealedKey, require_address
 from callsheet.edges.secrets import SecretKey
 from callsheet.errors import KeyProblem, UnknownThing
+
+KEY_SEALED = "key_sealed"
+"""The code of the problem of a task that waits for a person to open its sealed key."""
 
 
 class ClipKeeper(Protocol):
@@ -55,8 +60,10 @@ class Changes:
 class World:
     """The edges. `runner_id` owns the tasks that this process follows.
 
-    `sandbox_url` starts the sandbox on first use and returns its base URL. `is_sealed` says whether a gateway's key
-    is sealed, `desk_url` where the desk page is open, if it is. `paced` holds for which
+    `find_key` finds no key where it is sealed; `sealed_key` tells what the sealed file says, `stored_keys` what lies
+    unsealed all the same, and `opened` is what a person opened in this process.
+    `sandbox_url` starts the sandbox on first use and returns its base URL. `desk_url` tells where the desk
+    page is open, if it is. `paced` holds for which
     time a task's next request is reserved with the rate limiter; `sending` the tasks whose paid request is on
     its way in this process.
     """
@@ -68,6 +75,10 @@ class World:
     gateway: Callable[[str], Gateway]
     policy: Callable[[], Policy]
     find_key: Callable[[GatewayFacts], SecretKey | None]
+    is_sealed: Callable[[str], bool]
+    sealed_key: Callable[[str], SealedKey | None]
+    stored_keys: Callable[[GatewayFacts], list[SecretKey]]
+    opened: OpenedKeys
     redactor: Callable[[], Redactor]
     sandbox_url: Callable[[], Awaitable[str]]
     sandbox_plays: Callable[[str], bool]
@@ -75,7 +86,6 @@ class World:
     clips: ClipKeeper
     save_directory: Callable[[Policy], Path]
     runner_id: str
-    is_sealed: Callable[[str], bool] = lambda _: False
     desk_url: Callable[[], str | None] = lambda: None
     changes: Changes = field(default_factory=Changes)
     paced: dict[str, float] = field(default_factory=dict)
@@ -109,10 +119,28 @@ class World:
         return self.policy().base_url(facts.id) or facts.base_url
 
     async def reach(self, mode: Mode, facts: GatewayFacts) -> tuple[str, SecretKey | None]:
-        """Base URL and key for requests in that mode. The real key never goes to the sandbox."""
+        """Base URL and key for free requests in that mode; no key where it is missing, or sealed and not open here.
+
+        The real key never goes to the sandbox, and a sealed one never to another address than it was sealed for:
+        `KeyProblem`.
+        """
         if mode is Mode.SANDBOX:
             return f"{await self.sandbox_url()}/{facts.id}", self.sandbox_key
-        return self.live_base_url(facts), self.find_key(facts)
+        base_url = self.live_base_url(facts)
+        if self.is_sealed(facts.id):
+            key = self.opened.for_reads(facts.id, base_url=base_url)
+            if key is None and (sealed := self.sealed_key(facts.id)) is not None:
+                require_address(sealed, base_url)
+            return base_url, key
+        return base_url, self.find_key(facts)
+
+    def account(self, facts: GatewayFacts) -> str:
+        """The fingerprint of the live key, also of one that is sealed; empty without a key."""
+        if self.is_sealed(facts.id):
+            sealed = self.sealed_key(facts.id)
+            return sealed.fingerprint if sealed else ""
+        key = self.find_key(facts)
+        return key.fingerprint if key else ""
 
     def heard(self, text: str, *, limit: int = 300) -> str:
         """A gateway's text as it may be stored and shown: without our keys, cleaned, bounded. Still untrusted."""
@@ -125,15 +153,13 @@ class World:
         base_url = self.live_base_url(facts)
         return base_url if base_url.startswith("http://") else None
 
-    def need_key(self, facts: GatewayFacts) -> SecretKey:
-        """The key for live requests; raises `KeyProblem`."""
-        key = self.find_key(facts)
-        if key is None:
+    def need_key(self, facts: GatewayFacts) -> None:
+        """Raises `KeyProblem` without a key for live requests; one that is sealed is one."""
+        if not self.account(facts):
             raise KeyProblem(
                 f"No key for {facts.name} was found.",
                 next_step=f"A person sets {facts.key_env}, or runs `callsheet setup` in their own terminal.",
             )
-        return key
 
 
 def clip_seconds_of(world: World, task: Task) -> int | None:

@@ -31,6 +31,7 @@ NAMES = [
     "sandbox",
     "mcp",
     "doctor",
+    "keys",
     "setup",
     "install",
     "export",

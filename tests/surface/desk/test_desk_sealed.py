@@ -10,23 +10,21 @@ from visitor import PASSPHRASE, Desk, open_desk, seen, set_passphrase
 
 from callsheet.core.approval import Means
 from callsheet.core.task import SheetEvent, TaskState
+from callsheet.edges.key_derivation import make_scrypt_recipe
+from callsheet.edges.sealed_keys import seal_key, write_sealed
+from callsheet.edges.secrets import SecretKey
 from studio import KEY, Studio, accepted, draft
-
-sealed_keys = pytest.importorskip("callsheet.edges.sealed_keys", reason="this program cannot seal keys")
 
 
 @asynccontextmanager
 async def sealed_desk(studio: Studio) -> AsyncIterator[Desk]:
     """The desk of an install in live mode whose key for PoYo is sealed, with its watcher running."""
-    from callsheet.edges.key_derivation import make_scrypt_recipe
-
-    from callsheet.edges.secrets import SecretKey
 
     studio.write_policy('mode = "live"\n')
     set_passphrase(studio.home)
     address, key = "https://api.poyo.ai", SecretKey("poyo", KEY, source="file")
-    sealed = sealed_keys.seal_key(key, PASSPHRASE, base_url=address, recipe=make_scrypt_recipe(1))
-    sealed_keys.write_sealed(sealed, keys_directory=studio.home / "config" / "keys")
+    sealed = seal_key(key, PASSPHRASE, base_url=address, recipe=make_scrypt_recipe(1))
+    write_sealed(sealed, keys_directory=studio.home / "config" / "keys")
     desk = open_desk(studio)
     async with desk.client, desk.service.running():
         yield desk

@@ -31,6 +31,7 @@ from .explaining import COMMANDS as EXPLAINING
 from .forms import error_form
 from .installing import COMMANDS as INSTALLING
 from .keeping import COMMANDS as KEEPING
+from .keys import COMMANDS as KEYS
 from .listing import COMMANDS as LISTING
 from .models import COMMANDS as MODELS
 from .rehearsing import COMMANDS as REHEARSING
@@ -55,6 +56,7 @@ COMMANDS = (
     *KEEPING,
     *REHEARSING,
     *SETUP,
+    *KEYS,
     *INSTALLING,
 )
 
@@ -166,8 +168,12 @@ def _as_known(error: Exception) -> CallsheetError | None:
     if isinstance(error, CallsheetError):
         return error
     if hasattr(error, "format_message"):
+        path = _command_path(error)
         usage = str(error.format_message()).rstrip(".")
-        return InvalidRequest(f"{usage}.", next_step=f"Run `{_command_path(error)} --help`.", code="usage")
+        if path.endswith(f" {KEYS[0].name}"):
+            # What is wrong there may be a key that somebody gave as an argument; it is not repeated.
+            usage = "That is not how this command is called; keys and passphrases are typed at the terminal alone"
+        return InvalidRequest(f"{usage}.", next_step=f"Run `{path} --help`.", code="usage")
     if isinstance(error, OSError) and error.filename is not None:
         return SetupProblem(
             f"{error.filename}: {error.strerror or type(error).__name__}.", next_step="Run `callsheet doctor`."

@@ -8,46 +8,44 @@ The passphrase is read there too; no argument, variable or pipe can give it.
 from __future__ import annotations
 
 from dataclasses import replace
-from decimal import Decimal
 
 import typer
-from rich import box
-from rich.console import RenderableType
-from rich.panel import Panel
 from rich.text import Text
 
-from callsheet.core.approval import Means, Need, amount_matches, amount_to_type, decide_need
+from callsheet.core.approval import Means, Need, amount_to_type, decide_need
 from callsheet.core.policy import Mode
-from callsheet.core.pricing import dollars
 from callsheet.core.sheet import APPROVAL_LIFETIME, Sheet
 from callsheet.core.task import SheetState
-from callsheet.edges.passphrase import check_passphrase, load_verifier
+from callsheet.edges.passphrase import load_verifier
 from callsheet.errors import NotApproved, SetupProblem
 from callsheet.service.consent import require_mode
 
+from .asking import approval_panel, ask_amount, ask_passphrase
 from .command import MAKE, Command
 from .exits import ExitCode
 from .forms import sheet_form
 from .parameters import Json, SheetArgument
-from .person import TRIES, Person, meet_person
-from .screen import facts
+from .person import meet_person
+from .sending import send_sealed
 from .session import Session, begin
 from .wording import age
 
 APPROVE_EXAMPLES = ("approve sheet_ixesul7gcrf73z7jv4iy",)
 DECLINE_EXAMPLES = ("decline sheet_ixesul7gcrf73z7jv4iy",)
 
-LABELS = ("Price", "Goes to", "Model", "Reference image from", "Result also sent to", "Availability", "Request")
-
+LETS_SEND = "approving lets this be sent once, exactly as it is."
 AGENT_MAY = "Approved for one hour. The agent may call submit_video again; or run: callsheet submit {}"
 
 
 def approve(context: typer.Context, sheet: SheetArgument, as_json: Json = False) -> int:
     """Agree to one call sheet: shows what will be sent and asks for the approval passphrase.
 
-    Works at a terminal only. A live sheet also asks for its price to be typed.
+    Works at a terminal only. A live sheet also asks for its price to be typed. Where the gateway's key is sealed, the
+    passphrase opens it for this one sheet, which is sent at once and followed until its clip is saved.
     """
     session = begin(context, as_json)
+    if session.service.needs_seal(sheet):
+        return send_sealed(session, sheet)
     found = _checked(session, sheet)
     policy = session.program.policy()
     if found.state is SheetState.APPROVED:
@@ -63,7 +61,8 @@ def approve(context: typer.Context, sheet: SheetArgument, as_json: Json = False)
         )
     amount = amount_to_type(found.price, policy) if found.mode is Mode.LIVE else None
     with meet_person(session.program.environ, session.redactor.text, purpose="approve a sheet") as person:
-        _ask(person, replace(found, shown=session.service.approval_text(sheet)), verifier, amount)
+        ask_amount(person, replace(found, shown=session.service.approval_text(sheet)), amount, meaning=LETS_SEND)
+        ask_passphrase(person, verifier)
     approved = session.service.approve(sheet, by=Means.TERMINAL)
     return _tell(session, approved, AGENT_MAY.format(approved.id))
 
@@ -73,23 +72,6 @@ def decline(context: typer.Context, sheet: SheetArgument, as_json: Json = False)
     session = begin(context, as_json)
     declined = session.service.decline(sheet)
     return _tell(session, declined, f"Declined. Sheet {declined.id} can no longer be submitted; nothing was sent.")
-
-
-def approval_panel(shown: str, *, plain: bool) -> RenderableType:
-    """The call sheet as the person sees it: labels on the left; never read as markup, never cut."""
-    rows: list[tuple[str, RenderableType]] = []
-    for line in shown.split("\n"):
-        label, _, rest = line.partition(": ")
-        if label in LABELS or label.startswith("Prompt ("):
-            rows.append((label, Text(rest, style="" if rows else "bold")))
-        else:
-            rows.append(("", Text(line, style="bold yellow")))
-    grid = facts(rows)
-    if plain:
-        return grid
-    return Panel(
-        grid, title=Text("Call sheet"), title_align="left", box=box.ROUNDED, border_style="dim", padding=(1, 2)
-    )
 
 
 def _checked(session: Session, sheet_id: str) -> Sheet:
@@ -108,35 +90,6 @@ def _approved_before(session: Session, sheet: Sheet) -> str:
             next_step=f"Run `callsheet decline {sheet.id}`, then `callsheet explain` for a new sheet.",
         )
     return f"Approved {age(passed)} ago already; it holds for one hour. Run: callsheet submit {sheet.id}"
-
-
-def _ask(person: Person, sheet: Sheet, verifier: str, amount: Decimal | None) -> None:
-    """Returns if the person agreed; raises `NotApproved`."""
-    person.say()
-    person.say(approval_panel(sheet.shown, plain=person.plain))
-    person.say(f"{sheet.id} · approving lets this be sent once, exactly as it is. Ctrl-C is a no.", style="dim")
-    person.say()
-    if amount is not None:
-        typed = person.ask(f"Type the amount to agree, {dollars(amount)}")
-        if not amount_matches(typed, amount):
-            raise NotApproved(
-                f"The amount typed is not the amount shown ({dollars(amount)} USD).",
-                next_step=f"Run `callsheet approve {sheet.id}` again, or decline it.",
-            )
-    ask_passphrase(person, verifier)
-
-
-def ask_passphrase(person: Person, verifier: str, *, question: str = "Approval passphrase") -> None:
-    """Returns once the passphrase was typed; raises `NotApproved` after three wrong tries."""
-    for left in reversed(range(TRIES)):
-        if check_passphrase(person.ask_secret(question), verifier):
-            return
-        if left:
-            person.say("That is not the passphrase.", style="yellow")
-    raise NotApproved(
-        f"The approval passphrase was wrong {TRIES} times.",
-        next_step="Somebody who knows the passphrase runs the same command again.",
-    )
 
 
 def _tell(session: Session, sheet: Sheet, text: str) -> int:

@@ -22,6 +22,7 @@ from callsheet.core.sheet import Task
 from callsheet.core.task import OPEN_STATES, TaskState
 from callsheet.errors import CallsheetError
 from callsheet.service import Service, TaskReport, open_tasks_notice
+from callsheet.service.reports import waits_for_key
 from callsheet.surface.progress import WORDS, progress_share, usual_seconds
 
 from .screen import Screen
@@ -96,10 +97,17 @@ def say_left_open(session: Session) -> None:
 async def follow(
     session: Session, task_id: str, *, until: Callable[[Task], bool] | None = None, seconds: float | None = None
 ) -> TaskReport:
-    """Show where a task is until it has ended (or `until` holds, or that many seconds have passed)."""
+    """Show where a task is until it has ended (or `until` holds, or that many seconds have passed).
+
+    Also until it is held for a sealed key: here nothing more will happen to it then.
+    """
     service = session.service
-    done = until or (lambda task: task.state not in OPEN_STATES)
+    until = until or (lambda task: task.state not in OPEN_STATES)
     deadline = anyio.current_time() + seconds if seconds is not None else None
+
+    def done(task: Task) -> bool:
+        return until(task) or waits_for_key(task)
+
     with watch_one(session) as view:
         while True:
             left = LOOK_SECONDS if deadline is None else max(0.0, min(LOOK_SECONDS, deadline - anyio.current_time()))

@@ -11,6 +11,7 @@ from callsheet.core.sheet import Sheet
 from callsheet.core.task import OPEN_STATES
 from callsheet.errors import InvalidRequest, NotApproved
 from callsheet.service import TaskReport
+from callsheet.service.reports import waits_for_key
 
 from .command import FOLLOW, Command
 from .exits import ExitCode, exit_for_state
@@ -114,6 +115,10 @@ def _show_tasks(screen: Screen, reports: list[TaskReport], now: float) -> None:
             row.append(Text(one_line(report.prompt, 120), style="dim"))
         table.add_row(*row)
     screen.show(Text("Tasks", style="bold"), indented(table))
+    held = sum(waits_for_key(report.task) for report in reports)
+    if held:
+        said = f"{held} of them {'wait' if held > 1 else 'waits'} for a key that is sealed. To open it: callsheet watch"
+        screen.show(indented(Text(said, style="yellow")))
 
 
 def resolve(

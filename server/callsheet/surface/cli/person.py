@@ -8,6 +8,7 @@ is no person. (A program can allocate a terminal; that is why consent also needs
 from __future__ import annotations
 
 import getpass
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TextIO
@@ -67,6 +68,15 @@ class Person:
             self.say(f"  {complaint}", style="yellow")
 
 
+def somebody_types() -> bool:
+    """Whether a person seems to type at a terminal: for commands that ask only if somebody is there to answer."""
+    try:
+        with open(TERMINAL, encoding="utf-8"):  # noqa: PTH123
+            return sys.stdin.isatty()
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 @contextmanager
 def meet_person(environ: Mapping[str, str], redact: Redact, *, purpose: str) -> Iterator[Person]:
     """The person at the controlling terminal; raises `NotApproved` when there is none."""
@@ -81,4 +91,4 @@ def meet_person(environ: Mapping[str, str], redact: Redact, *, purpose: str) -> 
         yield Person(keyboard, make_console(paper, environ, redact), plain=wants_plain(paper, environ))
 
 
-__all__ = ["TRIES", "Person", "meet_person"]
+__all__ = ["TRIES", "Person", "meet_person", "somebody_types"]

@@ -19,6 +19,7 @@ class Session:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.as_json = False
+        self._made: tuple[int, Redactor] | None = None
         self.screen = Screen(program.environ, self._redact)
 
     def _redact(self, text: str) -> str:
@@ -29,10 +30,13 @@ class Session:
         """The use cases."""
         return self.program.build_service()
 
-    @cached_property
+    @property
     def redactor(self) -> Redactor:
-        """Hides the configured keys in whatever is written."""
-        return self.service.redactor()
+        """Hides the keys that are configured, or open in this run, in whatever is written."""
+        opened = self.service.world.opened.generation
+        if self._made is None or self._made[0] != opened:
+            self._made = (opened, self.service.redactor())
+        return self._made[1]
 
 
 def find_session(context: typer.Context) -> Session:

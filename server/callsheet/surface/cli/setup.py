@@ -19,16 +19,18 @@ from callsheet.core.policy import Mode, Policy
 from callsheet.core.pricing import dollars
 from callsheet.edges.passphrase import load_verifier, store_verifier
 from callsheet.edges.policy import load_policy, parse_policy, render_policy, write_policy
+from callsheet.edges.sealed_keys import is_sealed
 from callsheet.edges.secrets import KEYRING_SERVICE, key_status, write_key_file
 from callsheet.errors import CallsheetError, SetupProblem
 from callsheet.surface.program import Program
 
-from .approving import ask_passphrase
+from .asking import ask_passphrase
 from .command import SET_UP, Command
 from .exits import ExitCode
 from .forms import JsonObject
 from .parameters import Json
 from .person import Person, meet_person
+from .resealing import Opened, open_all, seal_all
 from .screen import facts
 from .session import Session, begin
 from .setup_questions import KEYRING, TypedKey, ask_keys, ask_new_passphrase, ask_policy
@@ -103,9 +105,12 @@ def _converse(session: Session, person: Person) -> int:
     if not person.agree("Write this?"):
         person.say("Nothing was written.", style="yellow")
         return ExitCode.NOT_APPROVED
+    typed = None
     if verifier is not None and _needs_passphrase(old, plan):
-        ask_passphrase(person, verifier, question="The approval passphrase that is set now")
-    _write(program, plan)
+        typed = ask_passphrase(person, verifier, question="The approval passphrase that is set now")
+    sealed = tuple(facts_.id for facts_ in catalogue.gateways if is_sealed(facts_.id, program.keys_directory))
+    opened = open_all(person, program, sealed, typed) if plan.passphrase is not None else []
+    _write(program, plan, opened)
     _summarize(person, program, plan)
     return ExitCode.OK
 
@@ -137,6 +142,8 @@ def _policy_before(program: Program, person: Person) -> Policy:
 
 
 def _status(program: Program, gateway: GatewayFacts, policy: Policy) -> str:
+    if is_sealed(gateway.id, program.keys_directory):
+        return "sealed with your passphrase"
     return key_status(
         gateway.id,
         gateway.key_env,
@@ -174,9 +181,10 @@ def _text_before(path: Path) -> tuple[str, str]:
     return raw.decode("utf-8", "replace"), "compared with the file as it is"
 
 
-def _write(program: Program, plan: Plan) -> None:
-    """The passphrase before the policy: live mode is never armed without one."""
+def _write(program: Program, plan: Plan, opened: Opened) -> None:
+    """The passphrase before the policy: live mode is never armed without one. Sealed keys follow the passphrase."""
     if plan.passphrase is not None:
+        seal_all(program, opened, plan.passphrase)
         store_verifier(program.verifier_path, plan.passphrase)
     for key in plan.keys:
         if key.place == KEYRING:

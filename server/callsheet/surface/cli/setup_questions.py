@@ -14,6 +14,7 @@ from callsheet.core.urls import check_url
 from callsheet.edges.passphrase import SHORTEST
 from callsheet.edges.places import expand_home
 from callsheet.edges.policy import MOST_CONCURRENT, NO_LIMIT
+from callsheet.edges.sealed_keys import is_sealed
 from callsheet.edges.secrets import find_key
 from callsheet.errors import KeyProblem, NotApproved
 from callsheet.surface.program import Program
@@ -143,6 +144,9 @@ def ask_keys(
 
 
 def _ask_key(person: Person, program: Program, gateway: GatewayFacts) -> TypedKey | None:
+    if is_sealed(gateway.id, program.keys_directory):
+        person.say(f"  It is sealed, so another would not be used. First: callsheet keys unseal {gateway.id}", "yellow")
+        return None
     person.say(f"  {gateway.name} gives keys out at {gateway.key_page}", style="dim")
     value = person.ask_secret(f"  The key for {gateway.name} (not shown)").strip()
     # Judged by the rule that will read it, as if it came from the environment: nothing is stored yet.

@@ -7,24 +7,20 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from callsheet.core.sheet import Task
-from callsheet.core.task import TaskState
 from callsheet.service import Submission
 
-from .approving import approval_panel
+from .asking import approval_panel
 from .command import MAKE, Command
 from .exits import ExitCode, exit_for_state
-from .following import follow, run_watched, say_left_open
+from .following import run_watched
 from .forms import submission_form
 from .parameters import Json, SheetArgument
+from .person import somebody_types
+from .sending import LEFT, follow_submission, say_left, send_sealed
 from .session import Session, begin
 from .task_view import show_report
-from .wording import in_commands
 
 EXAMPLES = ("submit sheet_ixesul7gcrf73z7jv4iy", "submit sheet_ixesul7gcrf73z7jv4iy --no-wait --json")
-
-ANSWER_SECONDS = 90.0
-LEFT = "Not waiting any longer. {} is not lost."
 
 
 def submit(
@@ -40,13 +36,15 @@ def submit(
 
     A live sheet that nobody approved is not sent: what would be approved is shown, with the command,
     and the exit code is 3. A sheet that was sent before leads to its task and sends nothing. Ctrl-C
-    ends the waiting, not the task.
+    ends the waiting, not the task. Where the gateway's key is sealed, you are asked as by `callsheet approve`.
     """
     session = begin(context, as_json)
+    if session.service.needs_seal(sheet) and somebody_types():
+        return send_sealed(session, sheet, wait=wait)
     try:
         submission = run_watched(session.service, lambda: submit_and_follow(session, sheet, wait=wait))
     except KeyboardInterrupt:
-        _say_left(session, sheet)
+        say_left(session, sheet)
         return ExitCode.INTERRUPTED
     if as_json:
         session.screen.answer(session.redactor.value(submission_form(submission, sheet)))
@@ -60,20 +58,7 @@ def submit(
 async def submit_and_follow(session: Session, sheet_id: str, *, wait: bool) -> Submission:
     """Submit and, if wished, wait for the end. Needs the watcher."""
     submission = await session.service.submit(sheet_id, wait_seconds=0)
-    if submission.report is None:
-        return submission
-    task_id = submission.report.task.id
-    report = await (
-        follow(session, task_id) if wait else follow(session, task_id, until=_answered, seconds=ANSWER_SECONDS)
-    )
-    return submission.followed(report)
-
-
-def _answered(task: Task) -> bool:
-    """Whether the gateway has answered, or it is known why it was not asked yet."""
-    if task.state is TaskState.WAITING:
-        return task.problem is not None
-    return task.state is not TaskState.SUBMITTING
+    return await follow_submission(session, submission, wait=wait)
 
 
 def _show(session: Session, submission: Submission) -> None:
@@ -90,16 +75,6 @@ def _show(session: Session, submission: Submission) -> None:
     screen.show("", Text("A person agrees in their own terminal with:"))
     screen.whole(submission.approval_command, style="bold cyan")
     screen.show(Text("Then submit again."))
-
-
-def _say_left(session: Session, sheet_id: str) -> None:
-    found = session.service.world.ledger().sheet(sheet_id)
-    if found is not None and found.task_id is not None:
-        session.screen.note(LEFT.format(found.task_id), style="yellow")
-        session.screen.note(in_commands(session.service.task(found.task_id).status_text))
-        say_left_open(session)
-    else:
-        session.screen.note("Interrupted before anything was submitted; nothing was sent.", style="yellow")
 
 
 COMMANDS = (Command("submit", submit, MAKE, "send an approved sheet, once, and save the clip", EXAMPLES),)

@@ -21,6 +21,7 @@ from .detaching import detach, run_background, stop
 from .exits import ExitCode, exit_for_state
 from .following import note_of, progress_share, run_watched, say_left_open, state_text
 from .forms import report_form
+from .opening import Agreed, ask_for_keys, open_keys
 from .parameters import Json
 from .session import Session, begin
 from .task_view import show_clip
@@ -47,6 +48,8 @@ def watch(
 ) -> int:
     """Follow open tasks live until all have ended. Ctrl-C ends the watching, not the tasks.
 
+    At a terminal the approval passphrase is asked for if a task needs a key that is sealed.
+
     With --detach a background process does it, and ends when nothing is open any more; it prints that
     process's id and the path of its log. There is one at most. With --json each change is one line of JSON.
     """
@@ -68,8 +71,9 @@ def _watch_here(session: Session, task: str | None) -> int:
     if not first:
         session.screen.note("No task is open.") if as_json else session.screen.show(Text("No task is open."))
         return ExitCode.OK
+    agreed = ask_for_keys(session, first)
     try:
-        reports = run_watched(session.service, lambda: _watch(session, Board(session, [*first])))
+        reports = run_watched(session.service, lambda: _watch(session, Board(session, [*first]), agreed))
     except KeyboardInterrupt:
         session.screen.note(LEFT, style="yellow")
         say_left_open(session)
@@ -132,7 +136,8 @@ class Board:
         return table
 
 
-async def _watch(session: Session, board: Board) -> list[TaskReport]:
+async def _watch(session: Session, board: Board, agreed: Agreed) -> list[TaskReport]:
+    await open_keys(session, agreed)
     with board.held:
         while True:
             reports = board.look()

@@ -18,7 +18,7 @@ from callsheet.core.task import SheetState
 from callsheet.errors import CallsheetError, InvalidRequest, NotApproved, SetupProblem
 from callsheet.service.consent import need_sheet, require_mode
 
-from .sealed import NO_PASSKEY, approve_and_send, awaits_key, sealing_of
+from .sealed import NO_PASSKEY, approve_and_send
 from .visits import Visit, said, status_of
 
 LABELS = ("Price", "Goes to", "Model", "Reference image from", "Result also sent to", "Availability", "Request")
@@ -88,13 +88,13 @@ async def approve(visit: Visit) -> Response:
     try:
         _require_shown(visit, sheet)
         _require_decidable(visit, sheet)
-        if awaits_key(visit.office.service, sheet) and visit.form.get("passkey"):
+        if visit.office.service.needs_seal(sheet.id) and visit.form.get("passkey"):
             raise NotApproved(NO_PASSKEY, next_step="Type the passphrase.")
         _require_amount(visit, sheet)
         proof = await office.prover.prove(visit.form, visit.session, subject_of(sheet))
     except CallsheetError as error:
         return _page(visit, sheet, error)
-    if awaits_key(visit.office.service, sheet):
+    if visit.office.service.needs_seal(sheet.id):
         return await approve_and_send(visit, sheet)
     office.service.approve(sheet.id, by=proof.means, who=proof.who)
     how = "with your passkey" if proof.means is Means.PASSKEY else "with the passphrase"
@@ -114,7 +114,7 @@ async def challenge(visit: Visit) -> Response:
     sheet = need_sheet(office.service.world, visit.named("sheet_id"))
     _require_shown(visit, sheet)
     _require_decidable(visit, sheet)
-    if awaits_key(visit.office.service, sheet):
+    if visit.office.service.needs_seal(sheet.id):
         raise NotApproved(NO_PASSKEY, next_step="Type the passphrase.")
     nonce, to_sign = office.prover.challenges.issue(visit.session, subject_of(sheet))
     return JSONResponse({"nonce": nonce, "options": office.passkeys.signing_options(to_sign)})
@@ -132,9 +132,8 @@ def _require_shown(visit: Visit, sheet: Sheet) -> None:
 def _require_decidable(visit: Visit, sheet: Sheet) -> None:
     """Raises unless the sheet could be approved, and spent, as things stand."""
     service = visit.office.service
-    sealing = sealing_of(service)
-    if sealing is not None and sealing.needs_seal(sheet.id):
-        sealing.payable(sheet.id)
+    if service.needs_seal(sheet.id):
+        service.payable(sheet.id)
     else:
         service.approvable(sheet.id)
     policy = service.world.policy()
@@ -148,7 +147,7 @@ def _require_decidable(visit: Visit, sheet: Sheet) -> None:
 
 def _is_undecided(visit: Visit, sheet: Sheet) -> bool:
     """Whether there is something to decide. Where a key is sealed, that the ledger says "approved" sends nothing."""
-    return sheet.state in OPEN or (sheet.state in SENDABLE and awaits_key(visit.office.service, sheet))
+    return sheet.state in OPEN or (sheet.state in SENDABLE and visit.office.service.needs_seal(sheet.id))
 
 
 def _amount(visit: Visit, sheet: Sheet) -> Decimal | None:
@@ -206,7 +205,7 @@ def _ways(visit: Visit, sheet: Sheet) -> dict[str, Any]:
         passphrase, passkeys = office.door.has_passphrase(), bool(office.passkeys.all())
     except SetupProblem as error:
         return {"has_passphrase": False, "has_passkey": False, "sealed": False, "setup": said(error)}
-    sealed = awaits_key(visit.office.service, sheet)
+    sealed = visit.office.service.needs_seal(sheet.id)
     return {"has_passphrase": passphrase, "has_passkey": passkeys and not sealed, "sealed": sealed, "setup": None}
 
 
@@ -223,10 +222,8 @@ def _text(visit: Visit, sheet: Sheet) -> str:
     too_old = sheet.state in OPEN and visit.now > sheet.expires_at
     if too_old or not _is_undecided(visit, sheet) or _hindrance(visit, sheet) is not None:
         return sheet.shown
-    service, sealing = visit.office.service, sealing_of(visit.office.service)
-    if sealing is not None and sealing.needs_seal(sheet.id):
-        return sealing.sending_text(sheet.id)
-    return service.approval_text(sheet.id)
+    service = visit.office.service
+    return service.sending_text(sheet.id) if service.needs_seal(sheet.id) else service.approval_text(sheet.id)
 
 
 __all__ = ["approve", "challenge", "decline", "show", "split_lines", "subject_of", "summary"]

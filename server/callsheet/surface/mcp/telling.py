@@ -18,7 +18,15 @@ from callsheet.core.urls import url_host
 from callsheet.core.validation import neutral_choices
 from callsheet.errors import FATE_SENTENCES, Fate
 from callsheet.service import Explanation, Service, Submission, TaskReport
-from callsheet.service.reports import Option, fate_sentence, iso, notice, status_text
+from callsheet.service.reports import (
+    OPEN_THE_KEY,
+    Option,
+    fate_sentence,
+    iso,
+    notice,
+    status_text,
+    waits_for_key,
+)
 
 from .answers import (
     ExplainAnswer,
@@ -195,6 +203,9 @@ def tell_tasks(service: Service, reports: Sequence[TaskReport]) -> TasksAnswer:
         for report in reports
     ]
     step = f"Call get_task with {lines[0].task_id} for more." if lines else "Call explain_payload to begin."
+    held = sum(waits_for_key(report.task) for report in reports)
+    if held:
+        step = f"{held} of them {'wait' if held > 1 else 'waits'} for a key that is sealed. {OPEN_THE_KEY}"
     return TasksAnswer(notice=notice(service.world, service.world.policy().mode), tasks=lines, next_step=step)
 
 

@@ -1,0 +1,299 @@
+"""Keys that are sealed: who may send, who may ask, and what waits for a person who knows the passphrase.
+
+A sealed key is opened in the process in which its passphrase was typed, since handing it to another one would show it
+on the way. There it pays for the one sheet that the person agreed to, and asks after tasks under way; when the last of
+them has ended it is forgotten. Other processes hold such tasks: they are not asked after, not lost, and say what a
+person has to do. What the ledger says of an approval does not count here: the permit is in `world.opened`, in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import anyio.to_thread
+
+from callsheet.core.approval import DUPLICATE, sheet_id_for
+from callsheet.core.gateway import Postponed, SubmitOutcome
+from callsheet.core.policy import Mode
+from callsheet.core.sheet import Problem, Sheet, Task
+from callsheet.core.task import OPEN_STATES, TaskState
+from callsheet.edges.sealed_keys import SealedKey, open_key
+from callsheet.edges.secrets import SecretKey, build_redactor
+from callsheet.errors import CallsheetError, Fate, GatewayUnreachable, InvalidRequest, KeyProblem, NotApproved
+
+from .consent import (
+    approvable,
+    approval_text,
+    binding_now,
+    changed_since,
+    earlier_takes,
+    need_sheet,
+    require_mode,
+    shown_text,
+)
+from .reports import fate_of, waits_for_key
+from .world import KEY_SEALED, World, card_of
+
+HELD_SECONDS = 60.0
+ALL = -1
+NEEDING_KEY = (TaskState.WAITING, TaskState.QUEUED, TaskState.RUNNING, TaskState.SUCCEEDED)
+
+UNSENT_TEXT = "its key is sealed, and sending it needs a person's passphrase"
+UNASKED_TEXT = "its key is sealed, so it is not asked after until a person opens it"
+
+IsAlive = Callable[[str | None], bool]
+
+
+def needs_seal(world: World, sheet: Sheet) -> bool:
+    """Whether a sealed key must be opened to send that sheet."""
+    return sheet.mode is Mode.LIVE and world.is_sealed(sheet.binding.gateway)
+
+
+def awaits_key(world: World, sheet_id: str) -> bool:
+    """Whether a sealed key must be opened to send that sheet, which was not sent yet."""
+    sheet, task = world.ledger().sheet(sheet_id), _task_of(world, sheet_id)
+    return sheet is not None and needs_seal(world, sheet) and (task is None or task.state is TaskState.WAITING)
+
+
+def may_pay(world: World, sheet: Sheet) -> bool:
+    """Whether this process could send that sheet: its key is not sealed, or was opened here for this very sheet."""
+    return not needs_seal(world, sheet) or world.opened.allows(sheet.id)
+
+
+def is_away(world: World, task: Task) -> bool:
+    """Whether the task's key is sealed and not open here, so that the gateway cannot be asked."""
+    return task.mode is Mode.LIVE and world.is_sealed(task.gateway) and not world.opened.is_open(task.gateway)
+
+
+def opens(world: World, gateway_id: str, passphrase: str) -> bool:
+    """Whether that passphrase opens the gateway's sealed key. Raises `KeyProblem` for one that nothing would open."""
+    try:
+        _open(world, gateway_id, passphrase)
+    except NotApproved:
+        return False
+    return True
+
+
+def unlock(world: World, gateway_id: str, passphrase: str, *, is_alive: IsAlive, wanted: Collection[str] = ()) -> int:
+    """Open a key to follow tasks, and take over those that wait for it, or are `wanted`; how many.
+
+    It is forgotten at once when no task needs it. Raises `NotApproved`, `KeyProblem`.
+    """
+    _keep(world, _open(world, gateway_id, passphrase))
+    taken = take_over(world, gateway_id, is_alive=is_alive, wanted=wanted)
+    forget_idle(world)
+    return taken
+
+
+async def permit(world: World, sheet_id: str, passphrase: str) -> Sheet:
+    """Open the key for one paid request of that sheet, as it is now. Raises what keeps it from being sent.
+
+    The sheet's id is made from everything that is bound, so what was shown under this id is what is sent, whatever
+    somebody wrote into the ledger meanwhile.
+    """
+    gateway_id = payable(world, sheet_id).binding.gateway
+    opened = await anyio.to_thread.run_sync(_open, world, gateway_id, passphrase)
+    # Opening takes its time; what holds now counts.
+    sheet = payable(world, sheet_id)
+    digest = binding_now(world, sheet).digest
+    if build_redactor([opened[0]]).finds(sheet.body.decode("utf-8", "replace")):
+        raise InvalidRequest(
+            "The payload contains the gateway key, which was sealed when it was drafted.",
+            next_step=f"Run `callsheet decline {sheet.id}`, take the key out and draft it anew. Replace the key: it was"
+            " known to whoever wrote the payload.",
+        )
+    _keep(world, opened)
+    world.opened.allow(gateway_id, sheet.id, digest=digest)
+    return sheet
+
+
+def claim_for_sending(world: World, sheet_id: str) -> None:
+    """Make the task of a sheet with a permit this process's own, to be sent at once."""
+    task, now = _task_of(world, sheet_id), world.clock.now()
+    if task is not None and task.state is TaskState.WAITING and world.opened.allows(sheet_id):
+        world.ledger().touch(task.id, now=now, changes={"owner": world.runner_id, "next_at": now, "problem": None})
+        world.changes.notify()
+
+
+def approval_words(world: World, sheet: Sheet) -> tuple[str, str]:
+    """Why a sheet was not sent, and what follows its approval."""
+    if may_pay(world, sheet):
+        return "Not approved: nothing was sent.", "then call submit_video again."
+    return (
+        "Nothing was sent: the key is sealed, so only the person can have it sent.",
+        "which also sends it and saves the clip; then call submit_video again for the task.",
+    )
+
+
+def withdraw(world: World, sheet_id: str) -> None:
+    """Take back a permit that came to nothing."""
+    world.opened.settle(sheet_id)
+    forget_idle(world)
+
+
+def tend(world: World, *, is_alive: IsAlive) -> None:
+    """Of tasks whose key is sealed: take over what waits for a key that is open here, hold what is this process's own.
+
+    They are held at once and not when they are next due, so that a person who looks sees what to do.
+    """
+    for facts in world.catalogue().gateways:
+        if not world.is_sealed(facts.id):
+            continue
+        if world.opened.is_open(facts.id):
+            take_over(world, facts.id, is_alive=is_alive)
+            continue
+        for task in _open_tasks(world, facts.id):
+            if task.owner == world.runner_id and not waits_for_key(task) and task.state is not TaskState.SUCCEEDED:
+                hold_unsent(world, task) if task.state is TaskState.WAITING else hold_unasked(world, task)
+
+
+def take_over(world: World, gateway_id: str, *, is_alive: IsAlive, wanted: Collection[str] = ()) -> int:
+    """Make tasks that wait for that gateway's key, or whose process is gone, this process's own; how many.
+
+    What waits to be sent is taken only with a permit. Tasks that another process is following stay there.
+    """
+    now, taken = world.clock.now(), 0
+    for task in _open_tasks(world, gateway_id):
+        if task.state is TaskState.WAITING and not world.opened.allows(task.sheet_id):
+            continue
+        asked = waits_for_key(task) or (task.id in wanted and task.owner != world.runner_id)
+        if asked or (task.owner != world.runner_id and not is_alive(task.owner)):
+            changes = {"owner": world.runner_id, "next_at": now, "problem": None}
+            world.ledger().touch(task.id, now=now, changes=changes)
+            taken += 1
+    if taken:
+        world.changes.notify()
+    return taken
+
+
+def held_tasks(world: World, *, is_alive: IsAlive) -> list[Task]:
+    """Open tasks that wait for a sealed key, or will, since no process that might have it open follows them."""
+    sealed = [facts.id for facts in world.catalogue().gateways if world.is_sealed(facts.id)]
+    tasks = [task for gateway_id in sealed for task in _open_tasks(world, gateway_id) if is_away(world, task)]
+    return [
+        task
+        for task in tasks
+        if waits_for_key(task) or (_is_nobodys(world, task, is_alive) and task.state is not TaskState.SUCCEEDED)
+    ]
+
+
+def _is_nobodys(world: World, task: Task, is_alive: IsAlive) -> bool:
+    """Whether no other process follows the task, one that may have the key open."""
+    return task.owner == world.runner_id or not is_alive(task.owner)
+
+
+def hold_unsent(world: World, task: Task) -> Task:
+    """Keep a task that nobody may pay for in this process; nothing was sent."""
+    return _hold(world, task, Problem(KEY_SEALED, UNSENT_TEXT, Fate.NOTHING_SENT.value))
+
+
+def hold_unasked(world: World, task: Task) -> Task:
+    """Keep a task under way that this process cannot ask after."""
+    return _hold(world, task, Problem(KEY_SEALED, UNASKED_TEXT, Fate.CHARGED.value))
+
+
+async def reach_to_pay(world: World, task: Task, sheet: Sheet) -> tuple[str, SecretKey | None]:
+    """Base URL and key for a task's paid request. A sealed key is handed out once, for the sheet it is open for."""
+    if not needs_seal(world, sheet):
+        return await world.reach(task.mode, world.facts(task.gateway))
+    base_url, digest = sheet.binding.base_url, binding_now(world, sheet).digest
+    key = world.opened.take(task.gateway, sheet.id, digest=digest, base_url=base_url)
+    if key is None:
+        raise KeyProblem(f"Not sent: {UNSENT_TEXT}.", next_step="A person runs `callsheet watch`.", code=KEY_SEALED)
+    return base_url, key
+
+
+def settle_permit(world: World, sheet: Sheet, outcome: SubmitOutcome | CallsheetError) -> None:
+    """After a paid request: the permit holds on only if the request surely bought nothing and may be tried again."""
+    if isinstance(outcome, GatewayUnreachable | Postponed):
+        world.opened.give_back(sheet.id)
+    else:
+        world.opened.settle(sheet.id)
+
+
+def forget_idle(world: World) -> None:
+    """Forget the opened keys for which this process has nothing left to do."""
+    for gateway_id in world.opened.gateways():
+        for sheet_id in world.opened.permitted(gateway_id):
+            task = _task_of(world, sheet_id)
+            if task is not None and task.state not in (TaskState.WAITING, TaskState.SUBMITTING):
+                world.opened.settle(sheet_id)
+        mine = any(task.owner == world.runner_id for task in _open_tasks(world, gateway_id, states=tuple(OPEN_STATES)))
+        if not mine and not world.opened.permitted(gateway_id):
+            world.opened.forget(gateway_id)
+            # Made anew, what hides keys in texts no longer holds this one either.
+            world.redactor()
+
+
+def sending_text(world: World, sheet_id: str) -> str:
+    """What the person is shown who is about to have a sheet sent, rendered now; raises as `payable`."""
+    sheet = payable(world, sheet_id)
+    if sheet.task_id is None:
+        return approval_text(world, sheet_id)
+    earlier = earlier_takes(world, sheet.binding)
+    if not earlier.startswith(DUPLICATE):
+        earlier = f"Approved before and not sent yet: task {sheet.task_id}."
+    return shown_text(world, card_of(world, sheet), sheet.binding, body=sheet.body, price=sheet.price, earlier=earlier)
+
+
+def payable(world: World, sheet_id: str) -> Sheet:
+    """The sheet, if its key is sealed and a person could have it sent now: not spent yet, or spent and not sent.
+
+    It must be as it was made, and named after what it is bound to. Raises `NotApproved`, `PolicyRefusal`,
+    `KeyProblem`, `InvalidRequest`.
+    """
+    sheet = need_sheet(world, sheet_id)
+    require_mode(world.policy(), sheet)
+    if not needs_seal(world, sheet):
+        raise KeyProblem(
+            f"The key for {sheet.binding.gateway} is not sealed.",
+            next_step=f"Run `callsheet approve {sheet.id}` again: it asks for what is needed.",
+        )
+    task = _task_of(world, sheet_id)
+    if task is None:
+        sheet = approvable(world, sheet_id)
+    elif task.state is not TaskState.WAITING:
+        raise InvalidRequest(
+            f"Sheet {sheet_id} was sent already, as task {task.id}.",
+            next_step=f"Call get_task with {task.id}.",
+            fate=fate_of(task),
+        )
+    changed = changed_since(world, sheet)
+    if not changed and sheet_id_for(sheet.binding.digest) != sheet.id:
+        changed = ("all of it",)
+    if changed:
+        raise NotApproved(
+            f"Since sheet {sheet_id} got its name, this has changed: {', '.join(changed)}.",
+            next_step="Call explain_payload again for a new sheet.",
+        )
+    return sheet
+
+
+def _task_of(world: World, sheet_id: str) -> Task | None:
+    sheet = world.ledger().sheet(sheet_id)
+    return world.ledger().task(sheet.task_id) if sheet is not None and sheet.task_id is not None else None
+
+
+def _open_tasks(world: World, gateway_id: str, *, states: tuple[TaskState, ...] = NEEDING_KEY) -> list[Task]:
+    tasks = world.ledger().tasks(states=states, limit=ALL)
+    return [task for task in tasks if task.mode is Mode.LIVE and task.gateway == gateway_id]
+
+
+def _open(world: World, gateway_id: str, passphrase: str) -> tuple[SecretKey, SealedKey]:
+    sealed = world.sealed_key(gateway_id)
+    if sealed is None:
+        raise KeyProblem(f"The key for {gateway_id} is not sealed.", next_step="Run `callsheet keys list`.")
+    return open_key(sealed, passphrase, base_url=world.live_base_url(world.facts(gateway_id))), sealed
+
+
+def _keep(world: World, opened: tuple[SecretKey, SealedKey]) -> None:
+    key, sealed = opened
+    world.opened.keep(key, base_url=sealed.base_url)
+
+
+def _hold(world: World, task: Task, problem: Problem) -> Task:
+    now = world.clock.now()
+    changes = {"problem": problem, "next_at": now + HELD_SECONDS}
+    held = world.ledger().touch(task.id, now=now, changes=changes, lasting=False)
+    world.changes.notify()
+    return held

@@ -1,0 +1,104 @@
+"""submit_video and its siblings where the gateway's key is sealed: no way leads past the person's passphrase."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+from connection import ERAS, connect, explained, let_time_pass, refused, text_of, types_in
+
+from callsheet.core.approval import Means
+from callsheet.core.task import TaskState
+from callsheet.edges.key_derivation import make_scrypt_recipe
+from callsheet.edges.sealed_keys import seal_key, write_sealed
+from callsheet.edges.secrets import SecretKey
+from callsheet.service import Service
+from callsheet.service.following import run_task
+from callsheet.service.sealing import permit
+from callsheet.service.submission import submit
+from studio import KEY, Studio, accepted
+
+PASSPHRASE = "a heron over the reeds"
+
+
+@pytest.fixture
+def sealed(studio: Studio) -> Studio:
+    """Live mode with PoYo's key sealed; the same key still lies in the environment."""
+    studio.go_live()
+    key = SecretKey("poyo", KEY, source="file")
+    file = seal_key(key, PASSPHRASE, base_url="https://api.poyo.ai", recipe=make_scrypt_recipe(1))
+    write_sealed(file, keys_directory=studio.home / "config" / "keys")
+    return studio
+
+
+async def sent_elsewhere(studio: Studio, sheet_id: str) -> tuple[Service, str]:
+    """A person has approved in their terminal, which sent the sheet; that process, and the task."""
+    terminal = studio.service()
+    studio.gateway.replies = [accepted()]
+    await permit(terminal.world, sheet_id, PASSPHRASE)
+    terminal.approve(sheet_id, by=Means.TERMINAL)
+    task_id = submit(terminal.world, sheet_id).report.task.id
+    await run_task(terminal.world, task_id)
+    assert terminal.task(task_id).task.state is TaskState.QUEUED
+    return terminal, task_id
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_client_that_can_ask_is_not_asked_and_nothing_is_sent(sealed: Studio, era: str) -> None:
+    """An amount typed in the client could not open the key: the command for the person's terminal is named, and why."""
+    person = types_in("0.24")
+    async with connect(sealed, era, person) as client:
+        sheet_id = await explained(client)
+        for _ in range(2):
+            result = await client.call_tool("submit_video", {"sheet_id": sheet_id})
+            answer = result.structured_content
+            assert answer["status"] == "approval_needed"
+            assert answer["approval_command"] == f"callsheet approve {sheet_id}"
+            assert "the key is sealed" in answer["notice"]
+            assert "also sends it" in answer["next_step"]
+            assert "sealed" in text_of(result)
+        await refused(client, "submit_video", {"sheet_id": sheet_id, "passphrase": PASSPHRASE})
+
+    assert person.asked == []
+    assert sealed.gateway.requests == []
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_row_edited_to_approved_sends_nothing(sealed: Studio, era: str) -> None:
+    """An agent with a shell can write that into the ledger; it buys nothing."""
+    async with connect(sealed, era) as client:
+        sheet_id = await explained(client)
+        with sqlite3.connect(sealed.home / "data" / "ledger.sqlite3") as db:
+            edit = "UPDATE sheet SET state = 'approved', approved_by = 'terminal', approved_at = ? WHERE id = ?"
+            assert db.execute(edit, (sealed.clock.time, sheet_id)).rowcount == 1
+        db.close()
+        result = await client.call_tool("submit_video", {"sheet_id": sheet_id})
+        listed = await client.call_tool("list_tasks", {})
+
+    assert result.structured_content["status"] == "approval_needed"
+    assert listed.structured_content["tasks"] == []
+    assert sealed.gateway.requests == []
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_after_the_persons_terminal_sent_it_the_agent_gets_the_task_and_learns_that_it_is_held(
+    sealed: Studio, era: str
+) -> None:
+    """The terminal is gone; this server holds the task, asks nothing, and says who can go on."""
+    service = sealed.service()
+    async with connect(sealed, era, service=service) as client:
+        sheet_id = await explained(client)
+        _, task_id = await sent_elsewhere(sealed, sheet_id)
+        again = await client.call_tool("submit_video", {"sheet_id": sheet_id})
+        asked = len(sealed.gateway.requests)
+        let_time_pass(sealed, service, 3600)
+        held = await client.call_tool("get_task", {"task_id": task_id, "wait_seconds": 1})
+        listed = await client.call_tool("list_tasks", {"only_open": True})
+
+    assert (again.structured_content["status"], again.structured_content["task_id"]) == ("already_submitted", task_id)
+    assert held.structured_content["status"] == "queued"
+    assert "its key is sealed" in held.structured_content["status_text"]
+    assert "callsheet watch" in held.structured_content["next_step"]
+    assert "1 of them waits for a key that is sealed" in listed.structured_content["next_step"]
+    assert len(sealed.gateway.requests) == asked
+    assert len(sealed.gateway.paid) == 1
