@@ -230,7 +230,7 @@ def test_a_task_is_followed_live_until_its_clip_can_be_played(visitor: Visitor) 
     sheet_id = premises.ask("A lantern on a pier, slow push in.")
     visitor.go("/")
     task_id = premises.film(sheet_id)
-    expect(page.locator(f"[data-key='{task_id}']").first).to_be_visible()
+    expect(page.locator(f"[data-key$='{task_id}']").first).to_be_visible()
     expect(page.locator("[data-announcer]")).to_contain_text("A lantern on a pier", timeout=20_000)
 
     visitor.go(f"/tasks/{task_id}")
