@@ -53,6 +53,7 @@ VIEW = ApprovalView(
     mode=Mode.LIVE,
     gateway_name="PoYo",
     origin="https://api.poyo.ai",
+    account="0123456789ab",
     model="poyo/sora-2-official",
     shot=Shot("A red kite", duration_seconds=8, aspect_ratio="16:9", resolution="720p"),
     price=PRICE,
@@ -256,7 +257,7 @@ def test_the_text_has_the_price_first_and_the_prompt_last() -> None:
     """A person sees what it costs, where it goes, what it is, and the prompt at the end."""
     assert render_approval(VIEW).splitlines() == [
         "Price: 0.48 USD (96 credits) · 9.52 USD left today",
-        "Goes to: PoYo, https://api.poyo.ai",
+        "Goes to: PoYo, https://api.poyo.ai, paid with the key 0123456789ab",
         "Model: poyo/sora-2-official · text-to-video · 8 s · 16:9 · 720p",
         "Reference image from: none",
         "Result also sent to: nobody",

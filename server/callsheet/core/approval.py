@@ -136,11 +136,12 @@ def cap_left(policy: Policy, spending: Spending) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalView:
-    """What the text for the person is made from; every part comes from the sheet."""
+    """What the text for the person is made from; every part comes from the sheet. `account` is a key's fingerprint."""
 
     mode: Mode
     gateway_name: str
     origin: str
+    account: str
     model: str
     shot: Shot
     price: Price
@@ -166,7 +167,7 @@ def render_approval(view: ApprovalView) -> str:
         lines.append(clean(view.earlier, limit=300))
     shot = view.shot
     lines += [
-        f"Goes to: {clean(view.gateway_name, limit=40)}, {clean(view.origin, limit=120)}",
+        f"Goes to: {clean(view.gateway_name, limit=40)}, {clean(view.origin, limit=120)}{_account(view)}",
         f"Model: {clean(view.model, limit=80)} · {_picture(shot)}",
         f"Reference image from: {clean(view.image_host, limit=260) or 'none'}",
         f"Result also sent to: {clean(view.callback_host, limit=260) or 'nobody'}",
@@ -175,6 +176,10 @@ def render_approval(view: ApprovalView) -> str:
         f"Prompt ({len(shot.prompt)} characters): {escape_block(shot.prompt, PROMPT_SHOWN)}",
     ]
     return "\n".join(lines)
+
+
+def _account(view: ApprovalView) -> str:
+    return f", paid with the key {clean(view.account, limit=20)}" if view.account else ""
 
 
 def _picture(shot: Shot) -> str:
