@@ -58,7 +58,10 @@ async def test_a_waiting_sheet_lies_on_the_desk(desk: Desk) -> None:
 
     for label in LABELS:
         assert label in page
-    for line in split_lines(desk.service.approval_text(sheet_id)):
+    lines = split_lines(desk.service.approval_text(sheet_id))
+    # One without would be shown as a warning: then `LABELS` must follow the text.
+    assert all(line.label for line in lines)
+    for line in lines:
         assert line.text.partition(" · ")[0] in page
 
 
