@@ -9,17 +9,15 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import anyio
-from starlette.types import ASGIApp
 
 from callsheet.edges.desk_address import find_desk, hold_desk, tell_address
+from callsheet.edges.loopback import HOST_6, bind_loopback, make_web_server
 from callsheet.errors import SetupProblem
 from callsheet.service import Service
 
@@ -56,7 +54,9 @@ async def serve(service: Service, *, config: Path, state: Path, verifier: Path, 
 
 async def _serve_office(office: Office, listeners: list[socket.socket], state: Path, on_open: OnOpen) -> None:
     ready = asyncio.Event()
-    server = _make_server(build_app(office), ready)
+    server = make_web_server(
+        build_app(office), ready=ready, log_level="error", timeout_graceful_shutdown=SHUTDOWN_SECONDS
+    )
     serving = asyncio.create_task(server.serve(sockets=listeners))
     waiting = asyncio.create_task(ready.wait())
     try:
@@ -77,7 +77,7 @@ def listen(port: int) -> list[socket.socket]:
     for _ in range(ATTEMPTS if port == 0 else 1):
         sockets: list[socket.socket] = []
         try:
-            sockets.append(_bind(socket.AF_INET, "127.0.0.1", port))
+            sockets.append(bind_loopback(port))
             _add_second(sockets)
         except OSError as error:
             for opened in sockets:
@@ -95,56 +95,11 @@ def listen(port: int) -> list[socket.socket]:
 
 def _add_second(sockets: list[socket.socket]) -> None:
     try:
-        sockets.append(_bind(socket.AF_INET6, "::1", sockets[0].getsockname()[1]))
+        sockets.append(bind_loopback(sockets[0].getsockname()[1], host=HOST_6))
     except OSError as error:
         # A computer without IPv6 has no second loopback address, so nobody else can have it either.
         if error.errno not in NO_SUCH_ADDRESS:
             raise
-
-
-def _bind(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        if sys.platform != "win32":
-            # There it means something else: that another program may take the port over.
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family is socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind((address, port))
-        listener.listen()
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
-def _make_server(app: ASGIApp, ready: asyncio.Event) -> Any:
-    import uvicorn
-
-    class Server(uvicorn.Server):
-        """Tells when it listens, and leaves the program's signals alone."""
-
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets=sockets)
-            ready.set()
-
-        @contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            yield
-
-    config = uvicorn.Config(
-        app,
-        http="h11",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        log_level="error",
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-    )
-    return Server(config)
 
 
 __all__ = ["listen", "serve"]
