@@ -25,7 +25,7 @@ HEAVY = (
 )
 
 
-def surroundings(home: Path) -> dict[str, str]:
+def surroundings(home: Path | str) -> dict[str, str]:
     """An environment with a home of its own and no key."""
     kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "LANG") if name in os.environ}
     return {**kept, "CALLSHEET_HOME": str(home), "PYTHONWARNINGS": "error::ResourceWarning"}
@@ -71,7 +71,7 @@ async def test_a_shot_goes_from_explained_to_saved(tmp_path: Path, era: str) -> 
 
 
 @contextmanager
-def running(home: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(home: Path | str) -> Iterator[subprocess.Popen[bytes]]:
     """The server process, for raw lines."""
     with subprocess.Popen(
         COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=surroundings(home)
@@ -184,26 +184,15 @@ def test_a_signal_ends_the_program_in_good_order(tmp_path: Path) -> None:
     assert list((tmp_path / "state" / "runners").iterdir()) == []
 
 
-def test_an_unusable_home_still_lists_the_tools(tmp_path: Path) -> None:
+def test_an_unusable_home_still_lists_the_tools() -> None:
     """The reason comes with the first call that needs the home."""
-    environ = {**surroundings(tmp_path), "CALLSHEET_HOME": "relative/home"}
-    lines = [
-        {
-            "id": 1,
-            "method": "initialize",
-            "params": {
-                "protocolVersion": "2025-11-25",
-                "capabilities": {},
-                "clientInfo": {"name": "t", "version": "1"},
-            },
-        },
-        {"method": "notifications/initialized"},
-        {"id": 2, "method": "tools/list", "params": {}},
-    ]
-    written = b"".join(json.dumps({"jsonrpc": "2.0", **line}).encode() + b"\n" for line in lines)
-    done = subprocess.run(COMMAND, input=written, capture_output=True, env=environ, timeout=20, check=True)
+    with running("relative/home") as process:
+        shake_hands(process)
+        assert len(ask(process, 2, "tools/list", {})["tools"]) == 5
+        refused = ask(process, 3, "tools/call", {"name": "explain_payload", "arguments": SHOT})
 
-    assert len(json.loads(done.stdout.splitlines()[1])["result"]["tools"]) == 5
+    assert refused["isError"]
+    assert "CALLSHEET_HOME is not an absolute path" in refused["content"][0]["text"]
 
 
 def test_nothing_heavy_is_imported_before_the_tools_are_listed() -> None:
