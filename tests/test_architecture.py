@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,66 @@ def test_the_paid_request_is_sent_from_one_place() -> None:
     ]
 
     assert callers == ["service/submission.py"]
+
+
+def callers_of(name: str) -> list[str]:
+    """Who calls a function of that name, or touches such a method: module and enclosing function."""
+    found = []
+    for path in SOURCES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+        for node in ast.walk(tree):
+            called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
+            if called or (isinstance(node, ast.Attribute) and node.attr == name and name.islower()):
+                inside = [f for f in functions if f.lineno <= node.lineno <= (f.end_lineno or 0)]
+                found.append(f"{relative(path)}:{max(inside, key=lambda f: f.lineno).name if inside else ''}")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "callers"),
+    [
+        ("post_paid", ["service/submission.py:_post"]),
+        ("_post", ["service/submission.py:_send_claimed"]),
+        ("_send_claimed", ["service/submission.py:send_task"]),
+        ("send_task", ["service/following.py:run_task"]),
+        ("_exchange", ["edges/http.py:post_paid", "edges/http.py:fetch"]),
+        ("claim", ["service/submission.py:send_task"]),
+        ("spend", ["service/submission.py:_spend"]),
+        ("Task", ["edges/ledger_rows.py:read_task", "service/submission.py:_spend"]),
+    ],
+)
+def test_one_way_alone_leads_to_the_paid_request(name: str, callers: list[str]) -> None:
+    """From spending a sheet over its one task and the claim to the one request; nothing joins it on the way."""
+    assert sorted(set(callers_of(name))) == sorted(callers)
+
+
+def test_only_a_spent_sheet_makes_a_task_and_only_a_claimed_task_is_sent() -> None:
+    """The row is inserted where the sheet is spent, and what is sent is what the claim returned."""
+    ledger = (PACKAGE / "edges" / "ledger.py").read_text(encoding="utf-8")
+    spend = next(node for node in ast.walk(ast.parse(ledger)) if getattr(node, "name", "") == "spend")
+    told = [ast.unparse(node) for node in ast.walk(spend) if isinstance(node, ast.Call)]
+    submission = (PACKAGE / "service" / "submission.py").read_text(encoding="utf-8")
+    send = next(node for node in ast.walk(ast.parse(submission)) if getattr(node, "name", "") == "send_task")
+    post = next(node for node in ast.walk(ast.parse(submission)) if getattr(node, "name", "") == "_post")
+
+    inserts = [
+        relative(path) for path in SOURCES if re.search(r"""(INSERT INTO|build_insert\()\W*task\b""", read(path))
+    ]
+    assert inserts == ["edges/ledger.py"]
+    assert ledger.count('build_insert("task"') == 1
+    assert any(call.startswith("require_fresh_approval(sheet") for call in told)
+    assert any("build_insert('task'" in call for call in told)
+    assert re.search(r"claimed = world\.ledger\(\)\.claim\(.*if claimed is None:.*return", ast.unparse(send), re.DOTALL)
+    assert "_send_claimed(world, claimed, sheet, attempt)" in ast.unparse(send)
+    checks = ast.unparse(post).split("post_paid")[0]
+    assert "sheet.state is not SheetState.SPENT or sheet.task_id != task.id" in checks
+    assert "require_mode(world.policy(), sheet)" in checks
+
+
+def read(path: Path) -> str:
+    """A source."""
+    return path.read_text(encoding="utf-8")
 
 
 def test_public_lists_of_names_are_sorted_and_whole() -> None:

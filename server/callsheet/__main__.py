@@ -7,6 +7,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from .edges.hardening import harden
+
 if TYPE_CHECKING:
     from .service import Service
 
@@ -15,6 +17,7 @@ SETUP_EXIT = 8
 
 def main() -> None:
     """Run `callsheet`; the exit code is the process's."""
+    harden()
     arguments = sys.argv[1:]
     # A shell asks for completions without arguments too, and some do it without a terminal.
     completing = "_CALLSHEET_COMPLETE" in os.environ

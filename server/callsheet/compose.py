@@ -84,6 +84,11 @@ def build_program(surroundings: Surroundings) -> Program:
 
         serve_stdio(lambda: build_service(surroundings))
 
+    def serve_http(port: int) -> None:
+        from .surface.mcp.over_http import serve_http
+
+        serve_http(lambda: build_service(surroundings), port=port, state=places.state)
+
     return Program(
         environ=surroundings.environ,
         working_directory=surroundings.working_directory,
@@ -95,6 +100,7 @@ def build_program(surroundings: Surroundings) -> Program:
         keys_directory=places.config / KEYS_DIRECTORY,
         build_service=lambda: build_service(surroundings),
         serve_mcp=serve_mcp,
+        serve_http=serve_http,
         with_environ=lambda environ: build_program(replace(surroundings, environ=environ)),
     )
 

@@ -2,22 +2,23 @@
 
     python tests/conformance/serve.py
 
-The program itself serves standard input and output alone; the suite speaks only HTTP. Prints the URL on one line,
-then serves until it is ended. The server is the one that `build_server` makes, so that every call of the suite
-passes the same gates as a call of the program.
+The suite sends no token, so it is served without the door that `callsheet mcp --http` puts before it; all behind
+that door is the program's own. Prints the URL on one line, then serves until it is ended. The server is the one that
+`build_server` makes, so that every call of the suite passes the same gates as a call of the program.
 """
 
 from __future__ import annotations
 
-import socket
+import asyncio
+import signal
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
-
-import uvicorn
 
 from callsheet.compose import Surroundings, build_service
 from callsheet.edges.clock import SystemClock
+from callsheet.surface.mcp.over_http import PATH, listen, loopback_app, make_web_server
 from callsheet.surface.mcp.serving import build_server
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -26,15 +27,15 @@ from conformance.fixtures import add_fixtures
 
 
 def main() -> None:
-    """Serve on a free port."""
-    with tempfile.TemporaryDirectory() as home, socket.socket() as listener:
+    """Serve on a free port until a signal ends it; the home is removed then."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt), tempfile.TemporaryDirectory() as home, listen(0) as listener:
         surroundings = Surroundings(environ={"CALLSHEET_HOME": home}, working_directory=Path("/"), clock=SystemClock())
         server = build_server(build_service(surroundings))
         add_fixtures(server)
-        listener.bind(("127.0.0.1", 0))
-        print(f"http://127.0.0.1:{listener.getsockname()[1]}/mcp", flush=True)  # noqa: T201
-        config = uvicorn.Config(server.streamable_http_app(), log_level="error", lifespan="on")
-        uvicorn.Server(config).run(sockets=[listener])
+        port = listener.getsockname()[1]
+        print(f"http://127.0.0.1:{port}{PATH}", flush=True)  # noqa: T201
+        asyncio.run(make_web_server(loopback_app(server, port)).serve(sockets=[listener]))
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ async def test_a_reply_over_the_bound_is_an_unknown_outcome_for_a_paid_request()
         with pytest.raises(OutcomeUnknown):
             await http.post_paid(REQUEST, base_url=BASE, key=THE_KEY)
         with pytest.raises(GatewayUnreachable):
-            await http.fetch(REQUEST, base_url=BASE, key=THE_KEY)
+            await http.fetch(HttpRequest("GET", "/status"), base_url=BASE, key=THE_KEY)
 
 
 async def test_a_paid_request_that_takes_too_long_is_an_unknown_outcome() -> None:
@@ -234,3 +234,16 @@ async def test_a_link_whose_name_leads_inside_is_not_fetched() -> None:
         with pytest.raises(DownloadProblem, match="not public"):
             async with http.open_stream("https://cdn.example.com/clip.mp4", {}):
                 raise AssertionError("nothing may be opened here")
+
+
+@pytest.mark.parametrize("request_", [REQUEST, HttpRequest("PUT", "/x"), HttpRequest("GET", "/x", b"{}")])
+async def test_what_may_cost_money_is_never_sent_as_a_free_request(request_: HttpRequest) -> None:
+    """Free requests are retried; one that writes would be bought several times."""
+    seen: list[httpx2.Request] = []
+    http = GatewayHttp(transport=httpx2.MockTransport(lambda request: seen.append(request) or film()))
+
+    async with http:
+        with pytest.raises(ValueError, match="only a paid request may write"):
+            await http.fetch(request_, base_url=BASE, key=THE_KEY)
+
+    assert seen == []

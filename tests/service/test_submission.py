@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import httpx2
 import pytest
 
@@ -283,6 +285,24 @@ async def test_what_changes_between_spending_and_sending_holds_the_request_back(
     assert held.task.state is TaskState.WAITING
     assert "account" in held.status_text
     assert studio.gateway.requests == []
+
+
+@pytest.mark.parametrize("state", ["drafted", "awaiting_approval", "approved", "declined", "expired"])
+async def test_a_task_whose_sheet_is_not_spent_on_it_is_never_sent(studio: Studio, state: str) -> None:
+    """However such a row came about: the last look before the request is at the sheet."""
+    service, sheet_id = approved(studio)
+    task_id = submit(service.world, sheet_id).report.task.id
+    with sqlite3.connect(studio.home / "data" / "ledger.sqlite3") as ledger:
+        ledger.execute("UPDATE sheet SET state = ?", (state,))
+    ledger.close()
+
+    for _ in range(3):
+        await run_task(service.world, task_id)
+        studio.clock.time += 600
+
+    assert studio.gateway.paid == []
+    assert service.task(task_id).task.state is TaskState.WAITING
+    assert "not spent on this task" in service.task(task_id).task.problem.message
 
 
 def test_caps_are_reserved_when_the_sheet_is_spent(studio: Studio) -> None:

@@ -97,9 +97,14 @@ class GatewayHttp:
             _raise_paid(error)
 
     async def fetch(self, request: HttpRequest, *, base_url: str, key: SecretKey | None) -> HttpReply:
-        """Send a free request; transport failures are retried a few times. Raises `GatewayUnreachable`."""
+        """Send a free request; transport failures are retried a few times. Raises `GatewayUnreachable`.
+
+        Only what reads is free: anything else is a mistake in a gateway's module, and is not sent.
+        """
         import stamina
 
+        if request.method != "GET" or request.body is not None:
+            raise ValueError("only a paid request may write")
         client = await self._pooled()
         try:
             async for attempt in stamina.retry_context(

@@ -66,6 +66,18 @@ def submit(world: World, sheet_id: str) -> Submission:
     sheet = need_sheet(world, sheet_id)
     if sheet.task_id is not None:
         return _submitted(world, sheet.task_id, "already_submitted")
+    try:
+        return _submit_unspent(world, sheet)
+    except CallsheetError:
+        # Another call may have been faster by a moment; then there is a task, and that is the answer.
+        sheet = need_sheet(world, sheet_id)
+        if sheet.task_id is None:
+            raise
+        return _submitted(world, sheet.task_id, "already_submitted")
+
+
+def _submit_unspent(world: World, sheet: Sheet) -> Submission:
+    sheet_id = sheet.id
     policy = world.policy()
     require_mode(policy, sheet)
     sheet = approvable(world, sheet_id)
@@ -79,14 +91,14 @@ def submit(world: World, sheet_id: str) -> Submission:
     if not asks:
         approve(world, sheet_id, by=ApprovalMeans.REHEARSAL)
     try:
-        task = _spend(world, sheet, by_allowance=asks)
+        task, is_first = _spend(world, sheet, by_allowance=asks)
     except NotApproved:
         # Another call took the last of the allowance.
         if asks and allowance_for(world, sheet) is None:
             return _approval_needed(world, sheet)
         raise
     world.changes.notify()
-    return _submitted(world, task.id, "submitted")
+    return _submitted(world, task.id, "submitted" if is_first else "already_submitted")
 
 
 def _require_reachable(world: World, sheet: Sheet) -> None:
@@ -149,7 +161,8 @@ def _approval_needed(world: World, sheet: Sheet) -> Submission:
     )
 
 
-def _spend(world: World, sheet: Sheet, *, by_allowance: bool) -> Task:
+def _spend(world: World, sheet: Sheet, *, by_allowance: bool) -> tuple[Task, bool]:
+    """The sheet's one task, and whether this call made it."""
     now = world.clock.now()
     task = Task(
         id=TaskId(f"task_{world.clock.token()}"),
@@ -164,7 +177,7 @@ def _spend(world: World, sheet: Sheet, *, by_allowance: bool) -> Task:
         next_at=now,
         owner=world.runner_id,
     )
-    return world.ledger().spend(
+    spent = world.ledger().spend(
         sheet.id,
         task=task,
         terms=SpendTerms(
@@ -175,6 +188,7 @@ def _spend(world: World, sheet: Sheet, *, by_allowance: bool) -> Task:
         ),
         now=now,
     )
+    return spent, spent.id == task.id
 
 
 async def send_task(world: World, task: Task) -> None:
@@ -297,6 +311,8 @@ async def _post(world: World, task: Task, sheet: Sheet) -> SubmitOutcome:
         raise GatewayUnreachable(error.message, next_step=error.next_step) from error
     if changed:
         raise GatewayUnreachable(f"Changed since the approval: {', '.join(changed)}.", next_step="")
+    if sheet.state is not SheetState.SPENT or sheet.task_id != task.id:
+        raise GatewayUnreachable("The sheet was not spent on this task.", next_step="")
     if task.mode is Mode.LIVE:
         base_url = sheet.binding.base_url
     request = gateway.build_submit(SubmitParts(task.model, sheet.body, idempotency_key=f"callsheet-{sheet.id}"))

@@ -13,7 +13,8 @@ from callsheet.service import Service
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One start of the program. `build_service` opens nothing by itself; `serve_mcp` blocks until stdin closes.
+    """One start of the program. `build_service` opens nothing by itself; `serve_mcp` blocks until stdin closes,
+    `serve_http`, given a port, until a signal ends it.
 
     Relative names that a person writes are under `working_directory`; no policy may lie under
     `project_directory`. `policy` reads the policy file anew; `policy_path`, `verifier_path` and
@@ -31,4 +32,5 @@ class Program:
     keys_directory: Path
     build_service: Callable[[], Service]
     serve_mcp: Callable[[], None]
+    serve_http: Callable[[int], None]
     with_environ: Callable[[Mapping[str, str]], Program]

@@ -7,6 +7,8 @@ from typing import Any
 import anyio
 import pytest
 from connection import ERAS, Person, connect, explained, refused, text_of, types_in
+from mcp import Client
+from mcp.server.mcpserver import AcceptedElicitation
 from mcp.types import (
     ClientCapabilities,
     ElicitationCapability,
@@ -17,8 +19,9 @@ from mcp.types import (
 )
 
 from callsheet.core.approval import Means
-from callsheet.surface.mcp.approval import can_ask
-from studio import KEY, Studio, accepted, reply
+from callsheet.surface.mcp import build_server
+from callsheet.surface.mcp.approval import can_ask, patience, take_answer
+from studio import KEY, Studio, accepted, draft, reply
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -256,3 +259,35 @@ async def test_what_was_typed_is_never_told_to_the_model(studio: Studio, era: st
 
     assert "hunter2" not in text
     assert KEY not in text
+
+
+async def test_a_question_that_nobody_answers_is_no_approval(studio: Studio) -> None:
+    """In the older era the call waits for the client, but not for ever."""
+    studio.go_live()
+    server = build_server(studio.service())
+    server.longest_question_seconds = 0.05
+
+    async def never(_: object, __: object) -> ElicitResult:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async with Client(server, mode="legacy", elicitation_callback=never) as client:
+        sheet_id = await explained(client)
+        told = await refused(client, "submit_video", {"sheet_id": sheet_id})
+
+    assert told.startswith("Not approved: no answer came in time. Nothing was sent; no money was spent.")
+    assert f"callsheet approve {sheet_id}" in told
+    assert studio.gateway.requests == []
+
+
+async def test_what_comes_after_the_answer_is_not_hurried(studio: Studio) -> None:
+    """The limit is for the question alone: lifted with the answer, whatever that is, it cuts nothing off."""
+    service = studio.service()
+    sheet_id = draft(service)
+
+    with patience(sheet_id, 0.05):
+        take_answer(service, sheet_id, AcceptedElicitation.model_construct(data=None))
+        with anyio.move_on_after(0.15) as after:
+            await anyio.sleep_forever()
+
+    assert after.cancelled_caught

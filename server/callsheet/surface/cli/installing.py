@@ -64,7 +64,8 @@ def _find_command() -> tuple[str, tuple[str, ...]]:
         if place.name == "callsheet" and place.is_file() and os.access(place, os.X_OK):
             # Not resolved: a link such as that of `uv tool install` outlives what it leads to.
             return str(place.absolute()), ("mcp",)
-    return sys.executable, ("-m", "callsheet", "mcp")
+    # Not from the working directory, which is often a project: it may hold modules of any name.
+    return sys.executable, ("-P", "-m", "callsheet", "mcp")
 
 
 def _environment(session: Session) -> dict[str, str]:

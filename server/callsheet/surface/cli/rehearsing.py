@@ -35,7 +35,7 @@ from .task_view import show_report
 
 DEMO_EXAMPLES = ("demo", "demo --out ~/Videos/demo")
 SANDBOX_EXAMPLES = ("sandbox", "sandbox --port 8799 --speed 60")
-MCP_EXAMPLES = ("mcp",)
+MCP_EXAMPLES = ("mcp", "mcp --http 8765")
 
 DEMO_SHOT = Shot("A red kite over dunes at dusk, slow pan, warm low light, wind in the grass.", duration_seconds=4)
 DEMO_GATEWAY, DEMO_MODEL = "poyo", "sora-2-official"
@@ -193,16 +193,30 @@ def _serve_sandbox(program: Program, store: Path, port: int, speed: float) -> in
     return ExitCode.OK
 
 
-def mcp(context: typer.Context) -> int:
-    """Serve MCP on standard input and output: what a coding agent's client starts."""
-    begin(context).program.serve_mcp()
+def mcp(
+    context: typer.Context,
+    http: Annotated[
+        int | None,
+        typer.Option(metavar="PORT", min=0, max=65535, help="Serve HTTP on this computer instead; 0: a free port."),
+    ] = None,
+) -> int:
+    """Serve MCP on standard input and output: what a coding agent's client starts.
+
+    With --http it is served at 127.0.0.1 for clients that connect to an address. Each request then needs the token
+    that lies in a private file, whose name is shown; it is made anew at each start.
+    """
+    program = begin(context).program
+    if http is None:
+        program.serve_mcp()
+    else:
+        program.serve_http(http)
     return ExitCode.OK
 
 
 COMMANDS = (
     Command("demo", demo, KNOW, "film a clip in the sandbox: no key, no network", DEMO_EXAMPLES),
     Command("sandbox", sandbox, SET_UP, "play the four gateways for other programs", SANDBOX_EXAMPLES),
-    Command("mcp", mcp, SET_UP, "serve MCP on standard input and output", MCP_EXAMPLES),
+    Command("mcp", mcp, SET_UP, "serve MCP on standard input and output, or HTTP", MCP_EXAMPLES),
 )
 
 __all__ = ["COMMANDS"]

@@ -10,8 +10,12 @@ without a person.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, cast
 
+import anyio
 from mcp.server.mcpserver import AcceptedElicitation, Context, Elicit, ElicitationResult
 from mcp.types import ClientCapabilities, ElicitRequest, ElicitRequestURLParams, ElicitResult
 from mcp_types.version import is_version_at_least
@@ -29,6 +33,12 @@ NEWER_ERA = "2026-07-28"
 DESK = "desk"
 DESK_SECONDS = 40.0
 """How long a call waits for an approval at the desk; clients give up at 60 s."""
+
+LONGEST_QUESTION_SECONDS = 300.0
+"""No call waits longer for a person."""
+
+# The question is put by the SDK, between the server's gate and the tool: nothing else goes from one to the other.
+_patience: ContextVar[anyio.CancelScope | None] = ContextVar("_patience", default=None)
 
 
 class TypedAmount(BaseModel):
@@ -69,6 +79,22 @@ def can_ask(capabilities: ClientCapabilities | None) -> bool:
     return asking is not None and (asking.form is not None or asking.url is None)
 
 
+@contextmanager
+def patience(sheet_id: str, seconds: float) -> Iterator[None]:
+    """Wait no longer than that for the client's answer within the block; then nobody has approved. Raises `Refusal`.
+
+    What comes after the answer is not hurried: `take_answer` lifts the limit.
+    """
+    with anyio.CancelScope(deadline=anyio.current_time() + seconds) as scope:
+        mark = _patience.set(scope)
+        try:
+            yield
+        finally:
+            _patience.reset(mark)
+    if scope.cancelled_caught:
+        raise not_approved(sheet_id, "no answer came in time")
+
+
 def can_lead(capabilities: ClientCapabilities | None) -> bool:
     """Whether the client declared that it can lead a person to a page."""
     asking = capabilities.elicitation if capabilities else None
@@ -101,7 +127,9 @@ async def lead_to_desk(context: Context, sheet_id: str) -> None:
             raise LeadToDesk(ElicitRequest(params=ElicitRequestURLParams(message=message, url=page)))
         went = isinstance(answer, ElicitResult) and answer.action == "accept"
     else:
-        went = (await context.elicit_url(message, page, secrets.token_hex(16))).action == "accept"
+        went = False
+        with anyio.move_on_after(LONGEST_QUESTION_SECONDS):
+            went = (await context.elicit_url(message, page, secrets.token_hex(16))).action == "accept"
     if went:
         await service.wait_for_approval(sheet_id, wait_seconds=DESK_SECONDS)
 
@@ -110,6 +138,8 @@ def take_answer(service: Service, sheet_id: str, answer: ElicitationResult[Typed
     """Approve the sheet if a person typed its amount; do nothing if nobody was asked. Raises `Refusal`."""
     from callsheet.core.approval import Means
 
+    if (waiting := _patience.get()) is not None:
+        waiting.deadline = float("inf")
     if not isinstance(answer, AcceptedElicitation):
         raise not_approved(sheet_id, "the client returned no amount")
     # Where nobody was asked, the SDK hands on what `ask` returned.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -66,6 +66,15 @@ class Backstage:
             return str(error) if str(error) == text else f"{CANNOT_HIDE} {error}"
         except Exception as error:
             return f"{CANNOT_HIDE} ({type(error).__name__})"
+
+    def hide_value(self, value: Any) -> Any:
+        """The same for a JSON value; where the keys cannot be read, nothing is told."""
+        from .outgoing import fit_value
+
+        try:
+            return fit_value(self.service.redactor(), value)
+        except Exception:
+            return None
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Backstage]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import anyio
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError, ToolError
@@ -20,12 +21,13 @@ from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS, CallToolResult, GetPromptResult, InputRequiredResult, TextContent
 from mcp.types import Resource as ListedResource
+from pydantic import ValidationError
 from pydantic.networks import AnyUrl
 
 from callsheet import __version__
 from callsheet.errors import CallsheetError, UnknownThing
 
-from .approval import DESK, LeadToDesk, not_approved
+from .approval import DESK, LONGEST_QUESTION_SECONDS, LeadToDesk, not_approved, patience
 from .arguments import NOTHING_SENT, Refusal, check_arguments
 from .backstage import Backstage
 from .instructions import INSTRUCTIONS
@@ -37,9 +39,14 @@ SPENT_ONCE = (
     "Look with list_tasks whether a task was made; calling submit_video again with the same sheet_id is safe,"
     " because a sheet is spent once."
 )
-
-LONGEST_CALL_SECONDS = 300.0
-"""No call waits longer for a person; the other tools are done within a minute."""
+STALE = (
+    "Invalid or expired requestState. The answer does not belong to this question: it is too old, was given for another"
+    " call, or the server was started again since."
+)
+UNUSABLE = "Invalid request parameters. Not even a form is what the client sent as the answer."
+ASK_ANEW = "Not approved; this call sent nothing and spent no money. Call submit_video again: it asks anew."
+CARRIES_TEXT = frozenset({"tools/call", "resources/read", "prompts/get", "completion/complete"})
+"""The methods whose errors may repeat what was sent; the others must not make the use cases come to life."""
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +65,9 @@ class CallsheetServer(MCPServer[Backstage]):
             lifespan=lambda _: backstage.open(),
         )
         self.backstage = backstage
+        self.longest_question_seconds = LONGEST_QUESTION_SECONDS
+        # Outermost, around the SDK's own check of what came back with a question.
+        self._lowlevel_server.middleware.insert(0, self._mend_errors)
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Backstage, Any] | None = None
@@ -66,16 +76,37 @@ class CallsheetServer(MCPServer[Backstage]):
         try:
             tool = self._tool_manager.get_tool(name)
             checked = check_arguments(name, tool, arguments)
-            with anyio.move_on_after(LONGEST_CALL_SECONDS):
+            with self._patience(name, checked):
                 result = await super().call_tool(name, checked, context)
-                if isinstance(result, CallToolResult):
-                    return fit_result(self.backstage.service.redactor(), result)
-                return result
-            raise not_approved(str(checked.get("sheet_id", "")), "nobody answered in time")  # noqa: TRY301
+            return (
+                fit_result(self.backstage.service.redactor(), result) if isinstance(result, CallToolResult) else result
+            )
         except Exception as error:
             if isinstance(error.__cause__, LeadToDesk):
                 return InputRequiredResult(input_requests={DESK: error.__cause__.request})
             raise ToolError(self.backstage.hide(_told(name, arguments, error))) from None
+
+    async def _mend_errors(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        """The SDK's own errors: where an answer cannot be used they say what to do, and they repeat no key."""
+        try:
+            return await call_next(ctx)
+        except MCPError as error:
+            if ctx.method not in CARRIES_TEXT:
+                raise
+            told, data = error.message, error.data
+            if isinstance(data, dict) and data.get("reason") == "invalid_request_state":
+                told = f"{STALE} {ASK_ANEW}"
+            raise MCPError(code=error.code, message=told, data=self.backstage.hide_value(data)) from None
+        except ValidationError:
+            if not (ctx.params or {}).get("inputResponses"):
+                raise
+            raise MCPError(code=INVALID_PARAMS, message=f"{UNUSABLE} {ASK_ANEW}", data="") from None
+
+    def _patience(self, name: str, arguments: dict[str, Any]) -> AbstractContextManager[None]:
+        """How long the one tool that asks a person waits for the answer; a client may never give one."""
+        if name != "submit_video":
+            return nullcontext()
+        return patience(str(arguments["sheet_id"]), self.longest_question_seconds)
 
     async def run_stdio_async(self) -> None:
         """Serve stdin and stdout as the SDK does, with the lines that its reader would swallow mended."""

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import anyio
@@ -36,14 +36,19 @@ def serve_stdio(make_service: Callable[[], Service]) -> None:
     `make_service` is called when a tool first needs it, and again if it raises `SetupProblem`.
     """
     backstage = Backstage(make_service)
-    _log_plainly(backstage)
+    log_plainly(backstage)
     server = assemble(backstage)
     # The caller may have paused the collector for the imports; what they made stays for good.
     gc.enable()
     gc.freeze()
+    run_to_end(lambda: _serve(server, backstage), backstage)
+
+
+def run_to_end(serve: Callable[[], Awaitable[None]], backstage: Backstage) -> None:
+    """Run that on a loop of its own. What ends it early is one line on stderr and exit code 1."""
     try:
-        anyio.run(_serve, server, backstage)
-        _say_goodbye(backstage)
+        anyio.run(serve)
+        say_goodbye(backstage)
     except Exception as error:
         while isinstance(error, ExceptionGroup):
             error = error.exceptions[0]
@@ -73,11 +78,11 @@ async def _stop_on_signal(backstage: Backstage) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async for _ in signals:
             await backstage.stop()
-            _say_goodbye(backstage)
+            say_goodbye(backstage)
             os._exit(0)
 
 
-def _say_goodbye(backstage: Backstage) -> None:
+def say_goodbye(backstage: Backstage) -> None:
     """Tell the client's log if tasks are left open: nobody follows them until the next start."""
     word = backstage.parting_word()
     if word is not None:
@@ -85,7 +90,7 @@ def _say_goodbye(backstage: Backstage) -> None:
         sys.stderr.flush()
 
 
-def _log_plainly(backstage: Backstage) -> None:
+def log_plainly(backstage: Backstage) -> None:
     """One line for each warning on stderr, without keys and tracebacks, whose texts may hold anything.
 
     Done before the SDK would set up its own handler, which prints them.
