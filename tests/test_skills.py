@@ -152,7 +152,7 @@ def test_a_skill_names_its_host_its_scripts_and_its_references(plan: SkillPlan) 
 
     assert facts_of(plan).base_url.removeprefix("https://") in text
     assert named <= there
-    assert there - named <= {"scripts/submit.sh"}
+    assert there - named <= {"scripts/submit.sh", "scripts/wire.sh"}
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
         assert (folder(plan) / target).is_file(), target
     commands = {command.name for command in COMMANDS}

@@ -28,7 +28,13 @@ Exit codes:
 END
 }
 
-{{wire}}
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+if [ ! -f "$here/wire.sh" ]; then
+  printf '%s\n' "wire.sh is missing beside this script, which needs it. Nothing was sent." >&2
+  exit 2
+fi
+# shellcheck source=SCRIPTDIR/wire.sh
+. "$here/wire.sh"
 
 gateway='{{default_gateway}}' model='{{default_model}}' base_url='' task='' wait=0 work=''
 

@@ -41,9 +41,14 @@ Examples:
 END
 }
 
-{{wire}}
-
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+if [ ! -f "$here/wire.sh" ]; then
+  printf '%s\n' "wire.sh is missing beside this script, which needs it. Nothing was sent." >&2
+  exit 2
+fi
+# shellcheck source=SCRIPTDIR/wire.sh
+. "$here/wire.sh"
+
 gateway='' model='' base_url='' payload='' ask=yes dry=no sending=no work=''
 
 read_arguments() {
