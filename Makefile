@@ -10,7 +10,7 @@ STAMP := $(VENV)/.ready
 UV := uv>=0.9,<1
 PYTEST := $(BIN)/pytest
 
-.PHONY: help demo test crashtest lint types layers render bench torture dist check-skills clean
+.PHONY: help demo test system-tools crashtest lint types layers render bench torture dist check-skills clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,18 @@ demo: $(STAMP) ## The whole way in the sandbox: no key, no network
 
 test: $(STAMP) lint types layers ## Everything that must hold
 	$(PYTEST) --cov --cov-report=term
+
+system-tools: ## Chromium and strace for some tests, where Debian's packages can be installed
+	@if command -v apt-get >/dev/null 2>&1 && [ "$$(id -u)" = 0 ]; then \
+		for tool in chromium strace; do \
+			command -v $$tool >/dev/null 2>&1 || missing="$$missing $$tool"; \
+		done; \
+		if [ -n "$$missing" ]; then \
+			apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+		fi; \
+	else \
+		echo "Not Debian, or not root: install chromium and strace yourself; tests without them are skipped."; \
+	fi
 
 crashtest: $(STAMP) ## Kill and starve the program at every system call (needs strace, Linux)
 	$(BIN)/python tests/crash/crash_sweep.py

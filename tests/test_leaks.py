@@ -10,10 +10,13 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
+from http.cookiejar import CookieJar
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -206,6 +209,26 @@ def run_command(home: Path, *arguments: str) -> bytes:
     return done.stdout + done.stderr
 
 
+def walk_desk(home: Path, sheet_id: str, task_ids: list[str]) -> bytes:
+    """Everything that the desk answers and says: every page, with a session that its own address gave."""
+    command = [sys.executable, "-m", "callsheet", "desk", "--no-open", "--json"]
+    env = {**os.environ, "CALLSHEET_HOME": str(home), "POYO_API_KEY": KEY}
+    pages = ["", "tasks", "spending", "allowances", "passkeys", "audit", f"sheets/{sheet_id}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/", env=env) as desk:
+        line = desk.stdout.readline()
+        url, _, bearer = json.loads(line)["url"].partition("#key=")
+        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
+        origin = {"Origin": url.rstrip("/"), "Content-Type": "application/x-www-form-urlencoded"}
+        answers = [browser.open(urllib.request.Request(f"{url}session", f"key={bearer}".encode(), origin))]
+        answers += [browser.open(f"{url}{page}") for page in [*pages, *(f"tasks/{name}" for name in task_ids)]]
+        told = b"".join(answer.read() + str(answer.headers).encode() for answer in answers)
+        assert b"canaryprompt" in told
+        desk.send_signal(signal.SIGINT)
+        rest, errors = desk.communicate(timeout=30)
+    assert not any(word.encode() in errors for word in PRIVATE)
+    return told + line + rest + errors
+
+
 def read_files(home: Path) -> list[tuple[Path, bytes]]:
     """Every file below a home."""
     return [(path, path.read_bytes()) for path in home.rglob("*") if path.is_file()]
@@ -215,7 +238,7 @@ def read_files(home: Path) -> list[tuple[Path, bytes]]:
 def test_no_output_and_no_file_holds_a_key_and_no_log_holds_anything_private(
     tmp_path: Path, leaky_gateway: str
 ) -> None:
-    """Every tool, every kind of answer, the command line, the ledger with its log, every file."""
+    """Every tool, every kind of answer, the command line, the pages of the desk, the ledger with its log, every file."""
     home, errors = live_home(tmp_path, leaky_gateway), tmp_path / "stderr.txt"
     session = Session(home, errors)
     said = [session.command_line()]
@@ -237,11 +260,24 @@ def test_no_output_and_no_file_holds_a_key_and_no_log_holds_anything_private(
     session.call("explain_payload", prompt="x", **{KEY: KEY})
     session.call("submit_video", sheet_id=KEY)
     session.call("get_task", task_id=KEY)
+    waiting = session.call("explain_payload", gateway="poyo", model="sora-2-official", prompt=f"{PROMPT} waits")
+    session.call("submit_video", sheet_id=waiting["sheet_id"])
     # While the server runs the ledger's write-ahead log is there too; afterwards it is folded in.
     files = read_files(home)
     session.close()
-    commands = (["doctor"], ["list"], ["list", "--json"], ["get", tasks[0], "--json"], ["setup", "--show"])
+    commands = (
+        ["doctor"],
+        ["keys", "list"],
+        ["audit"],
+        ["allowances"],
+        ["export"],
+        ["list"],
+        ["list", "--json"],
+        ["get", tasks[0], "--json"],
+        ["setup", "--show"],
+    )
     said += [session.stdout, *(run_command(home, *command) for command in commands)]
+    said.append(walk_desk(home, waiting["sheet_id"], tasks))
 
     assert Leaky.submissions >= 5
     assert [place for place in said if leaks(place)] == []

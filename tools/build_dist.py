@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import urllib.request
 import venv
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -140,7 +141,22 @@ def smoke() -> None:
         assert "2026-09-24" in page, page[:500]
         count = sum(1 for entry in zipfile.ZipFile(wheel).namelist() if entry.startswith("callsheet/_references/"))
         assert count == len(list((ROOT / "references").glob("*.md")))
-    print(f"the wheel works: explain, tools/list, {count} references")
+        visit_desk(program, env, place)
+    print(f"the wheel works: explain, tools/list, {count} references, the desk")
+
+
+def visit_desk(program: Path, env: Mapping[str, str], place: Path) -> None:
+    """Open the desk and look at a page and its look: templates and static files are in the wheel too."""
+    command = [program, "desk", "--no-open", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=env, cwd=place, text=True) as desk:
+        assert desk.stdout is not None
+        address = json.loads(desk.stdout.readline())["address"]
+        try:
+            for path, part in (("sign-in", "Who is there?"), ("static/desk.css", "prefers-color-scheme")):
+                with urllib.request.urlopen(f"{address}{path}", timeout=30) as answer:
+                    assert part in answer.read().decode(), path
+        finally:
+            desk.terminate()
 
 
 def installed_versions() -> str:

@@ -19,6 +19,7 @@ from .core.redaction import Redactor
 from .edges.catalogue_files import load_catalogue
 from .edges.clips import Clips
 from .edges.clock import Clock, SystemClock
+from .edges.desk_address import find_desk
 from .edges.http import GatewayHttp
 from .edges.ledger import Ledger
 from .edges.opened_keys import OpenedKeys
@@ -89,6 +90,12 @@ def build_program(surroundings: Surroundings) -> Program:
 
         serve_http(lambda: build_service(surroundings), port=port, state=places.state)
 
+    async def serve_desk(service: Service, *, port: int, on_open: Callable[[str], object]) -> None:
+        from .surface.desk import serve_desk as serve
+
+        verifier = places.config / VERIFIER_FILE
+        await serve(service, config=places.config, state=places.state, verifier=verifier, port=port, on_open=on_open)
+
     return Program(
         environ=surroundings.environ,
         working_directory=surroundings.working_directory,
@@ -101,6 +108,7 @@ def build_program(surroundings: Surroundings) -> Program:
         build_service=lambda: build_service(surroundings),
         serve_mcp=serve_mcp,
         serve_http=serve_http,
+        serve_desk=serve_desk,
         with_environ=lambda environ: build_program(replace(surroundings, environ=environ)),
     )
 
@@ -144,6 +152,7 @@ def build_service(surroundings: Surroundings) -> Service:
         clips=Clips(http),
         save_directory=lambda current: _save_directory(current, places),
         runner_id=lock.runner_id,
+        desk_url=lambda: find_desk(places.state),
     )
     return Service(world, lock, stage)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from callsheet.compose import Surroundings, build_service
 from callsheet.edges.clock import SystemClock
-from callsheet.surface.mcp.over_http import PATH, listen, loopback_app, make_web_server
+from callsheet.surface.mcp.over_http import PATH, listen, loopback_app, make_mcp_server
 from callsheet.surface.mcp.serving import build_server
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -35,7 +35,7 @@ def main() -> None:
         add_fixtures(server)
         port = listener.getsockname()[1]
         print(f"http://127.0.0.1:{port}{PATH}", flush=True)  # noqa: T201
-        asyncio.run(make_web_server(loopback_app(server, port)).serve(sockets=[listener]))
+        asyncio.run(make_mcp_server(loopback_app(server, port)).serve(sockets=[listener]))
 
 
 if __name__ == "__main__":

@@ -7,22 +7,21 @@ when it runs inside a program, which has its own.
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from callsheet.edges.catalogue_files import load_catalogue
+from callsheet.edges.loopback import HOST, bind_loopback, make_web_server
 
-from .app import App, build_app
+from .app import build_app
 from .faults import FAULTS
 from .house import House, Settings
 from .replies import TRANSPORT_KEY, Receive, Scope, Send
 from .stages import STAGES
 
-HOST = "127.0.0.1"
 SHUTDOWN_SECONDS = 3
 
 
@@ -42,9 +41,15 @@ async def serve_sandbox(
     per minute and key) replaces all limits, `clock` gives Unix seconds. OSError when the port is taken.
     """
     house = House(Settings(store, speed, rate, clock), load_catalogue())
-    with _listen(port) as listener:
+    with bind_loopback(port) as listener:
         ready = asyncio.Event()
-        server = _make_server(build_app(house), log_level, ready)
+        server = make_web_server(
+            build_app(house),
+            ready=ready,
+            http=_protocol(),
+            log_level=log_level,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        )
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         await _first(serving, ready)
         try:
@@ -84,15 +89,6 @@ def describe_sandbox(base_url: str, speed: float) -> str:
     return "\n".join([*lines, "", "Stop with Ctrl+C."])
 
 
-@contextmanager
-def _listen(port: int) -> Iterator[socket.socket]:
-    # Named in full: only then does the event loop send small answers at once, instead of 40 ms later.
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((HOST, port))
-        yield listener
-
-
 async def _first(serving: asyncio.Task[None], ready: asyncio.Event) -> None:
     """Wait until the server listens; if it ends before, say why."""
     waiting = asyncio.create_task(ready.wait())
@@ -100,35 +96,6 @@ async def _first(serving: asyncio.Task[None], ready: asyncio.Event) -> None:
     if not ready.is_set():
         waiting.cancel()
         await serving
-
-
-def _make_server(app: App, log_level: str, ready: asyncio.Event) -> Any:
-    import uvicorn
-
-    class Server(uvicorn.Server):
-        """Tells when it listens, and leaves the program's signals alone."""
-
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets=sockets)
-            ready.set()
-
-        @contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            yield
-
-    config = uvicorn.Config(
-        app,
-        http=_protocol(),
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        log_level=log_level,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-    )
-    return Server(config)
 
 
 def _protocol() -> type[asyncio.Protocol]:

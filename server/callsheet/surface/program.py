@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from callsheet.core.policy import Policy
 from callsheet.edges.places import Places
 from callsheet.service import Service
+
+
+class ServeDesk(Protocol):
+    """Serves the desk until cancelled; `on_open` is told its address, with the bearer, once it answers."""
+
+    def __call__(self, service: Service, *, port: int, on_open: Callable[[str], object]) -> Awaitable[None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,4 +40,5 @@ class Program:
     build_service: Callable[[], Service]
     serve_mcp: Callable[[], None]
     serve_http: Callable[[int], None]
+    serve_desk: ServeDesk
     with_environ: Callable[[Mapping[str, str]], Program]

@@ -36,6 +36,7 @@ NAMES = [
     "install",
     "export",
     "prune",
+    "desk",
     "allow",
     "allowances",
     "revoke",

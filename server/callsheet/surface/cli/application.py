@@ -24,6 +24,7 @@ from .allowing import COMMANDS as ALLOWING
 from .approving import COMMANDS as APPROVING
 from .auditing import COMMANDS as AUDITING
 from .command import GroupedHelp
+from .desk import COMMANDS as DESK
 from .doctor import COMMANDS as DOCTOR
 from .exits import MEANINGS, ExitCode, exit_for_error
 from .explaining import COMMANDS as EXPLAINING
@@ -46,6 +47,7 @@ COMMANDS = (
     *SUBMITTING,
     *APPROVING,
     *ALLOWING,
+    *DESK,
     *LISTING,
     *WATCHING,
     *MODELS,

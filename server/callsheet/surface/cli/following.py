@@ -23,7 +23,7 @@ from callsheet.core.task import OPEN_STATES, TaskState
 from callsheet.errors import CallsheetError
 from callsheet.service import Service, TaskReport, open_tasks_notice
 from callsheet.service.reports import waits_for_key
-from callsheet.service.world import card_of
+from callsheet.surface.progress import WORDS, progress_share, usual_seconds
 
 from .screen import Screen
 from .session import Session
@@ -32,19 +32,6 @@ from .wording import one_line, span
 Made = TypeVar("Made")
 
 LOOK_SECONDS = 40.0
-WORDS = {
-    TaskState.WAITING: "Waiting to be sent",
-    TaskState.SUBMITTING: "Sending",
-    TaskState.QUEUED: "In the queue",
-    TaskState.RUNNING: "Filming",
-    TaskState.SUCCEEDED: "Saving the clip",
-    TaskState.SAVED: "Saved",
-    TaskState.REJECTED: "Refused",
-    TaskState.FAILED: "Failed",
-    TaskState.EXPIRED: "Expired",
-    TaskState.OUTCOME_UNKNOWN: "Outcome unknown",
-    TaskState.ABANDONED: "Given up",
-}
 STYLES = {
     TaskState.SAVED: "green",
     TaskState.REJECTED: "red",
@@ -53,7 +40,6 @@ STYLES = {
     TaskState.OUTCOME_UNKNOWN: "bold yellow",
     TaskState.ABANDONED: "dim",
 }
-NEARLY_DONE = 0.95
 
 
 class _ToldToEnd(Exception):
@@ -179,29 +165,6 @@ def _make_progress(screen: Screen) -> Progress:
         console=screen.err,
         transient=True,
     )
-
-
-def progress_share(service: Service, task: Task) -> float:
-    """How much is done, 0 to 1: the gateway's own percentage, else the time that passed against the usual time."""
-    if task.state in (TaskState.WAITING, TaskState.SUBMITTING):
-        return 0.0
-    if task.state not in OPEN_STATES:
-        return 1.0 if task.state is TaskState.SAVED else 0.0
-    if task.state is TaskState.SUCCEEDED:
-        return NEARLY_DONE + 0.03
-    if task.percent is not None:
-        return min(task.percent / 100, NEARLY_DONE + 0.03)
-    usual = usual_seconds(service, task)
-    if usual is None or task.accepted_at is None:
-        return 0.0
-    return min((service.world.clock.now() - task.accepted_at) / usual[1], NEARLY_DONE)
-
-
-def usual_seconds(service: Service, task: Task) -> tuple[float, float] | None:
-    """How long such a task usually takes, in this mode; None when no source says."""
-    usual = card_of(service.world, task).poll.usual_seconds
-    speed = service.world.speed(task.mode)
-    return None if usual is None else (usual[0] / speed, usual[1] / speed)
 
 
 def note_of(service: Service, task: Task, *, room: int = 60) -> str:

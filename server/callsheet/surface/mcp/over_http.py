@@ -14,12 +14,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
-import uvicorn
 from anyio.abc import TaskStatus
 
+from callsheet.edges.loopback import HOST, bind_loopback, make_web_server
 from callsheet.edges.private_files import write_private
 from callsheet.errors import SetupProblem
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from .server import CallsheetServer
 
-HOST = "127.0.0.1"
 PATH = "/mcp"
 TOKEN_DIRECTORY = "mcp-http"  # noqa: S105 - where it lies
 MOST_BODY_BYTES = 1_048_576
@@ -70,45 +69,29 @@ def loopback_app(server: CallsheetServer, port: int) -> ASGIApp:
     )
 
 
-def make_web_server(app: ASGIApp) -> uvicorn.Server:
-    """A web server that logs no request, names no version, believes no proxy and leaves signals alone."""
-    return _WebServer(
-        uvicorn.Config(
-            app,
-            http="h11",
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            limit_concurrency=MOST_AT_ONCE,
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-        )
+def make_mcp_server(app: ASGIApp) -> Any:
+    """A web server for it: it logs no request, names no version, believes no proxy and leaves signals alone."""
+    return make_web_server(
+        app, lifespan="on", limit_concurrency=MOST_AT_ONCE, timeout_graceful_shutdown=SHUTDOWN_SECONDS
     )
 
 
 @contextmanager
 def listen(port: int) -> Iterator[socket.socket]:
     """A socket that listens on loopback alone; raises `SetupProblem`."""
-    # Named in full: only then does the event loop send small answers at once, instead of 40 ms later.
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        try:
-            if sys.platform != "win32":
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((HOST, port))
-            listener.listen()
-        except OSError as error:
-            raise SetupProblem(
-                f"MCP cannot be served on port {port} ({error.strerror or type(error).__name__}).",
-                next_step="Choose another port with --http; 0 takes a free one.",
-            ) from None
+    try:
+        listener = bind_loopback(port)
+    except OSError as error:
+        raise SetupProblem(
+            f"MCP cannot be served on port {port} ({error.strerror or type(error).__name__}).",
+            next_step="Choose another port with --http; 0 takes a free one.",
+        ) from None
+    with listener:
         yield listener
 
 
 async def _serve(guard: Guard, server: CallsheetServer, listener: socket.socket, told: str) -> None:
-    web = make_web_server(guard)
+    web = make_mcp_server(guard)
     async with anyio.create_task_group() as group:
         await group.start(_end_on_signal, guard, server, web)
         # Only now: whoever reads it may send the first request, or a signal. Until then the socket queues.
@@ -118,9 +101,7 @@ async def _serve(guard: Guard, server: CallsheetServer, listener: socket.socket,
         group.cancel_scope.cancel()
 
 
-async def _end_on_signal(
-    guard: Guard, server: CallsheetServer, web: uvicorn.Server, *, task_status: TaskStatus[None]
-) -> None:
+async def _end_on_signal(guard: Guard, server: CallsheetServer, web: Any, *, task_status: TaskStatus[None]) -> None:
     """Let nobody new in, let paid requests on their way be answered, then end. A second signal waits for nobody."""
     if sys.platform == "win32":
         # There the event loop has no signals; the interpreter's own way ends it.
@@ -144,9 +125,3 @@ def _kept_private(token: str, file: Path) -> Iterator[Path]:
         yield file
     finally:
         file.unlink(missing_ok=True)
-
-
-class _WebServer(uvicorn.Server):
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield

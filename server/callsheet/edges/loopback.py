@@ -1,0 +1,70 @@
+"""Serving on this computer alone: the listening socket, and a web server that leaves the program's signals to it.
+
+The sandbox, the desk and MCP over HTTP are served this way. Uvicorn is imported when used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+HOST = "127.0.0.1"
+HOST_6 = "::1"
+
+
+def bind_loopback(port: int, *, host: str = HOST) -> socket.socket:
+    """A socket that listens on `host`, a loopback address; port 0 takes a free one. Raises `OSError`."""
+    family = socket.AF_INET6 if host == HOST_6 else socket.AF_INET
+    # Named in full: only then does the event loop send small answers at once, instead of 40 ms later.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if sys.platform != "win32":
+            # There it means something else: that another program may take the port over.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family is socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((host, port))
+        listener.listen()
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def make_web_server(app: Any, *, ready: asyncio.Event | None = None, **options: Any) -> Any:
+    """A `uvicorn.Server` for that ASGI application, without logs of requests; `ready` is set once it listens.
+
+    `options` are those of `uvicorn.Config` that differ.
+    """
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        """Leaves the program's signals alone."""
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets=sockets)
+            if ready is not None:
+                ready.set()
+
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
+
+    usual: dict[str, Any] = {
+        "http": "h11",
+        "ws": "none",
+        "lifespan": "off",
+        "log_config": None,
+        "log_level": "warning",
+        "access_log": False,
+        "proxy_headers": False,
+        "server_header": False,
+    }
+    return Server(uvicorn.Config(app, **(usual | options)))
+
+
+__all__ = ["HOST", "HOST_6", "bind_loopback", "make_web_server"]

@@ -1,0 +1,93 @@
+"""What every request passes before any page sees it, and what every answer carries.
+
+Web pages in the person's own browser can reach a loopback port: another site can lead a name of its own here
+(then the Host is not ours), post a form across (then the Origin is not), or embed us. Other ports of `localhost`
+even count as the same site for cookies, hence the Origin is compared with its port.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = logging.getLogger(__name__)
+
+READING = ("GET", "HEAD")
+
+HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self';"
+        " connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    # `no-referrer` would make browsers send `Origin: null` with our own forms, and so blind the check of it.
+    "referrer-policy": "same-origin",
+    "cache-control": "no-store",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": (
+        "publickey-credentials-get=(self), publickey-credentials-create=(self), camera=(), microphone=(),"
+        " geolocation=(), payment=(), usb=()"
+    ),
+}
+
+
+class Guards:
+    """Refuses what does not come from the desk's own pages or the person's address bar."""
+
+    def __init__(self, app: ASGIApp, *, host: str, origin: str) -> None:
+        self._app = app
+        self._host = host
+        self._origin = origin
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers[name] = value
+            await send(message)
+
+        refusal = self._refusal(scope["method"], Headers(scope=scope))
+        if refusal is not None:
+            await refusal(scope, receive, send_guarded)
+            return
+        try:
+            await self._app(scope, receive, send_guarded)
+        except Exception as error:
+            # The answer has been given. Whoever serves us would log the message, which may hold a prompt.
+            log.error("the desk failed: %s", type(error).__name__)  # noqa: TRY400 - see above
+
+    def _refusal(self, method: str, headers: Headers) -> PlainTextResponse | None:
+        if headers.getlist("host") != [self._host]:
+            return _refuse(421, f"This is the desk at {self._origin}/ and answers to no other name.")
+        if method not in (*READING, "POST"):
+            return _refuse(405, "Pages are read, and forms are posted.")
+        origins = headers.getlist("origin")
+        if origins != [self._origin] and (origins or method == "POST"):
+            return _refuse(403, "Only the desk's own pages may ask this.")
+        site = headers.get("sec-fetch-site", "")
+        if site not in ("", "same-origin") and not (method in READING and _opened_by_person(headers, site)):
+            return _refuse(403, "Only the desk's own pages may ask this.")
+        return None
+
+
+def _opened_by_person(headers: Headers, site: str) -> bool:
+    """A page that was opened from the address bar, or by a link elsewhere: then no cookie comes along."""
+    if site == "none":
+        return True
+    return headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+
+
+def _refuse(status: int, text: str) -> PlainTextResponse:
+    return PlainTextResponse(f"{text} Nothing was changed.\n", status)
+
+
+__all__ = ["HEADERS", "Guards"]

@@ -1,0 +1,44 @@
+"""The first page: what waits for the person, what is being made, and the latest clips."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import Response
+
+from callsheet.core.task import SheetState
+
+from .sheets import summary
+from .tasks import brief
+from .visits import Visit
+
+CLIPS = 8
+LOOKED_AT = 60
+
+
+async def show(visit: Visit) -> Response:
+    """The page."""
+    return visit.page("home.html", **_contents(visit))
+
+
+async def live(visit: Visit) -> Response:
+    """What of it changes by itself."""
+    return visit.part("_home_live.html", **_contents(visit))
+
+
+def _contents(visit: Visit) -> dict[str, Any]:
+    service, now = visit.office.service, visit.now
+    ledger = service.world.ledger()
+    briefs = [brief(service, report) for report in service.tasks(limit=LOOKED_AT)]
+    going = [brief(service, report) for report in service.tasks(only_open=True, limit=LOOKED_AT)]
+    return {
+        "waiting": [summary(sheet) for sheet in service.pending() if now <= sheet.expires_at],
+        "approved": [summary(sheet) for sheet in ledger.sheets([SheetState.APPROVED], limit=10)],
+        "unknown": [task for task in going if not task["open"]],
+        "running": [task for task in going if task["open"]],
+        "clips": [task for task in briefs if task["clip"]][:CLIPS],
+        "now": now,
+    }
+
+
+__all__ = ["live", "show"]

@@ -1,0 +1,90 @@
+"""Who is at the desk: the bearer of this start, the sessions it leads to, and their CSRF tokens. In memory only.
+
+A session lets its holder read, decline and revoke. It never approves: see `proof`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+BEARER_SECONDS = 600.0
+SESSION_SECONDS = 12 * 3600.0
+MOST = 32
+TOKEN_BYTES = 32
+
+
+@dataclass
+class Session:
+    """One browser. `notices` are shown once, on the next page."""
+
+    ends: float
+    csrf: str = field(default_factory=lambda: secrets.token_urlsafe(TOKEN_BYTES))
+    id: str = field(default_factory=lambda: secrets.token_hex(8))
+    notices: list[str] = field(default_factory=list)
+
+    def take_notices(self) -> list[str]:
+        """What is still to be said, once."""
+        said, self.notices = self.notices, []
+        return said
+
+
+class Sessions:
+    """The sessions of one start of the desk. `now` is a clock that nobody sets back."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._sessions: dict[bytes, Session] = {}
+        self._bearer: str | None = secrets.token_urlsafe(TOKEN_BYTES)
+        self._bearer_ends = now() + BEARER_SECONDS
+
+    @property
+    def bearer(self) -> str | None:
+        """The bearer of this start, None once it was used."""
+        return self._bearer
+
+    def exchange(self, bearer: str) -> str | None:
+        """A new session's cookie for the bearer, which works once and within ten minutes; None otherwise."""
+        if self._bearer is None or self._now() > self._bearer_ends:
+            return None
+        if not hmac.compare_digest(bearer.encode("utf-8", "replace"), self._bearer.encode()):
+            return None
+        self._bearer = None
+        return self.begin()
+
+    def begin(self) -> str:
+        """A new session's cookie; the oldest session ends when there are too many."""
+        cookie = secrets.token_urlsafe(TOKEN_BYTES)
+        self._forget_ended()
+        while len(self._sessions) >= MOST:
+            self._sessions.pop(next(iter(self._sessions)))
+        self._sessions[_name(cookie)] = Session(self._now() + SESSION_SECONDS)
+        return cookie
+
+    def find(self, cookie: str) -> Session | None:
+        """The session of that cookie. Looked up by a digest, so that time tells nothing of a cookie."""
+        session = self._sessions.get(_name(cookie))
+        return session if session is not None and self._now() <= session.ends else None
+
+    def end(self, cookie: str) -> None:
+        """Sign out."""
+        self._sessions.pop(_name(cookie), None)
+
+    def _forget_ended(self) -> None:
+        now = self._now()
+        self._sessions = {name: session for name, session in self._sessions.items() if now <= session.ends}
+
+
+def csrf_holds(session: Session, token: str) -> bool:
+    """Whether a form carries its session's token."""
+    return hmac.compare_digest(session.csrf.encode(), token.encode("utf-8", "replace"))
+
+
+def _name(cookie: str) -> bytes:
+    return hashlib.sha256(cookie.encode("utf-8", "replace")).digest()
+
+
+__all__ = ["BEARER_SECONDS", "SESSION_SECONDS", "Session", "Sessions", "csrf_holds"]

@@ -1,0 +1,102 @@
+"""What was spent and what is left: the caps, and the month by model and by day. Counted as the ledger counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from starlette.responses import Response
+
+from callsheet.core.policy import Mode
+from callsheet.core.pricing import dollars, from_micros
+from callsheet.core.sheet import Task
+from callsheet.core.task import RESERVING_STATES, TaskState
+from callsheet.service.consent import spending_now, spending_windows
+from callsheet.service.export import ALL
+
+from .visits import Visit
+
+Named = TypeVar("Named", bound=Hashable)
+FULL = 100
+NEARLY = 80
+NOT_SENT = (TaskState.WAITING, TaskState.SUBMITTING)
+
+
+async def show(visit: Visit) -> Response:
+    """The page. In the sandbox it shows what was rehearsed, and says that none of it was charged."""
+    world = visit.office.service.world
+    policy = world.policy()
+    mode = Mode.SANDBOX if policy.mode is Mode.SANDBOX else Mode.LIVE
+    spent, caps = spending_now(world, mode), policy.caps
+    month = tasks_that_count(world.ledger().tasks(limit=ALL), mode=mode, since=spending_windows(visit.now)[1])
+    models = _grouped(month, lambda task: task.card_id)
+    models.sort(key=lambda group: -group[1])
+    return visit.page(
+        "spending.html",
+        rehearsed=mode is Mode.SANDBOX,
+        bars=[bar("Today", spent.today, caps.per_day), bar("This month", spent.this_month, caps.per_month)],
+        per_clip=dollars(caps.per_clip) if caps.per_clip is not None else "",
+        open_tasks=spent.open_tasks,
+        concurrent=caps.concurrent,
+        models=_rows(models),
+        days=_rows(sorted(_grouped(month, lambda task: day_of(sent_at(task))), key=lambda group: group[0])),
+        total=dollars(from_micros(sum(task.reserve_micros for task in month))),
+        clips=len(month),
+    )
+
+
+def bar(name: str, spent: Decimal, cap: Decimal | None) -> dict[str, Any]:
+    """A sum against its cap; `percent` is None where there is no cap."""
+    percent = None if cap is None else FULL if cap == 0 else min(FULL, round(FULL * spent / cap))
+    tone = "" if percent is None else "full" if percent >= FULL else "nearly" if percent >= NEARLY else "fine"
+    return {
+        "name": name,
+        "spent": dollars(spent),
+        "cap": dollars(cap) if cap is not None else "",
+        "left": dollars(max(cap - spent, Decimal(0))) if cap is not None else "",
+        "percent": percent,
+        "tone": tone,
+    }
+
+
+def sent_at(task: Task) -> float:
+    """When the task counts as spent: when it was sent, which its deadline tells."""
+    return task.deadline if task.deadline is not None else task.created_at
+
+
+def tasks_that_count(tasks: Iterable[Task], *, mode: Mode, since: float) -> list[Task]:
+    """The tasks whose price counts since then, by the rule of `edges.ledger`."""
+    return [
+        task
+        for task in tasks
+        if task.mode is mode
+        and (task.state in NOT_SENT or sent_at(task) >= since)
+        and (task.state in RESERVING_STATES or (task.state is TaskState.ABANDONED and task.gateway_task_id is not None))
+    ]
+
+
+def day_of(seconds: float) -> str:
+    """The UTC day, as `2026-11-26`."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
+
+
+def _grouped(tasks: list[Task], name_of: Callable[[Task], Named]) -> list[tuple[Named, int, int]]:
+    """Name, millionths of a dollar and number of clips of each group."""
+    groups: dict[Named, tuple[int, int]] = {}
+    for task in tasks:
+        micros, clips = groups.get(name_of(task), (0, 0))
+        groups[name_of(task)] = (micros + task.reserve_micros, clips + 1)
+    return [(name, micros, clips) for name, (micros, clips) in groups.items()]
+
+
+def _rows(groups: list[tuple[str, int, int]]) -> list[dict[str, Any]]:
+    most = max((micros for _, micros, _ in groups), default=0) or 1
+    return [
+        {"name": name, "sum": dollars(from_micros(micros)), "clips": clips, "percent": round(FULL * micros / most)}
+        for name, micros, clips in groups
+    ]
+
+
+__all__ = ["bar", "day_of", "sent_at", "show", "tasks_that_count"]

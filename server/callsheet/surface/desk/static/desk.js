@@ -1,0 +1,172 @@
+// The desk's own script: uses the bearer of the address, keeps lists up to date, talks to passkeys.
+// Everything else works without it. Nothing here decides anything; the server does.
+"use strict";
+
+(() => {
+  const one = (selector, root = document) => root.querySelector(selector);
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+
+  const post = async (path, fields) => {
+    const answer = await fetch(path, {
+      method: "POST",
+      headers: { accept: "application/json" },
+      body: fields instanceof FormData ? new URLSearchParams(fields) : new URLSearchParams(Object.entries(fields)),
+      credentials: "same-origin",
+      redirect: "error",
+    });
+    const said = await answer.json();
+    if (!answer.ok) throw new Error(words(said.error));
+    return said;
+  };
+  const words = (error) => [error.message, error.fate, error.next_step].filter(Boolean).join(" ");
+  const complain = (place, text) => {
+    if (!place) return;
+    place.textContent = text;
+    place.hidden = !text;
+  };
+
+  // --- Times in the person's own zone; what the server wrote stays as the title.
+  const localTimes = (root) => {
+    for (const item of all("time", root)) {
+      const at = new Date(item.dateTime);
+      const style = { dateStyle: "medium", timeStyle: /:\d\d:\d\d/.test(item.textContent) ? "medium" : "short" };
+      item.title = item.textContent;
+      item.textContent = new Intl.DateTimeFormat(undefined, style).format(at);
+    }
+  };
+
+  // --- The bearer: out of the address bar at once, then exchanged for a session.
+  const bearer = new URLSearchParams(location.hash.slice(1)).get("key");
+  if (bearer !== null) history.replaceState(null, "", location.pathname + location.search);
+
+  const signIn = async () => {
+    const page = one("[data-sign-in]");
+    if (!page) return;
+    try {
+      if (bearer !== null) {
+        const { next } = await post("/session", { key: bearer, next: page.dataset.next });
+        location.replace(next);
+        return;
+      }
+      // A link from elsewhere brings no cookie along, although this browser may be signed in.
+      const answer = await fetch("/session", { credentials: "same-origin" });
+      if ((await answer.json()).signed_in) location.replace(page.dataset.next);
+    } catch (error) {
+      complain(one("[data-bearer-problem]"), error.message);
+    }
+  };
+
+  // --- Lists that keep themselves up to date, quietly, and only while somebody looks.
+  const PAUSE = 2000;
+  const announcer = one("[data-announcer]");
+  const states = (root) => new Map(all("[data-key]", root).map((item) => [item.dataset.key, item.dataset.state]));
+  const labelOf = (item) => (one("h3, th, .prompt-line", item) || item).textContent.trim().slice(0, 80);
+
+  const follow = (region) => {
+    let last = "";
+    const look = async () => {
+      const answer = await fetch(region.dataset.live, { credentials: "same-origin", headers: { accept: "text/html" } });
+      if (answer.status === 401) return location.reload();
+      if (!answer.ok) return undefined;
+      const text = await answer.text();
+      // Whoever is reading or typing in there must not lose their place.
+      const inside = region.contains(document.activeElement);
+      if (text === last || inside) return undefined;
+      const before = states(region);
+      region.innerHTML = text;
+      localTimes(region);
+      last = text;
+      return tell(region, before);
+    };
+    const tell = (place, before) => {
+      const news = all("[data-key]", place).filter((item) => before.get(item.dataset.key) !== item.dataset.state);
+      const wanted = place.dataset.reloadOn;
+      if (wanted && news.some((item) => item.dataset.state === wanted)) return location.reload();
+      if (news.length) announcer.textContent = news.map((item) => `${item.dataset.state}: ${labelOf(item)}`).join(". ");
+      const count = all('[data-state="waits for your approval"]', place).length;
+      if (place.dataset.live === "/live") {
+        document.title = document.title.replace(/^\(\d+\) /, "");
+        if (count) document.title = `(${count}) ${document.title}`;
+      }
+      return undefined;
+    };
+    const tick = async () => {
+      if (!document.hidden) {
+        try {
+          await look();
+        } catch {
+          // The desk was closed, or the computer slept; the next look tells.
+        }
+      }
+      setTimeout(tick, PAUSE);
+    };
+    setTimeout(tick, PAUSE);
+  };
+
+  // --- Passkeys
+  const canPasskey = () => Boolean(window.PublicKeyCredential && PublicKeyCredential.parseRequestOptionsFromJSON);
+
+  const sign = async (path, form) => {
+    const { nonce, options } = await post(path, new FormData(form));
+    const publicKey = PublicKeyCredential.parseRequestOptionsFromJSON(JSON.parse(options));
+    const credential = await navigator.credentials.get({ publicKey });
+    return JSON.stringify({ nonce, credential: credential.toJSON() });
+  };
+
+  const register = async (path, form) => {
+    const { nonce, options } = await post(path, new FormData(form));
+    const publicKey = PublicKeyCredential.parseCreationOptionsFromJSON(JSON.parse(options));
+    const credential = await navigator.credentials.create({ publicKey });
+    return JSON.stringify({ nonce, credential: credential.toJSON() });
+  };
+
+  const withPasskey = async (form, button, problem, ceremony) => {
+    complain(problem, "");
+    button.disabled = true;
+    try {
+      form.elements.passkey.value = await ceremony();
+      // Only what the passkey signed is to count; a passphrase that was typed as well stays here.
+      if (form.elements.passphrase) form.elements.passphrase.value = "";
+      form.submit();
+    } catch (error) {
+      const dismissed = error.name === "NotAllowedError" || error.name === "AbortError";
+      complain(problem, dismissed ? "The passkey was not used. Nothing was approved." : error.message);
+      button.disabled = false;
+    }
+  };
+
+  const offerPasskeys = () => {
+    for (const form of all("form[data-passkey]")) {
+      form.hidden = false;
+      if (form.nextElementSibling && form.nextElementSibling.matches("[data-or]")) form.nextElementSibling.hidden = false;
+      form.addEventListener("submit", (event) => {
+        event.preventDefault();
+        const problem = one("[data-passkey-problem]", form);
+        withPasskey(form, one("button", form), problem, () => sign(form.dataset.passkey, form));
+      });
+    }
+    for (const button of all("button[data-passkey-form]")) {
+      button.hidden = false;
+      button.addEventListener("click", (event) => {
+        event.preventDefault();
+        const { form } = button;
+        const problem = one("[data-passkey-problem]", form);
+        withPasskey(form, button, problem, () => sign(button.dataset.passkeyForm, form));
+      });
+    }
+    for (const form of all("form[data-register]")) {
+      form.addEventListener("submit", (event) => {
+        event.preventDefault();
+        const problem = one("[data-passkey-problem]", form);
+        withPasskey(form, one("button", form), problem, () => register(form.dataset.register, form));
+      });
+    }
+  };
+
+  signIn();
+  localTimes(document);
+  all("[data-live]").forEach(follow);
+  if (canPasskey()) offerPasskeys();
+  const problem = one("[data-focus]");
+  if (problem) problem.focus();
+})();

@@ -1,0 +1,143 @@
+"""The tasks: what runs, how far it is, the clip with its pictures, and what it cost."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from starlette.responses import Response
+
+from callsheet.core.pricing import dollars, from_micros
+from callsheet.core.redaction import clean
+from callsheet.core.sheet import Clip, Task
+from callsheet.core.task import OPEN_STATES, TaskState
+from callsheet.errors import CallsheetError
+from callsheet.service import Service, TaskReport
+from callsheet.service.reports import fate_sentence
+from callsheet.surface.progress import WORDS, progress_share, usual_seconds
+from callsheet.surface.wording import in_commands, span
+
+from .sealed import held_keys
+from .visits import Visit
+
+MOST = 200
+EXCERPT = 140
+TONES = {
+    TaskState.SAVED: "good",
+    TaskState.REJECTED: "bad",
+    TaskState.FAILED: "bad",
+    TaskState.EXPIRED: "bad",
+    TaskState.OUTCOME_UNKNOWN: "doubt",
+    TaskState.ABANDONED: "quiet",
+}
+
+
+async def show_all(visit: Visit) -> Response:
+    """Every task, those of unknown outcome first, then the newest."""
+    return visit.page("tasks.html", held=held_keys(visit.office.service), **_all(visit))
+
+
+async def live_all(visit: Visit) -> Response:
+    """The same list by itself."""
+    return visit.part("_tasks_live.html", **_all(visit))
+
+
+async def show(visit: Visit) -> Response:
+    """One task with everything that is known of it."""
+    return visit.page("task.html", **_one(visit))
+
+
+async def live(visit: Visit) -> Response:
+    """Where that task is now."""
+    return visit.part("_task_live.html", **_one(visit))
+
+
+def brief(service: Service, report: TaskReport) -> dict[str, Any]:
+    """A task in few words, for lists."""
+    task = report.task
+    return {
+        "id": task.id,
+        "mode": task.mode.value,
+        "model": task.card_id,
+        "prompt": clean(report.prompt, limit=EXCERPT),
+        "state": task.state.value,
+        "word": WORDS[task.state],
+        "tone": TONES.get(task.state, "going"),
+        "open": task.state in OPEN_STATES,
+        "percent": round(100 * _share(service, task)),
+        "status": in_commands(report.status_text),
+        "created_at": task.created_at,
+        "clip": clip_facts(task.clip) if task.clip else None,
+        "usual": _usual(service, task),
+    }
+
+
+def clip_facts(clip: Clip) -> dict[str, Any]:
+    """What is worth knowing of a clip."""
+    return {
+        "path": clip.path,
+        "seconds": f"{clip.duration_seconds:g} s",
+        "picture": f"{clip.width} x {clip.height}",
+        "width": clip.width,
+        "height": clip.height,
+        "bytes": clip.size,
+        "sha256": clip.sha256,
+    }
+
+
+def _all(visit: Visit) -> dict[str, Any]:
+    service = visit.office.service
+    return {"tasks": [brief(service, report) for report in service.tasks(limit=MOST)], "now": visit.now}
+
+
+def _one(visit: Visit) -> dict[str, Any]:
+    service = visit.office.service
+    report = service.task(visit.named("task_id"))
+    task = report.task
+    return {
+        "task": brief(service, report),
+        "prompt": report.prompt,
+        "money": fate_sentence(task),
+        "reserved": dollars(from_micros(task.reserve_micros)),
+        "next_step": in_commands(report.next_step),
+        "sheet_id": task.sheet_id,
+        "gateway_task_id": task.gateway_task_id,
+        "updated_at": task.updated_at,
+        "problem": {"message": task.problem.message, "said": task.problem.said} if task.problem else None,
+        "history": [_event(entry) for entry in service.world.ledger().history(task.id)],
+        "now": visit.now,
+    }
+
+
+def _event(entry: dict[str, Any]) -> dict[str, Any]:
+    detail = {
+        name: value
+        for name, value in entry.items()
+        if name not in ("at", "kind", "state", "sheet", "reserve_micros") and value
+    }
+    return {
+        "at": entry["at"],
+        "what": str(entry["kind"]).replace("_", " "),
+        "detail": clean(json.dumps(detail, ensure_ascii=False), limit=200) if detail else "",
+    }
+
+
+def _share(service: Service, task: Task) -> float:
+    try:
+        return progress_share(service, task)
+    except CallsheetError:
+        # A model that the catalogue no longer has: how far it is cannot be told, all else can.
+        return 0.0
+
+
+def _usual(service: Service, task: Task) -> str:
+    if task.state not in (TaskState.QUEUED, TaskState.RUNNING):
+        return ""
+    try:
+        usual = usual_seconds(service, task)
+    except CallsheetError:
+        return ""
+    return f"usually {span(*usual)}" if usual else ""
+
+
+__all__ = ["brief", "clip_facts", "live", "live_all", "show", "show_all"]

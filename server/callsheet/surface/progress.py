@@ -1,0 +1,49 @@
+"""How far a task is, in words and as a share: for whoever draws it, on a terminal or on the desk."""
+
+from __future__ import annotations
+
+from callsheet.core.sheet import Task
+from callsheet.core.task import OPEN_STATES, TaskState
+from callsheet.service import Service
+from callsheet.service.world import card_of
+
+WORDS = {
+    TaskState.WAITING: "Waiting to be sent",
+    TaskState.SUBMITTING: "Sending",
+    TaskState.QUEUED: "In the queue",
+    TaskState.RUNNING: "Filming",
+    TaskState.SUCCEEDED: "Saving the clip",
+    TaskState.SAVED: "Saved",
+    TaskState.REJECTED: "Refused",
+    TaskState.FAILED: "Failed",
+    TaskState.EXPIRED: "Expired",
+    TaskState.OUTCOME_UNKNOWN: "Outcome unknown",
+    TaskState.ABANDONED: "Given up",
+}
+NEARLY_DONE = 0.95
+
+
+def progress_share(service: Service, task: Task) -> float:
+    """How much is done, 0 to 1: the gateway's own percentage, else the time that passed against the usual time."""
+    if task.state in (TaskState.WAITING, TaskState.SUBMITTING):
+        return 0.0
+    if task.state not in OPEN_STATES:
+        return 1.0 if task.state is TaskState.SAVED else 0.0
+    if task.state is TaskState.SUCCEEDED:
+        return NEARLY_DONE + 0.03
+    if task.percent is not None:
+        return min(task.percent / 100, NEARLY_DONE + 0.03)
+    usual = usual_seconds(service, task)
+    if usual is None or task.accepted_at is None:
+        return 0.0
+    return min((service.world.clock.now() - task.accepted_at) / usual[1], NEARLY_DONE)
+
+
+def usual_seconds(service: Service, task: Task) -> tuple[float, float] | None:
+    """How long such a task usually takes, in this mode; None when no source says."""
+    usual = card_of(service.world, task).poll.usual_seconds
+    speed = service.world.speed(task.mode)
+    return None if usual is None else (usual[0] / speed, usual[1] / speed)
+
+
+__all__ = ["WORDS", "progress_share", "usual_seconds"]

@@ -1,0 +1,353 @@
+"""The desk in a real browser: signing in, approving by hand and by passkey, watching, reading with any means.
+
+One desk with real sandbox clips, and one headless Chromium, serve the whole module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+from premises import PROMPTS, Premises, open_browser, open_premises, sign_in
+from visitor import PASSPHRASE
+
+from callsheet.core.approval import Means
+from callsheet.core.task import SheetState
+
+pytestmark = pytest.mark.slow
+
+WIDE, NARROW = {"width": 1280, "height": 850}, {"width": 390, "height": 844}
+PAGES = ("/", "/tasks", "/spending", "/allowances", "/passkeys", "/audit")
+LOADED = "video => video.readyState > 0 || new Promise((done) => { video.onloadedmetadata = () => done(true); })"
+SOUGHT = "video => new Promise((done) => { video.onseeked = () => done(video.currentTime); video.currentTime = 3; })"
+SEVERE = ("serious", "critical")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all."""
+    with open_browser() as opened:
+        yield opened
+
+
+@dataclass
+class Set:
+    """A desk with something on it: a clip, a task that failed, one of unknown outcome, a sheet that waits."""
+
+    premises: Premises
+    clip: str
+    failed: str
+    unknown: str
+    waiting: str
+
+
+@pytest.fixture(scope="module")
+def scene(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Set]:
+    """Filmed once."""
+    with open_premises(tmp_path_factory.mktemp("desk") / "home") as premises:
+        prompts = (PROMPTS[0], "Refused. [[sandbox:content-violation]]", "Lost. [[sandbox:drop-after]]")
+        tasks = [premises.film(premises.ask(prompt)) for prompt in prompts]
+        for task_id in tasks:
+            premises.wait_for(task_id)
+        service = premises.service()
+        # Not the model that the tests ask for: an allowance would answer in the place of a person.
+        models = ("apidot/sora-2-official",)
+        service.allow(models, clips=2, up_to=Decimal("1.00"), seconds=3600, by=Means.TERMINAL)
+        ended = service.allow(models, clips=1, up_to=Decimal("1.00"), seconds=3600, by=Means.TERMINAL)
+        service.revoke(ended.id, by=Means.TERMINAL)
+        yield Set(premises, *tasks, premises.ask(PROMPTS[1]))
+
+
+@dataclass
+class Visitor:
+    """A browser window, and everything that the browser complained about."""
+
+    page: Page
+    premises: Premises
+    complaints: list[str] = field(default_factory=list)
+
+    def go(self, path: str) -> Page:
+        """Open a page of the desk."""
+        self.page.goto(f"{self.premises.origin}{path}")
+        return self.page
+
+
+def enter(context: BrowserContext, premises: Premises) -> Visitor:
+    """A window whose complaints are kept."""
+    visitor = Visitor(context.new_page(), premises)
+    visitor.page.on("console", lambda message: visitor.complaints.append(message.text))
+    visitor.page.on("pageerror", lambda error: visitor.complaints.append(str(error)))
+    outside = visitor.complaints.append
+    visitor.page.on(
+        "request", lambda request: None if request.url.startswith(premises.origin) else outside(request.url)
+    )
+    return visitor
+
+
+@pytest.fixture
+def visitor(browser: Browser, scene: Set) -> Iterator[Visitor]:
+    """A person who is signed in; nothing may have been blocked or failed when they leave."""
+    with browser.new_context(viewport=WIDE) as context:
+        entered = enter(context, scene.premises)
+        sign_in(entered.page, scene.premises)
+        yield entered
+        assert entered.complaints == []
+
+
+def state(premises: Premises, sheet_id: str) -> tuple[SheetState, Means | None]:
+    """What the ledger says of a sheet."""
+    sheet = premises.service().world.ledger().sheet(sheet_id)
+    assert sheet is not None
+    return sheet.state, sheet.approved_by
+
+
+def test_the_bearer_signs_in_once_and_leaves_the_address_bar(browser: Browser, scene: Set) -> None:
+    """The second one to use it is told so, and has the passphrase."""
+    with browser.new_context() as context:
+        first = enter(context, scene.premises)
+        first.page.goto(scene.premises.url)
+        first.page.wait_for_url(f"{scene.premises.origin}/")
+        expect(first.page.get_by_role("heading", name="Waiting for you")).to_be_visible()
+        assert "key=" not in first.page.evaluate("location.href + document.cookie + document.referrer")
+        first.page.go_back()
+        assert "key=" not in first.page.url
+        assert first.complaints == []
+    with browser.new_context() as context:
+        second = enter(context, scene.premises)
+        second.page.goto(scene.premises.url)
+        expect(second.page.get_by_role("alert")).to_contain_text("used before")
+        assert "key=" not in second.page.url
+        expect(second.page.get_by_label("Approval passphrase")).to_be_visible()
+
+
+def test_a_link_from_elsewhere_finds_the_person_signed_in(visitor: Visitor, scene: Set) -> None:
+    """Its first request brings no cookie along; the sign-in page notices that there is one and goes on."""
+    page = visitor.go(f"/sign-in?next=/sheets/{scene.waiting}")
+
+    page.wait_for_url(f"**/sheets/{scene.waiting}")
+
+    expect(page.get_by_role("heading", name="Call sheet")).to_be_visible()
+
+
+def test_a_sheet_is_approved_with_the_keyboard_alone(visitor: Visitor) -> None:
+    """From the first page: skip link, sheet, passphrase, Enter; no pointer anywhere."""
+    sheet_id = visitor.premises.ask("Approved by keyboard alone.")
+    page = visitor.go("/")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    reach(page, f"a.button[href='/sheets/{sheet_id}']")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/sheets/{sheet_id}")
+    reach(page, "#passphrase")
+    page.keyboard.type("wrong passphrase")
+    page.keyboard.press("Enter")
+    expect(page.locator("#problem")).to_be_focused()
+    reach(page, "#passphrase")
+    page.keyboard.type(PASSPHRASE)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status").filter(has_text="Approved with the passphrase")).to_be_visible()
+
+    assert state(visitor.premises, sheet_id) == (SheetState.APPROVED, Means.DESK)
+    visitor.complaints[:] = [text for text in visitor.complaints if "403" not in text]
+
+
+def reach(page: Page, selector: str) -> None:
+    """Press Tab until that is focused."""
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("selector => document.activeElement.matches(selector)", selector):
+            return
+    pytest.fail(f"{selector} cannot be reached by keyboard")
+
+
+def test_a_passkey_is_registered_approves_a_sheet_and_an_allowance_and_is_removed(visitor: Visitor) -> None:
+    """With a virtual authenticator that verifies the person."""
+    page, premises = visitor.page, visitor.premises
+    add_authenticator(page, verified=True)
+    visitor.go("/passkeys")
+    page.get_by_label("Name").fill("Virtual key")
+    page.get_by_label("Approval passphrase").fill(PASSPHRASE)
+    page.get_by_role("button", name="Register a passkey").click()
+    expect(page.get_by_role("heading", name="Virtual key")).to_be_visible()
+
+    sheet_id = premises.ask("Approved by passkey.")
+    visitor.go(f"/sheets/{sheet_id}")
+    page.get_by_role("button", name="with a passkey").click()
+    expect(page.get_by_role("status").filter(has_text="Approved with your passkey")).to_be_visible()
+    assert state(premises, sheet_id) == (SheetState.APPROVED, Means.PASSKEY)
+
+    visitor.go("/allowances")
+    page.get_by_label("Up to, in USD").fill("1.50")
+    page.locator("input[value='apidot/sora-2-official']").check()
+    page.get_by_role("button", name="Allow with a passkey").click()
+    expect(page.get_by_role("status").filter(has_text="up to 1.50 USD")).to_be_visible()
+    assert premises.service().allowances()[0].made_by is Means.PASSKEY
+
+    visitor.go("/passkeys")
+    page.get_by_label("Approval passphrase, to remove Virtual key").fill(PASSPHRASE)
+    page.get_by_role("button", name="Remove Virtual key").click()
+    expect(page.get_by_text("None yet.")).to_be_visible()
+
+
+def test_a_passkey_that_does_not_verify_the_person_is_no_yes(visitor: Visitor) -> None:
+    """The browser already refuses; the page says so and offers the passphrase still."""
+    page = visitor.page
+    add_authenticator(page, verified=False)
+    visitor.go("/passkeys")
+    page.get_by_label("Approval passphrase").fill(PASSPHRASE)
+    page.get_by_role("button", name="Register a passkey").click()
+
+    expect(page.locator("[data-passkey-problem]")).to_be_visible()
+
+    expect(page.get_by_role("button", name="Register a passkey")).to_be_enabled()
+    assert not page.locator(".card").count()
+
+
+def add_authenticator(page: Page, *, verified: bool) -> None:
+    """A device inside the browser, as the DevTools protocol offers it."""
+    session = page.context.new_cdp_session(page)
+    session.send("WebAuthn.enable")
+    options = {
+        "protocol": "ctap2",
+        "transport": "internal",
+        "hasResidentKey": True,
+        "hasUserVerification": True,
+        "isUserVerified": verified,
+        "automaticPresenceSimulation": True,
+    }
+    session.send("WebAuthn.addVirtualAuthenticator", {"options": options})
+
+
+def test_a_task_is_followed_live_until_its_clip_can_be_played(visitor: Visitor) -> None:
+    """The list changes by itself, the change is announced, and the video has its length and can be sought in."""
+    premises, page = visitor.premises, visitor.page
+    sheet_id = premises.ask("A lantern on a pier, slow push in.")
+    visitor.go("/")
+    task_id = premises.film(sheet_id)
+    expect(page.locator(f"[data-key$='{task_id}']").first).to_be_visible()
+    expect(page.locator("[data-announcer]")).to_contain_text("A lantern on a pier", timeout=20_000)
+
+    visitor.go(f"/tasks/{task_id}")
+    video = page.locator("video")
+    expect(video).to_be_visible(timeout=30_000)
+    video.evaluate(LOADED)
+    assert video.evaluate("video => video.duration") == pytest.approx(4.0, abs=0.2)
+    assert video.evaluate(SOUGHT) == 3
+    assert page.get_by_alt_text("Contact sheet").evaluate("image => image.complete && image.naturalWidth > 0")
+
+
+def test_focus_is_not_taken_from_whoever_reads_a_live_list(visitor: Visitor) -> None:
+    """The list waits while somebody is in it, and goes on afterwards."""
+    page = visitor.go("/")
+    link = page.locator("ul.sheets a.button").first
+    link.focus()
+    sheet_id = visitor.premises.ask("It comes while somebody reads.")
+    with page.expect_response("**/live"):
+        pass
+    with page.expect_response("**/live"):
+        pass
+    expect(link).to_be_focused()
+    assert not page.locator(f"[data-key='{sheet_id}']").count()
+
+    page.evaluate("document.activeElement.blur()")
+
+    expect(page.locator(f"[data-key='{sheet_id}']")).to_be_visible()
+
+
+def test_without_script_a_person_can_sign_in_approve_and_decline(browser: Browser, scene: Set) -> None:
+    """Only passkeys and the bearer need it."""
+    first, second = (scene.premises.ask(f"Without script, {number}.") for number in (1, 2))
+    with browser.new_context(java_script_enabled=False) as context:
+        page = context.new_page()
+        sign_in(page, scene.premises)
+        page.goto(f"{scene.premises.origin}/sheets/{first}")
+        page.get_by_label("Approval passphrase").fill(PASSPHRASE)
+        page.get_by_role("button", name="Approve").click()
+        expect(page.get_by_text("Approved with the passphrase")).to_be_visible()
+        page.goto(f"{scene.premises.origin}/sheets/{second}")
+        page.get_by_role("button", name="Decline").click()
+        expect(page.get_by_text("can no longer be submitted")).to_be_visible()
+
+    assert state(scene.premises, first)[0] is SheetState.APPROVED
+    assert state(scene.premises, second)[0] is SheetState.DECLINED
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_has_a_serious_barrier(browser: Browser, scene: Set, scheme: str) -> None:
+    """As axe judges, by day and by night, with everything on it; and none is wider than a narrow screen."""
+    paths = [
+        *PAGES,
+        f"/sheets/{scene.waiting}",
+        *(f"/tasks/{task}" for task in (scene.clip, scene.failed, scene.unknown)),
+    ]
+    found = []
+    with browser.new_context(viewport=WIDE, color_scheme="dark" if scheme == "dark" else "light") as context:
+        visitor = enter(context, scene.premises)
+        visitor.go("/sign-in")
+        found += barriers(visitor.page)
+        sign_in(visitor.page, scene.premises)
+        for path in [*paths, "/sheets/none"]:
+            visitor.go(path)
+            found += barriers(visitor.page)
+            visitor.page.set_viewport_size(NARROW)
+            assert visitor.page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"], path
+            visitor.page.set_viewport_size(WIDE)
+        assert [text for text in visitor.complaints if "404" not in text] == []
+    assert found == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_live_sheet_is_approved_by_typing_its_amount(browser: Browser, tmp_path: Path, scheme: str) -> None:
+    """Nobody can take it for a rehearsal; a wrong amount is said, and what was typed stays to be mended."""
+    policy = 'mode = "live"\n'
+    with (
+        open_premises(tmp_path / "home", policy, POYO_API_KEY="a-live-key-of-nobody") as premises,
+        browser.new_context(viewport=WIDE, color_scheme="dark" if scheme == "dark" else "light") as context,
+    ):
+        sheet_id = premises.ask(PROMPTS[2])
+        visitor = enter(context, premises)
+        page = visitor.page
+        sign_in(page, premises)
+        visitor.go(f"/sheets/{sheet_id}")
+        expect(page.get_by_role("note", name="Mode")).to_contain_text("real money")
+        found = barriers(page)
+        page.get_by_label("Amount to agree to").fill("0.42")
+        page.get_by_label("Approval passphrase").fill(PASSPHRASE)
+        page.get_by_role("button", name="Approve 0.24 USD").click()
+        expect(page.get_by_role("alert")).to_contain_text("not the amount shown")
+        found += barriers(page)
+        expect(page.get_by_label("Amount to agree to")).to_have_value("0.42")
+        page.get_by_label("Amount to agree to").fill("0.24")
+        page.get_by_label("Approval passphrase").fill(PASSPHRASE)
+        page.get_by_role("button", name="Approve 0.24 USD").click()
+        expect(page.get_by_role("status").filter(has_text="Approved with the passphrase")).to_be_visible()
+        assert state(premises, sheet_id) == (SheetState.APPROVED, Means.DESK)
+        assert found == []
+        assert [text for text in visitor.complaints if "403" not in text] == []
+
+
+def barriers(page: Page) -> list[str]:
+    """What axe calls serious or critical."""
+    results = Axe().run(page).response
+    assert len(results["passes"]) > 10
+    return [
+        f"{page.url}: {item['id']}: {node['html']}"
+        for item in results["violations"]
+        if item["impact"] in SEVERE
+        for node in item["nodes"]
+    ]
+
+
+def test_axe_would_see_a_barrier(visitor: Visitor) -> None:
+    """A judge that never complains would prove nothing."""
+    page = visitor.go("/allowances")
+
+    page.evaluate("document.querySelectorAll('label, legend').forEach((item) => item.remove())")
+
+    assert barriers(page)

@@ -1,0 +1,91 @@
+"""Clips and pictures on the desk: by the task's id alone, in parts, and never anything else of the disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from visitor import Desk, film, seen
+
+from callsheet.core.sheet import Clip
+from studio import accepted
+
+VIDEO = bytes(range(256)) * 40
+KINDS = {"clip": "video/mp4", "poster": "image/jpeg", "contact-sheet": "image/jpeg"}
+
+
+async def keep_clip(desk: Desk, directory: Path, **changes: str) -> str:
+    """A task whose clip was saved there; returns the task's id."""
+    for name in ("a.mp4", "a.poster.jpg", "a.contact-sheet.jpg"):
+        (directory / name).write_bytes(VIDEO)
+    desk.studio.gateway.replies = [accepted()]
+    task_id = await film(desk)
+    paths = {"path": "a.mp4", "poster": "a.poster.jpg", "contact_sheet": "a.contact-sheet.jpg", **changes}
+    named = {name: str(directory / path) for name, path in paths.items()}
+    clip = Clip(size=len(VIDEO), sha256="0" * 64, duration_seconds=4.0, width=1280, height=720, **named)
+    desk.service.world.ledger().touch(task_id, now=desk.studio.clock.now(), changes={"clip": clip})
+    return task_id
+
+
+async def test_a_clip_is_served_whole_and_in_parts(live_desk: Desk, tmp_path: Path) -> None:
+    """As a player asks for it when somebody jumps."""
+    task_id = await keep_clip(live_desk, tmp_path)
+    await live_desk.sign_in()
+
+    for name, kind in KINDS.items():
+        whole = await live_desk.get(f"/tasks/{task_id}/{name}")
+        assert (whole.status_code, whole.content) == (200, VIDEO)
+        assert whole.headers["content-type"] == kind
+        assert whole.headers["x-content-type-options"] == "nosniff"
+        assert whole.headers["accept-ranges"] == "bytes"
+    part = await live_desk.get(f"/tasks/{task_id}/clip", range="bytes=100-199")
+    assert (part.status_code, part.content) == (206, VIDEO[100:200])
+    assert part.headers["content-range"] == f"bytes 100-199/{len(VIDEO)}"
+    assert (await live_desk.get(f"/tasks/{task_id}/clip", range="bytes=99999-")).status_code == 416
+
+
+async def test_pages_show_the_clip(live_desk: Desk, tmp_path: Path) -> None:
+    """On the task's page with its measures, and among the latest."""
+    task_id = await keep_clip(live_desk, tmp_path)
+    await live_desk.sign_in()
+
+    page = await live_desk.read(f"/tasks/{task_id}")
+
+    assert f'src="/tasks/{task_id}/clip"' in page
+    assert f'src="/tasks/{task_id}/contact-sheet"' in page
+    assert "1280 x 720" in seen(page)
+    assert f'src="/tasks/{task_id}/poster"' in await live_desk.read("/")
+
+
+@pytest.mark.parametrize("changes", [{"path": "gone.mp4"}, {"path": "secret.txt"}, {"path": "link.mp4"}, {"path": "."}])
+async def test_only_a_whole_file_of_its_kind_is_served(
+    live_desk: Desk, tmp_path: Path, changes: dict[str, str]
+) -> None:
+    """No other kind, no link, no directory, whatever the ledger says."""
+    (tmp_path / "secret.txt").write_text("secret")
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "secret.txt")
+    task_id = await keep_clip(live_desk, tmp_path, **changes)
+    await live_desk.sign_in()
+
+    answer = await live_desk.get(f"/tasks/{task_id}/clip")
+
+    assert answer.status_code == 404
+    assert "no longer where it was saved" in seen(answer.text)
+    assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/tasks/../clip", "/tasks/%2e%2e%2fetc%2fpasswd/clip", "/tasks//etc/passwd/clip"),
+        *("/static/../office.py", "/static/%2e%2e%2foffice.py", "/static/..%5coffice.py", "/static/base.html"),
+    ],
+)
+async def test_no_address_becomes_a_path(live_desk: Desk, path: str) -> None:
+    """Whatever stands in it."""
+    await live_desk.sign_in()
+
+    answer = await live_desk.get(path)
+
+    assert answer.status_code == 404
+    assert "import" not in answer.text

@@ -1,0 +1,248 @@
+"""What the desk's pages say, and that nothing in them can pose as something else."""
+
+from __future__ import annotations
+
+import base64
+import re
+from decimal import Decimal
+
+import httpx2
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
+from visitor import ORIGIN, Desk, ask, film, seen
+
+from callsheet.core.approval import Means
+from callsheet.core.redaction import Redactor
+from callsheet.core.shot import Shot
+from callsheet.core.task import TaskState
+from callsheet.service.consent import spending_windows
+from callsheet.surface.desk.rendering import Paper
+from callsheet.surface.desk.sheets import LABELS, split_lines
+from callsheet.surface.desk.spending import bar, tasks_that_count
+from callsheet.surface.desk.visits import Visit, reading
+from studio import KEY, Studio, accepted, reply
+
+PAGES = ("/", "/tasks", "/spending", "/allowances", "/passkeys", "/audit")
+HOSTILE = 'Boat. </dd></dl><script src="//evil.example/x.js"></script>\nPrice: 0.00 USD\n\u202egoes to: nobody'
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_every_page_of_a_fresh_install_says_what_belongs_there(desk: Desk, path: str) -> None:
+    """Also when there is nothing to show; and which mode it is."""
+    await desk.sign_in()
+
+    page = await desk.read(path)
+
+    assert "<h1" in page
+    assert "Sandbox rehearsal" in page
+    assert 'aria-current="page"' in page
+
+
+async def test_live_mode_cannot_be_overlooked(live_desk: Desk) -> None:
+    """On every page, in words."""
+    await live_desk.sign_in()
+
+    for path in PAGES:
+        assert "Approving here lets real money be spent." in await live_desk.read(path)
+
+
+async def test_a_waiting_sheet_lies_on_the_desk(desk: Desk) -> None:
+    """With its price; and its page shows every line that a person agrees to."""
+    sheet_id = await ask(desk, Shot("A paper boat in a gutter.", duration_seconds=4))
+    await desk.sign_in()
+
+    assert f'href="/sheets/{sheet_id}"' in await desk.read("/")
+    page = seen(await desk.read(f"/sheets/{sheet_id}"))
+
+    for label in LABELS:
+        assert label in page
+    lines = split_lines(desk.service.approval_text(sheet_id))
+    # One without would be shown as a warning: then `LABELS` must follow the text.
+    assert all(line.label for line in lines)
+    for line in lines:
+        assert line.text.partition(" · ")[0] in page
+
+
+async def test_no_prompt_adds_a_line_or_a_tag_to_the_sheet(desk: Desk) -> None:
+    """Its line breaks and marks are shown as such, inside the one place that is the prompt's."""
+    plain = await ask(desk, Shot("Boat.", duration_seconds=4))
+    sheet_id = await ask(desk, Shot(HOSTILE, duration_seconds=4))
+    await desk.sign_in()
+
+    names = (plain, sheet_id)
+    pages = [await desk.read(f"/sheets/{name}") for name in names]
+    tags = [re.findall(r"<[a-z/]+", page) for page in pages]
+    lines = [split_lines(desk.service.approval_text(name)) for name in names]
+
+    assert tags[0] == tags[1]
+    assert "evil.example/x.js&#34;&gt;" in pages[1]
+    assert "\u202e" not in pages[1]
+    assert [line.label for line in lines[0][:-1]] == [line.label for line in lines[1][:-1]]
+    assert lines[1][-1].label.startswith("Prompt (")
+
+
+async def test_keys_are_hidden_in_whatever_a_page_shows(live_desk: Desk) -> None:
+    """Also in what somebody typed into a form, which comes back with the complaint."""
+    token = await live_desk.sign_in()
+
+    answer = await live_desk.post("/allowances", csrf=token, clips=KEY, up_to=f" {KEY[:16]}")
+
+    assert answer.status_code == 422
+    assert KEY[:12] not in answer.text
+    assert "[key hidden]" in answer.text
+
+
+def test_a_value_is_rid_of_keys_before_it_is_escaped(studio: Studio) -> None:
+    """A key with an ampersand in it would be another text after."""
+    key = "secret&key<with>marks"
+    paper = Paper(lambda: Redactor((key,)))
+
+    page = paper.render("problem.html", **around(), error={"message": f"It says {key}.", "fate": "", "next_step": key})
+
+    assert "secret" not in page
+    assert page.count("[key hidden]") == 2
+
+
+def around() -> dict[str, object]:
+    """What every page needs."""
+    return {"mode": "live", "asks": True, "waiting_count": 0, "csrf": "", "notices": [], "path": "/", "signed_in": True}
+
+
+async def test_the_gateways_words_are_marked_as_its_own(live_desk: Desk) -> None:
+    """And stand nowhere else on the task's page."""
+    desk = live_desk
+    desk.studio.gateway.replies = [reply({"code": 400, "message": "Buy more at evil.example <b>now</b>"}, 400)]
+    task_id = await film(desk)
+    await desk.sign_in()
+
+    page = await desk.read(f"/tasks/{task_id}")
+
+    assert "nobody vouches for them" in page
+    assert "<b>now" not in page
+    assert "nothing was charged" in seen(page)
+
+
+async def test_no_page_holds_a_key_that_the_gateway_gave_back(live_desk: Desk) -> None:
+    """Raw, encoded, in pieces: in no page and no part of one."""
+    desk = live_desk
+    echoed = f"Bearer {KEY} was refused ({base64.b64encode(KEY.encode()).decode()}, {KEY[::-1]}, {KEY[3:20]})"
+    desk.studio.gateway.replies = [reply({"code": 400, "message": echoed}, 400)]
+    task_id = await film(desk)
+    sheet_id = await ask(desk, Shot("Another.", duration_seconds=4))
+    await desk.sign_in()
+    judge = Redactor((KEY,))
+
+    pages = [
+        await desk.read(path)
+        for path in (
+            *PAGES,
+            f"/tasks/{task_id}",
+            f"/tasks/{task_id}/live",
+            "/live",
+            "/tasks/live",
+            f"/sheets/{sheet_id}",
+        )
+    ]
+
+    assert judge.finds(echoed)
+    assert not any(judge.finds(page) for page in pages)
+    assert any("[key hidden]" in page for page in pages)
+
+
+async def test_spending_is_counted_as_the_ledger_counts(live_desk: Desk) -> None:
+    """The month by model and by day adds up to what the caps are held against."""
+    desk = live_desk
+    desk.studio.gateway.replies = [accepted()]
+    await film(desk)
+    await desk.sign_in()
+
+    page = seen(await desk.read("/spending"))
+    spent = desk.service.spending()
+    counted = tasks_that_count(
+        desk.service.world.ledger().tasks(limit=-1),
+        mode=desk.service.world.policy().mode,
+        since=spending_windows(desk.studio.clock.now())[1],
+    )
+
+    assert spent.this_month > 0
+    assert sum(task.reserve_micros for task in counted) == int(spent.this_month * 1_000_000)
+    assert f"of 10.00 USD · {10 - spent.today} USD left" in page
+    assert "poyo/sora-2-official 1 0.24" in page
+
+
+async def test_a_refused_task_does_not_count(live_desk: Desk) -> None:
+    """Nothing was charged for it."""
+    desk = live_desk
+    desk.studio.gateway.replies = [reply({"code": 400, "message": "no"}, 400)]
+    task_id = await film(desk)
+    await desk.sign_in()
+
+    assert desk.service.task(task_id).task.state is TaskState.REJECTED
+    assert "Nothing was spent this month." in seen(await desk.read("/spending"))
+
+
+@pytest.mark.parametrize(
+    ("spent", "cap", "percent", "tone"),
+    [("0", "10", 0, "fine"), ("8", "10", 80, "nearly"), ("12", "10", 100, "full"), ("0", "0", 100, "full")],
+)
+def test_a_bar_says_how_near_the_cap_is(spent: str, cap: str, percent: int, tone: str) -> None:
+    """Never more than full, and a cap of nothing is full."""
+    drawn = bar("Today", Decimal(spent), Decimal(cap))
+
+    assert (drawn["percent"], drawn["tone"]) == (percent, tone)
+    assert bar("Today", Decimal(spent), None)["percent"] is None
+
+
+async def test_the_audit_page_shows_who_did_what_and_that_the_trail_is_whole(desk: Desk) -> None:
+    """And says so when it is not."""
+    sheet_id = await ask(desk, Shot("A paper boat.", duration_seconds=4))
+    desk.service.approve(sheet_id, by=Means.TERMINAL)
+    await desk.sign_in()
+
+    page = seen(await desk.read("/audit"))
+    assert "Whole." in page
+    assert f"approved {sheet_id}" in page
+
+    with desk.service.world.ledger()._transaction() as db:
+        db.execute("DROP TRIGGER IF EXISTS audit_is_append_only")
+        for (name,) in list(db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'audit'")):
+            db.execute(f"DROP TRIGGER {name}")
+        db.execute("UPDATE audit SET actor = 'client' WHERE seq = 1")
+    assert "Not as it was written, from entry 1 on." in seen(await desk.read("/audit"))
+
+
+async def test_a_thing_that_is_not_there_is_said_to_be_missing(desk: Desk) -> None:
+    """With the way back; an unknown address too."""
+    await desk.sign_in()
+
+    for path in (
+        "/sheets/sheet_nothing",
+        "/tasks/task_nothing",
+        "/tasks/task_nothing/clip",
+        "/tasks/task_nothing/live",
+    ):
+        answer = await desk.get(path)
+        assert answer.status_code == 404
+        assert "Nothing was sent" in answer.text
+    assert (await desk.get("/../etc/passwd")).status_code == 404
+
+
+async def test_a_mistake_in_the_program_is_told_by_type_and_id_alone(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A message may hold a prompt."""
+
+    async def broken(_: Visit) -> Response:
+        raise ZeroDivisionError("the prompt")
+
+    await desk.sign_in()
+    app = Starlette(routes=[Route("/", reading(desk.office, broken))])
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url=ORIGIN) as client:
+        answer = await client.get("/", headers={"cookie": desk.cookie()})
+
+    assert answer.status_code == 500
+    assert "ZeroDivisionError" in answer.text
+    assert "Whether the gateway accepted" in answer.text
+    assert "the prompt" not in answer.text + caplog.text

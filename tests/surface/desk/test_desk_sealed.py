@@ -1,0 +1,104 @@
+"""Sealed keys on the desk: the passphrase opens one, for one request, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from visitor import PASSPHRASE, Desk, open_desk, seen, set_passphrase
+
+from callsheet.core.approval import Means
+from callsheet.core.task import SheetEvent, TaskState
+from callsheet.edges.key_derivation import make_scrypt_recipe
+from callsheet.edges.sealed_keys import seal_key, write_sealed
+from callsheet.edges.secrets import SecretKey
+from studio import KEY, Studio, accepted, draft
+
+
+@asynccontextmanager
+async def sealed_desk(studio: Studio) -> AsyncIterator[Desk]:
+    """The desk of an install in live mode whose key for PoYo is sealed, with its watcher running."""
+
+    studio.write_policy('mode = "live"\n')
+    set_passphrase(studio.home)
+    address, key = "https://api.poyo.ai", SecretKey("poyo", KEY, source="file")
+    sealed = seal_key(key, PASSPHRASE, base_url=address, recipe=make_scrypt_recipe(1))
+    write_sealed(sealed, keys_directory=studio.home / "config" / "keys")
+    desk = open_desk(studio)
+    async with desk.client, desk.service.running():
+        yield desk
+
+
+async def test_what_is_approved_on_the_desk_is_sent_from_there_at_once(studio: Studio) -> None:
+    """The person gets to its task; the gateway got one request, with the key."""
+    studio.gateway.replies = [accepted()]
+    async with sealed_desk(studio) as desk:
+        token = await desk.sign_in()
+        sheet_id = draft(desk.service)
+        page = seen(await desk.read(f"/sheets/{sheet_id}"))
+        answer = await desk.post(f"/sheets/{sheet_id}/approve", csrf=token, passphrase=PASSPHRASE, amount="0.24")
+        sheet = desk.service.world.ledger().sheet(sheet_id)
+
+    assert "it cannot open the key" in page
+    assert sheet is not None
+    assert answer.headers["location"] == f"/tasks/{sheet.task_id}"
+    assert sheet.approved_by is Means.DESK
+    assert [request.headers["authorization"] for request in studio.gateway.paid] == [f"Bearer {KEY}"]
+
+
+@pytest.mark.parametrize(
+    "form", [{}, {"passphrase": "wrong passphrase"}, {"passkey": '{"nonce": "", "credential": {}}'}]
+)
+async def test_without_the_passphrase_nothing_is_sent(studio: Studio, form: dict[str, str]) -> None:
+    """Neither by a session, nor by a passkey."""
+    async with sealed_desk(studio) as desk:
+        token = await desk.sign_in()
+        sheet_id = draft(desk.service)
+        answer = await desk.post(f"/sheets/{sheet_id}/approve", csrf=token, amount="0.24", **form)
+
+    assert answer.status_code == 403
+    assert not studio.gateway.requests
+
+
+async def test_an_approval_that_somebody_wrote_into_the_ledger_still_asks_the_person(studio: Studio) -> None:
+    """The page goes on to offer the passphrase; only that sends it."""
+    studio.gateway.replies = [accepted()]
+    async with sealed_desk(studio) as desk:
+        token = await desk.sign_in()
+        sheet_id = draft(desk.service)
+        ledger = desk.service.world.ledger()
+        ledger.move_sheet(sheet_id, SheetEvent.APPROVED, now=studio.clock.now(), by=Means.TERMINAL)
+
+        page = await desk.read(f"/sheets/{sheet_id}")
+        assert 'name="passphrase"' in page
+        assert not studio.gateway.requests
+        answer = await desk.post(f"/sheets/{sheet_id}/approve", csrf=token, passphrase=PASSPHRASE, amount="0.24")
+
+    assert answer.status_code == 303
+    assert len(studio.gateway.paid) == 1
+
+
+async def test_tasks_that_wait_for_a_sealed_key_can_be_followed_again(studio: Studio) -> None:
+    """After a restart the desk says that they wait; the passphrase opens the key, and a wrong one does not."""
+    studio.gateway.replies = [accepted()]
+    async with sealed_desk(studio) as desk:
+        token = await desk.sign_in()
+        sheet_id = draft(desk.service)
+        await desk.post(f"/sheets/{sheet_id}/approve", csrf=token, passphrase=PASSPHRASE, amount="0.24")
+    task_id = desk.service.tasks()[0].task.id
+
+    again = open_desk(studio)
+    async with again.client, again.service.running():
+        token = await again.sign_in()
+        assert "1 task waits for the sealed key of poyo." in seen(await again.read("/tasks"))
+        wrong = await again.post("/keys/poyo/open", csrf=token, passphrase="wrong passphrase")
+        assert "That is not the approval passphrase." in seen(await again.read("/tasks"))
+        right = await again.post("/keys/poyo/open", csrf=token, passphrase=PASSPHRASE)
+        page = seen(await again.read("/tasks"))
+
+    assert (wrong.status_code, right.status_code) == (303, 303)
+    assert "The key of poyo is open, to ask after its tasks" in page
+    assert "waits for the sealed key" not in page
+    assert again.service.task(task_id).task.state is TaskState.QUEUED
+    assert again.service.audit(limit=1)[0].action == "key_opened"
