@@ -449,7 +449,8 @@ def test_the_scripts_are_portable(path: Path) -> None:
     checker = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
     if checker is None:
         pytest.skip("shellcheck is not installed")
-    done = subprocess.run([checker, "--shell", "sh", "--external-sources", str(path)], capture_output=True, text=True, check=False)
+    command = [checker, "--shell", "sh", "--external-sources", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout
 

@@ -128,7 +128,7 @@ def fill(part: str, facts: GatewayFacts) -> str:
 
 
 def write_scripts(parts: ShellParts, gateways: Sequence[tuple[GatewayFacts, Paths]]) -> dict[str, str]:
-    """`submit.sh`, `check_task.sh`, the `wire.sh` that both read in, and one `submit_<model>.sh` for each model: name -> text."""
+    """`submit.sh`, `check_task.sh`, `wire.sh` for both, and a `submit_<model>.sh` for each model: name -> text."""
     first = gateways[0][0]
     alone = len(gateways) == 1
     wire = _replace(
