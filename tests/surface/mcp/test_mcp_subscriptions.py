@@ -127,15 +127,19 @@ async def test_that_tasks_can_be_subscribed_to_is_declared(studio: Studio, era: 
     assert declared.subscribe is True
 
 
-async def test_a_stream_listens_to_so_many_addresses_and_no_more(studio: Studio) -> None:
-    """Each is looked at again and again."""
+async def test_streams_listen_to_so_many_addresses_and_no_more(studio: Studio) -> None:
+    """All together: each is looked at again and again. One that is listened to already is no further one."""
     uris = [uri_of(f"task_{number}") for number in range(MOST_ADDRESSES + 1)]
     async with connect(studio, MODERN) as client:
         async with client.listen(resource_subscriptions=uris[1:]) as stream:
             assert len(stream.honored.resource_subscriptions or ()) == MOST_ADDRESSES
-        with pytest.raises(MCPError, match=f"At most {MOST_ADDRESSES} addresses"):
-            async with client.listen(resource_subscriptions=uris):
+            async with client.listen(resource_subscriptions=uris[1:9]):
                 pass
+            with pytest.raises(MCPError, match=f"At most {MOST_ADDRESSES} addresses"):
+                async with client.listen(resource_subscriptions=uris[:1]):
+                    pass
+        async with client.listen(resource_subscriptions=uris[:1]):
+            pass
 
 
 Send = Callable[[str], Awaitable[None]]

@@ -28,7 +28,7 @@ from mcp.types import (
     UnsubscribeRequestParams,
 )
 
-from callsheet.errors import CallsheetError, UnknownThing
+from callsheet.errors import CallsheetError
 
 from .backstage import Backstage
 from .resources import TASK
@@ -41,8 +41,7 @@ MOST_ADDRESSES = 256
 LOOK_AGAIN_SECONDS = 1.0
 LONGEST_TELLING_SECONDS = 2.0
 TASK_PREFIX = TASK.partition("{")[0]
-TICKS = {"next_step", "polls"}
-"""Parts of a task's answer that change by the clock alone."""
+Look = tuple[object, ...] | None
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +66,7 @@ class Subscriptions:
         self._serve_stream = ListenHandler(self.bus, max_subscriptions=MOST_STREAMS)
         self._streamed: Counter[str] = Counter()
         self._subscribers: list[Subscriber] = []
-        self._told: dict[str, str] = {}
+        self._told: dict[str, Look] = {}
         self._wanted = anyio.Event()
         self.longest_telling_seconds = LONGEST_TELLING_SECONDS
 
@@ -106,7 +105,7 @@ class Subscriptions:
 
     @contextmanager
     def _streaming(self, uris: set[str]) -> Iterator[None]:
-        if len(uris) > MOST_ADDRESSES:
+        if len(uris | self._streamed.keys()) > MOST_ADDRESSES:
             raise MCPError(code=INVALID_PARAMS, message=f"At most {MOST_ADDRESSES} addresses can be listened to.")
         self._streamed.update(uris)
         try:
@@ -150,17 +149,17 @@ class Subscriptions:
             if not await _notify(item, self.longest_telling_seconds):
                 self._subscribers = [other for other in self._subscribers if other is not item]
 
-    def _look(self, uri: str) -> str:
-        """What can be read there now; where the ledger cannot be read, what was read last."""
-        from .telling import tell_task
-
+    def _look(self, uri: str) -> Look:
+        """What of that task is worth telling; where the ledger cannot be read, what was read last."""
         try:
-            report = self._backstage.service.task(uri.removeprefix(TASK_PREFIX))
-        except UnknownThing:
-            return ""
+            task = self._backstage.service.world.ledger().task(uri.removeprefix(TASK_PREFIX))
         except CallsheetError:
-            return self._told.get(uri, "")
-        return tell_task(report).model_dump_json(exclude=TICKS)
+            return self._told.get(uri)
+        if task is None:
+            return None
+        # Not when it is asked after again, how often it was, and by whom: that changes all the time.
+        known = (task.gateway_task_id, task.said, task.percent, task.charge, task.hints)
+        return (task.state, *known, task.problem, task.clip)
 
     async def _pause(self) -> None:
         try:
