@@ -238,7 +238,7 @@ def read_files(home: Path) -> list[tuple[Path, bytes]]:
 def test_no_output_and_no_file_holds_a_key_and_no_log_holds_anything_private(
     tmp_path: Path, leaky_gateway: str
 ) -> None:
-    """Every tool, every kind of answer, the command line, the desk's pages, the ledger with its log, every file."""
+    """Every tool, every kind of answer, command line and desk, the ledger with its log, every file."""
     home, errors = live_home(tmp_path, leaky_gateway), tmp_path / "stderr.txt"
     session = Session(home, errors)
     said = [session.command_line()]
