@@ -28,7 +28,7 @@ from callsheet.surface.render import REMEDY, build_documents, find_stale, main, 
 ROOT = Path(callsheet.__file__).parents[2]
 REFERENCES = sorted((ROOT / "references").glob("*.md"))
 PAGES = sorted(ROOT.glob("*.md"))
-LONGEST = 10_100
+LONGEST = 10_000
 
 
 def read(name: str) -> str:

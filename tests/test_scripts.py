@@ -429,7 +429,11 @@ def test_a_status_that_cannot_be_read_says_nothing_of_the_task(prompter: Prompte
     assert "says nothing of the task" in done.stderr
 
 
-@pytest.mark.parametrize("path", sorted(SCRIPTS.glob("*.sh")), ids=lambda path: path.name)
+RUN = sorted(path for path in SCRIPTS.glob("*.sh") if path.name != "wire.sh")
+"""The scripts that somebody runs; the other is read in by them."""
+
+
+@pytest.mark.parametrize("path", RUN, ids=lambda path: path.name)
 def test_help_tells_every_exit_code(path: Path, prompter: Prompter) -> None:
     """Without a key, a network, or anything else."""
     done = prompter.run("--help", script=path.name, key=None)
@@ -445,9 +449,29 @@ def test_the_scripts_are_portable(path: Path) -> None:
     checker = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
     if checker is None:
         pytest.skip("shellcheck is not installed")
-    done = subprocess.run([checker, "--shell", "sh", str(path)], capture_output=True, text=True, check=False)
+    command = [checker, "--shell", "sh", "--external-sources", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("name", ["submit.sh", "check_task.sh"])
+def test_a_script_without_its_neighbour_ends_before_it_does_anything(tmp_path: Path, name: str, shell: str) -> None:
+    """Whatever lies in the working directory or on the path under that name; and every script needs only its own."""
+    (tmp_path / "alone").mkdir()
+    decoy = tmp_path / "wire.sh"
+    decoy.write_text("echo decoy\n", encoding="utf-8")
+    decoy.chmod(0o755)
+    script = shutil.copy2(SCRIPTS / name, tmp_path / "alone" / name)
+    environ = {"PATH": f"{tmp_path}:/usr/bin:/bin", "CDPATH": str(tmp_path), "POYO_API_KEY": KEY}
+    done = subprocess.run(
+        [shell, script, "--help"], env=environ, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == "wire.sh is missing beside this script, which needs it. Nothing was sent.\n"
 
 
 def watch(seen: list[str]) -> None:

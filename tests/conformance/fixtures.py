@@ -1,7 +1,6 @@
 """What the conformance suite expects of any server: tools, prompts and resources with agreed names.
 
-Those that this server refuses by design are missing, and `expected_failures_*.yml` says why: its gate lets only
-text and links leave, it asks a person and no model, and it offers no subscriptions and no log over the protocol.
+Here are those that do what the program's own do as well; `unlike` has the others.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ from mcp.types import (
 from pydantic import BaseModel, Field
 
 from callsheet.surface.mcp.server import CallsheetServer
+from conformance.unlike import DOT, add_unlike
 
-DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 QUESTIONS = {"user_name": "name", "confirm": "ok", "step1": "name", "step2": "color", "user_context": "context"}
 
 
@@ -74,6 +73,7 @@ def add_fixtures(server: CallsheetServer) -> None:
     add_forms(server)
     add_questions(server)
     add_prompts_and_resources(server)
+    add_unlike(server)
 
 
 def add_plain_tools(server: CallsheetServer) -> None:

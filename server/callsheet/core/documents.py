@@ -129,9 +129,9 @@ def _request_row(purpose: str, request: HttpRequest) -> tuple[str, str, str]:
 def write_gateway_errors(catalogue: Catalogue) -> str:
     """Every documented error of every gateway."""
     opening = (
-        "Open this when a task names a gateway's code or HTTP status and you want its documented meaning. Rows"
-        " without a status are reasons of failed tasks, or prose. Keys in brackets: [sources.md](sources.md); what the"
-        " program makes of an answer: [errors.md](errors.md)."
+        "Open this when a task names a gateway's code or HTTP status. Rows without a status are reasons of failed"
+        " tasks, or prose. Keys in brackets: [sources.md](sources.md); what the program makes of an answer:"
+        " [errors.md](errors.md)."
     )
     blocks = ["# Error codes of the gateways", opening]
     for facts in catalogue.gateways:

@@ -128,7 +128,7 @@ def fill(part: str, facts: GatewayFacts) -> str:
 
 
 def write_scripts(parts: ShellParts, gateways: Sequence[tuple[GatewayFacts, Paths]]) -> dict[str, str]:
-    """`submit.sh`, `check_task.sh` and one `submit_<model>.sh` for each model: name -> text."""
+    """`submit.sh`, `check_task.sh`, `wire.sh` for both, and a `submit_<model>.sh` for each model: name -> text."""
     first = gateways[0][0]
     alone = len(gateways) == 1
     wire = _replace(
@@ -137,7 +137,6 @@ def write_scripts(parts: ShellParts, gateways: Sequence[tuple[GatewayFacts, Path
         gateways=", ".join(facts.id for facts, _ in gateways),
     )
     marks = {
-        "wire": wire.rstrip(),
         "usage": "\n".join(_usage_line(facts) for facts, _ in gateways),
         "shutdown": SHUTDOWN.format(name="$title"),
         "first_wrapper": wrapper_name(first.models[0].model),
@@ -146,7 +145,11 @@ def write_scripts(parts: ShellParts, gateways: Sequence[tuple[GatewayFacts, Path
         "default_model": first.models[0].model if alone else "",
         "gateway_default": f" (default: {first.id})" if alone else "",
     }
-    scripts = {"submit.sh": _replace(parts.submit, **marks), "check_task.sh": _replace(parts.check_task, **marks)}
+    scripts = {
+        "submit.sh": _replace(parts.submit, **marks),
+        "check_task.sh": _replace(parts.check_task, **marks),
+        "wire.sh": wire,
+    }
     for facts, _ in gateways:
         for card in facts.models:
             text = _replace(parts.wrapper, model=card.model, title=facts.name, gateway=facts.id)

@@ -8,11 +8,24 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import anyio
 from mcp import Client
-from mcp.types import CallToolResult, ElicitRequestParams, ElicitResult, ErrorData, TextContent
+from mcp.client.session import IncomingMessage, MessageHandlerFnT
+from mcp.types import (
+    CallToolResult,
+    ElicitRequestParams,
+    ElicitResult,
+    EmptyResult,
+    ErrorData,
+    ResourceUpdatedNotification,
+    SubscribeRequest,
+    SubscribeRequestParams,
+    TextContent,
+)
 
 from callsheet.service import Service
 from callsheet.surface.mcp import build_server
+from callsheet.surface.mcp.server import CallsheetServer
 from studio import Studio
 
 ERAS = ("legacy", "2026-07-28")
@@ -47,12 +60,18 @@ def types_in(amount: object) -> Person:
 
 @asynccontextmanager
 async def connect(
-    studio: Studio, era: str, person: Person | None = None, *, service: Service | None = None
+    studio: Studio,
+    era: str,
+    person: Person | None = None,
+    *,
+    service: Service | None = None,
+    server: CallsheetServer | None = None,
+    on_message: MessageHandlerFnT | None = None,
 ) -> AsyncIterator[Client]:
-    """A client of a fresh server on that install. Without a person it declares no elicitation."""
+    """A client of a fresh server on that install, or of that one. Without a person it declares no elicitation."""
     callback: Callable[..., Awaitable[Any]] | None = person
-    server = build_server(service or studio.service())
-    async with Client(server, mode=era, elicitation_callback=callback) as client:
+    server = server or build_server(service or studio.service())
+    async with Client(server, mode=era, elicitation_callback=callback, message_handler=on_message) as client:
         yield client
 
 
@@ -86,3 +105,63 @@ async def explained(client: Client, **changes: Any) -> str:
     assert not result.is_error, text_of(result)
     assert result.structured_content["status"] == "ready", result.structured_content
     return str(result.structured_content["sheet_id"])
+
+
+@dataclass
+class Ear:
+    """What one client heard, in order."""
+
+    heard: list[str] = field(default_factory=list)
+    _news: anyio.Event = field(default_factory=anyio.Event)
+
+    def hear(self, uri: str) -> None:
+        """Note one change."""
+        self.heard.append(uri)
+        self._news.set()
+
+    async def on_message(self, message: IncomingMessage) -> None:
+        """Note the change that a message of the older protocol tells; those of a stream come from the stream."""
+        if isinstance(message, ResourceUpdatedNotification) and not (message.params.meta or {}):
+            self.hear(message.params.uri)
+
+    async def until(self, uri: str) -> None:
+        """Return when that was heard."""
+        with anyio.fail_after(20):
+            while uri not in self.heard:
+                self._news = anyio.Event()
+                await self._news.wait()
+
+
+async def subscribe(client: Client, uri: str) -> None:
+    """As a client of the older protocol does."""
+    await client.session.send_request(SubscribeRequest(params=SubscribeRequestParams(uri=uri)), EmptyResult)
+
+
+@asynccontextmanager
+async def listening(client: Client, ear: Ear, *uris: str) -> AsyncIterator[None]:
+    """The ear hears of these while the block runs, in the manner of the client's protocol."""
+    if client.protocol_version != ERAS[1]:
+        for uri in uris:
+            await subscribe(client, uri)
+        yield
+        return
+    async with client.listen(resource_subscriptions=uris) as stream, anyio.create_task_group() as group:
+
+        async def pass_on() -> None:
+            async for event in stream:
+                ear.hear(event.uri)
+
+        group.start_soon(pass_on)
+        yield
+        group.cancel_scope.cancel()
+
+
+async def hear_until_saved(client: Client, ear: Ear, uri: str) -> None:
+    """Read that task again whenever it is said to have changed, until its clip is saved."""
+    async with listening(client, ear, uri):
+        while True:
+            ear.heard.clear()
+            told = await client.read_resource(uri)
+            if '"status": "saved"' in told.contents[0].text:
+                return
+            await ear.until(uri)

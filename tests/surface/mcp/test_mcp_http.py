@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import os
@@ -14,9 +15,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import anyio
 import httpx2
 import pytest
-from connection import ERAS, SHOT, text_of
+from connection import ERAS, SHOT, Ear, hear_until_saved, text_of
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
@@ -108,6 +110,42 @@ async def test_a_shot_goes_from_explained_to_saved_over_http(served: Served, era
 
     assert done.structured_content["status"] == "saved", done.structured_content
     assert size_of(done.structured_content["clip_path"]) == done.structured_content["size_bytes"]
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_subscriber_over_http_hears_of_its_task_and_sees_its_poster(served: Served, era: str) -> None:
+    """In the older era on the connection's own stream, in the newer on one that the client opened for it."""
+    ear = Ear()
+    async with (
+        httpx2.AsyncClient(headers=dict([bearer(served)]), timeout=60) as web,
+        Client(streamable_http_client(served.url, http_client=web), mode=era, message_handler=ear.on_message) as client,
+    ):
+        explained = await client.call_tool("explain_payload", {**SHOT, "prompt": f"A red kite, as heard in {era}."})
+        submitted = await client.call_tool("submit_video", {"sheet_id": explained.structured_content["sheet_id"]})
+        uri = f"callsheet://tasks/{submitted.structured_content['task_id']}"
+        await hear_until_saved(client, ear, uri)
+        poster = (await client.read_resource(f"{uri}/poster")).contents[0]
+
+    assert poster.mime_type == "image/jpeg"
+    assert base64.b64decode(poster.blob).startswith(b"\xff\xd8\xff")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+async def test_whoever_listens_is_told_of_the_end_and_does_not_keep_it_waiting(tmp_path: Path) -> None:
+    """The stream ends in good order, as the protocol wants it, and so does the program."""
+    with serving("http", environ_of(tmp_path)) as served:
+        async with (
+            httpx2.AsyncClient(headers=dict([bearer(served)]), timeout=60) as web,
+            Client(streamable_http_client(served.url, http_client=web), mode=MODERN) as client,
+            client.listen(tools_list_changed=True) as stream,
+        ):
+            served.process.terminate()
+            with anyio.fail_after(20):
+                heard = [event async for event in stream]
+        assert served.process.wait(20) == 0
+
+    assert heard == []
+    assert "Traceback" not in "".join(served.said)
 
 
 def test_the_token_lies_in_a_private_file_and_nowhere_else(tmp_path: Path) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from pathlib import Path
 
 import pytest
 from connection import ERAS, connect, explained
 from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS, PromptReference, ResourceTemplateReference
 
+from callsheet.core.sheet import Clip
+from callsheet.core.task import TaskEvent
 from callsheet.errors import UnknownThing
 from callsheet.surface.mcp.references import list_references, read_reference, reference_names
 from studio import Studio, accepted
@@ -62,10 +66,57 @@ async def test_a_task_is_read_as_get_task_tells_it(studio: Studio) -> None:
 
 
 @pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("kind", ["poster", "contact-sheet"])
+async def test_the_pictures_of_a_saved_clip_can_be_looked_at(studio: Studio, era: str, kind: str) -> None:
+    """As they lie on disk; before the clip is saved there are none, and a file that is none is not sent."""
+    studio.gateway.replies = [accepted()]
+    async with connect(studio, era) as client:
+        submitted = await client.call_tool("submit_video", {"sheet_id": await explained(client)})
+        task_id = submitted.structured_content["task_id"]
+        uri = f"callsheet://tasks/{task_id}/{kind}"
+        with pytest.raises(MCPError, match="no saved clip") as early:
+            await client.read_resource(uri)
+        clip = save(studio, task_id)
+        read = await client.read_resource(uri)
+        spoil(clip)
+        with pytest.raises(MCPError) as late:
+            await client.read_resource(uri, cache_mode="refresh")
+
+    assert early.value.code == INVALID_PARAMS
+    [content] = read.contents
+    assert content.mime_type == "image/jpeg"
+    assert base64.b64decode(content.blob) == (POSTER if kind == "poster" else SHEET)
+    assert {"poster": "not a JPEG picture", "contact-sheet": "cannot be read"}[kind] in late.value.message
+    assert "secret words" not in str(late.value.error)
+
+
+def spoil(clip: Clip) -> None:
+    """Something else lies where the poster was, and the contact sheet is gone."""
+    Path(clip.poster).write_text("secret words")
+    Path(clip.contact_sheet).unlink()
+
+
+POSTER, SHEET = b"\xff\xd8\xff a poster", b"\xff\xd8\xff a contact sheet"
+
+
+def save(studio: Studio, task_id: str) -> Clip:
+    """The clip of a task arrives, as another process on the same home would store it."""
+    poster, sheet = studio.home / "kite.poster.jpg", studio.home / "kite.contact-sheet.jpg"
+    poster.write_bytes(POSTER)
+    sheet.write_bytes(SHEET)
+    clip = Clip("/clips/kite.mp4", 123_456, "ab" * 32, 4.0, 1280, 720, str(poster), str(sheet))
+    ledger, now = studio.service().world.ledger(), studio.clock.now()
+    ledger.advance(task_id, TaskEvent.SEEN_FINISHED, now=now, changes={"result_url": "https://x.test/a.mp4"})
+    ledger.advance(task_id, TaskEvent.CLIP_SAVED, now=now, changes={"clip": clip, "next_at": now})
+    return clip
+
+
+@pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize(
     "uri",
     [
         "callsheet://tasks/task_nowhere",
+        "callsheet://tasks/task_nowhere/poster",
         "callsheet://models/poyo/sora-9",
         "callsheet://models/fal/sora-2",
         "callsheet://reference/nowhere",
@@ -94,6 +145,8 @@ async def test_every_resource_template_and_prompt_has_a_description(studio: Stud
         "callsheet://reference/{name}",
         "callsheet://models/{gateway}/{model}",
         "callsheet://tasks/{task_id}",
+        "callsheet://tasks/{task_id}/poster",
+        "callsheet://tasks/{task_id}/contact-sheet",
     }
     assert [prompt.name for prompt in prompts] == ["draft_shot"]
     assert all(item.description for item in (*resources, *templates, *prompts))

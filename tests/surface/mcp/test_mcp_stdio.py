@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from connection import ERAS, SHOT, text_of
+from connection import ERAS, SHOT, Ear, hear_until_saved, text_of
 from mcp import Client, StdioServerParameters
 
 from callsheet.surface.mcp.lines import mend_line
+from consent.stand import write_policy
 
 COMMAND = (sys.executable, "-m", "callsheet", "mcp")
 HEAVY = (
@@ -39,10 +40,7 @@ def size_of(path: str) -> int:
 @pytest.mark.parametrize("era", ERAS)
 async def test_a_shot_goes_from_explained_to_saved(tmp_path: Path, era: str) -> None:
     """Five calls, one clip on disk with poster and contact sheet, and nobody was asked or charged."""
-    policy = tmp_path / "config" / "policy.toml"
-    policy.parent.mkdir()
-    policy.touch(mode=0o600)
-    policy.write_text("[sandbox]\nspeed = 300.0\n", encoding="utf-8")
+    write_policy(tmp_path, "[sandbox]\nspeed = 300.0\n")
     server = StdioServerParameters(command=COMMAND[0], args=list(COMMAND[1:]), env=surroundings(tmp_path))
     heard: list[float] = []
 
@@ -68,6 +66,21 @@ async def test_a_shot_goes_from_explained_to_saved(tmp_path: Path, era: str) -> 
     assert answer["duration_seconds"] == pytest.approx(4, abs=0.2)
     assert heard == sorted(set(heard))
     assert again.structured_content["status"] == "already_submitted"
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_subscriber_on_a_pipe_hears_of_its_task_until_it_is_saved(tmp_path: Path, era: str) -> None:
+    """Without asking in between: every change is told, and none is missed."""
+    write_policy(tmp_path, "[sandbox]\nspeed = 300.0\n")
+    server = StdioServerParameters(command=COMMAND[0], args=list(COMMAND[1:]), env=surroundings(tmp_path))
+    ear = Ear()
+    async with Client(server, mode=era, message_handler=ear.on_message) as client:
+        explained = await client.call_tool("explain_payload", SHOT)
+        submitted = await client.call_tool("submit_video", {"sheet_id": explained.structured_content["sheet_id"]})
+        await hear_until_saved(client, ear, f"callsheet://tasks/{submitted.structured_content['task_id']}")
+        listed = await client.call_tool("list_tasks", {})
+
+    assert [task["status"] for task in listed.structured_content["tasks"]] == ["saved"]
 
 
 @contextmanager

@@ -28,7 +28,12 @@ Exit codes:
 END
 }
 
-{{wire}}
+if [ ! -f "$(dirname -- "$0")/wire.sh" ]; then
+  printf '%s\n' "wire.sh is missing beside this script, which needs it. Nothing was sent." >&2
+  exit 2
+fi
+# shellcheck source=SCRIPTDIR/wire.sh
+. "$(dirname -- "$0")/wire.sh" || exit 2
 
 gateway='{{default_gateway}}' model='{{default_model}}' base_url='' task='' wait=0 work=''
 

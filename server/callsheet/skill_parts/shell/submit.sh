@@ -41,7 +41,12 @@ Examples:
 END
 }
 
-{{wire}}
+if [ ! -f "$(dirname -- "$0")/wire.sh" ]; then
+  printf '%s\n' "wire.sh is missing beside this script, which needs it. Nothing was sent." >&2
+  exit 2
+fi
+# shellcheck source=SCRIPTDIR/wire.sh
+. "$(dirname -- "$0")/wire.sh" || exit 2
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 gateway='' model='' base_url='' payload='' ask=yes dry=no sending=no work=''

@@ -1,4 +1,7 @@
-# What this script and its neighbours share: ends, gateways, keys, addresses, reading a reply.
+#!/bin/sh
+# What the scripts beside this one share: ends, gateways, keys, addresses, reading a reply. They read it in; run by
+# itself it does nothing.
+# shellcheck disable=SC2034,SC2154 # they bring some of the names, and use others
 
 { set +x; } 2>/dev/null # a trace would show the key
 set -eu
@@ -18,7 +21,6 @@ stop() {
 }
 
 # Facts of a gateway. Its key leaves the environment here, so that no program started later inherits it.
-# shellcheck disable=SC2034 # each script uses its part of the facts
 know_gateway() {
   case $gateway in
 {{branches}}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mcp.types import Completion, CompletionArgument, CompletionContext, PromptReference, ResourceTemplateReference
 
 from .prompts import DRAFT_SHOT
-from .resources import MODEL, REFERENCE, TASK
+from .resources import CONTACT_SHEET, MODEL, POSTER, REFERENCE, TASK
 
 if TYPE_CHECKING:
     from callsheet.service import Service
@@ -40,7 +40,7 @@ def _candidates(service: Service, place: str, argument: str, known: dict[str, st
         case (_, "model") if place == MODEL:
             cards = service.cards()
             return (card.model for card in cards if known.get("gateway") in (None, "", card.gateway))
-        case (_, "task_id") if place == TASK:
+        case (_, "task_id") if place in (TASK, POSTER, CONTACT_SHEET):
             return (report.task.id for report in service.tasks(limit=MOST_VALUES))
         case (_, "name") if place == REFERENCE:
             from .references import reference_names

@@ -59,7 +59,7 @@ def serve_http(make_service: Callable[[], Service], *, port: int, state: Path) -
                 f"callsheet: MCP is served at http://{HOST}:{taken}{PATH}\n"
                 f"callsheet: each request needs the header `Authorization: Bearer TOKEN`; the token is in {file}\n"
             )
-            run_to_end(lambda: _serve(guard, backstage, listener, told), backstage)
+            run_to_end(lambda: _serve(guard, server, listener, told), backstage)
 
 
 def loopback_app(server: CallsheetServer, port: int) -> ASGIApp:
@@ -90,10 +90,10 @@ def listen(port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-async def _serve(guard: Guard, backstage: Backstage, listener: socket.socket, told: str) -> None:
+async def _serve(guard: Guard, server: CallsheetServer, listener: socket.socket, told: str) -> None:
     web = make_mcp_server(guard)
     async with anyio.create_task_group() as group:
-        await group.start(_end_on_signal, guard, backstage, web)
+        await group.start(_end_on_signal, guard, server, web)
         # Only now: whoever reads it may send the first request, or a signal. Until then the socket queues.
         sys.stderr.write(told)
         sys.stderr.flush()
@@ -101,7 +101,7 @@ async def _serve(guard: Guard, backstage: Backstage, listener: socket.socket, to
         group.cancel_scope.cancel()
 
 
-async def _end_on_signal(guard: Guard, backstage: Backstage, web: Any, *, task_status: TaskStatus[None]) -> None:
+async def _end_on_signal(guard: Guard, server: CallsheetServer, web: Any, *, task_status: TaskStatus[None]) -> None:
     """Let nobody new in, let paid requests on their way be answered, then end. A second signal waits for nobody."""
     if sys.platform == "win32":
         # There the event loop has no signals; the interpreter's own way ends it.
@@ -111,7 +111,9 @@ async def _end_on_signal(guard: Guard, backstage: Backstage, web: Any, *, task_s
         task_status.started()
         async for _ in signals:
             guard.close()
-            await backstage.stop()
+            await server.backstage.stop()
+            # A stream that is listened to would be open for ever.
+            server.subscriptions.close()
             web.force_exit = web.should_exit
             web.should_exit = True
 

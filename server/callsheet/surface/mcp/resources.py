@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anyio.to_thread
 from mcp.types import Resource as ListedResource
 
+from callsheet.errors import UnknownThing
+
 if TYPE_CHECKING:
+    from callsheet.core.sheet import Clip
+
+    from .backstage import Backstage
     from .server import CallsheetServer
 
 REFERENCE = "callsheet://reference/{name}"
 MODEL = "callsheet://models/{gateway}/{model}"
 TASK = "callsheet://tasks/{task_id}"
+POSTER = "callsheet://tasks/{task_id}/poster"
+CONTACT_SHEET = "callsheet://tasks/{task_id}/contact-sheet"
 CATALOGUE = "callsheet://catalogue"
 
+JPEG = "image/jpeg"
 JSON = "application/json"
 MARKDOWN = "text/markdown"
 
@@ -38,6 +48,12 @@ def list_references() -> list[ListedResource]:
 
 def add_resources(server: CallsheetServer) -> None:
     """Register what can be read. Each function runs only when it is read."""
+    add_documents(server)
+    add_tasks(server)
+
+
+def add_documents(server: CallsheetServer) -> None:
+    """What is known beforehand: the catalogue, its cards, the reference documents."""
     backstage = server.backstage
 
     @server.resource(
@@ -81,6 +97,11 @@ def add_resources(server: CallsheetServer) -> None:
         world = backstage.service.world
         return _json(card_json(world.catalogue(), world.card(gateway, model)))
 
+
+def add_tasks(server: CallsheetServer) -> None:
+    """A task, and the pictures of its clip."""
+    backstage = server.backstage
+
     @server.resource(
         TASK,
         name="task",
@@ -92,6 +113,42 @@ def add_resources(server: CallsheetServer) -> None:
         from .telling import tell_task
 
         return _json(tell_task(backstage.service.task(task_id)).model_dump(mode="json", exclude_none=True))
+
+    @server.resource(
+        POSTER,
+        name="poster",
+        title="A still of a saved clip",
+        description="One still of a task's clip, once the clip is saved.",
+        mime_type=JPEG,
+    )
+    async def poster(task_id: str) -> bytes:
+        return await _read_picture(_clip(backstage, task_id).poster)
+
+    @server.resource(
+        CONTACT_SHEET,
+        name="contact-sheet",
+        title="The contact sheet of a saved clip",
+        description="Stills from the whole of a task's clip on one page, once the clip is saved.",
+        mime_type=JPEG,
+    )
+    async def contact_sheet(task_id: str) -> bytes:
+        return await _read_picture(_clip(backstage, task_id).contact_sheet)
+
+
+def _clip(backstage: Backstage, task_id: str) -> Clip:
+    clip = backstage.service.task(task_id).task.clip
+    if clip is None:
+        raise UnknownThing(
+            "That task has no saved clip, so there is no picture of it.",
+            next_step=f"Call get_task with {task_id}: it tells where the task is.",
+        )
+    return clip
+
+
+async def _read_picture(path: str) -> bytes:
+    from callsheet.edges.picture_files import read_picture
+
+    return await anyio.to_thread.run_sync(read_picture, Path(path))
 
 
 def _json(value: Any) -> str:

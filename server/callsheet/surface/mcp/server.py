@@ -9,17 +9,27 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from typing import Any, TypeVar
 
+from anyio import to_thread
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError, ToolError
 from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
-from mcp.types import INVALID_PARAMS, CallToolResult, GetPromptResult, InputRequiredResult, TextContent
+from mcp.types import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    CallToolResult,
+    ContentBlock,
+    GetPromptResult,
+    InputRequiredResult,
+    RequestParams,
+    TextContent,
+)
 from mcp.types import Resource as ListedResource
 from pydantic import ValidationError
 from pydantic.networks import AnyUrl
@@ -32,7 +42,8 @@ from .arguments import NOTHING_SENT, Refusal, check_arguments
 from .backstage import Backstage
 from .instructions import INSTRUCTIONS
 from .lines import open_stdin
-from .outgoing import fit_result
+from .outgoing import fit_binary, fit_block, fit_result
+from .subscriptions import Subscriptions
 from .tools import build_tools
 
 SPENT_ONCE = (
@@ -45,8 +56,10 @@ STALE = (
 )
 UNUSABLE = "Invalid request parameters. Not even a form is what the client sent as the answer."
 ASK_ANEW = "Not approved; this call sent nothing and spent no money. Call submit_video again: it asks anew."
-CARRIES_TEXT = frozenset({"tools/call", "resources/read", "prompts/get", "completion/complete"})
+CARRIES_TEXT = frozenset({"tools/call", "resources/read", "resources/subscribe", "prompts/get", "completion/complete"})
 """The methods whose errors may repeat what was sent; the others must not make the use cases come to life."""
+
+Params = TypeVar("Params", bound=RequestParams)
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +68,8 @@ class CallsheetServer(MCPServer[Backstage]):
     """The MCP server over one backstage. Resources, prompts and completions are added by their modules."""
 
     def __init__(self, backstage: Backstage) -> None:
+        self.backstage = backstage
+        self.subscriptions = Subscriptions(backstage)
         super().__init__(
             "callsheet",
             title="Callsheet",
@@ -62,12 +77,26 @@ class CallsheetServer(MCPServer[Backstage]):
             version=__version__,
             tools=build_tools(),
             log_level="WARNING",
-            lifespan=lambda _: backstage.open(),
+            lifespan=lambda _: self._open(),
+            subscriptions=self.subscriptions.bus,
         )
-        self.backstage = backstage
         self.longest_question_seconds = LONGEST_QUESTION_SECONDS
         # Outermost, around the SDK's own check of what came back with a question.
         self._lowlevel_server.middleware.insert(0, self._mend_errors)
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[Backstage]:
+        async with self.backstage.open() as backstage, self.subscriptions.watching():
+            yield backstage
+
+    def serve_method(
+        self,
+        method: str,
+        params: type[Params],
+        handler: Callable[[ServerRequestContext[Any, Any], Params], Awaitable[HandlerResult]],
+    ) -> None:
+        """Serve a method of the protocol beyond those that the SDK serves by itself."""
+        self._lowlevel_server.add_request_handler(method, params, handler)
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Backstage, Any] | None = None
@@ -130,12 +159,28 @@ class CallsheetServer(MCPServer[Backstage]):
             raise self._resource_error(error) from None
         if isinstance(contents, InputRequiredResult):
             return contents
-        return [
-            ReadResourceContents(
-                content=self.backstage.hide(str(item.content)), mime_type=item.mime_type, meta=item.meta
-            )
-            for item in contents
-        ]
+        return [await self._fit_contents(item) for item in contents]
+
+    async def _fit_contents(self, item: ReadResourceContents) -> ReadResourceContents:
+        if isinstance(item.content, bytes):
+            redactor = self.backstage.service.redactor()
+            try:
+                content: str | bytes = await to_thread.run_sync(fit_binary, redactor, item.content, item.mime_type)
+            except ValueError as error:
+                raise ResourceError(f"That resource may not leave: {error}.") from None
+        else:
+            content = self.backstage.hide(item.content)
+        return ReadResourceContents(
+            content=content, mime_type=item.mime_type, meta=self.backstage.hide_value(item.meta) if item.meta else None
+        )
+
+    async def require_readable(self, uri: str) -> None:
+        """Raise what reading that resource would raise, as an error of the protocol."""
+        try:
+            await self.read_resource(uri)
+        except ResourceError as error:
+            code = INVALID_PARAMS if isinstance(error, ResourceNotFoundError) else INTERNAL_ERROR
+            raise MCPError(code=code, message=str(error), data={"uri": uri}) from None
 
     async def get_prompt(
         self, name: str, arguments: dict[str, Any] | None = None, context: Context[Backstage, Any] | None = None
@@ -151,9 +196,17 @@ class CallsheetServer(MCPServer[Backstage]):
             raise MCPError(code=INVALID_PARAMS, message=message) from None
         if isinstance(result, GetPromptResult):
             for part in result.messages:
-                if isinstance(part.content, TextContent):
-                    part.content.text = self.backstage.hide(part.content.text)
+                part.content = self._fit_part(part.content)
         return result
+
+    def _fit_part(self, part: ContentBlock) -> ContentBlock:
+        if isinstance(part, TextContent):
+            # Also where the keys cannot be read, which it then says.
+            return part.model_copy(update={"text": self.backstage.hide(part.text)})
+        try:
+            return fit_block(self.backstage.service.redactor(), part)
+        except ValueError as error:
+            raise MCPError(code=INTERNAL_ERROR, message=f"That prompt may not leave: {error}.") from None
 
     def _resource_error(self, error: ResourceError) -> ResourceError:
         cause = error if isinstance(error, ResourceNotFoundError) else error.__cause__ or error

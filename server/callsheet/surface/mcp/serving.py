@@ -17,6 +17,7 @@ from .completions import add_completions
 from .prompts import add_prompts
 from .resources import add_resources
 from .server import CallsheetServer
+from .subscriptions import add_subscriptions
 
 if TYPE_CHECKING:
     from callsheet.service import Service
@@ -62,6 +63,7 @@ def assemble(backstage: Backstage) -> CallsheetServer:
     add_resources(server)
     add_prompts(server)
     add_completions(server)
+    add_subscriptions(server)
     return server
 
 
