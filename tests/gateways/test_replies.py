@@ -149,9 +149,28 @@ def test_an_id_that_is_quoted_has_nothing_that_steers_an_address(value: str) -> 
         (None, None),
     ],
 )
-def test_retry_after_is_read_in_seconds_alone(header: str | None, expected: float | None) -> None:
-    """A date needs a clock, which this layer does not have."""
+def test_retry_after_is_read_in_seconds(header: str | None, expected: float | None) -> None:
+    """What is neither a number of seconds nor a date with another to count from says nothing."""
     headers = (("retry-after", header),) if header is not None else ()
+    assert retry_after(HttpReply(429, headers, b"")) == expected
+
+
+@pytest.mark.parametrize(
+    ("until", "sent", "expected"),
+    [
+        ("Wed, 25 Nov 2026 10:00:30 GMT", "Wed, 25 Nov 2026 10:00:00 GMT", 30.0),
+        ("Wed, 25 Nov 2026 09:59:30 GMT", "Wed, 25 Nov 2026 10:00:00 GMT", 0.0),
+        ("Wed, 25 Nov 2026 10:00:30 GMT", None, None),
+        ("Wed, 25 Nov 2026 10:00:30 GMT", "yesterday", None),
+        ("Wed, 35 Nov 2026 10:00:30 GMT", "Wed, 25 Nov 2026 10:00:00 GMT", None),
+        ("Wed, 25 Nox 2026 10:00:30 GMT", "Wed, 25 Nov 2026 10:00:00 GMT", None),
+    ],
+)
+def test_a_date_to_retry_after_counts_from_the_replys_own_date(
+    until: str, sent: str | None, expected: float | None
+) -> None:
+    """A clock that is wrong here, or there, does not matter then."""
+    headers = (("retry-after", until), *((("date", sent),) if sent is not None else ()))
     assert retry_after(HttpReply(429, headers, b"")) == expected
 
 

@@ -44,6 +44,7 @@ REJECTING = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422})
 
 _TASK_ID = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9_.:-]{1,128}")
 _SECONDS = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,3})?")
+_HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT")
 _LINK = re.compile(r"https?://[^\s\x00-\x20]+", re.IGNORECASE)
 _OTHER_MEDIA = frozenset(
     {"avif", "bmp", "gif", "heic", "jpeg", "jpg", "png", "svg", "webp"}
@@ -171,9 +172,24 @@ def quote_task_id(value: str) -> str:
 
 
 def retry_after(reply: HttpReply) -> float | None:
-    """The `Retry-After` header in seconds, unclamped; a date is handed on as unknown, for it needs a clock."""
+    """The `Retry-After` header in seconds, unclamped. A date counts from the reply's own `Date`: here is no clock."""
     found = (reply.header("retry-after") or "").strip()
-    return float(found) if _SECONDS.fullmatch(found) else None
+    if _SECONDS.fullmatch(found):
+        return float(found)
+    until, sent = _http_date(found), _http_date(reply.header("date") or "")
+    return None if until is None or sent is None else max(0.0, until - sent)
+
+
+def _http_date(text: str) -> float | None:
+    """Unix seconds of an HTTP date (RFC 9110, 5.6.7); None for anything else."""
+    from email.utils import parsedate_to_datetime
+
+    if not _HTTP_DATE.fullmatch(text.strip()):
+        return None
+    try:
+        return parsedate_to_datetime(text.strip()).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def is_video_link(value: object) -> bool:
