@@ -24,7 +24,7 @@ from .edges.http import GatewayHttp
 from .edges.ledger import Ledger
 from .edges.opened_keys import OpenedKeys
 from .edges.places import HOME_VARIABLE, Places, expand_home, find_places
-from .edges.policy import load_policy
+from .edges.policy import is_paused, load_policy
 from .edges.sealed_keys import is_sealed, load_sealed
 from .edges.secrets import SecretKey, build_redactor, find_all_keys, find_key
 from .edges.watcher import RunnerLock
@@ -166,13 +166,17 @@ def policy_reader(surroundings: Surroundings, places: Places) -> Callable[[], Po
     path = places.config / POLICY_FILE
     kept: list[tuple[object, Policy]] = []
 
-    def read() -> Policy:
+    def from_file() -> Policy:
         seen = _identity(path)
         if kept and seen is not None and kept[0][0] == seen:
             return kept[0][1]
         policy = load_policy(path, working_directory=project_directory(surroundings))
         kept[:] = [(seen, policy)]
         return policy
+
+    def read() -> Policy:
+        policy = from_file()
+        return replace(policy, paused=True) if is_paused(path) else policy
 
     return read
 

@@ -12,6 +12,7 @@ import pytest
 from callsheet.core.approval import Means
 from callsheet.core.shot import Shot
 from callsheet.core.task import SheetState, TaskState
+from callsheet.edges.policy import write_pause
 from callsheet.errors import InvalidRequest, NotApproved, PolicyRefusal, UnknownThing
 from callsheet.service import Service
 from callsheet.service.following import run_task
@@ -290,3 +291,31 @@ def test_the_trail_is_only_ever_added_to(studio: Studio) -> None:
     edit(studio, "DROP TRIGGER audit_is_kept")
     edit(studio, "DELETE FROM audit")
     assert "1 entries were written and 0 are there" in service.verify_audit().problem
+
+
+# -------------------------------------------------------------------------------------------------------- the pause
+
+
+async def test_a_pause_stops_everything_that_was_approved_and_voids_nothing(studio: Studio) -> None:
+    """Submitted, allowed or already waiting to be sent: nothing goes out before the person goes on."""
+    service = allowed(studio)
+    policy = studio.home / "config" / "policy.toml"
+    waiting = submit(service.world, draft(service, shot(1))).report.task.id
+    approved = draft(service, shot(2))
+    service.approve(approved, by=Means.TERMINAL)
+
+    write_pause(policy, paused=True)
+    await run_task(service.world, waiting)
+    for sheet_id in (approved, draft(service, shot(3))):
+        with pytest.raises(PolicyRefusal, match="paused"):
+            submit(service.world, sheet_id)
+    assert studio.gateway.requests == []
+    assert service.task(waiting).task.state is TaskState.WAITING
+    assert service.task(waiting).notice.startswith("PAUSED")
+
+    write_pause(policy, paused=False)
+    studio.clock.time += 31
+    studio.gateway.replies = [accepted(), accepted("task-unified-2-abc")]
+    await run_task(service.world, waiting)
+    await run_task(service.world, submit(service.world, approved).report.task.id)
+    assert len(studio.gateway.paid) == 2

@@ -64,6 +64,7 @@ class Policy:
         floor: the least act that approves a live clip.
         passphrase_from: from this price on, a live clip needs the passphrase whatever the floor; None for no price.
         rules: gateway id or `gateway/model` -> what holds there beside the rest.
+        paused: whether a person stopped all submissions for now; approvals outlive that, and it is no part of the file.
     """
 
     version: str = "default"
@@ -80,6 +81,7 @@ class Policy:
     floor: Floor = Floor.CLIENT
     passphrase_from: Decimal | None = Decimal("1.00")
     rules: tuple[tuple[str, Rule], ...] = ()
+    paused: bool = False
 
     def base_url(self, gateway_id: str) -> str | None:
         """The base URL that the person put in the place of the gateway's own, if any."""

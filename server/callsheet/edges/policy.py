@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -23,9 +24,10 @@ from callsheet.core.urls import check_base_url, check_url
 from callsheet.errors import SetupProblem
 
 from .places import expand_home, find_places
-from .private_files import read_private, write_private
+from .private_files import read_private, remove_private, write_private
 
 FILE_NAME = "policy.toml"
+PAUSE_NAME = "paused"
 NO_LIMIT = "none"
 MOST_CONCURRENT = 1000
 FASTEST = 100_000.0
@@ -98,6 +100,20 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
     for part in (top, caps, hosts, prices, sandbox, save, keys, gateways, approval, models):
         part.close()
     return policy
+
+
+def is_paused(path: Path) -> bool:
+    """Whether the pause file lies beside that policy file. Whatever lies there pauses: a stop needs no proof."""
+    return os.path.lexists(path.with_name(PAUSE_NAME))
+
+
+def write_pause(path: Path, *, paused: bool) -> None:
+    """Put the pause file beside that policy file, or take it away. Raises `SetupProblem` for the disk."""
+    pause = path.with_name(PAUSE_NAME)
+    if paused:
+        write_private(pause, b"Nothing is submitted while this file is here.\n", what="pause file")
+    else:
+        remove_private(pause, what="pause file")
 
 
 def write_policy(path: Path, policy_text: str) -> None:
@@ -349,4 +365,14 @@ def _truth(value: bool) -> str:
     return "true" if value else "false"
 
 
-__all__ = ["FILE_NAME", "NO_LIMIT", "load_policy", "parse_policy", "policy_path", "render_policy", "write_policy"]
+__all__ = [
+    "FILE_NAME",
+    "NO_LIMIT",
+    "is_paused",
+    "load_policy",
+    "parse_policy",
+    "policy_path",
+    "render_policy",
+    "write_pause",
+    "write_policy",
+]

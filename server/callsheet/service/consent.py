@@ -37,6 +37,8 @@ from callsheet.errors import Fate, InvalidRequest, NotApproved, PolicyRefusal, U
 from .reports import fate_of
 from .world import World, card_of
 
+PAUSED = "A person paused all submissions."
+RESUME = "They go on when a person runs `callsheet resume` in their own terminal; approvals hold as long as before."
 OPEN_SHEETS = (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL, SheetState.APPROVED)
 
 
@@ -158,7 +160,8 @@ def question_for(world: World, sheet_id: str) -> Question | None:
         return None
     policy = world.policy()
     if (
-        policy.mode is Mode.READ_ONLY
+        policy.paused
+        or policy.mode is Mode.READ_ONLY
         or policy.mode is not sheet.mode
         or decide_need(policy, sheet.mode) is Need.NOTHING
         or floor_of(world, sheet) is Floor.PASSPHRASE
@@ -285,7 +288,9 @@ def _not_open(world: World, sheet: Sheet) -> InvalidRequest:
 
 
 def require_mode(policy: Policy, sheet: Sheet) -> None:
-    """The policy's mode wins over everything: read-only submits nothing, a live sheet needs live mode armed."""
+    """A pause and the policy's mode win over everything: read-only submits nothing, live needs live mode armed."""
+    if policy.paused:
+        raise PolicyRefusal(PAUSED, next_step=RESUME)
     if policy.mode is Mode.READ_ONLY:
         raise PolicyRefusal(
             "The policy is read-only.",

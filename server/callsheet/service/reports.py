@@ -100,6 +100,8 @@ class Submission:
 
 def notice(world: World, mode: Mode) -> str:
     """What must be said first, given the mode of what is talked about."""
+    if world.policy().paused:
+        return "PAUSED: a person stopped all submissions; tasks under way are followed to their end."
     if mode is Mode.LIVE:
         return "LIVE: submitting costs real money."
     if mode is Mode.READ_ONLY:

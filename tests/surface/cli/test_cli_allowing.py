@@ -106,3 +106,21 @@ def test_the_trail_is_shown_and_checked(studio: Studio, armed: Program, cli: Com
     db.close()
     ran = cli("audit", "verify")
     assert (ran.code, "entry 1 is not as it was written" in ran.err) == (ExitCode.SETUP, True)
+
+
+def test_pausing_is_easy_and_going_on_needs_the_person(studio: Studio, armed: Program, cli: CommandLine) -> None:
+    """No passphrase to stop; a terminal and the passphrase to go on."""
+    sheet_id = draft(armed.build_service())
+    assert json.loads(cli("pause", "--json").out)["paused"] is True
+    ran = cli("approve", sheet_id)
+    assert (ran.code, "paused" in ran.err) == (ExitCode.POLICY, True)
+    assert run_without_terminal(["resume"], studio.environ, armed.working_directory, f"{PASSPHRASE}\n").returncode == 3
+    assert cli("submit", sheet_id).code == ExitCode.POLICY
+    with Terminal(["resume"], studio.environ, armed.working_directory) as terminal:
+        terminal.expect("Approval passphrase: ")
+        terminal.type(PASSPHRASE)
+        terminal.expect("Submissions go on.")
+        assert terminal.finish() == 0
+    assert cli("submit", sheet_id).code == ExitCode.NOT_APPROVED
+    assert "Nothing is paused" in cli("resume").out
+    assert [entry["action"] for entry in json.loads(cli("audit", "--json").out)["entries"]] == ["resumed", "paused"]

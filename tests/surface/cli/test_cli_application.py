@@ -38,6 +38,8 @@ NAMES = [
     "prune",
     "desk",
     "allow",
+    "pause",
+    "resume",
     "allowances",
     "revoke",
     "audit",

@@ -34,6 +34,7 @@ from .keeping import COMMANDS as KEEPING
 from .keys import COMMANDS as KEYS
 from .listing import COMMANDS as LISTING
 from .models import COMMANDS as MODELS
+from .pausing import COMMANDS as PAUSING
 from .rehearsing import COMMANDS as REHEARSING
 from .session import Session, find_session
 from .setup import COMMANDS as SETUP
@@ -47,6 +48,7 @@ COMMANDS = (
     *SUBMITTING,
     *APPROVING,
     *ALLOWING,
+    *PAUSING,
     *DESK,
     *LISTING,
     *WATCHING,
