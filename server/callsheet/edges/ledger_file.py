@@ -85,6 +85,7 @@ def _migrate(db: sqlite3.Connection, path: Path, migrations: Migrations) -> None
         return
     if 0 < version < len(migrations):
         _back_up(db, path, version)
+    db.create_function("exact_text", 1, str, deterministic=True)
     db.execute("BEGIN IMMEDIATE")
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version > len(migrations):
