@@ -259,6 +259,24 @@ def test_a_full_disk_refuses_and_keeps_what_was_stored(ledger: Ledger, sheet: Sh
     assert Ledger(ledger.path).sheet(sheet.id) == sheet
 
 
+def test_a_trail_to_which_others_add_while_it_is_checked_is_not_called_broken(tmp_path: Path) -> None:
+    """Another process writes an entry between any two looks of the one that checks."""
+    mine, others = Ledger(tmp_path / "ledger.sqlite3"), Ledger(tmp_path / "ledger.sqlite3")
+    mine.consent.note("key_sealed", "poyo", actor="terminal", now=START)
+    written: list[None] = []
+
+    def meddle(statement: str) -> None:
+        if statement.startswith("SELECT * FROM audit ORDER BY seq"):
+            written.append(others.consent.note("key_sealed", "apixo", actor="terminal", now=START + 1))
+
+    mine._db.set_trace_callback(meddle)
+    verdict = mine.consent.verify()
+    mine._db.set_trace_callback(None)
+
+    assert (len(written), verdict.broken, verdict.entries) == (1, None, 1)
+    assert (mine.consent.verify().broken, mine.consent.verify().entries) == (None, 2)
+
+
 def test_an_old_schema_is_copied_before_it_is_changed(ledger: Ledger, sheet: Sheet, tmp_path: Path) -> None:
     """And the copy is a whole ledger of its own."""
     old = tmp_path / "old.sqlite3"

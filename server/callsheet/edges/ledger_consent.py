@@ -30,9 +30,12 @@ Using = Callable[[], "AbstractContextManager[sqlite3.Connection]"]
 class Consent:
     """Allowances and the audit trail of one ledger. Each call is its own transaction."""
 
-    def __init__(self, transaction: Using, reading: Using) -> None:
+    def __init__(
+        self, transaction: Using, reading: Using, snapshot: Callable[[], AbstractContextManager[None]]
+    ) -> None:
         self._transaction = transaction
         self._reading = reading
+        self._snapshot = snapshot
 
     def note(
         self, action: str, subject: str, *, actor: str, now: float, detail: Mapping[str, str] | None = None
@@ -47,8 +50,8 @@ class Consent:
             return [_read_entry(row) for row in db.execute("SELECT * FROM audit ORDER BY seq DESC LIMIT ?", (limit,))]
 
     def verify(self) -> AuditVerdict:
-        """Check the whole trail against its own seals."""
-        with self._reading() as db:
+        """Check the whole trail against its own seals, as it is at one moment: others may add to it meanwhile."""
+        with self._snapshot(), self._reading() as db:
             written = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'audit'").fetchone()
             rows = db.execute("SELECT * FROM audit ORDER BY seq")
             return verify_chain((_read_entry(row) for row in rows), written=written[0] if written else 0)

@@ -1,7 +1,7 @@
 """The ledger's schema as an append-only list of migrations; the length of the list is the version.
 
-Beside SQL's own functions a migration has `exact_text`, which writes a number as the rest of the program does: SQL's own
-cast rounds to 15 digits.
+Beside SQL's own functions a migration has `exact_text`, which writes a number as the rest of the program does:
+SQL's own cast rounds to 15 digits.
 """
 
 from __future__ import annotations
