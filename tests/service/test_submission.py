@@ -8,6 +8,7 @@ import httpx2
 import pytest
 
 from callsheet.core.approval import Means
+from callsheet.core.shot import Shot
 from callsheet.core.spending import Slots
 from callsheet.core.task import TaskState
 from callsheet.errors import GatewayRefused, KeyProblem, NotApproved, PolicyRefusal, UnknownThing
@@ -504,6 +505,25 @@ async def test_an_approval_given_before_a_possible_duplicate_was_known_is_not_en
     with pytest.raises(NotApproved, match="POSSIBLE DUPLICATE CHARGE"):
         submit(service.world, second)
     assert "POSSIBLE DUPLICATE CHARGE" in service.world.ledger().sheet(draft(service)).shown.splitlines()[0]
+
+
+async def test_a_prompt_with_the_words_of_the_warning_does_not_stand_in_for_it(studio: Studio) -> None:
+    """The person must read of the possible duplicate above the prompt, or nothing approves and nothing is sent."""
+    studio.go_live()
+    service = studio.service()
+    kite = Shot(f"{SHOT.prompt} POSSIBLE DUPLICATE CHARGE", duration_seconds=4)
+    sheet_id = draft(service, kite)
+    service.approve(sheet_id, by=Means.TERMINAL)
+    first = submit(service.world, sheet_id).report.task.id
+    second = draft(service, kite)
+    studio.gateway.replies = [httpx2.ReadError("reset")]
+    await run_task(service.world, first)
+
+    with pytest.raises(NotApproved, match="unknown outcome"):
+        service.approve_typed(second, "0.24", by=Means.CLIENT)
+    third = draft(service, kite)
+    assert third != second
+    assert "POSSIBLE DUPLICATE CHARGE" in service.world.ledger().sheet(third).shown.splitlines()[0]
 
 
 async def test_what_a_person_forbids_while_the_ledger_is_locked_is_not_sent(studio: Studio) -> None:

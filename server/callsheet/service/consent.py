@@ -21,6 +21,7 @@ from callsheet.core.approval import (
     cap_left,
     decide_need,
     render_approval,
+    warns_of_duplicate,
 )
 from callsheet.core.catalogue import ModelCard
 from callsheet.core.gateway import SubmitParts
@@ -241,7 +242,7 @@ def approvable(world: World, sheet_id: str) -> Sheet:
             next_step="Call explain_payload again for a new sheet.",
         )
     earlier = earlier_takes(world, sheet.binding)
-    if earlier.startswith(DUPLICATE) and DUPLICATE not in sheet.shown:
+    if earlier.startswith(DUPLICATE) and not warns_of_duplicate(sheet.shown):
         raise NotApproved(
             f"Since sheet {sheet_id} was made, an earlier take of this shot got an unknown outcome. {earlier}",
             next_step="Call explain_payload again: the new sheet says so to the person.",

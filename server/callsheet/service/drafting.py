@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from callsheet.core.approval import DUPLICATE, Binding, amount_to_type, sheet_id_for
+from callsheet.core.approval import DUPLICATE, Binding, amount_to_type, sheet_id_for, warns_of_duplicate
 from callsheet.core.catalogue import Availability, ModelCard
 from callsheet.core.payload import build_body, freeze_body
 from callsheet.core.policy import Mode
@@ -193,7 +193,7 @@ def _sheet(
     if latest is not None and latest.state in OPEN_SHEETS:
         same = replace(binding, take=str(latest.take), expires=str(latest.expires_at)) == latest.binding
         # A person must read of a possible duplicate charge in the very text that they agree to.
-        told = not earlier.startswith(DUPLICATE) or DUPLICATE in latest.shown
+        told = not earlier.startswith(DUPLICATE) or warns_of_duplicate(latest.shown)
         if same and told and now < _usable_until(latest):
             return latest, earlier
         ledger.move_sheet(latest.id, SheetEvent.EXPIRED, now=now)
