@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 
 import httpx2
 import pytest
@@ -524,6 +525,41 @@ async def test_a_prompt_with_the_words_of_the_warning_does_not_stand_in_for_it(s
     third = draft(service, kite)
     assert third != second
     assert "POSSIBLE DUPLICATE CHARGE" in service.world.ledger().sheet(third).shown.splitlines()[0]
+
+
+@pytest.mark.parametrize("live", [True, False])
+async def test_a_policy_that_breaks_while_the_gateway_answers_does_not_cost_the_answer(
+    studio: Studio, live: bool
+) -> None:
+    """What was accepted is stored as accepted; what waits is not sent, and says why."""
+    if live:
+        studio.go_live()
+    service = studio.service()
+
+    async def sandbox_url() -> str:
+        return "http://127.0.0.1:1"
+
+    world = replace(service.world, sandbox_url=sandbox_url)
+    first, second = draft(service), draft(service, Shot("A harbour.", duration_seconds=4))
+    for sheet_id in (first, second):
+        if live:
+            service.approve(sheet_id, by=Means.TERMINAL)
+    sent, waiting = [submit(world, sheet_id).report.task.id for sheet_id in (first, second)]
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.method == "GET":
+            return reply({}, 404)
+        studio.write_policy("mode = ")
+        return accepted()
+
+    studio.gateway.on_request = answer
+    await run_task(world, sent)
+    await run_task(world, waiting)
+
+    ledger = world.ledger()
+    assert ledger.task(sent).state is TaskState.QUEUED
+    assert (ledger.task(waiting).state, ledger.task(waiting).problem.code) == (TaskState.WAITING, "setup_problem")
+    assert [request.method for request in studio.gateway.requests].count("POST") == 1
 
 
 async def test_what_a_person_forbids_while_the_ledger_is_locked_is_not_sent(studio: Studio) -> None:
