@@ -400,6 +400,23 @@ async def test_a_task_that_may_not_be_sent_keeps_no_key_open(studio: Studio) -> 
     assert service.task(forged).task.state is TaskState.WAITING
 
 
+async def test_who_waits_for_an_approval_that_another_process_sends_waits_for_the_task(studio: Studio) -> None:
+    """Between the person's yes and the task lies a moment in which nothing is to be said yet."""
+    desk = sealed_service(studio)
+    waiting = process(studio)
+    sheet_id = draft(desk)
+    await permit(desk.world, sheet_id, PASSPHRASE)
+    desk.approve(sheet_id, by=Means.DESK)
+    with anyio.move_on_after(0.05) as soon:
+        await waiting.wait_for_approval(sheet_id, wait_seconds=ENOUGH)
+    assert soon.cancelled_caught
+
+    task_id = submit(desk.world, sheet_id).report.task.id
+    with anyio.fail_after(ENOUGH):
+        await waiting.wait_for_approval(sheet_id, wait_seconds=2 * ENOUGH)
+    assert submit(waiting.world, sheet_id).report.task.id == task_id
+
+
 async def test_while_a_key_is_open_tasks_that_others_come_to_hold_are_taken_over(studio: Studio) -> None:
     """The process with the open key follows them too, as long as it has something to follow."""
     first = sealed_service(studio)
