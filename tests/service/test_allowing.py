@@ -296,7 +296,8 @@ def test_the_trail_is_only_ever_added_to(studio: Studio) -> None:
     studio.go_live()
     service = studio.service()
     service.approve(draft(service), by=Means.TERMINAL)
-    for statement in ("UPDATE audit SET actor = 'x'", "DELETE FROM audit"):
+    replacing = "INSERT OR REPLACE INTO audit SELECT seq, at, 'x', action, subject, detail, previous, hash FROM audit"
+    for statement in ("UPDATE audit SET actor = 'x'", "DELETE FROM audit", replacing):
         with pytest.raises(sqlite3.IntegrityError, match="append-only"):
             edit(studio, statement)
     edit(studio, "DROP TRIGGER audit_is_kept")

@@ -103,6 +103,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE TRIGGER audit_is_kept BEFORE DELETE ON audit BEGIN SELECT raise(ABORT, 'append-only'); END",
         "CREATE TRIGGER audit_is_final BEFORE UPDATE ON audit BEGIN SELECT raise(ABORT, 'append-only'); END",
+        # Replacing a row fires neither of the two above.
+        """
+        CREATE TRIGGER audit_is_added_to BEFORE INSERT ON audit WHEN new.seq <= (SELECT max(seq) FROM audit)
+        BEGIN SELECT raise(ABORT, 'append-only'); END
+        """,
         "ALTER TABLE sheet ADD COLUMN allowance TEXT",
         # Sheets made before their end was part of what an approval is bound to.
         "UPDATE sheet SET binding = json_set(binding, '$.expires', exact_text(expires_at))",
