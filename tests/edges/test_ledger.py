@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import stat
 import threading
+from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -258,6 +259,24 @@ def test_a_full_disk_refuses_and_keeps_what_was_stored(ledger: Ledger, sheet: Sh
     assert Ledger(ledger.path).sheet(sheet.id) == sheet
 
 
+def test_a_trail_to_which_others_add_while_it_is_checked_is_not_called_broken(tmp_path: Path) -> None:
+    """Another process writes an entry between any two looks of the one that checks."""
+    mine, others = Ledger(tmp_path / "ledger.sqlite3"), Ledger(tmp_path / "ledger.sqlite3")
+    mine.consent.note("key_sealed", "poyo", actor="terminal", now=START)
+    written: list[None] = []
+
+    def meddle(statement: str) -> None:
+        if statement.startswith("SELECT * FROM audit ORDER BY seq"):
+            written.append(others.consent.note("key_sealed", "apixo", actor="terminal", now=START + 1))
+
+    mine._db.set_trace_callback(meddle)
+    verdict = mine.consent.verify()
+    mine._db.set_trace_callback(None)
+
+    assert (len(written), verdict.broken, verdict.entries) == (1, None, 1)
+    assert (mine.consent.verify().broken, mine.consent.verify().entries) == (None, 2)
+
+
 def test_an_old_schema_is_copied_before_it_is_changed(ledger: Ledger, sheet: Sheet, tmp_path: Path) -> None:
     """And the copy is a whole ledger of its own."""
     old = tmp_path / "old.sqlite3"
@@ -273,6 +292,29 @@ def test_an_old_schema_is_copied_before_it_is_changed(ledger: Ledger, sheet: She
     assert "later" in tables
     backup = old.with_name(f"old.sqlite3.before-version-{len(later)}")
     assert Ledger(backup).sheet(sheet.id) == sheet
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o600
+
+
+def test_a_copy_that_was_cut_short_is_not_taken_for_one(ledger: Ledger, sheet: Sheet, tmp_path: Path) -> None:
+    """A full disk, or a program that was ended: the next start makes a whole copy before it changes anything."""
+    for number in range(400):
+        ledger.add_sheet(replace(sheet, id=f"s{number}", take=number + 2, shown="x" * 4000), now=START)
+    version = len(ledger_file.MIGRATIONS)
+    old, later = tmp_path / "old.sqlite3", (*ledger_file.MIGRATIONS, ("CREATE TABLE later (x TEXT) STRICT",))
+    backup = tmp_path / f"old.sqlite3.before-version-{version + 1}"
+    with closing(sqlite3.connect(ledger.path)) as db:
+        db.execute("VACUUM INTO ?", (str(old),))
+    with closing(sqlite3.connect(old)) as db:
+        db.set_progress_handler(lambda: True, 1000)
+        with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+            ledger_file._back_up(db, old, version)
+    assert list(tmp_path.glob("*before*")) == []
+
+    ledger_file.open_database(old, migrations=later).close()
+
+    with closing(sqlite3.connect(backup)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (version,)
+        assert db.execute("SELECT count(*) FROM sheet").fetchone() == (401,)
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
 
 

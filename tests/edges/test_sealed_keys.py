@@ -298,3 +298,14 @@ def test_no_error_of_a_sealed_key_shows_a_part_of_it() -> None:
     told = " ".join(json.dumps(error.as_dict()) for error in errors)
     assert not [KEY[start : start + 8] for start in range(len(KEY) - 7) if KEY[start : start + 8] in told]
     assert PASSPHRASE not in told
+
+
+def test_a_directory_that_cannot_be_looked_into_counts_as_sealed(tmp_path: Path) -> None:
+    """Who makes it unreadable must not have the key in the environment used instead."""
+    loop = tmp_path / "keys"
+    loop.symlink_to(loop)
+
+    assert is_sealed("poyo", loop)
+    with pytest.raises(KeyProblem, match=r"cannot be read|symbolic link"):
+        load_sealed("poyo", keys_directory=loop)
+    assert not is_sealed("poyo", tmp_path / "nowhere")

@@ -118,6 +118,18 @@ def test_a_clock_that_is_set_back_prolongs_no_allowance(studio: Studio) -> None:
     assert submit(service.world, draft(service, shot(2))).status == "approval_needed"
 
 
+def test_what_is_recorded_after_the_clock_was_set_back_prolongs_no_allowance_either(studio: Studio) -> None:
+    """The latest time on record counts, and not the time of the latest record."""
+    service = allowed(studio, clips=9, up_to="9.00")
+    studio.clock.time += 3500
+    assert submit(service.world, draft(service, shot(1))).status == "submitted"
+    studio.clock.time -= 3000
+    service.approve(draft(service, shot(2)), by=Means.TERMINAL)
+    assert submit(service.world, draft(service, shot(3))).status == "approval_needed"
+    service.allow((MODEL,), clips=1, up_to=Decimal(1), seconds=3600, by=Means.TERMINAL)
+    assert submit(service.world, draft(service, shot(4))).status == "submitted"
+
+
 def test_only_a_person_makes_one_and_within_bounds(studio: Studio) -> None:
     """And read-only wins."""
     studio.go_live()
@@ -285,7 +297,8 @@ def test_the_trail_is_only_ever_added_to(studio: Studio) -> None:
     studio.go_live()
     service = studio.service()
     service.approve(draft(service), by=Means.TERMINAL)
-    for statement in ("UPDATE audit SET actor = 'x'", "DELETE FROM audit"):
+    replacing = "INSERT OR REPLACE INTO audit SELECT seq, at, 'x', action, subject, detail, previous, hash FROM audit"
+    for statement in ("UPDATE audit SET actor = 'x'", "DELETE FROM audit", replacing):
         with pytest.raises(sqlite3.IntegrityError, match="append-only"):
             edit(studio, statement)
     edit(studio, "DROP TRIGGER audit_is_kept")

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import threading
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from callsheet.service.submission import submit
 from studio import KEY, START, Studio, draft
 
 DAY = 24 * 3600.0
+MONTH_BEGAN = datetime(2026, 11, 1, tzinfo=UTC).timestamp()
 CLIP = Clip("/clips/a.mp4", 5, "ab" * 32, 4.0, 1280, 720, "/clips/a.jpg", "/clips/b.jpg")
 LASTING = (*OPEN_STATES, TaskState.OUTCOME_UNKNOWN)
 
@@ -179,6 +181,29 @@ def test_what_counts_against_this_months_limits_is_kept(studio: Studio, service:
     studio.clock.time += 10 * DAY
     prune(service, 1)
     assert ledger.task(saved) is None
+
+
+@pytest.mark.parametrize(
+    ("state", "changes"),
+    [
+        (TaskState.FAILED, {"deadline": MONTH_BEGAN + 150}),
+        (TaskState.ABANDONED, {"deadline": MONTH_BEGAN + 150, "gateway_task_id": "task-unified-1-abc"}),
+    ],
+)
+def test_what_was_sent_this_month_counts_whenever_it_was_made_and_though_it_was_given_up(
+    studio: Studio, service: Service, state: TaskState, changes: dict[str, Any]
+) -> None:
+    """Pruning keeps what the caps count, and not what was made this month."""
+    studio.clock.time = MONTH_BEGAN - 60
+    made = make_task(service, state, **changes)
+    studio.clock.time = MONTH_BEGAN + 5 * DAY
+    before = service.spending()
+    assert before.this_month > 0
+
+    prune(service, 1)
+
+    assert service.spending() == before
+    assert service.task(made).task.state is state
 
 
 def test_a_sheet_that_could_still_be_sent_is_kept(studio: Studio, service: Service) -> None:

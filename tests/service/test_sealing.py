@@ -349,6 +349,74 @@ async def test_two_processes_with_the_passphrase_send_one_sheet_once(studio: Stu
     assert len(studio.gateway.paid) == 1
 
 
+async def test_a_permit_for_what_another_process_has_sent_is_of_no_use_any_more(studio: Studio) -> None:
+    """The same person agreed in two places; the second permit is gone, whatever the ledger says afterwards."""
+    first, second = sealed_service(studio), process(studio)
+    sheet_id = draft(first)
+    studio.gateway.replies = [accepted(), accepted()]
+    await permit(second.world, sheet_id, PASSPHRASE)
+    task_id = await opened_task(first, sheet_id)
+    await step(studio, first, task_id)
+
+    with anyio.fail_after(ENOUGH):
+        async with second.running():
+            while second.world.opened.permitted("poyo"):
+                await second.world.changes.wait(0.05)
+            edit(studio, "UPDATE task SET state = 'waiting', owner = ? WHERE id = ?", second.world.runner_id, task_id)
+            held = await step(studio, second, task_id)
+
+    assert (held.state, held.problem.code) == (TaskState.WAITING, "key_sealed")
+    assert len(studio.gateway.paid) == 1
+
+
+async def test_who_was_slower_to_send_a_sheet_keeps_no_permit_for_it(studio: Studio) -> None:
+    """The other process is sending at this moment, and keeps its own."""
+    first, second = sealed_service(studio), process(studio)
+    sheet_id = draft(first)
+    await permit(second.world, sheet_id, PASSPHRASE)
+    task_id = await opened_task(first, sheet_id)
+    edit(studio, "UPDATE task SET state = 'submitting' WHERE id = ?", task_id)
+
+    claim_for_sending(second.world, sheet_id)
+
+    assert second.world.opened.gateways() == ()
+    assert first.world.opened.permitted("poyo") == (sheet_id,)
+    assert first.task(task_id).task.owner == first.world.runner_id
+
+
+async def test_a_task_that_may_not_be_sent_keeps_no_key_open(studio: Studio) -> None:
+    """It waits for an agreement of its own; the key goes when the last task that needs it has ended."""
+    service = sealed_service(studio)
+    forged = make_forged_task(studio, service, draft(service, SHOT.__class__("A second kite.", duration_seconds=4)))
+    studio.gateway.replies = [accepted(), FINISHED]
+    task_id = await opened_task(service, draft(service))
+    for _ in range(2):
+        await step(studio, service, task_id)
+    assert service.world.opened.is_open("poyo")
+
+    assert (await step(studio, service, task_id)).state is TaskState.SAVED
+
+    assert service.world.opened.gateways() == ()
+    assert service.task(forged).task.state is TaskState.WAITING
+
+
+async def test_who_waits_for_an_approval_that_another_process_sends_waits_for_the_task(studio: Studio) -> None:
+    """Between the person's yes and the task lies a moment in which nothing is to be said yet."""
+    desk = sealed_service(studio)
+    waiting = process(studio)
+    sheet_id = draft(desk)
+    await permit(desk.world, sheet_id, PASSPHRASE)
+    desk.approve(sheet_id, by=Means.DESK)
+    with anyio.move_on_after(0.05) as soon:
+        await waiting.wait_for_approval(sheet_id, wait_seconds=ENOUGH)
+    assert soon.cancelled_caught
+
+    task_id = submit(desk.world, sheet_id).report.task.id
+    with anyio.fail_after(ENOUGH):
+        await waiting.wait_for_approval(sheet_id, wait_seconds=2 * ENOUGH)
+    assert submit(waiting.world, sheet_id).report.task.id == task_id
+
+
 async def test_while_a_key_is_open_tasks_that_others_come_to_hold_are_taken_over(studio: Studio) -> None:
     """The process with the open key follows them too, as long as it has something to follow."""
     first = sealed_service(studio)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 
 import httpx2
 import pytest
 
 from callsheet.core.approval import Means
+from callsheet.core.shot import Shot
 from callsheet.core.spending import Slots
 from callsheet.core.task import TaskState
 from callsheet.errors import GatewayRefused, KeyProblem, NotApproved, PolicyRefusal, UnknownThing
@@ -504,6 +506,60 @@ async def test_an_approval_given_before_a_possible_duplicate_was_known_is_not_en
     with pytest.raises(NotApproved, match="POSSIBLE DUPLICATE CHARGE"):
         submit(service.world, second)
     assert "POSSIBLE DUPLICATE CHARGE" in service.world.ledger().sheet(draft(service)).shown.splitlines()[0]
+
+
+async def test_a_prompt_with_the_words_of_the_warning_does_not_stand_in_for_it(studio: Studio) -> None:
+    """The person must read of the possible duplicate above the prompt, or nothing approves and nothing is sent."""
+    studio.go_live()
+    service = studio.service()
+    kite = Shot(f"{SHOT.prompt} POSSIBLE DUPLICATE CHARGE", duration_seconds=4)
+    sheet_id = draft(service, kite)
+    service.approve(sheet_id, by=Means.TERMINAL)
+    first = submit(service.world, sheet_id).report.task.id
+    second = draft(service, kite)
+    studio.gateway.replies = [httpx2.ReadError("reset")]
+    await run_task(service.world, first)
+
+    with pytest.raises(NotApproved, match="unknown outcome"):
+        service.approve_typed(second, "0.24", by=Means.CLIENT)
+    third = draft(service, kite)
+    assert third != second
+    assert "POSSIBLE DUPLICATE CHARGE" in service.world.ledger().sheet(third).shown.splitlines()[0]
+
+
+@pytest.mark.parametrize("live", [True, False])
+async def test_a_policy_that_breaks_while_the_gateway_answers_does_not_cost_the_answer(
+    studio: Studio, live: bool
+) -> None:
+    """What was accepted is stored as accepted; what waits is not sent, and says why."""
+    if live:
+        studio.go_live()
+    service = studio.service()
+
+    async def sandbox_url() -> str:
+        return "http://127.0.0.1:1"
+
+    world = replace(service.world, sandbox_url=sandbox_url)
+    first, second = draft(service), draft(service, Shot("A harbour.", duration_seconds=4))
+    for sheet_id in (first, second):
+        if live:
+            service.approve(sheet_id, by=Means.TERMINAL)
+    sent, waiting = [submit(world, sheet_id).report.task.id for sheet_id in (first, second)]
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.method == "GET":
+            return reply({}, 404)
+        studio.write_policy("mode = ")
+        return accepted()
+
+    studio.gateway.on_request = answer
+    await run_task(world, sent)
+    await run_task(world, waiting)
+
+    ledger = world.ledger()
+    assert ledger.task(sent).state is TaskState.QUEUED
+    assert (ledger.task(waiting).state, ledger.task(waiting).problem.code) == (TaskState.WAITING, "setup_problem")
+    assert [request.method for request in studio.gateway.requests].count("POST") == 1
 
 
 async def test_what_a_person_forbids_while_the_ledger_is_locked_is_not_sent(studio: Studio) -> None:

@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from callsheet.errors import InvalidRequest
 
-from .approval import DUPLICATE, Means
+from .approval import Means, warns_of_duplicate
 from .policy import Mode
 from .pricing import dollars, from_micros
 from .sheet import Sheet
@@ -91,6 +91,6 @@ def covers(allowance: Allowance, sheet: Sheet, *, now: float, policy: str) -> bo
     return (
         sheet.mode is allowance.mode
         and sheet.card_id in allowance.models
-        and DUPLICATE not in sheet.shown
+        and not warns_of_duplicate(sheet.shown)
         and allowance.used_micros + sheet.reserve_micros <= allowance.up_to_micros
     )

@@ -178,6 +178,11 @@ def render_approval(view: ApprovalView) -> str:
     return "\n".join(lines)
 
 
+def warns_of_duplicate(shown: str) -> bool:
+    """Whether that text warns of a possible duplicate charge. Its first line tells: the prompt may say anything."""
+    return DUPLICATE in shown.partition("\n")[0]
+
+
 def _account(view: ApprovalView) -> str:
     return f", paid with the key {clean(view.account, limit=20)}" if view.account else ""
 

@@ -54,7 +54,7 @@ class Ledger:
         self._lock = threading.RLock()
         with self._guarded():
             self._db = open_database(path)
-        self.consent = Consent(self._transaction, self._reading)
+        self.consent = Consent(self._transaction, self._reading, self.snapshot)
         # Also a ledger that nobody closes gives its file back in good order, at the latest when the program ends.
         self._closing = weakref.finalize(self, self._db.close)
 

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from callsheet.core.allowance import Allowance, covers
+from callsheet.core.allowance import CLOCK_SLACK_SECONDS, Allowance, covers
 from callsheet.core.approval import Means
 from callsheet.core.audit import AuditEntry, AuditVerdict, make_entry, verify_chain
 from callsheet.core.policy import Mode
@@ -30,9 +30,12 @@ Using = Callable[[], "AbstractContextManager[sqlite3.Connection]"]
 class Consent:
     """Allowances and the audit trail of one ledger. Each call is its own transaction."""
 
-    def __init__(self, transaction: Using, reading: Using) -> None:
+    def __init__(
+        self, transaction: Using, reading: Using, snapshot: Callable[[], AbstractContextManager[None]]
+    ) -> None:
         self._transaction = transaction
         self._reading = reading
+        self._snapshot = snapshot
 
     def note(
         self, action: str, subject: str, *, actor: str, now: float, detail: Mapping[str, str] | None = None
@@ -47,8 +50,8 @@ class Consent:
             return [_read_entry(row) for row in db.execute("SELECT * FROM audit ORDER BY seq DESC LIMIT ?", (limit,))]
 
     def verify(self) -> AuditVerdict:
-        """Check the whole trail against its own seals."""
-        with self._reading() as db:
+        """Check the whole trail against its own seals, as it is at one moment: others may add to it meanwhile."""
+        with self._snapshot(), self._reading() as db:
             written = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'audit'").fetchone()
             rows = db.execute("SELECT * FROM audit ORDER BY seq")
             return verify_chain((_read_entry(row) for row in rows), written=written[0] if written else 0)
@@ -140,12 +143,20 @@ def use_allowance(db: sqlite3.Connection, sheet: Sheet, *, now: float, policy: s
 
 
 def _covering(db: sqlite3.Connection, sheet: Sheet, now: float, policy: str) -> Allowance | None:
-    """The covering allowance that ends first. None where the clock stands before the latest act on record."""
-    latest = db.execute("SELECT at FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
-    if latest is None or now < latest[0] - 60:
-        return None
+    """The covering allowance that ends first. None covers where the clock stands before what was recorded since."""
     found = [item for item in _allowances(db) if covers(item, sheet, now=now, policy=policy)]
-    return min(found, key=lambda item: item.expires_at, default=None)
+    held = [item for item in found if now >= _recorded_since(db, item) - CLOCK_SLACK_SECONDS]
+    return min(held, key=lambda item: item.expires_at, default=None)
+
+
+def _recorded_since(db: sqlite3.Connection, allowance: Allowance) -> float:
+    """The latest time in the trail since that allowance was made, whatever the clock said afterwards."""
+    query = (
+        "SELECT max(at) FROM audit WHERE seq >="
+        " (SELECT max(seq) FROM audit WHERE subject = ? AND action = 'allowance_made')"
+    )
+    latest: float | None = db.execute(query, (allowance.id,)).fetchone()[0]
+    return float("inf") if latest is None else latest
 
 
 def _allowances(db: sqlite3.Connection) -> Iterator[Allowance]:

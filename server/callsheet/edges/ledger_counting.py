@@ -17,15 +17,19 @@ if TYPE_CHECKING:
     import sqlite3
 
 
+_RESERVING = ", ".join(f"'{state.value}'" for state in sorted(RESERVING_STATES))
+
+COUNTS_SINCE = (
+    "((state IN ('waiting', 'submitting') OR coalesce(deadline, created_at) >= ?)"
+    f" AND (state IN ({_RESERVING}) OR (state = 'abandoned' AND gateway_task_id IS NOT NULL)))"
+)
+"""Whether a task counts against a cap that began at that time: by when it was sent, not by when it was made."""
+
+
 def count_spending(db: sqlite3.Connection, mode: Mode, windows: tuple[float, float]) -> Spending:
     """Counted by when they were sent; what waits or is under way counts now, and so does what was given up late."""
-    marks, states = state_marks(RESERVING_STATES)
-    query = (
-        "SELECT coalesce(sum(reserve_micros), 0) FROM task WHERE mode = ?"
-        " AND (state IN ('waiting', 'submitting') OR coalesce(deadline, created_at) >= ?)"
-        f" AND (state IN ({marks}) OR (state = 'abandoned' AND gateway_task_id IS NOT NULL))"
-    )
-    day, month = (_scalar(db, query, mode.value, start, *states) for start in windows)
+    query = f"SELECT coalesce(sum(reserve_micros), 0) FROM task WHERE mode = ? AND {COUNTS_SINCE}"
+    day, month = (_scalar(db, query, mode.value, start) for start in windows)
     open_marks, open_states = state_marks(OPEN_STATES)
     count = _scalar(
         db, f"SELECT count(*) FROM task WHERE mode = ? AND state IN ({open_marks})", mode.value, *open_states

@@ -7,8 +7,10 @@ beside itself before it is changed; one of a newer schema is left alone.
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from callsheet.errors import LedgerProblem
@@ -85,6 +87,7 @@ def _migrate(db: sqlite3.Connection, path: Path, migrations: Migrations) -> None
         return
     if 0 < version < len(migrations):
         _back_up(db, path, version)
+    db.create_function("exact_text", 1, str, deterministic=True)
     db.execute("BEGIN IMMEDIATE")
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version > len(migrations):
@@ -98,11 +101,25 @@ def _migrate(db: sqlite3.Connection, path: Path, migrations: Migrations) -> None
 
 
 def _back_up(db: sqlite3.Connection, path: Path, version: int) -> None:
-    """Copy the file as it is beside itself, once for each old version."""
+    """Copy the file as it is beside itself, once for each old version; under its name it is whole."""
     copy = path.with_name(f"{path.name}.before-version-{version + 1}")
-    if not copy.exists():
-        db.execute("VACUUM INTO ?", (str(copy),))
-        copy.chmod(0o600)
+    if copy.exists():
+        return
+    partial = copy.with_name(f".{copy.name}.{secrets.token_hex(8)}")
+    try:
+        partial.touch(mode=0o600, exist_ok=False)
+        db.execute("VACUUM INTO ?", (str(partial),))
+        if _version_of(partial) == version:
+            partial.replace(copy)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _version_of(path: Path) -> int:
+    """The schema's version in a copy: another process may have changed the file while it was made."""
+    with closing(sqlite3.connect(path)) as db:
+        version: int = db.execute("PRAGMA user_version").fetchone()[0]
+    return version
 
 
 def ledger_problem(path: Path, error: sqlite3.Error | OSError) -> LedgerProblem:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from callsheet.core.policy import Mode
-from callsheet.core.task import OPEN_STATES, RESERVING_STATES, SheetState, TaskState
+from callsheet.core.task import OPEN_STATES, SheetState, TaskState
+
+from .ledger_counting import COUNTS_SINCE
 
 if TYPE_CHECKING:
     import sqlite3
@@ -60,14 +62,8 @@ def _find_ended(db: sqlite3.Connection, limits: PruneLimits) -> list[tuple[str, 
     """The tasks that may go, each with its sheet."""
     rows = db.execute(
         "SELECT id, sheet_id FROM task WHERE updated_at < ? AND state NOT IN (SELECT value FROM json_each(?))"
-        " AND NOT (mode = ? AND created_at >= ? AND state IN (SELECT value FROM json_each(?)))",
-        (
-            limits.before,
-            json.dumps(KEPT_STATES),
-            Mode.LIVE.value,
-            limits.month_start,
-            json.dumps(sorted(RESERVING_STATES)),
-        ),
+        f" AND NOT (mode = ? AND {COUNTS_SINCE})",
+        (limits.before, json.dumps(KEPT_STATES), Mode.LIVE.value, limits.month_start),
     )
     return [(row["id"], row["sheet_id"]) for row in rows]
 

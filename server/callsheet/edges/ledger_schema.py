@@ -1,4 +1,8 @@
-"""The ledger's schema as an append-only list of migrations; the length of the list is the version."""
+"""The ledger's schema as an append-only list of migrations; the length of the list is the version.
+
+Beside SQL's own functions a migration has `exact_text`, which writes a number as the rest of the program does:
+SQL's own cast rounds to 15 digits.
+"""
 
 from __future__ import annotations
 
@@ -99,8 +103,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE TRIGGER audit_is_kept BEFORE DELETE ON audit BEGIN SELECT raise(ABORT, 'append-only'); END",
         "CREATE TRIGGER audit_is_final BEFORE UPDATE ON audit BEGIN SELECT raise(ABORT, 'append-only'); END",
+        # Replacing a row fires neither of the two above.
+        """
+        CREATE TRIGGER audit_is_added_to BEFORE INSERT ON audit WHEN new.seq <= (SELECT max(seq) FROM audit)
+        BEGIN SELECT raise(ABORT, 'append-only'); END
+        """,
         "ALTER TABLE sheet ADD COLUMN allowance TEXT",
         # Sheets made before their end was part of what an approval is bound to.
-        "UPDATE sheet SET binding = json_set(binding, '$.expires', json_quote(CAST(expires_at AS TEXT)))",
+        "UPDATE sheet SET binding = json_set(binding, '$.expires', exact_text(expires_at))",
     ),
 )

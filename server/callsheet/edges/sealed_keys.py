@@ -60,7 +60,13 @@ def sealed_path(gateway_id: str, keys_directory: Path) -> Path:
 
 def is_sealed(gateway_id: str, keys_directory: Path) -> bool:
     """Whether there is a sealed file; one that is damaged or unreadable counts too, so that nothing falls back."""
-    return os.path.lexists(sealed_path(gateway_id, keys_directory))
+    try:
+        sealed_path(gateway_id, keys_directory).lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def seal_key(key: SecretKey, passphrase: str, *, base_url: str, recipe: str | None = None) -> SealedKey:

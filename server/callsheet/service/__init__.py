@@ -248,10 +248,15 @@ class Service:
         return self.world.desk_url()
 
     async def wait_for_approval(self, sheet_id: str, *, wait_seconds: float) -> None:
-        """Return when the sheet was approved, declined or spent, by whichever process, or after that time."""
+        """Return when the sheet was approved, declined or spent, by whichever process, or after that time.
+
+        Where only another process can send it, an approval is not the end: it is spent a moment later.
+        """
         deadline = anyio.current_time() + wait_seconds
         while (left := deadline - anyio.current_time()) > 0:
-            if consent.need_sheet(self.world, sheet_id).state not in (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL):
+            sheet = consent.need_sheet(self.world, sheet_id)
+            elsewhere = sheet.state is SheetState.APPROVED and not sealing.may_pay(self.world, sheet)
+            if sheet.state not in (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL) and not elsewhere:
                 return
             await self.world.changes.wait(min(left, LOOK_AGAIN_SECONDS))
 

@@ -21,6 +21,7 @@ from callsheet.core.approval import (
     cap_left,
     decide_need,
     render_approval,
+    warns_of_duplicate,
 )
 from callsheet.core.catalogue import ModelCard
 from callsheet.core.gateway import SubmitParts
@@ -207,7 +208,7 @@ def approve(world: World, sheet_id: str, *, by: Means, who: str = "") -> Sheet:
     try:
         return world.ledger().move_sheet(sheet_id, SheetEvent.APPROVED, now=world.clock.now(), by=by, who=who)
     except IllegalEvent as error:
-        raise _not_open(world, sheet) from error
+        raise _not_open(world, sheet_id) from error
 
 
 def floor_of(world: World, sheet: Sheet) -> Floor:
@@ -233,9 +234,12 @@ def approvable(world: World, sheet_id: str) -> Sheet:
     """The sheet, if it can still be approved as it stands; raises `NotApproved` or `PolicyRefusal`."""
     sheet = need_sheet(world, sheet_id)
     if sheet.state not in OPEN_SHEETS:
-        raise _not_open(world, sheet)
+        raise _not_open(world, sheet_id)
     if world.clock.now() > sheet.expires_at:
-        world.ledger().move_sheet(sheet_id, SheetEvent.EXPIRED, now=world.clock.now())
+        try:
+            world.ledger().move_sheet(sheet_id, SheetEvent.EXPIRED, now=world.clock.now())
+        except IllegalEvent as error:
+            raise _not_open(world, sheet_id) from error
         raise NotApproved(f"Sheet {sheet_id} is too old.", next_step="Call explain_payload again for a new sheet.")
     changed = changed_since(world, sheet)
     if changed:
@@ -244,7 +248,7 @@ def approvable(world: World, sheet_id: str) -> Sheet:
             next_step="Call explain_payload again for a new sheet.",
         )
     earlier = earlier_takes(world, sheet.binding)
-    if earlier.startswith(DUPLICATE) and DUPLICATE not in sheet.shown:
+    if earlier.startswith(DUPLICATE) and not warns_of_duplicate(sheet.shown):
         raise NotApproved(
             f"Since sheet {sheet_id} was made, an earlier take of this shot got an unknown outcome. {earlier}",
             next_step="Call explain_payload again: the new sheet says so to the person.",
@@ -260,12 +264,12 @@ def approvable(world: World, sheet_id: str) -> Sheet:
 
 
 def decline(world: World, sheet_id: str, *, by: Means = Means.TERMINAL) -> Sheet:
-    """A person's no: the sheet cannot be spent any more. Raises `NotApproved` when it already was."""
-    sheet = need_sheet(world, sheet_id)
+    """A person's no: the sheet cannot be spent any more. Raises `InvalidRequest` when it already was."""
+    need_sheet(world, sheet_id)
     try:
         return world.ledger().move_sheet(sheet_id, SheetEvent.DECLINED, now=world.clock.now(), by=by)
     except IllegalEvent as error:
-        raise _not_open(world, sheet) from error
+        raise _not_open(world, sheet_id) from error
 
 
 def earlier_takes(world: World, binding: Binding) -> str:
@@ -280,7 +284,8 @@ def earlier_takes(world: World, binding: Binding) -> str:
     return f"Another take: this very shot was submitted before as task {latest.id} ({latest.state.value})."
 
 
-def _not_open(world: World, sheet: Sheet) -> InvalidRequest:
+def _not_open(world: World, sheet_id: str) -> InvalidRequest:
+    sheet = need_sheet(world, sheet_id)
     task = world.ledger().task(sheet.task_id) if sheet.task_id else None
     fate = fate_of(task) if task else Fate.NOTHING_SENT
     step = f"Call get_task with {sheet.task_id}." if sheet.task_id else "Call explain_payload again for a new sheet."

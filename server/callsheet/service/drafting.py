@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from callsheet.core.approval import DUPLICATE, Binding, amount_to_type, sheet_id_for
+from callsheet.core.approval import DUPLICATE, Binding, amount_to_type, sheet_id_for, warns_of_duplicate
 from callsheet.core.catalogue import Availability, ModelCard
 from callsheet.core.payload import build_body, freeze_body
 from callsheet.core.policy import Mode
@@ -14,7 +14,7 @@ from callsheet.core.prompt_notes import note_prompt
 from callsheet.core.recognition import Payload, recognise
 from callsheet.core.sheet import APPROVAL_LIFETIME, SHEET_LIFETIME, Sheet
 from callsheet.core.shot import JsonValue, Shot
-from callsheet.core.task import SheetEvent, SheetId, SheetState
+from callsheet.core.task import IllegalEvent, SheetEvent, SheetId, SheetState
 from callsheet.core.validation import Finding, Hosts, Verdict, check_shot
 from callsheet.errors import InvalidRequest
 
@@ -193,10 +193,14 @@ def _sheet(
     if latest is not None and latest.state in OPEN_SHEETS:
         same = replace(binding, take=str(latest.take), expires=str(latest.expires_at)) == latest.binding
         # A person must read of a possible duplicate charge in the very text that they agree to.
-        told = not earlier.startswith(DUPLICATE) or DUPLICATE in latest.shown
+        told = not earlier.startswith(DUPLICATE) or warns_of_duplicate(latest.shown)
         if same and told and now < _usable_until(latest):
             return latest, earlier
-        ledger.move_sheet(latest.id, SheetEvent.EXPIRED, now=now)
+        try:
+            ledger.move_sheet(latest.id, SheetEvent.EXPIRED, now=now)
+        except IllegalEvent:
+            # Another call ended or spent it at this very moment, and may have made the next take.
+            return _sheet(world, card, binding, shot=shot, price=price, body=body)
     expires_at = now + SHEET_LIFETIME
     binding = replace(binding, take=str(ledger.next_take(binding.shot_digest)), expires=str(expires_at))
     reserve = amount_to_type(price, world.policy())

@@ -36,6 +36,7 @@ from .world import KEY_SEALED, World, card_of
 
 HELD_SECONDS = 60.0
 ALL = -1
+SENT_STATES = tuple(OPEN_STATES - {TaskState.WAITING})
 NEEDING_KEY = (TaskState.WAITING, TaskState.QUEUED, TaskState.RUNNING, TaskState.SUCCEEDED)
 
 UNSENT_TEXT = "its key is sealed, and sending it needs a person's passphrase"
@@ -108,9 +109,14 @@ async def permit(world: World, sheet_id: str, passphrase: str) -> Sheet:
 
 
 def claim_for_sending(world: World, sheet_id: str) -> None:
-    """Make the task of a sheet with a permit this process's own, to be sent at once."""
+    """Make the task of a sheet with a permit this process's own, to be sent at once.
+
+    Where another process was faster and is sending it, the permit made here came to nothing.
+    """
     task, now = _task_of(world, sheet_id), world.clock.now()
-    if task is not None and task.state is TaskState.WAITING and world.opened.allows(sheet_id):
+    if task is None or task.state is not TaskState.WAITING:
+        withdraw(world, sheet_id)
+    elif world.opened.allows(sheet_id):
         world.ledger().touch(task.id, now=now, changes={"owner": world.runner_id, "next_at": now, "problem": None})
         world.changes.notify()
 
@@ -134,7 +140,8 @@ def withdraw(world: World, sheet_id: str) -> None:
 def tend(world: World, *, is_alive: IsAlive) -> None:
     """Of tasks whose key is sealed: take over what waits for a key that is open here, hold what is this process's own.
 
-    They are held at once and not when they are next due, so that a person who looks sees what to do.
+    They are held at once and not when they are next due, so that a person who looks sees what to do. A key whose last
+    task ended elsewhere is forgotten, and with it every permit for what another process has sent.
     """
     for facts in world.catalogue().gateways:
         if not world.is_sealed(facts.id):
@@ -145,6 +152,7 @@ def tend(world: World, *, is_alive: IsAlive) -> None:
         for task in _open_tasks(world, facts.id):
             if task.owner == world.runner_id and not waits_for_key(task) and task.state is not TaskState.SUCCEEDED:
                 hold_unsent(world, task) if task.state is TaskState.WAITING else hold_unasked(world, task)
+    forget_idle(world)
 
 
 def take_over(world: World, gateway_id: str, *, is_alive: IsAlive, wanted: Collection[str] = ()) -> int:
@@ -218,7 +226,8 @@ def forget_idle(world: World) -> None:
             task = _task_of(world, sheet_id)
             if task is not None and task.state not in (TaskState.WAITING, TaskState.SUBMITTING):
                 world.opened.settle(sheet_id)
-        mine = any(task.owner == world.runner_id for task in _open_tasks(world, gateway_id, states=tuple(OPEN_STATES)))
+        # What waits without a permit has no use for the key.
+        mine = any(task.owner == world.runner_id for task in _open_tasks(world, gateway_id, states=SENT_STATES))
         if not mine and not world.opened.permitted(gateway_id):
             world.opened.forget(gateway_id)
             # Made anew, what hides keys in texts no longer holds this one either.

@@ -18,7 +18,7 @@ from callsheet.core.gateway import HttpReply, SubmitOutcome, SubmitParts
 from callsheet.core.policy import Mode
 from callsheet.core.sheet import SHEET_LIFETIME, Problem, Sheet, Task
 from callsheet.core.spending import NO_SLOT, Slots, SpendTerms
-from callsheet.core.task import SheetEvent, SheetState, TaskEvent, TaskId, TaskState
+from callsheet.core.task import IllegalEvent, SheetEvent, SheetState, TaskEvent, TaskId, TaskState
 from callsheet.errors import (
     CallsheetError,
     Fate,
@@ -68,6 +68,9 @@ def submit(world: World, sheet_id: str) -> Submission:
         return _submitted(world, sheet.task_id, "already_submitted")
     try:
         return _submit_unspent(world, sheet)
+    except IllegalEvent:
+        # Somebody approved, declined or ended the sheet at this very moment: what holds now is the answer.
+        return submit(world, sheet_id)
     except CallsheetError:
         # Another call may have been faster by a moment; then there is a task, and that is the answer.
         sheet = need_sheet(world, sheet_id)

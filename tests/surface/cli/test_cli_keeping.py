@@ -102,7 +102,8 @@ def test_prune_counts_first_and_needs_a_person_or_a_yes(
     """A dry run and a run without a terminal remove nothing."""
     studio.clock.time -= 60 * DAY
     service = program.build_service()
-    service.world.ledger().touch(failed, now=studio.clock.time, changes={"created_at": studio.clock.time})
+    long_ago = {"created_at": studio.clock.time, "deadline": studio.clock.time}
+    service.world.ledger().touch(failed, now=studio.clock.time, changes=long_ago)
     studio.clock.time += 60 * DAY
 
     dry = cli("prune", "--older-than", "30d", "--dry-run")

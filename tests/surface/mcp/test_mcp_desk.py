@@ -9,7 +9,7 @@ from connection import ERAS, Person, connect, explained
 from mcp.types import ElicitResult
 
 from callsheet.core.approval import Means
-from callsheet.service import Service
+from callsheet.service import SUBMIT_WAIT_SECONDS, Service, Submission
 from studio import Studio, accepted
 
 DESK = "http://localhost:4711/"
@@ -64,6 +64,30 @@ async def test_going_to_the_desk_approves_nothing(studio: Studio, era: str, acti
     assert f"`callsheet approve {sheet_id}`" in answer["next_step"]
     assert f"{DESK}sheets/{sheet_id}" in answer["next_step"]
     assert studio.gateway.requests == []
+
+
+async def test_a_call_that_leads_to_the_desk_answers_before_clients_give_up(studio: Studio) -> None:
+    """The wait for the person and the wait for the gateway together are shorter than 60 s."""
+    service = with_desk(studio)
+    studio.gateway.replies = [accepted()]
+    submit, waits = service.submit, []
+
+    async def approve(sheet_id: str, *, wait_seconds: float) -> None:
+        waits.append(wait_seconds)
+        service.approve(sheet_id, by=Means.PASSKEY)
+
+    async def submit_for(sheet_id: str, *, wait_seconds: float = SUBMIT_WAIT_SECONDS) -> Submission:
+        answer = await submit(sheet_id, wait_seconds=wait_seconds)
+        waits.append(wait_seconds if answer.report else 0.0)
+        return answer
+
+    service.wait_for_approval = approve  # type: ignore[method-assign]
+    service.submit = submit_for  # type: ignore[method-assign]
+    async with connect(studio, ERAS[-1], Person(WENT), service=service) as client:
+        result = await client.call_tool("submit_video", {"sheet_id": await explained(client)})
+
+    assert result.structured_content["status"] == "submitted"
+    assert 0.0 < sum(waits) < 60.0
 
 
 @pytest.mark.parametrize("era", ERAS)

@@ -34,6 +34,9 @@ DESK = "desk"
 DESK_SECONDS = 40.0
 """How long a call waits for an approval at the desk; clients give up at 60 s."""
 
+ANSWER_SECONDS = 15.0
+"""How long it then waits for the gateway's answer, within the same 60 s."""
+
 LONGEST_QUESTION_SECONDS = 300.0
 """No call waits longer for a person."""
 

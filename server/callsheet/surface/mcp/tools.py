@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from callsheet.errors import CallsheetError
 
 from .answers import ExplainAnswer, ModelsAnswer, SubmitAnswer, TaskAnswer, TasksAnswer
-from .approval import TypedAmount, ask, backstage_of, lead_to_desk, take_answer
+from .approval import ANSWER_SECONDS, TypedAmount, ask, backstage_of, lead_to_desk, take_answer
 from .arguments import refuse
 from .schemas import compact_schema
 
@@ -88,7 +88,7 @@ async def submit_video(
     submission = await service.submit(sheet_id)
     if submission.report is None:
         await lead_to_desk(context, sheet_id)
-        submission = await service.submit(sheet_id)
+        submission = await service.submit(sheet_id, wait_seconds=ANSWER_SECONDS)
     told = tell_submission(submission)
     return _result(told, submission_text(told))
 

@@ -1,0 +1,93 @@
+"""A ledger that an older version wrote: what was under way goes on, and a copy of the file as it was is kept."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from callsheet.core.approval import Means
+from callsheet.core.shot import Shot
+from callsheet.core.task import SheetState, TaskState
+from callsheet.service.following import run_task
+from callsheet.service.submission import ATTEMPT_SECONDS, submit
+from studio import SHOT, Studio, accepted, draft, status
+
+# A moment as a real clock tells it, with more digits than SQL's own cast keeps.
+PRECISE = 1_795_849_200.1234567
+
+BACK_TO_VERSION_1 = (
+    "DROP TABLE allowance",
+    "DROP TABLE audit",
+    "ALTER TABLE sheet DROP COLUMN allowance",
+    "UPDATE sheet SET binding = json_remove(binding, '$.expires')",
+    "PRAGMA user_version = 1",
+)
+
+
+def shot(number: int) -> Shot:
+    """A shot unlike the others."""
+    return Shot(f"{SHOT.prompt} Take {number}.", duration_seconds=4)
+
+
+def make_old(path: Path) -> None:
+    """Take everything out of the file that version 2 brought."""
+    with sqlite3.connect(path) as db:
+        for statement in BACK_TO_VERSION_1:
+            db.execute(statement)
+    db.close()
+
+
+async def test_what_an_older_version_left_open_goes_on_as_it_was_approved(studio: Studio) -> None:
+    """Approved, waiting, being submitted, queued: none is sent twice, none is held for ever, none is asked for anew."""
+    studio.go_live()
+    studio.clock.time = PRECISE
+    service = studio.service()
+    ledger = service.world.ledger()
+    approved, *sheets = [draft(service, shot(number)) for number in range(4)]
+    for sheet_id in (approved, *sheets):
+        service.approve(sheet_id, by=Means.TERMINAL)
+    waiting, submitting, queued = [submit(service.world, sheet_id).report.task.id for sheet_id in sheets]
+    studio.gateway.replies = [accepted()]
+    await run_task(service.world, queued)
+    deadline = studio.clock.time + ATTEMPT_SECONDS
+    ledger.touch(
+        submitting, now=studio.clock.time, changes={"state": TaskState.SUBMITTING, "attempt": "a", "deadline": deadline}
+    )
+    ledger.close()
+    path = studio.home / "data" / "ledger.sqlite3"
+    make_old(path)
+
+    newer = studio.service()
+    studio.gateway.replies = [accepted("task-unified-1-abd"), status("running")]
+    await run_task(newer.world, waiting)
+    studio.clock.time = max(deadline + 2, newer.task(queued).task.next_at)
+    for task_id in (submitting, queued):
+        await run_task(newer.world, task_id)
+    last = submit(newer.world, approved)
+
+    states = [newer.task(task_id).task.state for task_id in (waiting, submitting, queued)]
+    assert states == [TaskState.QUEUED, TaskState.OUTCOME_UNKNOWN, TaskState.RUNNING]
+    assert last.status == "submitted"
+    assert len(studio.gateway.paid) == 2
+    assert newer.verify_audit().broken is None
+    backup = path.with_name("ledger.sqlite3.before-version-2")
+    with sqlite3.connect(backup) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+        assert db.execute("SELECT count(*) FROM task").fetchone() == (3,)
+    db.close()
+
+
+def test_a_sheet_of_an_older_version_is_handed_out_again_and_not_drafted_anew(studio: Studio) -> None:
+    """Its end is bound exactly as the program writes it."""
+    studio.go_live()
+    studio.clock.time = PRECISE
+    service = studio.service()
+    sheet_id = draft(service)
+    service.world.ledger().close()
+    make_old(studio.home / "data" / "ledger.sqlite3")
+
+    newer = studio.service()
+
+    assert draft(newer) == sheet_id
+    sheet = newer.world.ledger().sheet(sheet_id)
+    assert (sheet.state, sheet.binding.expires) == (SheetState.DRAFTED, str(sheet.expires_at))
