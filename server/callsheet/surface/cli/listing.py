@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from callsheet.core.policy import Mode
 from callsheet.core.sheet import Sheet
 from callsheet.core.task import OPEN_STATES
 from callsheet.errors import InvalidRequest, NotApproved
@@ -128,7 +129,9 @@ def resolve(
         str | None, typer.Option(metavar="ID", help="The gateway has it, under this task id of its own.")
     ] = None,
     lost: Annotated[bool, typer.Option("--lost", help="The gateway does not have it: give it up.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask; for scripts.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask; for scripts. A live task is not given up so.")
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """Say what became of a task of unknown outcome, after a look at the gateway's own task list.
@@ -140,7 +143,8 @@ def resolve(
     if (accepted is not None) == lost:
         raise InvalidRequest("Say either --accepted ID or --lost.", next_step="Run `callsheet resolve --help`.")
     report = session.service.task(task)
-    if not yes:
+    # To give a paid clip up frees its price and ends the warning of a duplicate: no script decides that.
+    if not yes or (lost and report.task.mode is Mode.LIVE):
         _confirm(session, report, accepted)
     session.service.resolve(task, accepted_as=accepted)
     report = session.service.task(task)
