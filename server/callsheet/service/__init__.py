@@ -17,6 +17,7 @@ from callsheet.core.allowance import Allowance
 from callsheet.core.approval import Means, Spending
 from callsheet.core.audit import AuditEntry, AuditVerdict
 from callsheet.core.catalogue import ModelCard
+from callsheet.core.policy import Policy
 from callsheet.core.redaction import Redactor
 from callsheet.core.sheet import Sheet, Task
 from callsheet.core.shot import JsonValue
@@ -87,6 +88,14 @@ class Service:
     def allow(self, models: tuple[str, ...], *, clips: int, up_to: Decimal, seconds: float, by: Means) -> Allowance:
         """Make an allowance; the surface has made sure that a person does. See `allowing.allow`."""
         return allowing.allow(self.world, models, clips=clips, up_to=up_to, seconds=seconds, by=by)
+
+    def allowable(self, models: tuple[str, ...], *, clips: int, up_to: Decimal, seconds: float) -> Policy:
+        """The policy under which such an allowance could be made now; see `allowing.allowable`."""
+        return allowing.allowable(self.world, models, clips=clips, up_to=up_to, seconds=seconds)
+
+    def require_policy(self, version: str) -> None:
+        """Refuse terms that were shown under another policy than the one in force."""
+        allowing.require_policy(self.world, version)
 
     def allowances(self, *, only_open: bool = False) -> list[Allowance]:
         """Allowances, newest first."""

@@ -79,6 +79,21 @@ async def test_an_approval_that_somebody_wrote_into_the_ledger_still_asks_the_pe
     assert len(studio.gateway.paid) == 1
 
 
+async def test_an_allowance_offers_no_model_of_a_sealed_key(studio: Studio) -> None:
+    """And one that names it is refused before a passphrase is looked at."""
+    async with sealed_desk(studio) as desk:
+        token = await desk.sign_in()
+        page = await desk.read("/allowances")
+        terms = {"models": "poyo/sora-2-official", "clips": "3", "up_to": "1.00", "seconds": "3600"}
+        answer = await desk.post("/allowances", csrf=token, passphrase="wrong passphrase", **terms)
+
+    assert "no allowance reaches it" in seen(page)
+    assert 'value="apidot/sora-2-official"' in page
+    assert 'value="poyo/' not in page
+    assert "is sealed: it is opened for one clip at a time" in seen(answer.text)
+    assert desk.office.door.wrong == 0
+
+
 async def test_tasks_that_wait_for_a_sealed_key_can_be_followed_again(studio: Studio) -> None:
     """After a restart the desk says that they wait; the passphrase opens the key, and a wrong one does not."""
     studio.gateway.replies = [accepted()]
