@@ -77,6 +77,10 @@ class Service:
         """What a person who is about to agree is shown, rendered now from the bytes; raises as `approvable`."""
         return consent.approval_text(self.world, sheet_id)
 
+    def whole_prompt(self, sheet_id: str) -> str:
+        """All of a prompt that the text for the person cuts off; see `consent.whole_prompt`."""
+        return consent.whole_prompt(self.world, sheet_id)
+
     def approvable(self, sheet_id: str) -> Sheet:
         """That sheet if it can be approved as it stands."""
         return consent.approvable(self.world, sheet_id)
@@ -133,10 +137,11 @@ class Service:
             raise UnknownThing("There is no task with that id.", next_step="Call list_tasks to see all of them.")
         return reports.report_task(self.world, task)
 
-    def tasks(self, *, only_open: bool = False, limit: int = 20) -> list[TaskReport]:
+    def tasks(self, *, only_open: bool = False, limit: int = 20, offset: int = 0) -> list[TaskReport]:
         """Tasks, those of unknown outcome first, then the newest."""
         states = (TaskState.OUTCOME_UNKNOWN, *OPEN_STATES) if only_open else None
-        return [reports.report_task(self.world, task) for task in self.world.ledger().tasks(states=states, limit=limit)]
+        found = self.world.ledger().tasks(states=states, limit=limit, offset=offset)
+        return [reports.report_task(self.world, task) for task in found]
 
     def pending(self) -> list[Sheet]:
         """Sheets that wait for a person."""

@@ -72,6 +72,9 @@ async def test_an_approval_that_somebody_wrote_into_the_ledger_still_asks_the_pe
 
         page = await desk.read(f"/sheets/{sheet_id}")
         assert 'name="passphrase"' in page
+        home = await desk.read("/")
+        assert "Read and decide" in home
+        assert "Approved, not submitted yet" not in home
         assert not studio.gateway.requests
         answer = await desk.post(f"/sheets/{sheet_id}/approve", csrf=token, passphrase=PASSPHRASE, amount="0.24")
 
@@ -107,6 +110,7 @@ async def test_tasks_that_wait_for_a_sealed_key_can_be_followed_again(studio: St
     async with again.client, again.service.running():
         token = await again.sign_in()
         assert "1 task waits for the sealed key of poyo." in seen(await again.read("/tasks"))
+        assert "1 waits for the sealed key of poyo" in seen(await again.read("/"))
         wrong = await again.post("/keys/poyo/open", csrf=token, passphrase="wrong passphrase")
         assert "That is not the approval passphrase." in seen(await again.read("/tasks"))
         right = await again.post("/keys/poyo/open", csrf=token, passphrase=PASSPHRASE)
