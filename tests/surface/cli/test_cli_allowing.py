@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import time
 from pathlib import Path
@@ -117,7 +118,10 @@ def test_the_trail_is_shown_and_checked(studio: Studio, armed: Program, cli: Com
     """A trail that somebody wrote into is an error with its own exit code."""
     assert "Nobody has agreed" in cli("audit").out
     cli("decline", draft(armed.build_service()))
-    assert "declined" in cli("audit").out
+    told = cli("audit").out
+    assert "terminal: declined sheet_" in told
+    assert "digest" in told
+    assert not re.search("[0-9a-f]{40}", told)
     [entry] = json.loads(cli("audit", "--json").out)["entries"]
     assert (entry["actor"], entry["action"]) == ("terminal", "declined")
     verified = json.loads(cli("audit", "verify", "--json").out)

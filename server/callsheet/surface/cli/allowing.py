@@ -28,7 +28,7 @@ from .exits import ExitCode
 from .forms import JsonObject
 from .parameters import Json
 from .person import meet_person
-from .screen import facts, indented
+from .screen import facts
 from .session import Session, begin
 from .wording import joined, length
 
@@ -97,12 +97,13 @@ def allowances(
     if not found:
         session.screen.show(Text("Nothing is allowed beforehand: each clip is asked for."))
         return ExitCode.OK
-    table = session.screen.table("!Allowance", "Holds", "Used", "Models")
+    rows = []
     for item in found:
         end = session.service.allowance_end(item)
-        holds = Text(f"until {iso(item.expires_at)}" if end is None else end, style="" if end else "green")
-        table.add_row(Text(item.id, style="cyan"), holds, Text(item.use), Text(joined(item.models)))
-    session.screen.show(indented(table))
+        holds = Text(f"until {iso(item.expires_at)}" if end is None else end, style="dim" if end else "green")
+        rows.append((item.id, Text(f"{item.use}, ") + holds))
+        rows.append(("", Text(joined(item.models), style="dim")))
+    session.screen.show(facts(rows))
     return ExitCode.OK
 
 
