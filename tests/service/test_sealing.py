@@ -30,7 +30,7 @@ from callsheet.errors import (
     OutcomeUnknown,
     PolicyRefusal,
 )
-from callsheet.service import Service
+from callsheet.service import Service, open_tasks_notice
 from callsheet.service.following import run_task
 from callsheet.service.sealing import claim_for_sending, permit, settle_permit
 from callsheet.service.submission import submit
@@ -539,6 +539,17 @@ async def test_another_process_holds_the_task_and_one_with_the_passphrase_takes_
     assert [(await step(studio, third, task_id)).state for _ in range(2)] == [TaskState.SUCCEEDED, TaskState.SAVED]
     assert third.world.opened.gateways() == ()
     assert len(studio.gateway.paid) == 1
+
+
+async def test_the_last_line_of_a_program_tells_what_a_sealed_task_waits_for(studio: Studio) -> None:
+    """No start and no background watcher goes on with it, so none is promised."""
+    first = sealed_service(studio)
+    studio.gateway.replies = [accepted()]
+    await step(studio, first, await opened_task(first, draft(first)))
+
+    notice = open_tasks_notice(process(studio))
+
+    assert notice == "1 open task waits for a sealed key: run `callsheet watch` at a terminal, with the passphrase."
 
 
 async def test_a_finished_clip_is_saved_without_the_key(studio: Studio) -> None:

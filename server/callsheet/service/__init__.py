@@ -39,8 +39,6 @@ LOOK_AGAIN_SECONDS = 1.0
 STOP_GRACE_SECONDS = 8.0
 TEND_SECONDS = 2.0
 
-HELD = "Where a key is sealed, that waits for `callsheet watch` at a terminal, with the passphrase."
-
 UNSENT = (TaskState.WAITING, TaskState.SUBMITTING)
 
 
@@ -171,12 +169,12 @@ class Service:
         """Remove ended tasks with their sheets and history, and sheets never spent; or only count them."""
         return self.world.ledger().prune(limits, dry_run=dry_run)
 
-    def left_open(self) -> tuple[int, bool]:
-        """How many open tasks no other running program follows, and whether there is one that will pick them up."""
+    def left_open(self) -> tuple[list[Task], bool]:
+        """The open tasks that no other running program follows, and whether there is one that will pick them up."""
         tasks = self.world.ledger().tasks(states=tuple(OPEN_STATES), limit=export.ALL)
         mine = self.world.runner_id
         left = [task for task in tasks if task.owner == mine or not self._lock.is_alive(task.owner)]
-        return len(left), bool(left) and self._lock.others_live()
+        return left, bool(left) and self._lock.others_live()
 
     def is_sealed(self, gateway_id: str) -> bool:
         """Whether that gateway's key is sealed: it then pays only through `approve_and_send`."""
@@ -353,20 +351,24 @@ def open_tasks_notice(service: Service) -> str | None:
     Call it after `running()` has been left. Raises nothing that the ledger could: an end is not the time to complain.
     """
     try:
-        left, picked_up = service.left_open()
-        held = service.held()
+        open_now, picked_up = service.left_open()
+        sealed = sum(sealing.needs_opening(service.world, task) for task in open_now)
     except CallsheetError:
         return None
-    if not left:
-        return None
-    sealed = f" {HELD}" if held else ""
-    tasks = f"{left} task{'s are' if left > 1 else ' is'} still open"
-    if picked_up:
-        return f"{tasks}; another running Callsheet picks {'them' if left > 1 else 'it'} up within seconds.{sealed}"
-    return (
-        f"{tasks}; the next start of Callsheet picks {'them' if left > 1 else 'it'} up,"
-        f" or run `callsheet watch --detach` to have it done in the background.{sealed}"
-    )
+    said, left = [], len(open_now) - sealed
+    if left:
+        them = "them" if left > 1 else "it"
+        goes_on = (
+            f"another running Callsheet picks {them} up within seconds."
+            if picked_up
+            else f"the next start of Callsheet picks {them} up,"
+            " or run `callsheet watch --detach` to have it done in the background."
+        )
+        said.append(f"{left} task{'s are' if left > 1 else ' is'} still open; {goes_on}")
+    if sealed:
+        wait = "tasks wait" if sealed > 1 else "task waits"
+        said.append(f"{sealed} open {wait} for a sealed key: run `callsheet watch` at a terminal, with the passphrase.")
+    return " ".join(said) or None
 
 
 __all__ = ["Draft", "Explanation", "Question", "Service", "Submission", "TaskReport", "open_tasks_notice"]

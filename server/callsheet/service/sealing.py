@@ -65,6 +65,11 @@ def is_away(world: World, task: Task) -> bool:
     return task.mode is Mode.LIVE and world.is_sealed(task.gateway) and not world.opened.is_open(task.gateway)
 
 
+def needs_opening(world: World, task: Task) -> bool:
+    """Whether an open task goes on only when a person opens its key; a finished clip is fetched without one."""
+    return is_away(world, task) and task.state is not TaskState.SUCCEEDED
+
+
 def opens(world: World, gateway_id: str, passphrase: str) -> bool:
     """Whether that passphrase opens the gateway's sealed key. Raises `KeyProblem` for one that nothing would open."""
     try:
@@ -173,7 +178,7 @@ def held_tasks(world: World, *, is_alive: IsAlive) -> list[Task]:
     return [
         task
         for task in tasks
-        if waits_for_key(task) or (_is_nobodys(world, task, is_alive) and task.state is not TaskState.SUCCEEDED)
+        if waits_for_key(task) or (_is_nobodys(world, task, is_alive) and needs_opening(world, task))
     ]
 
 

@@ -49,7 +49,7 @@ def get(
     report = session.service.task(task)
     if wait > 0 and report.task.state in OPEN_STATES:
         try:
-            report = run_watched(session.service, lambda: follow(session, task, seconds=wait))
+            report = run_watched(session, lambda: follow(session, task, seconds=wait))
         except KeyboardInterrupt:
             session.screen.note(LEFT.format(task), style="yellow")
             say_left_open(session)
