@@ -142,8 +142,11 @@ class Service:
         return [reports.report_task(self.world, task) for task in found]
 
     def pending(self) -> list[Sheet]:
-        """Sheets that wait for a person."""
-        return self.world.ledger().sheets([SheetState.AWAITING_APPROVAL])
+        """Sheets that wait for a person; where a key is sealed also those that were agreed to and not sent."""
+        now = self.world.clock.now()
+        asked = self.world.ledger().sheets([SheetState.AWAITING_APPROVAL])
+        unsent = sealing.unsent_sheets(self.world, is_alive=self._lock.is_alive)
+        return [*(sheet for sheet in asked if now <= sheet.expires_at), *unsent]
 
     def cards(self, *, gateway: str | None = None) -> tuple[ModelCard, ...]:
         """The catalogue's cards, or those of one gateway."""

@@ -74,6 +74,7 @@ async def test_an_approval_that_somebody_wrote_into_the_ledger_still_asks_the_pe
         assert 'name="passphrase"' in page
         home = await desk.read("/")
         assert "Read and decide" in home
+        assert "<title>(1)" in home
         assert "Approved, not submitted yet" not in home
         assert not studio.gateway.requests
         answer = await desk.post(f"/sheets/{sheet_id}/approve", csrf=token, passphrase=PASSPHRASE, amount="0.24")
@@ -111,6 +112,7 @@ async def test_tasks_that_wait_for_a_sealed_key_can_be_followed_again(studio: St
         token = await again.sign_in()
         assert "1 task waits for the sealed key of poyo." in seen(await again.read("/tasks"))
         assert "1 waits for the sealed key of poyo" in seen(await again.read("/"))
+        assert 'href="/tasks">Open the key' in await again.read(f"/tasks/{task_id}")
         wrong = await again.post("/keys/poyo/open", csrf=token, passphrase="wrong passphrase")
         assert "That is not the approval passphrase." in seen(await again.read("/tasks"))
         right = await again.post("/keys/poyo/open", csrf=token, passphrase=PASSPHRASE)

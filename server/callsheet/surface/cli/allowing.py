@@ -101,8 +101,8 @@ def allowances(
     for item in found:
         end = session.service.allowance_end(item)
         holds = Text(f"until {iso(item.expires_at)}" if end is None else end, style="dim" if end else "green")
-        rows.append((item.id, Text(f"{item.use}, ") + holds))
-        rows.append(("", Text(joined(item.models), style="dim")))
+        rows.append((item.id, Text(item.use)))
+        rows.append(("", holds + Text(f" · {joined(item.models)}", style="dim")))
     session.screen.show(facts(rows))
     return ExitCode.OK
 

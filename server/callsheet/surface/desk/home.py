@@ -32,12 +32,12 @@ def _contents(visit: Visit) -> dict[str, Any]:
     ledger = service.world.ledger()
     briefs = [brief(service, report) for report in service.tasks(limit=LOOKED_AT)]
     going = [brief(service, report) for report in service.tasks(only_open=True, limit=LOOKED_AT)]
+    pending = service.pending()
+    asked = {sheet.id for sheet in pending}
     approved = [sheet for sheet in ledger.sheets([SheetState.APPROVED]) if not has_lapsed(visit, sheet)]
-    # Where a key is sealed, that the ledger says "approved" sends nothing: such a sheet still waits.
-    sealed = [sheet for sheet in approved if service.needs_seal(sheet.id)]
     return {
-        "waiting": [summary(sheet) for sheet in (*service.pending(), *sealed) if now <= sheet.expires_at],
-        "approved": [summary(sheet) for sheet in approved if sheet not in sealed],
+        "waiting": [summary(sheet) for sheet in pending],
+        "approved": [summary(sheet) for sheet in approved if sheet.id not in asked],
         "held": held_keys(service),
         "unknown": [task for task in going if not task["open"]],
         "running": [task for task in going if task["open"]],

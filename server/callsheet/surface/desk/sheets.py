@@ -13,7 +13,7 @@ from callsheet.core.policy import Mode
 from callsheet.core.pricing import dollars
 from callsheet.core.redaction import clean
 from callsheet.core.sheet import Sheet
-from callsheet.core.spending import require_fresh_approval
+from callsheet.core.spending import is_fresh
 from callsheet.core.task import SheetState
 from callsheet.errors import CallsheetError, InvalidRequest, NotApproved, SetupProblem
 from callsheet.service.consent import need_sheet, require_mode
@@ -133,13 +133,7 @@ def _is_undecided(visit: Visit, sheet: Sheet) -> bool:
 
 def has_lapsed(visit: Visit, sheet: Sheet) -> bool:
     """Whether the sheet was approved so long ago that the approval no longer counts."""
-    if sheet.state is not SheetState.APPROVED:
-        return False
-    try:
-        require_fresh_approval(sheet, sheet.binding.digest, visit.now)
-    except NotApproved:
-        return True
-    return False
+    return sheet.state is SheetState.APPROVED and not is_fresh(sheet, visit.now)
 
 
 def _amount(visit: Visit, sheet: Sheet) -> Decimal | None:

@@ -121,14 +121,23 @@ def _one(visit: Visit) -> dict[str, Any]:
         "prompt": report.prompt,
         "money": fate_sentence(task),
         "counted": dollars(from_micros(task.reserve_micros)) if counts(task) else "",
-        "next_step": in_commands(report.next_step),
         "sheet_id": task.sheet_id,
         "gateway_task_id": task.gateway_task_id or ("none yet" if task.state in NOT_SENT else "none"),
         "updated_at": task.updated_at,
         "problem": {"message": task.problem.message, "said": task.problem.said} if task.problem else None,
+        "todo": _todo(service, task, in_commands(report.next_step)),
         "history": [_event(entry) for entry in service.world.ledger().history(task.id)],
         "now": visit.now,
     }
+
+
+def _todo(service: Service, task: Task, next_step: str) -> dict[str, str]:
+    """What only the person can do now: in words, with the page of the desk on which it is done."""
+    if task.id in {held.id for held in service.held()}:
+        if task.state is TaskState.WAITING:
+            return {"text": "It was not sent; agree to its call sheet again.", "link": f"/sheets/{task.sheet_id}"}
+        return {"text": "Open the key, so that it is asked after.", "link": "/tasks"}
+    return {"text": next_step, "link": ""} if task.state is TaskState.OUTCOME_UNKNOWN else {}
 
 
 def _event(entry: dict[str, Any]) -> dict[str, Any]:

@@ -105,8 +105,7 @@ def surroundings(office: Office) -> dict[str, Any]:
     waiting = 0
     if policy is not None:
         try:
-            now = office.service.world.clock.now()
-            waiting = sum(now <= sheet.expires_at for sheet in office.service.pending())
+            waiting = len(office.service.pending())
         except CallsheetError:
             # The page itself says what is wrong with the ledger.
             waiting = 0
