@@ -187,9 +187,11 @@ def note_of(service: Service, task: Task, *, room: int = 60) -> str:
         usual = usual_seconds(service, task)
         if task.percent is not None:
             parts.insert(0, f"{task.percent:3} %")
-        elif usual is not None:
+        elif usual is not None and not waits_for_key(task):
             parts.append(f"usually {span(*usual)}")
-    if task.problem is not None:
+    if waits_for_key(task):
+        parts.append("key sealed")
+    elif task.problem is not None:
         parts.append(one_line(task.problem.message, room))
     return " · ".join(parts)
 
