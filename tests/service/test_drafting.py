@@ -123,6 +123,19 @@ def test_unknown_names_are_refused_with_what_there_is(studio: Studio) -> None:
         service.explain(Draft(shot=SHOT, model="veo-3"))
 
 
+def test_a_model_may_be_named_as_it_is_listed(studio: Studio) -> None:
+    """Everything names it gateway/model, so whoever repeats that means both."""
+    service = studio.service()
+    apart = service.explain(Draft(shot=SHOT, gateway="poyo", model="sora-2-official"))
+
+    for gateway in (None, "poyo"):
+        together = service.explain(Draft(shot=SHOT, gateway=gateway, model="poyo/sora-2-official"))
+        assert together.sheet == apart.sheet
+    for gateway, model in (("apidot", "poyo/sora-2-official"), (None, "nobody/sora-2-official"), (None, "poyo/")):
+        with pytest.raises((InvalidRequest, UnknownThing), match=r"no model|No gateway has a model"):
+            service.explain(Draft(shot=SHOT, gateway=gateway, model=model))
+
+
 def test_a_model_that_one_gateway_alone_has_needs_no_gateway(studio: Studio) -> None:
     """The id says enough."""
     explanation = studio.service().explain(Draft(shot=SHOT, model="sora-2-preview"))

@@ -16,7 +16,8 @@ from callsheet.core.approval import Means
 from callsheet.core.gateway import Accepted, GatewayProblem, Postponed, Rejected, SubmitOutcome, Unclear
 from callsheet.core.redaction import fingerprint
 from callsheet.core.sheet import Clip, Task
-from callsheet.core.task import TaskState
+from callsheet.core.shot import Shot
+from callsheet.core.task import SheetEvent, TaskState
 from callsheet.edges.downloads import LinkGone
 from callsheet.edges.key_derivation import make_scrypt_recipe
 from callsheet.edges.sealed_keys import seal_key, write_sealed
@@ -30,7 +31,7 @@ from callsheet.errors import (
     OutcomeUnknown,
     PolicyRefusal,
 )
-from callsheet.service import Service
+from callsheet.service import Service, open_tasks_notice
 from callsheet.service.following import run_task
 from callsheet.service.sealing import claim_for_sending, permit, settle_permit
 from callsheet.service.submission import submit
@@ -158,6 +159,22 @@ async def test_an_approval_written_into_the_ledger_sends_nothing(studio: Studio)
     assert answer.status == "approval_needed"
     assert service.tasks() == []
     assert studio.gateway.requests == []
+
+
+def test_what_the_ledger_calls_approved_still_waits_for_its_person(studio: Studio) -> None:
+    """As long as it could be approved; one that grew old, or was never asked for, waits for nobody."""
+    service = sealed_service(studio)
+    asked, called, other = (draft(service, Shot(f"Take {n}.", duration_seconds=4)) for n in range(3))
+    assert submit(service.world, asked).status == "approval_needed"
+    ledger = service.world.ledger()
+    ledger.move_sheet(called, SheetEvent.APPROVED, now=studio.clock.now(), by=Means.TERMINAL)
+
+    assert [sheet.id for sheet in service.pending()] == [asked, called]
+    studio.clock.time += 3601
+    assert [sheet.id for sheet in service.pending()] == [asked]
+    studio.clock.time += 24 * 3600
+    assert service.pending() == []
+    assert other not in (asked, called)
 
 
 async def test_a_task_written_into_the_ledger_is_held_and_never_sent(studio: Studio) -> None:
@@ -609,6 +626,17 @@ async def test_another_process_holds_the_task_and_one_with_the_passphrase_takes_
     assert len(studio.gateway.paid) == 1
 
 
+async def test_the_last_line_of_a_program_tells_what_a_sealed_task_waits_for(studio: Studio) -> None:
+    """No start and no background watcher goes on with it, so none is promised."""
+    first = sealed_service(studio)
+    studio.gateway.replies = [accepted()]
+    await step(studio, first, await opened_task(first, draft(first)))
+
+    notice = open_tasks_notice(process(studio))
+
+    assert notice == "1 open task waits for a sealed key: run `callsheet watch` at a terminal, with the passphrase."
+
+
 async def test_a_finished_clip_is_saved_without_the_key(studio: Studio) -> None:
     """A download needs none, even after it failed once; what needs a fresh link waits instead of expiring."""
     first = sealed_service(studio)
@@ -638,14 +666,18 @@ async def test_a_task_that_was_never_sent_is_sent_after_its_person_agreed_again(
     other.world.ledger().adopt(first.world.runner_id, other.world.runner_id)
     assert (await step(studio, other, task_id)).problem.code == "key_sealed"
     assert other.unlock("poyo", PASSPHRASE) == 0
+    # It may not be sent with it, so the key is of no use here.
+    assert other.world.opened.gateways() == ()
     assert (await step(studio, other, task_id)).state is TaskState.WAITING
     assert studio.gateway.requests == []
+    assert [sheet.id for sheet in other.pending()] == [sheet_id]
 
     studio.gateway.replies = [accepted()]
     with anyio.fail_after(ENOUGH):
         async with other.running():
             answer = await other.approve_and_send(sheet_id, passphrase=PASSPHRASE, by=Means.TERMINAL)
     assert answer.report.task.id == task_id
+    assert other.pending() == []
     assert len(studio.gateway.paid) == 1
     acts = [(entry.action, entry.actor, entry.subject) for entry in other.audit()]
     assert acts[:2] == [("agreed_again", "terminal", sheet_id), ("key_opened", "terminal", "poyo")]

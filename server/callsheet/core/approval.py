@@ -155,6 +155,30 @@ class ApprovalView:
     earlier: str
 
 
+APPROVAL_LABELS = (
+    "Price",
+    "Goes to",
+    "Model",
+    "Reference image from",
+    "Result also sent to",
+    "Availability",
+    "Request",
+)
+
+
+def split_approval(text: str) -> list[tuple[str, str]]:
+    """The text that a person agrees to as (label, rest), line by line; a warning has no label.
+
+    A prompt is one line of it and comes last, so it can pose as no other.
+    """
+    lines = []
+    for line in text.split("\n"):
+        label, _, rest = line.partition(": ")
+        known = label in APPROVAL_LABELS or label.startswith("Prompt (")
+        lines.append((label, rest) if known else ("", line))
+    return lines
+
+
 def render_approval(view: ApprovalView) -> str:
     """The text a person agrees to, as it will be bound: price and caps first, the prompt last and escaped."""
     price = str(view.price)

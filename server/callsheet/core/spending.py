@@ -43,6 +43,14 @@ class Slots:
     unknown_holds_seconds: float = 3600.0
 
 
+def is_fresh(sheet: Sheet, now: float) -> bool:
+    """Whether the sheet's approval is young enough to count."""
+    if sheet.approved_at is None:
+        return False
+    # Not when the clock stands before the approval either: a clock set back must not prolong it.
+    return sheet.approved_at - 60 <= now <= min(sheet.approved_at + APPROVAL_LIFETIME, sheet.expires_at)
+
+
 def require_fresh_approval(sheet: Sheet, digest: str, now: float) -> None:
     """Refuse to spend a sheet that is not approved, or was approved for something else or long ago: `NotApproved`."""
     if sheet.state is not SheetState.APPROVED or sheet.approved_at is None:
@@ -55,8 +63,7 @@ def require_fresh_approval(sheet: Sheet, digest: str, now: float) -> None:
             f"Since sheet {sheet.id} was approved, its price table, policy, key or address has changed.",
             next_step="Call explain_payload again for a new sheet.",
         )
-    # Also refused when the clock stands before the approval: a clock set back must not prolong it.
-    if not sheet.approved_at - 60 <= now <= min(sheet.approved_at + APPROVAL_LIFETIME, sheet.expires_at):
+    if not is_fresh(sheet, now):
         raise NotApproved(
             f"The approval of sheet {sheet.id} is too old.", next_step="Call explain_payload again for a new sheet."
         )

@@ -152,11 +152,11 @@ class Ledger:
         found = self._tasks("id = ?", task_id)
         return found[0] if found else None
 
-    def tasks(self, *, states: Sequence[TaskState] | None = None, limit: int = 20) -> list[Task]:
+    def tasks(self, *, states: Sequence[TaskState] | None = None, limit: int = 20, offset: int = 0) -> list[Task]:
         """Tasks, those whose outcome is unknown first, then the newest."""
         marks, wanted = state_marks(states or tuple(TaskState))
-        order = "ORDER BY state = 'outcome_unknown' DESC, created_at DESC LIMIT ?"
-        return self._tasks(f"state IN ({marks}) {order}", *wanted, limit)
+        order = "ORDER BY state = 'outcome_unknown' DESC, created_at DESC, id LIMIT ? OFFSET ?"
+        return self._tasks(f"state IN ({marks}) {order}", *wanted, limit, offset)
 
     def task_named(self, gateway: str, gateway_task_id: str) -> Task | None:
         """The task that a gateway knows under this id."""

@@ -17,6 +17,7 @@ from callsheet.core.allowance import Allowance
 from callsheet.core.approval import Means, Spending
 from callsheet.core.audit import AuditEntry, AuditVerdict
 from callsheet.core.catalogue import ModelCard
+from callsheet.core.policy import Policy
 from callsheet.core.redaction import Redactor
 from callsheet.core.sheet import Sheet, Task
 from callsheet.core.shot import JsonValue
@@ -37,8 +38,6 @@ WAIT_LIMIT_SECONDS = 45.0
 LOOK_AGAIN_SECONDS = 1.0
 STOP_GRACE_SECONDS = 8.0
 TEND_SECONDS = 2.0
-
-HELD = "Where a key is sealed, that waits for `callsheet watch` at a terminal, with the passphrase."
 
 UNSENT = (TaskState.WAITING, TaskState.SUBMITTING)
 
@@ -76,6 +75,10 @@ class Service:
         """What a person who is about to agree is shown, rendered now from the bytes; raises as `approvable`."""
         return consent.approval_text(self.world, sheet_id)
 
+    def whole_prompt(self, sheet_id: str) -> str:
+        """All of a prompt that the text for the person cuts off; see `consent.whole_prompt`."""
+        return consent.whole_prompt(self.world, sheet_id)
+
     def approvable(self, sheet_id: str) -> Sheet:
         """That sheet if it can be approved as it stands."""
         return consent.approvable(self.world, sheet_id)
@@ -87,6 +90,14 @@ class Service:
     def allow(self, models: tuple[str, ...], *, clips: int, up_to: Decimal, seconds: float, by: Means) -> Allowance:
         """Make an allowance; the surface has made sure that a person does. See `allowing.allow`."""
         return allowing.allow(self.world, models, clips=clips, up_to=up_to, seconds=seconds, by=by)
+
+    def allowable(self, models: tuple[str, ...], *, clips: int, up_to: Decimal, seconds: float) -> Policy:
+        """The policy under which such an allowance could be made now; see `allowing.allowable`."""
+        return allowing.allowable(self.world, models, clips=clips, up_to=up_to, seconds=seconds)
+
+    def require_policy(self, version: str) -> None:
+        """Refuse terms that were shown under another policy than the one in force."""
+        allowing.require_policy(self.world, version)
 
     def allowances(self, *, only_open: bool = False) -> list[Allowance]:
         """Allowances, newest first."""
@@ -124,14 +135,18 @@ class Service:
             raise UnknownThing("There is no task with that id.", next_step="Call list_tasks to see all of them.")
         return reports.report_task(self.world, task)
 
-    def tasks(self, *, only_open: bool = False, limit: int = 20) -> list[TaskReport]:
+    def tasks(self, *, only_open: bool = False, limit: int = 20, offset: int = 0) -> list[TaskReport]:
         """Tasks, those of unknown outcome first, then the newest."""
         states = (TaskState.OUTCOME_UNKNOWN, *OPEN_STATES) if only_open else None
-        return [reports.report_task(self.world, task) for task in self.world.ledger().tasks(states=states, limit=limit)]
+        found = self.world.ledger().tasks(states=states, limit=limit, offset=offset)
+        return [reports.report_task(self.world, task) for task in found]
 
     def pending(self) -> list[Sheet]:
-        """Sheets that wait for a person."""
-        return self.world.ledger().sheets([SheetState.AWAITING_APPROVAL])
+        """Sheets that wait for a person; where a key is sealed also those that were agreed to and not sent."""
+        now = self.world.clock.now()
+        asked = self.world.ledger().sheets([SheetState.AWAITING_APPROVAL])
+        unsent = sealing.unsent_sheets(self.world, is_alive=self._lock.is_alive)
+        return [*(sheet for sheet in asked if now <= sheet.expires_at), *unsent]
 
     def cards(self, *, gateway: str | None = None) -> tuple[ModelCard, ...]:
         """The catalogue's cards, or those of one gateway."""
@@ -157,12 +172,12 @@ class Service:
         """Remove ended tasks with their sheets and history, and sheets never spent; or only count them."""
         return self.world.ledger().prune(limits, dry_run=dry_run)
 
-    def left_open(self) -> tuple[int, bool]:
-        """How many open tasks no other running program follows, and whether there is one that will pick them up."""
+    def left_open(self) -> tuple[list[Task], bool]:
+        """The open tasks that no other running program follows, and whether there is one that will pick them up."""
         tasks = self.world.ledger().tasks(states=tuple(OPEN_STATES), limit=export.ALL)
         mine = self.world.runner_id
         left = [task for task in tasks if task.owner == mine or not self._lock.is_alive(task.owner)]
-        return len(left), bool(left) and self._lock.others_live()
+        return left, bool(left) and self._lock.others_live()
 
     def is_sealed(self, gateway_id: str) -> bool:
         """Whether that gateway's key is sealed: it then pays only through `approve_and_send`."""
@@ -344,20 +359,24 @@ def open_tasks_notice(service: Service) -> str | None:
     Call it after `running()` has been left. Raises nothing that the ledger could: an end is not the time to complain.
     """
     try:
-        left, picked_up = service.left_open()
-        held = service.held()
+        open_now, picked_up = service.left_open()
+        sealed = sum(sealing.needs_opening(service.world, task) for task in open_now)
     except CallsheetError:
         return None
-    if not left:
-        return None
-    sealed = f" {HELD}" if held else ""
-    tasks = f"{left} task{'s are' if left > 1 else ' is'} still open"
-    if picked_up:
-        return f"{tasks}; another running Callsheet picks {'them' if left > 1 else 'it'} up within seconds.{sealed}"
-    return (
-        f"{tasks}; the next start of Callsheet picks {'them' if left > 1 else 'it'} up,"
-        f" or run `callsheet watch --detach` to have it done in the background.{sealed}"
-    )
+    said, left = [], len(open_now) - sealed
+    if left:
+        them = "them" if left > 1 else "it"
+        goes_on = (
+            f"another running Callsheet picks {them} up within seconds."
+            if picked_up
+            else f"the next start of Callsheet picks {them} up,"
+            " or run `callsheet watch --detach` to have it done in the background."
+        )
+        said.append(f"{left} task{'s are' if left > 1 else ' is'} still open; {goes_on}")
+    if sealed:
+        wait = "tasks wait" if sealed > 1 else "task waits"
+        said.append(f"{sealed} open {wait} for a sealed key: run `callsheet watch` at a terminal, with the passphrase.")
+    return " ".join(said) or None
 
 
 __all__ = ["Draft", "Explanation", "Question", "Service", "Submission", "TaskReport", "open_tasks_notice"]

@@ -6,8 +6,9 @@ from decimal import Decimal
 
 from callsheet.core.allowance import Allowance, check_allowance, end_of
 from callsheet.core.approval import Means
-from callsheet.core.policy import Mode
+from callsheet.core.policy import Mode, Policy
 from callsheet.core.pricing import to_micros
+from callsheet.core.redaction import clean
 from callsheet.errors import InvalidRequest, NotApproved, PolicyRefusal
 
 from .world import World
@@ -22,18 +23,7 @@ def allow(world: World, models: tuple[str, ...], *, clips: int, up_to: Decimal, 
     """
     if by not in PERSONS_MEANS:
         raise NotApproved("Only a person makes an allowance.", next_step="A person runs `callsheet allow`.")
-    check_allowance(models, clips=clips, up_to=up_to, seconds=seconds)
-    policy = world.policy()
-    if policy.mode is Mode.READ_ONLY:
-        raise PolicyRefusal("The policy is read-only.", next_step="A person changes `mode` with `callsheet setup`.")
-    for card_id in models:
-        gateway, _, model = card_id.partition("/")
-        card = world.card(gateway, model)
-        if policy.mode is Mode.LIVE and world.is_sealed(card.gateway):
-            raise InvalidRequest(
-                f"The key of {world.facts(gateway).name} is sealed: it is opened for one clip at a time.",
-                next_step="Approve each clip, or run `callsheet keys unseal` first.",
-            )
+    policy = allowable(world, models, clips=clips, up_to=up_to, seconds=seconds)
     now = world.clock.now()
     allowance = Allowance(
         id=f"allow_{world.clock.token()}",
@@ -47,6 +37,40 @@ def allow(world: World, models: tuple[str, ...], *, clips: int, up_to: Decimal, 
         made_by=by,
     )
     return world.ledger().consent.add_allowance(allowance)
+
+
+def allowable(world: World, models: tuple[str, ...], *, clips: int, up_to: Decimal, seconds: float) -> Policy:
+    """The policy under which such an allowance could be made now; raises what keeps it from being.
+
+    For surfaces, so that nobody is asked for a passphrase in vain.
+    """
+    check_allowance(models, clips=clips, up_to=up_to, seconds=seconds)
+    policy = world.policy()
+    if policy.mode is Mode.READ_ONLY:
+        raise PolicyRefusal("The policy is read-only.", next_step="A person changes `mode` with `callsheet setup`.")
+    for card_id in models:
+        gateway, found, model = card_id.partition("/")
+        if not found:
+            raise InvalidRequest(
+                f"{clean(card_id, limit=60)} names no gateway.",
+                next_step="Write gateway/model, as poyo/sora-2-official; `callsheet models` lists them.",
+            )
+        card = world.card(gateway, model)
+        if policy.mode is Mode.LIVE and world.is_sealed(card.gateway):
+            raise InvalidRequest(
+                f"The key of {world.facts(gateway).name} is sealed: it is opened for one clip at a time.",
+                next_step=f"Approve each clip, or run `callsheet keys unseal {gateway}` first.",
+            )
+    return policy
+
+
+def require_policy(world: World, version: str) -> None:
+    """Refuse terms that a person was shown under a policy that is no longer in force: raises `NotApproved`."""
+    if world.policy().version != version:
+        raise NotApproved(
+            "The policy has changed since these terms were shown.",
+            next_step="Look at them as they are now, then allow.",
+        )
 
 
 def allowances(world: World, *, only_open: bool = False) -> list[Allowance]:

@@ -10,6 +10,7 @@ from decimal import Decimal
 from callsheet.core.allowance import Allowance
 from callsheet.core.approval import (
     DUPLICATE,
+    PROMPT_SHOWN,
     ApprovalView,
     Binding,
     Means,
@@ -28,6 +29,7 @@ from callsheet.core.gateway import SubmitParts
 from callsheet.core.policy import Floor, Mode, Policy
 from callsheet.core.pricing import Price, dollars, price_clip, to_micros
 from callsheet.core.recognition import recognise
+from callsheet.core.redaction import escape_block
 from callsheet.core.sheet import Sheet
 from callsheet.core.shot import Shot
 from callsheet.core.spending import require_allowed
@@ -127,6 +129,13 @@ def approval_text(world: World, sheet_id: str) -> str:
     earlier = earlier_takes(world, sheet.binding)
     # `approvable` has seen that address, price and bytes are those that the sheet is bound to.
     return shown_text(world, card_of(world, sheet), sheet.binding, body=sheet.body, price=sheet.price, earlier=earlier)
+
+
+def whole_prompt(world: World, sheet_id: str) -> str:
+    """All of a prompt of which the text for the person has only the beginning, from the bytes; else the empty text."""
+    sheet = need_sheet(world, sheet_id)
+    prompt = escape_block(reread(world, card_of(world, sheet), sheet.body).prompt, len(sheet.body) * 20)
+    return prompt if len(prompt) > PROMPT_SHOWN else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ class Draft:
 def explain(world: World, draft: Draft) -> Explanation:
     """Tell what would be sent, what is wrong with it and what it costs. Raises `InvalidRequest`, `UnknownThing`."""
     _require_no_key(world, draft)
+    draft = _split_name(world, draft)
     card = _named_card(world, draft)
     if draft.payload is not None:
         found = recognise(draft.payload, world.catalogue(), gateway=draft.gateway, model=draft.model)
@@ -71,6 +72,14 @@ def _texts(value: JsonValue) -> Iterator[str]:
         elif isinstance(item, dict):
             left.extend(item.keys())
             left.extend(item.values())
+
+
+def _split_name(world: World, draft: Draft) -> Draft:
+    """The draft with gateway and model apart where the model is named as it is listed: `gateway/model`."""
+    gateway, found, model = (draft.model or "").partition("/")
+    if not found or draft.gateway not in (None, gateway) or world.catalogue().gateway(gateway) is None:
+        return draft
+    return replace(draft, gateway=gateway, model=model)
 
 
 def _named_card(world: World, draft: Draft) -> ModelCard | None:

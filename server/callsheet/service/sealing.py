@@ -16,7 +16,8 @@ from callsheet.core.approval import DUPLICATE, sheet_id_for
 from callsheet.core.gateway import Postponed, SubmitOutcome
 from callsheet.core.policy import Mode
 from callsheet.core.sheet import Problem, Sheet, Task
-from callsheet.core.task import OPEN_STATES, TaskState
+from callsheet.core.spending import is_fresh
+from callsheet.core.task import OPEN_STATES, SheetState, TaskState
 from callsheet.edges.sealed_keys import SealedKey, open_key
 from callsheet.edges.secrets import SecretKey, build_redactor
 from callsheet.errors import CallsheetError, Fate, GatewayUnreachable, InvalidRequest, KeyProblem, NotApproved
@@ -64,6 +65,11 @@ def may_pay(world: World, sheet: Sheet) -> bool:
 def is_away(world: World, task: Task) -> bool:
     """Whether the task's key is sealed and not open here, so that the gateway cannot be asked."""
     return task.mode is Mode.LIVE and world.is_sealed(task.gateway) and not world.opened.is_open(task.gateway)
+
+
+def needs_opening(world: World, task: Task) -> bool:
+    """Whether an open task goes on only when a person opens its key; a finished clip is fetched without one."""
+    return is_away(world, task) and task.state is not TaskState.SUCCEEDED
 
 
 def opens(world: World, gateway_id: str, passphrase: str) -> bool:
@@ -176,18 +182,38 @@ def take_over(world: World, gateway_id: str, *, is_alive: IsAlive, wanted: Colle
 
 def held_tasks(world: World, *, is_alive: IsAlive) -> list[Task]:
     """Open tasks that wait for a sealed key, or will, since no process that might have it open follows them."""
-    sealed = [facts.id for facts in world.catalogue().gateways if world.is_sealed(facts.id)]
-    tasks = [task for gateway_id in sealed for task in _open_tasks(world, gateway_id) if is_away(world, task)]
+    tasks = [
+        task
+        for gateway_id in _sealed_gateways(world)
+        for task in _open_tasks(world, gateway_id)
+        if is_away(world, task)
+    ]
     return [
         task
         for task in tasks
-        if waits_for_key(task) or (_is_nobodys(world, task, is_alive) and task.state is not TaskState.SUCCEEDED)
+        if waits_for_key(task) or (_is_nobodys(world, task, is_alive) and needs_opening(world, task))
     ]
 
 
 def _is_nobodys(world: World, task: Task, is_alive: IsAlive) -> bool:
     """Whether no other process follows the task, one that may have the key open."""
     return task.owner == world.runner_id or not is_alive(task.owner)
+
+
+def unsent_sheets(world: World, *, is_alive: IsAlive) -> list[Sheet]:
+    """Sheets of sealed keys that only a person can have sent: called approved in the ledger, or spent and not sent."""
+    now, ledger = world.clock.now(), world.ledger()
+    found = [sheet for sheet in ledger.sheets([SheetState.APPROVED]) if is_fresh(sheet, now)]
+    for gateway_id in _sealed_gateways(world):
+        for task in _open_tasks(world, gateway_id, states=(TaskState.WAITING,)):
+            sheet = ledger.sheet(task.sheet_id)
+            if sheet is not None and (waits_for_key(task) or _is_nobodys(world, task, is_alive)):
+                found.append(sheet)
+    return [sheet for sheet in found if not may_pay(world, sheet)]
+
+
+def _sealed_gateways(world: World) -> list[str]:
+    return [facts.id for facts in world.catalogue().gateways if world.is_sealed(facts.id)]
 
 
 def hold_unsent(world: World, task: Task) -> Task:

@@ -74,6 +74,17 @@ def age(seconds: float) -> str:
     return f"{days} day" if days == 1 else f"{days} days"
 
 
+def length(seconds: float) -> str:
+    """A span of time to the minute, with nothing rounded off: `30 min`, `1 h 30 min`, `1 day 12 h`."""
+    minutes = round(seconds / 60)
+    parts = (
+        (minutes // 1440, "day" if minutes // 1440 == 1 else "days"),
+        (minutes // 60 % 24, "h"),
+        (minutes % 60, "min"),
+    )
+    return " ".join(f"{number} {unit}" for number, unit in parts if number) or "0 min"
+
+
 def span(low: float, high: float) -> str:
     """A range of seconds as people say it: `90-300 s`, `2-5 min`."""
     if low >= 120:
@@ -95,4 +106,4 @@ def joined(words: Iterable[object], otherwise: str = "not documented") -> str:
     return ", ".join(str(word) for word in words) or otherwise
 
 
-__all__ = ["age", "in_commands", "joined", "json_text", "one_line", "size", "span"]
+__all__ = ["age", "in_commands", "joined", "json_text", "length", "one_line", "size", "span"]

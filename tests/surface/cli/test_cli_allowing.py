@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import time
 from pathlib import Path
@@ -50,6 +51,27 @@ def test_a_person_allows_several_clips_with_the_passphrase(studio: Studio, armed
     assert cli("allowances", "--open").out.startswith("Nothing is allowed beforehand")
 
 
+def test_the_time_is_shown_as_long_as_it_is(studio: Studio, armed: Program) -> None:
+    """Nothing is rounded off of what a person agrees to."""
+    for given, shown in (("90m", "1 h 30 min"), ("36h", "1 day 12 h")):
+        arguments = ["allow", *ALLOW[1:6], given, *ALLOW[7:]]
+        with Terminal(arguments, studio.environ, armed.working_directory) as terminal:
+            terminal.expect(f"for {shown}\n")
+            terminal.interrupt()
+            assert terminal.finish() == ExitCode.INTERRUPTED
+
+
+def test_terms_shown_under_another_policy_are_not_allowed(studio: Studio, armed: Program, cli: CommandLine) -> None:
+    """A policy that was edited while the person typed was not the one that they were shown."""
+    with Terminal(ALLOW, studio.environ, armed.working_directory) as terminal:
+        terminal.expect("Approval passphrase: ")
+        studio.go_live("[caps]\nconcurrent = 4\n")
+        terminal.type(PASSPHRASE)
+        terminal.expect("has changed since these terms")
+        assert terminal.finish() == ExitCode.NOT_APPROVED
+    assert json.loads(cli("allowances", "--json").out) == {"allowances": []}
+
+
 def test_a_wrong_passphrase_allows_nothing(studio: Studio, armed: Program, cli: CommandLine) -> None:
     """Three tries, as for a sheet."""
     with Terminal(ALLOW, studio.environ, armed.working_directory) as terminal:
@@ -79,6 +101,7 @@ def test_without_a_terminal_nothing_can_be_allowed(studio: Studio, armed: Progra
         ("--for", "30d", "7 days"),
         ("--models", "poyo/nothing", "no model of that id"),
         ("--models", ",", "at least one model"),
+        ("--models", "sora-2-official", "names no gateway"),
     ],
 )
 def test_terms_out_of_bounds_are_refused_before_anybody_is_asked(
@@ -95,7 +118,10 @@ def test_the_trail_is_shown_and_checked(studio: Studio, armed: Program, cli: Com
     """A trail that somebody wrote into is an error with its own exit code."""
     assert "Nobody has agreed" in cli("audit").out
     cli("decline", draft(armed.build_service()))
-    assert "declined" in cli("audit").out
+    told = cli("audit").out
+    assert "terminal: declined sheet_" in told
+    assert "digest" in told
+    assert not re.search("[0-9a-f]{40}", told)
     [entry] = json.loads(cli("audit", "--json").out)["entries"]
     assert (entry["actor"], entry["action"]) == ("terminal", "declined")
     verified = json.loads(cli("audit", "verify", "--json").out)

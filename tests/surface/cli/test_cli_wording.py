@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from callsheet.edges.catalogue_files import load_catalogue
 from callsheet.surface.cli.choices import choices_of, price_range
-from callsheet.surface.cli.wording import age, in_commands, json_text, one_line, size, span
+from callsheet.surface.cli.wording import age, in_commands, json_text, length, one_line, size, span
 
 
 @pytest.mark.parametrize(
@@ -84,3 +84,9 @@ def test_every_card_has_a_short_price_and_choices() -> None:
     assert shown["apixo/sora-2-pro"][0] == "unknown"
     assert shown["apixo/sora-2-pro"][1].ratios == ("16:9", "9:16")
     assert shown["apixo/sora-2-pro"][1].resolutions == ("720p", "1024p", "1080p")
+
+
+def test_a_length_rounds_nothing_off() -> None:
+    """It is what a person agrees to."""
+    shown = {60: "1 min", 1800: "30 min", 5400: "1 h 30 min", 86_400: "1 day", 604_800: "7 days", 129_600: "1 day 12 h"}
+    assert {seconds: length(seconds) for seconds in shown} == shown

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from functools import partial
+
+import anyio
 import pytest
 from visitor import PASSPHRASE, Desk, ask, open_desk, seen, set_passphrase
 
@@ -220,6 +224,53 @@ async def test_an_allowance_needs_the_passphrase_and_bounds(live_desk: Desk) -> 
     (allowance,) = desk.service.allowances()
     assert (allowance.clips, allowance.up_to_micros, allowance.made_by) == (3, 1_000_000, Means.DESK)
     assert "Allowed: 3 clips, up to 1.00 USD." in seen(await desk.read("/allowances"))
+
+
+async def test_an_allowance_form_that_is_sent_twice_allows_once(live_desk: Desk) -> None:
+    """A second click, or the browser's way back, must not double what may be spent."""
+    desk = live_desk
+    token = await desk.sign_in()
+    page = await desk.read("/allowances")
+    hidden = dict(re.findall(r'name="(shown|once)" value="([^"]+)"', page))
+    terms = {
+        "csrf": token,
+        "models": "poyo/sora-2-official",
+        "clips": "3",
+        "up_to": "1.00",
+        "seconds": "3600",
+        **hidden,
+    }
+
+    async with anyio.create_task_group() as both:
+        for _ in range(2):
+            both.start_soon(partial(desk.post, "/allowances", **terms, passphrase=PASSPHRASE))
+
+    assert len(desk.service.allowances()) == 1
+    nameless = await desk.post("/allowances", **{**terms, "once": ""}, passphrase=PASSPHRASE)
+    assert (nameless.status_code, len(desk.service.allowances())) == (303, 1)
+
+
+async def test_an_allowance_form_that_showed_another_policy_allows_nothing(desk: Desk) -> None:
+    """Terms that were shown for rehearsals must not become live because the mode was changed meanwhile."""
+    token = await desk.sign_in()
+    page = await desk.read("/allowances")
+    hidden = dict(re.findall(r'name="(shown|once)" value="([^"]+)"', page))
+    assert "this would hold for rehearsals only" in seen(page)
+    terms = {
+        "csrf": token,
+        "models": "poyo/sora-2-official",
+        "clips": "3",
+        "up_to": "1.00",
+        "seconds": "3600",
+        **hidden,
+    }
+    desk.studio.go_live()
+
+    answer = await desk.post("/allowances", **terms, passphrase=PASSPHRASE)
+
+    assert answer.status_code == 403
+    assert "has changed since these terms were shown" in seen(answer.text)
+    assert not desk.service.allowances()
 
 
 async def test_a_session_may_revoke_an_allowance(live_desk: Desk) -> None:

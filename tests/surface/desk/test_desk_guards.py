@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from visitor import ORIGIN, PASSPHRASE, PORT, Desk, ask
+from visitor import ORIGIN, PASSPHRASE, PORT, Desk, ask, data, seen
 
 from callsheet.core.task import SheetState
 from callsheet.surface.desk.application import _routes
@@ -22,13 +22,14 @@ PARTS = {
     "allowance_id": "allow_none",
     "passkey_id": "none",
     "name": "desk.js",
+    "rest": "nothing/here",
 }
 
 
 def addresses(desk: Desk, method: str, sheet_id: str) -> list[str]:
     """Every address of the desk that answers to that method."""
     routes = [route for route in _routes(desk.office) if isinstance(route, Route) and method in (route.methods or ())]
-    return [route.path.format(**{**PARTS, "sheet_id": sheet_id}) for route in routes]
+    return [route.path_format.format(**{**PARTS, "sheet_id": sheet_id}) for route in routes]
 
 
 @pytest.mark.parametrize(
@@ -155,6 +156,18 @@ async def test_nothing_is_posted_without_the_sessions_token(desk: Desk) -> None:
 
     assert rows(desk) == before
     assert not desk.office.passkeys.all()
+
+
+async def test_whoever_is_turned_away_is_told_as_they_asked(desk: Desk) -> None:
+    """A person gets a page with a way back, our script the same words as data."""
+    shown = await desk.post("/allowances", csrf="x")
+    desk.headers["accept"] = "application/json"
+    told = await desk.post("/allowances", csrf="x")
+
+    assert "Nobody is signed in here any more. Nothing was changed." in " ".join(seen(shown.text).split())
+    assert 'href="/"' in shown.text
+    assert told.status_code == 401
+    assert data(told)["error"]["message"] == "Nobody is signed in here any more."
 
 
 async def test_no_page_is_shown_without_a_session(desk: Desk) -> None:

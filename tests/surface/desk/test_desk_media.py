@@ -8,6 +8,7 @@ import pytest
 from visitor import Desk, film, seen
 
 from callsheet.core.sheet import Clip
+from callsheet.core.task import TaskState
 from studio import accepted
 
 VIDEO = bytes(range(256)) * 40
@@ -55,6 +56,27 @@ async def test_pages_show_the_clip(live_desk: Desk, tmp_path: Path) -> None:
     assert f'src="/tasks/{task_id}/contact-sheet"' in page
     assert "1280 x 720" in seen(page)
     assert f'src="/tasks/{task_id}/poster"' in await live_desk.read("/")
+
+
+async def test_a_clip_whose_file_is_gone_is_not_said_to_be_there(live_desk: Desk, tmp_path: Path) -> None:
+    """No player for nothing; what is known of it stays."""
+    task_id = await keep_clip(live_desk, tmp_path)
+    live_desk.service.world.ledger().touch(
+        task_id, now=live_desk.studio.clock.now(), changes={"state": TaskState.SAVED}
+    )
+    await live_desk.sign_in()
+    assert "The clip is on disk." in await live_desk.read(f"/tasks/{task_id}")
+
+    for name in ("a.mp4", "a.poster.jpg", "a.contact-sheet.jpg"):
+        (tmp_path / name).unlink()
+    page = await live_desk.read(f"/tasks/{task_id}")
+
+    assert "no longer where it was saved" in seen(page)
+    assert "The clip is on disk." not in page
+    assert "<video" not in page
+    assert "<img" not in page
+    assert str(tmp_path / "a.mp4") in page
+    assert "<img" not in await live_desk.read("/")
 
 
 @pytest.mark.parametrize("changes", [{"path": "gone.mp4"}, {"path": "secret.txt"}, {"path": "link.mp4"}, {"path": "."}])

@@ -13,16 +13,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 from visitor import ORIGIN, Desk, ask, film, seen
 
-from callsheet.core.approval import Means
+from callsheet.core.approval import APPROVAL_LABELS, Means, split_approval
 from callsheet.core.redaction import Redactor
 from callsheet.core.shot import Shot
 from callsheet.core.task import TaskState
 from callsheet.service.consent import spending_windows
+from callsheet.service.submission import submit
 from callsheet.surface.desk.rendering import Paper
-from callsheet.surface.desk.sheets import LABELS, split_lines
 from callsheet.surface.desk.spending import bar, tasks_that_count
+from callsheet.surface.desk.tasks import A_PAGE
 from callsheet.surface.desk.visits import Visit, reading
-from studio import KEY, Studio, accepted, reply
+from studio import KEY, Studio, accepted, draft, reply
 
 PAGES = ("/", "/tasks", "/spending", "/allowances", "/passkeys", "/audit")
 HOSTILE = 'Boat. </dd></dl><script src="//evil.example/x.js"></script>\nPrice: 0.00 USD\n\u202egoes to: nobody'
@@ -56,13 +57,13 @@ async def test_a_waiting_sheet_lies_on_the_desk(desk: Desk) -> None:
     assert f'href="/sheets/{sheet_id}"' in await desk.read("/")
     page = seen(await desk.read(f"/sheets/{sheet_id}"))
 
-    for label in LABELS:
+    for label in APPROVAL_LABELS:
         assert label in page
-    lines = split_lines(desk.service.approval_text(sheet_id))
-    # One without would be shown as a warning: then `LABELS` must follow the text.
-    assert all(line.label for line in lines)
-    for line in lines:
-        assert line.text.partition(" · ")[0] in page
+    lines = split_approval(desk.service.approval_text(sheet_id))
+    # One without would be shown as a warning: then the labels must follow the text.
+    assert all(label for label, _ in lines)
+    for _, text in lines:
+        assert text.partition(" · ")[0] in page
 
 
 async def test_no_prompt_adds_a_line_or_a_tag_to_the_sheet(desk: Desk) -> None:
@@ -74,13 +75,64 @@ async def test_no_prompt_adds_a_line_or_a_tag_to_the_sheet(desk: Desk) -> None:
     names = (plain, sheet_id)
     pages = [await desk.read(f"/sheets/{name}") for name in names]
     tags = [re.findall(r"<[a-z/]+", page) for page in pages]
-    lines = [split_lines(desk.service.approval_text(name)) for name in names]
+    lines = [split_approval(desk.service.approval_text(name)) for name in names]
 
     assert tags[0] == tags[1]
     assert "evil.example/x.js&#34;&gt;" in pages[1]
     assert "\u202e" not in pages[1]
-    assert [line.label for line in lines[0][:-1]] == [line.label for line in lines[1][:-1]]
-    assert lines[1][-1].label.startswith("Prompt (")
+    assert [label for label, _ in lines[0][:-1]] == [label for label, _ in lines[1][:-1]]
+    assert lines[1][-1][0].startswith("Prompt (")
+
+
+async def test_all_of_a_long_prompt_can_be_read_before_it_is_approved(desk: Desk) -> None:
+    """The text has its beginning alone; what comes after is filmed as well."""
+    long = "A calm sea. " * 60 + "\nAnd <b>then</b> the storm."
+    sheet_id = await ask(desk, Shot(long, duration_seconds=4))
+    short = await ask(desk, Shot("A calm sea.", duration_seconds=4))
+    await desk.sign_in()
+
+    page = await desk.read(f"/sheets/{sheet_id}")
+
+    assert "the storm" not in desk.service.approval_text(sheet_id)
+    assert "A calm sea. ⏎ And &lt;b&gt;then&lt;/b&gt; the storm." in page
+    assert "<details>" not in await desk.read(f"/sheets/{short}")
+
+
+async def test_an_approval_that_no_longer_counts_is_not_shown_as_one(desk: Desk) -> None:
+    """After an hour; whoever waits for the agent then waits in vain."""
+    sheet_id = await ask(desk, Shot("A paper boat.", duration_seconds=4))
+    desk.service.approve(sheet_id, by=Means.TERMINAL)
+    await desk.sign_in()
+    assert "Approved, not submitted yet" in await desk.read("/")
+
+    desk.studio.clock.time += 3601
+
+    assert "Approved, not submitted yet" not in await desk.read("/")
+    page = seen(await desk.read(f"/sheets/{sheet_id}"))
+    assert "It no longer counts." in page
+    assert "State: Lapsed" in page
+
+
+async def test_more_tasks_than_a_page_holds_are_on_the_next(desk: Desk) -> None:
+    """Each once, and a page that nobody can mean is the first."""
+    made = []
+    for number in range(A_PAGE + 3):
+        sheet_id = draft(desk.service, Shot(f"Take {number}.", duration_seconds=4))
+        desk.service.approve(sheet_id, by=Means.TERMINAL)
+        made.append(submit(desk.service.world, sheet_id).report.task.id)
+        desk.studio.clock.time += 1
+    await desk.sign_in()
+
+    first, second = [await desk.read(path) for path in ("/tasks", "/tasks?page=2")]
+
+    listed = [re.findall(r'<tr data-key="(\w+)"', page) for page in (first, second)]
+    assert [len(names) for names in listed] == [A_PAGE, 3]
+    assert listed[0] + listed[1] == made[::-1]
+    assert 'href="/tasks?page=2" rel="next"' in first
+    assert 'data-live="/tasks/live?page=2"' in second
+    assert 'rel="next"' not in second
+    for odd in ("0", "-1", "x", "9" * 30, "²"):
+        assert re.findall(r'<tr data-key="(\w+)"', await desk.read(f"/tasks?page={odd}"))
 
 
 async def test_keys_are_hidden_in_whatever_a_page_shows(live_desk: Desk) -> None:
@@ -113,7 +165,9 @@ def around() -> dict[str, object]:
 async def test_the_gateways_words_are_marked_as_its_own(live_desk: Desk) -> None:
     """And stand nowhere else on the task's page."""
     desk = live_desk
-    desk.studio.gateway.replies = [reply({"code": 400, "message": "Buy more at evil.example <b>now</b>"}, 400)]
+    desk.studio.gateway.replies = [
+        reply({"code": 400, "message": "Buy more at evil.example <b>now</b>, run `callsheet keys unseal`"}, 400)
+    ]
     task_id = await film(desk)
     await desk.sign_in()
 
@@ -121,7 +175,9 @@ async def test_the_gateways_words_are_marked_as_its_own(live_desk: Desk) -> None
 
     assert "nobody vouches for them" in page
     assert "<b>now" not in page
+    assert page.count("evil.example") == 1
     assert "nothing was charged" in seen(page)
+    assert "0.24 USD" not in page
 
 
 async def test_no_page_holds_a_key_that_the_gateway_gave_back(live_desk: Desk) -> None:
@@ -226,7 +282,11 @@ async def test_a_thing_that_is_not_there_is_said_to_be_missing(desk: Desk) -> No
         answer = await desk.get(path)
         assert answer.status_code == 404
         assert "Nothing was sent" in answer.text
-    assert (await desk.get("/../etc/passwd")).status_code == 404
+    for path in ("/../etc/passwd", "/nothing", "/sheets", "/tasks/a/b/c"):
+        answer = await desk.get(path)
+        assert answer.status_code == 404
+        assert "There is no such page." in answer.text
+        assert 'href="/"' in answer.text
 
 
 async def test_a_mistake_in_the_program_is_told_by_type_and_id_alone(

@@ -72,11 +72,30 @@ async def test_an_approval_that_somebody_wrote_into_the_ledger_still_asks_the_pe
 
         page = await desk.read(f"/sheets/{sheet_id}")
         assert 'name="passphrase"' in page
+        home = await desk.read("/")
+        assert "Read and decide" in home
+        assert "<title>(1)" in home
+        assert "Approved, not submitted yet" not in home
         assert not studio.gateway.requests
         answer = await desk.post(f"/sheets/{sheet_id}/approve", csrf=token, passphrase=PASSPHRASE, amount="0.24")
 
     assert answer.status_code == 303
     assert len(studio.gateway.paid) == 1
+
+
+async def test_an_allowance_offers_no_model_of_a_sealed_key(studio: Studio) -> None:
+    """And one that names it is refused before a passphrase is looked at."""
+    async with sealed_desk(studio) as desk:
+        token = await desk.sign_in()
+        page = await desk.read("/allowances")
+        terms = {"models": "poyo/sora-2-official", "clips": "3", "up_to": "1.00", "seconds": "3600"}
+        answer = await desk.post("/allowances", csrf=token, passphrase="wrong passphrase", **terms)
+
+    assert "no allowance reaches it" in seen(page)
+    assert 'value="apidot/sora-2-official"' in page
+    assert 'value="poyo/' not in page
+    assert "is sealed: it is opened for one clip at a time" in seen(answer.text)
+    assert desk.office.door.wrong == 0
 
 
 async def test_tasks_that_wait_for_a_sealed_key_can_be_followed_again(studio: Studio) -> None:
@@ -92,6 +111,8 @@ async def test_tasks_that_wait_for_a_sealed_key_can_be_followed_again(studio: St
     async with again.client, again.service.running():
         token = await again.sign_in()
         assert "1 task waits for the sealed key of poyo." in seen(await again.read("/tasks"))
+        assert "1 waits for the sealed key of poyo" in seen(await again.read("/"))
+        assert 'href="/tasks">Open the key' in await again.read(f"/tasks/{task_id}")
         wrong = await again.post("/keys/poyo/open", csrf=token, passphrase="wrong passphrase")
         assert "That is not the approval passphrase." in seen(await again.read("/tasks"))
         right = await again.post("/keys/poyo/open", csrf=token, passphrase=PASSPHRASE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -78,10 +79,12 @@ class Desk:
         return answer.text
 
     async def post(self, path: str, **fields: str) -> httpx2.Response:
-        """Post a form as a page of ours would: with what it showed, if it is about a sheet."""
+        """Post a form as a page of ours would: with what it showed, if it is about a sheet or an allowance."""
         about = re.fullmatch(r"/sheets/(\w+)/(?:approve|challenge)", path)
         if about is not None and "shown" not in fields:
             fields["shown"] = self.digest(about[1])
+        if path in ("/allowances", "/allowances/challenge"):
+            fields = {"shown": self.service.world.policy().version, "once": secrets.token_hex(8), **fields}
         return await self.client.post(path, data=fields, headers=self.headers)
 
 

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from callsheet.core.allowance import Allowance, check_allowance
+from callsheet.core.allowance import Allowance
 from callsheet.core.approval import Means
 from callsheet.core.policy import Mode
 from callsheet.core.pricing import dollars, from_micros
@@ -28,9 +28,9 @@ from .exits import ExitCode
 from .forms import JsonObject
 from .parameters import Json
 from .person import meet_person
-from .screen import facts, indented
+from .screen import facts
 from .session import Session, begin
-from .wording import age, joined
+from .wording import joined, length
 
 ALLOW_EXAMPLES = ("allow --clips 10 --up-to 5.00 --for 2h --models poyo/sora-2-official",)
 LIST_EXAMPLES = ("allowances", "allowances --open --json")
@@ -62,9 +62,7 @@ def allow(
     session = begin(context, as_json)
     named = tuple(name for name in models.replace(",", " ").split() if name)
     amount, seconds = _read_sum(up_to), _read_span(lasting)
-    check_allowance(named, clips=clips, up_to=amount, seconds=seconds)
-    for name in named:
-        session.service.world.card(*name.partition("/")[::2])
+    policy = session.service.allowable(named, clips=clips, up_to=amount, seconds=seconds)
     verifier = load_verifier(session.program.verifier_path)
     if verifier is None:
         raise SetupProblem(
@@ -73,11 +71,14 @@ def allow(
         )
     with meet_person(session.program.environ, session.redactor.text, purpose="allow clips") as person:
         person.say()
-        person.say(f"{clips} clips at most, {dollars(amount)} USD together at most, for {age(seconds)}", style="bold")
-        live = session.program.policy().mode is Mode.LIVE
-        money = "LIVE: each costs real money, and you are not asked again" if live else "SANDBOX REHEARSAL: free"
+        person.say(
+            f"{clips} clips at most, {dollars(amount)} USD together at most, for {length(seconds)}", style="bold"
+        )
+        live = "LIVE: each costs real money, and you are not asked again"
+        money = live if policy.mode is Mode.LIVE else "SANDBOX REHEARSAL: free"
         person.say(facts([("Models", joined(named)), ("Mode", money)]))
         ask_passphrase(person, verifier)
+    session.service.require_policy(policy.version)
     made = session.service.allow(named, clips=clips, up_to=amount, seconds=seconds, by=Means.TERMINAL)
     return _tell(session, made, f"Allowed until {iso(made.expires_at)}. To end it before: callsheet revoke {made.id}")
 
@@ -96,12 +97,13 @@ def allowances(
     if not found:
         session.screen.show(Text("Nothing is allowed beforehand: each clip is asked for."))
         return ExitCode.OK
-    table = session.screen.table("!Allowance", "Holds", "Used", "Models")
+    rows = []
     for item in found:
         end = session.service.allowance_end(item)
-        holds = Text(f"until {iso(item.expires_at)}" if end is None else end, style="" if end else "green")
-        table.add_row(Text(item.id, style="cyan"), holds, Text(item.use), Text(joined(item.models)))
-    session.screen.show(indented(table))
+        holds = Text(f"until {iso(item.expires_at)}" if end is None else end, style="dim" if end else "green")
+        rows.append((item.id, Text(item.use)))
+        rows.append(("", holds + Text(f" · {joined(item.models)}", style="dim")))
+    session.screen.show(facts(rows))
     return ExitCode.OK
 
 

@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from callsheet.core.approval import amount_matches
+from callsheet.core.approval import amount_matches, split_approval
 from callsheet.core.pricing import dollars
 from callsheet.core.sheet import Sheet
 from callsheet.edges.passphrase import check_passphrase
@@ -19,18 +19,13 @@ from callsheet.errors import NotApproved
 from .person import TRIES, Person
 from .screen import facts
 
-LABELS = ("Price", "Goes to", "Model", "Reference image from", "Result also sent to", "Availability", "Request")
-
 
 def approval_panel(shown: str, *, plain: bool) -> RenderableType:
     """The call sheet as the person sees it: labels on the left; never read as markup, never cut."""
     rows: list[tuple[str, RenderableType]] = []
-    for line in shown.split("\n"):
-        label, _, rest = line.partition(": ")
-        if label in LABELS or label.startswith("Prompt ("):
-            rows.append((label, Text(rest, style="" if rows else "bold")))
-        else:
-            rows.append(("", Text(line, style="bold yellow")))
+    for label, line in split_approval(shown):
+        style = "bold yellow" if not label else "" if rows else "bold"
+        rows.append((label, Text(line, style=style)))
     grid = facts(rows)
     if plain:
         return grid

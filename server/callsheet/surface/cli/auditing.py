@@ -7,17 +7,18 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
+from rich.table import Table
 from rich.text import Text
 
 from callsheet.core.audit import AuditEntry
 from callsheet.errors import LedgerProblem
 from callsheet.service.reports import iso
+from callsheet.surface.trail import read_detail
 
 from .command import KNOW, Command
 from .exits import ExitCode
 from .forms import JsonObject
 from .parameters import Json
-from .screen import indented
 from .session import Session, begin
 from .wording import one_line
 
@@ -70,13 +71,24 @@ def _show(session: Session, limit: int) -> int:
     if not entries:
         session.screen.show(Text("Nobody has agreed to anything yet."))
         return ExitCode.OK
-    table = session.screen.table(">No", "!When", "By", "Act", "!Of what", "Detail")
     for entry in entries:
-        told = ", ".join(f"{name} {value}" for name, value in json.loads(entry.detail).items() if value)
-        cells = (str(entry.seq), iso(entry.at) or "", entry.actor, entry.action, entry.subject, one_line(told, 160))
-        table.add_row(*(Text(cell) for cell in cells))
-    session.screen.show(indented(table))
+        session.screen.show(_entry(entry))
     return ExitCode.OK
+
+
+def _entry(entry: AuditEntry) -> Table:
+    """One entry: by whom and when, what, and under that the details, at any width of the terminal."""
+    act = one_line(entry.action, 40).replace("_", " ")
+    what = Text.assemble((act, "bold"), " ", (one_line(entry.subject, 80), "cyan"))
+    when = Text(f"{iso(entry.at) or ''}  {one_line(entry.actor, 40)}: ")
+    told = Text(" · ".join(f"{name} {value}" for name, value in read_detail(entry.detail)), style="dim")
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(justify="right", min_width=len("0000"), no_wrap=True, style="dim")
+    grid.add_column(overflow="fold")
+    grid.add_row(Text(str(entry.seq)), when + what)
+    if told:
+        grid.add_row(Text(), told)
+    return grid
 
 
 def _form(entry: AuditEntry) -> JsonObject:

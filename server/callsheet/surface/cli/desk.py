@@ -25,7 +25,7 @@ DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
 def desk(
     context: typer.Context,
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="The port on this computer; 0 takes a free one.")
+        int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="The port on this computer; 0: a free one.")
     ] = 0,
     no_open: Annotated[bool, typer.Option("--no-open", help="Only show the address; open no browser.")] = False,
     as_json: Json = False,
@@ -45,7 +45,7 @@ def desk(
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
 
     try:
-        run_watched(session.service, lambda: session.program.serve_desk(session.service, port=port, on_open=on_open))
+        run_watched(session, lambda: session.program.serve_desk(session.service, port=port, on_open=on_open))
     except KeyboardInterrupt:
         say_left_open(session)
         return ExitCode.OK

@@ -87,7 +87,7 @@ def run_background(session: Session) -> int:
             _log(session, "another background watcher is running")
             return ExitCode.OK
         try:
-            run_watched(session.service, lambda: _follow_all(session))
+            run_watched(session, lambda: _follow_all(session))
         except KeyboardInterrupt:
             _log(session, "told to end")
             say_left_open(session)

@@ -46,28 +46,39 @@ class _ToldToEnd(Exception):
     """A signal asked the program to end."""
 
 
-def run_watched(service: Service, work: Callable[[], Awaitable[Made]]) -> Made:
+def run_watched(session: Session, work: Callable[[], Awaitable[Made]]) -> Made:
     """Run `work` while the watcher of this process follows tasks; returns what it returns.
 
     A signal to end (or the terminal going away) is treated like Ctrl-C: requests on their way get their bounded
     grace, then `KeyboardInterrupt` is raised.
     """
     try:
-        return anyio.run(_hold, service, work)
+        return anyio.run(_hold, session, work)
     except _ToldToEnd:
         raise KeyboardInterrupt from None
 
 
-async def _hold(service: Service, work: Callable[[], Awaitable[Made]]) -> Made:
+async def _hold(session: Session, work: Callable[[], Awaitable[Made]]) -> Made:
     failure: Exception = _ToldToEnd()
     with anyio.CancelScope() as scope, _cancelled_by_signals(scope):
-        async with service.running():
+        async with session.service.running():
             try:
                 return await work()
+            except anyio.get_cancelled_exc_class():
+                _say_waiting(session)
+                raise
             except CallsheetError as error:
                 # Raised again outside, for the task group inside would wrap it.
                 failure = error
     raise failure
+
+
+def _say_waiting(session: Session) -> None:
+    """Whoever sees nothing happen presses Ctrl-C again, and that would leave a paid request's outcome unknown."""
+    if session.service.world.sending:
+        seconds = round(session.service.stop_grace_seconds)
+        said = f"Waiting at most {seconds} s for the gateway's answer to what was sent. Another Ctrl-C would lose it."
+        session.screen.note(said, style="yellow")
 
 
 @contextmanager
@@ -91,7 +102,7 @@ def say_left_open(session: Session) -> None:
     """Of a command that was interrupted: say how many tasks are still open, and who goes on with them."""
     notice = open_tasks_notice(session.service)
     if notice is not None:
-        session.screen.note(notice, style="yellow", whole=True)
+        session.screen.note(notice, style="yellow", whole=not session.screen.err.is_terminal)
 
 
 async def follow(
@@ -176,9 +187,11 @@ def note_of(service: Service, task: Task, *, room: int = 60) -> str:
         usual = usual_seconds(service, task)
         if task.percent is not None:
             parts.insert(0, f"{task.percent:3} %")
-        elif usual is not None:
+        elif usual is not None and not waits_for_key(task):
             parts.append(f"usually {span(*usual)}")
-    if task.problem is not None:
+    if waits_for_key(task):
+        parts.append("key sealed")
+    elif task.problem is not None:
         parts.append(one_line(task.problem.message, room))
     return " · ".join(parts)
 

@@ -8,11 +8,11 @@ import typer
 from rich.text import Text
 
 from callsheet.core.policy import Mode
+from callsheet.core.pricing import dollars
 from callsheet.core.sheet import Sheet
 from callsheet.core.task import OPEN_STATES
 from callsheet.errors import InvalidRequest, NotApproved
 from callsheet.service import TaskReport
-from callsheet.service.reports import waits_for_key
 
 from .command import FOLLOW, Command
 from .exits import ExitCode, exit_for_state
@@ -50,7 +50,7 @@ def get(
     report = session.service.task(task)
     if wait > 0 and report.task.state in OPEN_STATES:
         try:
-            report = run_watched(session.service, lambda: follow(session, task, seconds=wait))
+            report = run_watched(session, lambda: follow(session, task, seconds=wait))
         except KeyboardInterrupt:
             session.screen.note(LEFT.format(task), style="yellow")
             say_left_open(session)
@@ -84,6 +84,8 @@ def list_(
         _show_pending(session.screen, pending, now)
     if reports:
         _show_tasks(session.screen, reports, now)
+        held = {task.id for task in session.service.held()}
+        _show_held(session.screen, sum(report.task.id in held for report in reports))
     elif not pending:
         nothing = "No task is open." if only_open else "No task yet. Begin with: callsheet explain, or callsheet demo"
         session.screen.show(Text(nothing))
@@ -95,10 +97,14 @@ def _show_pending(screen: Screen, pending: list[Sheet], now: float) -> None:
     table = screen.table("!Sheet", "!Model", ">Price", ">Age")
     for sheet in pending:
         table.add_row(
-            Text(sheet.id, style="cyan"), Text(sheet.card_id), Text(str(sheet.price)), Text(age(now - sheet.made_at))
+            Text(sheet.id, style="cyan"), Text(sheet.card_id), Text(_price(sheet)), Text(age(now - sheet.made_at))
         )
     screen.show(indented(table))
     screen.show(indented(Text("callsheet approve SHEET, or callsheet decline SHEET", style="dim")), "")
+
+
+def _price(sheet: Sheet) -> str:
+    return f"{dollars(sheet.price.usd)} USD" if sheet.price.usd is not None else str(sheet.price)
 
 
 def _show_tasks(screen: Screen, reports: list[TaskReport], now: float) -> None:
@@ -116,7 +122,9 @@ def _show_tasks(screen: Screen, reports: list[TaskReport], now: float) -> None:
             row.append(Text(one_line(report.prompt, 120), style="dim"))
         table.add_row(*row)
     screen.show(Text("Tasks", style="bold"), indented(table))
-    held = sum(waits_for_key(report.task) for report in reports)
+
+
+def _show_held(screen: Screen, held: int) -> None:
     if held:
         said = f"{held} of them {'wait' if held > 1 else 'waits'} for a key that is sealed. To open it: callsheet watch"
         screen.show(indented(Text(said, style="yellow")))

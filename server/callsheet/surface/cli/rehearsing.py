@@ -90,7 +90,7 @@ def _hurry(program: Program) -> None:
 def _rehearse(session: Session, target: Path) -> TaskReport:
     """The way through, shown step by step; the report names the files where they were put."""
     sheet = _explain(session)
-    submission = run_watched(session.service, lambda: submit_and_follow(session, sheet.id, wait=True))
+    submission = run_watched(session, lambda: submit_and_follow(session, sheet.id, wait=True))
     report = submission.report
     assert report is not None
     if report.task.clip is not None:

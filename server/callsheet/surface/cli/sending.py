@@ -35,7 +35,7 @@ def send_sealed(session: Session, sheet_id: str, *, wait: bool = True) -> int:
         agree_to_sheet(session, person, sheet_id)
         passphrase = ask_until_right(person, lambda typed: service.opens(gateway, typed))
     try:
-        submission = run_watched(service, lambda: _send_and_follow(session, sheet_id, passphrase, wait=wait))
+        submission = run_watched(session, lambda: _send_and_follow(session, sheet_id, passphrase, wait=wait))
     except KeyboardInterrupt:
         say_left(session, sheet_id)
         return ExitCode.INTERRUPTED

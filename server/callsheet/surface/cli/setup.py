@@ -226,12 +226,14 @@ def _summarize(person: Person, program: Program, plan: Plan) -> None:
     steps = [
         ("callsheet doctor", "looks whether anything is missing"),
         ("callsheet demo", "films a clip in the sandbox"),
-        ("callsheet mcp", "is what your agent's client starts, as with:"),
+        ("callsheet install HOST", "has your agent's client start Callsheet: claude, codex, …"),
     ]
     person.say(facts((f"  {command}", meaning) for command, meaning in steps))
-    person.say("    claude mcp add callsheet -- callsheet mcp", style="cyan")
     if policy.mode is Mode.LIVE:
-        person.say("  An agent can now ask for clips. Each waits for: callsheet approve SHEET")
+        person.say(
+            "An agent can now ask for clips. You agree to each in the form of its client, with `callsheet approve"
+            " SHEET`, or on the page that `callsheet desk` opens."
+        )
 
 
 COMMANDS = (Command("setup", setup, SET_UP, "mode, limits, keys, approval passphrase", EXAMPLES),)

@@ -56,8 +56,10 @@ def ask_policy(person: Person, old: Policy) -> Policy:
     person.say("\nSome gateways document no price. Such a clip is refused, unless you say what it costs at most.")
     ceiling = _ask_amount(person, "  At most, for a clip of unknown price", old.unknown_price_ceiling)
     person.say("\nApproval", style="bold")
-    person.say("A client can show you a form in which you type the amount. Whoever writes the client's settings can")
-    person.say("answer it, an agent with a shell too, so dear clips need the passphrase. 0 asks for it each time.")
+    person.say(
+        "A client can show you a form in which you type the amount. Whoever writes the client's settings can"
+        " answer it, an agent with a shell too, so dear clips need the passphrase. 0 asks for it each time."
+    )
     passphrase_from = _ask_amount(person, "  The passphrase is needed from", old.passphrase_from)
     person.say("\nHosts", style="bold")
     person.say("A gateway may tell a server of yours when a clip is done. Empty allows no such callback.")
@@ -175,7 +177,10 @@ def _ask_key(person: Person, program: Program, gateway: GatewayFacts) -> TypedKe
 def ask_new_passphrase(person: Person, *, known: bool, live: bool) -> str | None:
     """A new approval passphrase, typed twice; None to leave things as they are. Live mode needs one."""
     person.say("\nApproval passphrase", style="bold")
-    person.say("It is what tells you from an agent. Type it only into `callsheet approve`; tell it to nobody.")
+    person.say(
+        "It is what tells you from an agent. Type it into Callsheet alone, in your own terminal or on its desk;"
+        " tell it to nobody."
+    )
     if known and not person.agree("  One is set. Change it?"):
         return None
     if not known and not live and not person.agree("  None is set. Choose one now?"):

@@ -42,7 +42,7 @@ def submit(
     if session.service.needs_seal(sheet) and somebody_types():
         return send_sealed(session, sheet, wait=wait)
     try:
-        submission = run_watched(session.service, lambda: submit_and_follow(session, sheet, wait=wait))
+        submission = run_watched(session, lambda: submit_and_follow(session, sheet, wait=wait))
     except KeyboardInterrupt:
         say_left(session, sheet)
         return ExitCode.INTERRUPTED

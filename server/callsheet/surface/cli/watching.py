@@ -73,7 +73,7 @@ def _watch_here(session: Session, task: str | None) -> int:
         return ExitCode.OK
     agreed = ask_for_keys(session, first)
     try:
-        reports = run_watched(session.service, lambda: _watch(session, Board(session, [*first]), agreed))
+        reports = run_watched(session, lambda: _watch(session, Board(session, [*first]), agreed))
     except KeyboardInterrupt:
         session.screen.note(LEFT, style="yellow")
         say_left_open(session)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import asdict, dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from callsheet.core.allowance import Allowance, check_allowance
+from callsheet.core.allowance import Allowance
 from callsheet.core.approval import Means
 from callsheet.core.policy import Mode
 from callsheet.core.pricing import dollars, from_micros
@@ -50,6 +51,10 @@ async def allow(visit: Visit) -> Response:
     try:
         terms = _read_terms(visit)
         proof = await office.prover.prove(visit.form, visit.session, terms.subject)
+        # Proving takes its time; what holds now counts. A second click waited behind the first one's proof.
+        office.service.require_policy(terms.policy)
+        if not visit.session.first_use(visit.form.get("once", "")):
+            return visit.go("/allowances", "That form was sent before, and allowed what it says once.")
         made = office.service.allow(
             terms.models, clips=terms.clips, up_to=terms.up_to, seconds=terms.seconds, by=proof.means
         )
@@ -72,13 +77,14 @@ async def challenge(visit: Visit) -> Response:
 
 
 def _read_terms(visit: Visit) -> Terms:
-    """The terms in the form; raises `InvalidRequest` with everything that is wrong."""
+    """The terms in the form, which was shown under the policy in force; raises what is wrong with them."""
     form = visit.form
     models = tuple(sorted(set(form.every("models"))))
-    policy = visit.office.service.world.policy()
-    terms = Terms(policy.mode, policy.version, models, _whole(form, "clips"), _sum(form), _whole(form, "seconds"))
-    check_allowance(terms.models, clips=terms.clips, up_to=terms.up_to, seconds=terms.seconds)
-    return terms
+    clips, up_to, seconds = _whole(form, "clips"), _sum(form), _whole(form, "seconds")
+    service = visit.office.service
+    service.require_policy(form.get("shown", ""))
+    policy = service.allowable(models, clips=clips, up_to=up_to, seconds=seconds)
+    return Terms(policy.mode, policy.version, models, clips, up_to, seconds)
 
 
 def _whole(form: Form, name: str) -> int:
@@ -112,6 +118,8 @@ def _page(visit: Visit, error: CallsheetError | None = None) -> Response:
         spans=SPANS,
         error=said(error) if error else None,
         live=policy.mode is Mode.LIVE,
+        shown=policy.version,
+        once=secrets.token_urlsafe(16),
         **_ways(visit),
     )
 
@@ -130,10 +138,11 @@ def _ways(visit: Visit) -> dict[str, Any]:
 
 def _choices(visit: Visit) -> list[dict[str, Any]]:
     """Every model by gateway; one whose price is not documented is covered by no allowance."""
-    catalogue = visit.office.service.world.catalogue()
+    catalogue, live = visit.office.service.world.catalogue(), visit.office.service.world.policy().mode is Mode.LIVE
     return [
         {
             "name": facts.name,
+            "sealed": live and visit.office.service.is_sealed(facts.id),
             "models": [{"id": card.id, "model": card.model} for card in facts.models if card.price.kind != "unknown"],
             "unpriced": [card.model for card in facts.models if card.price.kind == "unknown"],
         }

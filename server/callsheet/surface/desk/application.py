@@ -8,11 +8,13 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
+from callsheet.errors import UnknownThing
+
 from . import allowances, audit, entering, home, media, passkeys, sealed, sheets, spending, tasks
 from .guards import Guards
 from .office import Office
 from .rendering import static_files
-from .visits import View, posting, reading
+from .visits import View, Visit, posting, reading
 
 
 def build_app(office: Office) -> ASGIApp:
@@ -59,7 +61,12 @@ def _routes(office: Office) -> list[BaseRoute]:
         post("/sign-out", entering.sign_out),
         Route("/static/{name}", _static, methods=["GET"]),
         Route("/favicon.ico", _icon, methods=["GET"]),
+        get("/{rest:path}", _nowhere),
     ]
+
+
+async def _nowhere(_: Visit) -> Response:
+    raise UnknownThing("There is no such page.", next_step="Go back to the desk.")
 
 
 async def _static(request: Request) -> Response:

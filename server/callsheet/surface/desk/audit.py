@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import re
 from typing import Any
 
 from starlette.responses import Response
 
 from callsheet.core.audit import AuditEntry
 from callsheet.core.redaction import clean
-from callsheet.service.reports import iso
+from callsheet.surface.trail import read_detail
 
 from .visits import Visit
 
 MOST = 100
-_HEX = re.compile("[0-9a-f]{40,}")
 
 
 async def show(visit: Visit) -> Response:
@@ -35,25 +32,9 @@ def _facts(entry: AuditEntry) -> dict[str, Any]:
         "action": entry.action.replace("_", " "),
         "subject": clean(subject, limit=80),
         "link": f"/{kind}/{subject}" if kind else "",
-        "detail": _read(entry.detail),
+        "detail": read_detail(entry.detail),
         "hash": entry.hash[:12],
     }
-
-
-def _read(detail: Any) -> list[tuple[str, str]]:
-    """The details as pairs, whatever became of the text."""
-    try:
-        found = detail if isinstance(detail, dict) else json.loads(detail)
-        return [(clean(name, limit=40).replace("_", " "), _shown(name, value)) for name, value in found.items()]
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        return [("unreadable", clean(detail, limit=200))]
-
-
-def _shown(name: str, value: object) -> str:
-    text = clean(value, limit=200)
-    if name == "expires" and text.isascii() and text.isdigit():
-        return iso(float(text)) or ""
-    return f"{text[:16]}…" if _HEX.fullmatch(text) else text
 
 
 __all__ = ["show"]

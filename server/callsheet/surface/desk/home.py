@@ -8,7 +8,8 @@ from starlette.responses import Response
 
 from callsheet.core.task import SheetState
 
-from .sheets import summary
+from .sealed import held_keys
+from .sheets import has_lapsed, summary
 from .tasks import brief
 from .visits import Visit
 
@@ -31,9 +32,13 @@ def _contents(visit: Visit) -> dict[str, Any]:
     ledger = service.world.ledger()
     briefs = [brief(service, report) for report in service.tasks(limit=LOOKED_AT)]
     going = [brief(service, report) for report in service.tasks(only_open=True, limit=LOOKED_AT)]
+    pending = service.pending()
+    asked = {sheet.id for sheet in pending}
+    approved = [sheet for sheet in ledger.sheets([SheetState.APPROVED]) if not has_lapsed(visit, sheet)]
     return {
-        "waiting": [summary(sheet) for sheet in service.pending() if now <= sheet.expires_at],
-        "approved": [summary(sheet) for sheet in ledger.sheets([SheetState.APPROVED], limit=10)],
+        "waiting": [summary(sheet) for sheet in pending],
+        "approved": [summary(sheet) for sheet in approved if sheet.id not in asked],
+        "held": held_keys(service),
         "unknown": [task for task in going if not task["open"]],
         "running": [task for task in going if task["open"]],
         "clips": [task for task in briefs if task["clip"]][:CLIPS],

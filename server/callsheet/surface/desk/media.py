@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -37,18 +38,27 @@ def _clip_of(visit: Visit) -> Clip:
     return kept
 
 
-def _file(recorded: str) -> Response:
-    path = Path(recorded)
+def is_there(recorded: str) -> bool:
+    """Whether that file of a clip is still where the ledger says."""
+    return _look(recorded) is not None
+
+
+def _look(recorded: str) -> os.stat_result | None:
     try:
-        status = path.lstat()
-    except OSError:
-        status = None
+        status = Path(recorded).lstat()
+    except (OSError, ValueError):
+        return None
+    return status if stat.S_ISREG(status.st_mode) else None
+
+
+def _file(recorded: str) -> Response:
+    path, status = Path(recorded), _look(recorded)
     kind = KINDS.get(path.suffix)
-    if status is None or not stat.S_ISREG(status.st_mode) or kind is None:
+    if status is None or kind is None:
         raise UnknownThing(
             "The file is no longer where it was saved.", next_step="If it was moved, look for it there; it is yours."
         )
     return FileResponse(path, media_type=kind, stat_result=status)
 
 
-__all__ = ["clip", "contact_sheet", "poster"]
+__all__ = ["clip", "contact_sheet", "is_there", "poster"]

@@ -12,12 +12,14 @@ from starlette.responses import Response
 
 from callsheet.core.approval import Means
 from callsheet.core.sheet import Sheet
+from callsheet.core.task import TaskState
 from callsheet.errors import CallsheetError
 from callsheet.service import Service
 
 from .visits import Visit
 
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 0.5
+"""Only to see a refusal at once; the task's page follows it, and a desk that is closed cuts off who waits here."""
 NO_PASSKEY = (
     "This gateway's key is sealed under the approval passphrase. A passkey proves that it is you, but it cannot open"
     " the key, so here the passphrase is needed."
@@ -35,9 +37,11 @@ async def approve_and_send(visit: Visit, sheet: Sheet) -> Response:
 
 
 def held_keys(service: Service) -> list[dict[str, Any]]:
-    """The gateways whose tasks wait for their key to be opened, with how many there are."""
+    """The gateways whose tasks wait to be asked after, with how many there are; what was not sent is a sheet's."""
     counts: dict[str, int] = {}
     for task in service.held():
+        if task.state is TaskState.WAITING:
+            continue
         counts[task.gateway] = counts.get(task.gateway, 0) + 1
     return [{"gateway": gateway, "tasks": count} for gateway, count in counts.items()]
 

@@ -19,12 +19,21 @@ TOKEN_BYTES = 32
 
 @dataclass
 class Session:
-    """One browser. `notices` are shown once, on the next page."""
+    """One browser. `notices` are shown once, on the next page; `forms` have done what they may do once."""
 
     ends: float
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(TOKEN_BYTES))
     id: str = field(default_factory=lambda: secrets.token_hex(8))
     notices: list[str] = field(default_factory=list)
+
+    forms: set[str] = field(default_factory=set)
+
+    def first_use(self, form: str) -> bool:
+        """Whether that form does its work for the first time; one without a name never does."""
+        if not form or form in self.forms:
+            return False
+        self.forms.add(form)
+        return True
 
     def take_notices(self) -> list[str]:
         """What is still to be said, once."""

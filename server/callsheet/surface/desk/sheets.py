@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from callsheet.core.approval import Means, Need, amount_matches, amount_to_type, decide_need
+from callsheet.core.approval import Means, Need, amount_matches, amount_to_type, decide_need, split_approval
 from callsheet.core.policy import Mode
 from callsheet.core.pricing import dollars
 from callsheet.core.redaction import clean
 from callsheet.core.sheet import Sheet
+from callsheet.core.spending import is_fresh
 from callsheet.core.task import SheetState
 from callsheet.errors import CallsheetError, InvalidRequest, NotApproved, SetupProblem
 from callsheet.service.consent import need_sheet, require_mode
@@ -21,7 +21,6 @@ from callsheet.service.consent import need_sheet, require_mode
 from .sealed import NO_PASSKEY, approve_and_send
 from .visits import Visit, said, status_of
 
-LABELS = ("Price", "Goes to", "Model", "Reference image from", "Result also sent to", "Availability", "Request")
 WAYS = {
     Means.REHEARSAL: "by itself, as a rehearsal",
     Means.ALLOWANCE: "under an allowance",
@@ -33,24 +32,6 @@ WAYS = {
 OPEN = (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL)
 SENDABLE = (SheetState.APPROVED, SheetState.SPENT)
 SUMMARY = 160
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of the text that a person agrees to. Only the server's own lines have a label."""
-
-    label: str
-    text: str
-
-
-def split_lines(text: str) -> list[Line]:
-    """The approval text, line by line. A prompt is one line of it and comes last, so it can pose as no other."""
-    lines = []
-    for line in text.split("\n"):
-        label, _, rest = line.partition(": ")
-        known = label in LABELS or label.startswith("Prompt (")
-        lines.append(Line(label, rest) if known else Line("", line))
-    return lines
 
 
 def subject_of(sheet: Sheet) -> str:
@@ -150,6 +131,11 @@ def _is_undecided(visit: Visit, sheet: Sheet) -> bool:
     return sheet.state in OPEN or (sheet.state in SENDABLE and visit.office.service.needs_seal(sheet.id))
 
 
+def has_lapsed(visit: Visit, sheet: Sheet) -> bool:
+    """Whether the sheet was approved so long ago that the approval no longer counts."""
+    return sheet.state is SheetState.APPROVED and not is_fresh(sheet, visit.now)
+
+
 def _amount(visit: Visit, sheet: Sheet) -> Decimal | None:
     """What a person types beside the passphrase: the price of a live sheet."""
     return amount_to_type(sheet.price, visit.office.service.world.policy()) if sheet.mode is Mode.LIVE else None
@@ -173,7 +159,7 @@ def _page(visit: Visit, sheet: Sheet, error: CallsheetError | None = None) -> Re
     undecided = not too_old and _is_undecided(visit, sheet)
     hindrance = _hindrance(visit, sheet) if undecided and error is None else None
     amount = _amount(visit, sheet) if undecided else None
-    lines = split_lines(_text(visit, sheet))
+    lines = [{"label": label, "text": text} for label, text in split_approval(_text(visit, sheet))]
     return visit.page(
         "sheet.html",
         status=status_of(error) if error else 200,
@@ -182,13 +168,14 @@ def _page(visit: Visit, sheet: Sheet, error: CallsheetError | None = None) -> Re
         undecided=undecided,
         shown=sheet.binding.digest,
         expires_at=sheet.expires_at,
-        state="expired" if too_old else sheet.state.value,
+        state="expired" if too_old else "lapsed" if has_lapsed(visit, sheet) else sheet.state.value,
         approved_at=sheet.approved_at,
         approved_by=WAYS[sheet.approved_by] if sheet.approved_by else "",
         task_id=sheet.task_id,
         price=lines[0],
         lines=lines[1:-1],
         prompt=lines[-1],
+        whole=visit.office.service.whole_prompt(sheet.id) if undecided and hindrance is None else "",
         amount=dollars(amount) if amount is not None else "",
         typed=visit.form.get("amount", ""),
         error=said(error) if error else None,
@@ -226,4 +213,4 @@ def _text(visit: Visit, sheet: Sheet) -> str:
     return service.sending_text(sheet.id) if service.needs_seal(sheet.id) else service.approval_text(sheet.id)
 
 
-__all__ = ["approve", "challenge", "decline", "show", "split_lines", "subject_of", "summary"]
+__all__ = ["approve", "challenge", "decline", "has_lapsed", "show", "subject_of", "summary"]

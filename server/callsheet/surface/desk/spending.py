@@ -71,10 +71,13 @@ def tasks_that_count(tasks: Iterable[Task], *, mode: Mode, since: float) -> list
     return [
         task
         for task in tasks
-        if task.mode is mode
-        and (task.state in NOT_SENT or sent_at(task) >= since)
-        and (task.state in RESERVING_STATES or (task.state is TaskState.ABANDONED and task.gateway_task_id is not None))
+        if task.mode is mode and (task.state in NOT_SENT or sent_at(task) >= since) and counts(task)
     ]
+
+
+def counts(task: Task) -> bool:
+    """Whether the task's price counts against the caps at all, by the rule of `edges.ledger`."""
+    return task.state in RESERVING_STATES or (task.state is TaskState.ABANDONED and task.gateway_task_id is not None)
 
 
 def day_of(seconds: float) -> str:
@@ -99,4 +102,4 @@ def _rows(groups: list[tuple[str, int, int]]) -> list[dict[str, Any]]:
     ]
 
 
-__all__ = ["bar", "day_of", "sent_at", "show", "tasks_that_count"]
+__all__ = ["NOT_SENT", "bar", "counts", "day_of", "sent_at", "show", "tasks_that_count"]

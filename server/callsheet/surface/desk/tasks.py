@@ -13,15 +13,19 @@ from callsheet.core.sheet import Clip, Task
 from callsheet.core.task import OPEN_STATES, TaskState
 from callsheet.errors import CallsheetError
 from callsheet.service import Service, TaskReport
-from callsheet.service.reports import fate_sentence
+from callsheet.service.reports import fate_sentence, status_text
 from callsheet.surface.progress import WORDS, progress_share, usual_seconds
 from callsheet.surface.wording import in_commands, span
 
+from .media import is_there
 from .sealed import held_keys
+from .spending import NOT_SENT, counts
 from .visits import Visit
 
-MOST = 200
+A_PAGE = 100
+MOST_PAGES = 9999
 EXCERPT = 140
+GONE = "The clip was saved, but its file is no longer where it was put."
 TONES = {
     TaskState.SAVED: "good",
     TaskState.REJECTED: "bad",
@@ -33,7 +37,7 @@ TONES = {
 
 
 async def show_all(visit: Visit) -> Response:
-    """Every task, those of unknown outcome first, then the newest."""
+    """Tasks, a page of them: those of unknown outcome first, then the newest."""
     return visit.page("tasks.html", held=held_keys(visit.office.service), **_all(visit))
 
 
@@ -55,6 +59,9 @@ async def live(visit: Visit) -> Response:
 def brief(service: Service, report: TaskReport) -> dict[str, Any]:
     """A task in few words, for lists."""
     task = report.task
+    clip = clip_facts(task.clip) if task.clip else None
+    # The gateway's words have a place of their own, where they cannot be taken for ours.
+    status = status_text(task, quoting=False) if clip is None or clip["there"] else GONE
     return {
         "id": task.id,
         "mode": task.mode.value,
@@ -65,9 +72,9 @@ def brief(service: Service, report: TaskReport) -> dict[str, Any]:
         "tone": TONES.get(task.state, "going"),
         "open": task.state in OPEN_STATES,
         "percent": round(100 * _share(service, task)),
-        "status": in_commands(report.status_text),
+        "status": in_commands(status),
         "created_at": task.created_at,
-        "clip": clip_facts(task.clip) if task.clip else None,
+        "clip": clip,
         "usual": _usual(service, task),
     }
 
@@ -76,6 +83,9 @@ def clip_facts(clip: Clip) -> dict[str, Any]:
     """What is worth knowing of a clip."""
     return {
         "path": clip.path,
+        "there": is_there(clip.path),
+        "poster": is_there(clip.poster),
+        "contact_sheet": is_there(clip.contact_sheet),
         "seconds": f"{clip.duration_seconds:g} s",
         "picture": f"{clip.width} x {clip.height}",
         "width": clip.width,
@@ -86,8 +96,20 @@ def clip_facts(clip: Clip) -> dict[str, Any]:
 
 
 def _all(visit: Visit) -> dict[str, Any]:
-    service = visit.office.service
-    return {"tasks": [brief(service, report) for report in service.tasks(limit=MOST)], "now": visit.now}
+    service, page = visit.office.service, _page_wanted(visit)
+    found = service.tasks(limit=A_PAGE + 1, offset=(page - 1) * A_PAGE)
+    return {
+        "tasks": [brief(service, report) for report in found[:A_PAGE]],
+        "page": page,
+        "more": len(found) > A_PAGE,
+        "now": visit.now,
+    }
+
+
+def _page_wanted(visit: Visit) -> int:
+    named = visit.request.query_params.get("page", "1")
+    good = named.isascii() and named.isdigit() and len(named) < 6
+    return min(max(1, int(named)), MOST_PAGES) if good else 1
 
 
 def _one(visit: Visit) -> dict[str, Any]:
@@ -98,15 +120,24 @@ def _one(visit: Visit) -> dict[str, Any]:
         "task": brief(service, report),
         "prompt": report.prompt,
         "money": fate_sentence(task),
-        "reserved": dollars(from_micros(task.reserve_micros)),
-        "next_step": in_commands(report.next_step),
+        "counted": dollars(from_micros(task.reserve_micros)) if counts(task) else "",
         "sheet_id": task.sheet_id,
-        "gateway_task_id": task.gateway_task_id,
+        "gateway_task_id": task.gateway_task_id or ("none yet" if task.state in NOT_SENT else "none"),
         "updated_at": task.updated_at,
         "problem": {"message": task.problem.message, "said": task.problem.said} if task.problem else None,
+        "todo": _todo(service, task, in_commands(report.next_step)),
         "history": [_event(entry) for entry in service.world.ledger().history(task.id)],
         "now": visit.now,
     }
+
+
+def _todo(service: Service, task: Task, next_step: str) -> dict[str, str]:
+    """What only the person can do now: in words, with the page of the desk on which it is done."""
+    if task.id in {held.id for held in service.held()}:
+        if task.state is TaskState.WAITING:
+            return {"text": "It was not sent; agree to its call sheet again.", "link": f"/sheets/{task.sheet_id}"}
+        return {"text": "Open the key, so that it is asked after.", "link": "/tasks"}
+    return {"text": next_step, "link": ""} if task.state is TaskState.OUTCOME_UNKNOWN else {}
 
 
 def _event(entry: dict[str, Any]) -> dict[str, Any]:

@@ -105,8 +105,7 @@ def surroundings(office: Office) -> dict[str, Any]:
     waiting = 0
     if policy is not None:
         try:
-            now = office.service.world.clock.now()
-            waiting = sum(now <= sheet.expires_at for sheet in office.service.pending())
+            waiting = len(office.service.pending())
         except CallsheetError:
             # The page itself says what is wrong with the ledger.
             waiting = 0
@@ -140,13 +139,13 @@ def posting(office: Office, view: View) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         session = office.sessions.find(request.cookies.get(office.cookie, ""))
         if session is None:
-            return PlainTextResponse("Nobody is signed in here. Nothing was changed.\n", 401)
+            return _turn_away(office, request, 401, "Nobody is signed in here any more.")
         try:
             form = await read_form(request)
         except CallsheetError as error:
-            return PlainTextResponse(f"{error}\n", 413)
+            return _turn_away(office, request, 413, error.message)
         if not csrf_holds(session, form.get("csrf", "")):
-            return PlainTextResponse("That form is not from this session. Nothing was changed.\n", 403)
+            return _turn_away(office, request, 403, "That form is not from this session.")
         return await _answer(Visit(office, request, session, form), view)
 
     return endpoint
@@ -220,6 +219,16 @@ async def _answer(visit: Visit, view: View) -> Response:
             return JSONResponse({"error": said(mistake)}, 500)
         # Not as a page: what every page shows may be what failed.
         return PlainTextResponse(f"{mistake}\n", 500)
+
+
+def _turn_away(office: Office, request: Request, status: int, message: str) -> Response:
+    """Nothing was done; said to a person as a page with a way back, and to our script as data."""
+    error = {"message": message, "fate": "Nothing was changed.", "next_step": "Go back to the desk.", "code": ""}
+    if wants_data(request):
+        return JSONResponse({"error": error}, status)
+    # How much waits is for those who are signed in.
+    around = {**surroundings(office), "waiting_count": 0, "notices": [], "path": "", "csrf": "", "signed_in": False}
+    return HTMLResponse(office.paper.render("problem.html", **around, error=error), status)
 
 
 def _lead_in(request: Request) -> Response:

@@ -7,16 +7,23 @@
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
   const post = async (path, fields) => {
-    const answer = await fetch(path, {
+    const answer = await reach(path, {
       method: "POST",
       headers: { accept: "application/json" },
       body: fields instanceof FormData ? new URLSearchParams(fields) : new URLSearchParams(Object.entries(fields)),
       credentials: "same-origin",
       redirect: "error",
     });
-    const said = await answer.json();
-    if (!answer.ok) throw new Error(words(said.error));
+    const said = await answer.json().catch(() => ({}));
+    if (!answer.ok) throw new Error(words(said.error || { message: "The desk did not take that. Nothing was changed." }));
     return said;
+  };
+  const reach = async (path, options) => {
+    try {
+      return await fetch(path, options);
+    } catch {
+      throw new Error("The desk does not answer. Does `callsheet desk` still run? Nothing was changed.");
+    }
   };
   const words = (error) => [error.message, error.fate, error.next_step].filter(Boolean).join(" ");
   const complain = (place, text) => {
@@ -58,12 +65,14 @@
 
   // --- Lists that keep themselves up to date, quietly, and only while somebody looks.
   const PAUSE = 2000;
+  const MISSED = 3;
   const announcer = one("[data-announcer]");
   const states = (root) => new Map(all("[data-key]", root).map((item) => [item.dataset.key, item.dataset.state]));
   const labelOf = (item) => (one("h3, th, .prompt-line", item) || item).textContent.trim().slice(0, 80);
 
   const follow = (region) => {
     let last = "";
+    let missed = 0;
     const look = async () => {
       const answer = await fetch(region.dataset.live, { credentials: "same-origin", headers: { accept: "text/html" } });
       if (answer.status === 401) return location.reload();
@@ -94,9 +103,12 @@
       if (!document.hidden) {
         try {
           await look();
+          missed = 0;
         } catch {
           // The desk was closed, or the computer slept; the next look tells.
+          missed += 1;
         }
+        one("[data-gone]").hidden = missed < MISSED;
       }
       setTimeout(tick, PAUSE);
     };
@@ -130,7 +142,7 @@
       form.submit();
     } catch (error) {
       const dismissed = error.name === "NotAllowedError" || error.name === "AbortError";
-      complain(problem, dismissed ? "The passkey was not used. Nothing was approved." : error.message);
+      complain(problem, dismissed ? "The passkey was not used. Nothing was changed." : error.message);
       button.disabled = false;
     }
   };
@@ -163,10 +175,24 @@
     }
   };
 
+  // --- A form that was sent is not sent again by a second click.
+  const sendOnce = () => {
+    for (const form of all('form[method="post"]')) {
+      form.addEventListener("submit", (event) => {
+        // After this turn: the browser reads the fields first, and of a disabled button it would read nothing.
+        if (!event.defaultPrevented) setTimeout(() => all("button", form).forEach((button) => (button.disabled = true)));
+      });
+    }
+    addEventListener("pageshow", (event) => {
+      if (event.persisted) location.reload();
+    });
+  };
+
   signIn();
   localTimes(document);
   all("[data-live]").forEach(follow);
   if (canPasskey()) offerPasskeys();
+  sendOnce();
   const problem = one("[data-focus]");
   if (problem) problem.focus();
 })();
