@@ -39,7 +39,7 @@ MOST_BYTES = 8 * WRITE_BYTES
 """What is gathered at most while the block before is still being written; that block can be as large."""
 
 WRITEBACK_BYTES = 32 * 1024 * 1024
-"""How much may wait in the system's cache before it is sent on to the disk."""
+"""How much may wait in the system's cache before it is sent on to the disk; about twice that stays."""
 
 SPARE_BYTES = 16 * 1024 * 1024
 """Free space that a download leaves alone: the ledger lives on the same disk as a rule."""
@@ -136,8 +136,8 @@ async def on_disk(path: Path, work: Callable[[*Arguments], Answer], *arguments: 
 class PartFile:
     """The open, locked `.part` file. All that touch the disk block: run them in a thread, one at a time.
 
-    One block may be under way to the disk in a thread of the file's own while the next one is gathered, so that
-    receiving, hashing and writing go on side by side. What follows a block that failed is thrown away.
+    In threads of the file's own, one block may be under way to the disk and the one before it be hashed while the
+    next one is gathered. What follows a block that failed is thrown away.
     """
 
     def __init__(self, fd: int, target: Path) -> None:
@@ -149,16 +149,18 @@ class PartFile:
         self._target = target
         self._note_path = target.with_name(f"{target.name}.part.note")
         self._digest = hashlib.sha256()
-        self._pending = bytearray()
-        self._writer = ThreadPoolExecutor(1, "clip")
+        self._pending = list[bytes]()
+        self._gathered = 0
+        self._workers = ThreadPoolExecutor(2, "clip")
         self._writing: Future[None] | None = None
+        self._hashing: Future[None] | None = None
         self._sent_on = 0
         self._finished = False
 
     @property
     def is_due(self) -> bool:
         """Whether enough has been gathered for a write; while one is under way, it takes more."""
-        return len(self._pending) >= (WRITE_BYTES if self._writing is None or self._writing.done() else MOST_BYTES)
+        return self._gathered >= (WRITE_BYTES if self._writing is None or self._writing.done() else MOST_BYTES)
 
     @property
     def is_settled(self) -> bool:
@@ -167,7 +169,8 @@ class PartFile:
 
     def add(self, chunk: bytes) -> None:
         """Gather a chunk in memory."""
-        self._pending += chunk
+        self._pending.append(chunk)
+        self._gathered += len(chunk)
         self.received += len(chunk)
 
     def adopt_earlier(self) -> None:
@@ -190,7 +193,7 @@ class PartFile:
         os.ftruncate(self._fd, 0)
         self.identity, self.size, self.received = identity, 0, 0
         self._digest, self._sent_on = hashlib.sha256(), 0
-        self._pending.clear()
+        self._take()
 
     def require_space(self, missing: int) -> None:
         """Refuse a download for which the disk has no room."""
@@ -205,8 +208,7 @@ class PartFile:
 
     def flush_behind(self) -> None:
         """Begin to write what was gathered; does not block. The block before must be settled."""
-        data, self._pending = self._pending, bytearray()
-        self._writing = self._writer.submit(self._write, data)
+        self._writing = self._workers.submit(self._write, self._take())
 
     def settle(self) -> None:
         """Wait until the block under way is written; raises what the disk said to it."""
@@ -215,32 +217,48 @@ class PartFile:
             try:
                 writing.result()
             except BaseException:
-                self._pending.clear()
+                self._take()
                 raise
 
     def flush(self) -> None:
         """Write all that was gathered."""
         self.settle()
-        data, self._pending = self._pending, bytearray()
-        self._write(data)
+        self._write(self._take())
 
-    def _write(self, data: bytearray) -> None:
+    def _take(self) -> list[bytes]:
+        """What was gathered; nothing is, after that."""
+        pending, self._pending, self._gathered = self._pending, [], 0
+        return pending
+
+    def _write(self, chunks: list[bytes]) -> None:
         """Put a block behind what is there. The first bytes must look like an MP4."""
+        data = b"".join(chunks)
         if self.size == 0:
-            look = looks_like(bytes(data[:SNIFF_BYTES]))
+            look = looks_like(data[:SNIFF_BYTES])
             if look != "mp4":
                 self.identity = None
                 raise problem(f"The link returned {_LOOKS[look]} instead of a video.")
         view = memoryview(data)
         while view:
             written = os.pwrite(self._fd, view, self.size)
-            self._digest.update(view[:written])
+            self._hash_behind(view[:written])
             self.size += written
             view = view[written:]
         if sys.platform == "linux" and self.size - self._sent_on >= WRITEBACK_BYTES:
-            # Linux begins to write such pages out, so that the fsync at the end finds little left to do.
-            os.posix_fadvise(self._fd, self._sent_on, self.size - self._sent_on, os.POSIX_FADV_DONTNEED)
+            # Linux begins to write out what is new, so that the fsync at the end finds little left to do, and lets go
+            # of what is on the disk by now, so that a clip takes no more of the cache than this.
+            os.posix_fadvise(self._fd, 0, self.size, os.POSIX_FADV_DONTNEED)
             self._sent_on = self.size
+
+    def _hash_behind(self, data: memoryview) -> None:
+        """Begin to hash what was just written; the data before has been hashed when this returns."""
+        self._await_hash()
+        self._hashing = self._workers.submit(self._digest.update, data)
+
+    def _await_hash(self) -> None:
+        if self._hashing is not None:
+            self._hashing.result()
+            self._hashing = None
 
     def finish(self) -> SavedFile:
         """Check the boxes, make the bytes durable and give the file its name."""
@@ -250,6 +268,7 @@ class PartFile:
             self.identity = None
             raise problem(f"What was downloaded is not a whole MP4. {report.problem}")
         os.fsync(self._fd)
+        self._await_hash()
         self.path.replace(self._target)
         self._finished = True
         directory = os.open(self._target.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -262,7 +281,6 @@ class PartFile:
 
     def close(self) -> None:
         """Let go of the file; an unfinished one stays only if a later attempt can use it."""
-        self._writer.shutdown()
         try:
             if not self._finished and not self._keep():
                 # A file that cannot be removed is not vouched for either, so leaving it is harmless.
@@ -270,6 +288,7 @@ class PartFile:
                     self._note_path.unlink(missing_ok=True)
                     self.path.unlink(missing_ok=True)
         finally:
+            self._workers.shutdown()
             os.close(self._fd)
 
     def _keep(self) -> bool:
@@ -282,6 +301,7 @@ class PartFile:
             if self.identity is None or not 0 < self.size < self.identity.total:
                 return False
             os.fsync(self._fd)
+            self._await_hash()
             about = self.identity
             lines = ("callsheet-part-1", about.etag, about.total, about.source, self.size, self._digest.hexdigest())
             _write_note(self._note_path, "".join(f"{line}\n" for line in lines))

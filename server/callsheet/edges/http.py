@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urljoin, urlsplit
 
 import anyio
+import httpcore2
 import httpx2
 
 from callsheet import __version__
@@ -36,6 +37,7 @@ MAX_REDIRECTS = 3
 PAID_TIMEOUT = 60.0
 READ_TIMEOUT = 20.0
 READ_TOTAL = 30.0
+READ_BYTES = 1 << 20
 READ_ATTEMPTS = 3
 CONNECTIONS = 16
 
@@ -150,14 +152,15 @@ class GatewayHttp:
         if self._transport is not None:
             return await self._pooled()
         if local not in self._downloaders:
-            from .pinned import PinnedBackend, WideBackend
+            from .pinned import PinnedBackend
+            from .wide_network import WideBackend
 
             transport = httpx2.AsyncHTTPTransport(
                 verify=self._context(), trust_env=False, limits=httpx2.Limits(max_connections=CONNECTIONS)
             )
             # The library has no public way to name the network backend of its pool.
-            wide = WideBackend(transport._pool._network_backend)  # noqa: SLF001
-            transport._pool._network_backend = wide if local else PinnedBackend(wide)  # noqa: SLF001
+            network = WideBackend() if local else PinnedBackend(WideBackend())
+            transport._pool._network_backend = network  # noqa: SLF001
             self._downloaders[local] = await self._stack.enter_async_context(
                 httpx2.AsyncClient(transport=transport, headers={"user-agent": USER_AGENT}, timeout=READ_TIMEOUT)
             )
@@ -216,10 +219,40 @@ class _Stream:
     async def chunks(self) -> AsyncIterator[bytes]:
         """The raw bytes as they come, undecoded."""
         try:
-            async for chunk in self._response.aiter_raw():
-                yield chunk
+            async with aclosing(self._response.aiter_raw()) as parsed:
+                async for chunk in parsed:
+                    yield chunk
+                    if self._is_plain:
+                        async for piece in self._rest():
+                            yield piece
+                        return
         except httpx2.HTTPError as error:
             raise _download_failed(error) from None
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether nothing but the body is still to come, so that no parser is needed for it.
+
+        The first piece is all that the parser had. What is left of an announced length comes as it is; the parser
+        would copy it three more times. The connection is not used again, since the parser has not seen its end.
+        """
+        return "network_stream" in self._response.extensions and (
+            self.headers.get("content-length", "").isdecimal() and "transfer-encoding" not in self.headers
+        )
+
+    async def _rest(self) -> AsyncIterator[bytes]:
+        """The rest of the announced length, straight from the connection."""
+        network = self._response.extensions["network_stream"]
+        rest = int(self.headers["content-length"]) - self._response.num_bytes_downloaded
+        while rest > 0:
+            try:
+                chunk = await network.read(min(rest, READ_BYTES), READ_TIMEOUT)
+            except (httpcore2.NetworkError, httpcore2.TimeoutException) as error:
+                raise httpx2.ReadError(type(error).__name__) from error
+            if not chunk:
+                raise httpx2.RemoteProtocolError("the body ended early")
+            rest -= len(chunk)
+            yield chunk
 
 
 class _ReplyTooLarge(Exception):
