@@ -136,8 +136,8 @@ async def on_disk(path: Path, work: Callable[[*Arguments], Answer], *arguments: 
 class PartFile:
     """The open, locked `.part` file. All that touch the disk block: run them in a thread, one at a time.
 
-    In threads of the file's own, one block may be under way to the disk and the one before it be hashed while the
-    next one is gathered. What follows a block that failed is thrown away.
+    One block may be under way to the disk in a thread of the file's own while the next one is gathered, so that
+    receiving goes on beside hashing and writing. What follows a block that failed is thrown away.
     """
 
     def __init__(self, fd: int, target: Path) -> None:
@@ -151,9 +151,8 @@ class PartFile:
         self._digest = hashlib.sha256()
         self._pending = list[bytes]()
         self._gathered = 0
-        self._workers = ThreadPoolExecutor(2, "clip")
+        self._writer = ThreadPoolExecutor(1, "clip")
         self._writing: Future[None] | None = None
-        self._hashing: Future[None] | None = None
         self._sent_on = 0
         self._finished = False
 
@@ -170,7 +169,7 @@ class PartFile:
     def add(self, chunk: bytes) -> None:
         """Gather a chunk in memory."""
         self._pending.append(chunk)
-        self._gathered += len(chunk)
+        self._gathered += sys.getsizeof(chunk)  # a chunk of one byte takes thirty times that
         self.received += len(chunk)
 
     def adopt_earlier(self) -> None:
@@ -208,7 +207,7 @@ class PartFile:
 
     def flush_behind(self) -> None:
         """Begin to write what was gathered; does not block. The block before must be settled."""
-        self._writing = self._workers.submit(self._write, self._take())
+        self._writing = self._writer.submit(self._write, self._take())
 
     def settle(self) -> None:
         """Wait until the block under way is written; raises what the disk said to it."""
@@ -232,33 +231,23 @@ class PartFile:
 
     def _write(self, chunks: list[bytes]) -> None:
         """Put a block behind what is there. The first bytes must look like an MP4."""
-        data = b"".join(chunks)
         if self.size == 0:
-            look = looks_like(data[:SNIFF_BYTES])
+            look = looks_like(b"".join(chunks)[:SNIFF_BYTES])
             if look != "mp4":
                 self.identity = None
                 raise problem(f"The link returned {_LOOKS[look]} instead of a video.")
-        view = memoryview(data)
-        while view:
-            written = os.pwrite(self._fd, view, self.size)
-            self._hash_behind(view[:written])
-            self.size += written
-            view = view[written:]
+        for chunk in chunks:
+            view = memoryview(chunk)
+            while view:
+                written = os.pwrite(self._fd, view, self.size)
+                self._digest.update(view[:written])
+                self.size += written
+                view = view[written:]
         if sys.platform == "linux" and self.size - self._sent_on >= WRITEBACK_BYTES:
             # Linux begins to write out what is new, so that the fsync at the end finds little left to do, and lets go
             # of what is on the disk by now, so that a clip takes no more of the cache than this.
             os.posix_fadvise(self._fd, 0, self.size, os.POSIX_FADV_DONTNEED)
             self._sent_on = self.size
-
-    def _hash_behind(self, data: memoryview) -> None:
-        """Begin to hash what was just written; the data before has been hashed when this returns."""
-        self._await_hash()
-        self._hashing = self._workers.submit(self._digest.update, data)
-
-    def _await_hash(self) -> None:
-        if self._hashing is not None:
-            self._hashing.result()
-            self._hashing = None
 
     def finish(self) -> SavedFile:
         """Check the boxes, make the bytes durable and give the file its name."""
@@ -268,7 +257,6 @@ class PartFile:
             self.identity = None
             raise problem(f"What was downloaded is not a whole MP4. {report.problem}")
         os.fsync(self._fd)
-        self._await_hash()
         self.path.replace(self._target)
         self._finished = True
         directory = os.open(self._target.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -281,6 +269,7 @@ class PartFile:
 
     def close(self) -> None:
         """Let go of the file; an unfinished one stays only if a later attempt can use it."""
+        self._writer.shutdown()
         try:
             if not self._finished and not self._keep():
                 # A file that cannot be removed is not vouched for either, so leaving it is harmless.
@@ -288,7 +277,6 @@ class PartFile:
                     self._note_path.unlink(missing_ok=True)
                     self.path.unlink(missing_ok=True)
         finally:
-            self._workers.shutdown()
             os.close(self._fd)
 
     def _keep(self) -> bool:
@@ -301,7 +289,6 @@ class PartFile:
             if self.identity is None or not 0 < self.size < self.identity.total:
                 return False
             os.fsync(self._fd)
-            self._await_hash()
             about = self.identity
             lines = ("callsheet-part-1", about.etag, about.total, about.source, self.size, self._digest.hexdigest())
             _write_note(self._note_path, "".join(f"{line}\n" for line in lines))
