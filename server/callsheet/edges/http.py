@@ -29,6 +29,7 @@ from callsheet.errors import CallsheetError, DownloadProblem, Fate, GatewayUnrea
 from .secrets import SecretKey, authorization_header
 
 if TYPE_CHECKING:
+    from .direct_network import DirectStream
     from .downloads import ByteStream
 
 USER_AGENT = f"callsheet/{__version__}"
@@ -37,7 +38,6 @@ MAX_REDIRECTS = 3
 PAID_TIMEOUT = 60.0
 READ_TIMEOUT = 20.0
 READ_TOTAL = 30.0
-READ_BYTES = 1 << 20
 READ_ATTEMPTS = 3
 CONNECTIONS = 16
 
@@ -139,7 +139,9 @@ class GatewayHttp:
                 if response.is_redirect and location:
                     url = urljoin(url, location)
                     continue
-                yield _Stream(response)
+                # Closing this iterator closes the connection, so it is left open for what comes after it.
+                async with aclosing(response.aiter_raw()) as parsed:
+                    yield _Stream(response, parsed)
                 return
             finally:
                 await response.aclose()
@@ -152,14 +154,14 @@ class GatewayHttp:
         if self._transport is not None:
             return await self._pooled()
         if local not in self._downloaders:
+            from .direct_network import DirectBackend
             from .pinned import PinnedBackend
-            from .wide_network import WideBackend
 
             transport = httpx2.AsyncHTTPTransport(
                 verify=self._context(), trust_env=False, limits=httpx2.Limits(max_connections=CONNECTIONS)
             )
             # The library has no public way to name the network backend of its pool.
-            network = WideBackend() if local else PinnedBackend(WideBackend())
+            network = DirectBackend() if local else PinnedBackend(DirectBackend())
             transport._pool._network_backend = network  # noqa: SLF001
             self._downloaders[local] = await self._stack.enter_async_context(
                 httpx2.AsyncClient(transport=transport, headers={"user-agent": USER_AGENT}, timeout=READ_TIMEOUT)
@@ -210,49 +212,59 @@ class _Shared(httpx2.AsyncBaseTransport):
 class _Stream:
     """A response as `edges.downloads` wants it."""
 
-    def __init__(self, response: httpx2.Response) -> None:
+    def __init__(self, response: httpx2.Response, parsed: AsyncIterator[bytes]) -> None:
         self.status = response.status_code
         self.headers: Mapping[str, str] = {key.lower(): value for key, value in response.headers.items()}
         self.host = response.url.host
+        self.rest: _Rest | None = None
         self._response = response
+        self._parsed = parsed
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The raw bytes as they come, undecoded."""
+        """The raw bytes as they come, undecoded; the first ones if the others can be had without a parser."""
         try:
-            async with aclosing(self._response.aiter_raw()) as parsed:
-                async for chunk in parsed:
-                    yield chunk
-                    if self._is_plain:
-                        async for piece in self._rest():
-                            yield piece
-                        return
+            async for chunk in self._parsed:
+                yield chunk
+                self.rest = self._rest()
+                if self.rest is not None:
+                    return
         except httpx2.HTTPError as error:
             raise _download_failed(error) from None
 
-    @property
-    def _is_plain(self) -> bool:
-        """Whether nothing but the body is still to come, so that no parser is needed for it.
+    def _rest(self) -> _Rest | None:
+        """What comes after the first piece, if that is nothing but the rest of an announced length.
 
-        The first piece is all that the parser had. What is left of an announced length comes as it is; the parser
-        would copy it three more times. The connection is not used again, since the parser has not seen its end.
+        The first piece is all that the parser had.
         """
-        return "network_stream" in self._response.extensions and (
-            self.headers.get("content-length", "").isdecimal() and "transfer-encoding" not in self.headers
-        )
+        length, network = self.headers.get("content-length", ""), self._response.extensions.get("network_stream")
+        if network is None or not length.isdecimal() or "transfer-encoding" in self.headers:
+            return None
+        return _Rest(network, int(length) - self._response.num_bytes_downloaded)
 
-    async def _rest(self) -> AsyncIterator[bytes]:
-        """The rest of the announced length, straight from the connection."""
-        network = self._response.extensions["network_stream"]
-        rest = int(self.headers["content-length"]) - self._response.num_bytes_downloaded
-        while rest > 0:
-            try:
-                chunk = await network.read(min(rest, READ_BYTES), READ_TIMEOUT)
-            except (httpcore2.NetworkError, httpcore2.TimeoutException) as error:
-                raise httpx2.ReadError(type(error).__name__) from error
-            if not chunk:
-                raise httpx2.RemoteProtocolError("the body ended early")
-            rest -= len(chunk)
-            yield chunk
+
+class _Rest:
+    """The end of a body, straight from the connection, which is not used again: the parser has not seen this end."""
+
+    def __init__(self, network: DirectStream, size: int) -> None:
+        self._network = network
+        self._size = size
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Block until some of it has come; 0 when all has."""
+        if self._size == 0:
+            return 0
+        try:
+            count = self._network.read_into(buffer[: self._size], READ_TIMEOUT)
+        except (httpcore2.NetworkError, httpcore2.TimeoutException) as error:
+            raise _download_failed(error) from None
+        if count == 0:
+            raise _download_failed(httpx2.RemoteProtocolError("the body ended early"))
+        self._size -= count
+        return count
+
+    def cut(self) -> None:
+        """Wake the thread that reads."""
+        self._network.cut()
 
 
 class _ReplyTooLarge(Exception):
