@@ -34,7 +34,7 @@ if sys.platform != "win32":
 WRITE_BYTES = 512 * 1024
 """Chunks are gathered to this size before they are written."""
 
-WRITEBACK_BYTES = 32 * 1024 * 1024
+WRITEBACK_BYTES = 8 * 1024 * 1024
 """How much may wait in the system's cache before it is sent on to the disk; about twice that stays."""
 
 SPARE_BYTES = 16 * 1024 * 1024

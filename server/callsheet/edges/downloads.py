@@ -37,7 +37,7 @@ from callsheet.edges.clip_files import (
 )
 from callsheet.errors import DownloadProblem
 
-READ_BYTES = 1 << 20
+READ_BYTES = 4 << 20
 """What the thread takes from a connection at a time."""
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,15})-([0-9]{1,15})/([0-9]{1,15})")
