@@ -130,7 +130,11 @@ async def _when_ready(
 async def _connect(host: str, port: int) -> socket.socket:
     """A connection to the first address that answers; raises what the last one said."""
     failure = OSError("the name has no address")
-    for family, kind, protocol, _, address in await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)  # asks nobody
+    except socket.gaierror:
+        found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)  # type: ignore[assignment]
+    for family, kind, protocol, _, address in found:
         connection = socket.socket(family, kind, protocol)
         try:
             await _connect_to(connection, address)

@@ -14,13 +14,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from callsheet.edges.clip_files import (
@@ -35,7 +35,7 @@ from callsheet.edges.clip_files import (
     problem,
     read_saved,
 )
-from callsheet.errors import DownloadProblem
+from callsheet.errors import CallsheetError, DownloadProblem
 
 READ_BYTES = 4 << 20
 """What the thread takes from a connection at a time."""
@@ -164,15 +164,28 @@ async def _receive(
 
 
 async def _drain(rest: BodyRest, intake: _Intake) -> None:
-    """Have a thread of its own bring the rest; it has ended when this returns, however it does."""
-    thread = ThreadPoolExecutor(1, "clip")
-    work = thread.submit(intake.drain, rest)
+    """Have a thread bring the rest; it has ended when this returns, however it does."""
+    failure: CallsheetError | None = None
+    async with anyio.create_task_group() as group:
+        group.start_soon(_cut_in_the_end, rest)
+        try:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(intake.drain, rest)
+        except CallsheetError as error:  # the group would wrap it
+            failure = error
+        group.cancel_scope.cancel()
+    # An end that was asked for is no failure of the connection.
+    await anyio.lowlevel.checkpoint_if_cancelled()
+    if failure is not None:
+        raise failure
+
+
+async def _cut_in_the_end(rest: BodyRest) -> None:
+    """Wait to be cancelled; a thread that still waits for the connection is woken then."""
     try:
-        await anyio.to_thread.run_sync(work.result, abandon_on_cancel=True)
+        await anyio.sleep_forever()
     finally:
         rest.cut()
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(thread.shutdown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +215,7 @@ class _Intake:
             self.on_progress(self.part.size, self.total)
 
     def drain(self, rest: BodyRest) -> None:
-        """Receive, hash and write in turns, in one thread: the bytes of a piece are still in its processor's cache."""
+        """Receive, hash and write in turns, from one buffer: the bytes are still in the processor's cache."""
         buffer = memoryview(bytearray(READ_BYTES))
         while count := rest.read_into(buffer):
             self.refuse_more_than_allowed(self.part.received + count)
