@@ -52,6 +52,7 @@ class Answer:
     breaks: BaseException | None = None
     stalls: bool = False
     host: str = "cdn.clips.test"
+    rest: None = None
 
     async def chunks(self) -> AsyncIterator[bytes]:
         for start in range(0, len(self.body), 65_521):

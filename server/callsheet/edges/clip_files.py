@@ -17,9 +17,8 @@ import re
 import shutil
 import stat
 import sys
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
@@ -33,13 +32,10 @@ if sys.platform != "win32":
     import fcntl
 
 WRITE_BYTES = 512 * 1024
-"""Chunks are gathered to this size, so that a thread is asked for rarely."""
+"""Chunks are gathered to this size before they are written."""
 
-MOST_BYTES = 8 * WRITE_BYTES
-"""What is gathered at most while the block before is still being written; that block can be as large."""
-
-WRITEBACK_BYTES = 32 * 1024 * 1024
-"""How much may wait in the system's cache before it is sent on to the disk."""
+WRITEBACK_BYTES = 8 * 1024 * 1024
+"""How much may wait in the system's cache before it is sent on to the disk; about twice that stays."""
 
 SPARE_BYTES = 16 * 1024 * 1024
 """Free space that a download leaves alone: the ledger lives on the same disk as a rule."""
@@ -127,18 +123,21 @@ def open_part(target: Path) -> PartFile:
 
 async def on_disk(path: Path, work: Callable[[*Arguments], Answer], *arguments: *Arguments) -> Answer:
     """Run blocking work on a clip's path in a thread; what the disk says becomes a `SetupProblem`."""
-    try:
+    with disk_problems(path):
         return await anyio.to_thread.run_sync(work, *arguments)
+
+
+@contextmanager
+def disk_problems(path: Path) -> Iterator[None]:
+    """Turn what the disk says into a `SetupProblem`."""
+    try:
+        yield
     except OSError as error:
         raise _disk_problem(error, path) from error
 
 
 class PartFile:
-    """The open, locked `.part` file. All that touch the disk block: run them in a thread, one at a time.
-
-    One block may be under way to the disk in a thread of the file's own while the next one is gathered, so that
-    receiving, hashing and writing go on side by side. What follows a block that failed is thrown away.
-    """
+    """The open, locked `.part` file. All that touch the disk block: run them in a thread, one at a time."""
 
     def __init__(self, fd: int, target: Path) -> None:
         self.path = _part_path(target)
@@ -150,22 +149,15 @@ class PartFile:
         self._note_path = target.with_name(f"{target.name}.part.note")
         self._digest = hashlib.sha256()
         self._pending = bytearray()
-        self._writer = ThreadPoolExecutor(1, "clip")
-        self._writing: Future[None] | None = None
         self._sent_on = 0
         self._finished = False
 
     @property
     def is_due(self) -> bool:
-        """Whether enough has been gathered for a write; while one is under way, it takes more."""
-        return len(self._pending) >= (WRITE_BYTES if self._writing is None or self._writing.done() else MOST_BYTES)
+        """Whether enough has been gathered for a write."""
+        return len(self._pending) >= WRITE_BYTES
 
-    @property
-    def is_settled(self) -> bool:
-        """Whether all that was to be written is, without complaint."""
-        return self._writing is None or (self._writing.done() and self._writing.exception() is None)
-
-    def add(self, chunk: bytes) -> None:
+    def add(self, chunk: bytes | memoryview) -> None:
         """Gather a chunk in memory."""
         self._pending += chunk
         self.received += len(chunk)
@@ -203,43 +195,37 @@ class PartFile:
                 retry="after(30)",
             )
 
-    def flush_behind(self) -> None:
-        """Begin to write what was gathered; does not block. The block before must be settled."""
-        data, self._pending = self._pending, bytearray()
-        self._writing = self._writer.submit(self._write, data)
-
-    def settle(self) -> None:
-        """Wait until the block under way is written; raises what the disk said to it."""
-        writing, self._writing = self._writing, None
-        if writing is not None:
-            try:
-                writing.result()
-            except BaseException:
-                self._pending.clear()
-                raise
+    def take(self, data: memoryview) -> None:
+        """Write a piece at once if it is large, else with those that follow it."""
+        if not self._pending and len(data) >= WRITE_BYTES:
+            self.received += len(data)
+            self._write(data)
+            return
+        self.add(data)
+        if self.is_due:
+            self.flush()
 
     def flush(self) -> None:
         """Write all that was gathered."""
-        self.settle()
         data, self._pending = self._pending, bytearray()
-        self._write(data)
+        self._write(memoryview(data))
 
-    def _write(self, data: bytearray) -> None:
+    def _write(self, data: memoryview) -> None:
         """Put a block behind what is there. The first bytes must look like an MP4."""
         if self.size == 0:
             look = looks_like(bytes(data[:SNIFF_BYTES]))
             if look != "mp4":
                 self.identity = None
                 raise problem(f"The link returned {_LOOKS[look]} instead of a video.")
-        view = memoryview(data)
-        while view:
-            written = os.pwrite(self._fd, view, self.size)
-            self._digest.update(view[:written])
+        while data:
+            written = os.pwrite(self._fd, data, self.size)
+            self._digest.update(data[:written])
             self.size += written
-            view = view[written:]
+            data = data[written:]
         if sys.platform == "linux" and self.size - self._sent_on >= WRITEBACK_BYTES:
-            # Linux begins to write such pages out, so that the fsync at the end finds little left to do.
-            os.posix_fadvise(self._fd, self._sent_on, self.size - self._sent_on, os.POSIX_FADV_DONTNEED)
+            # Linux begins to write out what is new, so that the fsync at the end finds little left to do, and lets go
+            # of what is on the disk by now, so that a clip takes no more of the cache than this.
+            os.posix_fadvise(self._fd, 0, self.size, os.POSIX_FADV_DONTNEED)
             self._sent_on = self.size
 
     def finish(self) -> SavedFile:
@@ -262,7 +248,6 @@ class PartFile:
 
     def close(self) -> None:
         """Let go of the file; an unfinished one stays only if a later attempt can use it."""
-        self._writer.shutdown()
         try:
             if not self._finished and not self._keep():
                 # A file that cannot be removed is not vouched for either, so leaving it is harmless.
@@ -274,8 +259,6 @@ class PartFile:
 
     def _keep(self) -> bool:
         """Make what came durable and write the note that vouches for it; False if that is not possible."""
-        with suppress(OSError, DownloadProblem):  # what was written before is worth keeping all the same
-            self.settle()
         try:
             if self.identity is not None and self._pending:
                 self.flush()
@@ -367,6 +350,7 @@ __all__ = [
     "PartFile",
     "SavedFile",
     "clip_name",
+    "disk_problems",
     "on_disk",
     "open_part",
     "problem",

@@ -15,10 +15,12 @@ import hashlib
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from callsheet.edges.clip_files import (
@@ -27,19 +29,34 @@ from callsheet.edges.clip_files import (
     PartFile,
     SavedFile,
     clip_name,
+    disk_problems,
     on_disk,
     open_part,
     problem,
     read_saved,
 )
-from callsheet.errors import DownloadProblem
+from callsheet.errors import CallsheetError, DownloadProblem
+
+READ_BYTES = 4 << 20
+"""What the thread takes from a connection at a time."""
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,15})-([0-9]{1,15})/([0-9]{1,15})")
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,253}")
 
 
+class BodyRest(Protocol):
+    """The rest of a body as it comes from the connection, for a thread that may block."""
+
+    def read_into(self, buffer: memoryview) -> int: ...
+    def cut(self) -> None: ...
+
+
 class ByteStream(Protocol):
-    """One HTTP answer whose body is still to come. Header names are lower case."""
+    """One HTTP answer whose body is still to come. Header names are lower case.
+
+    After `chunks`, `rest` is what they left, if they left something: a large clip takes the event loop's time and
+    three more copies of every byte otherwise. Its `read_into` blocks, and says 0 at the end; `cut` ends it early.
+    """
 
     @property
     def status(self) -> int: ...
@@ -48,13 +65,15 @@ class ByteStream(Protocol):
     @property
     def host(self) -> str: ...
     def chunks(self) -> AsyncIterator[bytes]: ...
+    @property
+    def rest(self) -> BodyRest | None: ...
 
 
 OpenStream = Callable[[str, Mapping[str, str]], AbstractAsyncContextManager[ByteStream]]
 """Opens (URL, extra request headers). Redirects are followed and checked inside."""
 
 OnProgress = Callable[[int, int | None], None]
-"""Told the bytes that are on disk, and how many there will be when that is known."""
+"""Told the bytes that are on disk, and how many there will be when that is known; in any thread."""
 
 
 class LinkGone(DownloadProblem):
@@ -126,26 +145,85 @@ async def _receive(
     stream: ByteStream, part: PartFile, total: int | None, *, max_bytes: int, on_progress: OnProgress | None
 ) -> None:
     """Read the body into the part and hold it to the announced size and to the limit."""
+    intake = _Intake(part, total, max_bytes, on_progress)
     if total is not None:
-        _refuse_size(part, total, max_bytes)
+        intake.refuse_more_than_allowed(total)
         await on_disk(part.path, part.require_space, total - part.size)
     async for chunk in stream.chunks():
+        intake.refuse_more_than_allowed(part.received + len(chunk))
         part.add(chunk)
-        _refuse_size(part, part.received, max_bytes)
-        if total is not None and part.received > total:
-            part.identity = None
-            raise problem(f"More bytes came than the {total:,} that were announced.")
         if part.is_due:
-            if not part.is_settled:
-                await on_disk(part.path, part.settle)
-            if on_progress is not None:
-                on_progress(part.size, total)
-            part.flush_behind()
+            await on_disk(part.path, part.flush)
+            intake.tell()
+    if stream.rest is not None:
+        await _drain(stream.rest, intake)
     if total is not None and part.received < total:
         raise problem(f"The download ended after {part.received:,} of {total:,} bytes.")
     await on_disk(part.path, part.flush)
-    if on_progress is not None:
-        on_progress(part.size, total)
+    intake.tell()
+
+
+async def _drain(rest: BodyRest, intake: _Intake) -> None:
+    """Have a thread bring the rest; it has ended when this returns, however it does."""
+    failure: CallsheetError | None = None
+    async with anyio.create_task_group() as group:
+        group.start_soon(_cut_in_the_end, rest)
+        try:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(intake.drain, rest)
+        except CallsheetError as error:  # the group would wrap it
+            failure = error
+        group.cancel_scope.cancel()
+    # An end that was asked for is no failure of the connection.
+    await anyio.lowlevel.checkpoint_if_cancelled()
+    if failure is not None:
+        raise failure
+
+
+async def _cut_in_the_end(rest: BodyRest) -> None:
+    """Wait to be cancelled; a thread that still waits for the connection is woken then."""
+    try:
+        await anyio.sleep_forever()
+    finally:
+        rest.cut()
+
+
+@dataclass(frozen=True, slots=True)
+class _Intake:
+    """The way of a body into its part: what it is held to, and who is told."""
+
+    part: PartFile
+    total: int | None
+    max_bytes: int
+    on_progress: OnProgress | None
+
+    def refuse_more_than_allowed(self, size: int) -> None:
+        """Raise, and keep nothing, if that many bytes are over the limit or the announced size."""
+        if size > self.max_bytes:
+            self.part.identity = None
+            raise problem(
+                f"The video is larger than the limit of {self.max_bytes:,} bytes.",
+                next_step="Raise the download limit in the policy if the clip should be that large.",
+            )
+        if self.total is not None and size > self.total:
+            self.part.identity = None
+            raise problem(f"More bytes came than the {self.total:,} that were announced.")
+
+    def tell(self) -> None:
+        """Report what is on the disk."""
+        if self.on_progress is not None:
+            self.on_progress(self.part.size, self.total)
+
+    def drain(self, rest: BodyRest) -> None:
+        """Receive, hash and write in turns, from one buffer: the bytes are still in the processor's cache."""
+        buffer = memoryview(bytearray(READ_BYTES))
+        while count := rest.read_into(buffer):
+            self.refuse_more_than_allowed(self.part.received + count)
+            before = self.part.size
+            with disk_problems(self.part.path):
+                self.part.take(buffer[:count])
+            if self.part.size > before:
+                self.tell()
 
 
 def _refuse(stream: ByteStream, *, resume: bool) -> None:
@@ -162,15 +240,6 @@ def _refuse(stream: ByteStream, *, resume: bool) -> None:
         raise problem(f"{host} answered {stream.status} instead of the video.")
     if stream.headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
         raise problem(f"{host} sent the video in a content encoding, although none was asked for.")
-
-
-def _refuse_size(part: PartFile, size: int, max_bytes: int) -> None:
-    if size > max_bytes:
-        part.identity = None
-        raise problem(
-            f"The video is larger than the limit of {max_bytes:,} bytes.",
-            next_step="Raise the download limit in the policy if the clip should be that large.",
-        )
 
 
 def _continues(stream: ByteStream, part: PartFile) -> bool:
@@ -204,4 +273,4 @@ def _read_identity(headers: Mapping[str, str], source: str) -> Identity | None:
     return Identity(etag, total, source)
 
 
-__all__ = ["ByteStream", "LinkGone", "OnProgress", "OpenStream", "SavedFile", "clip_name", "save_clip"]
+__all__ = ["BodyRest", "ByteStream", "LinkGone", "OnProgress", "OpenStream", "SavedFile", "clip_name", "save_clip"]

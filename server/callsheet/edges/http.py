@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urljoin, urlsplit
 
 import anyio
+import httpcore2
 import httpx2
 
 from callsheet import __version__
@@ -28,6 +29,7 @@ from callsheet.errors import CallsheetError, DownloadProblem, Fate, GatewayUnrea
 from .secrets import SecretKey, authorization_header
 
 if TYPE_CHECKING:
+    from .direct_network import DirectStream
     from .downloads import ByteStream
 
 USER_AGENT = f"callsheet/{__version__}"
@@ -142,7 +144,9 @@ class GatewayHttp:
                 if response.is_redirect and location:
                     url = urljoin(url, location)
                     continue
-                yield _Stream(response)
+                # Closing this iterator closes the connection, so it is left open for what comes after it.
+                async with aclosing(response.aiter_raw()) as parsed:
+                    yield _Stream(response, parsed)
                 return
             finally:
                 await response.aclose()
@@ -155,14 +159,15 @@ class GatewayHttp:
         if self._transport is not None:
             return await self._pooled()
         if local not in self._downloaders:
-            from .pinned import PinnedBackend, WideBackend
+            from .direct_network import DirectBackend
+            from .pinned import PinnedBackend
 
             transport = httpx2.AsyncHTTPTransport(
                 verify=self._context(), trust_env=False, limits=httpx2.Limits(max_connections=CONNECTIONS)
             )
             # The library has no public way to name the network backend of its pool.
-            wide = WideBackend(transport._pool._network_backend)  # noqa: SLF001
-            transport._pool._network_backend = wide if local else PinnedBackend(wide)  # noqa: SLF001
+            network = DirectBackend() if local else PinnedBackend(DirectBackend())
+            transport._pool._network_backend = network  # noqa: SLF001
             self._downloaders[local] = await self._stack.enter_async_context(
                 httpx2.AsyncClient(transport=transport, headers={"user-agent": USER_AGENT}, timeout=READ_TIMEOUT)
             )
@@ -212,19 +217,59 @@ class _Shared(httpx2.AsyncBaseTransport):
 class _Stream:
     """A response as `edges.downloads` wants it."""
 
-    def __init__(self, response: httpx2.Response) -> None:
+    def __init__(self, response: httpx2.Response, parsed: AsyncIterator[bytes]) -> None:
         self.status = response.status_code
         self.headers: Mapping[str, str] = {key.lower(): value for key, value in response.headers.items()}
         self.host = response.url.host
+        self.rest: _Rest | None = None
         self._response = response
+        self._parsed = parsed
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The raw bytes as they come, undecoded."""
+        """The raw bytes as they come, undecoded; the first ones if the others can be had without a parser."""
         try:
-            async for chunk in self._response.aiter_raw():
+            async for chunk in self._parsed:
                 yield chunk
+                self.rest = self._rest()
+                if self.rest is not None:
+                    return
         except httpx2.HTTPError as error:
             raise _download_failed(error) from None
+
+    def _rest(self) -> _Rest | None:
+        """What comes after the first piece, if that is nothing but the rest of an announced length.
+
+        The first piece is all that the parser had.
+        """
+        length, network = self.headers.get("content-length", ""), self._response.extensions.get("network_stream")
+        if network is None or not length.isdecimal() or "transfer-encoding" in self.headers:
+            return None
+        return _Rest(network, int(length) - self._response.num_bytes_downloaded)
+
+
+class _Rest:
+    """The end of a body, straight from the connection, which is not used again: the parser has not seen this end."""
+
+    def __init__(self, network: DirectStream, size: int) -> None:
+        self._network = network
+        self._size = size
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Block until some of it has come; 0 when all has."""
+        if self._size == 0:
+            return 0
+        try:
+            count = self._network.read_into(buffer[: self._size], READ_TIMEOUT)
+        except (httpcore2.NetworkError, httpcore2.TimeoutException) as error:
+            raise _download_failed(error) from None
+        if count == 0:
+            raise _download_failed(httpx2.RemoteProtocolError("the body ended early"))
+        self._size -= count
+        return count
+
+    def cut(self) -> None:
+        """Wake the thread that reads."""
+        self._network.cut()
 
 
 class _ReplyTooLarge(Exception):

@@ -1,6 +1,4 @@
-"""The network under downloads: to addresses that were checked, and read in large pieces.
-
-One look-up, every answer public, then that address (`PinnedBackend`).
+"""Downloads go to addresses that were checked: one look-up, every answer public, then that address.
 
 A name that answers differently the second time (DNS rebinding) gains nothing, because there is no
 second time: the connection goes to the very address that was judged. The Host header and the name in
@@ -10,17 +8,12 @@ the TLS handshake stay the link's own, so certificates are checked as ever.
 from __future__ import annotations
 
 import socket
-import ssl
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
 
 import anyio
 import httpcore2
 
 from callsheet.core.addresses import is_public
-
-READ_BYTES = 1 << 18
-"""What the event loop takes from a socket at a time."""
 
 Resolver = Callable[[str, int], Awaitable[list[str]]]
 
@@ -80,51 +73,3 @@ class PinnedBackend(httpcore2.AsyncNetworkBackend):
     async def sleep(self, seconds: float) -> None:
         """Wait between attempts, as the library asks for it."""
         await self._inner.sleep(seconds)
-
-
-class WideBackend(httpcore2.AsyncNetworkBackend):
-    """A network backend whose streams hand over all that was received, not 64 KiB of it.
-
-    The library asks for 64 KiB at a time, and the rest of what the event loop took is copied again for each piece:
-    that halves the rate of a large download.
-    """
-
-    def __init__(self, inner: httpcore2.AsyncNetworkBackend) -> None:
-        self._inner = inner
-
-    async def connect_tcp(self, *arguments: Any, **options: Any) -> httpcore2.AsyncNetworkStream:
-        """Connect as the inner backend does."""
-        return _WideStream(await self._inner.connect_tcp(*arguments, **options))
-
-    async def connect_unix_socket(self, *arguments: Any, **options: Any) -> httpcore2.AsyncNetworkStream:
-        """Connect as the inner backend does."""
-        return await self._inner.connect_unix_socket(*arguments, **options)
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait between attempts, as the library asks for it."""
-        await self._inner.sleep(seconds)
-
-
-class _WideStream(httpcore2.AsyncNetworkStream):
-    def __init__(self, inner: httpcore2.AsyncNetworkStream) -> None:
-        self._inner = inner
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
-        return await self._inner.read(max(max_bytes, READ_BYTES), timeout)
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        await self._inner.write(buffer, timeout)
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109
-    ) -> httpcore2.AsyncNetworkStream:
-        return _WideStream(await self._inner.start_tls(ssl_context, server_hostname, timeout))
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)

@@ -1,0 +1,287 @@
+"""Downloads over real sockets: the head through the HTTP library, the rest of the body by a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import resource
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import anyio.abc
+import httpcore2
+import pytest
+from anyio.streams.tls import TLSListener
+
+from callsheet.edges.direct_network import DirectBackend, DirectStream
+from callsheet.edges.downloads import SavedFile, save_clip
+from callsheet.edges.http import GatewayHttp
+from callsheet.errors import DownloadProblem, GatewayUnreachable, SetupProblem
+from faults.certificates import server_context, trusting_context
+
+ETAG = '"a-strong-one"'
+
+
+def film(media: int) -> bytes:
+    body = bytes(range(251)) * (media // 251)
+    boxes = ((b"ftyp", b"isom\0\0\0\0"), (b"moov", b"m" * 64), (b"mdat", body))
+    return b"".join((8 + len(payload)).to_bytes(4, "big") + kind + payload for kind, payload in boxes)
+
+
+FILM = film(9_000_000)
+CUT = 5_000_000
+
+Answering = Callable[[anyio.abc.ByteStream, int], object]
+"""Plays one connection, told where the caller wants the film to begin."""
+
+
+class Place:
+    """A server of one film; `connections` and `requests` are what it saw."""
+
+    def __init__(self, answer: Answering) -> None:
+        self.answer = answer
+        self.connections = 0
+        self.requests = list[str]()
+        self.url = ""
+
+    async def __call__(self, stream: anyio.abc.ByteStream) -> None:
+        self.connections += 1
+        request = b""
+        async with stream:
+            try:
+                while b"\r\n\r\n" not in request:
+                    request += await stream.receive()
+                self.requests.append(request.decode())
+                start = re.search(rb"\r\nrange: bytes=(\d+)-", request, re.IGNORECASE)
+                await self.answer(stream, int(start[1]) if start else 0)  # type: ignore[misc]
+            except (anyio.EndOfStream, anyio.BrokenResourceError):
+                return  # the caller has gone, which is what some of these tests are about
+
+
+@asynccontextmanager
+async def serving(answer: Answering, *, certificate: str | None = None) -> AsyncIterator[Place]:
+    """A place on loopback, with TLS if it has a certificate (for that name)."""
+    place = Place(answer)
+    listener: anyio.abc.Listener[anyio.abc.ByteStream] = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(anyio.abc.SocketAttribute.local_port)
+    if certificate is not None:
+        listener = TLSListener(listener, server_context(certificate), standard_compatible=False)
+    place.url = f"{'http' if certificate is None else 'https'}://127.0.0.1:{port}/clip.mp4"
+    async with listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, place)
+        yield place
+        group.cancel_scope.cancel()
+
+
+def head(start: int = 0, *, announced: int = len(FILM)) -> bytes:
+    fields = [f"Content-Length: {announced - start}", f"ETag: {ETAG}"]
+    if start:
+        fields.append(f"Content-Range: bytes {start}-{announced - 1}/{announced}")
+    status = "206 Partial Content" if start else "200 OK"
+    return "\r\n".join((f"HTTP/1.1 {status}", *fields, "", "")).encode()
+
+
+async def whole(stream: anyio.abc.ByteStream, start: int) -> None:
+    await stream.send(head(start) + FILM[start:])
+
+
+async def broken(stream: anyio.abc.ByteStream, start: int) -> None:
+    await stream.send(head(start) + FILM[start:CUT])
+
+
+async def silent(stream: anyio.abc.ByteStream, start: int) -> None:
+    await broken(stream, start)
+    await anyio.sleep_forever()
+
+
+def trusting() -> GatewayHttp:
+    """The real client, which trusts the tests' own authority."""
+    http = GatewayHttp()
+    http._ssl = trusting_context()
+    return http
+
+
+async def fetch(http: GatewayHttp, place: Place, target: Path, **options: object) -> SavedFile:
+    return await save_clip(
+        lambda url, headers: http.open_stream(url, headers, loopback=place.url),
+        place.url,
+        target,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def assert_saved(saved: SavedFile, target: Path) -> None:
+    assert saved == SavedFile(target, len(FILM), hashlib.sha256(FILM).hexdigest())
+    assert target.read_bytes() == FILM
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
+
+
+@pytest.mark.parametrize("certificate", [None, "127.0.0.1"])
+async def test_a_clip_comes_whole_over_a_real_connection(certificate: str | None, tmp_path: Path) -> None:
+    """With TLS and without; each download has a connection of its own."""
+    async with serving(whole, certificate=certificate) as place, trusting() as http:
+        for name in ("one.mp4", "two.mp4"):
+            target = tmp_path / name / "clip.mp4"
+            assert_saved(await fetch(http, place, target), target)
+    assert place.connections == 2
+    assert "authorization" not in place.requests[0].lower()
+
+
+@pytest.mark.parametrize("certificate", [None, "127.0.0.1"])
+async def test_the_rest_of_an_announced_length_is_left_to_a_thread(certificate: str | None) -> None:
+    """The chunks end with the first piece; what they left is exactly what is missing."""
+    async with (
+        serving(whole, certificate=certificate) as place,
+        trusting() as http,
+        http.open_stream(place.url, {}, loopback=place.url) as stream,
+    ):
+        first = b"".join([chunk async for chunk in stream.chunks()])
+        assert stream.rest is not None
+        came, buffer = bytearray(first), memoryview(bytearray(1 << 20))
+        while count := await anyio.to_thread.run_sync(stream.rest.read_into, buffer):
+            came += buffer[:count]
+    assert len(first) < len(FILM)
+    assert came == FILM
+
+
+async def test_a_body_in_chunks_goes_through_the_parser(tmp_path: Path) -> None:
+    """Its frames are no part of the clip."""
+
+    async def chunked(stream: anyio.abc.ByteStream, start: int) -> None:
+        await stream.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for offset in range(0, len(FILM), 100_000):
+            piece = FILM[offset : offset + 100_000]
+            await stream.send(b"%x\r\n%b\r\n" % (len(piece), piece))
+        await stream.send(b"0\r\n\r\n")
+
+    async with serving(chunked) as place, trusting() as http:
+        assert_saved(await fetch(http, place, tmp_path / "clips" / "clip.mp4"), tmp_path / "clips" / "clip.mp4")
+
+
+async def test_nothing_behind_the_announced_length_is_taken(tmp_path: Path) -> None:
+    """A server that says one length and sends another cannot add to a clip."""
+
+    async def generous(stream: anyio.abc.ByteStream, start: int) -> None:
+        await stream.send(head() + FILM + b"more" * 100_000)
+
+    async with serving(generous) as place, trusting() as http:
+        assert_saved(await fetch(http, place, tmp_path / "clips" / "clip.mp4"), tmp_path / "clips" / "clip.mp4")
+
+
+@pytest.mark.parametrize("certificate", [None, "127.0.0.1"])
+async def test_a_connection_that_ends_early_is_continued_where_it_ended(
+    certificate: str | None, tmp_path: Path
+) -> None:
+    """Every byte that came is kept, whichever thread brought it."""
+    target = tmp_path / "clips" / "clip.mp4"
+    async with serving(broken, certificate=certificate) as place, trusting() as http:
+        with pytest.raises(GatewayUnreachable, match="free"):
+            await fetch(http, place, target)
+        place.answer = whole
+        assert_saved(await fetch(http, place, target), target)
+    assert f"range: bytes={CUT}-" in place.requests[1].lower()
+
+
+@pytest.mark.parametrize("certificate", [None, "127.0.0.1"])
+async def test_a_download_that_waits_for_a_silent_server_can_be_stopped(
+    certificate: str | None, tmp_path: Path
+) -> None:
+    """The thread is woken at once, keeps what came, and has ended when the cancelled call returns."""
+    target = tmp_path / "clips" / "clip.mp4"
+    async with serving(silent, certificate=certificate) as place, trusting() as http:
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as group:
+
+                def stop(done: int, total: int | None) -> None:
+                    if done >= CUT // 2:
+                        loop.call_soon_threadsafe(group.cancel_scope.cancel)
+
+                loop = asyncio.get_running_loop()
+                await fetch(http, place, target, on_progress=stop)
+        place.answer = whole
+        assert_saved(await fetch(http, place, target), target)
+    assert "range: bytes=" in place.requests[1].lower()
+
+
+async def test_a_download_that_takes_too_long_is_stopped_in_the_thread_too(tmp_path: Path) -> None:
+    """The limit holds for the body as a whole."""
+    async with serving(silent) as place, trusting() as http:
+        with pytest.raises(DownloadProblem, match=r"longer than 0\.3 s"):
+            await fetch(http, place, tmp_path / "clips" / "clip.mp4", time_limit_seconds=0.3)
+
+
+async def test_a_full_disk_stops_the_thread_with_words(tmp_path: Path) -> None:
+    """What was written is kept, and the next attempt goes on from there."""
+    target = tmp_path / "clips" / "clip.mp4"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    async with serving(whole) as place, trusting() as http:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (CUT, hard))
+        try:
+            with pytest.raises(SetupProblem, match="File too large"):
+                await fetch(http, place, target)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            signal.signal(signal.SIGXFSZ, previous)
+        assert_saved(await fetch(http, place, target), target)
+    assert f"range: bytes={CUT}-" in place.requests[1].lower()
+
+
+async def test_a_certificate_for_another_name_ends_the_connection_before_the_request(tmp_path: Path) -> None:
+    """Reading sockets ourselves leaves the check of names where it was."""
+    async with serving(whole, certificate="127.0.0.2") as place, trusting() as http:
+        with pytest.raises(GatewayUnreachable, match="ConnectError"):
+            await fetch(http, place, tmp_path / "clips" / "clip.mp4")
+    assert place.requests == []
+
+
+async def test_a_certificate_of_an_unknown_authority_is_refused(tmp_path: Path) -> None:
+    """With the certificates that this computer trusts, the tests' own authority is nobody."""
+    async with serving(whole, certificate="127.0.0.1") as place, GatewayHttp() as http:
+        with pytest.raises(GatewayUnreachable, match="ConnectError"):
+            await fetch(http, place, tmp_path / "clips" / "clip.mp4")
+    assert place.requests == []
+
+
+async def test_a_connection_on_which_nothing_comes_is_given_up() -> None:
+    """In the event loop and in a thread alike, as the HTTP library's own error."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    stream = DirectStream(ours)
+    with theirs:
+        with pytest.raises(httpcore2.ReadTimeout):
+            await stream.read(100, timeout=0.01)
+        assert not stream.get_extra_info("is_readable")
+        with pytest.raises(httpcore2.ReadTimeout):
+            stream.read_into(memoryview(bytearray(100)), 0.01)
+    assert stream.get_extra_info("is_readable")
+    await stream.aclose()
+
+
+async def test_a_large_request_is_sent_whole() -> None:
+    """However little the connection takes at a time."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    stream, sent, came = DirectStream(ours), bytes(3_000_000), list[bytes]()
+    with theirs:
+        async with anyio.create_task_group() as group:
+            group.start_soon(stream.write, sent)
+            while sum(map(len, came)) < len(sent):
+                came.append(await anyio.to_thread.run_sync(theirs.recv, 1 << 16))
+    await stream.aclose()
+    assert b"".join(came) == sent
+
+
+async def test_a_place_where_nothing_listens_is_a_refused_connection() -> None:
+    """And a socket of this machine is never used."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(httpcore2.ConnectError):
+        await DirectBackend().connect_tcp("127.0.0.1", port, timeout=5)
+    with pytest.raises(httpcore2.ConnectError):
+        await DirectBackend().connect_unix_socket("/run/x.sock")
