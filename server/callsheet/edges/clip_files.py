@@ -5,7 +5,7 @@ there already is never written over, and nothing is written through a symbolic l
 locked while it is open. It outlives an interruption only with a note (`<name>.part.note`) that says
 which bytes it holds, and is used again only after their hash was computed again.
 
-Everything here blocks: `edges.downloads`, the only caller, goes through `on_disk`.
+Everything here blocks: `edges.downloads`, the only caller, does it in threads.
 """
 
 from __future__ import annotations

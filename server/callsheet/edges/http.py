@@ -241,8 +241,10 @@ class _Stream:
 
         The first piece is all that the parser had.
         """
+        from .direct_network import DirectStream
+
         length, network = self.headers.get("content-length", ""), self._response.extensions.get("network_stream")
-        if network is None or not length.isdecimal() or "transfer-encoding" in self.headers:
+        if not isinstance(network, DirectStream) or not length.isdecimal() or "transfer-encoding" in self.headers:
             return None
         return _Rest(network, int(length) - self._response.num_bytes_downloaded)
 
