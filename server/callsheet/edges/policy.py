@@ -15,6 +15,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -102,14 +103,19 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
     return policy
 
 
+@cache
+def _pause_path(path: Path) -> Path:
+    return path.with_name(PAUSE_NAME)
+
+
 def is_paused(path: Path) -> bool:
     """Whether the pause file lies beside that policy file. Whatever lies there pauses: a stop needs no proof."""
-    return os.path.lexists(path.with_name(PAUSE_NAME))
+    return os.path.lexists(_pause_path(path))
 
 
 def write_pause(path: Path, *, paused: bool) -> None:
     """Put the pause file beside that policy file, or take it away. Raises `SetupProblem` for the disk."""
-    pause = path.with_name(PAUSE_NAME)
+    pause = _pause_path(path)
     if paused:
         write_private(pause, b"Nothing is submitted while this file is here.\n", what="pause file")
     else:

@@ -129,8 +129,10 @@ def rank_options(
     world: World, shot: Shot, *, gateway: str | None = None, model: str | None = None
 ) -> tuple[Option, ...]:
     """Every card considered for a shot: those that can take it first, cheapest first, unknown prices last."""
+    # Read once: the policy is looked at anew each time that it is asked for.
+    hosts = hosts_of(world)
     options = [
-        _option(world, card, shot)
+        _option(card, shot, hosts)
         for card in world.catalogue().cards
         if (gateway is None or card.gateway == gateway) and (model is None or card.model == model)
     ]
@@ -142,8 +144,8 @@ def _rank(option: Option) -> tuple[bool, bool, bool, object, str]:
     return (not option.fits, legacy, option.price.usd is None, option.price.usd or 0, option.card.id)
 
 
-def _option(world: World, card: ModelCard, shot: Shot) -> Option:
-    verdict = check_shot(card, shot, hosts_of(world))
+def _option(card: ModelCard, shot: Shot, hosts: Hosts) -> Option:
+    verdict = check_shot(card, shot, hosts)
     wrong = next((finding for finding in verdict.findings if finding.severity == "error"), None)
     return Option(card, _price(card, verdict.mended), why_not=wrong.rule if wrong else "")
 
