@@ -62,7 +62,7 @@ layers: $(STAMP) ## Which part may import which
 	$(BIN)/lint-imports
 
 render: $(STAMP) ## Write what is generated from the catalogue
-	$(BIN)/python -m callsheet.surface.render
+	PYTHONPATH=tools $(BIN)/python -m render
 
 dist: $(STAMP) ## Everything that is released, into dist/
 	$(BIN)/python tools/build_dist.py

@@ -31,9 +31,9 @@ from statistics import median
 import anyio
 
 from callsheet.compose import Surroundings, build_service
-from callsheet.core.sheet import Task
 from callsheet.core.shot import Shot
-from callsheet.core.task import TaskState
+from callsheet.core.tasks.models import Task
+from callsheet.core.tasks.states import TaskState
 from callsheet.edges.clock import SystemClock
 from callsheet.sandbox.store import Store
 from callsheet.service import Draft, Service
@@ -76,12 +76,12 @@ def news_delays(store: Path, tasks: Iterable[Task], speed: float) -> list[float]
 async def watch(count: int, speed: float, home: Path, store: Path) -> dict[str, float]:
     """Run all tasks to their end; returns the figures."""
     service = build_service(Surroundings({"CALLSHEET_HOME": str(home)}, Path("/"), SystemClock()))
-    ledger = service.world.ledger()
+    ledger = service.deps.ledger()
 
     async def sandbox_url() -> str:
         return f"http://127.0.0.1:{PORT}"
 
-    service = Service(replace(service.world, sandbox_url=sandbox_url), service._lock, service._stage)
+    service = Service(replace(service.deps, sandbox_url=sandbox_url), service._lock, service._stage)
     started, before = time.monotonic(), cpu_seconds()
     async with service.running():
         await submit_all(service, count)

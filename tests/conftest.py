@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from studio import Studio, make_studio
+from workspace import Workspace, make_workspace
 
 
 @pytest.fixture
-def studio(tmp_path: Path) -> Studio:
+def workspace(tmp_path: Path) -> Workspace:
     """A fresh install with a scripted gateway and a clock that only the test moves."""
-    return make_studio(tmp_path)
+    return make_workspace(tmp_path)

@@ -64,7 +64,7 @@ def test_exactly_one_function_builds_the_authorization_header() -> None:
         if "sandbox" not in path.parts and 'f"Bearer {' in path.read_text(encoding="utf-8")
     ]
 
-    assert builders == ["edges/secrets.py"]
+    assert builders == ["edges/keys/store.py"]
 
 
 def test_the_paid_request_is_sent_from_one_place() -> None:
@@ -99,11 +99,11 @@ def callers_of(name: str) -> list[str]:
         ("post_paid", ["service/submission.py:_post"]),
         ("_post", ["service/submission.py:_send_claimed"]),
         ("_send_claimed", ["service/submission.py:send_task"]),
-        ("send_task", ["service/following.py:run_task"]),
-        ("_exchange", ["edges/http.py:post_paid", "edges/http.py:fetch"]),
+        ("send_task", ["service/polling.py:run_task"]),
+        ("_exchange", ["edges/http/client.py:post_paid", "edges/http/client.py:fetch"]),
         ("claim", ["service/submission.py:send_task"]),
         ("spend", ["service/submission.py:_spend"]),
-        ("Task", ["edges/ledger_rows.py:read_task", "service/submission.py:_spend"]),
+        ("Task", ["edges/ledger/rows.py:read_task", "service/submission.py:_spend"]),
     ],
 )
 def test_one_way_alone_leads_to_the_paid_request(name: str, callers: list[str]) -> None:
@@ -113,7 +113,7 @@ def test_one_way_alone_leads_to_the_paid_request(name: str, callers: list[str]) 
 
 def test_only_a_spent_sheet_makes_a_task_and_only_a_claimed_task_is_sent() -> None:
     """The row is inserted where the sheet is spent, and what is sent is what the claim returned."""
-    ledger = (PACKAGE / "edges" / "ledger.py").read_text(encoding="utf-8")
+    ledger = (PACKAGE / "edges" / "ledger" / "ledger.py").read_text(encoding="utf-8")
     spend = next(node for node in ast.walk(ast.parse(ledger)) if getattr(node, "name", "") == "spend")
     told = [ast.unparse(node) for node in ast.walk(spend) if isinstance(node, ast.Call)]
     submission = (PACKAGE / "service" / "submission.py").read_text(encoding="utf-8")
@@ -123,15 +123,15 @@ def test_only_a_spent_sheet_makes_a_task_and_only_a_claimed_task_is_sent() -> No
     inserts = [
         relative(path) for path in SOURCES if re.search(r"""(INSERT INTO|build_insert\()\W*task\b""", read(path))
     ]
-    assert inserts == ["edges/ledger.py"]
+    assert inserts == ["edges/ledger/ledger.py"]
     assert ledger.count('build_insert("task"') == 1
     assert any(call.startswith("require_fresh_approval(sheet") for call in told)
     assert any("build_insert('task'" in call for call in told)
-    assert re.search(r"claimed = world\.ledger\(\)\.claim\(.*if claimed is None:.*return", ast.unparse(send), re.DOTALL)
-    assert "_send_claimed(world, claimed, sheet, attempt)" in ast.unparse(send)
+    assert re.search(r"claimed = deps\.ledger\(\)\.claim\(.*if claimed is None:.*return", ast.unparse(send), re.DOTALL)
+    assert "_send_claimed(deps, claimed, sheet, attempt)" in ast.unparse(send)
     checks = ast.unparse(post).split("post_paid")[0]
     assert "sheet.state is not SheetState.SPENT or sheet.task_id != task.id" in checks
-    assert "require_mode(world.policy(), sheet)" in checks
+    assert "require_mode(deps.policy(), sheet)" in checks
 
 
 def read(path: Path) -> str:

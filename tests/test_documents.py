@@ -13,17 +13,17 @@ from pathlib import Path
 import pytest
 
 import callsheet
-from callsheet.core.card_documents import write_card
-from callsheet.core.catalogue import Availability, Field, GatewayFacts, ModelCard
-from callsheet.core.markdown import cell, document, table
-from callsheet.core.policy import Policy
-from callsheet.core.task import TASK_TABLE, TaskState, draw_diagram
-from callsheet.edges.catalogue_files import load_catalogue
-from callsheet.edges.policy import render_policy
+from callsheet.core.catalogue.cards import Availability, Field, GatewayFacts, ModelCard
+from callsheet.core.consent.policy import Policy
+from callsheet.core.tasks.states import TASK_TABLE, TaskState, draw_diagram
+from callsheet.edges.config.catalogue_files import load_catalogue
+from callsheet.edges.config.policy_file import render_policy
 from callsheet.sandbox.faults import FAULTS
 from callsheet.surface.cli.application import COMMANDS
 from callsheet.surface.mcp.tools import TOOLS
-from callsheet.surface.render import REMEDY, build_documents, find_stale, main, render
+from render.__main__ import REMEDY, build_documents, find_stale, main, render
+from render.cards import write_card
+from render.markdown import cell, document, table
 
 ROOT = Path(callsheet.__file__).parents[2]
 REFERENCES = sorted((ROOT / "references").glob("*.md"))
@@ -67,8 +67,8 @@ def test_checking_writes_nothing_and_says_what_to_run(tmp_path: Path, capsys: py
 
 def test_the_renderer_runs_as_a_module() -> None:
     """What `make render` calls; without a root it is the checkout that the package runs from."""
-    command = [sys.executable, "-m", "callsheet.surface.render", "--check"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "render", "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT / "tools")
 
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import json
 
-from callsheet.core.gateway import (
+from callsheet.core.gateway.protocol import (
     Accepted, Balance, GatewayProblem, HttpReply, HttpRequest, Phase, Progress, RecentTask, Rejected, StatusOutcome,
     StatusUnavailable, SubmitOutcome, SubmitParts, TaskRef,
 )
@@ -139,7 +139,7 @@ source = "docs"
 DRIVE = """
 import anyio, os, pathlib, sys
 from callsheet.compose import Surroundings, build_service
-from callsheet.core.approval import Means
+from callsheet.core.consent.approval import Means
 from callsheet.core.shot import Shot
 from callsheet.service import Draft
 

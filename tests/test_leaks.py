@@ -24,7 +24,7 @@ from urllib.parse import quote
 
 import pytest
 
-from callsheet.core.redaction import variants
+from callsheet.core.security.redaction import variants
 
 KEY = "Zq7-canary-key-5f1d0b92ae6c4783"
 PROMPT = "canaryprompt a red kite over dunes"
@@ -185,7 +185,7 @@ def live_home(tmp_path: Path, address: str) -> Path:
 def approve(home: Path, sheet_id: str) -> None:
     """What `callsheet approve` does once the passphrase was right."""
     code = (
-        "import sys; from callsheet.compose import *; from callsheet.core.approval import Means;"
+        "import sys; from callsheet.compose import *; from callsheet.core.consent.approval import Means;"
         "build_service(Surroundings.of_process()).approve(sys.argv[1], by=Means.TERMINAL)"
     )
     subprocess.run(

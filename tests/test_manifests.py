@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 import callsheet
-from callsheet.core import manifests
-from callsheet.edges.catalogue_files import load_catalogue
-from callsheet.edges.secrets import find_key
-from callsheet.surface.manifests import build_manifests, build_plugin_files
+from callsheet.edges.config.catalogue_files import load_catalogue
+from callsheet.edges.keys.store import find_key
 from callsheet.surface.mcp.tools import TOOLS
-from callsheet.surface.render import REMEDY, build_documents
+from render import manifests
+from render.__main__ import REMEDY, build_documents
+from render.plugin_manifests import build_manifests, build_plugin_files
 
 ROOT = Path(callsheet.__file__).parents[2]
 KEYS = [facts.key_env for facts in load_catalogue().gateways]

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 import callsheet
-from sandbox.stagehand import GATEWAYS, LONG_AFTER, Clock, Visitor, body_for, read_video_url, sandbox_in_thread
+from sandbox.sandbox_client import GATEWAYS, LONG_AFTER, Clock, Visitor, body_for, read_video_url, sandbox_in_thread
 
 ROOT = Path(callsheet.__file__).parents[2]
 SCRIPTS = ROOT / "scripts"

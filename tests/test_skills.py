@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 import callsheet
-from callsheet.core.card_documents import say_values
-from callsheet.core.catalogue import Availability, GatewayFacts
-from callsheet.core.skill_documents import SKILLS, SkillPlan, fill, narrow, wrapper_name
-from callsheet.edges.catalogue_files import load_catalogue
+from callsheet.core.catalogue.cards import Availability, GatewayFacts
+from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.sandbox.checks import check_body
 from callsheet.surface.cli.application import COMMANDS
-from callsheet.surface.render import build_documents, find_stale, render
+from render.__main__ import build_documents, find_stale, render
+from render.cards import say_values
+from render.skills import SKILLS, SkillPlan, fill, narrow, wrapper_name
 
 ROOT = Path(callsheet.__file__).parents[2]
 FIELDS = {"name", "description", "license", "compatibility", "metadata"}

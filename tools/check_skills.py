@@ -195,11 +195,11 @@ def stage_all() -> None:
         source = ROOT / name
         if not source.is_file():
             continue
-        places = [STAGE / "checkout" / "callsheet" / name]
+        paths = [STAGE / "checkout" / "callsheet" / name]
         top = name.split("/")[0]
         if top not in ignored and not top.startswith("."):
-            places.append(STAGE / "root" / "callsheet" / name)
-        for place in places:
+            paths.append(STAGE / "root" / "callsheet" / name)
+        for place in paths:
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, place)
     write_folder(BUNDLE, plugin_files(read_checkout()))

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from .edges.hardening import harden
+from callsheet.edges.process.hardening import harden
 
 if TYPE_CHECKING:
     from .service import Service
@@ -24,7 +24,7 @@ def main() -> None:
     if arguments == ["mcp"] or (not arguments and not completing and not sys.stdin.isatty()):
         # The collector finds nothing while modules are imported, and looking takes a tenth of the start.
         gc.disable()
-        from .surface.mcp import serve_stdio
+        from callsheet.surface.mcp import serve_stdio
 
         serve_stdio(_make_service)
         return
@@ -35,9 +35,11 @@ def main() -> None:
     try:
         program = build_program(Surroundings.of_process())
     except CallsheetError as error:
-        sys.stderr.write(f"{error}\n")
+        from .surface.next_steps import for_person
+
+        sys.stderr.write(f"{error} {for_person(error.next_step)}\n")
         sys.exit(SETUP_EXIT)
-    from .surface.cli import run
+    from callsheet.surface.cli import run
 
     sys.exit(run(program, arguments))
 

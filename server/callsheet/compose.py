@@ -13,27 +13,28 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from .core.catalogue import Catalogue, GatewayFacts
-from .core.policy import Policy
-from .core.redaction import Redactor
-from .edges.catalogue_files import load_catalogue
-from .edges.clips import Clips
-from .edges.clock import Clock, SystemClock
-from .edges.desk_address import find_desk
-from .edges.http import GatewayHttp
-from .edges.ledger import Ledger
-from .edges.opened_keys import OpenedKeys
-from .edges.places import HOME_VARIABLE, Places, expand_home, find_places
-from .edges.policy import is_paused, load_policy
-from .edges.sealed_keys import is_sealed, load_sealed
-from .edges.secrets import SecretKey, build_redactor, find_all_keys, find_key
-from .edges.watcher import RunnerLock
+from callsheet.core.catalogue.cards import Catalogue, GatewayFacts
+from callsheet.core.consent.policy import Policy
+from callsheet.core.security.redaction import Redactor
+from callsheet.edges.clips.save import Clips
+from callsheet.edges.clock import Clock, SystemClock
+from callsheet.edges.config.catalogue_files import load_catalogue
+from callsheet.edges.config.policy_file import is_paused, load_policy
+from callsheet.edges.files.paths import HOME_VARIABLE, Paths, expand_home, find_paths
+from callsheet.edges.http.client import GatewayHttp
+from callsheet.edges.keys.sealed import is_sealed, load_sealed
+from callsheet.edges.keys.store import SecretKey, build_redactor, find_all_keys, find_key
+from callsheet.edges.keys.unlocked import OpenedKeys
+from callsheet.edges.ledger.ledger import Ledger
+from callsheet.edges.process.desk_lock import find_desk
+from callsheet.edges.process.runner import RunnerLock
+from callsheet.service.dependencies import Dependencies
+from callsheet.service.sandbox_server import SandboxServer
+from callsheet.surface.program import Program
+
 from .errors import KeyProblem, SetupProblem
 from .gateways import load_gateway
 from .service import Service
-from .service.stage import Stage
-from .service.world import World
-from .surface.program import Program
 
 if TYPE_CHECKING:
     import httpx2
@@ -78,33 +79,33 @@ def project_directory(surroundings: Surroundings) -> Path:
 
 def build_program(surroundings: Surroundings) -> Program:
     """Everything a surface needs. Opens nothing; raises `SetupProblem` for an unusable home."""
-    places = find_places(surroundings.environ)
+    paths = find_paths(surroundings.environ)
 
     def serve_mcp() -> None:
-        from .surface.mcp import serve_stdio
+        from callsheet.surface.mcp import serve_stdio
 
         serve_stdio(lambda: build_service(surroundings))
 
     def serve_http(port: int) -> None:
-        from .surface.mcp.over_http import serve_http
+        from callsheet.surface.mcp.http import serve_http
 
-        serve_http(lambda: build_service(surroundings), port=port, state=places.state)
+        serve_http(lambda: build_service(surroundings), port=port, state=paths.state)
 
     async def serve_desk(service: Service, *, port: int, on_open: Callable[[str], object]) -> None:
-        from .surface.desk import serve_desk as serve
+        from callsheet.surface.desk import serve_desk as serve
 
-        verifier = places.config / VERIFIER_FILE
-        await serve(service, config=places.config, state=places.state, verifier=verifier, port=port, on_open=on_open)
+        verifier = paths.config / VERIFIER_FILE
+        await serve(service, config=paths.config, state=paths.state, verifier=verifier, port=port, on_open=on_open)
 
     return Program(
         environ=surroundings.environ,
         working_directory=surroundings.working_directory,
         project_directory=project_directory(surroundings),
-        places=places,
-        policy=policy_reader(surroundings, places),
-        policy_path=places.config / POLICY_FILE,
-        verifier_path=places.config / VERIFIER_FILE,
-        keys_directory=places.config / KEYS_DIRECTORY,
+        paths=paths,
+        policy=policy_reader(surroundings, paths),
+        policy_path=paths.config / POLICY_FILE,
+        verifier_path=paths.config / VERIFIER_FILE,
+        keys_directory=paths.config / KEYS_DIRECTORY,
         build_service=lambda: build_service(surroundings),
         serve_mcp=serve_mcp,
         serve_http=serve_http,
@@ -122,16 +123,16 @@ def quiet_libraries() -> None:
 
 def build_service(surroundings: Surroundings) -> Service:
     """The use cases over the real edges. Opens nothing yet; raises `SetupProblem` for an unusable home."""
-    places = find_places(surroundings.environ)
-    policy = policy_reader(surroundings, places)
-    unsealed = _key_finder(surroundings, places, policy)
-    directory = places.config / KEYS_DIRECTORY
+    paths = find_paths(surroundings.environ)
+    policy = policy_reader(surroundings, paths)
+    unsealed = _key_finder(surroundings, paths, policy)
+    directory = paths.config / KEYS_DIRECTORY
     opened = OpenedKeys()
     http = GatewayHttp(transport=surroundings.transport)
-    stage = Stage(lambda: _open_sandbox(places, policy().sandbox_speed))
-    lock = RunnerLock(places.state / RUNNERS_DIRECTORY)
-    world = World(
-        ledger=_once(lambda: Ledger(places.data / LEDGER_FILE)),
+    sandbox = SandboxServer(lambda: _open_sandbox(paths, policy().sandbox_speed))
+    lock = RunnerLock(paths.state / RUNNERS_DIRECTORY)
+    deps = Dependencies(
+        ledger=_once(lambda: Ledger(paths.data / LEDGER_FILE)),
         http=http,
         clock=surroundings.clock,
         catalogue=load_catalogue,
@@ -140,30 +141,30 @@ def build_service(surroundings: Surroundings) -> Service:
         find_key=lambda facts: None if is_sealed(facts.id, directory) else unsealed(facts),
         is_sealed=lambda gateway_id: is_sealed(gateway_id, directory),
         sealed_key=lambda gateway_id: load_sealed(gateway_id, keys_directory=directory),
-        stored_keys=_stored_keys(surroundings, places, policy),
+        stored_keys=_stored_keys(surroundings, paths, policy),
         opened=opened,
         # A stored key that an environment variable or a seal hides from use is no less a secret.
         redactor=_redactor(
-            (unsealed, _key_finder(replace(surroundings, environ={}), places, policy)), load_catalogue, opened
+            (unsealed, _key_finder(replace(surroundings, environ={}), paths, policy)), load_catalogue, opened
         ),
-        sandbox_url=stage.url,
+        sandbox_url=sandbox.url,
         sandbox_plays=_sandbox_plays,
         sandbox_key=SecretKey("sandbox", "rehearsal-key", source="sandbox"),
         clips=Clips(http),
-        save_directory=lambda current: _save_directory(current, places),
+        save_directory=lambda current: _save_directory(current, paths),
         runner_id=lock.runner_id,
-        desk_url=lambda: find_desk(places.state),
+        desk_url=lambda: find_desk(paths.state),
     )
-    return Service(world, lock, stage)
+    return Service(deps, lock, sandbox)
 
 
-def policy_reader(surroundings: Surroundings, places: Places) -> Callable[[], Policy]:
+def policy_reader(surroundings: Surroundings, paths: Paths) -> Callable[[], Policy]:
     """Looks at the policy file each time, so that arming and disarming take effect at once.
 
     It is read again unless it is surely the same file as before: one that was changed a moment ago may change
     once more without its times showing it.
     """
-    path = places.config / POLICY_FILE
+    path = paths.config / POLICY_FILE
     kept: list[tuple[object, Policy]] = []
 
     def from_file() -> Policy:
@@ -193,7 +194,7 @@ def _identity(path: Path) -> tuple[int, ...] | None:
 
 
 def _key_finder(
-    surroundings: Surroundings, places: Places, policy: Callable[[], Policy]
+    surroundings: Surroundings, paths: Paths, policy: Callable[[], Policy]
 ) -> Callable[[GatewayFacts], SecretKey | None]:
     """Finds the key that lies unsealed in the first of the places that has one."""
 
@@ -202,7 +203,7 @@ def _key_finder(
             facts.id,
             facts.key_env,
             environ=surroundings.environ,
-            keys_directory=places.config / KEYS_DIRECTORY,
+            keys_directory=paths.config / KEYS_DIRECTORY,
             use_keyring=_uses_keyring(policy),
         )
 
@@ -210,7 +211,7 @@ def _key_finder(
 
 
 def _stored_keys(
-    surroundings: Surroundings, places: Places, policy: Callable[[], Policy]
+    surroundings: Surroundings, paths: Paths, policy: Callable[[], Policy]
 ) -> Callable[[GatewayFacts], list[SecretKey]]:
     """Finds all keys of a gateway that lie unsealed, used or not."""
 
@@ -219,7 +220,7 @@ def _stored_keys(
             facts.id,
             facts.key_env,
             environ=surroundings.environ,
-            keys_directory=places.config / KEYS_DIRECTORY,
+            keys_directory=paths.config / KEYS_DIRECTORY,
             use_keyring=_uses_keyring(policy),
         )
 
@@ -259,10 +260,10 @@ def _redactor(
     return current
 
 
-def _save_directory(policy: Policy, places: Places) -> Path:
+def _save_directory(policy: Policy, paths: Paths) -> Path:
     if policy.save_directory:
-        return expand_home(policy.save_directory) or places.clips
-    return places.clips
+        return expand_home(policy.save_directory) or paths.clips
+    return paths.clips
 
 
 def _once(make: Callable[[], Made]) -> Callable[[], Made]:
@@ -278,12 +279,12 @@ def _once(make: Callable[[], Made]) -> Callable[[], Made]:
 
 
 def _sandbox_plays(gateway_id: str) -> bool:
-    from callsheet.sandbox.stages import STAGES
+    from callsheet.sandbox.fakes import STAGES
 
     return gateway_id in STAGES
 
 
-def _open_sandbox(places: Places, speed: float) -> AbstractAsyncContextManager[str]:
-    from .sandbox.serving import serve_sandbox
+def _open_sandbox(paths: Paths, speed: float) -> AbstractAsyncContextManager[str]:
+    from callsheet.sandbox.server import serve_sandbox
 
-    return serve_sandbox(places.data / SANDBOX_DIRECTORY, speed=speed)
+    return serve_sandbox(paths.data / SANDBOX_DIRECTORY, speed=speed)

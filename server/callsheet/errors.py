@@ -7,7 +7,7 @@
     │   ├── NotApproved            a person's consent is missing, refused or out of date
     │   ├── PolicyRefusal          the person's policy forbids it: mode, caps, hosts
     │   └── KeyProblem             the gateway key is missing or malformed
-    └── WorldError             something outside failed
+    └── ExternalError          something outside failed
         ├── GatewayRefused         the gateway answered no; nothing was accepted
         ├── GatewayUnreachable     the request surely never arrived
         ├── OutcomeUnknown         the request may have arrived; it is never sent again by itself
@@ -22,8 +22,56 @@ only after `core.redaction.clean` has seen them, and never name a key.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
+
+
+class Action(StrEnum):
+    """What the reader can do next. A surface renders each for its reader, as a tool call or as a command.
+
+    The first group needs no more than the text; an agent can do the second; only a person can do the third.
+    """
+
+    NOTHING = "nothing"
+    READ = "read"
+
+    EXPLAIN = "explain"
+    SUBMIT = "submit"
+    GET = "get"
+    WAIT = "wait"
+    LIST = "list"
+    MODELS = "models"
+
+    APPROVE = "approve"
+    DECLINE = "decline"
+    RESOLVE = "resolve"
+    ALLOW = "allow"
+    ALLOWANCES = "allowances"
+    WATCH = "watch"
+    RESUME = "resume"
+    SETUP = "setup"
+    DOCTOR = "doctor"
+    INSTALL = "install"
+    LIST_KEYS = "keys list"
+    SEAL_KEY = "keys seal"
+    UNSEAL_KEY = "keys unseal"
+
+
+@dataclass(frozen=True, slots=True)
+class NextStep:
+    """One thing to do now.
+
+    `text` is a whole sentence, or empty; it names no tool and no command, because those depend on the reader.
+    It comes before the call that `action` stands for. `target` is what the action is applied to: a sheet, task or
+    gateway id. `seconds` is how long to wait, for `WAIT`. `desk_url` is an address where a person can do it too.
+    """
+
+    action: Action = Action.READ
+    text: str = ""
+    target: str = ""
+    seconds: int = 0
+    desk_url: str = ""
 
 
 class Fate(StrEnum):
@@ -47,7 +95,8 @@ class CallsheetError(Exception):
     """Root of the tree; not raised itself.
 
     Attributes: `code` (stable, for programs), `message` (one or two sentences), `fate`, `retry`
-    (`never`, `after_fix`, `after(<seconds>)`, `after_resolve`), `next_step` (one action).
+    (`never`, `after_fix`, `after(<seconds>)`, `after_resolve`), `next_step` (one action; a string is advice
+    that needs no tool and no command).
     """
 
     code: ClassVar[str] = "error"
@@ -58,30 +107,20 @@ class CallsheetError(Exception):
         self,
         message: str,
         *,
-        next_step: str,
+        next_step: NextStep | str,
         fate: Fate | None = None,
         retry: str | None = None,
         code: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.next_step = next_step
+        self.next_step = next_step if isinstance(next_step, NextStep) else NextStep(text=next_step)
         self.fate = fate or self.default_fate
         self.retry = retry or self.default_retry
         self.error_code = code or self.code
 
     def __str__(self) -> str:
-        return f"{self.message} {FATE_SENTENCES[self.fate]} {self.next_step}"
-
-    def as_dict(self) -> dict[str, str]:
-        """The five answers, for `--json` and structured results."""
-        return {
-            "code": self.error_code,
-            "message": self.message,
-            "fate": self.fate.value,
-            "retry": self.retry,
-            "next_step": self.next_step,
-        }
+        return f"{self.message} {FATE_SENTENCES[self.fate]}"
 
 
 class CallerError(CallsheetError):
@@ -120,27 +159,27 @@ class KeyProblem(CallerError):
     code = "key_problem"
 
 
-class WorldError(CallsheetError):
+class ExternalError(CallsheetError):
     """Something outside the program failed."""
 
-    code = "world_error"
+    code = "external_error"
 
 
-class GatewayRefused(WorldError):
+class GatewayRefused(ExternalError):
     """The gateway answered no: nothing was accepted."""
 
     code = "gateway_refused"
     default_fate = Fate.SENT_NOT_CHARGED
 
 
-class GatewayUnreachable(WorldError):
+class GatewayUnreachable(ExternalError):
     """The request surely never arrived."""
 
     code = "gateway_unreachable"
     default_retry = "after(30)"
 
 
-class OutcomeUnknown(WorldError):
+class OutcomeUnknown(ExternalError):
     """The paid request may have arrived; the program never sends it again by itself."""
 
     code = "outcome_unknown"
@@ -148,7 +187,7 @@ class OutcomeUnknown(WorldError):
     default_retry = "after_resolve"
 
 
-class DownloadProblem(WorldError):
+class DownloadProblem(ExternalError):
     """A finished clip could not be fetched, or what came is not a whole video."""
 
     code = "download_problem"
@@ -156,13 +195,13 @@ class DownloadProblem(WorldError):
     default_retry = "after(30)"
 
 
-class LedgerProblem(WorldError):
+class LedgerProblem(ExternalError):
     """The ledger cannot be read or written, so nothing may be submitted."""
 
     code = "ledger_problem"
 
 
-class SetupProblem(WorldError):
+class SetupProblem(ExternalError):
     """A file, directory or program that is needed is not usable."""
 
     code = "setup_problem"
@@ -170,19 +209,21 @@ class SetupProblem(WorldError):
 
 __all__ = [
     "FATE_SENTENCES",
+    "Action",
     "CallerError",
     "CallsheetError",
     "DownloadProblem",
+    "ExternalError",
     "Fate",
     "GatewayRefused",
     "GatewayUnreachable",
     "InvalidRequest",
     "KeyProblem",
     "LedgerProblem",
+    "NextStep",
     "NotApproved",
     "OutcomeUnknown",
     "PolicyRefusal",
     "SetupProblem",
     "UnknownThing",
-    "WorldError",
 ]

@@ -27,7 +27,7 @@ from mcp.types import (
 from pydantic import BaseModel, Field
 
 from callsheet.surface.mcp.server import CallsheetServer
-from conformance.unlike import DOT, add_unlike
+from conformance.unsupported import DOT, add_unlike
 
 QUESTIONS = {"user_name": "name", "confirm": "ok", "step1": "name", "step2": "color", "user_context": "context"}
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from callsheet.compose import Surroundings, build_service
 from callsheet.edges.clock import SystemClock
-from callsheet.surface.mcp.over_http import PATH, listen, loopback_app, make_mcp_server
-from callsheet.surface.mcp.serving import build_server
+from callsheet.surface.mcp.http import PATH, listen, loopback_app, make_mcp_server
+from callsheet.surface.mcp.run import build_server
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 

@@ -8,17 +8,17 @@ import pytest
 from mcp import Client
 from mcp.types import TextContent
 
-from callsheet.surface.mcp.serving import build_server
+from callsheet.surface.mcp.run import build_server
 from conformance.fixtures import add_fixtures
-from studio import Studio
+from workspace import Workspace
 
 
 @pytest.mark.parametrize("mode", ["2026-07-28", "legacy"])
 async def test_the_fixtures_stand_beside_the_servers_own_tools(
-    studio: Studio, mode: Literal["2026-07-28", "legacy"]
+    workspace: Workspace, mode: Literal["2026-07-28", "legacy"]
 ) -> None:
     """In both eras; a fixture passes the same gates as a tool."""
-    server = build_server(studio.service())
+    server = build_server(workspace.service())
     own = {tool.name for tool in await server.list_tools()}
     add_fixtures(server)
     async with Client(server, mode=mode) as client:
@@ -32,11 +32,11 @@ async def test_the_fixtures_stand_beside_the_servers_own_tools(
     assert [block.type for block in mixed.content] == ["text", "image", "resource"]
 
 
-async def test_the_program_itself_writes_no_log_over_the_protocol_and_asks_no_model(studio: Studio) -> None:
+async def test_the_program_itself_writes_no_log_over_the_protocol_and_asks_no_model(workspace: Workspace) -> None:
     """What the suite needs beyond the program's own is added by the fixtures, to one server object alone."""
-    async with Client(build_server(studio.service()), mode="legacy") as client:
+    async with Client(build_server(workspace.service()), mode="legacy") as client:
         plain = client.server_capabilities
-    server = build_server(studio.service())
+    server = build_server(workspace.service())
     add_fixtures(server)
     async with Client(server, mode="legacy") as client:
         added = client.server_capabilities

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from consent.stand import CountingGateway, counting_gateway
+from consent.live_server import CountingGateway, counting_gateway
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from consent.stand import AMOUNT, SHOT, WAYS, CountingGateway, arm, environ_of, serving
+from consent.live_server import AMOUNT, SHOT, WAYS, CountingGateway, arm, environ_of, serving
 from consent.wire import FORMS, MODERN, Message, Wire, silent, told
 
 ways = pytest.mark.parametrize(("transport", "era"), WAYS, ids=["-".join(way) for way in WAYS])

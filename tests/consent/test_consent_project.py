@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from consent.stand import KEY, SHOT, TRANSPORTS, CountingGateway, serving
+from consent.live_server import KEY, SHOT, TRANSPORTS, CountingGateway, serving
 from consent.wire import MODERN, told
 
 LIVE = 'mode = "live"\n[approval]\nfloor = "none"\n[gateways.poyo]\nbase_url = "{url}"\n'

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from consent.stand import SHOT, CountingGateway, approve, arm, environ_of, serving
+from consent.live_server import SHOT, CountingGateway, approve, arm, environ_of, serving
 from consent.wire import MODERN
 
 THREADS = 20

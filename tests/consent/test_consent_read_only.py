@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from consent.stand import AMOUNT, SHOT, WAYS, CountingGateway, approve, arm, environ_of, serving
+from consent.live_server import AMOUNT, SHOT, WAYS, CountingGateway, approve, arm, environ_of, serving
 from consent.wire import FORMS, Wire, told
 
 EXPLAINED = {**SHOT, "prompt": "Another kite."}

@@ -9,10 +9,10 @@ from random import Random
 
 import pytest
 
-from callsheet.core.approval import amount_matches
-from callsheet.core.pricing import Decimal
-from consent.pretending import NOT_THE_AMOUNT, Pretender
-from consent.stand import AMOUNT, SHOT, WAYS, CountingGateway, approve, arm, environ_of, serving
+from callsheet.core.catalogue.pricing import Decimal
+from callsheet.core.consent.approval import amount_matches
+from consent.hostile_client import NOT_THE_AMOUNT, Pretender
+from consent.live_server import AMOUNT, SHOT, WAYS, CountingGateway, approve, arm, environ_of, serving
 from consent.wire import FORMS
 
 SEQUENCES = 500

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from callsheet.core.approval import (
+from callsheet.core.catalogue.pricing import Price
+from callsheet.core.consent.approval import (
     PROMPT_SHOWN,
     ApprovalView,
     Binding,
@@ -26,8 +27,7 @@ from callsheet.core.approval import (
     render_approval,
     sheet_id_for,
 )
-from callsheet.core.policy import Caps, Mode, Policy
-from callsheet.core.pricing import Price
+from callsheet.core.consent.policy import Caps, Mode, Policy
 from callsheet.core.shot import Shot
 
 BINDING = Binding(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callsheet.core.mp4 import MAX_BOXES, Box, BoxReport, check_boxes, looks_like
+from callsheet.edges.clips.mp4 import MAX_BOXES, Box, BoxReport, check_boxes, looks_like
 
 
 def box(kind: bytes, payload: bytes = b"") -> bytes:

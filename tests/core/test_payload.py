@@ -11,8 +11,8 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from callsheet.core.catalogue import Availability, Field, ModelCard
-from callsheet.core.payload import (
+from callsheet.core.catalogue.cards import Availability, Field, ModelCard
+from callsheet.core.payload.build import (
     Body,
     build_body,
     fixed_value,
@@ -22,10 +22,10 @@ from callsheet.core.payload import (
     size_value,
     wire_value,
 )
-from callsheet.core.recognition import recognise
+from callsheet.core.payload.recognition import recognise
+from callsheet.core.payload.validation import Hosts, check_shot, neutral_choices
 from callsheet.core.shot import ROLE_ATTRIBUTES, JsonValue, Shot
-from callsheet.core.validation import Hosts, check_shot, neutral_choices
-from callsheet.edges.catalogue_files import load_catalogue
+from callsheet.edges.config.catalogue_files import load_catalogue
 
 CATALOGUE = load_catalogue()
 HOSTS = Hosts(callbacks=("hooks.acme.com",))

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callsheet.core.catalogue import Availability, Catalogue, Field
-from callsheet.core.payload import Body, build_body, freeze_body
-from callsheet.core.payload_values import read_image, read_number, read_pixels, read_value
-from callsheet.core.recognition import MAX_LEAVES, Recognised, recognise
+from callsheet.core.catalogue.cards import Availability, Catalogue, Field
+from callsheet.core.payload.build import Body, build_body, freeze_body
+from callsheet.core.payload.coercion import read_image, read_number, read_pixels, read_value
+from callsheet.core.payload.recognition import MAX_LEAVES, Recognised, recognise
+from callsheet.core.payload.validation import Finding, Hosts, check_shot
 from callsheet.core.shot import JsonValue, Shot
-from callsheet.core.validation import Finding, Hosts, check_shot
-from callsheet.edges.catalogue_files import load_catalogue
+from callsheet.edges.config.catalogue_files import load_catalogue
 
 CATALOGUE = load_catalogue()
 FIXTURES = Path(__file__).parents[1] / "gateways" / "fixtures"

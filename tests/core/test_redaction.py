@@ -14,7 +14,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from callsheet.core.redaction import HIDDEN, TOO_DEEP, Redactor, clean, escape_block, fingerprint, variants
+from callsheet.core.security.redaction import HIDDEN, TOO_DEEP, Redactor, clean, escape_block, fingerprint, variants
 from callsheet.core.shot import JsonValue
 
 KEY = 'pq7/Zk+0"wJ\\3nR_t-V9x%B2mL8s?dF5h=Yc1G'

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from callsheet.core.urls import (
+from callsheet.core.security.urls import (
     POINTER_SUFFIXES,
     SPECIAL_SUFFIXES,
     UrlVerdict,

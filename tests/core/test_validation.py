@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callsheet.core.catalogue import Availability, Field, ModelCard, Scalar
-from callsheet.core.choices import nearest_choice, show_length, show_name, show_value
+from callsheet.core.catalogue.cards import Availability, Field, ModelCard, Scalar
+from callsheet.core.payload.suggestions import nearest_choice, show_length, show_name, show_value
+from callsheet.core.payload.validation import Finding, Hosts, Verdict, check_shot, neutral_choices
 from callsheet.core.shot import JsonValue, Shot
-from callsheet.core.validation import Finding, Hosts, Verdict, check_shot, neutral_choices
-from callsheet.edges.catalogue_files import load_catalogue
+from callsheet.edges.config.catalogue_files import load_catalogue
 
 CATALOGUE = load_catalogue()
 HOSTS = Hosts(callbacks=("hooks.acme.com",))

@@ -34,9 +34,9 @@ def main(path: str) -> None:
     import PIL.JpegImagePlugin
     import stamina  # noqa: F401
 
-    import callsheet.edges.media  # noqa: F401
+    import callsheet.edges.clips.stills  # noqa: F401
     from callsheet.compose import quiet_libraries
-    from callsheet.edges.catalogue_files import load_catalogue
+    from callsheet.edges.config.catalogue_files import load_catalogue
     from callsheet.gateways import load_gateway
 
     warnings.simplefilter("ignore", ResourceWarning)

@@ -21,13 +21,13 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from callsheet.compose import Surroundings, build_service
-from callsheet.core.approval import Means
+from callsheet.core.consent.approval import Means
 from callsheet.core.shot import Shot
-from callsheet.core.task import OPEN_STATES, RESERVING_STATES, SheetState, TaskState
-from callsheet.edges.clip_files import clip_name
+from callsheet.core.tasks.states import OPEN_STATES, RESERVING_STATES, SheetState, TaskState
+from callsheet.edges.clips.part_file import clip_name
 from callsheet.edges.clock import SystemClock
 from callsheet.errors import CallsheetError, PolicyRefusal
-from callsheet.service import Draft, Service, following
+from callsheet.service import Draft, Service, polling
 from callsheet.service.consent import spending_now
 
 KEY = "canary-key-51c0ffee9a7e42d3"
@@ -80,9 +80,9 @@ class Cast:
         self.service: Service = build_service(Surroundings(environ, Path("/nowhere"), self.clock))
 
     @property
-    def world(self) -> Any:
+    def deps(self) -> Any:
         """The service's world."""
-        return self.service.world
+        return self.service.deps
 
     def explain(self, shot: str) -> str:
         """The id of the sheet for a shot."""
@@ -108,18 +108,18 @@ class Cast:
         """Wait, in real time, until the task is where it should be."""
         with anyio.fail_after(SETTLE_SECONDS):
             while not until(self.state(task_id)):
-                await self.world.changes.wait(0.2)
+                await self.deps.changes.wait(0.2)
 
     async def settle(self, watcher: Any) -> None:
         """Let time pass until no task is open any more; it never jumps while something is under way."""
         with anyio.fail_after(SETTLE_SECONDS):
             while True:
-                if not self.world.sending and not watcher.open_tasks():
-                    waiting = [task.next_at for task in self.world.ledger().tasks(states=tuple(OPEN_STATES))]
+                if not self.deps.sending and not watcher.open_tasks():
+                    waiting = [task.next_at for task in self.deps.ledger().tasks(states=tuple(OPEN_STATES))]
                     if not waiting:
                         return
                     self.clock.offset += max(min(waiting) - self.clock.now() + 0.01, SWEEP)
-                    self.world.changes.notify()
+                    self.deps.changes.notify()
                 await anyio.sleep(0.005)
 
 
@@ -149,8 +149,8 @@ async def _sent(cast: Cast) -> dict[str, str]:
 
 async def _finished(cast: Cast) -> dict[str, str]:
     """The gateway has said that the film is ready; it is not fetched yet."""
-    async with cast.world.http:
-        await following.run_task(cast.world, cast.order.task)
+    async with cast.deps.http:
+        await polling.run_task(cast.deps, cast.order.task)
     assert cast.state(cast.order.task) is TaskState.SUCCEEDED
     return {}
 
@@ -185,7 +185,7 @@ async def _poll(cast: Cast) -> None:
     async with cast.service.running():
         with anyio.fail_after(SETTLE_SECONDS):
             while cast.service.task(cast.order.task).task.polls == polls:
-                await cast.world.changes.wait(0.2)
+                await cast.deps.changes.wait(0.2)
 
 
 async def _download(cast: Cast) -> None:
@@ -285,7 +285,7 @@ async def recover(cast: Cast) -> dict[str, Any]:
         before = [item.task.id for item in service.tasks(limit=100)]
         if act in ("explain", "approve", "submit", "refused"):
             sheet = cast.order.sheet or cast.explain("shot")
-            stored = cast.world.ledger().sheet(sheet)
+            stored = cast.deps.ledger().sheet(sheet)
             if stored.state in (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL):
                 cast.approve(sheet)
             await cast.submit(sheet)
@@ -295,7 +295,7 @@ async def recover(cast: Cast) -> dict[str, Any]:
         await cast.settle(watcher)
         third = await _try_third(cast)
     tasks = {item.task.id: item.task.state.value for item in service.tasks(limit=100)}
-    spending = spending_now(cast.world, cast.world.policy().mode)
+    spending = spending_now(cast.deps, cast.deps.policy().mode)
     return {"before": before, "tasks": tasks, "spent_today": str(spending.today), "third": third}
 
 

@@ -22,8 +22,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from crash_film import make_film
-from crash_stagehand import CALLS, SETTINGS, STRACE, WRITING_CALLS, Case, Outcome, Stagehand, StraceProblem
+from crash_runner import CALLS, SETTINGS, STRACE, WRITING_CALLS, Case, Outcome, Stagehand, StraceProblem
+from crash_video import make_film
 
 AT_ONCE = 2
 KILL = "kill"

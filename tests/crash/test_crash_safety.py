@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from crash_stagehand import SETTINGS, STRACE, Stagehand, StraceProblem
+from crash_runner import SETTINGS, STRACE, Stagehand, StraceProblem
 from crash_sweep import check_order, plan_scene, run_cases, sample, stage
 
 POINTS = 25

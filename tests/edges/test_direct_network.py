@@ -18,9 +18,9 @@ import httpcore2
 import pytest
 from anyio.streams.tls import TLSListener
 
-from callsheet.edges.direct_network import DirectBackend, DirectStream
-from callsheet.edges.downloads import SavedFile, save_clip
-from callsheet.edges.http import GatewayHttp
+from callsheet.edges.clips.download import SavedFile, save_clip
+from callsheet.edges.http.client import GatewayHttp
+from callsheet.edges.http.direct_network import DirectBackend, DirectStream
 from callsheet.errors import DownloadProblem, GatewayUnreachable, SetupProblem
 from faults.certificates import server_context, trusting_context
 

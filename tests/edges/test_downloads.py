@@ -19,8 +19,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.edges.clip_files import WRITE_BYTES
-from callsheet.edges.downloads import LinkGone, SavedFile, clip_name, save_clip
+from callsheet.edges.clips.download import LinkGone, SavedFile, clip_name, save_clip
+from callsheet.edges.clips.part_file import WRITE_BYTES
 from callsheet.errors import CallsheetError, DownloadProblem, Fate, SetupProblem
 
 URL = "https://cdn.clips.test/a/b.mp4?signature=canary-signature"

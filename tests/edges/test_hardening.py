@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from callsheet.edges.hardening import name_types
+from callsheet.edges.process.hardening import name_types
 
 CANARY = "canary-2f9d51c07be84a36"
 NOBODY = 65534
@@ -147,7 +147,7 @@ async def afail(): fail()
 
 def stderr_of(code: str, *, hooks: bool) -> str:
     """What the process says when it fails."""
-    install = "from callsheet.edges.hardening import install_hooks\ninstall_hooks()\n" if hooks else ""
+    install = "from callsheet.edges.process.hardening import install_hooks\ninstall_hooks()\n" if hooks else ""
     done = subprocess.run(
         [sys.executable, "-c", f"{PREAMBLE}{install}{code}"], capture_output=True, text=True, check=False, timeout=30
     )

@@ -8,11 +8,11 @@ import anyio
 import httpx2
 import pytest
 
-from callsheet.core.gateway import HttpRequest
-from callsheet.edges.http import HTTP_FAILURES, MAX_REPLY_BYTES, GatewayHttp, join_url, surely_not_sent
-from callsheet.edges.secrets import SecretKey
+from callsheet.core.gateway.protocol import HttpRequest
+from callsheet.edges.http.client import HTTP_FAILURES, MAX_REPLY_BYTES, GatewayHttp, join_url, surely_not_sent
+from callsheet.edges.keys.store import SecretKey
 from callsheet.errors import DownloadProblem, GatewayUnreachable, OutcomeUnknown
-from studio import KEY
+from workspace import KEY
 
 BASE = "https://api.example.com"
 REQUEST = HttpRequest("POST", "/submit", b"{}", (("content-type", "application/json"),))

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from callsheet.core.approval import Means
-from callsheet.core.policy import Caps, Mode
-from callsheet.core.sheet import Clip, Problem, Sheet, Task
-from callsheet.core.spending import Slots, SpendTerms
-from callsheet.core.task import IllegalEvent, SheetEvent, SheetState, TaskEvent, TaskId, TaskState
-from callsheet.edges import ledger_file
-from callsheet.edges.ledger import Ledger
+from callsheet.core.consent.approval import Means
+from callsheet.core.consent.policy import Caps, Mode
+from callsheet.core.spending.limits import Slots, SpendTerms
+from callsheet.core.tasks.models import Clip, Problem, Sheet, Task
+from callsheet.core.tasks.states import IllegalEvent, SheetEvent, SheetState, TaskEvent, TaskId, TaskState
+from callsheet.edges.ledger import connection
+from callsheet.edges.ledger.ledger import Ledger
 from callsheet.errors import LedgerProblem, NotApproved, PolicyRefusal, UnknownThing
-from studio import START, Studio, draft
+from workspace import START, Workspace, draft
 
 WINDOWS = (START - 1000, START - 1000)
 
@@ -44,16 +44,16 @@ def a_task(sheet: Sheet, name: str = "t1", **changes: object) -> Task:
 
 
 @pytest.fixture
-def ledger(studio: Studio) -> Ledger:
+def ledger(workspace: Workspace) -> Ledger:
     """The ledger of a live install."""
-    studio.go_live()
-    return studio.service().world.ledger()
+    workspace.go_live()
+    return workspace.service().deps.ledger()
 
 
 @pytest.fixture
-def sheet(studio: Studio, ledger: Ledger) -> Sheet:
+def sheet(workspace: Workspace, ledger: Ledger) -> Sheet:
     """An approved sheet in it."""
-    service = studio.service()
+    service = workspace.service()
     sheet_id = draft(service)
     return ledger.move_sheet(sheet_id, SheetEvent.APPROVED, now=START, by=Means.TERMINAL)
 
@@ -283,9 +283,9 @@ def test_an_old_schema_is_copied_before_it_is_changed(ledger: Ledger, sheet: She
     with sqlite3.connect(ledger.path) as db:
         db.execute("VACUUM INTO ?", (str(old),))
     db.close()
-    later = (*ledger_file.MIGRATIONS, ("CREATE TABLE later (x TEXT) STRICT",))
+    later = (*connection.MIGRATIONS, ("CREATE TABLE later (x TEXT) STRICT",))
 
-    database = ledger_file.open_database(old, migrations=later)
+    database = connection.open_database(old, migrations=later)
     tables = {row["name"] for row in database.execute("SELECT name FROM sqlite_master")}
     database.close()
 
@@ -299,18 +299,18 @@ def test_a_copy_that_was_cut_short_is_not_taken_for_one(ledger: Ledger, sheet: S
     """A full disk, or a program that was ended: the next start makes a whole copy before it changes anything."""
     for number in range(400):
         ledger.add_sheet(replace(sheet, id=f"s{number}", take=number + 2, shown="x" * 4000), now=START)
-    version = len(ledger_file.MIGRATIONS)
-    old, later = tmp_path / "old.sqlite3", (*ledger_file.MIGRATIONS, ("CREATE TABLE later (x TEXT) STRICT",))
+    version = len(connection.MIGRATIONS)
+    old, later = tmp_path / "old.sqlite3", (*connection.MIGRATIONS, ("CREATE TABLE later (x TEXT) STRICT",))
     backup = tmp_path / f"old.sqlite3.before-version-{version + 1}"
     with closing(sqlite3.connect(ledger.path)) as db:
         db.execute("VACUUM INTO ?", (str(old),))
     with closing(sqlite3.connect(old)) as db:
         db.set_progress_handler(lambda: True, 1000)
         with pytest.raises(sqlite3.OperationalError, match="interrupted"):
-            ledger_file._back_up(db, old, version)
+            connection._back_up(db, old, version)
     assert list(tmp_path.glob("*before*")) == []
 
-    ledger_file.open_database(old, migrations=later).close()
+    connection.open_database(old, migrations=later).close()
 
     with closing(sqlite3.connect(backup)) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (version,)
@@ -341,7 +341,7 @@ def test_a_network_file_system_is_refused(tmp_path: Path, kind: str, refused: bo
 
     if refused:
         with pytest.raises(LedgerProblem, match="network file system"):
-            ledger_file.require_local_disk(home, mounts=mounts)
+            connection.require_local_disk(home, mounts=mounts)
     else:
-        ledger_file.require_local_disk(home, mounts=mounts)
-        ledger_file.require_local_disk(home, mounts=tmp_path / "none")
+        connection.require_local_disk(home, mounts=mounts)
+        connection.require_local_disk(home, mounts=tmp_path / "none")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from callsheet.edges.passkeys import MOST, Passkey, Passkeys
-from callsheet.edges.private_files import write_private
+from callsheet.edges.files.files import write_private
+from callsheet.edges.keys.passkeys import MOST, Passkey, Passkeys
 from callsheet.errors import InvalidRequest, NotApproved, SetupProblem, UnknownThing
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from callsheet.edges.passphrase import (
+from callsheet.edges.keys.passphrase import (
     check_passphrase,
     load_verifier,
     make_scrypt_verifier,

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from callsheet.edges.contact_sheet import write_picture
-from callsheet.edges.picture_files import MOST_PICTURE_BYTES, read_picture
+from callsheet.edges.clips.contact_sheet import write_picture
+from callsheet.edges.files.picture_files import MOST_PICTURE_BYTES, read_picture
 from callsheet.errors import Fate, SetupProblem
 
 

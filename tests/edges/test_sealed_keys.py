@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from callsheet.core.redaction import variants
-from callsheet.edges.key_derivation import (
+from callsheet.core.security.redaction import variants
+from callsheet.edges.keys.kdf import (
     MOST_KIBIBYTES,
     MOST_LOG_COST,
     MOST_PASSES,
@@ -19,9 +19,8 @@ from callsheet.edges.key_derivation import (
     make_recipe,
     make_scrypt_recipe,
 )
-from callsheet.edges.opened_keys import OpenedKeys
-from callsheet.edges.passphrase import check_passphrase, make_verifier
-from callsheet.edges.sealed_keys import (
+from callsheet.edges.keys.passphrase import check_passphrase, make_verifier
+from callsheet.edges.keys.sealed import (
     SealedKey,
     is_sealed,
     load_sealed,
@@ -31,7 +30,8 @@ from callsheet.edges.sealed_keys import (
     sealed_path,
     write_sealed,
 )
-from callsheet.edges.secrets import SecretKey, authorization_header
+from callsheet.edges.keys.store import SecretKey, authorization_header
+from callsheet.edges.keys.unlocked import OpenedKeys
 from callsheet.errors import CallsheetError, InvalidRequest, KeyProblem, NotApproved, UnknownThing
 
 KEY = "q7Zk0wJ3nRtV9xB2mL8sdF5hYc1GaT6e"
@@ -295,7 +295,7 @@ def test_no_error_of_a_sealed_key_shows_a_part_of_it() -> None:
         with pytest.raises(CallsheetError) as caught:
             open_key(replace(cheaply_sealed(), **change), passphrase, base_url=address)
         errors.append(caught.value)
-    told = " ".join(json.dumps(error.as_dict()) for error in errors)
+    told = " ".join(f"{error} {error.next_step}" for error in errors)
     assert not [KEY[start : start + 8] for start in range(len(KEY) - 7) if KEY[start : start + 8] in told]
     assert PASSPHRASE not in told
 

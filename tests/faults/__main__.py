@@ -11,7 +11,7 @@ import anyio
 
 from faults.fault_table import ROWS
 from faults.fault_trial import play_row
-from faults.judging import HEADING, judge, line
+from faults.verdict import HEADING, judge, line
 
 
 async def main() -> int:

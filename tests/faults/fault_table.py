@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from callsheet.core.replies import REJECTING
-from callsheet.edges.catalogue_files import load_catalogue
-from callsheet.edges.http import MAX_REPLY_BYTES
+from callsheet.core.gateway.replies import REJECTING
+from callsheet.edges.config.catalogue_files import load_catalogue
+from callsheet.edges.http.client import MAX_REPLY_BYTES
 
 from .certificates import server_context, trusting_context
 from .faulty_gateway import TASK_ID, Play, Visit

@@ -10,20 +10,20 @@ from pathlib import Path
 import httpx2
 
 from callsheet.compose import Surroundings, build_service
-from callsheet.core.approval import Means
-from callsheet.core.gateway import HttpReply, HttpRequest
-from callsheet.core.policy import Mode
-from callsheet.core.sheet import Task
+from callsheet.core.consent.approval import Means
+from callsheet.core.consent.policy import Mode
+from callsheet.core.gateway.protocol import HttpReply, HttpRequest
 from callsheet.core.shot import Shot
-from callsheet.core.task import TaskState
-from callsheet.edges.http import GatewayHttp
-from callsheet.edges.secrets import SecretKey
-from callsheet.service import Draft, consent, drafting
+from callsheet.core.tasks.models import Task
+from callsheet.core.tasks.states import TaskState
+from callsheet.edges.http.client import GatewayHttp
+from callsheet.edges.keys.store import SecretKey
+from callsheet.service import Draft, consent, drafts
 from callsheet.service.consent import spending_now
-from callsheet.service.following import run_task
+from callsheet.service.dependencies import Dependencies
+from callsheet.service.polling import run_task
 from callsheet.service.submission import submit
-from callsheet.service.world import World
-from studio import KEY, VirtualClock
+from workspace import KEY, VirtualClock
 
 from .fault_table import Row
 from .faulty_gateway import FaultyGateway, behave
@@ -90,18 +90,18 @@ async def play_row(row: Row, home: Path) -> Outcome:
     gateway.elsewhere = other.port
     clock = VirtualClock()
     worlds = [_world(row, gateway, clock, home) for _ in range(2)]
-    world = worlds[0]
+    deps = worlds[0]
     try:
         if row.play is not None:
             await gateway.open(row.play, row.sick() if row.sick else None)
-        task_id, body = _approve(world, row)
-        await run_task(world, task_id)
-        first = _task(world, task_id)
+        task_id, body = _approve(deps, row)
+        await run_task(deps, task_id)
+        first = _task(deps, task_id)
         complete_at_first, waited = len(gateway.paid), first.next_at - clock.now()
         await gateway.close()
         await gateway.open(behave, row.well() if row.well else None)
         await _run_on(worlds, clock, task_id, seconds=HOUR if row.heals else A_WHILE)
-        last = _task(world, task_id)
+        last = _task(deps, task_id)
         return Outcome(
             first=first.state.value,
             last=last.state.value,
@@ -109,7 +109,7 @@ async def play_row(row: Row, home: Path) -> Outcome:
             complete=len(gateway.paid),
             elsewhere=other.visits,
             same_bytes=all(request.body == body for request in gateway.paid),
-            reserved=spending_now(world, Mode.LIVE).this_month > 0,
+            reserved=spending_now(deps, Mode.LIVE).this_month > 0,
             waited=waited,
             problem=first.problem.code if first.problem else "",
         )
@@ -121,7 +121,7 @@ async def play_row(row: Row, home: Path) -> Outcome:
         await other.close()
 
 
-def _world(row: Row, gateway: FaultyGateway, clock: VirtualClock, home: Path) -> World:
+def _world(row: Row, gateway: FaultyGateway, clock: VirtualClock, home: Path) -> Dependencies:
     """A process of its own on the same home, in live mode towards the gateway of the test."""
     scheme = "https" if row.trusts or row.well or row.sick else "http"
     _write_policy(home, row.gateway, f"{scheme}://127.0.0.1:{gateway.port}")
@@ -129,12 +129,12 @@ def _world(row: Row, gateway: FaultyGateway, clock: VirtualClock, home: Path) ->
     service = build_service(Surroundings(environ=environ, working_directory=Path("/nowhere"), clock=clock))
     http = ImpatientHttp()
     http._ssl = row.trusts() if row.trusts else usual_context()
-    world = replace(service.world, http=http)
+    deps = replace(service.deps, http=http)
     if row.base_url:
         # No policy file may name such a place, so the policy comes as a value.
-        policy = replace(world.policy(), base_urls=((row.gateway, row.base_url),))
-        world = replace(world, policy=lambda: policy)
-    return world
+        policy = replace(deps.policy(), base_urls=((row.gateway, row.base_url),))
+        deps = replace(deps, policy=lambda: policy)
+    return deps
 
 
 def _write_policy(home: Path, gateway: str, base_url: str) -> None:
@@ -145,19 +145,19 @@ def _write_policy(home: Path, gateway: str, base_url: str) -> None:
         path.write_text(POLICY.format(gateway=gateway, base_url=base_url), encoding="utf-8")
 
 
-def _approve(world: World, row: Row) -> tuple[str, bytes]:
+def _approve(deps: Dependencies, row: Row) -> tuple[str, bytes]:
     prompt = "A red kite over dunes at dusk." + "x" * row.prompt_length
     card = CARDS[row.gateway]
-    shot = Shot(prompt, duration_seconds=world.card(row.gateway, card).field_for("duration").values[0])  # type: ignore[union-attr, arg-type]
-    sheet = drafting.explain(world, Draft(shot=shot, gateway=row.gateway, model=card)).sheet
+    shot = Shot(prompt, duration_seconds=deps.card(row.gateway, card).field_for("duration").values[0])  # type: ignore[union-attr, arg-type]
+    sheet = drafts.explain(deps, Draft(shot=shot, gateway=row.gateway, model=card)).sheet
     assert sheet is not None
-    consent.approve(world, sheet.id, by=Means.TERMINAL)
-    report = submit(world, sheet.id).report
+    consent.approve(deps, sheet.id, by=Means.TERMINAL)
+    report = submit(deps, sheet.id).report
     assert report is not None
     return report.task.id, sheet.body
 
 
-async def _run_on(worlds: list[World], clock: VirtualClock, task_id: str, *, seconds: float) -> None:
+async def _run_on(worlds: list[Dependencies], clock: VirtualClock, task_id: str, *, seconds: float) -> None:
     """Run the task for so long in turn in each process: when it is due, and not less than every ten minutes."""
     end = clock.now() + seconds
     turn = 0
@@ -170,7 +170,7 @@ async def _run_on(worlds: list[World], clock: VirtualClock, task_id: str, *, sec
         await run_task(worlds[turn % len(worlds)], task_id)
 
 
-def _task(world: World, task_id: str) -> Task:
-    task = world.ledger().task(task_id)
+def _task(deps: Dependencies, task_id: str) -> Task:
+    task = deps.ledger().task(task_id)
     assert task is not None
     return task

@@ -8,7 +8,7 @@ import pytest
 
 from faults.fault_table import ROWS, Row
 from faults.fault_trial import play_row
-from faults.judging import judge, line
+from faults.verdict import judge, line
 
 pytestmark = pytest.mark.slow
 

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callsheet import gateways
-from callsheet.core.catalogue import Availability, ModelCard
-from callsheet.core.gateway import (
+from callsheet.core.catalogue.cards import Availability, ModelCard
+from callsheet.core.gateway.protocol import (
     Accepted,
     Gateway,
     HttpReply,
@@ -31,9 +31,9 @@ from callsheet.core.gateway import (
     TaskRef,
     Unclear,
 )
-from callsheet.core.payload import build_body, freeze_body
+from callsheet.core.payload.build import build_body, freeze_body
 from callsheet.core.shot import Shot
-from callsheet.edges.catalogue_files import load_catalogue
+from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.gateways import GATEWAYS, load_gateway
 
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.core.gateway import Accepted, HttpReply, Phase, Postponed, Rejected, Unclear
-from callsheet.core.replies import (
+from callsheet.core.gateway.protocol import Accepted, HttpReply, Phase, Postponed, Rejected, Unclear
+from callsheet.core.gateway.replies import (
     MAX_BODY_BYTES,
     MAX_DEPTH,
     MAX_LINK,

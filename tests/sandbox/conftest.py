@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from stagehand import Clock, Visitor, sandbox_in_thread
+from sandbox_client import Clock, SandboxClient, sandbox_in_thread
 
 
 @pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visitor]:
-    with sandbox_in_thread(tmp_path_factory.mktemp("sandbox") / "store", Clock()) as visitor:
-        yield visitor
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxClient]:
+    with sandbox_in_thread(tmp_path_factory.mktemp("sandbox") / "store", Clock()) as client:
+        yield client

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from stagehand import GATEWAYS, SUBMIT_PATHS, Visitor, body_for
+from sandbox_client import GATEWAYS, SUBMIT_PATHS, SandboxClient, body_for
 
-from callsheet.core.payload import build_body
+from callsheet.core.payload.build import build_body
 from callsheet.core.shot import Mode, Shot
-from callsheet.edges.catalogue_files import load_catalogue
+from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.sandbox.checks import check_body, read_wanted
 
 
@@ -41,7 +41,7 @@ INVALID = {"poyo": "validation_error", "apidot": "invalid_request", "apixo": 400
     ],
 )
 def test_a_broken_rule_is_a_400_in_the_gateways_own_body(
-    sandbox: Visitor, gateway: str, change: dict[str, object], told: str
+    sandbox: SandboxClient, gateway: str, change: dict[str, object], told: str
 ) -> None:
     """Missing, ill-typed, wrong and unknown fields are refused before anything is accepted."""
     body = body_for(gateway, "A cat") | {}
@@ -55,26 +55,26 @@ def test_a_broken_rule_is_a_400_in_the_gateways_own_body(
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"model": NaN}', b"[" * 100_000])
-def test_a_body_that_is_no_json_object_is_a_400(sandbox: Visitor, gateway: str, body: bytes) -> None:
+def test_a_body_that_is_no_json_object_is_a_400(sandbox: SandboxClient, gateway: str, body: bytes) -> None:
     """Empty, cut off, a list, not a number, nested without end."""
     assert sandbox.send("POST", SUBMIT_PATHS[gateway], body).status == 400
 
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
-def test_a_body_over_a_mebibyte_is_refused_and_not_kept(sandbox: Visitor, gateway: str) -> None:
+def test_a_body_over_a_mebibyte_is_refused_and_not_kept(sandbox: SandboxClient, gateway: str) -> None:
     """The bound holds before the body is parsed."""
     reply = sandbox.submit(gateway, "x" * 1_048_600)
     assert reply.status in (400, 413)
     assert "large" in str(reply.json)
 
 
-def test_another_content_type_is_refused(sandbox: Visitor) -> None:
+def test_another_content_type_is_refused(sandbox: SandboxClient) -> None:
     """A form that a web page could post without asking is no submission."""
     reply = sandbox.submit("poyo", "A cat", headers={"Content-Type": "text/plain"})
     assert "Content-Type" in reply.json["error"]["message"]
 
 
-def test_an_unknown_model_is_refused_as_each_gateway_documents(sandbox: Visitor) -> None:
+def test_an_unknown_model_is_refused_as_each_gateway_documents(sandbox: SandboxClient) -> None:
     """PoYo and APIDot: 400; APIXO and EvoLink: 404."""
     for gateway, status in (("poyo", 400), ("apidot", 400), ("evolink", 404)):
         body = body_for(gateway, "A cat") | {"model": "sora-9"}
@@ -84,14 +84,14 @@ def test_an_unknown_model_is_refused_as_each_gateway_documents(sandbox: Visitor)
     assert sandbox.send("POST", path, body_for("apixo", "A cat")).status == 404
 
 
-def test_a_missing_model_is_named(sandbox: Visitor) -> None:
+def test_a_missing_model_is_named(sandbox: SandboxClient) -> None:
     """The first thing that is missing is told."""
     assert (
         "model" in sandbox.send("POST", SUBMIT_PATHS["poyo"], {"input": {"prompt": "A cat"}}).json["error"]["message"]
     )
 
 
-def test_auto_is_for_images_alone_and_only_on_the_pro_model(sandbox: Visitor) -> None:
+def test_auto_is_for_images_alone_and_only_on_the_pro_model(sandbox: SandboxClient) -> None:
     """`auto` with an image films in landscape, without one it is refused."""
     shot = {"prompt": "A cat", "duration": 4, "aspect_ratio": "auto", "resolution": "720p"}
     body = {"model": "sora-2-pro-official", "input": shot}
@@ -100,7 +100,7 @@ def test_auto_is_for_images_alone_and_only_on_the_pro_model(sandbox: Visitor) ->
     assert sandbox.send("POST", SUBMIT_PATHS["poyo"], body).status == 200
 
 
-def test_a_prompt_over_the_limit_is_refused_in_the_code_for_that(sandbox: Visitor) -> None:
+def test_a_prompt_over_the_limit_is_refused_in_the_code_for_that(sandbox: SandboxClient) -> None:
     """APIXO counts 10,000 characters, EvoLink 5,000, and each has its own word for it."""
     assert sandbox.submit("apixo", "x" * 10_000).status == 200
     long = sandbox.submit("apixo", "x" * 10_001)
@@ -110,7 +110,7 @@ def test_a_prompt_over_the_limit_is_refused_in_the_code_for_that(sandbox: Visito
     assert sandbox.submit("evolink", "x" * 5_001).status == 400
 
 
-def test_apixo_wants_the_image_and_the_callback_that_a_request_announces(sandbox: Visitor) -> None:
+def test_apixo_wants_the_image_and_the_callback_that_a_request_announces(sandbox: SandboxClient) -> None:
     """`image-to-video` needs `image_urls`, `request_type: callback` needs `callback_url`."""
     body = body_for("apixo", "A cat", mode="image-to-video")
     assert "image_urls" in sandbox.send("POST", SUBMIT_PATHS["apixo"], body).json["data"]["error"]
@@ -121,13 +121,13 @@ def test_apixo_wants_the_image_and_the_callback_that_a_request_announces(sandbox
 @pytest.mark.parametrize(
     "url", ["ftp://127.0.0.1/x", "http://127.0.0.1/a b", "https://example.com/\r\nX: y", "x" * 3000]
 )
-def test_a_callback_url_that_is_none_is_refused(sandbox: Visitor, url: str) -> None:
+def test_a_callback_url_that_is_none_is_refused(sandbox: SandboxClient, url: str) -> None:
     """Other schemes, spaces, line breaks."""
     body = body_for("poyo", "A cat") | {"callback_url": url}
     assert sandbox.send("POST", SUBMIT_PATHS["poyo"], body).status == 400
 
 
-def test_the_older_error_bodies_can_be_asked_for(sandbox: Visitor) -> None:
+def test_the_older_error_bodies_can_be_asked_for(sandbox: SandboxClient) -> None:
     """By header or by tag: PoYo's `detail`, EvoLink's integer code with `param`, APIDot's bare message."""
     header = {"X-Sandbox-Generation": "old"}
     bad = {name: body_for(name, "A cat", duration=5) for name in GATEWAYS}

@@ -7,11 +7,11 @@ import re
 
 import av
 import pytest
-from stagehand import GATEWAYS, LONG_AFTER, SUBMIT_PATHS, Visitor, read_state, read_task_id, read_video_url
+from sandbox_client import GATEWAYS, LONG_AFTER, SUBMIT_PATHS, SandboxClient, read_state, read_task_id, read_video_url
 
-from callsheet.sandbox.stages import STAGES
+from callsheet.sandbox.fakes import STAGES
+from callsheet.sandbox.fakes.tasks import moment_at
 from callsheet.sandbox.store import Store
-from callsheet.sandbox.tasks import moment_at
 
 WORDS = {
     "poyo": ("not_started", "running", "finished"),
@@ -22,7 +22,7 @@ WORDS = {
 
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
-def test_a_task_is_queued_then_runs_then_its_film_downloads_and_decodes(sandbox: Visitor, gateway: str) -> None:
+def test_a_task_is_queued_then_runs_then_its_film_downloads_and_decodes(sandbox: SandboxClient, gateway: str) -> None:
     """Submit -> queued -> running -> finished -> an MP4 of the asked size and exact length."""
     task_id = sandbox.accepted(gateway, "A lighthouse in a storm")
     seen = [read_state(gateway, sandbox.status(gateway, task_id).json)]
@@ -42,7 +42,7 @@ def test_a_task_is_queued_then_runs_then_its_film_downloads_and_decodes(sandbox:
     assert (frames[0].width, frames[0].height) == (1280, 720)
 
 
-def test_poyo_speaks_its_own_envelope(sandbox: Visitor) -> None:
+def test_poyo_speaks_its_own_envelope(sandbox: SandboxClient) -> None:
     """`{code, data}`, ISO time without a zone, progress, credits once finished."""
     reply = sandbox.submit("poyo", "A lighthouse in a storm").json
     assert set(reply) == {"code", "data"}
@@ -55,7 +55,7 @@ def test_poyo_speaks_its_own_envelope(sandbox: Visitor) -> None:
     assert (late["progress"], late["credits_amount"], late["files"][0]["file_type"]) == (100, 48, "video")
 
 
-def test_apidot_puts_files_under_output_and_older_answers_do_not(sandbox: Visitor) -> None:
+def test_apidot_puts_files_under_output_and_older_answers_do_not(sandbox: SandboxClient) -> None:
     """Its README shows `data.output.files`, its site reads `data.files`: both can be met."""
     task_id = sandbox.accepted("apidot", "A lighthouse in a storm")
     sandbox.clock.advance(LONG_AFTER)
@@ -65,7 +65,7 @@ def test_apidot_puts_files_under_output_and_older_answers_do_not(sandbox: Visito
     assert "output" not in older
 
 
-def test_apixo_counts_milliseconds_and_has_no_progress(sandbox: Visitor) -> None:
+def test_apixo_counts_milliseconds_and_has_no_progress(sandbox: SandboxClient) -> None:
     """`createTime`, `completeTime` and `costTime` are milliseconds; the result is JSON in a string."""
     task_id = sandbox.accepted("apixo", "A lighthouse in a storm")
     assert re.fullmatch(r"task_[a-z0-9]{12}", task_id)
@@ -79,14 +79,14 @@ def test_apixo_counts_milliseconds_and_has_no_progress(sandbox: Visitor) -> None
     assert isinstance(data["resultJson"], str)
 
 
-def test_apixo_asks_after_a_task_under_its_own_model_alone(sandbox: Visitor) -> None:
+def test_apixo_asks_after_a_task_under_its_own_model_alone(sandbox: SandboxClient) -> None:
     """The model is part of the status path: another one does not find the task."""
     task_id = sandbox.accepted("apixo", "A paper boat")
     assert sandbox.get(f"/apixo/api/v1/statusTask/sora-2-pro?taskId={task_id}").status == 404
     assert sandbox.get("/apixo/api/v1/statusTask/sora-2").status == 400
 
 
-def test_evolink_answers_flat_and_counts_seconds(sandbox: Visitor) -> None:
+def test_evolink_answers_flat_and_counts_seconds(sandbox: SandboxClient) -> None:
     """Flat body, `created` in seconds, an estimate, the credits that are reserved."""
     reply = sandbox.submit("evolink", "A cat playing piano").json
     assert reply["created"] == int(sandbox.clock.now)
@@ -95,7 +95,7 @@ def test_evolink_answers_flat_and_counts_seconds(sandbox: Visitor) -> None:
     assert reply["usage"]["credits_reserved"] > 20
 
 
-def test_evolink_replays_an_idempotency_key_and_refuses_another_body_under_it(sandbox: Visitor) -> None:
+def test_evolink_replays_an_idempotency_key_and_refuses_another_body_under_it(sandbox: SandboxClient) -> None:
     """The same key and bytes give the first task again; other bytes are a conflict; nothing is bought twice."""
     header = {"Idempotency-Key": "run_0123456789abcdef"}
     first = sandbox.submit("evolink", "A swing", headers=header)
@@ -107,14 +107,14 @@ def test_evolink_replays_an_idempotency_key_and_refuses_another_body_under_it(sa
     assert (other.status, other.json["error"]["code"]) == (409, "idempotency_conflict")
 
 
-def test_poyo_does_not_promise_to_replay_an_idempotency_key(sandbox: Visitor) -> None:
+def test_poyo_does_not_promise_to_replay_an_idempotency_key(sandbox: SandboxClient) -> None:
     """What PoYo's server does with the header is not documented, so the costly case is played."""
     header = {"Idempotency-Key": "run_0123456789abcdef"}
     first = sandbox.accepted("poyo", "A swing", headers=header)
     assert sandbox.accepted("poyo", "A swing", headers=header) != first
 
 
-def test_balance_pages_answer_in_each_gateways_own_shape(sandbox: Visitor) -> None:
+def test_balance_pages_answer_in_each_gateways_own_shape(sandbox: SandboxClient) -> None:
     """PoYo credits, APIXO dollars, EvoLink credits; APIDot documents no such page."""
     assert sandbox.get("/poyo/api/user/balance").json["data"]["credits_amount"] == 10000
     assert sandbox.get("/apixo/api/v1/apikeys/current-balance").json["data"] == 100.0
@@ -123,7 +123,7 @@ def test_balance_pages_answer_in_each_gateways_own_shape(sandbox: Visitor) -> No
     assert sandbox.get("/poyo/api/user/balance", key=None).status == 401
 
 
-def test_catalogue_pages_list_what_the_gateway_still_listed(sandbox: Visitor) -> None:
+def test_catalogue_pages_list_what_the_gateway_still_listed(sandbox: SandboxClient) -> None:
     """PoYo's catalogue needs no key and does not know a model that it dropped."""
     assert (
         sandbox.get("/poyo/v1/catalog/models/sora-2-official", key=None).json["data"]["model_id"] == "sora-2-official"
@@ -136,7 +136,7 @@ def test_catalogue_pages_list_what_the_gateway_still_listed(sandbox: Visitor) ->
     assert sandbox.get("/evolink/v1/catalog/pricing?model_id=no-such").json["prices"] == []
 
 
-def test_evolink_lists_its_tasks_newest_first_in_pages(sandbox: Visitor) -> None:
+def test_evolink_lists_its_tasks_newest_first_in_pages(sandbox: SandboxClient) -> None:
     """`/v1/tasks` filters by status and pages; it gives no links."""
     sandbox.accepted("evolink", "One")
     sandbox.clock.advance(1)
@@ -147,7 +147,7 @@ def test_evolink_lists_its_tasks_newest_first_in_pages(sandbox: Visitor) -> None
     assert "http" not in str(listing)
 
 
-def test_a_portrait_pro_film_has_the_asked_size_and_length(sandbox: Visitor) -> None:
+def test_a_portrait_pro_film_has_the_asked_size_and_length(sandbox: SandboxClient) -> None:
     """Resolution, ratio and duration of the request are those of the film."""
     body = {
         "model": "sora-2-pro-official",
@@ -164,7 +164,7 @@ def test_a_portrait_pro_film_has_the_asked_size_and_length(sandbox: Visitor) -> 
 
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
-def test_an_unknown_task_is_a_404_in_the_gateways_own_body(sandbox: Visitor, gateway: str) -> None:
+def test_an_unknown_task_is_a_404_in_the_gateways_own_body(sandbox: SandboxClient, gateway: str) -> None:
     """No task, no state; EvoLink tells an id of the wrong form from an unknown one."""
     reply = sandbox.status(gateway, "task-unified-1800000000-00000000")
     assert reply.status == 404
@@ -174,7 +174,7 @@ def test_an_unknown_task_is_a_404_in_the_gateways_own_body(sandbox: Visitor, gat
 
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
-def test_generation_takes_as_long_as_the_gateway_says(sandbox: Visitor, gateway: str) -> None:
+def test_generation_takes_as_long_as_the_gateway_says(sandbox: SandboxClient, gateway: str) -> None:
     """The time is within the documented range and fixed by the task id."""
     low, high = STAGES[gateway].COURSE.usual_seconds(4)
     store = Store(sandbox.store)
@@ -186,7 +186,7 @@ def test_generation_takes_as_long_as_the_gateway_says(sandbox: Visitor, gateway:
         assert moment_at(task, task.created + task.lasting).ended == task.created + task.lasting
 
 
-def test_every_answer_can_be_repeated_for_equal_prompts_with_one_film(sandbox: Visitor) -> None:
+def test_every_answer_can_be_repeated_for_equal_prompts_with_one_film(sandbox: SandboxClient) -> None:
     """Equal requests are two tasks under two links that share one film."""
     first, second = (sandbox.finished_url("poyo", "A lighthouse in a storm") for _ in range(2))
     assert first != second

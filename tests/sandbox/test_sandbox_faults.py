@@ -10,14 +10,14 @@ from contextlib import suppress
 
 import av
 import pytest
-from stagehand import GATEWAYS, KEY, LONG_AFTER, SUBMIT_PATHS, Visitor, body_for, read_state, read_task_id
+from sandbox_client import GATEWAYS, KEY, LONG_AFTER, SUBMIT_PATHS, SandboxClient, body_for, read_state, read_task_id
 
 from callsheet.sandbox.faults import FAULTS, UnknownTag, read_faults, strip_tags
 from callsheet.sandbox.store import count_accepted, count_submits, read_requests
-from callsheet.sandbox.submitting import MISBEHAVIOURS
+from callsheet.sandbox.submit_route import MISBEHAVIOURS
 
 
-def _raw(sandbox: Visitor, gateway: str, prompt: str, *, timeout: float = 20) -> bytes:
+def _raw(sandbox: SandboxClient, gateway: str, prompt: str, *, timeout: float = 20) -> bytes:
     """Every byte that comes back on a bare socket until the other side closes."""
     body = json.dumps(body_for(gateway, prompt)).encode()
     head = (
@@ -63,7 +63,7 @@ def test_tags_are_read_with_their_values_and_left_out_of_the_film() -> None:
     "tag",
     ["[[sandbox:no-such]]", "[[sandbox]]", "[[sandbox:stuck=3]]", "[[sandbox:slow=0]]", "[[sandbox:expired-link=200]]"],
 )
-def test_a_misspelt_tag_is_refused_instead_of_being_filmed(sandbox: Visitor, tag: str) -> None:
+def test_a_misspelt_tag_is_refused_instead_of_being_filmed(sandbox: SandboxClient, tag: str) -> None:
     """A typo would otherwise be a test that tests nothing."""
     with pytest.raises(UnknownTag):
         read_faults(tag)
@@ -74,7 +74,7 @@ def test_a_misspelt_tag_is_refused_instead_of_being_filmed(sandbox: Visitor, tag
 @pytest.mark.parametrize(
     ("tag", "status"), [("refused", 400), ("insufficient-credits", 402), ("server-error", 500), ("unavailable", 503)]
 )
-def test_a_refusal_accepts_nothing(sandbox: Visitor, gateway: str, tag: str, status: int) -> None:
+def test_a_refusal_accepts_nothing(sandbox: SandboxClient, gateway: str, tag: str, status: int) -> None:
     """The gateway's own status and body; the log counts a submission and no acceptance."""
     accepted, submits = count_accepted(sandbox.store), count_submits(sandbox.store)
     reply = sandbox.submit(gateway, f"A cat [[sandbox:{tag}]]")
@@ -85,7 +85,7 @@ def test_a_refusal_accepts_nothing(sandbox: Visitor, gateway: str, tag: str, sta
 
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
-def test_rate_limited_twice_then_accepted_then_limited_afresh(sandbox: Visitor, gateway: str) -> None:
+def test_rate_limited_twice_then_accepted_then_limited_afresh(sandbox: SandboxClient, gateway: str) -> None:
     """Attempts are counted per prompt, and anew after an acceptance."""
     prompt = "A dog [[sandbox:rate-limited=2]]"
     replies = [sandbox.submit(gateway, prompt) for _ in range(4)]
@@ -96,7 +96,9 @@ def test_rate_limited_twice_then_accepted_then_limited_afresh(sandbox: Visitor, 
 
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
-def test_drop_before_closes_the_connection_without_a_byte_and_accepts_nothing(sandbox: Visitor, gateway: str) -> None:
+def test_drop_before_closes_the_connection_without_a_byte_and_accepts_nothing(
+    sandbox: SandboxClient, gateway: str
+) -> None:
     """A real TCP close: not one byte of an answer."""
     accepted = count_accepted(sandbox.store)
     assert _raw(sandbox, gateway, "A fox [[sandbox:drop-before=1]]") == b""
@@ -107,7 +109,7 @@ def test_drop_before_closes_the_connection_without_a_byte_and_accepts_nothing(sa
 
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
-def test_drop_after_accepts_the_job_and_closes_without_a_byte(sandbox: Visitor, gateway: str) -> None:
+def test_drop_after_accepts_the_job_and_closes_without_a_byte(sandbox: SandboxClient, gateway: str) -> None:
     """The job runs although nobody was told its id: the log knows it."""
     accepted = count_accepted(sandbox.store)
     assert _raw(sandbox, gateway, "A fox [[sandbox:drop-after]]") == b""
@@ -116,7 +118,7 @@ def test_drop_after_accepts_the_job_and_closes_without_a_byte(sandbox: Visitor, 
     assert sandbox.status(gateway, task_id).status == 200
 
 
-def test_evolink_tells_the_task_of_a_dropped_answer_to_who_repeats_the_key(sandbox: Visitor) -> None:
+def test_evolink_tells_the_task_of_a_dropped_answer_to_who_repeats_the_key(sandbox: SandboxClient) -> None:
     """The case that idempotency keys are made for."""
     header = {"Idempotency-Key": "run_after_a_drop_0001"}
     with pytest.raises(ConnectionError):
@@ -128,7 +130,7 @@ def test_evolink_tells_the_task_of_a_dropped_answer_to_who_repeats_the_key(sandb
     assert (last.replayed, last.task_id) == (True, "")
 
 
-def test_hang_never_answers(sandbox: Visitor) -> None:
+def test_hang_never_answers(sandbox: SandboxClient) -> None:
     """The request is read and logged; the caller's own deadline ends it."""
     with pytest.raises(TimeoutError):
         _raw(sandbox, "poyo", "A bee [[sandbox:hang]]", timeout=0.2)
@@ -137,7 +139,7 @@ def test_hang_never_answers(sandbox: Visitor) -> None:
 
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
-def test_a_200_may_hold_an_error_or_no_json_at_all(sandbox: Visitor, gateway: str) -> None:
+def test_a_200_may_hold_an_error_or_no_json_at_all(sandbox: SandboxClient, gateway: str) -> None:
     """Success is not the status alone."""
     hidden = sandbox.submit(gateway, "An owl [[sandbox:error-in-200]]")
     assert hidden.status == 200
@@ -160,7 +162,7 @@ def test_a_200_may_hold_an_error_or_no_json_at_all(sandbox: Visitor, gateway: st
     ],
 )
 def test_a_failed_task_answers_200_in_the_gateways_words(
-    sandbox: Visitor, gateway: str, tag: str, generation: str, told: str
+    sandbox: SandboxClient, gateway: str, tag: str, generation: str, told: str
 ) -> None:
     """Accepted, then failed: the status answers 200, the state says failed."""
     task_id = sandbox.accepted(gateway, f"A cat [[sandbox:{tag}]]")
@@ -172,7 +174,7 @@ def test_a_failed_task_answers_200_in_the_gateways_words(
 
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
-def test_slow_stuck_and_unnamed_states(sandbox: Visitor, gateway: str) -> None:
+def test_slow_stuck_and_unnamed_states(sandbox: SandboxClient, gateway: str) -> None:
     """Four times as long, for ever, and a word that no document knows until the film is there."""
     slow, stuck, unnamed = (
         sandbox.accepted(gateway, f"A lighthouse in a storm [[sandbox:{tag}]]")
@@ -190,7 +192,7 @@ def test_slow_stuck_and_unnamed_states(sandbox: Visitor, gateway: str) -> None:
 
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
-def test_status_may_fail_or_not_know_the_task_at_first(sandbox: Visitor, gateway: str) -> None:
+def test_status_may_fail_or_not_know_the_task_at_first(sandbox: SandboxClient, gateway: str) -> None:
     """500 three times, 404 twice, then the truth."""
     broken = sandbox.accepted(gateway, "A cat [[sandbox:status-error]]")
     assert [sandbox.status(gateway, broken).status for _ in range(4)] == [500, 500, 500, 200]
@@ -201,13 +203,13 @@ def test_status_may_fail_or_not_know_the_task_at_first(sandbox: Visitor, gateway
 @pytest.mark.parametrize(
     ("tag", "status"), [("expired-link", 410), ("expired-link=403", 403), ("expired-link=404", 404)]
 )
-def test_an_expired_link_answers_as_asked(sandbox: Visitor, tag: str, status: int) -> None:
+def test_an_expired_link_answers_as_asked(sandbox: SandboxClient, tag: str, status: int) -> None:
     """The task is finished, its file is gone."""
     url = sandbox.finished_url("poyo", f"A lighthouse in a storm [[sandbox:{tag}]]")
     assert sandbox.get(url).status == status
 
 
-def test_a_truncated_video_promises_more_than_it_sends(sandbox: Visitor) -> None:
+def test_a_truncated_video_promises_more_than_it_sends(sandbox: SandboxClient) -> None:
     """`Content-Length` is that of the whole film; the connection closes at half, the first time."""
     url = sandbox.finished_url("poyo", "A lighthouse in a storm [[sandbox:truncated-video=1]]")
     head = sandbox.send("HEAD", url)
@@ -223,7 +225,7 @@ def test_a_truncated_video_promises_more_than_it_sends(sandbox: Visitor) -> None
     assert len(sandbox.get(url).body) == promised
 
 
-def test_a_short_video_looks_complete_and_is_not(sandbox: Visitor) -> None:
+def test_a_short_video_looks_complete_and_is_not(sandbox: SandboxClient) -> None:
     """Its length is told truly, but half of its frames are missing."""
     whole = sandbox.get(sandbox.finished_url("poyo", "A lighthouse in a storm")).body
     short = sandbox.get(sandbox.finished_url("poyo", "A lighthouse in a storm [[sandbox:short-video]]"))
@@ -232,13 +234,13 @@ def test_a_short_video_looks_complete_and_is_not(sandbox: Visitor) -> None:
     assert _count_frames(short.body) < _count_frames(whole) == 48
 
 
-def test_a_page_may_stand_where_a_video_was_promised(sandbox: Visitor) -> None:
+def test_a_page_may_stand_where_a_video_was_promised(sandbox: SandboxClient) -> None:
     """Status 200, HTML."""
     reply = sandbox.get(sandbox.finished_url("poyo", "A lighthouse in a storm [[sandbox:html-video]]"))
     assert (reply.status, reply.headers["content-type"]) == (200, "text/html; charset=utf-8")
 
 
-def test_old_errors_holds_for_every_answer_about_the_task(sandbox: Visitor) -> None:
+def test_old_errors_holds_for_every_answer_about_the_task(sandbox: SandboxClient) -> None:
     """Submission, status and failure speak the older generation."""
     task_id = sandbox.accepted("apixo", "A cat [[sandbox:old-errors]] [[sandbox:content-violation]]")
     sandbox.clock.advance(LONG_AFTER)
@@ -248,7 +250,7 @@ def test_old_errors_holds_for_every_answer_about_the_task(sandbox: Visitor) -> N
     assert sandbox.submit("apixo", "A cat [[sandbox:old-errors]] [[sandbox:refused]]").status == 400
 
 
-def test_tags_can_be_joined(sandbox: Visitor) -> None:
+def test_tags_can_be_joined(sandbox: SandboxClient) -> None:
     """First limited, then dropped after acceptance, then hidden from the first status reads."""
     prompt = "A cat [[sandbox:rate-limited]] [[sandbox:drop-after]] [[sandbox:not-visible=1]]"
     assert sandbox.submit("poyo", prompt).status == 429

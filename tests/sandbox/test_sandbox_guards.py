@@ -7,17 +7,17 @@ import stat
 from pathlib import Path
 
 import pytest
-from stagehand import GATEWAYS, KEY, SUBMIT_PATHS, Clock, Visitor, body_for, sandbox_in_thread
+from sandbox_client import GATEWAYS, KEY, SUBMIT_PATHS, Clock, SandboxClient, body_for, sandbox_in_thread
 
-from callsheet.sandbox.house import Settings
-from callsheet.sandbox.limits import MOST_CALLERS, RateLimiter
+from callsheet.sandbox.context import Settings
+from callsheet.sandbox.rate_limit import MOST_CALLERS, RateLimiter
 from callsheet.sandbox.store import count_accepted
 
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
 @pytest.mark.parametrize("key", [None, "short", "an-invalid-key", "has a space in it"])
 def test_a_missing_short_or_invalid_key_is_a_401_in_the_gateways_own_body(
-    sandbox: Visitor, gateway: str, key: str | None
+    sandbox: SandboxClient, gateway: str, key: str | None
 ) -> None:
     """Submission and status alike; nothing is accepted."""
     accepted = count_accepted(sandbox.store)
@@ -27,7 +27,7 @@ def test_a_missing_short_or_invalid_key_is_a_401_in_the_gateways_own_body(
     assert count_accepted(sandbox.store) == accepted
 
 
-def test_the_key_the_prompt_and_the_image_are_not_in_the_log_and_the_key_is_nowhere(sandbox: Visitor) -> None:
+def test_the_key_the_prompt_and_the_image_are_not_in_the_log_and_the_key_is_nowhere(sandbox: SandboxClient) -> None:
     """Every file of the store is searched."""
     body = body_for("poyo", "Planted words", image_urls=["https://example.com/planted.png"])
     assert sandbox.send("POST", SUBMIT_PATHS["poyo"], body, key="planted-key-0123456789").status == 200
@@ -39,7 +39,7 @@ def test_the_key_the_prompt_and_the_image_are_not_in_the_log_and_the_key_is_nowh
         assert not path.is_file() or b"planted-key" not in path.read_bytes()
 
 
-def test_the_store_is_its_owners_alone(sandbox: Visitor) -> None:
+def test_the_store_is_its_owners_alone(sandbox: SandboxClient) -> None:
     """Directories 0700, files 0600."""
     sandbox.get(sandbox.finished_url("poyo", "A lighthouse in a storm"))
     for path in (sandbox.store, *sandbox.store.rglob("*")):
@@ -47,18 +47,18 @@ def test_the_store_is_its_owners_alone(sandbox: Visitor) -> None:
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "169.254.169.254", "", "localhost:80:80"])
-def test_another_host_name_gets_nothing(sandbox: Visitor, host: str) -> None:
+def test_another_host_name_gets_nothing(sandbox: SandboxClient, host: str) -> None:
     """A web page whose host name was rebound to loopback is turned away before any gateway sees it."""
     assert sandbox.get("/poyo/v1/catalog/models", headers={"Host": host}).status == 421
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:4000", "127.0.0.1", "[::1]:4000"])
-def test_loopback_names_are_let_in(sandbox: Visitor, host: str) -> None:
+def test_loopback_names_are_let_in(sandbox: SandboxClient, host: str) -> None:
     """With any port, for a forwarded one."""
     assert sandbox.get("/poyo/v1/catalog/models", headers={"Host": host}).status == 200
 
 
-def test_it_listens_on_loopback_alone(sandbox: Visitor) -> None:
+def test_it_listens_on_loopback_alone(sandbox: SandboxClient) -> None:
     """No other address of this machine reaches it."""
     assert sandbox.base.startswith("http://127.0.0.1:")
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as other:
@@ -66,7 +66,7 @@ def test_it_listens_on_loopback_alone(sandbox: Visitor) -> None:
         assert other.connect_ex(("127.0.0.2", sandbox.port)) != 0
 
 
-def test_a_film_is_reached_by_its_whole_name_alone(sandbox: Visitor) -> None:
+def test_a_film_is_reached_by_its_whole_name_alone(sandbox: SandboxClient) -> None:
     """The task id is not enough, nor a name of the same form, nor a path that climbs."""
     url = sandbox.finished_url("poyo", "A lighthouse in a storm")
     task_id, _, token = url.rsplit("/", 1)[1].removesuffix(".mp4").rpartition("-")
@@ -78,7 +78,7 @@ def test_a_film_is_reached_by_its_whole_name_alone(sandbox: Visitor) -> None:
     assert sandbox.get(url, key=None).status == 200
 
 
-def test_a_film_is_not_there_before_its_task_is_finished(sandbox: Visitor) -> None:
+def test_a_film_is_not_there_before_its_task_is_finished(sandbox: SandboxClient) -> None:
     """The name of an unfinished film tells nothing yet."""
     url = sandbox.finished_url("poyo", "A lighthouse in a storm")
     sandbox.clock.advance(-1990)
@@ -88,7 +88,7 @@ def test_a_film_is_not_there_before_its_task_is_finished(sandbox: Visitor) -> No
         sandbox.clock.advance(1990)
 
 
-def test_films_answer_head_ranges_and_conditions(sandbox: Visitor) -> None:
+def test_films_answer_head_ranges_and_conditions(sandbox: SandboxClient) -> None:
     """Length and a strong ETag, one range, a range beyond the end, a range on changed bytes."""
     url = sandbox.finished_url("poyo", "A lighthouse in a storm")
     whole = sandbox.get(url)
@@ -141,7 +141,7 @@ def test_settings_that_make_no_sense_are_refused(tmp_path: Path) -> None:
         Settings(tmp_path, rate=0)
 
 
-def test_a_wrong_method_or_path_is_told_in_the_gateways_own_body(sandbox: Visitor) -> None:
+def test_a_wrong_method_or_path_is_told_in_the_gateways_own_body(sandbox: SandboxClient) -> None:
     """There is no page besides the documented ones."""
     assert sandbox.get("/poyo/api/generate/cancel").json["error"]["type"] == "resource_not_found_error"
     assert sandbox.get(SUBMIT_PATHS["evolink"]).status in (404, 405)

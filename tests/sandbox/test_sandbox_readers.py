@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from stagehand import GATEWAYS, LONG_AFTER, Visitor, body_for
-from stagehand import Reply as Heard
+from sandbox_client import GATEWAYS, LONG_AFTER, SandboxClient, body_for
+from sandbox_client import Reply as Heard
 
-from callsheet.core.gateway import (
+from callsheet.core.gateway.protocol import (
     Accepted,
     Balance,
     Gateway,
@@ -24,29 +24,29 @@ from callsheet.core.gateway import (
     Unclear,
 )
 from callsheet.gateways import load_gateway
-from callsheet.sandbox.stages import STAGES
-from callsheet.sandbox.stages.stage import Generation
+from callsheet.sandbox.fakes import STAGES
+from callsheet.sandbox.fakes.protocol import Generation
+from callsheet.sandbox.fakes.tasks import moment_at
 from callsheet.sandbox.store import Store
-from callsheet.sandbox.tasks import moment_at
 
 MODELS = {"poyo": "sora-2-official", "apidot": "sora-2-official", "apixo": "sora-2", "evolink": "sora-2-preview"}
 
 
-def _ask(sandbox: Visitor, gateway: str, request: HttpRequest, **headers: str) -> HttpReply:
+def _ask(sandbox: SandboxClient, gateway: str, request: HttpRequest, **headers: str) -> HttpReply:
     sent = dict(request.headers) | headers
     body = request.body
     heard: Heard = sandbox.send(request.method, f"/{gateway}{request.path}", body, headers=sent)
     return HttpReply(heard.status, tuple(heard.headers.items()), heard.body)
 
 
-def _submit(sandbox: Visitor, gateway: str, prompt: str, **headers: str) -> object:
+def _submit(sandbox: SandboxClient, gateway: str, prompt: str, **headers: str) -> object:
     module: Gateway = load_gateway(gateway)
     body = json.dumps(body_for(gateway, prompt)).encode()
     parts = SubmitParts(MODELS[gateway], body, f"key-for-{abs(hash(prompt))}")
     return module.read_submit(_ask(sandbox, gateway, module.build_submit(parts), **headers))
 
 
-def _status(sandbox: Visitor, gateway: str, task_id: str, **headers: str) -> object:
+def _status(sandbox: SandboxClient, gateway: str, task_id: str, **headers: str) -> object:
     module: Gateway = load_gateway(gateway)
     request = module.build_status(TaskRef(MODELS[gateway], task_id))
     return module.read_status(_ask(sandbox, gateway, request, **headers))
@@ -54,7 +54,7 @@ def _status(sandbox: Visitor, gateway: str, task_id: str, **headers: str) -> obj
 
 @pytest.mark.parametrize("generation", ["new", "old"])
 @pytest.mark.parametrize("gateway", GATEWAYS)
-def test_a_whole_life_is_read_in_both_generations(sandbox: Visitor, gateway: str, generation: str) -> None:
+def test_a_whole_life_is_read_in_both_generations(sandbox: SandboxClient, gateway: str, generation: str) -> None:
     """Accepted, queued, running, succeeded with one link to a film."""
     header = {"X-Sandbox-Generation": generation}
     accepted = _submit(sandbox, gateway, f"A lighthouse in a storm, {generation}", **header)
@@ -82,7 +82,7 @@ def test_a_whole_life_is_read_in_both_generations(sandbox: Visitor, gateway: str
     ],
 )
 def test_a_submission_that_went_wrong_is_read_for_what_it_is(
-    sandbox: Visitor, gateway: str, tag: str, kind: type, generation: str
+    sandbox: SandboxClient, gateway: str, tag: str, kind: type, generation: str
 ) -> None:
     """A refusal, a limit, or an answer that does not say."""
     header = {"X-Sandbox-Generation": generation}
@@ -91,7 +91,7 @@ def test_a_submission_that_went_wrong_is_read_for_what_it_is(
 
 @pytest.mark.parametrize("generation", ["new", "old"])
 @pytest.mark.parametrize("gateway", GATEWAYS)
-def test_a_task_that_went_wrong_is_read_for_what_it_is(sandbox: Visitor, gateway: str, generation: str) -> None:
+def test_a_task_that_went_wrong_is_read_for_what_it_is(sandbox: SandboxClient, gateway: str, generation: str) -> None:
     """A failure with its reason, a state that nobody documents, a status that cannot be read, no such task."""
     header = {"X-Sandbox-Generation": generation}
     ids = {}
@@ -116,7 +116,7 @@ def test_a_task_that_went_wrong_is_read_for_what_it_is(sandbox: Visitor, gateway
 
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
-def test_balances_and_listings_are_read(sandbox: Visitor, gateway: str) -> None:
+def test_balances_and_listings_are_read(sandbox: SandboxClient, gateway: str) -> None:
     """Where the gateway documents such a page."""
     module = load_gateway(gateway)
     if (request := module.build_balance()) is not None:
@@ -127,7 +127,7 @@ def test_balances_and_listings_are_read(sandbox: Visitor, gateway: str) -> None:
 
 @pytest.mark.parametrize("generation", list(Generation))
 @pytest.mark.parametrize("gateway", GATEWAYS)
-def test_callbacks_name_their_task(sandbox: Visitor, gateway: str, generation: Generation) -> None:
+def test_callbacks_name_their_task(sandbox: SandboxClient, gateway: str, generation: Generation) -> None:
     """In every shape that a gateway is known to send."""
     task_id = sandbox.accepted(gateway, "A cat")
     task = Store(sandbox.store).load_task(gateway, task_id)

@@ -12,13 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from stagehand import KEY, LONG_AFTER, Clock, read_state, read_video_url, sandbox_in_thread
+from sandbox_client import KEY, LONG_AFTER, Clock, read_state, read_video_url, sandbox_in_thread
 
-from callsheet.sandbox.film import Film
-from callsheet.sandbox.projector import Projector, film_of
-from callsheet.sandbox.serving import describe_sandbox, serve_sandbox
+from callsheet.sandbox.fakes.tasks import SHORTEST_RETENTION_SECONDS, SandboxTask, choose_lasting, moment_at
+from callsheet.sandbox.server import describe_sandbox, serve_sandbox
 from callsheet.sandbox.store import FORGET_TASKS_AFTER_SECONDS, Store, count_accepted, count_submits, read_requests
-from callsheet.sandbox.tasks import SHORTEST_RETENTION_SECONDS, SandboxTask, choose_lasting, moment_at
+from callsheet.sandbox.video import Film
+from callsheet.sandbox.video_cache import Projector, film_of
 
 
 def _task(**more: object) -> SandboxTask:
@@ -209,7 +209,7 @@ def test_the_first_screen_names_the_gateways_and_every_tag() -> None:
 def test_it_runs_by_itself_until_it_is_interrupted(tmp_path: Path) -> None:
     """Tells where it is, serves, and ends without a complaint on Ctrl+C."""
     command = (
-        "import signal, sys, pathlib; from callsheet.sandbox.serving import run_sandbox;"
+        "import signal, sys, pathlib; from callsheet.sandbox.server import run_sandbox;"
         # A shell that starts the tests in the background has its children ignore this signal.
         "signal.signal(signal.SIGINT, signal.default_int_handler); run_sandbox(pathlib.Path(sys.argv[1]))"
     )

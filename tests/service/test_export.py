@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from callsheet.core.approval import Means
-from callsheet.core.policy import Mode
-from callsheet.core.sheet import Clip, Problem
+from callsheet.core.consent.approval import Means
+from callsheet.core.consent.policy import Mode
 from callsheet.core.shot import Shot
-from callsheet.core.task import OPEN_STATES, TaskState
-from callsheet.edges.ledger_pruning import Pruned
+from callsheet.core.tasks.models import Clip, Problem
+from callsheet.core.tasks.states import OPEN_STATES, TaskState
+from callsheet.edges.ledger.pruning import Pruned
 from callsheet.errors import UnknownThing
 from callsheet.service import Service
 from callsheet.service.export import COLUMNS, EXPORT_VERSION, export_rows
 from callsheet.service.submission import submit
-from studio import KEY, START, Studio, draft
+from workspace import KEY, START, Workspace, draft
 
 DAY = 24 * 3600.0
 MONTH_BEGAN = datetime(2026, 11, 1, tzinfo=UTC).timestamp()
@@ -33,27 +33,27 @@ def make_task(service: Service, state: TaskState, prompt: str = "A red kite.", *
     """A live task that has come to that state; its id."""
     sheet_id = draft(service, Shot(prompt, duration_seconds=4))
     service.approve(sheet_id, by=Means.TERMINAL)
-    report = submit(service.world, sheet_id).report
+    report = submit(service.deps, sheet_id).report
     assert report is not None
-    service.world.ledger().touch(report.task.id, now=service.world.clock.now(), changes={"state": state, **changes})
+    service.deps.ledger().touch(report.task.id, now=service.deps.clock.now(), changes={"state": state, **changes})
     return report.task.id
 
 
 @pytest.fixture
-def service(studio: Studio) -> Service:
+def service(workspace: Workspace) -> Service:
     """A live install without limits."""
-    studio.go_live('[caps]\nper_clip = "none"\nper_day = "none"\nper_month = "none"\n')
-    return studio.service()
+    workspace.go_live('[caps]\nper_clip = "none"\nper_day = "none"\nper_month = "none"\n')
+    return workspace.service()
 
 
-def test_the_document_has_every_sheet_and_task_with_its_history(studio: Studio, service: Service) -> None:
+def test_the_document_has_every_sheet_and_task_with_its_history(workspace: Workspace, service: Service) -> None:
     """Plain values under stable names; oldest first; a version."""
     saved = make_task(service, TaskState.SAVED, charge="48 credits", clip=CLIP, finished_at=START + 90)
-    studio.clock.time += 10
+    workspace.clock.time += 10
     failed = make_task(
         service, TaskState.FAILED, "A harbour.", problem=Problem("policy", "the gateway said: no", "unknown", "no")
     )
-    studio.clock.time += 1
+    workspace.clock.time += 1
     waiting = draft(service, Shot("Never sent.", duration_seconds=4))
 
     document: Any = service.export()
@@ -75,13 +75,13 @@ def test_the_document_has_every_sheet_and_task_with_its_history(studio: Studio, 
     assert (second["problem"]["code"], second["clip"]) == ("policy", None)
 
 
-def test_an_export_can_begin_at_a_date(studio: Studio, service: Service) -> None:
+def test_an_export_can_begin_at_a_date(workspace: Workspace, service: Service) -> None:
     """A task brings its sheet along even if that was made before."""
     make_task(service, TaskState.SAVED, "An old one.")
     older = draft(service, Shot("Made before, sent after.", duration_seconds=4))
     service.approve(older, by=Means.TERMINAL)
-    studio.clock.time += 100
-    submit(service.world, older)
+    workspace.clock.time += 100
+    submit(service.deps, older)
 
     document: Any = service.export(since=START + 50)
 
@@ -91,7 +91,7 @@ def test_an_export_can_begin_at_a_date(studio: Studio, service: Service) -> None
     assert service.export(since=START + 1000)["tasks"] == []
 
 
-def test_csv_has_one_harmless_row_for_each_task(studio: Studio, service: Service) -> None:
+def test_csv_has_one_harmless_row_for_each_task(workspace: Workspace, service: Service) -> None:
     """One line each; no formula is executed, no invisible character gets through."""
     make_task(service, TaskState.SAVED, "=HYPERLINK(1)\nof two \x1b[31mlines", clip=CLIP)
     make_task(service, TaskState.FAILED, "Plain.", problem=Problem("x", "@SUM(1)", "unknown"))
@@ -110,7 +110,7 @@ def test_csv_has_one_harmless_row_for_each_task(studio: Studio, service: Service
     assert by_state["failed"]["clip_path"] == ""
 
 
-def test_no_export_holds_a_key(studio: Studio, service: Service) -> None:
+def test_no_export_holds_a_key(workspace: Workspace, service: Service) -> None:
     """Not even where somebody wrote it into the ledger."""
     make_task(service, TaskState.FAILED, problem=Problem("x", f"bad key {KEY}", "unknown", KEY), charge=KEY)
 
@@ -120,14 +120,14 @@ def test_no_export_holds_a_key(studio: Studio, service: Service) -> None:
     assert "[key hidden]" in export_rows(document)
 
 
-def test_an_export_is_of_one_moment(studio: Studio, service: Service) -> None:
+def test_an_export_is_of_one_moment(workspace: Workspace, service: Service) -> None:
     """What another process writes meanwhile is seen wholly or not at all."""
     make_task(service, TaskState.SAVED)
-    ledger = service.world.ledger()
+    ledger = service.deps.ledger()
 
     with ledger.snapshot():
         before = len(ledger.tasks())
-        writer = threading.Thread(target=lambda: make_task(studio.service(), TaskState.SAVED, "Another."))
+        writer = threading.Thread(target=lambda: make_task(workspace.service(), TaskState.SAVED, "Another."))
         writer.start()
         writer.join()
         during = len(ledger.tasks())
@@ -140,13 +140,13 @@ def prune(service: Service, days: float, *, dry_run: bool = False) -> Pruned:
     return service.prune(service.prune_limits(days * DAY), dry_run=dry_run)
 
 
-def test_pruning_removes_what_is_old_and_has_ended_and_nothing_else(studio: Studio, service: Service) -> None:
+def test_pruning_removes_what_is_old_and_has_ended_and_nothing_else(workspace: Workspace, service: Service) -> None:
     """Every ended state goes, whatever is open or unknown stays, and so does what is younger."""
     made = {state: make_task(service, state, f"A shot that is {state.value}.") for state in TaskState}
     never_sent = draft(service, Shot("Never sent.", duration_seconds=4))
-    studio.clock.time += 100 * DAY
+    workspace.clock.time += 100 * DAY
     young = make_task(service, TaskState.SAVED, "A young one.")
-    ledger = service.world.ledger()
+    ledger = service.deps.ledger()
 
     counted = prune(service, 90, dry_run=True)
     assert len(ledger.tasks(limit=-1)) == len(TaskState) + 1
@@ -164,13 +164,13 @@ def test_pruning_removes_what_is_old_and_has_ended_and_nothing_else(studio: Stud
         service.task(made[TaskState.SAVED])
 
 
-def test_what_counts_against_this_months_limits_is_kept(studio: Studio, service: Service) -> None:
+def test_what_counts_against_this_months_limits_is_kept(workspace: Workspace, service: Service) -> None:
     """However short an age was given: the sum that is spent must stay the same. START is the 21st of a month."""
     saved = make_task(service, TaskState.SAVED)
     rejected = make_task(service, TaskState.REJECTED, "Refused.")
-    studio.clock.time += 5 * DAY
+    workspace.clock.time += 5 * DAY
     month = service.prune_limits(0).month_start
-    ledger = service.world.ledger()
+    ledger = service.deps.ledger()
     before = ledger.spending(Mode.LIVE, (month, month))
 
     prune(service, 1)
@@ -178,7 +178,7 @@ def test_what_counts_against_this_months_limits_is_kept(studio: Studio, service:
     assert ledger.spending(Mode.LIVE, (month, month)) == before
     assert ledger.task(saved) is not None
     assert ledger.task(rejected) is None
-    studio.clock.time += 10 * DAY
+    workspace.clock.time += 10 * DAY
     prune(service, 1)
     assert ledger.task(saved) is None
 
@@ -191,12 +191,12 @@ def test_what_counts_against_this_months_limits_is_kept(studio: Studio, service:
     ],
 )
 def test_what_was_sent_this_month_counts_whenever_it_was_made_and_though_it_was_given_up(
-    studio: Studio, service: Service, state: TaskState, changes: dict[str, Any]
+    workspace: Workspace, service: Service, state: TaskState, changes: dict[str, Any]
 ) -> None:
     """Pruning keeps what the caps count, and not what was made this month."""
-    studio.clock.time = MONTH_BEGAN - 60
+    workspace.clock.time = MONTH_BEGAN - 60
     made = make_task(service, state, **changes)
-    studio.clock.time = MONTH_BEGAN + 5 * DAY
+    workspace.clock.time = MONTH_BEGAN + 5 * DAY
     before = service.spending()
     assert before.this_month > 0
 
@@ -206,18 +206,18 @@ def test_what_was_sent_this_month_counts_whenever_it_was_made_and_though_it_was_
     assert service.task(made).task.state is state
 
 
-def test_a_sheet_that_could_still_be_sent_is_kept(studio: Studio, service: Service) -> None:
+def test_a_sheet_that_could_still_be_sent_is_kept(workspace: Workspace, service: Service) -> None:
     """An age of zero does not take a sheet away from the person who is just approving it."""
     sheet_id = draft(service)
-    studio.clock.time += 10
+    workspace.clock.time += 10
 
     assert prune(service, 0) == Pruned(0, 0, 0)
-    assert service.world.ledger().sheet(sheet_id) is not None
+    assert service.deps.ledger().sheet(sheet_id) is not None
 
 
-def test_a_pruned_take_never_comes_up_again(studio: Studio, service: Service) -> None:
+def test_a_pruned_take_never_comes_up_again(workspace: Workspace, service: Service) -> None:
     """The id of a sheet is what a gateway recognises a repeated request by, so the same shot gets another one."""
-    ledger = service.world.ledger()
+    ledger = service.deps.ledger()
     seen = set()
     for take in range(1, 5):
         task = ledger.task(make_task(service, TaskState.SAVED))
@@ -226,7 +226,7 @@ def test_a_pruned_take_never_comes_up_again(studio: Studio, service: Service) ->
         assert sheet is not None
         assert sheet.take == take
         seen.add(sheet.id)
-        studio.clock.time += 100 * DAY
+        workspace.clock.time += 100 * DAY
         if take != 2:
             prune(service, 90)
 

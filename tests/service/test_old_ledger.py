@@ -5,12 +5,12 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from callsheet.core.approval import Means
+from callsheet.core.consent.approval import Means
 from callsheet.core.shot import Shot
-from callsheet.core.task import SheetState, TaskState
-from callsheet.service.following import run_task
+from callsheet.core.tasks.states import SheetState, TaskState
+from callsheet.service.polling import run_task
 from callsheet.service.submission import ATTEMPT_SECONDS, submit
-from studio import SHOT, Studio, accepted, draft, status
+from workspace import SHOT, Workspace, accepted, draft, status
 
 # A moment as a real clock tells it, with more digits than SQL's own cast keeps.
 PRECISE = 1_795_849_200.1234567
@@ -37,38 +37,40 @@ def make_old(path: Path) -> None:
     db.close()
 
 
-async def test_what_an_older_version_left_open_goes_on_as_it_was_approved(studio: Studio) -> None:
+async def test_what_an_older_version_left_open_goes_on_as_it_was_approved(workspace: Workspace) -> None:
     """Approved, waiting, being submitted, queued: none is sent twice, none is held for ever, none is asked for anew."""
-    studio.go_live()
-    studio.clock.time = PRECISE
-    service = studio.service()
-    ledger = service.world.ledger()
+    workspace.go_live()
+    workspace.clock.time = PRECISE
+    service = workspace.service()
+    ledger = service.deps.ledger()
     approved, *sheets = [draft(service, shot(number)) for number in range(4)]
     for sheet_id in (approved, *sheets):
         service.approve(sheet_id, by=Means.TERMINAL)
-    waiting, submitting, queued = [submit(service.world, sheet_id).report.task.id for sheet_id in sheets]
-    studio.gateway.replies = [accepted()]
-    await run_task(service.world, queued)
-    deadline = studio.clock.time + ATTEMPT_SECONDS
+    waiting, submitting, queued = [submit(service.deps, sheet_id).report.task.id for sheet_id in sheets]
+    workspace.gateway.replies = [accepted()]
+    await run_task(service.deps, queued)
+    deadline = workspace.clock.time + ATTEMPT_SECONDS
     ledger.touch(
-        submitting, now=studio.clock.time, changes={"state": TaskState.SUBMITTING, "attempt": "a", "deadline": deadline}
+        submitting,
+        now=workspace.clock.time,
+        changes={"state": TaskState.SUBMITTING, "attempt": "a", "deadline": deadline},
     )
     ledger.close()
-    path = studio.home / "data" / "ledger.sqlite3"
+    path = workspace.home / "data" / "ledger.sqlite3"
     make_old(path)
 
-    newer = studio.service()
-    studio.gateway.replies = [accepted("task-unified-1-abd"), status("running")]
-    await run_task(newer.world, waiting)
-    studio.clock.time = max(deadline + 2, newer.task(queued).task.next_at)
+    newer = workspace.service()
+    workspace.gateway.replies = [accepted("task-unified-1-abd"), status("running")]
+    await run_task(newer.deps, waiting)
+    workspace.clock.time = max(deadline + 2, newer.task(queued).task.next_at)
     for task_id in (submitting, queued):
-        await run_task(newer.world, task_id)
-    last = submit(newer.world, approved)
+        await run_task(newer.deps, task_id)
+    last = submit(newer.deps, approved)
 
     states = [newer.task(task_id).task.state for task_id in (waiting, submitting, queued)]
     assert states == [TaskState.QUEUED, TaskState.OUTCOME_UNKNOWN, TaskState.RUNNING]
     assert last.status == "submitted"
-    assert len(studio.gateway.paid) == 2
+    assert len(workspace.gateway.paid) == 2
     assert newer.verify_audit().broken is None
     backup = path.with_name("ledger.sqlite3.before-version-2")
     with sqlite3.connect(backup) as db:
@@ -77,17 +79,17 @@ async def test_what_an_older_version_left_open_goes_on_as_it_was_approved(studio
     db.close()
 
 
-def test_a_sheet_of_an_older_version_is_handed_out_again_and_not_drafted_anew(studio: Studio) -> None:
+def test_a_sheet_of_an_older_version_is_handed_out_again_and_not_drafted_anew(workspace: Workspace) -> None:
     """Its end is bound exactly as the program writes it."""
-    studio.go_live()
-    studio.clock.time = PRECISE
-    service = studio.service()
+    workspace.go_live()
+    workspace.clock.time = PRECISE
+    service = workspace.service()
     sheet_id = draft(service)
-    service.world.ledger().close()
-    make_old(studio.home / "data" / "ledger.sqlite3")
+    service.deps.ledger().close()
+    make_old(workspace.home / "data" / "ledger.sqlite3")
 
-    newer = studio.service()
+    newer = workspace.service()
 
     assert draft(newer) == sheet_id
-    sheet = newer.world.ledger().sheet(sheet_id)
+    sheet = newer.deps.ledger().sheet(sheet_id)
     assert (sheet.state, sheet.binding.expires) == (SheetState.DRAFTED, str(sheet.expires_at))

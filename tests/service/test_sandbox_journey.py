@@ -8,9 +8,9 @@ import anyio
 import pytest
 
 from callsheet.compose import Surroundings, build_service
-from callsheet.core.sheet import Clip
 from callsheet.core.shot import Shot
-from callsheet.core.task import OPEN_STATES, TaskState
+from callsheet.core.tasks.models import Clip
+from callsheet.core.tasks.states import OPEN_STATES, TaskState
 from callsheet.edges.clock import SystemClock
 from callsheet.sandbox.store import count_submits, read_requests
 from callsheet.service import Draft, Service
@@ -73,7 +73,7 @@ async def wait_until_ended(service: Service, tasks: list[str]) -> dict[str, Task
             states = {task_id: service.task(task_id).task.state for task_id in tasks}
             if not OPEN_STATES & set(states.values()):
                 return states
-            await service.world.changes.wait(0.5)
+            await service.deps.changes.wait(0.5)
 
 
 def check_clip(clip: Clip) -> None:
@@ -113,7 +113,7 @@ async def test_a_restart_picks_every_open_task_up(tmp_path: Path) -> None:
         tasks = [await start(first, gateway, "slow") for gateway in CARDS]
         with anyio.fail_after(20):
             while any(first.task(task_id).task.gateway_task_id is None for task_id in tasks):
-                await first.world.changes.wait(0.2)
+                await first.deps.changes.wait(0.2)
     assert any(first.task(task_id).task.state in OPEN_STATES for task_id in tasks)
 
     second = service_at(tmp_path)
@@ -131,6 +131,6 @@ async def test_a_stuck_task_keeps_running_and_is_never_given_up(tmp_path: Path) 
         task_id = await start(service, "poyo", "stuck")
         with anyio.fail_after(20):
             while service.task(task_id).task.polls < 5:
-                await service.world.changes.wait(0.2)
+                await service.deps.changes.wait(0.2)
 
     assert service.task(task_id).task.state is TaskState.RUNNING

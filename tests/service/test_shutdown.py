@@ -18,12 +18,12 @@ import anyio
 import pytest
 
 from callsheet.compose import Surroundings, build_service
-from callsheet.core.approval import Means
+from callsheet.core.consent.approval import Means
 from callsheet.core.shot import Shot
-from callsheet.core.task import TaskState
+from callsheet.core.tasks.states import TaskState
 from callsheet.edges.clock import SystemClock
 from callsheet.service import Service, open_tasks_notice
-from studio import KEY, draft
+from workspace import KEY, draft
 
 NEVER = 60.0
 ENOUGH = 10.0
@@ -166,7 +166,7 @@ async def require_no_second_request(environ: dict[str, str], gateway: SlowGatewa
     """A restart looks after every task and sends nothing that costs money; the restarted service."""
     again = start(environ)
     async with again.running():
-        await again.world.changes.wait(0.3)
+        await again.deps.changes.wait(0.3)
         for report in again.tasks():
             answer = await again.submit(report.task.sheet_id, wait_seconds=0)
             assert answer.status == "already_submitted"
@@ -281,7 +281,7 @@ async def test_the_last_line_tells_who_goes_on(environ: dict[str, str], gateway:
     # Alive, but it has not looked yet.
     other._lock.hold()
     accompanied = open_tasks_notice(service)
-    other.world.ledger().adopt(service.world.runner_id, other.world.runner_id)
+    other.deps.ledger().adopt(service.deps.runner_id, other.deps.runner_id)
     followed = open_tasks_notice(service)
     other._lock.release()
 

@@ -22,17 +22,17 @@ from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from callsheet.core.approval import Means
-from callsheet.core.policy import Mode
-from callsheet.core.sheet import Clip, Sheet, Task
+from callsheet.core.consent.approval import Means
+from callsheet.core.consent.policy import Mode
 from callsheet.core.shot import Shot
-from callsheet.core.task import TaskState
-from callsheet.edges.downloads import LinkGone
+from callsheet.core.tasks.models import Clip, Sheet, Task
+from callsheet.core.tasks.states import TaskState
+from callsheet.edges.clips.download import LinkGone
 from callsheet.errors import CallsheetError, DownloadProblem
 from callsheet.service import Service
-from callsheet.service.following import resolve_task, run_task
+from callsheet.service.polling import resolve_task, run_task
 from callsheet.service.submission import submit
-from studio import KEY, Studio, accepted, draft, make_studio, reply, status
+from workspace import KEY, Workspace, accepted, draft, make_workspace, reply, status
 
 SEEDS = (1, 2, 3)
 EXAMPLES = 30
@@ -79,8 +79,8 @@ class Production(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.directory = tempfile.TemporaryDirectory()
-        self.studio: Studio = make_studio(Path(self.directory.name))
-        self.studio.gateway.on_request = self.answer
+        self.workspace: Workspace = make_workspace(Path(self.directory.name))
+        self.workspace.gateway.on_request = self.answer
         self.caps = {"per_day": "1.00", "per_month": "3.00"}
         self.sheets: list[str] = []
         self.approved: set[str] = set()
@@ -101,24 +101,24 @@ class Production(RuleBasedStateMachine):
 
     def start(self) -> Service:
         """A new process on the same home, which takes over what the last one left."""
-        service = self.studio.service()
-        object.__setattr__(service.world, "clips", self)
-        ledger = service.world.ledger()
+        service = self.workspace.service()
+        object.__setattr__(service.deps, "clips", self)
+        ledger = service.deps.ledger()
         for owner in ledger.owners():
-            ledger.adopt(owner, service.world.runner_id)
+            ledger.adopt(owner, service.deps.runner_id)
         return service
 
     def stop(self) -> None:
         """The process is gone, whatever it was doing."""
-        self.runner.run(self.service.world.http.__aexit__(None, None, None))
-        self.service.world.ledger().close()
+        self.runner.run(self.service.deps.http.__aexit__(None, None, None))
+        self.service.deps.ledger().close()
 
     def go(self, mode: str) -> None:
         """The person writes the policy."""
         self.mode = mode
         caps = "\n".join(f'{name} = "{value}"' for name, value in self.caps.items())
-        self.studio.environ["POYO_API_KEY"] = KEY
-        self.studio.write_policy(f'mode = "{mode}"\n[caps]\nconcurrent = 4\n{caps}\n')
+        self.workspace.environ["POYO_API_KEY"] = KEY
+        self.workspace.write_policy(f'mode = "{mode}"\n[caps]\nconcurrent = 4\n{caps}\n')
 
     def run(self, work: Coroutine[Any, Any, Any]) -> None:
         """Let the program work; a crash ends its process and starts another."""
@@ -164,7 +164,7 @@ class Production(RuleBasedStateMachine):
             "sent after an end": sheet.id not in self.closed,
             "other bytes": request.content == sheet.body,
             "other key": request.headers["authorization"] == f"Bearer {KEY}",
-            "approved under another policy": sheet.binding.policy == self.service.world.policy().version,
+            "approved under another policy": sheet.binding.policy == self.service.deps.policy().version,
         }
         self.complaints += [f"{sheet.id}: {what}" for what, holds in rules.items() if not holds]
 
@@ -177,16 +177,16 @@ class Production(RuleBasedStateMachine):
 
     def after_the_deadline(self, sheet: Sheet, *, given_up: bool) -> httpx2.Response:
         """The answer takes so long that another process has closed the case, and perhaps a person too."""
-        self.studio.clock.time += 400
-        other = self.studio.service()
+        self.workspace.clock.time += 400
+        other = self.workspace.service()
         assert sheet.task_id is not None
-        task = other.world.ledger().task(sheet.task_id)
+        task = other.deps.ledger().task(sheet.task_id)
         assert task is not None
         # What `run_task` does in another process; called without a loop of its own.
         expire(other, task)
         if given_up:
-            resolve_task(other.world, task.id, accepted_as=None)
-        other.world.ledger().close()
+            resolve_task(other.deps, task.id, accepted_as=None)
+        other.deps.ledger().close()
         return accepted(self.job(sheet))
 
     def tell(self, job: str) -> httpx2.Response:
@@ -207,13 +207,13 @@ class Production(RuleBasedStateMachine):
 
     def sheet(self, sheet_id: str) -> Sheet:
         """That sheet as the ledger has it."""
-        found = self.service.world.ledger().sheet(sheet_id)
+        found = self.service.deps.ledger().sheet(sheet_id)
         assert found is not None
         return found
 
     def tasks(self) -> list[Task]:
         """All tasks as the ledger has them."""
-        return self.service.world.ledger().tasks(limit=1000)
+        return self.service.deps.ledger().tasks(limit=1000)
 
     # --- what can happen ----------------------------------------------------------------------------
 
@@ -281,7 +281,7 @@ class Production(RuleBasedStateMachine):
         """Submit; a new task must be covered by consent, mode and caps."""
         before = self.tasks()
         try:
-            answer = submit(self.service.world, sheet_id)
+            answer = submit(self.service.deps, sheet_id)
         except CallsheetError as error:
             COUNT.refused[error.error_code] += 1
             assert len(self.tasks()) == len(before)
@@ -295,7 +295,7 @@ class Production(RuleBasedStateMachine):
 
     def check_caps(self, before: list[Task], new: Task) -> None:
         """What was reserved or spent since midnight and since the first of the month, and the new one, fit the caps."""
-        now = self.studio.clock.now()
+        now = self.workspace.clock.now()
         midnight = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         assert new.reserve_micros == 240_000
         for name, start in (("per_day", midnight), ("per_month", midnight.replace(day=1))):
@@ -320,17 +320,17 @@ class Production(RuleBasedStateMachine):
     def work(self, paid: str, told: str, kept: str, *, jump: bool) -> None:
         """One round of a runner."""
         self.paid_kind, self.status_kind, self.keep_kind = paid, told, kept
-        world = self.service.world
-        due_at = world.ledger().next_due(world.runner_id)
+        deps = self.service.deps
+        due_at = deps.ledger().next_due(deps.runner_id)
         if jump and due_at is not None:
-            self.studio.clock.time = max(self.studio.clock.time, due_at)
-        for task_id in world.ledger().due(world.runner_id, now=self.studio.clock.now(), limit=20):
-            self.run(run_task(self.service.world, task_id))
+            self.workspace.clock.time = max(self.workspace.clock.time, due_at)
+        for task_id in deps.ledger().due(deps.runner_id, now=self.workspace.clock.now(), limit=20):
+            self.run(run_task(self.service.deps, task_id))
 
     @rule(seconds=st.sampled_from((1.0, 200.0, 3_700.0, 90_000.0, 40 * 86_400.0, -30.0, -200.0, -3_700.0, -90_000.0)))
     def clock_jumps(self, seconds: float) -> None:
         """Time passes, or the clock is set, forwards or back."""
-        self.studio.clock.time += seconds
+        self.workspace.clock.time += seconds
 
     @rule(mode=st.sampled_from(("live", "live", "read-only")), day=st.sampled_from(CAPS), month=st.sampled_from(CAPS))
     def policy_changes(self, mode: str, day: str, month: str) -> None:
@@ -354,7 +354,7 @@ class Production(RuleBasedStateMachine):
                 self.jobs += 1
                 name = f"found-{self.jobs}"
                 self.delivered[open_ones[-1].id] = name
-            resolve_task(self.service.world, open_ones[-1].id, accepted_as=name)
+            resolve_task(self.service.deps, open_ones[-1].id, accepted_as=name)
 
     # --- what must always be true ---------------------------------------------------------------------
 
@@ -392,7 +392,7 @@ class Production(RuleBasedStateMachine):
     @invariant()
     def what_is_counted_as_spent_is_what_is_in_the_ledger(self) -> None:
         """No reservation is lost or counted twice."""
-        spending = self.service.world.ledger().spending(Mode.LIVE, (0.0, 0.0))
+        spending = self.service.deps.ledger().spending(Mode.LIVE, (0.0, 0.0))
         counted = sum(task.reserve_micros for task in self.tasks() if task.state not in RELEASED)
         assert spending.this_month * 1_000_000 == counted
 
@@ -408,7 +408,7 @@ def expire(service: Service, task: Task) -> None:
     """Another process finds the task after its deadline."""
     from callsheet.service.outcomes import expire_attempt
 
-    expire_attempt(service.world, task)
+    expire_attempt(service.deps, task)
 
 
 def _crash(_: Production, __: Sheet) -> httpx2.Response:

@@ -8,83 +8,83 @@ from dataclasses import replace
 import httpx2
 import pytest
 
-from callsheet.core.approval import Means
+from callsheet.core.consent.approval import Means
 from callsheet.core.shot import Shot
-from callsheet.core.spending import Slots
-from callsheet.core.task import TaskState
+from callsheet.core.spending.limits import Slots
+from callsheet.core.tasks.states import TaskState
 from callsheet.errors import GatewayRefused, KeyProblem, NotApproved, PolicyRefusal, UnknownThing
-from callsheet.service.following import resolve_task, run_task
+from callsheet.service.polling import resolve_task, run_task
 from callsheet.service.submission import ATTEMPT_SECONDS, submit
-from studio import KEY, SHOT, Studio, accepted, draft, reply
+from workspace import KEY, SHOT, Workspace, accepted, draft, reply
 
 
-def approved(studio: Studio) -> tuple[object, str]:
+def approved(workspace: Workspace) -> tuple[object, str]:
     """A live service with one sheet that a person approved."""
-    studio.go_live()
-    service = studio.service()
+    workspace.go_live()
+    service = workspace.service()
     sheet_id = draft(service)
     service.approve(sheet_id, by=Means.TERMINAL)
     return service, sheet_id
 
 
-def test_a_live_sheet_without_approval_sends_nothing_and_says_what_a_person_must_do(studio: Studio) -> None:
+def test_a_live_sheet_without_approval_sends_nothing_and_says_what_a_person_must_do(workspace: Workspace) -> None:
     """The first answer names the command; nothing reaches the gateway."""
-    studio.go_live()
-    service = studio.service()
+    workspace.go_live()
+    service = workspace.service()
     sheet_id = draft(service)
 
-    answer = submit(service.world, sheet_id)
+    answer = submit(service.deps, sheet_id)
 
     assert answer.status == "approval_needed"
     assert answer.approval_command == f"callsheet approve {sheet_id}"
     assert answer.approval_text.startswith("Price: 0.24 USD (48 credits)")
-    assert studio.gateway.requests == []
+    assert workspace.gateway.requests == []
 
 
-async def test_an_approved_sheet_is_sent_once_with_the_exact_bytes_and_the_key(studio: Studio) -> None:
+async def test_an_approved_sheet_is_sent_once_with_the_exact_bytes_and_the_key(workspace: Workspace) -> None:
     """What goes out is the frozen body, to the pinned address, authorised once."""
-    service, sheet_id = approved(studio)
-    studio.gateway.replies = [accepted()]
+    service, sheet_id = approved(workspace)
+    workspace.gateway.replies = [accepted()]
 
-    answer = submit(service.world, sheet_id)
-    await run_task(service.world, answer.report.task.id)
+    answer = submit(service.deps, sheet_id)
+    await run_task(service.deps, answer.report.task.id)
 
-    [request] = studio.gateway.paid
+    [request] = workspace.gateway.paid
     assert str(request.url) == "https://api.poyo.ai/api/generate/submit"
-    assert request.content == service.world.ledger().sheet(sheet_id).body
+    assert request.content == service.deps.ledger().sheet(sheet_id).body
     assert request.headers["authorization"] == f"Bearer {KEY}"
     assert request.headers["idempotency-key"] == f"callsheet-{sheet_id}"
     assert service.task(answer.report.task.id).task.state is TaskState.QUEUED
 
 
-async def test_a_spent_sheet_returns_its_task_and_sends_nothing(studio: Studio) -> None:
+async def test_a_spent_sheet_returns_its_task_and_sends_nothing(workspace: Workspace) -> None:
     """Calling again, in another process too, buys nothing more."""
-    service, sheet_id = approved(studio)
-    studio.gateway.replies = [accepted()]
-    first = submit(service.world, sheet_id)
-    await run_task(service.world, first.report.task.id)
+    service, sheet_id = approved(workspace)
+    workspace.gateway.replies = [accepted()]
+    first = submit(service.deps, sheet_id)
+    await run_task(service.deps, first.report.task.id)
 
-    again = submit(studio.service().world, sheet_id)
-    await run_task(service.world, first.report.task.id)
+    again = submit(workspace.service().deps, sheet_id)
+    await run_task(service.deps, first.report.task.id)
 
     assert again.status == "already_submitted"
     assert again.report.task.id == first.report.task.id
-    assert len(studio.gateway.paid) == 1
+    assert len(workspace.gateway.paid) == 1
 
 
-async def test_the_row_is_on_disk_before_the_first_byte_goes_out(studio: Studio) -> None:
+async def test_the_row_is_on_disk_before_the_first_byte_goes_out(workspace: Workspace) -> None:
     """While the gateway sees the request, another process already reads the task as being submitted."""
-    service, sheet_id = approved(studio)
+    service, sheet_id = approved(workspace)
     seen = []
 
     def watch(request: httpx2.Request) -> httpx2.Response:
         if request.method == "POST":
-            seen.extend(studio.service().world.ledger().tasks())
+            seen.extend(workspace.service().deps.ledger().tasks())
         return accepted()
 
-    studio.gateway.on_request = watch
-    answer = submit(service.world, sheet_id)
-    await run_task(service.world, answer.report.task.id)
+    workspace.gateway.on_request = watch
+    answer = submit(service.deps, sheet_id)
+    await run_task(service.deps, answer.report.task.id)
 
     assert [task.state for task in seen] == [TaskState.SUBMITTING]
     assert seen[0].attempt
@@ -104,20 +104,20 @@ async def test_the_row_is_on_disk_before_the_first_byte_goes_out(studio: Studio)
         reply({"code": 503}, 503),
     ],
 )
-async def test_an_answer_that_is_lost_is_unknown_and_never_sent_again(studio: Studio, failure: object) -> None:
+async def test_an_answer_that_is_lost_is_unknown_and_never_sent_again(workspace: Workspace, failure: object) -> None:
     """However often the task is run afterwards, the gateway saw one request."""
-    service, sheet_id = approved(studio)
-    studio.gateway.replies = [failure, *[accepted()] * 5]
-    task_id = submit(service.world, sheet_id).report.task.id
+    service, sheet_id = approved(workspace)
+    workspace.gateway.replies = [failure, *[accepted()] * 5]
+    task_id = submit(service.deps, sheet_id).report.task.id
 
     for _ in range(5):
-        await run_task(service.world, task_id)
-        studio.clock.time += 1000
+        await run_task(service.deps, task_id)
+        workspace.clock.time += 1000
 
     report = service.task(task_id)
     assert report.task.state is TaskState.OUTCOME_UNKNOWN
-    assert len(studio.gateway.paid) == 1
-    assert f"callsheet resolve {task_id}" in report.next_step
+    assert len(workspace.gateway.paid) == 1
+    assert f"callsheet resolve {task_id}" in report.next_step.text
 
 
 @pytest.mark.parametrize(
@@ -130,299 +130,299 @@ async def test_an_answer_that_is_lost_is_unknown_and_never_sent_again(studio: St
     ],
 )
 async def test_what_was_surely_not_executed_is_tried_again_under_the_same_approval(
-    studio: Studio, failure: object
+    workspace: Workspace, failure: object
 ) -> None:
     """The task waits, then goes out once more, without a new approval."""
-    service, sheet_id = approved(studio)
-    studio.gateway.replies = [failure, accepted()]
-    task_id = submit(service.world, sheet_id).report.task.id
+    service, sheet_id = approved(workspace)
+    workspace.gateway.replies = [failure, accepted()]
+    task_id = submit(service.deps, sheet_id).report.task.id
 
-    await run_task(service.world, task_id)
+    await run_task(service.deps, task_id)
     waiting = service.task(task_id).task
     assert waiting.state is TaskState.WAITING
-    assert waiting.next_at > studio.clock.time
-    studio.clock.time = waiting.next_at + 1
-    await run_task(service.world, task_id)
+    assert waiting.next_at > workspace.clock.time
+    workspace.clock.time = waiting.next_at + 1
+    await run_task(service.deps, task_id)
 
     assert service.task(task_id).task.state is TaskState.QUEUED
 
 
-async def test_retry_after_is_followed(studio: Studio) -> None:
+async def test_retry_after_is_followed(workspace: Workspace) -> None:
     """A 429 that says 20 s is not asked again before."""
-    service, sheet_id = approved(studio)
-    studio.gateway.replies = [reply({"code": 429}, 429, **{"retry-after": "20"})]
-    task_id = submit(service.world, sheet_id).report.task.id
+    service, sheet_id = approved(workspace)
+    workspace.gateway.replies = [reply({"code": 429}, 429, **{"retry-after": "20"})]
+    task_id = submit(service.deps, sheet_id).report.task.id
 
-    await run_task(service.world, task_id)
+    await run_task(service.deps, task_id)
 
-    assert service.task(task_id).task.next_at >= studio.clock.time + 20
+    assert service.task(task_id).task.next_at >= workspace.clock.time + 20
 
 
 @pytest.mark.parametrize("code", [400, 401, 402, 403, 404, 422])
-async def test_a_documented_refusal_is_final_and_releases_the_reservation(studio: Studio, code: int) -> None:
+async def test_a_documented_refusal_is_final_and_releases_the_reservation(workspace: Workspace, code: int) -> None:
     """The task is rejected in the gateway's words, and its price no longer counts."""
-    service, sheet_id = approved(studio)
-    studio.gateway.replies = [reply({"code": code, "error": {"message": "no, thanks", "type": "x"}}, code)]
-    task_id = submit(service.world, sheet_id).report.task.id
+    service, sheet_id = approved(workspace)
+    workspace.gateway.replies = [reply({"code": code, "error": {"message": "no, thanks", "type": "x"}}, code)]
+    task_id = submit(service.deps, sheet_id).report.task.id
 
-    await run_task(service.world, task_id)
+    await run_task(service.deps, task_id)
 
     report = service.task(task_id)
     assert report.task.state is TaskState.REJECTED
     assert "no, thanks" in report.status_text
     assert report.fate == "sent_not_charged"
-    spent = service.world.ledger().spending(report.task.mode, (0, 0))
+    spent = service.deps.ledger().spending(report.task.mode, (0, 0))
     assert spent.today == 0
 
 
-async def test_an_error_code_inside_http_200_is_read(studio: Studio) -> None:
+async def test_an_error_code_inside_http_200_is_read(workspace: Workspace) -> None:
     """HTTP 200 with a refusal in the body is a refusal."""
-    service, sheet_id = approved(studio)
-    studio.gateway.replies = [reply({"code": 402, "error": {"message": "Insufficient credits", "type": "x"}})]
-    task_id = submit(service.world, sheet_id).report.task.id
+    service, sheet_id = approved(workspace)
+    workspace.gateway.replies = [reply({"code": 402, "error": {"message": "Insufficient credits", "type": "x"}})]
+    task_id = submit(service.deps, sheet_id).report.task.id
 
-    await run_task(service.world, task_id)
+    await run_task(service.deps, task_id)
 
     assert service.task(task_id).task.state is TaskState.REJECTED
 
 
-async def test_a_task_found_being_submitted_after_its_deadline_is_unknown(studio: Studio) -> None:
+async def test_a_task_found_being_submitted_after_its_deadline_is_unknown(workspace: Workspace) -> None:
     """A process that died in the middle leaves a task that is never sent again by itself."""
-    service, sheet_id = approved(studio)
-    task_id = submit(service.world, sheet_id).report.task.id
-    now = studio.clock.now()
-    service.world.ledger().claim(task_id, attempt="dead", deadline=now + ATTEMPT_SECONDS, now=now, slots=Slots(5, 5))
+    service, sheet_id = approved(workspace)
+    task_id = submit(service.deps, sheet_id).report.task.id
+    now = workspace.clock.now()
+    service.deps.ledger().claim(task_id, attempt="dead", deadline=now + ATTEMPT_SECONDS, now=now, slots=Slots(5, 5))
 
-    await run_task(service.world, task_id)
+    await run_task(service.deps, task_id)
     assert service.task(task_id).task.state is TaskState.SUBMITTING
-    studio.clock.time += ATTEMPT_SECONDS + 1
-    await run_task(service.world, task_id)
+    workspace.clock.time += ATTEMPT_SECONDS + 1
+    await run_task(service.deps, task_id)
 
     assert service.task(task_id).task.state is TaskState.OUTCOME_UNKNOWN
-    assert studio.gateway.requests == []
+    assert workspace.gateway.requests == []
 
 
-async def test_a_person_resolves_an_unknown_outcome_either_way(studio: Studio) -> None:
+async def test_a_person_resolves_an_unknown_outcome_either_way(workspace: Workspace) -> None:
     """Named as accepted it is followed; named as lost it is given up."""
-    service, sheet_id = approved(studio)
-    studio.gateway.replies = [httpx2.ReadError("reset")]
-    task_id = submit(service.world, sheet_id).report.task.id
-    await run_task(service.world, task_id)
+    service, sheet_id = approved(workspace)
+    workspace.gateway.replies = [httpx2.ReadError("reset")]
+    task_id = submit(service.deps, sheet_id).report.task.id
+    await run_task(service.deps, task_id)
 
-    task = resolve_task(service.world, task_id, accepted_as="task-unified-9-zzz")
+    task = resolve_task(service.deps, task_id, accepted_as="task-unified-9-zzz")
 
     assert task.state is TaskState.QUEUED
     assert task.gateway_task_id == "task-unified-9-zzz"
 
 
-async def test_another_take_after_an_unknown_outcome_warns_of_a_double_charge_first(studio: Studio) -> None:
+async def test_another_take_after_an_unknown_outcome_warns_of_a_double_charge_first(workspace: Workspace) -> None:
     """Agent and person both read it before the rest."""
-    service, sheet_id = approved(studio)
-    studio.gateway.replies = [httpx2.ReadError("reset")]
-    task_id = submit(service.world, sheet_id).report.task.id
-    await run_task(service.world, task_id)
+    service, sheet_id = approved(workspace)
+    workspace.gateway.replies = [httpx2.ReadError("reset")]
+    task_id = submit(service.deps, sheet_id).report.task.id
+    await run_task(service.deps, task_id)
 
-    again = service.world.ledger().sheet(draft(service))
+    again = service.deps.ledger().sheet(draft(service))
 
     assert again.take == 2
     assert again.shown.splitlines()[1].startswith("POSSIBLE DUPLICATE CHARGE")
     assert task_id in again.shown
 
 
-def test_submitting_live_without_a_key_names_the_variable_and_sends_nothing(studio: Studio) -> None:
+def test_submitting_live_without_a_key_names_the_variable_and_sends_nothing(workspace: Workspace) -> None:
     """The sheet is left as it was."""
-    studio.write_policy('mode = "live"\n')
-    service = studio.service()
+    workspace.write_policy('mode = "live"\n')
+    service = workspace.service()
     sheet_id = draft(service)
 
     with pytest.raises(KeyProblem, match="POYO_API_KEY"):
-        submit(service.world, sheet_id)
+        submit(service.deps, sheet_id)
 
 
-def test_read_only_wins_over_everything(studio: Studio) -> None:
+def test_read_only_wins_over_everything(workspace: Workspace) -> None:
     """An approved sheet is not sent either."""
-    service, sheet_id = approved(studio)
-    studio.write_policy('mode = "read-only"\n')
+    service, sheet_id = approved(workspace)
+    workspace.write_policy('mode = "read-only"\n')
 
     with pytest.raises(PolicyRefusal, match="read-only"):
-        submit(service.world, sheet_id)
+        submit(service.deps, sheet_id)
 
 
-def test_a_sandbox_sheet_cannot_go_live(studio: Studio) -> None:
+def test_a_sandbox_sheet_cannot_go_live(workspace: Workspace) -> None:
     """Arming live mode after the draft asks for a new sheet."""
-    service = studio.service()
+    service = workspace.service()
     sheet_id = draft(service)
-    studio.go_live()
+    workspace.go_live()
 
     with pytest.raises(PolicyRefusal, match="sandbox"):
-        submit(service.world, sheet_id)
+        submit(service.deps, sheet_id)
 
 
 @pytest.mark.parametrize(
     ("change", "part"),
     [
-        (lambda studio: studio.go_live('[gateways.poyo]\nbase_url = "https://proxy.example.org"\n'), "base_url"),
-        (lambda studio: studio.environ.update(POYO_API_KEY="another-key-entirely-00"), "account"),
-        (lambda studio: studio.go_live('[caps]\nper_clip = "1.00"\n'), "policy"),
+        (lambda workspace: workspace.go_live('[gateways.poyo]\nbase_url = "https://proxy.example.org"\n'), "base_url"),
+        (lambda workspace: workspace.environ.update(POYO_API_KEY="another-key-entirely-00"), "account"),
+        (lambda workspace: workspace.go_live('[caps]\nper_clip = "1.00"\n'), "policy"),
     ],
 )
-def test_whatever_changes_after_the_approval_voids_it(studio: Studio, change: object, part: str) -> None:
+def test_whatever_changes_after_the_approval_voids_it(workspace: Workspace, change: object, part: str) -> None:
     """Nothing is sent; the message names what changed."""
-    service, sheet_id = approved(studio)
-    change(studio)
+    service, sheet_id = approved(workspace)
+    change(workspace)
 
     with pytest.raises(NotApproved, match=part):
-        submit(service.world, sheet_id)
+        submit(service.deps, sheet_id)
 
 
-async def test_what_changes_between_spending_and_sending_holds_the_request_back(studio: Studio) -> None:
+async def test_what_changes_between_spending_and_sending_holds_the_request_back(workspace: Workspace) -> None:
     """The task keeps waiting and says why; it goes out when things are as approved again."""
-    service, sheet_id = approved(studio)
-    task_id = submit(service.world, sheet_id).report.task.id
-    studio.environ["POYO_API_KEY"] = "another-key-entirely-00"
+    service, sheet_id = approved(workspace)
+    task_id = submit(service.deps, sheet_id).report.task.id
+    workspace.environ["POYO_API_KEY"] = "another-key-entirely-00"
 
-    await run_task(service.world, task_id)
+    await run_task(service.deps, task_id)
     held = service.task(task_id)
 
     assert held.task.state is TaskState.WAITING
     assert "account" in held.status_text
-    assert studio.gateway.requests == []
+    assert workspace.gateway.requests == []
 
 
 @pytest.mark.parametrize("state", ["drafted", "awaiting_approval", "approved", "declined", "expired"])
-async def test_a_task_whose_sheet_is_not_spent_on_it_is_never_sent(studio: Studio, state: str) -> None:
+async def test_a_task_whose_sheet_is_not_spent_on_it_is_never_sent(workspace: Workspace, state: str) -> None:
     """However such a row came about: the last look before the request is at the sheet."""
-    service, sheet_id = approved(studio)
-    task_id = submit(service.world, sheet_id).report.task.id
-    with sqlite3.connect(studio.home / "data" / "ledger.sqlite3") as ledger:
+    service, sheet_id = approved(workspace)
+    task_id = submit(service.deps, sheet_id).report.task.id
+    with sqlite3.connect(workspace.home / "data" / "ledger.sqlite3") as ledger:
         ledger.execute("UPDATE sheet SET state = ?", (state,))
     ledger.close()
 
     for _ in range(3):
-        await run_task(service.world, task_id)
-        studio.clock.time += 600
+        await run_task(service.deps, task_id)
+        workspace.clock.time += 600
 
-    assert studio.gateway.paid == []
+    assert workspace.gateway.paid == []
     assert service.task(task_id).task.state is TaskState.WAITING
     assert "not spent on this task" in service.task(task_id).task.problem.message
 
 
-def test_caps_are_reserved_when_the_sheet_is_spent(studio: Studio) -> None:
+def test_caps_are_reserved_when_the_sheet_is_spent(workspace: Workspace) -> None:
     """The second clip that would break the day's cap is refused, with the figures."""
-    studio.go_live('[caps]\nper_day = "0.40"\n')
-    service = studio.service()
+    workspace.go_live('[caps]\nper_day = "0.40"\n')
+    service = workspace.service()
     first = draft(service)
     service.approve(first, by=Means.TERMINAL)
-    submit(service.world, first)
+    submit(service.deps, first)
     second = draft(service)
     service.approve(second, by=Means.TERMINAL)
 
     with pytest.raises(PolicyRefusal, match=r"0\.24 USD would exceed the cap per day of 0\.40 USD"):
-        submit(service.world, second)
+        submit(service.deps, second)
 
 
-def test_a_clip_over_the_cap_per_clip_is_refused(studio: Studio) -> None:
+def test_a_clip_over_the_cap_per_clip_is_refused(workspace: Workspace) -> None:
     """However much of the day is left."""
-    studio.go_live('[caps]\nper_clip = "0.20"\n')
-    service = studio.service()
+    workspace.go_live('[caps]\nper_clip = "0.20"\n')
+    service = workspace.service()
     sheet_id = draft(service)
     service.approve(sheet_id, by=Means.TERMINAL)
 
     with pytest.raises(PolicyRefusal, match="per clip"):
-        submit(service.world, sheet_id)
+        submit(service.deps, sheet_id)
 
 
-async def test_only_so_many_tasks_are_open_at_the_gateways_at_once(studio: Studio) -> None:
+async def test_only_so_many_tasks_are_open_at_the_gateways_at_once(workspace: Workspace) -> None:
     """One more waits for a slot, and says so."""
-    studio.go_live("[caps]\nconcurrent = 1\n")
-    service = studio.service()
-    studio.gateway.replies = [accepted("task-unified-1-abc")]
+    workspace.go_live("[caps]\nconcurrent = 1\n")
+    service = workspace.service()
+    workspace.gateway.replies = [accepted("task-unified-1-abc")]
     tasks = []
     for length in (4, 8):
         sheet_id = draft(service, SHOT.__class__(SHOT.prompt, duration_seconds=length))
         service.approve(sheet_id, by=Means.TERMINAL)
-        tasks.append(submit(service.world, sheet_id).report.task.id)
+        tasks.append(submit(service.deps, sheet_id).report.task.id)
     for task_id in tasks:
-        await run_task(service.world, task_id)
+        await run_task(service.deps, task_id)
 
     assert [service.task(task_id).task.state for task_id in tasks] == [TaskState.QUEUED, TaskState.WAITING]
     assert "concurrent" in service.task(tasks[1]).status_text
 
 
-def test_an_unknown_price_needs_a_ceiling_that_a_person_set(studio: Studio) -> None:
+def test_an_unknown_price_needs_a_ceiling_that_a_person_set(workspace: Workspace) -> None:
     """Without one nothing can be approved; with one, that sum is reserved and shown."""
-    studio.environ["APIXO_API_KEY"] = KEY
-    studio.go_live()
-    service = studio.service()
+    workspace.environ["APIXO_API_KEY"] = KEY
+    workspace.go_live()
+    service = workspace.service()
     sheet_id = draft(service, gateway="apixo", model="sora-2")
     with pytest.raises(PolicyRefusal, match="not documented"):
-        submit(service.world, sheet_id)
+        submit(service.deps, sheet_id)
 
-    studio.go_live('[prices]\nunknown_ceiling = "1.50"\n')
-    sheet = service.world.ledger().sheet(draft(service, gateway="apixo", model="sora-2"))
+    workspace.go_live('[prices]\nunknown_ceiling = "1.50"\n')
+    sheet = service.deps.ledger().sheet(draft(service, gateway="apixo", model="sora-2"))
 
     assert sheet.shown.startswith("Price: unknown, counted as 1.50 USD (your ceiling); the gateway may charge more")
     assert sheet.reserve_micros == 1_500_000
 
 
-def test_an_approval_grows_old(studio: Studio) -> None:
+def test_an_approval_grows_old(workspace: Workspace) -> None:
     """An hour later the sheet must be approved anew."""
-    service, sheet_id = approved(studio)
-    studio.clock.time += 3601
+    service, sheet_id = approved(workspace)
+    workspace.clock.time += 3601
 
     with pytest.raises(NotApproved, match="too old"):
-        submit(service.world, sheet_id)
+        submit(service.deps, sheet_id)
 
 
-def test_a_clock_that_was_set_back_does_not_prolong_an_approval(studio: Studio) -> None:
+def test_a_clock_that_was_set_back_does_not_prolong_an_approval(workspace: Workspace) -> None:
     """Before the moment of approval it does not hold either."""
-    service, sheet_id = approved(studio)
-    studio.clock.time -= 7200
+    service, sheet_id = approved(workspace)
+    workspace.clock.time -= 7200
 
     with pytest.raises(NotApproved):
-        submit(service.world, sheet_id)
+        submit(service.deps, sheet_id)
 
 
-def test_a_declined_sheet_stays_declined_and_the_next_draft_is_a_new_take(studio: Studio) -> None:
+def test_a_declined_sheet_stays_declined_and_the_next_draft_is_a_new_take(workspace: Workspace) -> None:
     """No call revives it."""
-    studio.go_live()
-    service = studio.service()
+    workspace.go_live()
+    service = workspace.service()
     sheet_id = draft(service)
     service.decline(sheet_id)
 
     with pytest.raises(Exception, match="declined"):
-        submit(service.world, sheet_id)
+        submit(service.deps, sheet_id)
     assert draft(service) != sheet_id
 
 
-def test_an_unknown_sheet_is_refused(studio: Studio) -> None:
+def test_an_unknown_sheet_is_refused(workspace: Workspace) -> None:
     """With the tool that makes one."""
     with pytest.raises(UnknownThing, match="explain_payload"):
-        submit(studio.service().world, "sheet_nothing")
+        submit(workspace.service().deps, "sheet_nothing")
 
 
-async def test_after_a_lost_answer_the_balance_before_and_after_is_a_hint(studio: Studio) -> None:
+async def test_after_a_lost_answer_the_balance_before_and_after_is_a_hint(workspace: Workspace) -> None:
     """Shown to the person who must resolve it, and called no proof."""
-    service, sheet_id = approved(studio)
-    studio.gateway.balances = [120.5, 72.5]
-    studio.gateway.replies = [httpx2.ReadError("reset")]
-    task_id = submit(service.world, sheet_id).report.task.id
+    service, sheet_id = approved(workspace)
+    workspace.gateway.balances = [120.5, 72.5]
+    workspace.gateway.replies = [httpx2.ReadError("reset")]
+    task_id = submit(service.deps, sheet_id).report.task.id
 
-    await run_task(service.world, task_id)
+    await run_task(service.deps, task_id)
 
     report = service.task(task_id)
     assert report.task.state is TaskState.OUTCOME_UNKNOWN
     assert "Balance before 120.5 credits, after 72.5 credits (a hint, no proof)" in report.status_text
 
 
-async def test_evolinks_own_list_is_a_hint_too(studio: Studio) -> None:
+async def test_evolinks_own_list_is_a_hint_too(workspace: Workspace) -> None:
     """Tasks of that model from that time which nobody here knows are named."""
-    studio.environ["EVOLINK_API_KEY"] = KEY
-    studio.go_live()
-    service = studio.service()
+    workspace.environ["EVOLINK_API_KEY"] = KEY
+    workspace.go_live()
+    service = workspace.service()
     sheet_id = draft(service, gateway="evolink", model="sora-2-preview")
     service.approve(sheet_id, by=Means.TERMINAL)
-    now = int(studio.clock.now())
+    now = int(workspace.clock.now())
     rows = [
         {"id": "task-unified-1-new", "model": "sora-2-preview", "created_at": now + 1},
         {"id": "task-unified-1-old", "model": "sora-2-preview", "created_at": now - 90000},
@@ -434,9 +434,9 @@ async def test_evolinks_own_list_is_a_hint_too(studio: Studio) -> None:
             raise httpx2.ReadError("reset")
         return reply({"data": rows, "total": 3}) if request.url.path == "/v1/tasks" else reply({}, 500)
 
-    studio.gateway.on_request = answer
-    task_id = submit(service.world, sheet_id).report.task.id
-    await run_task(service.world, task_id)
+    workspace.gateway.on_request = answer
+    task_id = submit(service.deps, sheet_id).report.task.id
+    await run_task(service.deps, task_id)
 
     assert service.task(task_id).task.hints == "Tasks the gateway lists from that time: task-unified-1-new."
 
@@ -444,163 +444,165 @@ async def test_evolinks_own_list_is_a_hint_too(studio: Studio) -> None:
 @pytest.mark.parametrize(
     ("code", "offered_again"), [(400, False), (403, False), (422, False), (401, True), (402, True)]
 )
-async def test_bytes_that_were_refused_are_not_offered_again(studio: Studio, code: int, offered_again: bool) -> None:
+async def test_bytes_that_were_refused_are_not_offered_again(
+    workspace: Workspace, code: int, offered_again: bool
+) -> None:
     """Unless the refusal was about the account; changing the key or the shot helps too."""
-    service, sheet_id = approved(studio)
-    studio.gateway.replies = [reply({"code": code, "error": {"message": "no", "type": "x"}}, code), accepted()]
-    await run_task(service.world, submit(service.world, sheet_id).report.task.id)
+    service, sheet_id = approved(workspace)
+    workspace.gateway.replies = [reply({"code": code, "error": {"message": "no", "type": "x"}}, code), accepted()]
+    await run_task(service.deps, submit(service.deps, sheet_id).report.task.id)
     again = draft(service)
     service.approve(again, by=Means.TERMINAL)
 
     if offered_again:
-        assert submit(service.world, again).status == "submitted"
+        assert submit(service.deps, again).status == "submitted"
     else:
         with pytest.raises(GatewayRefused, match="refused this very request before") as caught:
-            submit(service.world, again)
+            submit(service.deps, again)
         assert caught.value.fate == "nothing_sent"
-        studio.environ["POYO_API_KEY"] = "another-key-entirely-00"
+        workspace.environ["POYO_API_KEY"] = "another-key-entirely-00"
         other = draft(service)
         service.approve(other, by=Means.TERMINAL)
-        assert submit(service.world, other).status == "submitted"
+        assert submit(service.deps, other).status == "submitted"
 
 
-async def test_what_could_not_be_sent_for_a_day_is_withdrawn(studio: Studio) -> None:
+async def test_what_could_not_be_sent_for_a_day_is_withdrawn(workspace: Workspace) -> None:
     """Nobody expects the bill then; nothing was sent, and the reservation is released."""
-    service, sheet_id = approved(studio)
-    studio.gateway.replies = [httpx2.ConnectError("refused")] * 3
-    task_id = submit(service.world, sheet_id).report.task.id
-    await run_task(service.world, task_id)
-    studio.clock.time += 86_500
+    service, sheet_id = approved(workspace)
+    workspace.gateway.replies = [httpx2.ConnectError("refused")] * 3
+    task_id = submit(service.deps, sheet_id).report.task.id
+    await run_task(service.deps, task_id)
+    workspace.clock.time += 86_500
 
-    await run_task(service.world, task_id)
+    await run_task(service.deps, task_id)
 
     report = service.task(task_id)
     assert report.task.state is TaskState.ABANDONED
     assert report.fate == "nothing_sent"
-    assert len(studio.gateway.paid) == 1
+    assert len(workspace.gateway.paid) == 1
 
 
-async def test_a_limiter_that_never_lets_go_is_not_asked_without_end(studio: Studio) -> None:
+async def test_a_limiter_that_never_lets_go_is_not_asked_without_end(workspace: Workspace) -> None:
     """A handful of tries under one approval, never at once; then it is refused, and a person decides."""
-    service, sheet_id = approved(studio)
-    studio.gateway.replies = [reply({"code": 429}, 429, **{"retry-after": "0"}) for _ in range(50)]
-    task_id = submit(service.world, sheet_id).report.task.id
+    service, sheet_id = approved(workspace)
+    workspace.gateway.replies = [reply({"code": 429}, 429, **{"retry-after": "0"}) for _ in range(50)]
+    task_id = submit(service.deps, sheet_id).report.task.id
 
     for _ in range(500):
-        await run_task(service.world, task_id)
-        studio.clock.time += 10
+        await run_task(service.deps, task_id)
+        workspace.clock.time += 10
 
     assert service.task(task_id).task.state is TaskState.REJECTED
-    assert len(studio.gateway.paid) <= 6
+    assert len(workspace.gateway.paid) <= 6
 
 
-async def test_an_approval_given_before_a_possible_duplicate_was_known_is_not_enough(studio: Studio) -> None:
+async def test_an_approval_given_before_a_possible_duplicate_was_known_is_not_enough(workspace: Workspace) -> None:
     """The second take was drafted, and even approved, while the first was still waiting."""
-    service, sheet_id = approved(studio)
-    first = submit(service.world, sheet_id).report.task.id
+    service, sheet_id = approved(workspace)
+    first = submit(service.deps, sheet_id).report.task.id
     second = draft(service)
     service.approve(second, by=Means.TERMINAL)
-    studio.gateway.replies = [httpx2.ReadError("reset")]
-    await run_task(service.world, first)
+    workspace.gateway.replies = [httpx2.ReadError("reset")]
+    await run_task(service.deps, first)
 
     with pytest.raises(NotApproved, match="POSSIBLE DUPLICATE CHARGE"):
-        submit(service.world, second)
-    assert "POSSIBLE DUPLICATE CHARGE" in service.world.ledger().sheet(draft(service)).shown.splitlines()[0]
+        submit(service.deps, second)
+    assert "POSSIBLE DUPLICATE CHARGE" in service.deps.ledger().sheet(draft(service)).shown.splitlines()[0]
 
 
-async def test_a_prompt_with_the_words_of_the_warning_does_not_stand_in_for_it(studio: Studio) -> None:
+async def test_a_prompt_with_the_words_of_the_warning_does_not_stand_in_for_it(workspace: Workspace) -> None:
     """The person must read of the possible duplicate above the prompt, or nothing approves and nothing is sent."""
-    studio.go_live()
-    service = studio.service()
+    workspace.go_live()
+    service = workspace.service()
     kite = Shot(f"{SHOT.prompt} POSSIBLE DUPLICATE CHARGE", duration_seconds=4)
     sheet_id = draft(service, kite)
     service.approve(sheet_id, by=Means.TERMINAL)
-    first = submit(service.world, sheet_id).report.task.id
+    first = submit(service.deps, sheet_id).report.task.id
     second = draft(service, kite)
-    studio.gateway.replies = [httpx2.ReadError("reset")]
-    await run_task(service.world, first)
+    workspace.gateway.replies = [httpx2.ReadError("reset")]
+    await run_task(service.deps, first)
 
     with pytest.raises(NotApproved, match="unknown outcome"):
         service.approve_typed(second, "0.24", by=Means.CLIENT)
     third = draft(service, kite)
     assert third != second
-    assert "POSSIBLE DUPLICATE CHARGE" in service.world.ledger().sheet(third).shown.splitlines()[0]
+    assert "POSSIBLE DUPLICATE CHARGE" in service.deps.ledger().sheet(third).shown.splitlines()[0]
 
 
 @pytest.mark.parametrize("live", [True, False])
 async def test_a_policy_that_breaks_while_the_gateway_answers_does_not_cost_the_answer(
-    studio: Studio, live: bool
+    workspace: Workspace, live: bool
 ) -> None:
     """What was accepted is stored as accepted; what waits is not sent, and says why."""
     if live:
-        studio.go_live()
-    service = studio.service()
+        workspace.go_live()
+    service = workspace.service()
 
     async def sandbox_url() -> str:
         return "http://127.0.0.1:1"
 
-    world = replace(service.world, sandbox_url=sandbox_url)
+    deps = replace(service.deps, sandbox_url=sandbox_url)
     first, second = draft(service), draft(service, Shot("A harbour.", duration_seconds=4))
     for sheet_id in (first, second):
         if live:
             service.approve(sheet_id, by=Means.TERMINAL)
-    sent, waiting = [submit(world, sheet_id).report.task.id for sheet_id in (first, second)]
+    sent, waiting = [submit(deps, sheet_id).report.task.id for sheet_id in (first, second)]
 
     def answer(request: httpx2.Request) -> httpx2.Response:
         if request.method == "GET":
             return reply({}, 404)
-        studio.write_policy("mode = ")
+        workspace.write_policy("mode = ")
         return accepted()
 
-    studio.gateway.on_request = answer
-    await run_task(world, sent)
-    await run_task(world, waiting)
+    workspace.gateway.on_request = answer
+    await run_task(deps, sent)
+    await run_task(deps, waiting)
 
-    ledger = world.ledger()
+    ledger = deps.ledger()
     assert ledger.task(sent).state is TaskState.QUEUED
     assert (ledger.task(waiting).state, ledger.task(waiting).problem.code) == (TaskState.WAITING, "setup_problem")
-    assert [request.method for request in studio.gateway.requests].count("POST") == 1
+    assert [request.method for request in workspace.gateway.requests].count("POST") == 1
 
 
-async def test_what_a_person_forbids_while_the_ledger_is_locked_is_not_sent(studio: Studio) -> None:
+async def test_what_a_person_forbids_while_the_ledger_is_locked_is_not_sent(workspace: Workspace) -> None:
     """The policy is looked at again after the claim, right before the first byte."""
-    service, sheet_id = approved(studio)
-    task_id = submit(service.world, sheet_id).report.task.id
-    ledger = service.world.ledger()
+    service, sheet_id = approved(workspace)
+    task_id = submit(service.deps, sheet_id).report.task.id
+    ledger = service.deps.ledger()
     claim = ledger.claim
 
     def slow_claim(*arguments: object, **named: object) -> object:
         claimed = claim(*arguments, **named)
-        studio.write_policy('mode = "read-only"\n')
+        workspace.write_policy('mode = "read-only"\n')
         return claimed
 
     ledger.claim = slow_claim
-    await run_task(service.world, task_id)
+    await run_task(service.deps, task_id)
 
-    assert studio.gateway.requests == []
+    assert workspace.gateway.requests == []
     assert service.task(task_id).task.state is TaskState.WAITING
 
 
-def test_a_ceiling_of_nothing_is_no_ceiling(studio: Studio) -> None:
+def test_a_ceiling_of_nothing_is_no_ceiling(workspace: Workspace) -> None:
     """Else clips of unknown price would slip under every cap."""
-    studio.environ["APIXO_API_KEY"] = KEY
-    studio.go_live('[prices]\nunknown_ceiling = "0"\n')
-    service = studio.service()
+    workspace.environ["APIXO_API_KEY"] = KEY
+    workspace.go_live('[prices]\nunknown_ceiling = "0"\n')
+    service = workspace.service()
 
     with pytest.raises(PolicyRefusal, match="not documented"):
-        submit(service.world, draft(service, gateway="apixo", model="sora-2"))
+        submit(service.deps, draft(service, gateway="apixo", model="sora-2"))
 
 
-async def test_caps_count_what_is_sent_today_however_old_its_approval(studio: Studio) -> None:
+async def test_caps_count_what_is_sent_today_however_old_its_approval(workspace: Workspace) -> None:
     """A task that waited over midnight counts on the day on which it goes out."""
-    studio.go_live('[caps]\nper_day = "0.40"\n')
-    service = studio.service()
+    workspace.go_live('[caps]\nper_day = "0.40"\n')
+    service = workspace.service()
     first = draft(service)
     service.approve(first, by=Means.TERMINAL)
-    submit(service.world, first)
-    studio.clock.time += 80_000
+    submit(service.deps, first)
+    workspace.clock.time += 80_000
     second = draft(service)
     service.approve(second, by=Means.TERMINAL)
 
     with pytest.raises(PolicyRefusal, match="per day"):
-        submit(service.world, second)
+        submit(service.deps, second)

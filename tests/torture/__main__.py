@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from torture.auditing import audit
 from torture.harness import Harness, Plan
+from torture.verdict import audit
 
 
 def say(text: str) -> None:

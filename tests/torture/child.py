@@ -15,9 +15,9 @@ import anyio
 import httpx2
 
 from callsheet.compose import Surroundings, build_service, quiet_libraries
-from callsheet.core.task import SheetState
-from callsheet.edges.clips import Clips
-from callsheet.edges.http import GatewayHttp
+from callsheet.core.tasks.states import SheetState
+from callsheet.edges.clips.save import Clips
+from callsheet.edges.http.client import GatewayHttp
 from callsheet.errors import CallsheetError
 from callsheet.service import Service
 from callsheet.service.submission import submit
@@ -53,7 +53,7 @@ def start_service(environ: dict[str, str], base: float, name: str) -> Service:
     service = build_service(Surroundings(environ=environ, working_directory=Path("/nowhere"), clock=clock))
     http = MarkedHttp(name)
     for part, value in (("http", http), ("clips", Clips(http)), ("changes", FastChanges())):
-        object.__setattr__(service.world, part, value)
+        object.__setattr__(service.deps, part, value)
     return service
 
 
@@ -63,9 +63,9 @@ async def main(home: str, base: float, name: str) -> None:
     async with service.running():
         while True:
             try:
-                sheets = service.world.ledger().sheets([SheetState.APPROVED])
+                sheets = service.deps.ledger().sheets([SheetState.APPROVED])
                 for sheet in random.sample(sheets, min(AT_A_LOOK, len(sheets))):
-                    submit(service.world, sheet.id)
+                    submit(service.deps, sheet.id)
             except CallsheetError as error:
                 # Another process was faster, as it should be now and then.
                 log.info("not submitted: %s", error.error_code)

@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from callsheet.core.approval import Means
+from callsheet.core.consent.approval import Means
 from callsheet.core.shot import Shot
-from callsheet.core.task import OPEN_STATES, SheetState, TaskState
+from callsheet.core.tasks.states import OPEN_STATES, SheetState, TaskState
 from callsheet.service import Draft, Service
 from torture.child import start_service
-from torture.film import make_film
+from torture.video import make_film
 
 TESTS = Path(__file__).parent.parent
 KEY = "canary-key-7f3a9c2e51d84b06"
@@ -165,7 +165,7 @@ class Harness:
 
     def _be_the_person(self, service: Service) -> None:
         """Approve the next few sheets, resolve what nobody but a person can resolve, and see whether all is done."""
-        ledger, plan = service.world.ledger(), self.run.plan
+        ledger, plan = service.deps.ledger(), self.run.plan
         tasks = ledger.tasks(limit=10 * plan.tasks)
         under_way = [task for task in tasks if task.state in OPEN_STATES]
         unknown = [task for task in tasks if task.state is TaskState.OUTCOME_UNKNOWN]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import anyio
 
-from callsheet.service.world import Changes
+from callsheet.service.dependencies import Changes
 
 SPEED = 20.0
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from torture.auditing import audit
 from torture.harness import Harness, Plan
+from torture.verdict import audit
 
 
 @pytest.mark.slow

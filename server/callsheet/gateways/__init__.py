@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import cast
 
-from callsheet.core.gateway import Gateway
+from callsheet.core.gateway.protocol import Gateway
 
 GATEWAYS = (
     "poyo",

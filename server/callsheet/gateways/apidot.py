@@ -5,7 +5,7 @@ Sources by key are in `apidot.toml`. APIDot documents no idempotency header, no 
 
 from __future__ import annotations
 
-from callsheet.core.gateway import (
+from callsheet.core.gateway.protocol import (
     Balance,
     Charge,
     HttpReply,
@@ -18,7 +18,7 @@ from callsheet.core.gateway import (
     SubmitParts,
     TaskRef,
 )
-from callsheet.core.replies import (
+from callsheet.core.gateway.replies import (
     SubmitReading,
     amount,
     answered,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from callsheet.core.gateway import (
+from callsheet.core.gateway.protocol import (
     Balance,
     HttpReply,
     HttpRequest,
@@ -19,7 +19,7 @@ from callsheet.core.gateway import (
     SubmitParts,
     TaskRef,
 )
-from callsheet.core.replies import (
+from callsheet.core.gateway.replies import (
     SubmitReading,
     amount,
     answered,

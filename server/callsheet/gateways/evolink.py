@@ -9,7 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 from urllib.parse import quote
 
-from callsheet.core.gateway import (
+from callsheet.core.gateway.protocol import (
     Balance,
     Charge,
     HttpReply,
@@ -22,7 +22,7 @@ from callsheet.core.gateway import (
     SubmitParts,
     TaskRef,
 )
-from callsheet.core.replies import (
+from callsheet.core.gateway.replies import (
     NO_STATUS,
     SubmitReading,
     amount,

@@ -15,13 +15,14 @@ from functools import partial
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
-from .house import Call, House, Outcome
+from callsheet.sandbox.fakes.protocol import Page, Reason, Refusal
+
+from .context import Call, House, Outcome
+from .fakes import STAGES
+from .read_routes import answer_file, answer_page, answer_status
 from .replies import Receive, Scope, Send, Whole
-from .reporting import answer_file, answer_page, answer_status
-from .stages import STAGES
-from .stages.stage import Page, Reason, Refusal
 from .store import LoggedRequest
-from .submitting import answer_submit
+from .submit_route import answer_submit
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Answerer = Callable[[House, Call], Outcome | Awaitable[Outcome]]

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from callsheet.core.catalogue import Field, ModelCard
-from callsheet.core.payload import neutral_value
+from callsheet.core.catalogue.cards import Field, ModelCard
+from callsheet.core.payload.build import neutral_value
 from callsheet.core.shot import IMAGE_TO_VIDEO, TEXT_TO_VIDEO, JsonValue, Mode
 
 Body = dict[str, JsonValue]

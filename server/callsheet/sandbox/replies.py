@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from .stages.stage import Answer
+from callsheet.sandbox.fakes.protocol import Answer
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

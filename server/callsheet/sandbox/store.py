@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from .tasks import SandboxTask
+from callsheet.sandbox.fakes.tasks import SandboxTask
 
 FORGET_TASKS_AFTER_SECONDS = 30 * 86400.0
 MOST_FILMS = 600

@@ -13,25 +13,25 @@ from decimal import Decimal
 
 import anyio
 
-from callsheet.core.allowance import Allowance
-from callsheet.core.approval import Means, Spending
-from callsheet.core.audit import AuditEntry, AuditVerdict
-from callsheet.core.catalogue import ModelCard
-from callsheet.core.policy import Policy
-from callsheet.core.redaction import Redactor
-from callsheet.core.sheet import Sheet, Task
+from callsheet.core.catalogue.cards import ModelCard
+from callsheet.core.consent.approval import Means, Spending
+from callsheet.core.consent.audit import AuditEntry, AuditVerdict
+from callsheet.core.consent.policy import Policy
+from callsheet.core.security.redaction import Redactor
 from callsheet.core.shot import JsonValue
-from callsheet.core.task import OPEN_STATES, SheetState, TaskState
-from callsheet.edges.ledger_pruning import Pruned, PruneLimits
-from callsheet.edges.watcher import RunnerLock, Watcher
+from callsheet.core.spending.allowances import Allowance
+from callsheet.core.tasks.models import Sheet, Task
+from callsheet.core.tasks.states import OPEN_STATES, SheetState, TaskState
+from callsheet.edges.ledger.pruning import Pruned, PruneLimits
+from callsheet.edges.process.runner import Runner, RunnerLock
 from callsheet.errors import CallsheetError, UnknownThing
 
-from . import allowing, consent, drafting, export, following, reports, sealing, submission
+from . import allowances, consent, drafts, export, polling, results, sealed_keys, submission
 from .consent import Question
-from .drafting import Draft
-from .reports import Explanation, Submission, TaskReport
-from .stage import Stage
-from .world import World
+from .dependencies import Dependencies
+from .drafts import Draft
+from .results import Explanation, Submission, TaskReport
+from .sandbox_server import SandboxServer
 
 SUBMIT_WAIT_SECONDS = 30.0
 WAIT_LIMIT_SECONDS = 45.0
@@ -45,163 +45,163 @@ UNSENT = (TaskState.WAITING, TaskState.SUBMITTING)
 class Service:
     """The use cases over one world."""
 
-    def __init__(self, world: World, lock: RunnerLock, stage: Stage) -> None:
-        self.world = world
+    def __init__(self, deps: Dependencies, lock: RunnerLock, sandbox: SandboxServer) -> None:
+        self.deps = deps
         self.stop_grace_seconds = STOP_GRACE_SECONDS
         self._lock = lock
-        self._stage = stage
+        self._stage = sandbox
 
     # --- without waiting --------------------------------------------------------------------------
 
     def explain(self, draft: Draft) -> Explanation:
-        """What would be sent, what is wrong with it, what it costs; see `drafting.explain`."""
-        return drafting.explain(self.world, draft)
+        """What would be sent, what is wrong with it, what it costs; see `drafts.explain`."""
+        return drafts.explain(self.deps, draft)
 
     def question(self, sheet_id: str) -> Question | None:
         """What to ask a person before that sheet may be spent, if anything."""
-        return consent.question_for(self.world, sheet_id)
+        return consent.question_for(self.deps, sheet_id)
 
     def approve_typed(self, sheet_id: str, typed: str, *, by: Means) -> Sheet:
         """Approve if the amount typed by a person is the amount shown."""
-        return consent.approve_typed(self.world, sheet_id, typed=typed, by=by)
+        return consent.approve_typed(self.deps, sheet_id, typed=typed, by=by)
 
     def approve(self, sheet_id: str, *, by: Means, who: str = "") -> Sheet:
         """Record consent that the surface has made sure of."""
-        sheet = consent.approve(self.world, sheet_id, by=by, who=who)
-        self.world.changes.notify()
+        sheet = consent.approve(self.deps, sheet_id, by=by, who=who)
+        self.deps.changes.notify()
         return sheet
 
     def approval_text(self, sheet_id: str) -> str:
         """What a person who is about to agree is shown, rendered now from the bytes; raises as `approvable`."""
-        return consent.approval_text(self.world, sheet_id)
+        return consent.approval_text(self.deps, sheet_id)
 
     def whole_prompt(self, sheet_id: str) -> str:
         """All of a prompt that the text for the person cuts off; see `consent.whole_prompt`."""
-        return consent.whole_prompt(self.world, sheet_id)
+        return consent.whole_prompt(self.deps, sheet_id)
 
     def approvable(self, sheet_id: str) -> Sheet:
         """That sheet if it can be approved as it stands."""
-        return consent.approvable(self.world, sheet_id)
+        return consent.approvable(self.deps, sheet_id)
 
     def decline(self, sheet_id: str, *, by: Means = Means.TERMINAL) -> Sheet:
         """Record a person's no."""
-        return consent.decline(self.world, sheet_id, by=by)
+        return consent.decline(self.deps, sheet_id, by=by)
 
     def allow(self, models: tuple[str, ...], *, clips: int, up_to: Decimal, seconds: float, by: Means) -> Allowance:
-        """Make an allowance; the surface has made sure that a person does. See `allowing.allow`."""
-        return allowing.allow(self.world, models, clips=clips, up_to=up_to, seconds=seconds, by=by)
+        """Make an allowance; the surface has made sure that a person does. See `allowances.allow`."""
+        return allowances.allow(self.deps, models, clips=clips, up_to=up_to, seconds=seconds, by=by)
 
     def allowable(self, models: tuple[str, ...], *, clips: int, up_to: Decimal, seconds: float) -> Policy:
-        """The policy under which such an allowance could be made now; see `allowing.allowable`."""
-        return allowing.allowable(self.world, models, clips=clips, up_to=up_to, seconds=seconds)
+        """The policy under which such an allowance could be made now; see `allowances.allowable`."""
+        return allowances.allowable(self.deps, models, clips=clips, up_to=up_to, seconds=seconds)
 
     def require_policy(self, version: str) -> None:
         """Refuse terms that were shown under another policy than the one in force."""
-        allowing.require_policy(self.world, version)
+        allowances.require_policy(self.deps, version)
 
     def allowances(self, *, only_open: bool = False) -> list[Allowance]:
         """Allowances, newest first."""
-        return allowing.allowances(self.world, only_open=only_open)
+        return allowances.allowances(self.deps, only_open=only_open)
 
     def allowance_end(self, allowance: Allowance) -> str | None:
         """Why an allowance covers nothing any more; None while it may."""
-        return allowing.ended(self.world, allowance)
+        return allowances.ended(self.deps, allowance)
 
     def revoke(self, allowance_id: str, *, by: Means) -> Allowance:
         """End an allowance now."""
-        return allowing.revoke(self.world, allowance_id, by=by)
+        return allowances.revoke(self.deps, allowance_id, by=by)
 
     def spending(self) -> Spending:
         """What is reserved or spent today and this month (UTC), in the policy's mode."""
-        return consent.spending_now(self.world, self.world.policy().mode)
+        return consent.spending_now(self.deps, self.deps.policy().mode)
 
     def audit(self, *, limit: int = 100) -> list[AuditEntry]:
         """The latest entries of the audit trail, newest first."""
-        return self.world.ledger().consent.entries(limit=limit)
+        return self.deps.ledger().consent.entries(limit=limit)
 
     def verify_audit(self) -> AuditVerdict:
         """Whether every entry of the audit trail is as it was written."""
-        return self.world.ledger().consent.verify()
+        return self.deps.ledger().consent.verify()
 
-    def note_audit(self, action: str, subject: str, *, actor: str, detail: Mapping[str, str] | None = None) -> None:
+    def record_audit(self, action: str, subject: str, *, actor: str, detail: Mapping[str, str] | None = None) -> None:
         """Add a person's act that is no approval (a key sealed, a passkey added) to the audit trail."""
-        now = self.world.clock.now()
-        self.world.ledger().consent.note(action, subject, actor=actor, now=now, detail=detail)
+        now = self.deps.clock.now()
+        self.deps.ledger().consent.note(action, subject, actor=actor, now=now, detail=detail)
 
     def task(self, task_id: str) -> TaskReport:
         """Where that task is."""
-        task = self.world.ledger().task(task_id)
+        task = self.deps.ledger().task(task_id)
         if task is None:
             raise UnknownThing("There is no task with that id.", next_step="Call list_tasks to see all of them.")
-        return reports.report_task(self.world, task)
+        return results.report_task(self.deps, task)
 
     def tasks(self, *, only_open: bool = False, limit: int = 20, offset: int = 0) -> list[TaskReport]:
         """Tasks, those of unknown outcome first, then the newest."""
         states = (TaskState.OUTCOME_UNKNOWN, *OPEN_STATES) if only_open else None
-        found = self.world.ledger().tasks(states=states, limit=limit, offset=offset)
-        return [reports.report_task(self.world, task) for task in found]
+        found = self.deps.ledger().tasks(states=states, limit=limit, offset=offset)
+        return [results.report_task(self.deps, task) for task in found]
 
     def pending(self) -> list[Sheet]:
         """Sheets that wait for a person; where a key is sealed also those that were agreed to and not sent."""
-        now = self.world.clock.now()
-        asked = self.world.ledger().sheets([SheetState.AWAITING_APPROVAL])
-        unsent = sealing.unsent_sheets(self.world, is_alive=self._lock.is_alive)
+        now = self.deps.clock.now()
+        asked = self.deps.ledger().sheets([SheetState.AWAITING_APPROVAL])
+        unsent = sealed_keys.unsent_sheets(self.deps, is_alive=self._lock.is_alive)
         return [*(sheet for sheet in asked if now <= sheet.expires_at), *unsent]
 
     def cards(self, *, gateway: str | None = None) -> tuple[ModelCard, ...]:
         """The catalogue's cards, or those of one gateway."""
-        return self.world.facts(gateway).models if gateway else self.world.catalogue().cards
+        return self.deps.facts(gateway).models if gateway else self.deps.catalogue().cards
 
     def resolve(self, task_id: str, *, accepted_as: str | None) -> Task:
         """A person says what became of a task of unknown outcome."""
-        task = following.resolve_task(self.world, task_id, accepted_as=accepted_as)
-        self.world.changes.notify()
+        task = polling.resolve_task(self.deps, task_id, accepted_as=accepted_as)
+        self.deps.changes.notify()
         return task
 
     def export(self, *, since: float | None = None) -> dict[str, JsonValue]:
         """All sheets and tasks for people's own books; see `export.export`."""
-        return export.export(self.world, since=since)
+        return export.export(self.deps, since=since)
 
     def prune_limits(self, older_than_seconds: float) -> PruneLimits:
         """What is older than that now; what counts against this month's caps is kept whatever its age."""
-        now = self.world.clock.now()
+        now = self.deps.clock.now()
         _, month_start = consent.spending_windows(now)
         return PruneLimits(before=now - older_than_seconds, now=now, month_start=month_start)
 
     def prune(self, limits: PruneLimits, *, dry_run: bool = False) -> Pruned:
         """Remove ended tasks with their sheets and history, and sheets never spent; or only count them."""
-        return self.world.ledger().prune(limits, dry_run=dry_run)
+        return self.deps.ledger().prune(limits, dry_run=dry_run)
 
     def left_open(self) -> tuple[list[Task], bool]:
         """The open tasks that no other running program follows, and whether there is one that will pick them up."""
-        tasks = self.world.ledger().tasks(states=tuple(OPEN_STATES), limit=export.ALL)
-        mine = self.world.runner_id
+        tasks = self.deps.ledger().tasks(states=tuple(OPEN_STATES), limit=export.ALL)
+        mine = self.deps.runner_id
         left = [task for task in tasks if task.owner == mine or not self._lock.is_alive(task.owner)]
         return left, bool(left) and self._lock.others_live()
 
     def is_sealed(self, gateway_id: str) -> bool:
         """Whether that gateway's key is sealed: it then pays only through `approve_and_send`."""
-        return self.world.is_sealed(gateway_id)
+        return self.deps.is_sealed(gateway_id)
 
     def needs_seal(self, sheet_id: str) -> bool:
         """Whether a sealed key must be opened to send that sheet, which was not sent yet."""
-        return sealing.awaits_key(self.world, sheet_id)
+        return sealed_keys.awaits_key(self.deps, sheet_id)
 
     def payable(self, sheet_id: str) -> Sheet:
         """That sheet if it could be sent now, once its sealed key is opened; also one that was spent and never sent."""
-        return sealing.payable(self.world, sheet_id)
+        return sealed_keys.payable(self.deps, sheet_id)
 
     def sending_text(self, sheet_id: str) -> str:
         """What a person is shown before they have such a sheet sent; raises as `payable`."""
-        return sealing.sending_text(self.world, sheet_id)
+        return sealed_keys.sending_text(self.deps, sheet_id)
 
     def opens(self, gateway_id: str, passphrase: str) -> bool:
         """Whether that passphrase opens the gateway's sealed key; nothing is kept open."""
-        return sealing.opens(self.world, gateway_id, passphrase)
+        return sealed_keys.opens(self.deps, gateway_id, passphrase)
 
     def held(self) -> list[Task]:
         """Open tasks that wait for somebody to open a sealed key."""
-        return sealing.held_tasks(self.world, is_alive=self._lock.is_alive)
+        return sealed_keys.held_tasks(self.deps, is_alive=self._lock.is_alive)
 
     def unlock(
         self, gateway_id: str, passphrase: str, *, wanted: Collection[str] = (), by: Means = Means.TERMINAL
@@ -211,19 +211,19 @@ class Service:
         Needs a running watcher. Raises `NotApproved` for a wrong passphrase. The key is forgotten when the last of
         them has ended.
         """
-        taken = sealing.unlock(self.world, gateway_id, passphrase, is_alive=self._lock.is_alive, wanted=wanted)
-        self.note_audit("key_opened", gateway_id, actor=by.value, detail={"tasks": str(taken)})
+        taken = sealed_keys.unlock(self.deps, gateway_id, passphrase, is_alive=self._lock.is_alive, wanted=wanted)
+        self.record_audit("key_opened", gateway_id, actor=by.value, detail={"tasks": str(taken)})
         return taken
 
     def redactor(self) -> Redactor:
         """Hides the configured keys in whatever a surface is about to say."""
-        return self.world.redactor()
+        return self.deps.redactor()
 
     # --- with waiting -----------------------------------------------------------------------------
 
     async def submit(self, sheet_id: str, *, wait_seconds: float = SUBMIT_WAIT_SECONDS) -> Submission:
         """Spend an approved sheet; waits a little for the gateway's answer. Needs a running watcher."""
-        result = submission.submit(self.world, sheet_id)
+        result = submission.submit(self.deps, sheet_id)
         if result.report is None:
             return result
         report = await self.wait_for(
@@ -243,24 +243,24 @@ class Service:
         A sheet that was approved and spent but never sent is sent now. Raises `NotApproved` for a wrong passphrase and
         what `approve` and `submit` raise; the permit is then withdrawn, and nothing was sent.
         """
-        sheet = await sealing.permit(self.world, sheet_id, passphrase)
+        sheet = await sealed_keys.permit(self.deps, sheet_id, passphrase)
         try:
             if sheet.state in (SheetState.APPROVED, SheetState.SPENT):
                 # What the ledger held of an approval did not count; this act does, so it is in the trail as well.
-                self.note_audit("agreed_again", sheet_id, actor=by.value, detail={"task": sheet.task_id or ""})
+                self.record_audit("agreed_again", sheet_id, actor=by.value, detail={"task": sheet.task_id or ""})
             if sheet.task_id is None:
                 self.approve(sheet_id, by=by)
-                submission.submit(self.world, sheet_id)
-            sealing.claim_for_sending(self.world, sheet_id)
+                submission.submit(self.deps, sheet_id)
+            sealed_keys.claim_for_sending(self.deps, sheet_id)
         except CallsheetError:
-            sealing.withdraw(self.world, sheet_id)
+            sealed_keys.withdraw(self.deps, sheet_id)
             raise
         result = await self.submit(sheet_id, wait_seconds=wait_seconds)
         return replace(result, status="submitted")
 
     def desk_url(self) -> str | None:
         """Where a person has the desk page open, without anything that signs in; None where it is not."""
-        return self.world.desk_url()
+        return self.deps.desk_url()
 
     async def wait_for_approval(self, sheet_id: str, *, wait_seconds: float) -> None:
         """Return when the sheet was approved, declined or spent, by whichever process, or after that time.
@@ -269,11 +269,11 @@ class Service:
         """
         deadline = anyio.current_time() + wait_seconds
         while (left := deadline - anyio.current_time()) > 0:
-            sheet = consent.need_sheet(self.world, sheet_id)
-            elsewhere = sheet.state is SheetState.APPROVED and not sealing.may_pay(self.world, sheet)
+            sheet = consent.need_sheet(self.deps, sheet_id)
+            elsewhere = sheet.state is SheetState.APPROVED and not sealed_keys.may_pay(self.deps, sheet)
             if sheet.state not in (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL) and not elsewhere:
                 return
-            await self.world.changes.wait(min(left, LOOK_AGAIN_SECONDS))
+            await self.deps.changes.wait(min(left, LOOK_AGAIN_SECONDS))
 
     async def wait_for(
         self,
@@ -297,24 +297,24 @@ class Service:
             left = deadline - anyio.current_time()
             if until(report.task) or left <= 0:
                 return report
-            await self.world.changes.wait(min(left, LOOK_AGAIN_SECONDS))
+            await self.deps.changes.wait(min(left, LOOK_AGAIN_SECONDS))
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Watcher]:
+    async def running(self) -> AsyncIterator[Runner]:
         """Follow tasks while the block runs; on leaving, answers under way get a bounded grace.
 
         Raises `SetupProblem` where the lock file that shows this process to be alive cannot be made.
         """
-        watcher = Watcher(
-            ledger=self.world.ledger,
-            clock=self.world.clock,
+        watcher = Runner(
+            ledger=self.deps.ledger,
+            clock=self.deps.clock,
             lock=self._lock,
-            run_task=lambda task_id: following.run_task(self.world, task_id),
-            wait_for_change=self.world.changes.wait,
+            run_task=lambda task_id: polling.run_task(self.deps, task_id),
+            wait_for_change=self.deps.changes.wait,
         )
         # Before anything is started, so that an unusable directory is told instead of ending a run under way.
         self._lock.hold()
-        async with self.world.http, anyio.create_task_group() as group:
+        async with self.deps.http, anyio.create_task_group() as group:
             await group.start(self._stage.run)
             try:
                 async with anyio.create_task_group() as runners:
@@ -329,28 +329,28 @@ class Service:
                         with anyio.CancelScope(shield=True):
                             await self._wind_down()
             finally:
-                self.world.opened.forget_all()
+                self.deps.opened.forget_all()
                 # The sandbox outlives the requests that it is to answer.
                 group.cancel_scope.cancel()
 
     async def _tend(self) -> None:
-        """Look after tasks whose key is sealed: see `sealing.tend`."""
+        """Look after tasks whose key is sealed: see `sealed_keys.tend`."""
         while True:
             # The ledger's trouble is the watcher's to tell; here it only means later.
             with suppress(CallsheetError):
-                sealing.tend(self.world, is_alive=self._lock.is_alive)
-            await self.world.changes.wait(TEND_SECONDS)
+                sealed_keys.tend(self.deps, is_alive=self._lock.is_alive)
+            await self.deps.changes.wait(TEND_SECONDS)
 
     async def _wind_down(self) -> None:
         """Give paid requests that are on their way a bounded time to be answered."""
         deadline = anyio.current_time() + self.stop_grace_seconds
-        while self.world.sending and anyio.current_time() < deadline:
-            await self.world.changes.wait(0.1)
-        for scope in list(self.world.sending.values()):
+        while self.deps.sending and anyio.current_time() < deadline:
+            await self.deps.changes.wait(0.1)
+        for scope in list(self.deps.sending.values()):
             scope.cancel()
         # A cancelled request stores what is known of it before it lets go; that takes no network.
-        while self.world.sending:
-            await self.world.changes.wait(0.05)
+        while self.deps.sending:
+            await self.deps.changes.wait(0.05)
 
 
 def open_tasks_notice(service: Service) -> str | None:
@@ -360,7 +360,7 @@ def open_tasks_notice(service: Service) -> str | None:
     """
     try:
         open_now, picked_up = service.left_open()
-        sealed = sum(sealing.needs_opening(service.world, task) for task in open_now)
+        sealed = sum(sealed_keys.needs_opening(service.deps, task) for task in open_now)
     except CallsheetError:
         return None
     said, left = [], len(open_now) - sealed

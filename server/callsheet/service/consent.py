@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from callsheet.core.allowance import Allowance
-from callsheet.core.approval import (
+from callsheet.core.catalogue.cards import ModelCard
+from callsheet.core.catalogue.pricing import Price, dollars, price_clip, to_micros
+from callsheet.core.consent.approval import (
     DUPLICATE,
     PROMPT_SHOWN,
     ApprovalView,
@@ -24,41 +25,40 @@ from callsheet.core.approval import (
     render_approval,
     warns_of_duplicate,
 )
-from callsheet.core.catalogue import ModelCard
-from callsheet.core.gateway import SubmitParts
-from callsheet.core.policy import Floor, Mode, Policy
-from callsheet.core.pricing import Price, dollars, price_clip, to_micros
-from callsheet.core.recognition import recognise
-from callsheet.core.redaction import escape_block
-from callsheet.core.sheet import Sheet
+from callsheet.core.consent.policy import Floor, Mode, Policy
+from callsheet.core.gateway.protocol import SubmitParts
+from callsheet.core.payload.recognition import recognise
+from callsheet.core.security.redaction import escape_block
+from callsheet.core.security.urls import url_host
 from callsheet.core.shot import Shot
-from callsheet.core.spending import require_allowed
-from callsheet.core.task import IllegalEvent, SheetEvent, SheetState, TaskState
-from callsheet.core.urls import url_host
+from callsheet.core.spending.allowances import Allowance
+from callsheet.core.spending.limits import require_allowed
+from callsheet.core.tasks.models import Sheet
+from callsheet.core.tasks.states import IllegalEvent, SheetEvent, SheetState, TaskState
 from callsheet.errors import Fate, InvalidRequest, NotApproved, PolicyRefusal, UnknownThing
 
-from .reports import fate_of
-from .world import World, card_of
+from .dependencies import Dependencies, card_of
+from .results import fate_of
 
 PAUSED = "A person paused all submissions."
 RESUME = "They go on when a person runs `callsheet resume` in their own terminal; approvals hold as long as before."
 OPEN_SHEETS = (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL, SheetState.APPROVED)
 
 
-def make_binding(world: World, card: ModelCard, *, mode: Mode, shot: Shot, body: bytes, price: Price) -> Binding:
+def make_binding(deps: Dependencies, card: ModelCard, *, mode: Mode, shot: Shot, body: bytes, price: Price) -> Binding:
     """What an approval of this body, as a first take, would be bound to as things stand now."""
-    facts = world.facts(card.gateway)
-    policy = world.policy()
-    request = world.gateway(card.gateway).build_submit(SubmitParts(card.model, body, idempotency_key=""))
+    facts = deps.facts(card.gateway)
+    policy = deps.policy()
+    request = deps.gateway(card.gateway).build_submit(SubmitParts(card.model, body, idempotency_key=""))
     return Binding(
         mode=mode.value,
         gateway=card.gateway,
         model=card.model,
-        base_url=world.live_base_url(facts),
+        base_url=deps.live_base_url(facts),
         method=request.method,
         path=request.path,
         body_sha256=body_digest(body),
-        account=world.account(facts) if mode is Mode.LIVE else "",
+        account=deps.account(facts) if mode is Mode.LIVE else "",
         price=str(price),
         prices=facts.version,
         callback_host=url_host(shot.callback_url) or "" if shot.callback_url else "",
@@ -69,47 +69,49 @@ def make_binding(world: World, card: ModelCard, *, mode: Mode, shot: Shot, body:
     )
 
 
-def binding_now(world: World, sheet: Sheet) -> Binding:
+def binding_now(deps: Dependencies, sheet: Sheet) -> Binding:
     """The sheet's binding, made again from its stored bytes and from the world as it is now, the price too."""
-    card = card_of(world, sheet)
-    shot = reread(world, card, sheet.body)
+    card = card_of(deps, sheet)
+    shot = reread(deps, card, sheet.body)
     price = price_clip(card, duration_seconds=shot.duration_seconds, resolution=shot.resolution)
-    binding = make_binding(world, card, mode=sheet.mode, shot=shot, body=sheet.body, price=price)
+    binding = make_binding(deps, card, mode=sheet.mode, shot=shot, body=sheet.body, price=price)
     return replace(binding, take=str(sheet.take), expires=str(sheet.expires_at))
 
 
-def changed_since(world: World, sheet: Sheet) -> tuple[str, ...]:
+def changed_since(deps: Dependencies, sheet: Sheet) -> tuple[str, ...]:
     """The names of what is no longer as it was when the sheet was made, in the world or in the sheet's own row."""
-    now = binding_now(world, sheet)
+    now = binding_now(deps, sheet)
     changed = sheet.binding.differences(now)
-    reserve = amount_to_type(sheet.price, world.policy())
+    reserve = amount_to_type(sheet.price, deps.policy())
     same_price = str(sheet.price) == now.price and sheet.reserve_micros == (
         None if reserve is None else to_micros(reserve)
     )
     return changed if same_price or "price" in changed or "policy" in changed else (*changed, "price")
 
 
-def reread(world: World, card: ModelCard, body: bytes) -> Shot:
+def reread(deps: Dependencies, card: ModelCard, body: bytes) -> Shot:
     """The shot that these bytes ask for: read back from what will be sent, not from what was asked for."""
-    return recognise(json.loads(body), world.catalogue(), gateway=card.gateway, model=card.model).shot
+    return recognise(json.loads(body), deps.catalogue(), gateway=card.gateway, model=card.model).shot
 
 
-def shown_text(world: World, card: ModelCard, binding: Binding, *, body: bytes, price: Price, earlier: str) -> str:
+def shown_text(
+    deps: Dependencies, card: ModelCard, binding: Binding, *, body: bytes, price: Price, earlier: str
+) -> str:
     """The text a person agrees to, rendered from the bytes that will be sent and not from what was asked for."""
-    policy = world.policy()
-    shot = reread(world, card, body)
+    policy = deps.policy()
+    shot = reread(deps, card, body)
     shot = replace(shot, resolution=shot.resolution or card.resolution_when_absent)
     return render_approval(
         ApprovalView(
             mode=Mode(binding.mode),
-            gateway_name=world.facts(card.gateway).name,
+            gateway_name=deps.facts(card.gateway).name,
             origin=binding.base_url,
             account=binding.account,
             model=card.id,
             shot=shot,
             price=price,
             ceiling=policy.unknown_price_ceiling,
-            cap_left=cap_left(policy, spending_now(world, Mode(binding.mode))),
+            cap_left=cap_left(policy, spending_now(deps, Mode(binding.mode))),
             image_host=url_host(shot.image_url) if shot.image_url else None,
             callback_host=url_host(shot.callback_url) if shot.callback_url else None,
             availability=card.lifecycle.summary,
@@ -120,21 +122,21 @@ def shown_text(world: World, card: ModelCard, binding: Binding, *, body: bytes, 
     )
 
 
-def approval_text(world: World, sheet_id: str) -> str:
+def approval_text(deps: Dependencies, sheet_id: str) -> str:
     """The text for a person who is about to agree, rendered anew from the stored bytes and the caps of this moment.
 
     The text that was stored with the sheet lies where other programs of the user can write. Raises as `approvable`.
     """
-    sheet = approvable(world, sheet_id)
-    earlier = earlier_takes(world, sheet.binding)
+    sheet = approvable(deps, sheet_id)
+    earlier = earlier_takes(deps, sheet.binding)
     # `approvable` has seen that address, price and bytes are those that the sheet is bound to.
-    return shown_text(world, card_of(world, sheet), sheet.binding, body=sheet.body, price=sheet.price, earlier=earlier)
+    return shown_text(deps, card_of(deps, sheet), sheet.binding, body=sheet.body, price=sheet.price, earlier=earlier)
 
 
-def whole_prompt(world: World, sheet_id: str) -> str:
+def whole_prompt(deps: Dependencies, sheet_id: str) -> str:
     """All of a prompt of which the text for the person has only the beginning, from the bytes; else the empty text."""
-    sheet = need_sheet(world, sheet_id)
-    prompt = escape_block(reread(world, card_of(world, sheet), sheet.body).prompt, len(sheet.body) * 20)
+    sheet = need_sheet(deps, sheet_id)
+    prompt = escape_block(reread(deps, card_of(deps, sheet), sheet.body).prompt, len(sheet.body) * 20)
     return prompt if len(prompt) > PROMPT_SHOWN else ""
 
 
@@ -152,30 +154,30 @@ class Question:
         return dollars(self.amount)
 
 
-def need_sheet(world: World, sheet_id: str) -> Sheet:
+def need_sheet(deps: Dependencies, sheet_id: str) -> Sheet:
     """That sheet; raises `UnknownThing`."""
-    sheet = world.ledger().sheet(sheet_id)
+    sheet = deps.ledger().sheet(sheet_id)
     if sheet is None:
         raise UnknownThing("There is no sheet with that id.", next_step="Call explain_payload; it returns a sheet_id.")
     return sheet
 
 
-def question_for(world: World, sheet_id: str) -> Question | None:
+def question_for(deps: Dependencies, sheet_id: str) -> Question | None:
     """What to ask a person through their client before this sheet may be spent.
 
     None when nothing needs to be asked, when an allowance covers the sheet, and when the client's form would not do.
     """
-    sheet = world.ledger().sheet(sheet_id)
+    sheet = deps.ledger().sheet(sheet_id)
     if sheet is None or sheet.state not in (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL):
         return None
-    policy = world.policy()
+    policy = deps.policy()
     if (
         policy.paused
         or policy.mode is Mode.READ_ONLY
         or policy.mode is not sheet.mode
         or decide_need(policy, sheet.mode) is Need.NOTHING
-        or floor_of(world, sheet) is Floor.PASSPHRASE
-        or allowance_for(world, sheet) is not None
+        or floor_of(deps, sheet) is Floor.PASSPHRASE
+        or allowance_for(deps, sheet) is not None
     ):
         return None
     amount = amount_to_type(sheet.price, policy)
@@ -186,28 +188,28 @@ def question_for(world: World, sheet_id: str) -> Question | None:
     return Question(sheet.id, sheet.shown, amount)
 
 
-def approve_typed(world: World, sheet_id: str, *, typed: str, by: Means) -> Sheet:
+def approve_typed(deps: Dependencies, sheet_id: str, *, typed: str, by: Means) -> Sheet:
     """Approve a sheet if a person typed exactly the amount shown; raises `NotApproved`."""
-    question = question_for(world, sheet_id)
+    question = question_for(deps, sheet_id)
     if question is None:
-        return approvable(world, sheet_id)
+        return approvable(deps, sheet_id)
     if not amount_matches(typed, question.amount):
         raise NotApproved(
             f"The amount typed is not the amount shown ({question.amount_text} USD).",
             next_step=f"A person types {question.amount_text}, or runs `callsheet approve {sheet_id}`.",
         )
-    return approve(world, sheet_id, by=by)
+    return approve(deps, sheet_id, by=by)
 
 
-def approve(world: World, sheet_id: str, *, by: Means, who: str = "") -> Sheet:
+def approve(deps: Dependencies, sheet_id: str, *, by: Means, who: str = "") -> Sheet:
     """Record a person's consent to this sheet, as bound now; `who` is what is known of them, for the audit trail.
 
     Raises `NotApproved` when something changed, or when the policy asks for more than these means.
     """
-    sheet = approvable(world, sheet_id)
+    sheet = approvable(deps, sheet_id)
     if sheet.state is SheetState.APPROVED:
         return sheet
-    if by is Means.CLIENT and floor_of(world, sheet) is Floor.PASSPHRASE:
+    if by is Means.CLIENT and floor_of(deps, sheet) is Floor.PASSPHRASE:
         raise NotApproved(
             "The policy asks for the approval passphrase, or a passkey, for this clip; the client's form will not do.",
             next_step=f"A person runs `callsheet approve {sheet_id}` in their own terminal.",
@@ -215,56 +217,56 @@ def approve(world: World, sheet_id: str, *, by: Means, who: str = "") -> Sheet:
     if sheet.mode is Mode.LIVE and by in (Means.REHEARSAL, Means.ALLOWANCE):
         raise NotApproved("A live sheet is not approved in that way.", next_step="Call submit_video.")
     try:
-        return world.ledger().move_sheet(sheet_id, SheetEvent.APPROVED, now=world.clock.now(), by=by, who=who)
+        return deps.ledger().move_sheet(sheet_id, SheetEvent.APPROVED, now=deps.clock.now(), by=by, who=who)
     except IllegalEvent as error:
-        raise _not_open(world, sheet_id) from error
+        raise _not_open(deps, sheet_id) from error
 
 
-def floor_of(world: World, sheet: Sheet) -> Floor:
+def floor_of(deps: Dependencies, sheet: Sheet) -> Floor:
     """The least act that approves this sheet. A rehearsal may be approved by any."""
     if sheet.mode is not Mode.LIVE:
         return Floor.CLIENT
-    if world.is_sealed(sheet.binding.gateway):
+    if deps.is_sealed(sheet.binding.gateway):
         return Floor.PASSPHRASE
-    return world.policy().floor_for(sheet.card_id, sheet.price.usd)
+    return deps.policy().floor_for(sheet.card_id, sheet.price.usd)
 
 
-def allowance_for(world: World, sheet: Sheet) -> Allowance | None:
+def allowance_for(deps: Dependencies, sheet: Sheet) -> Allowance | None:
     """The allowance by which this sheet may be spent without asking, if there is one.
 
     A sealed key is opened by a passphrase for one submission, so no allowance reaches it.
     """
-    if world.is_sealed(sheet.binding.gateway) and sheet.mode is Mode.LIVE:
+    if deps.is_sealed(sheet.binding.gateway) and sheet.mode is Mode.LIVE:
         return None
-    return world.ledger().consent.covering(sheet, now=world.clock.now(), policy=world.policy().version)
+    return deps.ledger().consent.covering(sheet, now=deps.clock.now(), policy=deps.policy().version)
 
 
-def approvable(world: World, sheet_id: str) -> Sheet:
+def approvable(deps: Dependencies, sheet_id: str) -> Sheet:
     """The sheet, if it can still be approved as it stands; raises `NotApproved` or `PolicyRefusal`."""
-    sheet = need_sheet(world, sheet_id)
+    sheet = need_sheet(deps, sheet_id)
     if sheet.state not in OPEN_SHEETS:
-        raise _not_open(world, sheet_id)
-    if world.clock.now() > sheet.expires_at:
+        raise _not_open(deps, sheet_id)
+    if deps.clock.now() > sheet.expires_at:
         try:
-            world.ledger().move_sheet(sheet_id, SheetEvent.EXPIRED, now=world.clock.now())
+            deps.ledger().move_sheet(sheet_id, SheetEvent.EXPIRED, now=deps.clock.now())
         except IllegalEvent as error:
-            raise _not_open(world, sheet_id) from error
+            raise _not_open(deps, sheet_id) from error
         raise NotApproved(f"Sheet {sheet_id} is too old.", next_step="Call explain_payload again for a new sheet.")
-    changed = changed_since(world, sheet)
+    changed = changed_since(deps, sheet)
     if changed:
         raise NotApproved(
             f"Since sheet {sheet_id} was made, this has changed: {', '.join(changed)}.",
             next_step="Call explain_payload again for a new sheet.",
         )
-    earlier = earlier_takes(world, sheet.binding)
+    earlier = earlier_takes(deps, sheet.binding)
     if earlier.startswith(DUPLICATE) and not warns_of_duplicate(sheet.shown):
         raise NotApproved(
             f"Since sheet {sheet_id} was made, an earlier take of this shot got an unknown outcome. {earlier}",
             next_step="Call explain_payload again: the new sheet says so to the person.",
         )
     if sheet.mode is Mode.LIVE:
-        require_allowed(world.policy(), sheet.card_id, sheet.price.usd)
-    if sheet.mode is Mode.LIVE and amount_to_type(sheet.price, world.policy()) is None:
+        require_allowed(deps.policy(), sheet.card_id, sheet.price.usd)
+    if sheet.mode is Mode.LIVE and amount_to_type(sheet.price, deps.policy()) is None:
         raise PolicyRefusal(
             f"The price of {sheet.card_id} is not documented.",
             next_step="A person may set [prices] unknown_ceiling in the policy file, or choose another model.",
@@ -272,18 +274,18 @@ def approvable(world: World, sheet_id: str) -> Sheet:
     return sheet
 
 
-def decline(world: World, sheet_id: str, *, by: Means = Means.TERMINAL) -> Sheet:
+def decline(deps: Dependencies, sheet_id: str, *, by: Means = Means.TERMINAL) -> Sheet:
     """A person's no: the sheet cannot be spent any more. Raises `InvalidRequest` when it already was."""
-    need_sheet(world, sheet_id)
+    need_sheet(deps, sheet_id)
     try:
-        return world.ledger().move_sheet(sheet_id, SheetEvent.DECLINED, now=world.clock.now(), by=by)
+        return deps.ledger().move_sheet(sheet_id, SheetEvent.DECLINED, now=deps.clock.now(), by=by)
     except IllegalEvent as error:
-        raise _not_open(world, sheet_id) from error
+        raise _not_open(deps, sheet_id) from error
 
 
-def earlier_takes(world: World, binding: Binding) -> str:
+def earlier_takes(deps: Dependencies, binding: Binding) -> str:
     """A word on earlier takes of the same shot; a possible duplicate charge comes first."""
-    tasks = world.ledger().takes(binding.shot_digest)
+    tasks = deps.ledger().takes(binding.shot_digest)
     if not tasks:
         return ""
     unknown = next((task for task in tasks if task.state is TaskState.OUTCOME_UNKNOWN), None)
@@ -293,9 +295,9 @@ def earlier_takes(world: World, binding: Binding) -> str:
     return f"Another take: this very shot was submitted before as task {latest.id} ({latest.state.value})."
 
 
-def _not_open(world: World, sheet_id: str) -> InvalidRequest:
-    sheet = need_sheet(world, sheet_id)
-    task = world.ledger().task(sheet.task_id) if sheet.task_id else None
+def _not_open(deps: Dependencies, sheet_id: str) -> InvalidRequest:
+    sheet = need_sheet(deps, sheet_id)
+    task = deps.ledger().task(sheet.task_id) if sheet.task_id else None
     fate = fate_of(task) if task else Fate.NOTHING_SENT
     step = f"Call get_task with {sheet.task_id}." if sheet.task_id else "Call explain_payload again for a new sheet."
     return InvalidRequest(f"Sheet {sheet.id} is {sheet.state.value} already.", next_step=step, fate=fate)
@@ -324,6 +326,6 @@ def spending_windows(now: float) -> tuple[float, float]:
     return day.timestamp(), day.replace(day=1).timestamp()
 
 
-def spending_now(world: World, mode: Mode) -> Spending:
+def spending_now(deps: Dependencies, mode: Mode) -> Spending:
     """What is reserved or spent today and this month (UTC) in that mode."""
-    return world.ledger().spending(mode, spending_windows(world.clock.now()))
+    return deps.ledger().spending(mode, spending_windows(deps.clock.now()))

@@ -11,15 +11,15 @@ import io
 from dataclasses import asdict
 from typing import Any
 
-from callsheet.core.pricing import dollars, from_micros
-from callsheet.core.redaction import clean
-from callsheet.core.sheet import Sheet, Task
+from callsheet.core.catalogue.pricing import dollars, from_micros
+from callsheet.core.security.redaction import clean
 from callsheet.core.shot import JsonValue
-from callsheet.core.task import SheetState
-from callsheet.edges.ledger import Ledger
+from callsheet.core.tasks.models import Sheet, Task
+from callsheet.core.tasks.states import SheetState
+from callsheet.edges.ledger.ledger import Ledger
 
-from .reports import fate_sentence, iso
-from .world import World
+from .dependencies import Dependencies
+from .results import fate_sentence, iso
 
 EXPORT_VERSION = 1
 ALL = -1
@@ -38,12 +38,12 @@ COLUMNS = (
 JsonObject = dict[str, JsonValue]
 
 
-def export(world: World, *, since: float | None = None) -> JsonObject:
+def export(deps: Dependencies, *, since: float | None = None) -> JsonObject:
     """Sheets and tasks made since then (seconds since the epoch; None: all), oldest first, each with its history.
 
     A task is never without its sheet, even if that is older. Times are ISO 8601 in UTC, money is text.
     """
-    ledger, start = world.ledger(), float("-inf") if since is None else since
+    ledger, start = deps.ledger(), float("-inf") if since is None else since
     with ledger.snapshot():
         tasks = {task.sheet_id: task for task in ledger.tasks(limit=ALL) if task.created_at >= start}
         sheets = [
@@ -59,12 +59,12 @@ def export(world: World, *, since: float | None = None) -> JsonObject:
         document: JsonObject = {
             "format": "callsheet-export",
             "version": EXPORT_VERSION,
-            "exported_at": iso(world.clock.now()),
+            "exported_at": iso(deps.clock.now()),
             "since": iso(since),
             "sheets": [_sheet_form(ledger, sheet) for sheet in sheets],
             "tasks": [_task_form(ledger, sheet, task) for sheet, task in spent],
         }
-    redacted = world.redactor().value(document)
+    redacted = deps.redactor().value(document)
     assert isinstance(redacted, dict)
     return redacted
 

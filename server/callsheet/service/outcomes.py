@@ -11,13 +11,13 @@ from dataclasses import replace
 
 import anyio
 
-from callsheet.core.gateway import Accepted, Postponed, Rejected, SubmitOutcome
-from callsheet.core.schedule import first_poll_delay, retry_delay
-from callsheet.core.sheet import Problem, Task
-from callsheet.core.task import IllegalEvent, TaskEvent
+from callsheet.core.gateway.protocol import Accepted, Postponed, Rejected, SubmitOutcome
+from callsheet.core.tasks.models import Problem, Task
+from callsheet.core.tasks.polling import first_poll_delay, retry_delay
+from callsheet.core.tasks.states import IllegalEvent, TaskEvent
 from callsheet.errors import CallsheetError, Fate, GatewayUnreachable, LedgerProblem
 
-from .world import World, card_of, clip_seconds_of
+from .dependencies import Dependencies, card_of, clip_seconds_of
 
 ACCOUNT_STATUSES = (401, 402)
 MOST_ATTEMPTS_LIMITED = 6
@@ -28,7 +28,9 @@ STORE_GRACE_SECONDS = 5.0
 log = logging.getLogger(__name__)
 
 
-async def keep_outcome(world: World, task: Task, attempt: str, outcome: SubmitOutcome | CallsheetError) -> Task | None:
+async def keep_outcome(
+    deps: Dependencies, task: Task, attempt: str, outcome: SubmitOutcome | CallsheetError
+) -> Task | None:
     """Store an answer, again and again while the disk refuses it: it may be all that is known of a paid job.
 
     Cancelled (the program stops), it tries once more and raises `LedgerProblem`; the deadline then makes the
@@ -37,60 +39,62 @@ async def keep_outcome(world: World, task: Task, attempt: str, outcome: SubmitOu
     pause, stopping = STORE_AGAIN_SECONDS, False
     while True:
         try:
-            return _store_outcome(world, task, attempt, outcome)
+            return _store_outcome(deps, task, attempt, outcome)
         except LedgerProblem as error:
             known = f" (accepted as {outcome.gateway_task_id})" if isinstance(outcome, Accepted) else ""
             log.warning("answer%s for task %s is not stored yet: %s", known, task.id, error.message)
             if stopping:
                 raise
         try:
-            await world.clock.sleep(pause)
+            await deps.clock.sleep(pause)
         except anyio.get_cancelled_exc_class():
             stopping = True
         pause = min(2 * pause, STORE_GRACE_SECONDS)
 
 
-def _store_outcome(world: World, task: Task, attempt: str, outcome: SubmitOutcome | CallsheetError) -> Task | None:
+def _store_outcome(
+    deps: Dependencies, task: Task, attempt: str, outcome: SubmitOutcome | CallsheetError
+) -> Task | None:
     """Store what became of an attempt. Nothing here can lead to a second request for the same attempt."""
-    now = world.clock.now()
-    speed = world.speed(task.mode)
+    now = deps.clock.now()
+    speed = deps.speed(task.mode)
     match outcome:
         case Accepted(gateway_task_id, state):
             delay = first_poll_delay(
-                card_of(world, task).poll,
-                jitter=world.clock.jitter(),
-                clip_seconds=clip_seconds_of(world, task),
+                card_of(deps, task).poll,
+                jitter=deps.clock.jitter(),
+                clip_seconds=clip_seconds_of(deps, task),
                 speed=speed,
             )
             event = TaskEvent.ACCEPTED
             changes = {
                 "gateway_task_id": gateway_task_id,
-                "said": world.heard(state, limit=60),
+                "said": deps.sanitize(state, limit=60),
                 "accepted_at": now,
                 "problem": None,
                 "next_at": now + delay,
             }
         case Rejected(problem):
             event = TaskEvent.REFUSED
-            refusal = told(world, problem.code, problem.message, Fate.SENT_NOT_CHARGED)
+            refusal = told(deps, problem.code, problem.message, Fate.SENT_NOT_CHARGED)
             lasting = problem.status not in ACCOUNT_STATUSES
             changes = {"problem": replace(refusal, lasting=lasting), "finished_at": now}
         case Postponed(problem) if task.attempts >= MOST_ATTEMPTS_LIMITED:
             # A limiter that never lets go, or a gateway that only says so: it is not asked without end.
             event = TaskEvent.REFUSED
-            refusal = told(world, "rate_limited", problem.message, Fate.SENT_NOT_CHARGED)
+            refusal = told(deps, "rate_limited", problem.message, Fate.SENT_NOT_CHARGED)
             changes = {"problem": refusal, "finished_at": now}
         case Postponed(problem):
             delay = retry_delay(
-                task.attempts, retry_after=problem.retry_after_seconds, jitter=world.clock.jitter(), speed=speed
+                task.attempts, retry_after=problem.retry_after_seconds, jitter=deps.clock.jitter(), speed=speed
             )
             event = TaskEvent.NOT_SENT
             changes = {
-                "problem": told(world, "rate_limited", problem.message, Fate.SENT_NOT_CHARGED),
+                "problem": told(deps, "rate_limited", problem.message, Fate.SENT_NOT_CHARGED),
                 "next_at": now + max(delay, LEAST_LIMITED_SECONDS / speed),
             }
         case GatewayUnreachable():
-            delay = retry_delay(task.attempts, retry_after=None, jitter=world.clock.jitter(), speed=speed)
+            delay = retry_delay(task.attempts, retry_after=None, jitter=deps.clock.jitter(), speed=speed)
             event = TaskEvent.NOT_SENT
             changes = {
                 "problem": Problem("unreachable", outcome.message, Fate.NOTHING_SENT.value),
@@ -102,42 +106,45 @@ def _store_outcome(world: World, task: Task, attempt: str, outcome: SubmitOutcom
         case unclear:
             event = TaskEvent.ANSWER_LOST
             code = unclear.problem.code or f"http_{unclear.problem.status}"
-            changes = {"problem": told(world, code, unclear.problem.message, Fate.UNKNOWN)}
+            changes = {"problem": told(deps, code, unclear.problem.message, Fate.UNKNOWN)}
     try:
-        return world.ledger().advance(task.id, event, now=now, attempt=attempt, changes=changes)
+        return deps.ledger().advance(task.id, event, now=now, attempt=attempt, changes=changes)
     except IllegalEvent as error:
         # A person or the deadline was faster; what is stored stands, and the answer is in the log.
         log.warning("answer of a finished attempt: task %s, %s", task.id, error)
         if isinstance(outcome, Accepted):
-            _keep_late_id(world, task, attempt, outcome.gateway_task_id)
+            _keep_late_id(deps, task, attempt, outcome.gateway_task_id)
         return None
 
 
-def _keep_late_id(world: World, task: Task, attempt: str, gateway_task_id: str) -> None:
+def _keep_late_id(deps: Dependencies, task: Task, attempt: str, gateway_task_id: str) -> None:
     """The gateway's own answer came after somebody had settled the matter otherwise: it may be right, so it is kept."""
-    current = world.ledger().task(task.id)
+    current = deps.ledger().task(task.id)
     if current is None or current.attempt != attempt or current.gateway_task_id == gateway_task_id:
         return
     hint = f"The gateway's own late answer names task {gateway_task_id}."
-    world.ledger().touch(task.id, now=world.clock.now(), changes={"hints": f"{current.hints} {hint}".strip()})
+    deps.ledger().touch(task.id, now=deps.clock.now(), changes={"hints": f"{current.hints} {hint}".strip()})
 
 
-def told(world: World, code: str, said: str, fate: Fate) -> Problem:
+def told(deps: Dependencies, code: str, said: str, fate: Fate) -> Problem:
     """A problem in the gateway's own words: rid of keys, cleaned, bounded, and marked as its words."""
-    text = world.heard(said)
+    text = deps.sanitize(said)
     return Problem(
-        world.heard(code, limit=60) or "unspecified", f"the gateway said: {text or '(nothing)'}", fate.value, text
+        deps.sanitize(code, limit=60) or "unspecified",
+        f"the gateway said: {text or '(nothing)'}",
+        fate.value,
+        text,
     )
 
 
-def expire_attempt(world: World, task: Task) -> None:
+def expire_attempt(deps: Dependencies, task: Task) -> None:
     """A task found being submitted after its deadline: its outcome is unknown, and it is not sent again."""
-    if task.id in world.sending:
+    if task.id in deps.sending:
         return
-    now = world.clock.now()
+    now = deps.clock.now()
     if task.deadline is not None and now <= task.deadline:
-        world.ledger().touch(task.id, now=now, changes={"next_at": task.deadline + 1})
+        deps.ledger().touch(task.id, now=now, changes={"next_at": task.deadline + 1})
         return
     problem = Problem("outcome_unknown", "the program ended while the request was under way", Fate.UNKNOWN.value)
-    world.ledger().advance(task.id, TaskEvent.ANSWER_LOST, now=now, attempt=task.attempt, changes={"problem": problem})
-    world.changes.notify()
+    deps.ledger().advance(task.id, TaskEvent.ANSWER_LOST, now=now, attempt=task.attempt, changes={"problem": problem})
+    deps.changes.notify()

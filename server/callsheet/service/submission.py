@@ -12,18 +12,19 @@ import logging
 
 import anyio
 
-from callsheet.core.approval import Means as ApprovalMeans
-from callsheet.core.approval import Need, decide_need
-from callsheet.core.gateway import HttpReply, SubmitOutcome, SubmitParts
-from callsheet.core.policy import Mode
-from callsheet.core.sheet import SHEET_LIFETIME, Problem, Sheet, Task
-from callsheet.core.spending import NO_SLOT, Slots, SpendTerms
-from callsheet.core.task import IllegalEvent, SheetEvent, SheetState, TaskEvent, TaskId, TaskState
+from callsheet.core.consent.approval import Means as ApprovalMeans
+from callsheet.core.consent.approval import Need, decide_need
+from callsheet.core.consent.policy import Mode
+from callsheet.core.gateway.protocol import HttpReply, SubmitOutcome, SubmitParts
+from callsheet.core.spending.limits import NO_SLOT, Slots, SpendTerms
+from callsheet.core.tasks.models import SHEET_LIFETIME, Problem, Sheet, Task
+from callsheet.core.tasks.states import IllegalEvent, SheetEvent, SheetState, TaskEvent, TaskId, TaskState
 from callsheet.errors import (
     CallsheetError,
     Fate,
     GatewayRefused,
     GatewayUnreachable,
+    NextStep,
     NotApproved,
     OutcomeUnknown,
     SetupProblem,
@@ -39,12 +40,12 @@ from .consent import (
     require_mode,
     spending_windows,
 )
-from .hints import asks_balance, gather_hints, note_balance
+from .dependencies import Dependencies, card_of
 from .outcomes import keep_outcome
-from .pacing import wait_for_pace
-from .reports import Submission, notice, report_task
-from .sealing import approval_words, hold_unsent, may_pay, reach_to_pay, settle_permit
-from .world import World, card_of
+from .rate_limit import wait_for_pace
+from .reconciliation import asks_balance, gather_hints, note_balance
+from .results import Submission, notice, report_task
+from .sealed_keys import approval_words, hold_unsent, may_pay, reach_to_pay, settle_permit
 
 ATTEMPT_SECONDS = 150.0
 POST_SECONDS = 60.0
@@ -57,118 +58,118 @@ BLOCKED_RETRY_SECONDS = 30.0
 log = logging.getLogger(__name__)
 
 
-def submit(world: World, sheet_id: str) -> Submission:
+def submit(deps: Dependencies, sheet_id: str) -> Submission:
     """Spend a sheet on a task, if it is approved; else say what a person must do. Sends nothing itself.
 
     The runner sends. A spent sheet returns its task. Raises `NotApproved`, `PolicyRefusal`, `KeyProblem`,
     `UnknownThing`, `LedgerProblem`; then nothing was sent and the sheet is as it was.
     """
-    sheet = need_sheet(world, sheet_id)
+    sheet = need_sheet(deps, sheet_id)
     if sheet.task_id is not None:
-        return _submitted(world, sheet.task_id, "already_submitted")
+        return _submitted(deps, sheet.task_id, "already_submitted")
     try:
-        return _submit_unspent(world, sheet)
+        return _submit_unspent(deps, sheet)
     except IllegalEvent:
         # Somebody approved, declined or ended the sheet at this very moment: what holds now is the answer.
-        return submit(world, sheet_id)
+        return submit(deps, sheet_id)
     except CallsheetError:
         # Another call may have been faster by a moment; then there is a task, and that is the answer.
-        sheet = need_sheet(world, sheet_id)
+        sheet = need_sheet(deps, sheet_id)
         if sheet.task_id is None:
             raise
-        return _submitted(world, sheet.task_id, "already_submitted")
+        return _submitted(deps, sheet.task_id, "already_submitted")
 
 
-def _submit_unspent(world: World, sheet: Sheet) -> Submission:
+def _submit_unspent(deps: Dependencies, sheet: Sheet) -> Submission:
     sheet_id = sheet.id
-    policy = world.policy()
+    policy = deps.policy()
     require_mode(policy, sheet)
-    sheet = approvable(world, sheet_id)
-    _require_reachable(world, sheet)
-    _require_not_refused_before(world, sheet)
-    if not may_pay(world, sheet):
-        return _approval_needed(world, sheet)
+    sheet = approvable(deps, sheet_id)
+    _require_reachable(deps, sheet)
+    _require_not_refused_before(deps, sheet)
+    if not may_pay(deps, sheet):
+        return _approval_needed(deps, sheet)
     asks = sheet.state is not SheetState.APPROVED and decide_need(policy, sheet.mode) is Need.PERSON
-    if asks and allowance_for(world, sheet) is None:
-        return _approval_needed(world, sheet)
+    if asks and allowance_for(deps, sheet) is None:
+        return _approval_needed(deps, sheet)
     if not asks:
-        approve(world, sheet_id, by=ApprovalMeans.REHEARSAL)
+        approve(deps, sheet_id, by=ApprovalMeans.REHEARSAL)
     try:
-        task, is_first = _spend(world, sheet, by_allowance=asks)
+        task, is_first = _spend(deps, sheet, by_allowance=asks)
     except NotApproved:
         # Another call took the last of the allowance.
-        if asks and allowance_for(world, sheet) is None:
-            return _approval_needed(world, sheet)
+        if asks and allowance_for(deps, sheet) is None:
+            return _approval_needed(deps, sheet)
         raise
-    world.changes.notify()
-    return _submitted(world, task.id, "submitted" if is_first else "already_submitted")
+    deps.changes.notify()
+    return _submitted(deps, task.id, "submitted" if is_first else "already_submitted")
 
 
-def _require_reachable(world: World, sheet: Sheet) -> None:
+def _require_reachable(deps: Dependencies, sheet: Sheet) -> None:
     """A live sheet needs a key, a rehearsal a gateway that the sandbox can play."""
-    facts = world.facts(sheet.binding.gateway)
+    facts = deps.facts(sheet.binding.gateway)
     if sheet.mode is Mode.LIVE:
-        world.need_key(facts)
-    elif not world.sandbox_plays(facts.id):
+        deps.need_key(facts)
+    elif not deps.sandbox_plays(facts.id):
         raise SetupProblem(
             f"The sandbox does not play {facts.name}.",
             next_step="Rehearse with another gateway; this payload has been checked all the same.",
         )
 
 
-def _require_not_refused_before(world: World, sheet: Sheet) -> None:
+def _require_not_refused_before(deps: Dependencies, sheet: Sheet) -> None:
     """The same bytes, with the same key and price table, that the gateway refused are not offered to it again."""
-    for task in world.ledger().takes(sheet.binding.shot_digest):
-        earlier = world.ledger().sheet(task.sheet_id)
+    for task in deps.ledger().takes(sheet.binding.shot_digest):
+        earlier = deps.ledger().sheet(task.sheet_id)
         if task.problem is None or not task.problem.lasting or earlier is None:
             continue
         before = earlier.binding
         if (before.account, before.prices) == (sheet.binding.account, sheet.binding.prices):
             raise GatewayRefused(
-                f"{world.facts(task.gateway).name} refused this very request before (task {task.id}:"
+                f"{deps.facts(task.gateway).name} refused this very request before (task {task.id}:"
                 f" {task.problem.message}).",
                 fate=Fate.NOTHING_SENT,
                 next_step="Change the shot as the message says and call explain_payload again.",
             )
 
 
-def _submitted(world: World, task_id: TaskId, status: str) -> Submission:
-    task = world.ledger().task(task_id)
+def _submitted(deps: Dependencies, task_id: TaskId, status: str) -> Submission:
+    task = deps.ledger().task(task_id)
     assert task is not None
-    report = report_task(world, task)
-    used = _allowance_used(world, need_sheet(world, task.sheet_id))
-    return Submission(status=status, notice="", next_step="", covered_by=used).followed(report)
+    report = report_task(deps, task)
+    used = _allowance_used(deps, need_sheet(deps, task.sheet_id))
+    return Submission(status=status, notice="", next_step=NextStep(), covered_by=used).followed(report)
 
 
-def _allowance_used(world: World, sheet: Sheet) -> str:
+def _allowance_used(deps: Dependencies, sheet: Sheet) -> str:
     """A word on the allowance that approved the sheet, and what of it is used now; the empty text if none did."""
     if sheet.allowance is None:
         return ""
-    use = world.ledger().consent.allowance(sheet.allowance).use
+    use = deps.ledger().consent.allowance(sheet.allowance).use
     return f"Approved by the person's allowance {sheet.allowance}, of which {use} are used."
 
 
-def _approval_needed(world: World, sheet: Sheet) -> Submission:
+def _approval_needed(deps: Dependencies, sheet: Sheet) -> Submission:
     if sheet.state is SheetState.DRAFTED:
-        world.ledger().move_sheet(sheet.id, SheetEvent.ASKED, now=world.clock.now())
+        deps.ledger().move_sheet(sheet.id, SheetEvent.ASKED, now=deps.clock.now())
     command = f"callsheet approve {sheet.id}"
-    desk = world.desk_url()
+    desk = deps.desk_url()
     where = f"run `{command}` in their own terminal" + (f" or open {desk}sheets/{sheet.id}" if desk else "")
-    why, then = approval_words(world, sheet)
+    why, then = approval_words(deps, sheet)
     return Submission(
         status="approval_needed",
-        notice=f"{why} {notice(world, sheet.mode)}",
-        next_step=f"Ask the person to {where}, {then}",
+        notice=f"{why} {notice(deps, sheet.mode)}",
+        next_step=NextStep(text=f"Ask the person to {where}, {then}"),
         approval_text=sheet.shown,
         approval_command=command,
     )
 
 
-def _spend(world: World, sheet: Sheet, *, by_allowance: bool) -> tuple[Task, bool]:
+def _spend(deps: Dependencies, sheet: Sheet, *, by_allowance: bool) -> tuple[Task, bool]:
     """The sheet's one task, and whether this call made it."""
-    now = world.clock.now()
+    now = deps.clock.now()
     task = Task(
-        id=TaskId(f"task_{world.clock.token()}"),
+        id=TaskId(f"task_{deps.clock.token()}"),
         sheet_id=sheet.id,
         mode=sheet.mode,
         gateway=sheet.binding.gateway,
@@ -178,148 +179,148 @@ def _spend(world: World, sheet: Sheet, *, by_allowance: bool) -> tuple[Task, boo
         created_at=now,
         updated_at=now,
         next_at=now,
-        owner=world.runner_id,
+        owner=deps.runner_id,
     )
-    spent = world.ledger().spend(
+    spent = deps.ledger().spend(
         sheet.id,
         task=task,
         terms=SpendTerms(
-            digest=binding_now(world, sheet).digest,
-            caps=world.policy().caps,
+            digest=binding_now(deps, sheet).digest,
+            caps=deps.policy().caps,
             windows=spending_windows(now),
-            allowed_under=world.policy().version if by_allowance else None,
+            allowed_under=deps.policy().version if by_allowance else None,
         ),
         now=now,
     )
     return spent, spent.id == task.id
 
 
-async def send_task(world: World, task: Task) -> None:
+async def send_task(deps: Dependencies, task: Task) -> None:
     """Send a waiting task's paid request, once; or leave it waiting and say why."""
-    sheet = need_sheet(world, task.sheet_id)
-    if world.clock.now() > task.created_at + SHEET_LIFETIME:
-        _withdraw(world, task)
+    sheet = need_sheet(deps, task.sheet_id)
+    if deps.clock.now() > task.created_at + SHEET_LIFETIME:
+        _withdraw(deps, task)
         return
     # A slot comes first: a request reserved with the rate limiter for nothing is taken from the status reads.
-    if _is_blocked(world, task, sheet) or _awaits_slot(world, task):
+    if _is_blocked(deps, task, sheet) or _awaits_slot(deps, task):
         return
-    asks = task.mode is Mode.LIVE and asks_balance(world, task)
-    if not wait_for_pace(world, task, requests=2 if asks else 1):
+    asks = task.mode is Mode.LIVE and asks_balance(deps, task)
+    if not wait_for_pace(deps, task, requests=2 if asks else 1):
         return
     if asks:
-        task = await note_balance(world, task)
+        task = await note_balance(deps, task)
         # That took its time: the person may have forbidden it meanwhile.
-        if _is_blocked(world, task, sheet):
+        if _is_blocked(deps, task, sheet):
             return
-    attempt, now = world.clock.token(), world.clock.now()
-    claimed = world.ledger().claim(
+    attempt, now = deps.clock.token(), deps.clock.now()
+    claimed = deps.ledger().claim(
         task.id,
         attempt=attempt,
         deadline=now + ATTEMPT_SECONDS,
         now=now,
-        slots=slots_for(world, task),
+        slots=slots_for(deps, task),
     )
     if claimed is None:
-        _hold_for_slot(world, task, places=1)
+        _hold_for_slot(deps, task, paths=1)
         return
-    await _send_claimed(world, claimed, sheet, attempt)
+    await _send_claimed(deps, claimed, sheet, attempt)
 
 
-def _is_blocked(world: World, task: Task, sheet: Sheet) -> bool:
+def _is_blocked(deps: Dependencies, task: Task, sheet: Sheet) -> bool:
     """Whether the policy forbids sending now, or things are not as they were approved; the task then waits."""
-    if not may_pay(world, sheet):
-        hold_unsent(world, task)
+    if not may_pay(deps, sheet):
+        hold_unsent(deps, task)
         return True
     try:
-        require_mode(world.policy(), sheet)
-        changed = changed_since(world, sheet)
+        require_mode(deps.policy(), sheet)
+        changed = changed_since(deps, sheet)
     except CallsheetError as error:
-        _hold(world, task, error.error_code, error.message, BLOCKED_RETRY_SECONDS)
+        _hold(deps, task, error.error_code, error.message, BLOCKED_RETRY_SECONDS)
         return True
     if changed:
         message = f"changed since the approval: {', '.join(changed)}"
-        _hold(world, task, "not_as_approved", message, BLOCKED_RETRY_SECONDS)
+        _hold(deps, task, "not_as_approved", message, BLOCKED_RETRY_SECONDS)
     return bool(changed)
 
 
-def _awaits_slot(world: World, task: Task) -> bool:
+def _awaits_slot(deps: Dependencies, task: Task) -> bool:
     """Whether there is no slot for the task yet, those of this process that wait longer going first."""
-    missing = world.ledger().places_missing(task, now=world.clock.now(), slots=slots_for(world, task))
+    missing = deps.ledger().places_missing(task, now=deps.clock.now(), slots=slots_for(deps, task))
     if missing > 0:
-        _hold_for_slot(world, task, places=missing)
+        _hold_for_slot(deps, task, paths=missing)
     return missing > 0
 
 
-def _hold_for_slot(world: World, task: Task, *, places: int) -> None:
+def _hold_for_slot(deps: Dependencies, task: Task, *, paths: int) -> None:
     """Look again soon; whoever stands far back in the line looks less often."""
-    seconds = SLOT_RETRY_SECONDS * min(places, SLOT_PATIENCE) / world.speed(task.mode)
-    _hold(world, task, NO_SLOT, "all concurrent tasks are taken", seconds)
+    seconds = SLOT_RETRY_SECONDS * min(paths, SLOT_PATIENCE) / deps.speed(task.mode)
+    _hold(deps, task, NO_SLOT, "all concurrent tasks are taken", seconds)
 
 
-def slots_for(world: World, task: Task) -> Slots:
+def slots_for(deps: Dependencies, task: Task) -> Slots:
     """How many tasks may be open at once: the person's cap over all, and the documented limit of the gateway.
 
     In the sandbox the person's cap is not applied, so that load can be rehearsed.
     """
-    concurrent = NO_LIMIT if task.mode is Mode.SANDBOX else world.policy().caps.concurrent
-    documented = card_of(world, task).rate_limit.concurrent_tasks or NO_LIMIT
-    return Slots(concurrent, documented, UNKNOWN_HOLDS_SECONDS / world.speed(task.mode))
+    concurrent = NO_LIMIT if task.mode is Mode.SANDBOX else deps.policy().caps.concurrent
+    documented = card_of(deps, task).rate_limit.concurrent_tasks or NO_LIMIT
+    return Slots(concurrent, documented, UNKNOWN_HOLDS_SECONDS / deps.speed(task.mode))
 
 
-def _withdraw(world: World, task: Task) -> None:
+def _withdraw(deps: Dependencies, task: Task) -> None:
     """What could not be sent for a day is not sent any more: nobody expects the bill then."""
     problem = Problem("too_late", "it could not be sent within a day of its approval", Fate.NOTHING_SENT.value)
-    world.ledger().advance(
-        task.id, TaskEvent.RESOLVED_LOST, now=world.clock.now(), changes={"problem": problem, "attempt": None}
+    deps.ledger().advance(
+        task.id, TaskEvent.RESOLVED_LOST, now=deps.clock.now(), changes={"problem": problem, "attempt": None}
     )
-    world.changes.notify()
+    deps.changes.notify()
 
 
-def _hold(world: World, task: Task, code: str, message: str, seconds: float) -> None:
-    now = world.clock.now()
+def _hold(deps: Dependencies, task: Task, code: str, message: str, seconds: float) -> None:
+    now = deps.clock.now()
     problem = Problem(code, message, Fate.NOTHING_SENT.value)
-    world.ledger().touch(task.id, now=now, changes={"problem": problem, "next_at": now + seconds})
-    world.changes.notify()
+    deps.ledger().touch(task.id, now=now, changes={"problem": problem, "next_at": now + seconds})
+    deps.changes.notify()
 
 
-async def _send_claimed(world: World, task: Task, sheet: Sheet, attempt: str) -> None:
+async def _send_claimed(deps: Dependencies, task: Task, sheet: Sheet, attempt: str) -> None:
     """Send and store the answer. Shielded: a cancelled caller does not lose an answer that is on its way."""
     with anyio.CancelScope(shield=True) as scope:
-        world.sending[task.id] = scope
+        deps.sending[task.id] = scope
         try:
             try:
-                outcome: SubmitOutcome | CallsheetError = await _post(world, task, sheet)
+                outcome: SubmitOutcome | CallsheetError = await _post(deps, task, sheet)
             except CallsheetError as error:
                 outcome = error
             except anyio.get_cancelled_exc_class():
                 outcome = OutcomeUnknown("The program was stopped while the request was under way.", next_step="")
-            settle_permit(world, sheet, outcome)
-            stored = await keep_outcome(world, task, attempt, outcome)
+            settle_permit(deps, sheet, outcome)
+            stored = await keep_outcome(deps, task, attempt, outcome)
         finally:
-            world.sending.pop(task.id, None)
-    world.changes.notify()
+            deps.sending.pop(task.id, None)
+    deps.changes.notify()
     if stored is not None and stored.state is TaskState.OUTCOME_UNKNOWN and stored.mode is Mode.LIVE:
-        await gather_hints(world, stored)
+        await gather_hints(deps, stored)
 
 
-async def _post(world: World, task: Task, sheet: Sheet) -> SubmitOutcome:
-    gateway = world.gateway(task.gateway)
+async def _post(deps: Dependencies, task: Task, sheet: Sheet) -> SubmitOutcome:
+    gateway = deps.gateway(task.gateway)
     try:
         # The claim may have waited for the ledger; a person may have forbidden or changed things meanwhile.
-        require_mode(world.policy(), sheet)
-        changed = changed_since(world, sheet)
-        base_url, key = await reach_to_pay(world, task, sheet)
+        require_mode(deps.policy(), sheet)
+        changed = changed_since(deps, sheet)
+        base_url, key = await reach_to_pay(deps, task, sheet)
     except CallsheetError as error:
         # Policy, address and key are read from files; what fails there has certainly sent nothing.
         raise GatewayUnreachable(error.message, next_step=error.next_step) from error
     if changed:
-        raise GatewayUnreachable(f"Changed since the approval: {', '.join(changed)}.", next_step="")
+        raise GatewayUnreachable(f"Changed since the approval: {', '.join(changed)}.", next_step=NextStep())
     if sheet.state is not SheetState.SPENT or sheet.task_id != task.id:
-        raise GatewayUnreachable("The sheet was not spent on this task.", next_step="")
+        raise GatewayUnreachable("The sheet was not spent on this task.", next_step=NextStep())
     if task.mode is Mode.LIVE:
         base_url = sheet.binding.base_url
     request = gateway.build_submit(SubmitParts(task.model, sheet.body, idempotency_key=f"callsheet-{sheet.id}"))
-    if task.deadline is None or world.clock.now() > task.deadline - ATTEMPT_SECONDS / 2:
-        raise GatewayUnreachable("Too much time passed before the request could go out.", next_step="")
-    reply: HttpReply = await world.http.post_paid(request, base_url=base_url, key=key, within=POST_SECONDS)
+    if task.deadline is None or deps.clock.now() > task.deadline - ATTEMPT_SECONDS / 2:
+        raise GatewayUnreachable("Too much time passed before the request could go out.", next_step=NextStep())
+    reply: HttpReply = await deps.http.post_paid(request, base_url=base_url, key=key, within=POST_SECONDS)
     return gateway.read_submit(reply)

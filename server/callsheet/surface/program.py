@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from callsheet.core.policy import Policy
-from callsheet.edges.places import Places
+from callsheet.core.consent.policy import Policy
+from callsheet.edges.files.paths import Paths
 from callsheet.service import Service
 
 
@@ -32,7 +32,7 @@ class Program:
     environ: Mapping[str, str]
     working_directory: Path
     project_directory: Path
-    places: Places
+    paths: Paths
     policy: Callable[[], Policy]
     policy_path: Path
     verifier_path: Path

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from callsheet.core.sheet import Task
-from callsheet.core.task import OPEN_STATES, TaskState
+from callsheet.core.tasks.models import Task
+from callsheet.core.tasks.states import OPEN_STATES, TaskState
 from callsheet.service import Service
-from callsheet.service.world import card_of
+from callsheet.service.dependencies import card_of
 
 WORDS = {
     TaskState.WAITING: "Waiting to be sent",
@@ -36,13 +36,13 @@ def progress_share(service: Service, task: Task) -> float:
     usual = usual_seconds(service, task)
     if usual is None or task.accepted_at is None:
         return 0.0
-    return min((service.world.clock.now() - task.accepted_at) / usual[1], NEARLY_DONE)
+    return min((service.deps.clock.now() - task.accepted_at) / usual[1], NEARLY_DONE)
 
 
 def usual_seconds(service: Service, task: Task) -> tuple[float, float] | None:
     """How long such a task usually takes, in this mode; None when no source says."""
-    usual = card_of(service.world, task).poll.usual_seconds
-    speed = service.world.speed(task.mode)
+    usual = card_of(service.deps, task).poll.usual_seconds
+    speed = service.deps.speed(task.mode)
     return None if usual is None else (usual[0] / speed, usual[1] / speed)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 
-from callsheet.core.redaction import clean
-from callsheet.service.reports import iso
+from callsheet.core.security.redaction import clean
+from callsheet.service.results import iso
 
 _HEX = re.compile("[0-9a-f]{40,}")
 

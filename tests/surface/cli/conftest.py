@@ -11,20 +11,20 @@ from cli_terminal import CommandLine, Ran
 from callsheet.compose import Surroundings, build_program
 from callsheet.surface.cli import run
 from callsheet.surface.program import Program
-from studio import Studio
+from workspace import Workspace
 
 
 @pytest.fixture
-def program(studio: Studio, tmp_path: Path) -> Program:
+def program(workspace: Workspace, tmp_path: Path) -> Program:
     """The program on the studio's home, its clock and its scripted gateway."""
     project = tmp_path / "project"
     project.mkdir()
     return build_program(
         Surroundings(
-            environ=studio.environ,
+            environ=workspace.environ,
             working_directory=project,
-            clock=studio.clock,
-            transport=httpx2.MockTransport(studio.gateway),
+            clock=workspace.clock,
+            transport=httpx2.MockTransport(workspace.gateway),
         )
     )
 

@@ -10,12 +10,12 @@ import pytest
 from cli_terminal import CommandLine, Terminal, clean_environment, run_without_terminal
 
 from callsheet import errors
-from callsheet.core.task import TaskState
+from callsheet.core.tasks.states import TaskState
 from callsheet.errors import CallsheetError
 from callsheet.surface.cli.application import COMMANDS
-from callsheet.surface.cli.exits import MEANINGS, ExitCode, exit_for_error, exit_for_state
+from callsheet.surface.cli.console.exit_codes import MEANINGS, ExitCode, exit_for_error, exit_for_state
 from callsheet.surface.program import Program
-from studio import Studio, draft
+from workspace import Workspace, draft
 
 NAMES = [
     "explain",
@@ -146,11 +146,11 @@ def test_every_task_state_has_an_exit_code() -> None:
 
 def test_a_mistake_in_the_program_shows_its_type_and_an_id_only(program: Program, cli: CommandLine) -> None:
     """No traceback is shown; the details are kept in a private file under the id."""
-    program.places.data.mkdir(parents=True)
-    ledger = program.places.data / "ledger.sqlite3"
+    program.paths.data.mkdir(parents=True)
+    ledger = program.paths.data / "ledger.sqlite3"
     service = program.build_service()
     sheet_id = draft(service)
-    db = service.world.ledger()._db
+    db = service.deps.ledger()._db
     db.execute("UPDATE sheet SET shot = 'not json' WHERE id = ?", (sheet_id,))
     assert ledger.exists()
 
@@ -159,20 +159,20 @@ def test_a_mistake_in_the_program_shows_its_type_and_an_id_only(program: Program
     assert ran.code == ExitCode.UNEXPECTED
     assert "A mistake in the program: JSONDecodeError, id " in ran.err
     assert "Traceback" not in ran.err
-    [kept] = (program.places.state / "mistakes").iterdir()
+    [kept] = (program.paths.state / "mistakes").iterdir()
     assert kept.stem in ran.err
     assert kept.stat().st_mode & 0o077 == 0
 
 
 def test_a_file_that_cannot_be_used_is_named_and_ends_with_8(program: Program, cli: CommandLine) -> None:
     """A data directory that is a file is the person's to mend, not a mistake of the program."""
-    program.places.data.parent.mkdir(parents=True)
-    program.places.data.write_text("in the way")
+    program.paths.data.parent.mkdir(parents=True)
+    program.paths.data.write_text("in the way")
 
     ran = cli("list")
 
     assert ran.code == ExitCode.SETUP
-    assert str(program.places.data) in ran.err.replace("\n", "").replace(" ", "")
+    assert str(program.paths.data) in ran.err.replace("\n", "").replace(" ", "")
 
 
 def test_an_unusable_home_is_told_in_one_sentence(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_heavy_libraries_are_not_imported_before_they_are_used(module: str, forb
 
 
 def test_the_shell_is_offered_sheets_tasks_gateways_and_models(
-    program: Program, studio: Studio, tmp_path: Path
+    program: Program, workspace: Workspace, tmp_path: Path
 ) -> None:
     """Also without a terminal, as some shells ask."""
     sheet_id = draft(program.build_service())
@@ -205,7 +205,7 @@ def test_the_shell_is_offered_sheets_tasks_gateways_and_models(
     def offered(line: str) -> str:
         words = line.split(" ")
         asked = {"_CALLSHEET_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
-        return run_without_terminal([], {**studio.environ, **asked}, tmp_path).stdout
+        return run_without_terminal([], {**workspace.environ, **asked}, tmp_path).stdout
 
     assert sheet_id in offered("callsheet submit ")
     assert offered("callsheet models apid").split() == ["apidot"]
@@ -213,23 +213,25 @@ def test_the_shell_is_offered_sheets_tasks_gateways_and_models(
     assert offered("callsheet get ").strip() == ""
 
 
-def test_a_pipe_and_no_color_get_neither_colours_nor_lines(studio: Studio, cli: CommandLine, tmp_path: Path) -> None:
+def test_a_pipe_and_no_color_get_neither_colours_nor_lines(
+    workspace: Workspace, cli: CommandLine, tmp_path: Path
+) -> None:
     """On a terminal `NO_COLOR` is obeyed; a pipe needs no asking."""
     assert not set("\x1b─━│╭") & set(cli("models").out)
 
-    with Terminal(["models"], {**studio.environ, "NO_COLOR": "1"}, tmp_path) as terminal:
+    with Terminal(["models"], {**workspace.environ, "NO_COLOR": "1"}, tmp_path) as terminal:
         assert terminal.finish() == 0
         assert not set("\x1b─━│╭") & set(terminal.text)
 
 
-def test_a_reader_who_has_seen_enough_is_no_error(studio: Studio, tmp_path: Path) -> None:
+def test_a_reader_who_has_seen_enough_is_no_error(workspace: Workspace, tmp_path: Path) -> None:
     """`callsheet models | head -1` ends quietly."""
     script = f"{sys.executable} -m callsheet models | head -1"
     ran = subprocess.run(
         ["bash", "-c", script],
         capture_output=True,
         text=True,
-        env=clean_environment(studio.environ),
+        env=clean_environment(workspace.environ),
         cwd=tmp_path,
         check=True,
     )

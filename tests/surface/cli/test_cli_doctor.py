@@ -8,11 +8,11 @@ import httpx2
 import pytest
 from cli_terminal import CommandLine
 
-from callsheet.core.approval import Means
-from callsheet.edges.passphrase import store_verifier
-from callsheet.surface.cli.exits import ExitCode
+from callsheet.core.consent.approval import Means
+from callsheet.edges.keys.passphrase import store_verifier
+from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
-from studio import KEY, Studio, accepted, draft, reply
+from workspace import KEY, Workspace, accepted, draft, reply
 
 
 def grades(answer: Any) -> dict[str, str]:
@@ -25,7 +25,7 @@ def grades(answer: Any) -> dict[str, str]:
     return found
 
 
-def test_a_fresh_install_is_healthy_and_nothing_is_sent(studio: Studio, cli: CommandLine) -> None:
+def test_a_fresh_install_is_healthy_and_nothing_is_sent(workspace: Workspace, cli: CommandLine) -> None:
     """What is not set yet is a note, not a problem."""
     ran, answer = cli("doctor"), cli("doctor", "--json")
 
@@ -35,13 +35,13 @@ def test_a_fresh_install_is_healthy_and_nothing_is_sent(studio: Studio, cli: Com
     assert found["Ledger"] == found["Sandbox"] == found["Video"] == found["Policy"] == "ok"
     assert found["Passphrase"] == found["Key PoYo"] == "note"
     assert "Nothing keeps it from working." in ran.out
-    assert studio.gateway.requests == []
+    assert workspace.gateway.requests == []
 
 
-def test_a_key_is_told_by_its_fingerprint_only(studio: Studio, cli: CommandLine) -> None:
+def test_a_key_is_told_by_its_fingerprint_only(workspace: Workspace, cli: CommandLine) -> None:
     """Where it was found, and nothing of it."""
-    studio.environ["POYO_API_KEY"] = KEY
-    studio.environ["APIDOT_API_KEY"] = "not a key"
+    workspace.environ["POYO_API_KEY"] = KEY
+    workspace.environ["APIDOT_API_KEY"] = "not a key"
 
     answer = cli("doctor", "--json")
 
@@ -53,9 +53,9 @@ def test_a_key_is_told_by_its_fingerprint_only(studio: Studio, cli: CommandLine)
     assert "not a key" not in answer.out
 
 
-def test_live_mode_without_passphrase_or_key_is_a_problem(studio: Studio, cli: CommandLine) -> None:
+def test_live_mode_without_passphrase_or_key_is_a_problem(workspace: Workspace, cli: CommandLine) -> None:
     """Each thing that is missing is named, with the command that mends it."""
-    studio.write_policy('mode = "live"\n[caps]\nper_day = "none"\n')
+    workspace.write_policy('mode = "live"\n[caps]\nper_day = "none"\n')
 
     ran = cli("doctor", "--json")
 
@@ -65,13 +65,13 @@ def test_live_mode_without_passphrase_or_key_is_a_problem(studio: Studio, cli: C
     assert found["Policy"] == "warning"
 
 
-def test_what_is_broken_does_not_hide_the_rest(studio: Studio, program: Program, cli: CommandLine) -> None:
+def test_what_is_broken_does_not_hide_the_rest(workspace: Workspace, program: Program, cli: CommandLine) -> None:
     """A policy, a verifier and a ledger that cannot be used are three problems, not one crash."""
-    studio.write_policy('mode = "live')
+    workspace.write_policy('mode = "live')
     store_verifier(program.verifier_path, "a heron over the reeds")
     program.verifier_path.chmod(0o644)
-    program.places.data.mkdir(parents=True)
-    (program.places.data / "ledger.sqlite3").write_bytes(b"this is no database" * 100)
+    program.paths.data.mkdir(parents=True)
+    (program.paths.data / "ledger.sqlite3").write_bytes(b"this is no database" * 100)
 
     ran = cli("doctor", "--json")
 
@@ -82,16 +82,16 @@ def test_what_is_broken_does_not_hide_the_rest(studio: Studio, program: Program,
 
 
 def test_directories_open_to_others_and_unknown_outcomes_are_warnings(
-    studio: Studio, program: Program, cli: CommandLine
+    workspace: Workspace, program: Program, cli: CommandLine
 ) -> None:
     """Nothing stops working, but a person should look."""
-    program.places.data.mkdir(parents=True, mode=0o755)
-    program.places.data.chmod(0o755)
-    studio.go_live()
+    program.paths.data.mkdir(parents=True, mode=0o755)
+    program.paths.data.chmod(0o755)
+    workspace.go_live()
     service = program.build_service()
     sheet_id = draft(service)
     service.approve(sheet_id, by=Means.TERMINAL)
-    studio.gateway.replies = [httpx2.ReadError("gone")]
+    workspace.gateway.replies = [httpx2.ReadError("gone")]
     task_id = cli("submit", sheet_id, "--no-wait", "--json").json["task"]["task_id"]
 
     answer = cli("doctor", "--json").json
@@ -103,10 +103,10 @@ def test_directories_open_to_others_and_unknown_outcomes_are_warnings(
 
 
 def test_online_asks_the_balance_with_the_key_and_the_listing_without(
-    studio: Studio, cli: CommandLine, program: Program
+    workspace: Workspace, cli: CommandLine, program: Program
 ) -> None:
     """Only what is free, only at the gateway's own address; what is not documented is not asked."""
-    studio.environ["POYO_API_KEY"] = KEY
+    workspace.environ["POYO_API_KEY"] = KEY
 
     def answer(request: httpx2.Request) -> httpx2.Response:
         if request.url.path == "/api/user/balance":
@@ -115,7 +115,7 @@ def test_online_asks_the_balance_with_the_key_and_the_listing_without(
             return reply({"code": 200, "data": {"model_id": "sora-2-official"}})
         return reply({"code": 404}, 404)
 
-    studio.gateway.on_request = answer
+    workspace.gateway.on_request = answer
     ran = cli("doctor", "--online", "--json")
 
     assert ran.code == 0
@@ -128,9 +128,9 @@ def test_online_asks_the_balance_with_the_key_and_the_listing_without(
     assert listed["sora-2-beta"] is False
     assert by_gateway["apidot"]["balance"] is None
     assert by_gateway["apidot"]["listings"] == []
-    with_key = [request for request in studio.gateway.requests if KEY in request.headers.get("authorization", "")]
+    with_key = [request for request in workspace.gateway.requests if KEY in request.headers.get("authorization", "")]
     assert [(request.url.host, request.url.path) for request in with_key] == [("api.poyo.ai", "/api/user/balance")]
-    assert {request.method for request in studio.gateway.requests} == {"GET"}
+    assert {request.method for request in workspace.gateway.requests} == {"GET"}
     assert KEY not in ran.out
     assert "person@example.com" not in ran.out
     shown = cli("doctor", "--online").out
@@ -138,34 +138,34 @@ def test_online_asks_the_balance_with_the_key_and_the_listing_without(
     assert "not listed" in shown
 
 
-def test_online_a_gateway_at_another_address_is_not_asked(studio: Studio, cli: CommandLine) -> None:
+def test_online_a_gateway_at_another_address_is_not_asked(workspace: Workspace, cli: CommandLine) -> None:
     """The key goes to the gateway's own address and nowhere else."""
-    studio.environ["POYO_API_KEY"] = KEY
-    studio.write_policy('[gateways.poyo]\nbase_url = "https://proxy.example.com"\n')
-    studio.gateway.on_request = lambda request: reply({}, 404)
+    workspace.environ["POYO_API_KEY"] = KEY
+    workspace.write_policy('[gateways.poyo]\nbase_url = "https://proxy.example.com"\n')
+    workspace.gateway.on_request = lambda request: reply({}, 404)
 
     ran = cli("doctor", "--online", "--json")
 
     poyo = next(entry for entry in ran.json["online"] if entry["gateway"] == "poyo")
     assert poyo["said"].startswith("not asked")
-    assert not any(KEY in str(request.headers.raw) for request in studio.gateway.requests)
+    assert not any(KEY in str(request.headers.raw) for request in workspace.gateway.requests)
 
 
 @pytest.mark.parametrize(
     "answer", [reply({"error": KEY}, 401), httpx2.ConnectError("refused"), reply({"code": 200, "data": {}})]
 )
 def test_online_an_answer_that_says_nothing_is_told_as_such(
-    studio: Studio, cli: CommandLine, answer: httpx2.Response | Exception
+    workspace: Workspace, cli: CommandLine, answer: httpx2.Response | Exception
 ) -> None:
     """Unknown is a value, and asking is never a failure of the check-up."""
-    studio.environ["POYO_API_KEY"] = KEY
+    workspace.environ["POYO_API_KEY"] = KEY
 
     def respond(request: httpx2.Request) -> httpx2.Response:
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    studio.gateway.on_request = respond
+    workspace.gateway.on_request = respond
     ran = cli("doctor", "--online", "--json")
 
     assert ran.code == 0
@@ -175,13 +175,13 @@ def test_online_an_answer_that_says_nothing_is_told_as_such(
     assert KEY not in ran.out
 
 
-def test_open_tasks_are_counted(studio: Studio, program: Program, cli: CommandLine) -> None:
+def test_open_tasks_are_counted(workspace: Workspace, program: Program, cli: CommandLine) -> None:
     """What the next start will follow."""
-    studio.go_live()
+    workspace.go_live()
     service = program.build_service()
     sheet_id = draft(service)
     service.approve(sheet_id, by=Means.TERMINAL)
-    studio.gateway.replies = [accepted()]
+    workspace.gateway.replies = [accepted()]
     assert cli("submit", sheet_id, "--no-wait").code == 0
 
     [ledger] = [check for check in cli("doctor", "--json").json["checks"] if check["name"] == "Ledger"]

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from cli_terminal import CommandLine, Ran
 
-from callsheet.edges.host_configs import Host
+from callsheet.edges.config.mcp_hosts import Host
 from callsheet.surface.cli import run
-from callsheet.surface.cli.exits import ExitCode
+from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
-from studio import KEY
+from workspace import KEY
 
 
 @pytest.fixture

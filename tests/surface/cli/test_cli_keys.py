@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from cli_terminal import CommandLine, Terminal, run_without_terminal
 
-from callsheet.core.redaction import fingerprint
-from callsheet.edges.passphrase import check_passphrase, load_verifier, store_verifier
-from callsheet.edges.sealed_keys import load_sealed, open_key, seal_key, write_sealed
-from callsheet.edges.secrets import SecretKey, authorization_header
-from callsheet.surface.cli.exits import ExitCode
+from callsheet.core.security.redaction import fingerprint
+from callsheet.edges.keys.passphrase import check_passphrase, load_verifier, store_verifier
+from callsheet.edges.keys.sealed import load_sealed, open_key, seal_key, write_sealed
+from callsheet.edges.keys.store import SecretKey, authorization_header
+from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
-from studio import KEY, Studio, reply
+from workspace import KEY, Workspace, reply
 
 PASSPHRASE = "a heron over the reeds"
 NEW = "a bittern in the fog"
@@ -28,9 +28,9 @@ def known(program: Program) -> Program:
     return program
 
 
-def on_terminal(studio: Studio, program: Program, *arguments: str) -> Terminal:
+def on_terminal(workspace: Workspace, program: Program, *arguments: str) -> Terminal:
     """One command at a terminal."""
-    return Terminal([*arguments], studio.environ, program.working_directory)
+    return Terminal([*arguments], workspace.environ, program.working_directory)
 
 
 def put_key_file(program: Program, value: str = KEY) -> Path:
@@ -55,11 +55,13 @@ def opened(program: Program, passphrase: str) -> str:
     return authorization_header(open_key(sealed, passphrase, base_url=ADDRESS))[1].removeprefix("Bearer ")
 
 
-def test_sealing_moves_a_stored_key_under_the_passphrase(studio: Studio, known: Program, cli: CommandLine) -> None:
+def test_sealing_moves_a_stored_key_under_the_passphrase(
+    workspace: Workspace, known: Program, cli: CommandLine
+) -> None:
     """The plain file goes after the sealed one was opened again; nothing secret is shown; the trail has it."""
     plain = put_key_file(known)
 
-    with on_terminal(studio, known, "keys", "seal", "poyo") as terminal:
+    with on_terminal(workspace, known, "keys", "seal", "poyo") as terminal:
         terminal.expect(f"fingerprint {fingerprint(KEY)}")
         terminal.expect(ADDRESS)
         terminal.expect("Approval passphrase: ")
@@ -77,9 +79,9 @@ def test_sealing_moves_a_stored_key_under_the_passphrase(studio: Studio, known: 
     assert entry["detail"]["fingerprint"] == fingerprint(KEY)
 
 
-def test_a_key_that_is_nowhere_is_asked_for_unseen(studio: Studio, known: Program) -> None:
+def test_a_key_that_is_nowhere_is_asked_for_unseen(workspace: Workspace, known: Program) -> None:
     """It goes from the terminal into the sealed file and was never on disk in the clear."""
-    with on_terminal(studio, known, "keys", "seal", "poyo") as terminal:
+    with on_terminal(workspace, known, "keys", "seal", "poyo") as terminal:
         terminal.expect("(not shown): ")
         terminal.type(KEY)
         terminal.expect("Approval passphrase: ")
@@ -91,13 +93,13 @@ def test_a_key_that_is_nowhere_is_asked_for_unseen(studio: Studio, known: Progra
 
 
 def test_a_variable_that_holds_the_key_must_be_unset_by_the_person(
-    studio: Studio, known: Program, cli: CommandLine
+    workspace: Workspace, known: Program, cli: CommandLine
 ) -> None:
     """The program cannot; it says so now, and `doctor` and `keys list` go on saying it. Another key is let alone."""
-    studio.environ["POYO_API_KEY"] = KEY
+    workspace.environ["POYO_API_KEY"] = KEY
     other = put_key_file(known, OTHER)
 
-    with on_terminal(studio, known, "keys", "seal", "poyo") as terminal:
+    with on_terminal(workspace, known, "keys", "seal", "poyo") as terminal:
         terminal.expect("Approval passphrase: ")
         terminal.type(PASSPHRASE)
         assert terminal.finish() == 0
@@ -118,10 +120,10 @@ def test_a_variable_that_holds_the_key_must_be_unset_by_the_person(
     assert not [secret for secret in (KEY, OTHER) if secret in listed.out]
 
 
-def test_three_wrong_passphrases_seal_nothing(studio: Studio, known: Program) -> None:
+def test_three_wrong_passphrases_seal_nothing(workspace: Workspace, known: Program) -> None:
     """The key stays where it is."""
     plain = put_key_file(known)
-    with on_terminal(studio, known, "keys", "seal", "poyo") as terminal:
+    with on_terminal(workspace, known, "keys", "seal", "poyo") as terminal:
         for _ in range(3):
             terminal.expect("Approval passphrase: ")
             terminal.type("a guess that is wrong")
@@ -132,33 +134,33 @@ def test_three_wrong_passphrases_seal_nothing(studio: Studio, known: Program) ->
 
 
 def test_sealing_needs_a_terminal_a_passphrase_and_a_key_that_is_not_sealed(
-    studio: Studio, program: Program, cli: CommandLine
+    workspace: Workspace, program: Program, cli: CommandLine
 ) -> None:
     """Each refusal names the next step, and nothing is written."""
     put_key_file(program)
-    piped = run_without_terminal(["keys", "seal", "poyo"], studio.environ, program.working_directory, PASSPHRASE)
+    piped = run_without_terminal(["keys", "seal", "poyo"], workspace.environ, program.working_directory, PASSPHRASE)
     assert piped.returncode == ExitCode.NOT_APPROVED
     assert cli("keys", "seal").code == cli("keys", "seal", "nowhere").code == ExitCode.INVALID
     assert cli("keys", "seal", "poyo", "--passphrase", PASSPHRASE).code == ExitCode.INVALID
-    with on_terminal(studio, program, "keys", "seal", "poyo") as terminal:
+    with on_terminal(workspace, program, "keys", "seal", "poyo") as terminal:
         terminal.expect("callsheet setup")
         assert terminal.finish() == ExitCode.SETUP
     assert load_sealed("poyo", keys_directory=program.keys_directory) is None
 
     store_verifier(program.verifier_path, PASSPHRASE)
     seal(program)
-    with on_terminal(studio, program, "keys", "seal", "poyo") as terminal:
+    with on_terminal(workspace, program, "keys", "seal", "poyo") as terminal:
         terminal.expect("sealed already")
         assert terminal.finish() == ExitCode.INVALID
 
 
 @pytest.mark.parametrize("agrees", [True, False])
-def test_sealing_for_another_address_needs_a_yes(studio: Studio, known: Program, agrees: bool) -> None:
+def test_sealing_for_another_address_needs_a_yes(workspace: Workspace, known: Program, agrees: bool) -> None:
     """A policy that an agent edited would lead the key there for as long as it is sealed."""
     elsewhere = "https://elsewhere.example.com"
-    studio.write_policy(f'mode = "live"\n[gateways.poyo]\nbase_url = "{elsewhere}"\n')
+    workspace.write_policy(f'mode = "live"\n[gateways.poyo]\nbase_url = "{elsewhere}"\n')
     plain = put_key_file(known)
-    with on_terminal(studio, known, "keys", "seal", "poyo") as terminal:
+    with on_terminal(workspace, known, "keys", "seal", "poyo") as terminal:
         terminal.expect(f"not PoYo's own address, {ADDRESS}")
         terminal.expect("Seal it for that address? (yes/no)")
         terminal.type("yes" if agrees else "")
@@ -172,12 +174,12 @@ def test_sealing_for_another_address_needs_a_yes(studio: Studio, known: Program,
     assert plain.exists() is not agrees
 
 
-def test_unsealing_puts_the_key_back_into_a_private_file(studio: Studio, known: Program) -> None:
+def test_unsealing_puts_the_key_back_into_a_private_file(workspace: Workspace, known: Program) -> None:
     """With the passphrase that it was sealed with, also when the policy has come to name another address."""
     path = seal(known)
-    studio.write_policy('mode = "live"\n[gateways.poyo]\nbase_url = "https://elsewhere.example.com"\n')
+    workspace.write_policy('mode = "live"\n[gateways.poyo]\nbase_url = "https://elsewhere.example.com"\n')
 
-    with on_terminal(studio, known, "keys", "unseal", "poyo") as terminal:
+    with on_terminal(workspace, known, "keys", "unseal", "poyo") as terminal:
         terminal.expect("sealed with: ")
         terminal.type("not this one")
         terminal.expect("That is not the passphrase.")
@@ -193,20 +195,20 @@ def test_unsealing_puts_the_key_back_into_a_private_file(studio: Studio, known: 
     assert not path.exists()
 
 
-def test_what_is_not_sealed_cannot_be_unsealed(studio: Studio, known: Program) -> None:
+def test_what_is_not_sealed_cannot_be_unsealed(workspace: Workspace, known: Program) -> None:
     """It says so before it asks for anything."""
-    with on_terminal(studio, known, "keys", "unseal", "poyo") as terminal:
+    with on_terminal(workspace, known, "keys", "unseal", "poyo") as terminal:
         terminal.expect("is not sealed")
         assert terminal.finish() == ExitCode.KEY
         assert "sealed with:" not in terminal.text
 
 
 def test_a_damaged_or_misled_seal_is_a_problem_for_doctor_and_is_listed(
-    studio: Studio, known: Program, cli: CommandLine
+    workspace: Workspace, known: Program, cli: CommandLine
 ) -> None:
     """Neither hides the other gateways."""
     path = seal(known)
-    studio.write_policy('mode = "live"\n[gateways.poyo]\nbase_url = "https://elsewhere.example.com"\n')
+    workspace.write_policy('mode = "live"\n[gateways.poyo]\nbase_url = "https://elsewhere.example.com"\n')
     misled = cli("doctor", "--json")
     path.write_bytes(b"{}")
     damaged = cli("doctor", "--json")
@@ -228,17 +230,17 @@ def test_no_argument_carries_a_key_and_none_is_repeated(known: Program, cli: Com
 
 
 def test_a_gateway_is_not_asked_online_where_its_key_is_sealed(
-    studio: Studio, known: Program, cli: CommandLine
+    workspace: Workspace, known: Program, cli: CommandLine
 ) -> None:
     """`doctor --online` has no passphrase to open it with."""
     seal(known)
-    studio.gateway.on_request = lambda _: reply({}, 404)
+    workspace.gateway.on_request = lambda _: reply({}, 404)
 
     ran = cli("doctor", "--online", "--json")
 
     [poyo] = [answer for answer in ran.json["online"] if answer["gateway"] == "poyo"]
     assert poyo["said"] == "its key is sealed, so not asked"
-    assert [request for request in studio.gateway.requests if "authorization" in request.headers] == []
+    assert [request for request in workspace.gateway.requests if "authorization" in request.headers] == []
 
 
 class Setup(Terminal):
@@ -272,10 +274,10 @@ class Setup(Terminal):
         self.answer("Write this?", "yes")
 
 
-def test_a_new_passphrase_seals_the_keys_anew(studio: Studio, known: Program) -> None:
+def test_a_new_passphrase_seals_the_keys_anew(workspace: Workspace, known: Program) -> None:
     """The old one opens nothing afterwards."""
     seal(known)
-    with Setup(["setup"], studio.environ, known.working_directory) as talk:
+    with Setup(["setup"], workspace.environ, known.working_directory) as talk:
         talk.keep_all()
         talk.answer("Change it?", "yes")
         talk.choose(NEW)
@@ -289,10 +291,12 @@ def test_a_new_passphrase_seals_the_keys_anew(studio: Studio, known: Program) ->
     assert check_passphrase(NEW, verifier)
 
 
-def test_a_key_under_another_passphrase_keeps_the_passphrase_from_changing(studio: Studio, known: Program) -> None:
+def test_a_key_under_another_passphrase_keeps_the_passphrase_from_changing(
+    workspace: Workspace, known: Program
+) -> None:
     """Rather than leave a key behind that the new passphrase does not open; nothing is written."""
     seal(known, "what it was before that")
-    with Setup(["setup"], studio.environ, known.working_directory) as talk:
+    with Setup(["setup"], workspace.environ, known.working_directory) as talk:
         talk.keep_all()
         talk.answer("Change it?", "yes")
         talk.choose(NEW)
@@ -307,11 +311,13 @@ def test_a_key_under_another_passphrase_keeps_the_passphrase_from_changing(studi
     assert not known.policy_path.exists()
 
 
-def test_a_removed_verifier_does_not_hand_the_sealed_keys_to_a_new_passphrase(studio: Studio, known: Program) -> None:
+def test_a_removed_verifier_does_not_hand_the_sealed_keys_to_a_new_passphrase(
+    workspace: Workspace, known: Program
+) -> None:
     """Whoever can delete a file could otherwise seal them under words of their own."""
     seal(known)
     known.verifier_path.unlink()
-    with Setup(["setup"], studio.environ, known.working_directory) as talk:
+    with Setup(["setup"], workspace.environ, known.working_directory) as talk:
         talk.keep_all()
         talk.answer("Choose one now?", "yes")
         talk.choose("an agent's own words")
@@ -323,10 +329,10 @@ def test_a_removed_verifier_does_not_hand_the_sealed_keys_to_a_new_passphrase(st
     assert opened(known, PASSPHRASE) == KEY
 
 
-def test_setup_stores_no_key_beside_a_sealed_one(studio: Studio, known: Program) -> None:
+def test_setup_stores_no_key_beside_a_sealed_one(workspace: Workspace, known: Program) -> None:
     """It would not be used; the person is told how to replace the sealed one."""
     seal(known)
-    with Setup(["setup"], studio.environ, known.working_directory) as talk:
+    with Setup(["setup"], workspace.environ, known.working_directory) as talk:
         for question in (
             "Type the mode",
             "one clip",

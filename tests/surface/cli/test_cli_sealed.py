@@ -12,22 +12,22 @@ import pytest
 from cli_terminal import CommandLine, Ran, Terminal, run_without_terminal
 
 from callsheet.compose import Surroundings, build_program
-from callsheet.core.approval import Means
-from callsheet.core.redaction import variants
-from callsheet.core.task import TaskState
+from callsheet.core.consent.approval import Means
+from callsheet.core.security.redaction import variants
+from callsheet.core.tasks.states import TaskState
 from callsheet.edges.clock import SystemClock
-from callsheet.edges.key_derivation import make_scrypt_recipe
-from callsheet.edges.passphrase import store_verifier
-from callsheet.edges.sealed_keys import seal_key, write_sealed
-from callsheet.edges.secrets import SecretKey
+from callsheet.edges.keys.kdf import make_scrypt_recipe
+from callsheet.edges.keys.passphrase import store_verifier
+from callsheet.edges.keys.sealed import seal_key, write_sealed
+from callsheet.edges.keys.store import SecretKey
 from callsheet.service import Service
-from callsheet.service.sealing import permit
+from callsheet.service.sealed_keys import permit
 from callsheet.service.submission import submit
-from callsheet.surface.cli.exits import ExitCode
+from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
-from crash.crash_film import make_film
 from crash.crash_gateway import LoopbackGateway, Manners
-from studio import KEY, SHOT, Studio, draft
+from crash.crash_video import make_film
+from workspace import KEY, SHOT, Workspace, draft
 
 PASSPHRASE = "a heron over the reeds"
 
@@ -47,15 +47,15 @@ def gateway(film: bytes) -> Iterator[LoopbackGateway]:
 
 
 @pytest.fixture
-def armed(studio: Studio, tmp_path: Path, gateway: LoopbackGateway) -> Program:
+def armed(workspace: Workspace, tmp_path: Path, gateway: LoopbackGateway) -> Program:
     """Live mode against that gateway, with its key sealed and nowhere else; the real clock."""
     project = tmp_path / "project"
     project.mkdir(exist_ok=True)
-    studio.write_policy(
+    workspace.write_policy(
         f'mode = "live"\n[gateways.poyo]\nbase_url = "{gateway.url}"\n[save]\ndirectory = "{tmp_path}/clips"\n'
     )
     program = build_program(
-        Surroundings(environ=studio.environ, working_directory=project, clock=SystemClock(), transport=None)
+        Surroundings(environ=workspace.environ, working_directory=project, clock=SystemClock(), transport=None)
     )
     store_verifier(program.verifier_path, PASSPHRASE)
     key = SecretKey("poyo", KEY, source="file")
@@ -64,14 +64,14 @@ def armed(studio: Studio, tmp_path: Path, gateway: LoopbackGateway) -> Program:
     return program
 
 
-def on_terminal(studio: Studio, program: Program, *arguments: str) -> Terminal:
+def on_terminal(workspace: Workspace, program: Program, *arguments: str) -> Terminal:
     """One command at a terminal."""
-    return Terminal([*arguments], studio.environ, program.working_directory)
+    return Terminal([*arguments], workspace.environ, program.working_directory)
 
 
-def piped(studio: Studio, program: Program, *arguments: str) -> Ran:
+def piped(workspace: Workspace, program: Program, *arguments: str) -> Ran:
     """One command without a terminal."""
-    ran = run_without_terminal([*arguments], studio.environ, program.working_directory, f"0.24\n{PASSPHRASE}\n")
+    ran = run_without_terminal([*arguments], workspace.environ, program.working_directory, f"0.24\n{PASSPHRASE}\n")
     return Ran(ran.returncode, ran.stdout, ran.stderr)
 
 
@@ -93,24 +93,24 @@ def state_of(service: Service) -> TaskState:
 def let_its_time_come(service: Service) -> None:
     """The next look at the one task is due now instead of in half a minute."""
     [report] = service.tasks()
-    service.world.ledger().touch(report.task.id, now=time.time(), changes={"next_at": time.time()})
+    service.deps.ledger().touch(report.task.id, now=time.time(), changes={"next_at": time.time()})
 
 
-def send_and_be_killed(studio: Studio, program: Program, sheet_id: str) -> None:
+def send_and_be_killed(workspace: Workspace, program: Program, sheet_id: str) -> None:
     """A person approves; when the gateway has the job, their process is killed without a word."""
-    with on_terminal(studio, program, "approve", sheet_id) as terminal:
+    with on_terminal(workspace, program, "approve", sheet_id) as terminal:
         agree(terminal)
         terminal.expect("In the queue")
 
 
 def test_approving_sends_once_follows_and_saves(
-    studio: Studio, armed: Program, gateway: LoopbackGateway, tmp_path: Path
+    workspace: Workspace, armed: Program, gateway: LoopbackGateway, tmp_path: Path
 ) -> None:
     """All of it in the command in which the passphrase was typed; later calls find the task and send nothing."""
     service = armed.build_service()
     sheet_id = draft(service)
 
-    with on_terminal(studio, armed, "approve", sheet_id) as terminal:
+    with on_terminal(workspace, armed, "approve", sheet_id) as terminal:
         terminal.expect("0.24 USD (48 credits)")
         terminal.expect(SHOT.prompt)
         agree(terminal)
@@ -126,21 +126,23 @@ def test_approving_sends_once_follows_and_saves(
     assert receipt.sheet_id == sheet_id
     assert state_of(service) is TaskState.SAVED
     assert [path.suffix for path in (tmp_path / "clips").rglob("*.mp4")] == [".mp4"]
-    assert submit(service.world, sheet_id).status == "already_submitted"
-    again = piped(studio, armed, "approve", sheet_id)
+    assert submit(service.deps, sheet_id).status == "already_submitted"
+    again = piped(workspace, armed, "approve", sheet_id)
     assert again.code == ExitCode.INVALID
     assert "spent already" in " ".join(again.err.split())
     assert len(gateway.receipts) == 1
-    files = [path for path in studio.home.rglob("*") if path.is_file()]
+    files = [path for path in workspace.home.rglob("*") if path.is_file()]
     spelt = [spelling.encode() for spelling in variants(KEY)]
     assert [path for path in files if any(spelling in path.read_bytes() for spelling in spelt)] == []
     assert [path for path in files if PASSPHRASE.encode() in path.read_bytes()] == []
 
 
-def test_ctrl_c_ends_the_following_and_not_the_task(studio: Studio, armed: Program, gateway: LoopbackGateway) -> None:
+def test_ctrl_c_ends_the_following_and_not_the_task(
+    workspace: Workspace, armed: Program, gateway: LoopbackGateway
+) -> None:
     """What was sent stays sent, and the person is told how it goes on."""
     service = armed.build_service()
-    with on_terminal(studio, armed, "submit", draft(service)) as terminal:
+    with on_terminal(workspace, armed, "submit", draft(service)) as terminal:
         agree(terminal)
         terminal.expect("In the queue")
         terminal.interrupt()
@@ -152,15 +154,17 @@ def test_ctrl_c_ends_the_following_and_not_the_task(studio: Studio, armed: Progr
     assert len(gateway.receipts) == 1
 
 
-def test_a_wrong_passphrase_or_amount_sends_nothing(studio: Studio, armed: Program, gateway: LoopbackGateway) -> None:
+def test_a_wrong_passphrase_or_amount_sends_nothing(
+    workspace: Workspace, armed: Program, gateway: LoopbackGateway
+) -> None:
     """The sheet is as it was."""
     service = armed.build_service()
     sheet_id = draft(service)
-    with on_terminal(studio, armed, "approve", sheet_id) as terminal:
+    with on_terminal(workspace, armed, "approve", sheet_id) as terminal:
         terminal.expect("Type the amount")
         terminal.type("0.42")
         assert terminal.finish() == ExitCode.NOT_APPROVED
-    with on_terminal(studio, armed, "approve", sheet_id) as terminal:
+    with on_terminal(workspace, armed, "approve", sheet_id) as terminal:
         terminal.expect("Type the amount")
         terminal.type("0.24")
         for _ in range(3):
@@ -174,11 +178,13 @@ def test_a_wrong_passphrase_or_amount_sends_nothing(studio: Studio, armed: Progr
     assert gateway.receipts == []
 
 
-def test_a_verifier_of_somebody_elses_opens_nothing(studio: Studio, armed: Program, gateway: LoopbackGateway) -> None:
+def test_a_verifier_of_somebody_elses_opens_nothing(
+    workspace: Workspace, armed: Program, gateway: LoopbackGateway
+) -> None:
     """Whoever writes the files can put their own passphrase in; it approves no sealed key's sheet."""
     store_verifier(armed.verifier_path, "an agent's own words")
     service = armed.build_service()
-    with on_terminal(studio, armed, "approve", draft(service)) as terminal:
+    with on_terminal(workspace, armed, "approve", draft(service)) as terminal:
         terminal.expect("Type the amount")
         terminal.type("0.24")
         for _ in range(3):
@@ -190,14 +196,14 @@ def test_a_verifier_of_somebody_elses_opens_nothing(studio: Studio, armed: Progr
     assert gateway.receipts == []
 
 
-def test_without_a_terminal_nothing_is_opened(studio: Studio, armed: Program, gateway: LoopbackGateway) -> None:
+def test_without_a_terminal_nothing_is_opened(workspace: Workspace, armed: Program, gateway: LoopbackGateway) -> None:
     """Neither by `approve` nor by `submit`, whatever is piped in and whatever the ledger says."""
     service = armed.build_service()
     sheet_id = draft(service)
-    assert piped(studio, armed, "approve", sheet_id).code == ExitCode.NOT_APPROVED
+    assert piped(workspace, armed, "approve", sheet_id).code == ExitCode.NOT_APPROVED
 
     service.approve(sheet_id, by=Means.TERMINAL)
-    ran = piped(studio, armed, "submit", sheet_id)
+    ran = piped(workspace, armed, "submit", sheet_id)
 
     assert ran.code == ExitCode.NOT_APPROVED
     assert "the key is sealed" in ran.out
@@ -207,23 +213,23 @@ def test_without_a_terminal_nothing_is_opened(studio: Studio, armed: Program, ga
 
 
 def test_after_a_kill_others_hold_the_task_and_watch_takes_it_over_and_saves_it(
-    studio: Studio, armed: Program, gateway: LoopbackGateway
+    workspace: Workspace, armed: Program, gateway: LoopbackGateway
 ) -> None:
     """One paid request in all; a process without the passphrase asks nothing and says what a person has to do."""
     service = armed.build_service()
-    send_and_be_killed(studio, armed, draft(service))
+    send_and_be_killed(workspace, armed, draft(service))
     [report] = service.tasks()
     task_id = report.task.id
     let_its_time_come(service)
 
-    held = piped(studio, armed, "get", task_id, "--wait", "4", "--json")
+    held = piped(workspace, armed, "get", task_id, "--wait", "4", "--json")
     assert held.json["state"] == "queued"
     assert held.json["problem"]["code"] == "key_sealed"
     assert "callsheet watch" in held.json["next_step"]
-    assert "1 of them waits for a key that is sealed" in piped(studio, armed, "list").out
-    assert "its key is sealed" in " ".join(piped(studio, armed, "get", task_id).out.split())
+    assert "1 of them waits for a key that is sealed" in piped(workspace, armed, "list").out
+    assert "its key is sealed" in " ".join(piped(workspace, armed, "get", task_id).out.split())
 
-    with on_terminal(studio, armed, "watch") as terminal:
+    with on_terminal(workspace, armed, "watch") as terminal:
         terminal.expect("1 open task needs a sealed key (poyo)")
         terminal.expect("(Enter: not now): ")
         terminal.type("not this one")
@@ -241,24 +247,24 @@ def make_unsent(service: Service, sheet_id: str) -> None:
     """A sheet that was approved and spent in a process that was killed before it could send."""
 
     async def spend() -> None:
-        await permit(service.world, sheet_id, PASSPHRASE)
+        await permit(service.deps, sheet_id, PASSPHRASE)
         service.approve(sheet_id, by=Means.TERMINAL)
-        submit(service.world, sheet_id)
+        submit(service.deps, sheet_id)
 
     anyio.run(spend)
-    service.world.opened.forget_all()
+    service.deps.opened.forget_all()
 
 
 @pytest.mark.parametrize("typed", ["0.24", "no"])
 def test_watch_sends_what_was_never_sent_only_after_its_amount_was_typed_again(
-    studio: Studio, armed: Program, gateway: LoopbackGateway, typed: str
+    workspace: Workspace, armed: Program, gateway: LoopbackGateway, typed: str
 ) -> None:
     """What the ledger calls approved is shown anew; another answer leaves it waiting."""
     service = armed.build_service()
     make_unsent(service, draft(service))
     gateway.manners = Manners(answering="refuse")
 
-    with on_terminal(studio, armed, "watch") as terminal:
+    with on_terminal(workspace, armed, "watch") as terminal:
         terminal.expect("(Enter: not now): ")
         terminal.type(PASSPHRASE)
         terminal.expect("Approved before and not sent yet")
@@ -277,13 +283,13 @@ def test_watch_sends_what_was_never_sent_only_after_its_amount_was_typed_again(
 
 
 def test_watch_without_the_passphrase_watches_and_opens_nothing(
-    studio: Studio, armed: Program, gateway: LoopbackGateway
+    workspace: Workspace, armed: Program, gateway: LoopbackGateway
 ) -> None:
     """Enter alone is no; the task stays held."""
     service = armed.build_service()
-    send_and_be_killed(studio, armed, draft(service))
+    send_and_be_killed(workspace, armed, draft(service))
 
-    with on_terminal(studio, armed, "watch") as terminal:
+    with on_terminal(workspace, armed, "watch") as terminal:
         terminal.expect("(Enter: not now): ")
         terminal.type("")
         terminal.expect("In the queue")

@@ -9,12 +9,12 @@ import pytest
 from cli_terminal import CommandLine, Terminal, run_without_terminal
 
 from callsheet.compose import Surroundings, build_program
-from callsheet.core.policy import Mode
+from callsheet.core.consent.policy import Mode
 from callsheet.edges.clock import SystemClock
-from callsheet.edges.passphrase import check_passphrase, load_verifier, store_verifier
-from callsheet.surface.cli.exits import ExitCode
+from callsheet.edges.keys.passphrase import check_passphrase, load_verifier, store_verifier
+from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
-from studio import Studio
+from workspace import Workspace
 
 PASSPHRASE = "a heron over the reeds"
 TYPED_KEY = "typed-key-5d1c7a90e2b84f36"
@@ -44,14 +44,14 @@ class Setup(Terminal):
             self.answer(question)
 
 
-def start(studio: Studio, program: Program) -> Setup:
+def start(workspace: Workspace, program: Program) -> Setup:
     """Begin the conversation."""
-    return Setup(["setup"], studio.environ, program.working_directory)
+    return Setup(["setup"], workspace.environ, program.working_directory)
 
 
-def test_setup_arms_live_mode_with_limits_key_and_passphrase(studio: Studio, program: Program) -> None:
+def test_setup_arms_live_mode_with_limits_key_and_passphrase(workspace: Workspace, program: Program) -> None:
     """Everything that was answered is written, privately; nothing that is secret is shown."""
-    with start(studio, program) as talk:
+    with start(workspace, program) as talk:
         talk.answer("Type the mode", "life")
         talk.answer("One of sandbox, live, read-only", "live")
         talk.answer("one clip", "1.50")
@@ -104,11 +104,11 @@ def test_setup_arms_live_mode_with_limits_key_and_passphrase(studio: Studio, pro
 
 
 @pytest.mark.parametrize("knows", [True, False])
-def test_arming_needs_the_passphrase_that_is_set(studio: Studio, program: Program, knows: bool) -> None:
+def test_arming_needs_the_passphrase_that_is_set(workspace: Workspace, program: Program, knows: bool) -> None:
     """Whoever does not know it changes nothing."""
     store_verifier(program.verifier_path, PASSPHRASE)
 
-    with start(studio, program) as talk:
+    with start(workspace, program) as talk:
         talk.answer("Type the mode", "live")
         talk.keep_limits_and_hosts()
         talk.answer("Store a key", "none")
@@ -122,11 +122,11 @@ def test_arming_needs_the_passphrase_that_is_set(studio: Studio, program: Progra
     assert program.policy_path.exists() is knows
 
 
-def test_changing_the_passphrase_needs_the_old_one(studio: Studio, program: Program) -> None:
+def test_changing_the_passphrase_needs_the_old_one(workspace: Workspace, program: Program) -> None:
     """Also in the sandbox."""
     store_verifier(program.verifier_path, PASSPHRASE)
 
-    with start(studio, program) as talk:
+    with start(workspace, program) as talk:
         talk.answer("Type the mode")
         talk.keep_limits_and_hosts()
         talk.answer("Store a key")
@@ -143,12 +143,12 @@ def test_changing_the_passphrase_needs_the_old_one(studio: Studio, program: Prog
     assert check_passphrase(PASSPHRASE, verifier)
 
 
-def test_every_change_but_disarming_needs_the_passphrase(studio: Studio, program: Program) -> None:
+def test_every_change_but_disarming_needs_the_passphrase(workspace: Workspace, program: Program) -> None:
     """What is loosened in the sandbox today would be live tomorrow; back to the sandbox anybody may go."""
-    studio.write_policy('mode = "live"\n')
+    workspace.write_policy('mode = "live"\n')
     store_verifier(program.verifier_path, PASSPHRASE)
 
-    with start(studio, program) as talk:
+    with start(workspace, program) as talk:
         talk.answer("Type the mode", "sandbox")
         talk.keep_limits_and_hosts()
         talk.answer("Store a key")
@@ -158,7 +158,7 @@ def test_every_change_but_disarming_needs_the_passphrase(studio: Studio, program
         assert talk.finish() == 0
     assert program.policy().mode is Mode.SANDBOX
 
-    with start(studio, program) as talk:
+    with start(workspace, program) as talk:
         talk.answer("Type the mode")
         talk.answer("one clip", "100")
         talk.answer("one day")
@@ -177,9 +177,9 @@ def test_every_change_but_disarming_needs_the_passphrase(studio: Studio, program
     assert program.policy().caps.per_clip == Decimal("2.00")
 
 
-def test_a_no_or_ctrl_c_writes_nothing(studio: Studio, program: Program) -> None:
+def test_a_no_or_ctrl_c_writes_nothing(workspace: Workspace, program: Program) -> None:
     """Up to the last question."""
-    with start(studio, program) as talk:
+    with start(workspace, program) as talk:
         talk.answer("Type the mode", "read-only")
         talk.keep_limits_and_hosts()
         talk.answer("Store a key")
@@ -187,36 +187,36 @@ def test_a_no_or_ctrl_c_writes_nothing(studio: Studio, program: Program) -> None
         talk.expect('+ mode = "read-only"')
         talk.answer("Write this?")
         assert talk.finish() == ExitCode.NOT_APPROVED
-    with start(studio, program) as talk:
+    with start(workspace, program) as talk:
         talk.expect("Type the mode")
         talk.interrupt()
         talk.expect("Nothing was written")
         assert talk.finish() == ExitCode.INTERRUPTED
 
-    assert not program.places.config.exists()
+    assert not program.paths.config.exists()
 
 
-def test_without_a_terminal_it_refuses(studio: Studio, program: Program) -> None:
+def test_without_a_terminal_it_refuses(workspace: Workspace, program: Program) -> None:
     """Answers in a pipe are nobody's."""
     answers = "live\n" + "\n" * 10 + f"{PASSPHRASE}\n{PASSPHRASE}\nyes\n"
 
-    ran = run_without_terminal(["setup"], studio.environ, program.working_directory, answers)
+    ran = run_without_terminal(["setup"], workspace.environ, program.working_directory, answers)
 
     assert ran.returncode == ExitCode.NOT_APPROVED
-    assert not program.places.config.exists()
+    assert not program.paths.config.exists()
 
 
 @pytest.mark.parametrize("argument", ["--live", "--mode=live", "live", "--yes", "--passphrase=x"])
 def test_nothing_on_the_command_line_arms(cli: CommandLine, program: Program, argument: str) -> None:
     """There is no such argument."""
     assert cli("setup", argument).code == ExitCode.INVALID
-    assert not program.places.config.exists()
+    assert not program.paths.config.exists()
 
 
-def test_show_tells_the_policy_in_force(studio: Studio, cli: CommandLine, program: Program) -> None:
+def test_show_tells_the_policy_in_force(workspace: Workspace, cli: CommandLine, program: Program) -> None:
     """With and without a file, for people and machines."""
     assert "There is no policy file" in cli("setup", "--show").out
-    studio.write_policy('mode = "read-only"\n')
+    workspace.write_policy('mode = "read-only"\n')
 
     ran, answer = cli("setup", "--show"), cli("setup", "--show", "--json").json
 
@@ -225,22 +225,22 @@ def test_show_tells_the_policy_in_force(studio: Studio, cli: CommandLine, progra
     assert answer["path"] == str(program.policy_path)
 
 
-def test_a_policy_that_would_not_be_read_is_not_written(studio: Studio, tmp_path: Path) -> None:
+def test_a_policy_that_would_not_be_read_is_not_written(workspace: Workspace, tmp_path: Path) -> None:
     """Below the working directory an agent may write, so such a policy is never used."""
-    program = build_program(Surroundings(studio.environ, tmp_path, SystemClock()))
+    program = build_program(Surroundings(workspace.environ, tmp_path, SystemClock()))
 
-    with Setup(["setup"], studio.environ, tmp_path) as talk:
+    with Setup(["setup"], workspace.environ, tmp_path) as talk:
         talk.expect("The policy would lie below")
         assert talk.finish() == ExitCode.SETUP
 
     assert not program.policy_path.exists()
 
 
-def test_a_broken_policy_is_written_anew(studio: Studio, program: Program) -> None:
+def test_a_broken_policy_is_written_anew(workspace: Workspace, program: Program) -> None:
     """It says that the old one was not used."""
-    studio.write_policy('mode = "lively"\n')
+    workspace.write_policy('mode = "lively"\n')
 
-    with start(studio, program) as talk:
+    with start(workspace, program) as talk:
         talk.expect("written anew")
         talk.answer("Type the mode")
         talk.keep_limits_and_hosts()

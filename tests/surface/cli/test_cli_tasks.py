@@ -10,43 +10,43 @@ import pytest
 from cli_terminal import CommandLine, Terminal, run_without_terminal
 
 from callsheet.compose import Surroundings, build_program
-from callsheet.core.approval import Means
-from callsheet.core.sheet import Sheet
-from callsheet.core.task import TaskState
+from callsheet.core.consent.approval import Means
+from callsheet.core.tasks.models import Sheet
+from callsheet.core.tasks.states import TaskState
 from callsheet.edges.clock import SystemClock
 from callsheet.surface.cli import run
-from callsheet.surface.cli.exits import ExitCode
+from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
-from studio import KEY, SHOT, Studio, accepted, draft, reply, status
+from workspace import KEY, SHOT, Workspace, accepted, draft, reply, status
 
 
-def approved(studio: Studio, program: Program) -> str:
+def approved(workspace: Workspace, program: Program) -> str:
     """A live sheet that a person approved; its id."""
-    studio.go_live()
+    workspace.go_live()
     service = program.build_service()
     sheet_id = draft(service)
     service.approve(sheet_id, by=Means.TERMINAL)
     return sheet_id
 
 
-def unknown(studio: Studio, program: Program, cli: CommandLine) -> str:
+def unknown(workspace: Workspace, program: Program, cli: CommandLine) -> str:
     """A live task whose answer was lost; its id."""
-    studio.gateway.replies = [httpx2.ReadError("gone")]
-    return cli("submit", approved(studio, program), "--no-wait", "--json").json["task"]["task_id"]
+    workspace.gateway.replies = [httpx2.ReadError("gone")]
+    return cli("submit", approved(workspace, program), "--no-wait", "--json").json["task"]["task_id"]
 
 
 def sheet_of(program: Program, sheet_id: str) -> Sheet:
     """The sheet as the ledger has it."""
-    sheet = program.build_service().world.ledger().sheet(sheet_id)
+    sheet = program.build_service().deps.ledger().sheet(sheet_id)
     assert sheet is not None
     return sheet
 
 
 def test_a_live_sheet_without_approval_is_shown_and_not_sent(
-    studio: Studio, program: Program, cli: CommandLine
+    workspace: Workspace, program: Program, cli: CommandLine
 ) -> None:
     """The exit code says that a person is needed, the text by which command."""
-    studio.go_live()
+    workspace.go_live()
     sheet_id = draft(program.build_service())
 
     ran = cli("submit", sheet_id)
@@ -58,13 +58,13 @@ def test_a_live_sheet_without_approval_is_shown_and_not_sent(
     assert answer.json["status"] == "approval_needed"
     assert answer.json["approval"]["shown"] == sheet_of(program, sheet_id).shown
     assert answer.json["task"] is None
-    assert studio.gateway.requests == []
+    assert workspace.gateway.requests == []
 
 
-def test_an_approved_sheet_is_sent_once(studio: Studio, program: Program, cli: CommandLine) -> None:
+def test_an_approved_sheet_is_sent_once(workspace: Workspace, program: Program, cli: CommandLine) -> None:
     """The second call leads to the same task and sends nothing."""
-    sheet_id = approved(studio, program)
-    studio.gateway.replies = [accepted()]
+    sheet_id = approved(workspace, program)
+    workspace.gateway.replies = [accepted()]
 
     first = cli("submit", sheet_id, "--no-wait", "--json")
     second = cli("submit", sheet_id, "--no-wait", "--json")
@@ -74,7 +74,7 @@ def test_an_approved_sheet_is_sent_once(studio: Studio, program: Program, cli: C
     assert first.json["task"]["state"] == "queued"
     assert second.json["status"] == "already_submitted"
     assert second.json["task"]["task_id"] == first.json["task"]["task_id"]
-    assert len(studio.gateway.paid) == 1
+    assert len(workspace.gateway.paid) == 1
     assert "was submitted before" in cli("submit", sheet_id, "--no-wait").out
 
 
@@ -86,7 +86,7 @@ def test_an_approved_sheet_is_sent_once(studio: Studio, program: Program, cli: C
     ],
 )
 def test_the_exit_code_says_how_a_submission_ended(
-    studio: Studio,
+    workspace: Workspace,
     program: Program,
     cli: CommandLine,
     answer: httpx2.Response | Exception,
@@ -94,8 +94,8 @@ def test_the_exit_code_says_how_a_submission_ended(
     state: str,
 ) -> None:
     """Refused and unknown are different ends; the gateway's words are made harmless."""
-    sheet_id = approved(studio, program)
-    studio.gateway.replies = [answer]
+    sheet_id = approved(workspace, program)
+    workspace.gateway.replies = [answer]
 
     ran = cli("submit", sheet_id, "--no-wait")
 
@@ -105,26 +105,26 @@ def test_the_exit_code_says_how_a_submission_ended(
 
 
 def test_a_submission_that_the_policy_or_the_key_forbids_ends_with_its_own_code(
-    studio: Studio, program: Program, cli: CommandLine
+    workspace: Workspace, program: Program, cli: CommandLine
 ) -> None:
     """A cap is a policy's no; a missing key is a key problem."""
-    studio.go_live('[caps]\nper_clip = "0.10"\n')
+    workspace.go_live('[caps]\nper_clip = "0.10"\n')
     service = program.build_service()
     sheet_id = draft(service)
     service.approve(sheet_id, by=Means.TERMINAL)
     assert cli("submit", sheet_id).code == ExitCode.POLICY
 
-    del studio.environ["POYO_API_KEY"]
+    del workspace.environ["POYO_API_KEY"]
     keyless = draft(program.build_service())
     assert cli("submit", keyless).code == ExitCode.KEY
-    assert studio.gateway.requests == []
+    assert workspace.gateway.requests == []
 
 
 def test_get_tells_where_a_task_is_and_whether_money_was_spent(
-    studio: Studio, program: Program, cli: CommandLine
+    workspace: Workspace, program: Program, cli: CommandLine
 ) -> None:
     """For people and for machines."""
-    task_id = unknown(studio, program, cli)
+    task_id = unknown(workspace, program, cli)
 
     ran = cli("get", task_id)
     answer = cli("get", task_id, "--json")
@@ -136,12 +136,12 @@ def test_get_tells_where_a_task_is_and_whether_money_was_spent(
     assert answer.json["prompt"] == SHOT.prompt
 
 
-def test_get_can_wait_a_while(studio: Studio, program: Program, cli: CommandLine) -> None:
+def test_get_can_wait_a_while(workspace: Workspace, program: Program, cli: CommandLine) -> None:
     """It follows the task meanwhile, and tells the state in which it left it."""
-    sheet_id = approved(studio, program)
-    studio.gateway.replies = [accepted(), status("running", progress=40)]
+    sheet_id = approved(workspace, program)
+    workspace.gateway.replies = [accepted(), status("running", progress=40)]
     task_id = cli("submit", sheet_id, "--no-wait", "--json").json["task"]["task_id"]
-    studio.clock.time += 60
+    workspace.clock.time += 60
 
     answer = cli("get", task_id, "--wait", "0.5", "--json")
 
@@ -151,13 +151,13 @@ def test_get_can_wait_a_while(studio: Studio, program: Program, cli: CommandLine
 
 
 def test_list_shows_what_waits_for_a_person_and_unknown_outcomes_first(
-    studio: Studio, program: Program, cli: CommandLine
+    workspace: Workspace, program: Program, cli: CommandLine
 ) -> None:
     """What needs attention stands above what does not."""
     empty = cli("list")
     assert empty.code == 0
     assert "callsheet demo" in empty.out
-    task_id = unknown(studio, program, cli)
+    task_id = unknown(workspace, program, cli)
     sheet_id = draft(program.build_service())
     assert cli("submit", sheet_id).code == ExitCode.NOT_APPROVED
 
@@ -169,13 +169,15 @@ def test_list_shows_what_waits_for_a_person_and_unknown_outcomes_first(
     assert [task["task_id"] for task in answer["tasks"]] == [task_id]
 
 
-def test_resolve_needs_one_answer_and_a_person_or_a_yes(studio: Studio, program: Program, cli: CommandLine) -> None:
+def test_resolve_needs_one_answer_and_a_person_or_a_yes(
+    workspace: Workspace, program: Program, cli: CommandLine
+) -> None:
     """A script says `--yes`; without a terminal and without it nothing changes."""
-    task_id = unknown(studio, program, cli)
+    task_id = unknown(workspace, program, cli)
     assert cli("resolve", task_id, "--yes").code == ExitCode.INVALID
     assert cli("resolve", task_id, "--lost", "--accepted", "x", "--yes").code == ExitCode.INVALID
     assert cli("resolve", task_id, "--accepted", "../up", "--yes").code == ExitCode.INVALID
-    ran = run_without_terminal(["resolve", task_id, "--lost"], studio.environ, program.working_directory, "lost\n")
+    ran = run_without_terminal(["resolve", task_id, "--lost"], workspace.environ, program.working_directory, "lost\n")
     assert ran.returncode == ExitCode.NOT_APPROVED
     assert cli("get", task_id, "--json").json["state"] == "outcome_unknown"
 
@@ -191,12 +193,12 @@ def test_resolve_needs_one_answer_and_a_person_or_a_yes(studio: Studio, program:
 
 @pytest.mark.parametrize(("typed", "code", "state"), [("lost", 0, "abandoned"), ("yes", 3, "outcome_unknown")])
 def test_a_person_types_what_became_of_a_task(
-    studio: Studio, program: Program, cli: CommandLine, typed: str, code: int, state: str
+    workspace: Workspace, program: Program, cli: CommandLine, typed: str, code: int, state: str
 ) -> None:
     """The word, not just a yes: it says which of the two."""
-    task_id = unknown(studio, program, cli)
+    task_id = unknown(workspace, program, cli)
 
-    with Terminal(["resolve", task_id, "--lost"], studio.environ, program.working_directory) as terminal:
+    with Terminal(["resolve", task_id, "--lost"], workspace.environ, program.working_directory) as terminal:
         terminal.expect("paid twice")
         terminal.expect("Type lost to agree: ")
         terminal.type(typed)
@@ -213,12 +215,12 @@ def test_watch_with_nothing_open_says_so(cli: CommandLine) -> None:
     assert "No task is open" in ran.out
 
 
-def test_watch_tells_each_change_as_one_line_of_json(studio: Studio, program: Program, cli: CommandLine) -> None:
+def test_watch_tells_each_change_as_one_line_of_json(workspace: Workspace, program: Program, cli: CommandLine) -> None:
     """A script can follow along."""
-    sheet_id = approved(studio, program)
-    studio.gateway.replies = [accepted(), status("failed", error_message="content policy")]
+    sheet_id = approved(workspace, program)
+    workspace.gateway.replies = [accepted(), status("failed", error_message="content policy")]
     task_id = cli("submit", sheet_id, "--no-wait", "--json").json["task"]["task_id"]
-    studio.clock.time += 60
+    workspace.clock.time += 60
 
     ran = cli("watch", task_id, "--json")
 
@@ -227,12 +229,14 @@ def test_watch_tells_each_change_as_one_line_of_json(studio: Studio, program: Pr
     assert states == ["queued", "failed"]
 
 
-def test_the_sandbox_films_and_saves_a_clip(studio: Studio, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_sandbox_films_and_saves_a_clip(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The whole way over HTTP on loopback; progress goes to standard error, the answer to standard output."""
-    studio.write_policy("[sandbox]\nspeed = 1000\n")
+    workspace.write_policy("[sandbox]\nspeed = 1000\n")
     project = tmp_path / "project"
     project.mkdir()
-    program = build_program(Surroundings(studio.environ, project, SystemClock()))
+    program = build_program(Surroundings(workspace.environ, project, SystemClock()))
     sheet_id = draft(program.build_service())
 
     code = run(program, ["submit", sheet_id])
@@ -246,15 +250,15 @@ def test_the_sandbox_films_and_saves_a_clip(studio: Studio, tmp_path: Path, caps
     assert Path(clip).with_suffix(".contact-sheet.jpg").exists()
 
 
-def test_ctrl_c_leaves_the_task_to_the_next_start(studio: Studio, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_the_task_to_the_next_start(workspace: Workspace, tmp_path: Path) -> None:
     """The waiting ends, the task does not, and it is said so."""
-    studio.write_policy("[sandbox]\nspeed = 15\n")
+    workspace.write_policy("[sandbox]\nspeed = 15\n")
     project = tmp_path / "project"
     project.mkdir()
-    program = build_program(Surroundings(studio.environ, project, SystemClock()))
+    program = build_program(Surroundings(workspace.environ, project, SystemClock()))
     sheet_id = draft(program.build_service())
 
-    with Terminal(["submit", sheet_id], studio.environ, project) as terminal:
+    with Terminal(["submit", sheet_id], workspace.environ, project) as terminal:
         terminal.expect("Filming")
         terminal.interrupt()
         terminal.expect("is not lost")
@@ -294,11 +298,11 @@ def test_an_unknown_gateway_or_model_is_refused(cli: CommandLine, arguments: lis
     assert cli(*arguments).code == ExitCode.INVALID
 
 
-def test_no_json_answer_carries_a_key(studio: Studio, program: Program, cli: CommandLine) -> None:
+def test_no_json_answer_carries_a_key(workspace: Workspace, program: Program, cli: CommandLine) -> None:
     """Not even when the gateway says it back."""
-    sheet_id = approved(studio, program)
+    sheet_id = approved(workspace, program)
     told = f"bad key {KEY} and {KEY[::-1]}"
-    studio.gateway.replies = [reply({"code": 400, "error": {"type": "invalid", "message": told}}, 400)]
+    workspace.gateway.replies = [reply({"code": 400, "error": {"type": "invalid", "message": told}}, 400)]
 
     runs = [
         cli("submit", sheet_id, "--no-wait"),

@@ -5,26 +5,26 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from visitor import Desk, open_desk, set_passphrase
+from desk_client import Desk, open_desk, set_passphrase
 
-from studio import Studio
+from workspace import Workspace
 
 
 @pytest.fixture
-async def desk(studio: Studio) -> AsyncIterator[Desk]:
+async def desk(workspace: Workspace) -> AsyncIterator[Desk]:
     """The desk of an install with a passphrase, where sandbox sheets ask too."""
-    studio.write_policy("[sandbox]\nasks = true\n")
-    set_passphrase(studio.home)
-    opened = open_desk(studio)
+    workspace.write_policy("[sandbox]\nasks = true\n")
+    set_passphrase(workspace.home)
+    opened = open_desk(workspace)
     async with opened.client:
         yield opened
 
 
 @pytest.fixture
-async def live_desk(studio: Studio) -> AsyncIterator[Desk]:
+async def live_desk(workspace: Workspace) -> AsyncIterator[Desk]:
     """The desk of an install where live mode is armed."""
-    studio.go_live()
-    set_passphrase(studio.home)
-    opened = open_desk(studio)
+    workspace.go_live()
+    set_passphrase(workspace.home)
+    opened = open_desk(workspace)
     async with opened.client:
         yield opened

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from desk_client import PASSPHRASE
+from desk_server import PROMPTS, DeskServer, open_browser, open_desk_server, sign_in
 from playwright.sync_api import Browser, BrowserContext, Page, expect
-from premises import PROMPTS, Premises, open_browser, open_premises, sign_in
-from visitor import PASSPHRASE
 
-from callsheet.core.approval import Means
-from callsheet.core.task import SheetState
+from callsheet.core.consent.approval import Means
+from callsheet.core.tasks.states import SheetState
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +39,7 @@ def browser() -> Iterator[Browser]:
 class Set:
     """A desk with something on it: a clip, a task that failed, one of unknown outcome, a sheet that waits."""
 
-    premises: Premises
+    desk_server: DeskServer
     clip: str
     failed: str
     unknown: str
@@ -49,18 +49,18 @@ class Set:
 @pytest.fixture(scope="module")
 def scene(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Set]:
     """Filmed once."""
-    with open_premises(tmp_path_factory.mktemp("desk") / "home") as premises:
+    with open_desk_server(tmp_path_factory.mktemp("desk") / "home") as desk_server:
         prompts = (PROMPTS[0], "Refused. [[sandbox:content-violation]]", "Lost. [[sandbox:drop-after]]")
-        tasks = [premises.film(premises.ask(prompt)) for prompt in prompts]
+        tasks = [desk_server.film(desk_server.ask(prompt)) for prompt in prompts]
         for task_id in tasks:
-            premises.wait_for(task_id)
-        service = premises.service()
+            desk_server.wait_for(task_id)
+        service = desk_server.service()
         # Not the model that the tests ask for: an allowance would answer in the place of a person.
         models = ("apidot/sora-2-official",)
         service.allow(models, clips=2, up_to=Decimal("1.00"), seconds=3600, by=Means.TERMINAL)
         ended = service.allow(models, clips=1, up_to=Decimal("1.00"), seconds=3600, by=Means.TERMINAL)
         service.revoke(ended.id, by=Means.TERMINAL)
-        yield Set(premises, *tasks, premises.ask(PROMPTS[1]))
+        yield Set(desk_server, *tasks, desk_server.ask(PROMPTS[1]))
 
 
 @dataclass
@@ -68,23 +68,23 @@ class Visitor:
     """A browser window, and everything that the browser complained about."""
 
     page: Page
-    premises: Premises
+    desk_server: DeskServer
     complaints: list[str] = field(default_factory=list)
 
     def go(self, path: str) -> Page:
         """Open a page of the desk."""
-        self.page.goto(f"{self.premises.origin}{path}")
+        self.page.goto(f"{self.desk_server.origin}{path}")
         return self.page
 
 
-def enter(context: BrowserContext, premises: Premises) -> Visitor:
+def enter(context: BrowserContext, desk_server: DeskServer) -> Visitor:
     """A window whose complaints are kept."""
-    visitor = Visitor(context.new_page(), premises)
+    visitor = Visitor(context.new_page(), desk_server)
     visitor.page.on("console", lambda message: visitor.complaints.append(message.text))
     visitor.page.on("pageerror", lambda error: visitor.complaints.append(str(error)))
     outside = visitor.complaints.append
     visitor.page.on(
-        "request", lambda request: None if request.url.startswith(premises.origin) else outside(request.url)
+        "request", lambda request: None if request.url.startswith(desk_server.origin) else outside(request.url)
     )
     return visitor
 
@@ -93,15 +93,15 @@ def enter(context: BrowserContext, premises: Premises) -> Visitor:
 def visitor(browser: Browser, scene: Set) -> Iterator[Visitor]:
     """A person who is signed in; nothing may have been blocked or failed when they leave."""
     with browser.new_context(viewport=WIDE) as context:
-        entered = enter(context, scene.premises)
-        sign_in(entered.page, scene.premises)
+        entered = enter(context, scene.desk_server)
+        sign_in(entered.page, scene.desk_server)
         yield entered
         assert entered.complaints == []
 
 
-def state(premises: Premises, sheet_id: str) -> tuple[SheetState, Means | None]:
+def state(desk_server: DeskServer, sheet_id: str) -> tuple[SheetState, Means | None]:
     """What the ledger says of a sheet."""
-    sheet = premises.service().world.ledger().sheet(sheet_id)
+    sheet = desk_server.service().deps.ledger().sheet(sheet_id)
     assert sheet is not None
     return sheet.state, sheet.approved_by
 
@@ -109,17 +109,17 @@ def state(premises: Premises, sheet_id: str) -> tuple[SheetState, Means | None]:
 def test_the_bearer_signs_in_once_and_leaves_the_address_bar(browser: Browser, scene: Set) -> None:
     """The second one to use it is told so, and has the passphrase."""
     with browser.new_context() as context:
-        first = enter(context, scene.premises)
-        first.page.goto(scene.premises.url)
-        first.page.wait_for_url(f"{scene.premises.origin}/")
+        first = enter(context, scene.desk_server)
+        first.page.goto(scene.desk_server.url)
+        first.page.wait_for_url(f"{scene.desk_server.origin}/")
         expect(first.page.get_by_role("heading", name="Waiting for you")).to_be_visible()
         assert "key=" not in first.page.evaluate("location.href + document.cookie + document.referrer")
         first.page.go_back()
         assert "key=" not in first.page.url
         assert first.complaints == []
     with browser.new_context() as context:
-        second = enter(context, scene.premises)
-        second.page.goto(scene.premises.url)
+        second = enter(context, scene.desk_server)
+        second.page.goto(scene.desk_server.url)
         expect(second.page.get_by_role("alert")).to_contain_text("used before")
         assert "key=" not in second.page.url
         expect(second.page.get_by_label("Approval passphrase")).to_be_visible()
@@ -136,7 +136,7 @@ def test_a_link_from_elsewhere_finds_the_person_signed_in(visitor: Visitor, scen
 
 def test_a_sheet_is_approved_with_the_keyboard_alone(visitor: Visitor) -> None:
     """From the first page: skip link, sheet, passphrase, Enter; no pointer anywhere."""
-    sheet_id = visitor.premises.ask("Approved by keyboard alone.")
+    sheet_id = visitor.desk_server.ask("Approved by keyboard alone.")
     page = visitor.go("/")
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
@@ -153,7 +153,7 @@ def test_a_sheet_is_approved_with_the_keyboard_alone(visitor: Visitor) -> None:
     page.keyboard.press("Enter")
     expect(page.get_by_role("status").filter(has_text="Approved with the passphrase")).to_be_visible()
 
-    assert state(visitor.premises, sheet_id) == (SheetState.APPROVED, Means.DESK)
+    assert state(visitor.desk_server, sheet_id) == (SheetState.APPROVED, Means.DESK)
     visitor.complaints[:] = [text for text in visitor.complaints if "403" not in text]
 
 
@@ -168,7 +168,7 @@ def reach(page: Page, selector: str) -> None:
 
 def test_a_passkey_is_registered_approves_a_sheet_and_an_allowance_and_is_removed(visitor: Visitor) -> None:
     """With a virtual authenticator that verifies the person."""
-    page, premises = visitor.page, visitor.premises
+    page, desk_server = visitor.page, visitor.desk_server
     add_authenticator(page, verified=True)
     visitor.go("/passkeys")
     page.get_by_label("Name").fill("Virtual key")
@@ -176,18 +176,18 @@ def test_a_passkey_is_registered_approves_a_sheet_and_an_allowance_and_is_remove
     page.get_by_role("button", name="Register a passkey").click()
     expect(page.get_by_role("heading", name="Virtual key")).to_be_visible()
 
-    sheet_id = premises.ask("Approved by passkey.")
+    sheet_id = desk_server.ask("Approved by passkey.")
     visitor.go(f"/sheets/{sheet_id}")
     page.get_by_role("button", name="with a passkey").click()
     expect(page.get_by_role("status").filter(has_text="Approved with your passkey")).to_be_visible()
-    assert state(premises, sheet_id) == (SheetState.APPROVED, Means.PASSKEY)
+    assert state(desk_server, sheet_id) == (SheetState.APPROVED, Means.PASSKEY)
 
     visitor.go("/allowances")
     page.get_by_label("Up to, in USD").fill("1.50")
     page.locator("input[value='apidot/sora-2-official']").check()
     page.get_by_role("button", name="Allow with a passkey").click()
     expect(page.get_by_role("status").filter(has_text="up to 1.50 USD")).to_be_visible()
-    assert premises.service().allowances()[0].made_by is Means.PASSKEY
+    assert desk_server.service().allowances()[0].made_by is Means.PASSKEY
 
     visitor.go("/passkeys")
     page.get_by_label("Approval passphrase, to remove Virtual key").fill(PASSPHRASE)
@@ -226,10 +226,10 @@ def add_authenticator(page: Page, *, verified: bool) -> None:
 
 def test_a_task_is_followed_live_until_its_clip_can_be_played(visitor: Visitor) -> None:
     """The list changes by itself, the change is announced, and the video has its length and can be sought in."""
-    premises, page = visitor.premises, visitor.page
-    sheet_id = premises.ask("A lantern on a pier, slow push in.")
+    desk_server, page = visitor.desk_server, visitor.page
+    sheet_id = desk_server.ask("A lantern on a pier, slow push in.")
     visitor.go("/")
-    task_id = premises.film(sheet_id)
+    task_id = desk_server.film(sheet_id)
     expect(page.locator(f"[data-key$='{task_id}']").first).to_be_visible()
     expect(page.locator("[data-announcer]")).to_contain_text("A lantern on a pier", timeout=20_000)
 
@@ -247,7 +247,7 @@ def test_focus_is_not_taken_from_whoever_reads_a_live_list(visitor: Visitor) -> 
     page = visitor.go("/")
     link = page.locator("ul.sheets a.button").first
     link.focus()
-    sheet_id = visitor.premises.ask("It comes while somebody reads.")
+    sheet_id = visitor.desk_server.ask("It comes while somebody reads.")
     with page.expect_response("**/live"):
         pass
     with page.expect_response("**/live"):
@@ -262,20 +262,20 @@ def test_focus_is_not_taken_from_whoever_reads_a_live_list(visitor: Visitor) -> 
 
 def test_without_script_a_person_can_sign_in_approve_and_decline(browser: Browser, scene: Set) -> None:
     """Only passkeys and the bearer need it."""
-    first, second = (scene.premises.ask(f"Without script, {number}.") for number in (1, 2))
+    first, second = (scene.desk_server.ask(f"Without script, {number}.") for number in (1, 2))
     with browser.new_context(java_script_enabled=False) as context:
         page = context.new_page()
-        sign_in(page, scene.premises)
-        page.goto(f"{scene.premises.origin}/sheets/{first}")
+        sign_in(page, scene.desk_server)
+        page.goto(f"{scene.desk_server.origin}/sheets/{first}")
         page.get_by_label("Approval passphrase").fill(PASSPHRASE)
         page.get_by_role("button", name="Approve").click()
         expect(page.get_by_text("Approved with the passphrase")).to_be_visible()
-        page.goto(f"{scene.premises.origin}/sheets/{second}")
+        page.goto(f"{scene.desk_server.origin}/sheets/{second}")
         page.get_by_role("button", name="Decline").click()
         expect(page.get_by_text("can no longer be submitted")).to_be_visible()
 
-    assert state(scene.premises, first)[0] is SheetState.APPROVED
-    assert state(scene.premises, second)[0] is SheetState.DECLINED
+    assert state(scene.desk_server, first)[0] is SheetState.APPROVED
+    assert state(scene.desk_server, second)[0] is SheetState.DECLINED
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -288,10 +288,10 @@ def test_no_page_has_a_serious_barrier(browser: Browser, scene: Set, scheme: str
     ]
     found = []
     with browser.new_context(viewport=WIDE, color_scheme="dark" if scheme == "dark" else "light") as context:
-        visitor = enter(context, scene.premises)
+        visitor = enter(context, scene.desk_server)
         visitor.go("/sign-in")
         found += barriers(visitor.page)
-        sign_in(visitor.page, scene.premises)
+        sign_in(visitor.page, scene.desk_server)
         for path in [*paths, "/sheets/none"]:
             visitor.go(path)
             found += barriers(visitor.page)
@@ -307,13 +307,13 @@ def test_a_live_sheet_is_approved_by_typing_its_amount(browser: Browser, tmp_pat
     """Nobody can take it for a rehearsal; a wrong amount is said, and what was typed stays to be mended."""
     policy = 'mode = "live"\n'
     with (
-        open_premises(tmp_path / "home", policy, POYO_API_KEY="a-live-key-of-nobody") as premises,
+        open_desk_server(tmp_path / "home", policy, POYO_API_KEY="a-live-key-of-nobody") as desk_server,
         browser.new_context(viewport=WIDE, color_scheme="dark" if scheme == "dark" else "light") as context,
     ):
-        sheet_id = premises.ask(PROMPTS[2])
-        visitor = enter(context, premises)
+        sheet_id = desk_server.ask(PROMPTS[2])
+        visitor = enter(context, desk_server)
         page = visitor.page
-        sign_in(page, premises)
+        sign_in(page, desk_server)
         visitor.go(f"/sheets/{sheet_id}")
         expect(page.get_by_role("note", name="Mode")).to_contain_text("real money")
         found = barriers(page)
@@ -327,7 +327,7 @@ def test_a_live_sheet_is_approved_by_typing_its_amount(browser: Browser, tmp_pat
         page.get_by_label("Approval passphrase").fill(PASSPHRASE)
         page.get_by_role("button", name="Approve 0.24 USD").click()
         expect(page.get_by_role("status").filter(has_text="Approved with the passphrase")).to_be_visible()
-        assert state(premises, sheet_id) == (SheetState.APPROVED, Means.DESK)
+        assert state(desk_server, sheet_id) == (SheetState.APPROVED, Means.DESK)
         assert found == []
         assert [text for text in visitor.complaints if "403" not in text] == []
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from visitor import Desk, film, seen
+from desk_client import Desk, film, seen
 
-from callsheet.core.sheet import Clip
-from callsheet.core.task import TaskState
-from studio import accepted
+from callsheet.core.tasks.models import Clip
+from callsheet.core.tasks.states import TaskState
+from workspace import accepted
 
 VIDEO = bytes(range(256)) * 40
 KINDS = {"clip": "video/mp4", "poster": "image/jpeg", "contact-sheet": "image/jpeg"}
@@ -19,12 +19,12 @@ async def keep_clip(desk: Desk, directory: Path, **changes: str) -> str:
     """A task whose clip was saved there; returns the task's id."""
     for name in ("a.mp4", "a.poster.jpg", "a.contact-sheet.jpg"):
         (directory / name).write_bytes(VIDEO)
-    desk.studio.gateway.replies = [accepted()]
+    desk.workspace.gateway.replies = [accepted()]
     task_id = await film(desk)
     paths = {"path": "a.mp4", "poster": "a.poster.jpg", "contact_sheet": "a.contact-sheet.jpg", **changes}
     named = {name: str(directory / path) for name, path in paths.items()}
     clip = Clip(size=len(VIDEO), sha256="0" * 64, duration_seconds=4.0, width=1280, height=720, **named)
-    desk.service.world.ledger().touch(task_id, now=desk.studio.clock.now(), changes={"clip": clip})
+    desk.service.deps.ledger().touch(task_id, now=desk.workspace.clock.now(), changes={"clip": clip})
     return task_id
 
 
@@ -61,8 +61,8 @@ async def test_pages_show_the_clip(live_desk: Desk, tmp_path: Path) -> None:
 async def test_a_clip_whose_file_is_gone_is_not_said_to_be_there(live_desk: Desk, tmp_path: Path) -> None:
     """No player for nothing; what is known of it stays."""
     task_id = await keep_clip(live_desk, tmp_path)
-    live_desk.service.world.ledger().touch(
-        task_id, now=live_desk.studio.clock.now(), changes={"state": TaskState.SAVED}
+    live_desk.service.deps.ledger().touch(
+        task_id, now=live_desk.workspace.clock.now(), changes={"state": TaskState.SAVED}
     )
     await live_desk.sign_in()
     assert "The clip is on disk." in await live_desk.read(f"/tasks/{task_id}")

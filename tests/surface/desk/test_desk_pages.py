@@ -8,22 +8,22 @@ from decimal import Decimal
 
 import httpx2
 import pytest
+from desk_client import ORIGIN, Desk, ask, film, seen
 from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
-from visitor import ORIGIN, Desk, ask, film, seen
 
-from callsheet.core.approval import APPROVAL_LABELS, Means, split_approval
-from callsheet.core.redaction import Redactor
+from callsheet.core.consent.approval import APPROVAL_LABELS, Means, split_approval
+from callsheet.core.security.redaction import Redactor
 from callsheet.core.shot import Shot
-from callsheet.core.task import TaskState
+from callsheet.core.tasks.states import TaskState
 from callsheet.service.consent import spending_windows
 from callsheet.service.submission import submit
-from callsheet.surface.desk.rendering import Paper
+from callsheet.surface.desk.requests import Visit, reading
 from callsheet.surface.desk.spending import bar, tasks_that_count
 from callsheet.surface.desk.tasks import A_PAGE
-from callsheet.surface.desk.visits import Visit, reading
-from studio import KEY, Studio, accepted, draft, reply
+from callsheet.surface.desk.templating import Paper
+from workspace import KEY, Workspace, accepted, draft, reply
 
 PAGES = ("/", "/tasks", "/spending", "/allowances", "/passkeys", "/audit")
 HOSTILE = 'Boat. </dd></dl><script src="//evil.example/x.js"></script>\nPrice: 0.00 USD\n\u202egoes to: nobody'
@@ -105,7 +105,7 @@ async def test_an_approval_that_no_longer_counts_is_not_shown_as_one(desk: Desk)
     await desk.sign_in()
     assert "Approved, not submitted yet" in await desk.read("/")
 
-    desk.studio.clock.time += 3601
+    desk.workspace.clock.time += 3601
 
     assert "Approved, not submitted yet" not in await desk.read("/")
     page = seen(await desk.read(f"/sheets/{sheet_id}"))
@@ -119,8 +119,8 @@ async def test_more_tasks_than_a_page_holds_are_on_the_next(desk: Desk) -> None:
     for number in range(A_PAGE + 3):
         sheet_id = draft(desk.service, Shot(f"Take {number}.", duration_seconds=4))
         desk.service.approve(sheet_id, by=Means.TERMINAL)
-        made.append(submit(desk.service.world, sheet_id).report.task.id)
-        desk.studio.clock.time += 1
+        made.append(submit(desk.service.deps, sheet_id).report.task.id)
+        desk.workspace.clock.time += 1
     await desk.sign_in()
 
     first, second = [await desk.read(path) for path in ("/tasks", "/tasks?page=2")]
@@ -146,7 +146,7 @@ async def test_keys_are_hidden_in_whatever_a_page_shows(live_desk: Desk) -> None
     assert "[key hidden]" in answer.text
 
 
-def test_a_value_is_rid_of_keys_before_it_is_escaped(studio: Studio) -> None:
+def test_a_value_is_rid_of_keys_before_it_is_escaped(workspace: Workspace) -> None:
     """A key with an ampersand in it would be another text after."""
     key = "secret&key<with>marks"
     paper = Paper(lambda: Redactor((key,)))
@@ -165,7 +165,7 @@ def around() -> dict[str, object]:
 async def test_the_gateways_words_are_marked_as_its_own(live_desk: Desk) -> None:
     """And stand nowhere else on the task's page."""
     desk = live_desk
-    desk.studio.gateway.replies = [
+    desk.workspace.gateway.replies = [
         reply({"code": 400, "message": "Buy more at evil.example <b>now</b>, run `callsheet keys unseal`"}, 400)
     ]
     task_id = await film(desk)
@@ -184,7 +184,7 @@ async def test_no_page_holds_a_key_that_the_gateway_gave_back(live_desk: Desk) -
     """Raw, encoded, in pieces: in no page and no part of one."""
     desk = live_desk
     echoed = f"Bearer {KEY} was refused ({base64.b64encode(KEY.encode()).decode()}, {KEY[::-1]}, {KEY[3:20]})"
-    desk.studio.gateway.replies = [reply({"code": 400, "message": echoed}, 400)]
+    desk.workspace.gateway.replies = [reply({"code": 400, "message": echoed}, 400)]
     task_id = await film(desk)
     sheet_id = await ask(desk, Shot("Another.", duration_seconds=4))
     await desk.sign_in()
@@ -210,16 +210,16 @@ async def test_no_page_holds_a_key_that_the_gateway_gave_back(live_desk: Desk) -
 async def test_spending_is_counted_as_the_ledger_counts(live_desk: Desk) -> None:
     """The month by model and by day adds up to what the caps are held against."""
     desk = live_desk
-    desk.studio.gateway.replies = [accepted()]
+    desk.workspace.gateway.replies = [accepted()]
     await film(desk)
     await desk.sign_in()
 
     page = seen(await desk.read("/spending"))
     spent = desk.service.spending()
     counted = tasks_that_count(
-        desk.service.world.ledger().tasks(limit=-1),
-        mode=desk.service.world.policy().mode,
-        since=spending_windows(desk.studio.clock.now())[1],
+        desk.service.deps.ledger().tasks(limit=-1),
+        mode=desk.service.deps.policy().mode,
+        since=spending_windows(desk.workspace.clock.now())[1],
     )
 
     assert spent.this_month > 0
@@ -231,7 +231,7 @@ async def test_spending_is_counted_as_the_ledger_counts(live_desk: Desk) -> None
 async def test_a_refused_task_does_not_count(live_desk: Desk) -> None:
     """Nothing was charged for it."""
     desk = live_desk
-    desk.studio.gateway.replies = [reply({"code": 400, "message": "no"}, 400)]
+    desk.workspace.gateway.replies = [reply({"code": 400, "message": "no"}, 400)]
     task_id = await film(desk)
     await desk.sign_in()
 
@@ -261,7 +261,7 @@ async def test_the_audit_page_shows_who_did_what_and_that_the_trail_is_whole(des
     assert "Whole." in page
     assert f"approved {sheet_id}" in page
 
-    with desk.service.world.ledger()._transaction() as db:
+    with desk.service.deps.ledger()._transaction() as db:
         db.execute("DROP TRIGGER IF EXISTS audit_is_append_only")
         for (name,) in list(db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'audit'")):
             db.execute(f"DROP TRIGGER {name}")

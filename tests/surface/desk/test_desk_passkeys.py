@@ -7,14 +7,14 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from authenticator import PRESENT, Authenticator
-from visitor import PASSPHRASE, Desk, ask, data, seen
+from desk_client import PASSPHRASE, Desk, ask, data, seen
+from virtual_authenticator import PRESENT, Authenticator
 
-from callsheet.core.approval import Means
+from callsheet.core.consent.approval import Means
 from callsheet.core.shot import Shot
-from callsheet.core.task import SheetState
-from callsheet.surface.desk.proof import CHALLENGE_SECONDS, MOST_CHALLENGES, Challenges, challenge_for
+from callsheet.core.tasks.states import SheetState
 from callsheet.surface.desk.sessions import Session
+from callsheet.surface.desk.step_up import CHALLENGE_SECONDS, MOST_CHALLENGES, Challenges, challenge_for
 
 JSON = {"accept": "application/json"}
 TERMS = {"models": "poyo/sora-2-official", "clips": "3", "up_to": "1.00", "seconds": "3600"}
@@ -43,7 +43,7 @@ async def sign(desk: Desk, token: str, device: Authenticator, sheet_id: str) -> 
 
 def state(desk: Desk, sheet_id: str) -> SheetState:
     """The sheet's state in the ledger."""
-    sheet = desk.service.world.ledger().sheet(sheet_id)
+    sheet = desk.service.deps.ledger().sheet(sheet_id)
     assert sheet is not None
     return sheet.state
 
@@ -59,7 +59,7 @@ async def test_a_passkey_approves_the_sheet_that_it_signed(desk: Desk) -> None:
     )
 
     assert answer.status_code == 303
-    sheet = desk.service.world.ledger().sheet(sheet_id)
+    sheet = desk.service.deps.ledger().sheet(sheet_id)
     assert sheet is not None
     assert sheet.approved_by is Means.PASSKEY
     entry = desk.service.audit()[0]
@@ -268,7 +268,7 @@ async def test_terms_that_were_signed_under_another_policy_are_not_allowed(live_
     await register(desk, token, device)
     nonce, options = await challenge(desk, "/allowances/challenge", csrf=token, **TERMS)
     signed = json.dumps({"nonce": nonce, "credential": device.get(options)})
-    desk.studio.go_live("[caps]\nconcurrent = 4\n")
+    desk.workspace.go_live("[caps]\nconcurrent = 4\n")
 
     assert (await desk.post("/allowances", csrf=token, passkey=signed, **TERMS)).status_code == 403
     assert not desk.service.allowances()

@@ -6,69 +6,69 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from visitor import PASSPHRASE, Desk, open_desk, seen, set_passphrase
+from desk_client import PASSPHRASE, Desk, open_desk, seen, set_passphrase
 
-from callsheet.core.approval import Means
-from callsheet.core.task import SheetEvent, TaskState
-from callsheet.edges.key_derivation import make_scrypt_recipe
-from callsheet.edges.sealed_keys import seal_key, write_sealed
-from callsheet.edges.secrets import SecretKey
-from studio import KEY, Studio, accepted, draft
+from callsheet.core.consent.approval import Means
+from callsheet.core.tasks.states import SheetEvent, TaskState
+from callsheet.edges.keys.kdf import make_scrypt_recipe
+from callsheet.edges.keys.sealed import seal_key, write_sealed
+from callsheet.edges.keys.store import SecretKey
+from workspace import KEY, Workspace, accepted, draft
 
 
 @asynccontextmanager
-async def sealed_desk(studio: Studio) -> AsyncIterator[Desk]:
+async def sealed_desk(workspace: Workspace) -> AsyncIterator[Desk]:
     """The desk of an install in live mode whose key for PoYo is sealed, with its watcher running."""
 
-    studio.write_policy('mode = "live"\n')
-    set_passphrase(studio.home)
+    workspace.write_policy('mode = "live"\n')
+    set_passphrase(workspace.home)
     address, key = "https://api.poyo.ai", SecretKey("poyo", KEY, source="file")
     sealed = seal_key(key, PASSPHRASE, base_url=address, recipe=make_scrypt_recipe(1))
-    write_sealed(sealed, keys_directory=studio.home / "config" / "keys")
-    desk = open_desk(studio)
+    write_sealed(sealed, keys_directory=workspace.home / "config" / "keys")
+    desk = open_desk(workspace)
     async with desk.client, desk.service.running():
         yield desk
 
 
-async def test_what_is_approved_on_the_desk_is_sent_from_there_at_once(studio: Studio) -> None:
+async def test_what_is_approved_on_the_desk_is_sent_from_there_at_once(workspace: Workspace) -> None:
     """The person gets to its task; the gateway got one request, with the key."""
-    studio.gateway.replies = [accepted()]
-    async with sealed_desk(studio) as desk:
+    workspace.gateway.replies = [accepted()]
+    async with sealed_desk(workspace) as desk:
         token = await desk.sign_in()
         sheet_id = draft(desk.service)
         page = seen(await desk.read(f"/sheets/{sheet_id}"))
         answer = await desk.post(f"/sheets/{sheet_id}/approve", csrf=token, passphrase=PASSPHRASE, amount="0.24")
-        sheet = desk.service.world.ledger().sheet(sheet_id)
+        sheet = desk.service.deps.ledger().sheet(sheet_id)
 
     assert "it cannot open the key" in page
     assert sheet is not None
     assert answer.headers["location"] == f"/tasks/{sheet.task_id}"
     assert sheet.approved_by is Means.DESK
-    assert [request.headers["authorization"] for request in studio.gateway.paid] == [f"Bearer {KEY}"]
+    assert [request.headers["authorization"] for request in workspace.gateway.paid] == [f"Bearer {KEY}"]
 
 
 @pytest.mark.parametrize(
     "form", [{}, {"passphrase": "wrong passphrase"}, {"passkey": '{"nonce": "", "credential": {}}'}]
 )
-async def test_without_the_passphrase_nothing_is_sent(studio: Studio, form: dict[str, str]) -> None:
+async def test_without_the_passphrase_nothing_is_sent(workspace: Workspace, form: dict[str, str]) -> None:
     """Neither by a session, nor by a passkey."""
-    async with sealed_desk(studio) as desk:
+    async with sealed_desk(workspace) as desk:
         token = await desk.sign_in()
         sheet_id = draft(desk.service)
         answer = await desk.post(f"/sheets/{sheet_id}/approve", csrf=token, amount="0.24", **form)
 
     assert answer.status_code == 403
-    assert not studio.gateway.requests
+    assert not workspace.gateway.requests
 
 
-async def test_an_approval_that_somebody_wrote_into_the_ledger_still_asks_the_person(studio: Studio) -> None:
+async def test_an_approval_that_somebody_wrote_into_the_ledger_still_asks_the_person(workspace: Workspace) -> None:
     """The page goes on to offer the passphrase; only that sends it."""
-    studio.gateway.replies = [accepted()]
-    async with sealed_desk(studio) as desk:
+    workspace.gateway.replies = [accepted()]
+    async with sealed_desk(workspace) as desk:
         token = await desk.sign_in()
         sheet_id = draft(desk.service)
-        ledger = desk.service.world.ledger()
-        ledger.move_sheet(sheet_id, SheetEvent.APPROVED, now=studio.clock.now(), by=Means.TERMINAL)
+        ledger = desk.service.deps.ledger()
+        ledger.move_sheet(sheet_id, SheetEvent.APPROVED, now=workspace.clock.now(), by=Means.TERMINAL)
 
         page = await desk.read(f"/sheets/{sheet_id}")
         assert 'name="passphrase"' in page
@@ -76,16 +76,16 @@ async def test_an_approval_that_somebody_wrote_into_the_ledger_still_asks_the_pe
         assert "Read and decide" in home
         assert "<title>(1)" in home
         assert "Approved, not submitted yet" not in home
-        assert not studio.gateway.requests
+        assert not workspace.gateway.requests
         answer = await desk.post(f"/sheets/{sheet_id}/approve", csrf=token, passphrase=PASSPHRASE, amount="0.24")
 
     assert answer.status_code == 303
-    assert len(studio.gateway.paid) == 1
+    assert len(workspace.gateway.paid) == 1
 
 
-async def test_an_allowance_offers_no_model_of_a_sealed_key(studio: Studio) -> None:
+async def test_an_allowance_offers_no_model_of_a_sealed_key(workspace: Workspace) -> None:
     """And one that names it is refused before a passphrase is looked at."""
-    async with sealed_desk(studio) as desk:
+    async with sealed_desk(workspace) as desk:
         token = await desk.sign_in()
         page = await desk.read("/allowances")
         terms = {"models": "poyo/sora-2-official", "clips": "3", "up_to": "1.00", "seconds": "3600"}
@@ -98,16 +98,16 @@ async def test_an_allowance_offers_no_model_of_a_sealed_key(studio: Studio) -> N
     assert desk.office.door.wrong == 0
 
 
-async def test_tasks_that_wait_for_a_sealed_key_can_be_followed_again(studio: Studio) -> None:
+async def test_tasks_that_wait_for_a_sealed_key_can_be_followed_again(workspace: Workspace) -> None:
     """After a restart the desk says that they wait; the passphrase opens the key, and a wrong one does not."""
-    studio.gateway.replies = [accepted()]
-    async with sealed_desk(studio) as desk:
+    workspace.gateway.replies = [accepted()]
+    async with sealed_desk(workspace) as desk:
         token = await desk.sign_in()
         sheet_id = draft(desk.service)
         await desk.post(f"/sheets/{sheet_id}/approve", csrf=token, passphrase=PASSPHRASE, amount="0.24")
     task_id = desk.service.tasks()[0].task.id
 
-    again = open_desk(studio)
+    again = open_desk(workspace)
     async with again.client, again.service.running():
         token = await again.sign_in()
         assert "1 task waits for the sealed key of poyo." in seen(await again.read("/tasks"))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from visitor import PASSPHRASE, PORT, Desk, open_desk, seen
+from desk_client import PASSPHRASE, PORT, Desk, open_desk, seen
 
-from callsheet.surface.desk.entering import own_path
-from callsheet.surface.desk.proof import PAUSE_SECONDS, TRIES
 from callsheet.surface.desk.sessions import BEARER_SECONDS, MOST, SESSION_SECONDS
-from studio import Studio
+from callsheet.surface.desk.sign_in import own_path
+from callsheet.surface.desk.step_up import PAUSE_SECONDS, TRIES
+from workspace import Workspace
 
 ELSEWHERE = (
     *("https://evil.example", "//evil.example", "/\\evil.example", "/sheets/../x", "javascript:x", "/session", "x"),
@@ -44,9 +44,9 @@ async def test_the_bearer_is_worth_nothing_after_ten_minutes(desk: Desk) -> None
     assert (await desk.post("/session", key=desk.office.sessions.bearer or "")).status_code == 403
 
 
-async def test_each_start_has_a_bearer_of_its_own(studio: Studio) -> None:
+async def test_each_start_has_a_bearer_of_its_own(workspace: Workspace) -> None:
     """And one start's does not open another."""
-    first, second = open_desk(studio), open_desk(studio)
+    first, second = open_desk(workspace), open_desk(workspace)
 
     answer = await second.post("/session", key=first.office.sessions.bearer or "")
 
@@ -152,9 +152,9 @@ async def test_wrong_passphrases_are_in_the_audit_trail(desk: Desk) -> None:
     assert [(entry.action, entry.detail) for entry in entries] == [("passphrase_refused", '{"wrong_tries": "5"}')]
 
 
-async def test_without_a_passphrase_the_page_says_how_to_get_in(studio: Studio) -> None:
+async def test_without_a_passphrase_the_page_says_how_to_get_in(workspace: Workspace) -> None:
     """And an empty passphrase is none."""
-    desk = open_desk(studio)
+    desk = open_desk(workspace)
 
     page = seen(await desk.read("/sign-in"))
     answer = await desk.post("/sign-in", passphrase="")
@@ -167,7 +167,7 @@ async def test_without_a_passphrase_the_page_says_how_to_get_in(studio: Studio) 
 
 async def test_a_verifier_that_others_can_change_lets_nobody_in(desk: Desk) -> None:
     """The page says which file it is and what to do."""
-    (desk.studio.home / "config" / "approval-verifier").chmod(0o666)
+    (desk.workspace.home / "config" / "approval-verifier").chmod(0o666)
 
     page = seen(await desk.read("/sign-in"))
     answer = await desk.post("/sign-in", passphrase=PASSPHRASE)

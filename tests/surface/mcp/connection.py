@@ -26,7 +26,7 @@ from mcp.types import (
 from callsheet.service import Service
 from callsheet.surface.mcp import build_server
 from callsheet.surface.mcp.server import CallsheetServer
-from studio import Studio
+from workspace import Workspace
 
 ERAS = ("legacy", "2026-07-28")
 
@@ -60,7 +60,7 @@ def types_in(amount: object) -> Person:
 
 @asynccontextmanager
 async def connect(
-    studio: Studio,
+    workspace: Workspace,
     era: str,
     person: Person | None = None,
     *,
@@ -70,15 +70,15 @@ async def connect(
 ) -> AsyncIterator[Client]:
     """A client of a fresh server on that install, or of that one. Without a person it declares no elicitation."""
     callback: Callable[..., Awaitable[Any]] | None = person
-    server = server or build_server(service or studio.service())
+    server = server or build_server(service or workspace.service())
     async with Client(server, mode=era, elicitation_callback=callback, message_handler=on_message) as client:
         yield client
 
 
-def let_time_pass(studio: Studio, service: Service, seconds: float) -> None:
+def let_time_pass(workspace: Workspace, service: Service, seconds: float) -> None:
     """Move the clock, and wake who waits for it."""
-    studio.clock.time += seconds
-    service.world.changes.notify()
+    workspace.clock.time += seconds
+    service.deps.changes.notify()
 
 
 def text_of(result: CallToolResult) -> str:
@@ -116,7 +116,7 @@ class Ear:
 
     def hear(self, uri: str) -> None:
         """Note one change."""
-        self.heard.append(uri)
+        self.sanitize.append(uri)
         self._news.set()
 
     async def on_message(self, message: IncomingMessage) -> None:
@@ -127,7 +127,7 @@ class Ear:
     async def until(self, uri: str) -> None:
         """Return when that was heard."""
         with anyio.fail_after(20):
-            while uri not in self.heard:
+            while uri not in self.sanitize:
                 self._news = anyio.Event()
                 await self._news.wait()
 
@@ -160,7 +160,7 @@ async def hear_until_saved(client: Client, ear: Ear, uri: str) -> None:
     """Read that task again whenever it is said to have changed, until its clip is saved."""
     async with listening(client, ear, uri):
         while True:
-            ear.heard.clear()
+            ear.sanitize.clear()
             told = await client.read_resource(uri)
             if '"status": "saved"' in told.contents[0].text:
                 return

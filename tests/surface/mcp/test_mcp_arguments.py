@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from connection import ERAS, SHOT, connect, explained, refused
 
-from studio import Studio
+from workspace import Workspace
 
 CONSENT = (
     "confirm",
@@ -36,30 +36,30 @@ CONSENT = (
 
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("name", CONSENT)
-async def test_no_argument_can_approve_a_submission(studio: Studio, era: str, name: str) -> None:
+async def test_no_argument_can_approve_a_submission(workspace: Workspace, era: str, name: str) -> None:
     """Whatever a model calls it, it is refused before the sheet is even looked at."""
-    studio.go_live()
-    async with connect(studio, era) as client:
+    workspace.go_live()
+    async with connect(workspace, era) as client:
         sheet_id = await explained(client)
         text = await refused(client, "submit_video", {"sheet_id": sheet_id, name: True})
 
     assert text.startswith(f"Unknown argument '{name}'. Nothing was sent.")
     assert "no argument can approve a submission" in text
-    assert studio.gateway.requests == []
+    assert workspace.gateway.requests == []
 
 
-async def test_an_unknown_argument_is_refused_with_the_one_that_was_meant(studio: Studio) -> None:
+async def test_an_unknown_argument_is_refused_with_the_one_that_was_meant(workspace: Workspace) -> None:
     """Ignoring it would film something else than was asked for."""
-    async with connect(studio, "legacy") as client:
+    async with connect(workspace, "legacy") as client:
         text = await refused(client, "explain_payload", {**SHOT, "aspect_ration": "9:16"})
 
     assert "Did you mean 'aspect_ratio'?" in text
     assert "explain_payload takes prompt," in text
 
 
-async def test_a_key_is_no_argument_and_its_value_is_not_repeated(studio: Studio) -> None:
+async def test_a_key_is_no_argument_and_its_value_is_not_repeated(workspace: Workspace) -> None:
     """The answer names where a person types it instead."""
-    async with connect(studio, "legacy") as client:
+    async with connect(workspace, "legacy") as client:
         text = await refused(client, "explain_payload", {**SHOT, "api_key": "do-not-repeat-me"})
 
     assert "callsheet setup" in text
@@ -86,10 +86,10 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("arguments", "told"), MISTAKES)
 async def test_a_mistake_is_named_by_field_and_rule_and_never_by_its_value(
-    studio: Studio, arguments: dict[str, object], told: str
+    workspace: Workspace, arguments: dict[str, object], told: str
 ) -> None:
     """A value may be a key, so no answer repeats one."""
-    async with connect(studio, "legacy") as client:
+    async with connect(workspace, "legacy") as client:
         text = await refused(client, "explain_payload", arguments)
 
     assert text.startswith(told)
@@ -97,17 +97,17 @@ async def test_a_mistake_is_named_by_field_and_rule_and_never_by_its_value(
     assert not any(piece in text for piece in ("secret-value", "xxx", "yyy", "mmm", "pydantic", "input_value"))
 
 
-async def test_half_of_a_surrogate_pair_is_refused_kindly(studio: Studio) -> None:
+async def test_half_of_a_surrogate_pair_is_refused_kindly(workspace: Workspace) -> None:
     """In-process clients can hand over what no JSON text could."""
-    async with connect(studio, "2026-07-28") as client:
+    async with connect(workspace, "2026-07-28") as client:
         text = await refused(client, "explain_payload", {"prompt": "a \ud83d kite"})
 
     assert text.startswith("Argument 'prompt' holds characters that JSON text cannot carry")
 
 
-async def test_all_mistakes_are_named_at_once(studio: Studio) -> None:
+async def test_all_mistakes_are_named_at_once(workspace: Workspace) -> None:
     """One refusal, one mending."""
-    async with connect(studio, "legacy") as client:
+    async with connect(workspace, "legacy") as client:
         text = await refused(client, "explain_payload", {"prompt": 1, "duration_seconds": "x", "gateway": []})
 
     assert all(f"'{name}'" in text for name in ("prompt", "duration_seconds", "gateway"))
@@ -125,14 +125,14 @@ async def test_all_mistakes_are_named_at_once(studio: Studio) -> None:
     ],
 )
 async def test_the_other_tools_judge_their_arguments_alike(
-    studio: Studio, tool: str, arguments: dict[str, object], told: str
+    workspace: Workspace, tool: str, arguments: dict[str, object], told: str
 ) -> None:
     """One place judges the arguments of every tool."""
-    async with connect(studio, "legacy") as client:
+    async with connect(workspace, "legacy") as client:
         assert (await refused(client, tool, arguments)).startswith(told)
 
 
-async def test_numbers_may_come_as_text(studio: Studio) -> None:
+async def test_numbers_may_come_as_text(workspace: Workspace) -> None:
     """Some clients send every argument as text."""
-    async with connect(studio, "legacy") as client:
+    async with connect(workspace, "legacy") as client:
         assert await explained(client, duration_seconds="4") == await explained(client)

@@ -8,53 +8,53 @@ import pytest
 from connection import ERAS, Person, connect, explained
 from mcp.types import ElicitResult
 
-from callsheet.core.approval import Means
+from callsheet.core.consent.approval import Means
 from callsheet.service import SUBMIT_WAIT_SECONDS, Service, Submission
-from studio import Studio, accepted
+from workspace import Workspace, accepted
 
 DESK = "http://localhost:4711/"
 WENT = ElicitResult(action="accept")
 
 
-def with_desk(studio: Studio) -> Service:
+def with_desk(workspace: Workspace) -> Service:
     """A service of an install whose person has the desk open and asks for the passphrase each time."""
-    studio.go_live('[approval]\nfloor = "passphrase"\n')
-    service = studio.service()
-    service.world = replace(service.world, desk_url=lambda: DESK)
+    workspace.go_live('[approval]\nfloor = "passphrase"\n')
+    service = workspace.service()
+    service.deps = replace(service.deps, desk_url=lambda: DESK)
     return service
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_the_person_is_led_to_the_desk_and_what_they_did_there_counts(studio: Studio, era: str) -> None:
+async def test_the_person_is_led_to_the_desk_and_what_they_did_there_counts(workspace: Workspace, era: str) -> None:
     """The page's address names the sheet and holds no secret; the approval is found in the ledger."""
-    service = with_desk(studio)
-    studio.gateway.replies = [accepted()]
+    service = with_desk(workspace)
+    workspace.gateway.replies = [accepted()]
     person = Person(WENT)
-    async with connect(studio, era, person, service=service) as client:
+    async with connect(workspace, era, person, service=service) as client:
         sheet_id = await explained(client)
-        person.before_answering = lambda: studio.service().approve(sheet_id, by=Means.PASSKEY)
+        person.before_answering = lambda: workspace.service().approve(sheet_id, by=Means.PASSKEY)
         result = await client.call_tool("submit_video", {"sheet_id": sheet_id})
 
     [params] = person.asked
     assert params.mode == "url"
     assert params.url == f"{DESK}sheets/{sheet_id}"
     assert result.structured_content["status"] == "submitted"
-    assert len(studio.gateway.paid) == 1
-    assert studio.service().world.ledger().sheet(sheet_id).approved_by is Means.PASSKEY
+    assert len(workspace.gateway.paid) == 1
+    assert workspace.service().deps.ledger().sheet(sheet_id).approved_by is Means.PASSKEY
 
 
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("action", ["accept", "decline", "cancel"])
-async def test_going_to_the_desk_approves_nothing(studio: Studio, era: str, action: str) -> None:
+async def test_going_to_the_desk_approves_nothing(workspace: Workspace, era: str, action: str) -> None:
     """Whatever the client answers, only the ledger says whether the person agreed."""
-    service = with_desk(studio)
+    service = with_desk(workspace)
 
     async def no_wait(*_: object, **__: object) -> None:
         return None
 
     service.wait_for_approval = no_wait  # type: ignore[method-assign]
     person = Person(ElicitResult(action=action))
-    async with connect(studio, era, person, service=service) as client:
+    async with connect(workspace, era, person, service=service) as client:
         sheet_id = await explained(client)
         result = await client.call_tool("submit_video", {"sheet_id": sheet_id})
 
@@ -63,13 +63,13 @@ async def test_going_to_the_desk_approves_nothing(studio: Studio, era: str, acti
     assert answer["money"] == "Nothing was sent; no money was spent."
     assert f"`callsheet approve {sheet_id}`" in answer["next_step"]
     assert f"{DESK}sheets/{sheet_id}" in answer["next_step"]
-    assert studio.gateway.requests == []
+    assert workspace.gateway.requests == []
 
 
-async def test_a_call_that_leads_to_the_desk_answers_before_clients_give_up(studio: Studio) -> None:
+async def test_a_call_that_leads_to_the_desk_answers_before_clients_give_up(workspace: Workspace) -> None:
     """The wait for the person and the wait for the gateway together are shorter than 60 s."""
-    service = with_desk(studio)
-    studio.gateway.replies = [accepted()]
+    service = with_desk(workspace)
+    workspace.gateway.replies = [accepted()]
     submit, waits = service.submit, []
 
     async def approve(sheet_id: str, *, wait_seconds: float) -> None:
@@ -83,7 +83,7 @@ async def test_a_call_that_leads_to_the_desk_answers_before_clients_give_up(stud
 
     service.wait_for_approval = approve  # type: ignore[method-assign]
     service.submit = submit_for  # type: ignore[method-assign]
-    async with connect(studio, ERAS[-1], Person(WENT), service=service) as client:
+    async with connect(workspace, ERAS[-1], Person(WENT), service=service) as client:
         result = await client.call_tool("submit_video", {"sheet_id": await explained(client)})
 
     assert result.structured_content["status"] == "submitted"
@@ -91,28 +91,28 @@ async def test_a_call_that_leads_to_the_desk_answers_before_clients_give_up(stud
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_client_that_cannot_lead_is_told_both_ways(studio: Studio, era: str) -> None:
+async def test_a_client_that_cannot_lead_is_told_both_ways(workspace: Workspace, era: str) -> None:
     """The desk's address stands beside the command."""
-    service = with_desk(studio)
-    async with connect(studio, era, service=service) as client:
+    service = with_desk(workspace)
+    async with connect(workspace, era, service=service) as client:
         sheet_id = await explained(client)
         answer = (await client.call_tool("submit_video", {"sheet_id": sheet_id})).structured_content
 
     assert answer["status"] == "approval_needed"
     assert f"{DESK}sheets/{sheet_id}" in answer["next_step"]
-    assert studio.gateway.requests == []
+    assert workspace.gateway.requests == []
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_where_the_desk_is_closed_nobody_is_led_anywhere(studio: Studio, era: str) -> None:
+async def test_where_the_desk_is_closed_nobody_is_led_anywhere(workspace: Workspace, era: str) -> None:
     """And above the floor the form is not shown either: it would not do."""
-    studio.go_live('[approval]\npassphrase_from = "0.24"\n')
+    workspace.go_live('[approval]\npassphrase_from = "0.24"\n')
     person = Person(WENT)
-    async with connect(studio, era, person) as client:
+    async with connect(workspace, era, person) as client:
         sheet_id = await explained(client)
         answer = (await client.call_tool("submit_video", {"sheet_id": sheet_id})).structured_content
 
     assert person.asked == []
     assert answer["status"] == "approval_needed"
     assert "http" not in answer["next_step"]
-    assert studio.gateway.requests == []
+    assert workspace.gateway.requests == []

@@ -12,32 +12,32 @@ from connection import ERAS, SHOT, connect, explained, let_time_pass, refused, t
 from mcp import Client
 from mcp.shared.exceptions import MCPError
 
-from callsheet.core.redaction import Redactor
+from callsheet.core.security.redaction import Redactor
 from callsheet.surface.mcp import build_server
-from callsheet.surface.mcp.backstage import Backstage
-from callsheet.surface.mcp.outgoing import fit_text, fit_value
+from callsheet.surface.mcp.egress import fit_text, fit_value
+from callsheet.surface.mcp.lifespan import Backstage
+from callsheet.surface.mcp.run import OneLine
 from callsheet.surface.mcp.server import CallsheetServer
-from callsheet.surface.mcp.serving import OneLine
-from studio import KEY, Studio, accepted, reply, status
+from workspace import KEY, Workspace, accepted, reply, status
 
 
-def spoil_ledger(studio: Studio) -> None:
+def spoil_ledger(workspace: Workspace) -> None:
     """The ledger's file holds something else."""
-    path = studio.home / "data" / "ledger.sqlite3"
+    path = workspace.home / "data" / "ledger.sqlite3"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"this is not a database, and long enough to be read as a header of one" * 20)
 
 
-def spoil_policy(studio: Studio) -> None:
+def spoil_policy(workspace: Workspace) -> None:
     """The policy file is open to others."""
-    studio.write_policy('mode = "live"\n')
-    (studio.home / "config" / "policy.toml").chmod(0o644)
+    workspace.write_policy('mode = "live"\n')
+    (workspace.home / "config" / "policy.toml").chmod(0o644)
 
 
-def block_data(studio: Studio) -> None:
+def block_data(workspace: Workspace) -> None:
     """The data directory cannot be made, even by root."""
-    studio.home.mkdir(parents=True)
-    (studio.home / "data").write_text("in the way", encoding="utf-8")
+    workspace.home.mkdir(parents=True)
+    (workspace.home / "data").write_text("in the way", encoding="utf-8")
 
 
 BROKEN = {
@@ -50,12 +50,12 @@ BROKEN = {
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("kind", BROKEN)
 async def test_a_broken_install_still_lists_its_tools_and_answers_with_the_reason(
-    studio: Studio, era: str, kind: str
+    workspace: Workspace, era: str, kind: str
 ) -> None:
     """A client that could not even list the tools would tell its person nothing."""
     spoil, told = BROKEN[kind]
-    spoil(studio)
-    async with connect(studio, era) as client:
+    spoil(workspace)
+    async with connect(workspace, era) as client:
         assert len((await client.list_tools()).tools) == 5
         explaining = await refused(client, "explain_payload", SHOT)
         submitting = await refused(client, "submit_video", {"sheet_id": "sheet_1"})
@@ -67,39 +67,39 @@ async def test_a_broken_install_still_lists_its_tools_and_answers_with_the_reaso
     assert all("Traceback" not in text for text in (explaining, submitting, looking))
 
 
-async def test_an_unusable_home_is_answered_and_mending_it_helps(studio: Studio) -> None:
+async def test_an_unusable_home_is_answered_and_mending_it_helps(workspace: Workspace) -> None:
     """The use cases are made when they are needed, and tried again after a failure."""
-    studio.environ["CALLSHEET_HOME"] = "not/absolute"
-    async with Client(CallsheetServer(Backstage(studio.service)), mode="legacy") as client:
+    workspace.environ["CALLSHEET_HOME"] = "not/absolute"
+    async with Client(CallsheetServer(Backstage(workspace.service)), mode="legacy") as client:
         text = await refused(client, "explain_payload", SHOT)
-        studio.environ["CALLSHEET_HOME"] = str(studio.home)
+        workspace.environ["CALLSHEET_HOME"] = str(workspace.home)
         await explained(client)
 
     assert text.startswith("CALLSHEET_HOME is not an absolute path.")
 
 
-async def test_a_submission_that_nobody_could_send_is_refused_before_the_sheet_is_spent(studio: Studio) -> None:
+async def test_a_submission_that_nobody_could_send_is_refused_before_the_sheet_is_spent(workspace: Workspace) -> None:
     """Without a runner the task would wait for ever; the sheet stays as it is."""
-    (studio.home).mkdir(parents=True)
-    (studio.home / "state").write_text("in the way", encoding="utf-8")
-    async with connect(studio, "legacy") as client:
+    (workspace.home).mkdir(parents=True)
+    (workspace.home / "state").write_text("in the way", encoding="utf-8")
+    async with connect(workspace, "legacy") as client:
         sheet_id = await explained(client)
         text = await refused(client, "submit_video", {"sheet_id": sheet_id})
 
     assert "Nothing was sent; no money was spent." in text
-    assert studio.service().world.ledger().sheet(sheet_id).task_id is None
+    assert workspace.service().deps.ledger().sheet(sheet_id).task_id is None
 
 
 async def test_a_crash_is_an_id_for_the_caller_and_a_type_on_stderr(
-    studio: Studio, caplog: pytest.LogCaptureFixture
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The exception's own text may hold anything, so neither of them gets it."""
 
     def crash() -> Any:
         raise RuntimeError(f"boom {KEY}")
 
-    service = studio.service()
-    object.__setattr__(service.world, "catalogue", crash)
+    service = workspace.service()
+    object.__setattr__(service.deps, "catalogue", crash)
     async with Client(build_server(service), mode="legacy") as client:
         with caplog.at_level(logging.WARNING):
             explaining = await refused(client, "submit_video", {"sheet_id": "sheet_1"})
@@ -110,16 +110,16 @@ async def test_a_crash_is_an_id_for_the_caller_and_a_type_on_stderr(
     assert KEY not in explaining + listing + caplog.text
 
 
-def planted(studio: Studio) -> list[str]:
+def planted(workspace: Workspace) -> list[str]:
     """The key in the spellings under which it might turn up."""
     raw = KEY.encode()
     return [KEY, KEY[::-1], raw.hex(), base64.b64encode(raw).decode().rstrip("=")[:-1], KEY[4:20]]
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_no_output_holds_the_key_wherever_it_was_planted(studio: Studio, era: str) -> None:
+async def test_no_output_holds_the_key_wherever_it_was_planted(workspace: Workspace, era: str) -> None:
     """A gateway may echo it, an agent may paste it anywhere; it never comes back out."""
-    studio.go_live()
+    workspace.go_live()
     echo = f"your key {KEY} is fine; hex {KEY.encode().hex()}; base64 {base64.b64encode(KEY.encode()).decode()}"
 
     def play(request: httpx2.Request) -> httpx2.Response:
@@ -127,14 +127,14 @@ async def test_no_output_holds_the_key_wherever_it_was_planted(studio: Studio, e
             return accepted()
         return status("failed", error_message=echo)
 
-    studio.gateway.on_request = play
+    workspace.gateway.on_request = play
     person = types_in("0.24")
     outputs: list[str] = []
-    service = studio.service()
-    async with connect(studio, era, person, service=service) as client:
+    service = workspace.service()
+    async with connect(workspace, era, person, service=service) as client:
         submitted = await client.call_tool("submit_video", {"sheet_id": await explained(client)})
         task_id = submitted.structured_content["task_id"]
-        let_time_pass(studio, service, 60)
+        let_time_pass(workspace, service, 60)
         outputs.append(whole(await client.call_tool("get_task", {"task_id": task_id, "wait_seconds": 5})))
         outputs.append(whole(await client.call_tool("list_tasks", {})))
         resource = await client.read_resource(f"callsheet://tasks/{task_id}")
@@ -157,14 +157,14 @@ async def test_no_output_holds_the_key_wherever_it_was_planted(studio: Studio, e
     assert "failed" in outputs[0]
     assert "[key hidden]" in outputs[0]
     for output in outputs:
-        assert not any(spelling in output for spelling in planted(studio)), output
-    assert not any(spelling in person.asked[0].message for spelling in planted(studio))
+        assert not any(spelling in output for spelling in planted(workspace)), output
+    assert not any(spelling in person.asked[0].message for spelling in planted(workspace))
 
 
-def test_a_logged_line_holds_neither_keys_nor_tracebacks(studio: Studio) -> None:
+def test_a_logged_line_holds_neither_keys_nor_tracebacks(workspace: Workspace) -> None:
     """Libraries log what peers sent; stderr is read by clients, and kept."""
-    studio.go_live()
-    formatter = OneLine(Backstage(studio.service))
+    workspace.go_live()
+    formatter = OneLine(Backstage(workspace.service))
     error = RuntimeError(KEY)
     told = (KEY, "x" * 999)
     record = logging.LogRecord("mcp", logging.ERROR, "", 0, "bad line: %s\n%s", told, (RuntimeError, error, None))
@@ -184,29 +184,29 @@ def test_an_odd_file_name_leaves_as_text_that_json_can_carry() -> None:
     assert fit_value(Redactor(()), {"path": [directory]}) == {"path": ["/clips/?"]}
 
 
-async def test_reading_a_broken_install_as_a_resource_is_a_plain_error(studio: Studio) -> None:
+async def test_reading_a_broken_install_as_a_resource_is_a_plain_error(workspace: Workspace) -> None:
     """The same sentence as the tools give."""
-    spoil_ledger(studio)
-    async with connect(studio, "legacy") as client:
+    spoil_ledger(workspace)
+    async with connect(workspace, "legacy") as client:
         with pytest.raises(MCPError, match="The ledger"):
             await client.read_resource("callsheet://tasks/task_1")
 
 
-async def test_the_policy_read_only_refuses_in_its_words(studio: Studio) -> None:
+async def test_the_policy_read_only_refuses_in_its_words(workspace: Workspace) -> None:
     """Read-only wins over everything, and explaining still works."""
-    studio.write_policy('mode = "read-only"\n')
-    async with connect(studio, "legacy", types_in("0.24")) as client:
+    workspace.write_policy('mode = "read-only"\n')
+    async with connect(workspace, "legacy", types_in("0.24")) as client:
         sheet_id = await explained(client)
         text = await refused(client, "submit_video", {"sheet_id": sheet_id})
 
     assert text.startswith("The policy is read-only. Nothing was sent; no money was spent.")
 
 
-async def test_a_reply_that_is_no_json_makes_the_outcome_unknown_and_not_an_error(studio: Studio) -> None:
+async def test_a_reply_that_is_no_json_makes_the_outcome_unknown_and_not_an_error(workspace: Workspace) -> None:
     """The request may have been taken on, so the model must not try again."""
-    studio.go_live()
-    studio.gateway.replies = [reply("oops", 502)]
-    async with connect(studio, "legacy", types_in("0.24")) as client:
+    workspace.go_live()
+    workspace.gateway.replies = [reply("oops", 502)]
+    async with connect(workspace, "legacy", types_in("0.24")) as client:
         result = await client.call_tool("submit_video", {"sheet_id": await explained(client)})
 
     assert result.structured_content["task_status"] == "outcome_unknown"

@@ -22,7 +22,7 @@ from connection import ERAS, SHOT, Ear, hear_until_saved, text_of
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from consent.stand import (
+from consent.live_server import (
     KEY,
     CountingGateway,
     Served,

@@ -11,19 +11,19 @@ from connection import ERAS, connect, explained
 from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS, PromptReference, ResourceTemplateReference
 
-from callsheet.core.sheet import Clip
-from callsheet.core.task import TaskEvent
+from callsheet.core.tasks.models import Clip
+from callsheet.core.tasks.states import TaskEvent
 from callsheet.errors import UnknownThing
 from callsheet.surface.mcp.references import list_references, read_reference, reference_names
-from studio import Studio, accepted
+from workspace import Workspace, accepted
 
 CARD = "callsheet://models/{gateway}/{model}"
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_model_card_is_read_with_sources_and_dates(studio: Studio, era: str) -> None:
+async def test_a_model_card_is_read_with_sources_and_dates(workspace: Workspace, era: str) -> None:
     """Every fact names a source, and the sources named are there."""
-    async with connect(studio, era) as client:
+    async with connect(workspace, era) as client:
         read = await client.read_resource("callsheet://models/poyo/sora-2-official")
 
     [content] = read.contents
@@ -37,9 +37,9 @@ async def test_a_model_card_is_read_with_sources_and_dates(studio: Studio, era: 
     assert all(evidence["source"] in card["sources"] for evidence in card["lifecycle"]["evidence"])
 
 
-async def test_the_overview_names_every_gateway_and_model(studio: Studio) -> None:
+async def test_the_overview_names_every_gateway_and_model(workspace: Workspace) -> None:
     """With the page where a person gets a key, and never a key."""
-    async with connect(studio, "legacy") as client:
+    async with connect(workspace, "legacy") as client:
         read = await client.read_resource("callsheet://catalogue")
         models = (await client.call_tool("list_models", {})).structured_content["models"]
 
@@ -48,10 +48,10 @@ async def test_the_overview_names_every_gateway_and_model(studio: Studio) -> Non
     assert overview["models"] == models
 
 
-async def test_a_task_is_read_as_get_task_tells_it(studio: Studio) -> None:
+async def test_a_task_is_read_as_get_task_tells_it(workspace: Workspace) -> None:
     """One task, one truth."""
-    studio.gateway.replies = [accepted()]
-    async with connect(studio, "legacy") as client:
+    workspace.gateway.replies = [accepted()]
+    async with connect(workspace, "legacy") as client:
         submitted = await client.call_tool("submit_video", {"sheet_id": await explained(client)})
         task_id = submitted.structured_content["task_id"]
         read = await client.read_resource(f"callsheet://tasks/{task_id}")
@@ -67,16 +67,16 @@ async def test_a_task_is_read_as_get_task_tells_it(studio: Studio) -> None:
 
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("kind", ["poster", "contact-sheet"])
-async def test_the_pictures_of_a_saved_clip_can_be_looked_at(studio: Studio, era: str, kind: str) -> None:
+async def test_the_pictures_of_a_saved_clip_can_be_looked_at(workspace: Workspace, era: str, kind: str) -> None:
     """As they lie on disk; before the clip is saved there are none, and a file that is none is not sent."""
-    studio.gateway.replies = [accepted()]
-    async with connect(studio, era) as client:
+    workspace.gateway.replies = [accepted()]
+    async with connect(workspace, era) as client:
         submitted = await client.call_tool("submit_video", {"sheet_id": await explained(client)})
         task_id = submitted.structured_content["task_id"]
         uri = f"callsheet://tasks/{task_id}/{kind}"
         with pytest.raises(MCPError, match="no saved clip") as early:
             await client.read_resource(uri)
-        clip = save(studio, task_id)
+        clip = save(workspace, task_id)
         read = await client.read_resource(uri)
         spoil(clip)
         with pytest.raises(MCPError) as late:
@@ -99,13 +99,13 @@ def spoil(clip: Clip) -> None:
 POSTER, SHEET = b"\xff\xd8\xff a poster", b"\xff\xd8\xff a contact sheet"
 
 
-def save(studio: Studio, task_id: str) -> Clip:
+def save(workspace: Workspace, task_id: str) -> Clip:
     """The clip of a task arrives, as another process on the same home would store it."""
-    poster, sheet = studio.home / "kite.poster.jpg", studio.home / "kite.contact-sheet.jpg"
+    poster, sheet = workspace.home / "kite.poster.jpg", workspace.home / "kite.contact-sheet.jpg"
     poster.write_bytes(POSTER)
     sheet.write_bytes(SHEET)
     clip = Clip("/clips/kite.mp4", 123_456, "ab" * 32, 4.0, 1280, 720, str(poster), str(sheet))
-    ledger, now = studio.service().world.ledger(), studio.clock.now()
+    ledger, now = workspace.service().deps.ledger(), workspace.clock.now()
     ledger.advance(task_id, TaskEvent.SEEN_FINISHED, now=now, changes={"result_url": "https://x.test/a.mp4"})
     ledger.advance(task_id, TaskEvent.CLIP_SAVED, now=now, changes={"clip": clip, "next_at": now})
     return clip
@@ -124,9 +124,9 @@ def save(studio: Studio, task_id: str) -> Clip:
         "callsheet://nothing",
     ],
 )
-async def test_what_does_not_exist_is_invalid_params_with_its_uri(studio: Studio, era: str, uri: str) -> None:
+async def test_what_does_not_exist_is_invalid_params_with_its_uri(workspace: Workspace, era: str, uri: str) -> None:
     """As the protocol wants it since 2026-07-28."""
-    async with connect(studio, era) as client:
+    async with connect(workspace, era) as client:
         with pytest.raises(MCPError) as missing:
             await client.read_resource(uri)
 
@@ -134,9 +134,9 @@ async def test_what_does_not_exist_is_invalid_params_with_its_uri(studio: Studio
     assert missing.value.data == {"uri": uri}
 
 
-async def test_every_resource_template_and_prompt_has_a_description(studio: Studio) -> None:
+async def test_every_resource_template_and_prompt_has_a_description(workspace: Workspace) -> None:
     """Clients show these to people."""
-    async with connect(studio, "legacy") as client:
+    async with connect(workspace, "legacy") as client:
         resources = (await client.list_resources()).resources
         templates = (await client.list_resource_templates()).resource_templates
         prompts = (await client.list_prompts()).prompts
@@ -154,10 +154,10 @@ async def test_every_resource_template_and_prompt_has_a_description(studio: Stud
     assert resources[0].uri == "callsheet://catalogue"
 
 
-async def test_each_reference_document_is_a_resource_of_its_own(studio: Studio) -> None:
+async def test_each_reference_document_is_a_resource_of_its_own(workspace: Workspace) -> None:
     """Title and description come from the document; reading it gives the document."""
     documents = list_references()
-    async with connect(studio, "legacy") as client:
+    async with connect(workspace, "legacy") as client:
         listed = {item.uri: item for item in (await client.list_resources()).resources}
         texts = [(await client.read_resource(f"callsheet://reference/{item.name}")).contents[0] for item in documents]
 
@@ -176,9 +176,9 @@ def test_a_reference_is_named_and_never_reached_by_a_path(name: str) -> None:
         read_reference(name)
 
 
-async def test_the_prompt_turns_an_idea_into_a_guide_that_stops_before_submitting(studio: Studio) -> None:
+async def test_the_prompt_turns_an_idea_into_a_guide_that_stops_before_submitting(workspace: Workspace) -> None:
     """Arguments of prompts are text, whatever they mean."""
-    async with connect(studio, "legacy") as client:
+    async with connect(workspace, "legacy") as client:
         prompt = await client.get_prompt(
             "draft_shot", {"idea": "a kite", "duration_seconds": "8", "with_image": "true"}
         )
@@ -198,9 +198,11 @@ async def test_the_prompt_turns_an_idea_into_a_guide_that_stops_before_submittin
         ({}, "an argument it needs is missing"),
     ],
 )
-async def test_a_mistake_in_the_prompts_arguments_is_told(studio: Studio, arguments: dict[str, str], told: str) -> None:
+async def test_a_mistake_in_the_prompts_arguments_is_told(
+    workspace: Workspace, arguments: dict[str, str], told: str
+) -> None:
     """As invalid params, without the value."""
-    async with connect(studio, "legacy") as client:
+    async with connect(workspace, "legacy") as client:
         with pytest.raises(MCPError, match=told) as wrong:
             await client.get_prompt("draft_shot", arguments)
 
@@ -220,11 +222,16 @@ async def test_a_mistake_in_the_prompts_arguments_is_told(studio: Studio, argume
     ],
 )
 async def test_arguments_are_completed_from_the_catalogue(
-    studio: Studio, place: str, argument: str, typed: str, known: dict[str, str] | None, expected: list[str] | None
+    workspace: Workspace,
+    place: str,
+    argument: str,
+    typed: str,
+    known: dict[str, str] | None,
+    expected: list[str] | None,
 ) -> None:
     """Those that begin with what was typed come first."""
     reference = ResourceTemplateReference(uri=place) if "://" in place else PromptReference(name=place)
-    async with connect(studio, "legacy") as client:
+    async with connect(workspace, "legacy") as client:
         result = await client.complete(
             ref=reference, argument={"name": argument, "value": typed}, context_arguments=known
         )

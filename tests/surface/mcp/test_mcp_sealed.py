@@ -7,44 +7,44 @@ import sqlite3
 import pytest
 from connection import ERAS, connect, explained, let_time_pass, refused, text_of, types_in
 
-from callsheet.core.approval import Means
-from callsheet.core.task import TaskState
-from callsheet.edges.key_derivation import make_scrypt_recipe
-from callsheet.edges.sealed_keys import seal_key, write_sealed
-from callsheet.edges.secrets import SecretKey
+from callsheet.core.consent.approval import Means
+from callsheet.core.tasks.states import TaskState
+from callsheet.edges.keys.kdf import make_scrypt_recipe
+from callsheet.edges.keys.sealed import seal_key, write_sealed
+from callsheet.edges.keys.store import SecretKey
 from callsheet.service import Service
-from callsheet.service.following import run_task
-from callsheet.service.sealing import permit
+from callsheet.service.polling import run_task
+from callsheet.service.sealed_keys import permit
 from callsheet.service.submission import submit
-from studio import KEY, Studio, accepted
+from workspace import KEY, Workspace, accepted
 
 PASSPHRASE = "a heron over the reeds"
 
 
 @pytest.fixture
-def sealed(studio: Studio) -> Studio:
+def sealed(workspace: Workspace) -> Workspace:
     """Live mode with PoYo's key sealed; the same key still lies in the environment."""
-    studio.go_live()
+    workspace.go_live()
     key = SecretKey("poyo", KEY, source="file")
     file = seal_key(key, PASSPHRASE, base_url="https://api.poyo.ai", recipe=make_scrypt_recipe(1))
-    write_sealed(file, keys_directory=studio.home / "config" / "keys")
-    return studio
+    write_sealed(file, keys_directory=workspace.home / "config" / "keys")
+    return workspace
 
 
-async def sent_elsewhere(studio: Studio, sheet_id: str) -> tuple[Service, str]:
+async def sent_elsewhere(workspace: Workspace, sheet_id: str) -> tuple[Service, str]:
     """A person has approved in their terminal, which sent the sheet; that process, and the task."""
-    terminal = studio.service()
-    studio.gateway.replies = [accepted()]
-    await permit(terminal.world, sheet_id, PASSPHRASE)
+    terminal = workspace.service()
+    workspace.gateway.replies = [accepted()]
+    await permit(terminal.deps, sheet_id, PASSPHRASE)
     terminal.approve(sheet_id, by=Means.TERMINAL)
-    task_id = submit(terminal.world, sheet_id).report.task.id
-    await run_task(terminal.world, task_id)
+    task_id = submit(terminal.deps, sheet_id).report.task.id
+    await run_task(terminal.deps, task_id)
     assert terminal.task(task_id).task.state is TaskState.QUEUED
     return terminal, task_id
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_client_that_can_ask_is_not_asked_and_nothing_is_sent(sealed: Studio, era: str) -> None:
+async def test_a_client_that_can_ask_is_not_asked_and_nothing_is_sent(sealed: Workspace, era: str) -> None:
     """An amount typed in the client could not open the key: the command for the person's terminal is named, and why."""
     person = types_in("0.24")
     async with connect(sealed, era, person) as client:
@@ -64,7 +64,7 @@ async def test_a_client_that_can_ask_is_not_asked_and_nothing_is_sent(sealed: St
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_row_edited_to_approved_sends_nothing(sealed: Studio, era: str) -> None:
+async def test_a_row_edited_to_approved_sends_nothing(sealed: Workspace, era: str) -> None:
     """An agent with a shell can write that into the ledger; it buys nothing."""
     async with connect(sealed, era) as client:
         sheet_id = await explained(client)
@@ -82,7 +82,7 @@ async def test_a_row_edited_to_approved_sends_nothing(sealed: Studio, era: str) 
 
 @pytest.mark.parametrize("era", ERAS)
 async def test_after_the_persons_terminal_sent_it_the_agent_gets_the_task_and_learns_that_it_is_held(
-    sealed: Studio, era: str
+    sealed: Workspace, era: str
 ) -> None:
     """The terminal is gone; this server holds the task, asks nothing, and says who can go on."""
     service = sealed.service()

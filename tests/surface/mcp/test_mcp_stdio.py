@@ -16,13 +16,13 @@ import pytest
 from connection import ERAS, SHOT, Ear, hear_until_saved, text_of
 from mcp import Client, StdioServerParameters
 
-from callsheet.surface.mcp.lines import mend_line
-from consent.stand import write_policy
+from callsheet.surface.mcp.stdio import mend_line
+from consent.live_server import write_policy
 
 COMMAND = (sys.executable, "-m", "callsheet", "mcp")
 HEAVY = (
     *("av", "PIL", "cryptography.fernet", "filelock", "keyring", "sqlite3", "stamina", "tomllib", "typer"),
-    *("callsheet.compose", "callsheet.service", "callsheet.core.catalogue", "callsheet.sandbox"),
+    *("callsheet.compose", "callsheet.service", "callsheet.core.catalogue.cards", "callsheet.sandbox"),
 )
 
 
@@ -212,8 +212,8 @@ def test_nothing_heavy_is_imported_before_the_tools_are_listed() -> None:
     """Start-up time is the time in which a client believes that there are no tools."""
     code = (
         "import anyio, json, sys\n"
-        "from callsheet.surface.mcp.serving import assemble\n"
-        "from callsheet.surface.mcp.backstage import Backstage\n"
+        "from callsheet.surface.mcp.run import assemble\n"
+        "from callsheet.surface.mcp.lifespan import Backstage\n"
         "anyio.run(assemble(Backstage(lambda: 1 / 0)).list_tools)\n"
         f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
     )

@@ -20,12 +20,12 @@ from mcp.types import (
     UnsubscribeRequestParams,
 )
 
-from callsheet.core.task import TaskEvent
+from callsheet.core.tasks.states import TaskEvent
 from callsheet.errors import SetupProblem
 from callsheet.service import Service
-from callsheet.surface.mcp.backstage import Backstage
+from callsheet.surface.mcp.lifespan import Backstage
 from callsheet.surface.mcp.subscriptions import MOST_ADDRESSES, Subscriptions
-from studio import Studio, accepted, status
+from workspace import Workspace, accepted, status
 
 LEGACY, MODERN = ERAS
 
@@ -47,69 +47,71 @@ async def submitted(client: Client, **changes: Any) -> str:
     return str(result.structured_content["task_id"])
 
 
-def elsewhere(studio: Studio, task_id: str, event: TaskEvent) -> None:
+def elsewhere(workspace: Workspace, task_id: str, event: TaskEvent) -> None:
     """Something happens to a task in another process on the same home."""
-    studio.service().world.ledger().advance(task_id, event, now=studio.clock.now(), changes={})
+    workspace.service().deps.ledger().advance(task_id, event, now=workspace.clock.now(), changes={})
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_subscriber_hears_of_a_change_that_this_process_stores(studio: Studio, era: str) -> None:
+async def test_a_subscriber_hears_of_a_change_that_this_process_stores(workspace: Workspace, era: str) -> None:
     """What the gateway said is told by its address alone, and reading that address gives it."""
-    studio.go_live()
-    studio.gateway.on_request = lambda request: (
+    workspace.go_live()
+    workspace.gateway.on_request = lambda request: (
         accepted() if request.method == "POST" else status("running", progress=40)
     )
-    service, ear = studio.service(), Ear()
-    async with connect(studio, era, types_in("0.24"), service=service, on_message=ear.on_message) as client:
+    service, ear = workspace.service(), Ear()
+    async with connect(workspace, era, types_in("0.24"), service=service, on_message=ear.on_message) as client:
         task_id = await submitted(client)
         before = (await client.read_resource(uri_of(task_id))).contents[0].text
         async with listening(client, ear, uri_of(task_id)):
-            let_time_pass(studio, service, 60)
+            let_time_pass(workspace, service, 60)
             await ear.until(uri_of(task_id))
             after = (await client.read_resource(uri_of(task_id))).contents[0].text
 
     assert '"status": "queued"' in before
     assert '"status": "running"' in after
-    assert set(ear.heard) == {uri_of(task_id)}
+    assert set(ear.sanitize) == {uri_of(task_id)}
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_subscriber_hears_of_its_own_tasks_and_of_what_other_processes_do(studio: Studio, era: str) -> None:
+async def test_a_subscriber_hears_of_its_own_tasks_and_of_what_other_processes_do(
+    workspace: Workspace, era: str
+) -> None:
     """The ledger is looked at; a task that nobody asked for is not told."""
-    studio.go_live()
-    studio.gateway.replies = [accepted("a"), accepted("b")]
+    workspace.go_live()
+    workspace.gateway.replies = [accepted("a"), accepted("b")]
     ear = Ear()
-    async with connect(studio, era, types_in("0.24"), on_message=ear.on_message) as client:
+    async with connect(workspace, era, types_in("0.24"), on_message=ear.on_message) as client:
         first, second = await submitted(client), await submitted(client, prompt="Another kite.")
         async with listening(client, ear, uri_of(second), "callsheet://catalogue"):
-            elsewhere(studio, first, TaskEvent.SEEN_RUNNING)
-            elsewhere(studio, second, TaskEvent.SEEN_RUNNING)
+            elsewhere(workspace, first, TaskEvent.SEEN_RUNNING)
+            elsewhere(workspace, second, TaskEvent.SEEN_RUNNING)
             await ear.until(uri_of(second))
 
-    assert ear.heard == [uri_of(second)]
+    assert ear.sanitize == [uri_of(second)]
 
 
-async def test_whoever_unsubscribes_hears_no_more(studio: Studio) -> None:
+async def test_whoever_unsubscribes_hears_no_more(workspace: Workspace) -> None:
     """Of that task; of the others still. Twice is as good as once."""
-    studio.go_live()
-    studio.gateway.replies = [accepted("a"), accepted("b")]
+    workspace.go_live()
+    workspace.gateway.replies = [accepted("a"), accepted("b")]
     ear = Ear()
-    async with connect(studio, LEGACY, types_in("0.24"), on_message=ear.on_message) as client:
+    async with connect(workspace, LEGACY, types_in("0.24"), on_message=ear.on_message) as client:
         first, second = await submitted(client), await submitted(client, prompt="Another kite.")
         async with listening(client, ear, uri_of(first), uri_of(first), uri_of(second)):
             await unsubscribe(client, uri_of(first))
             await unsubscribe(client, uri_of(first))
-            elsewhere(studio, first, TaskEvent.SEEN_RUNNING)
-            elsewhere(studio, second, TaskEvent.SEEN_RUNNING)
+            elsewhere(workspace, first, TaskEvent.SEEN_RUNNING)
+            elsewhere(workspace, second, TaskEvent.SEEN_RUNNING)
             await ear.until(uri_of(second))
 
-    assert ear.heard == [uri_of(second)]
+    assert ear.sanitize == [uri_of(second)]
 
 
 @pytest.mark.parametrize("uri", ["callsheet://tasks/task_nowhere", "callsheet://nothing", "file:///etc/passwd"])
-async def test_what_cannot_be_read_cannot_be_subscribed_to(studio: Studio, uri: str) -> None:
+async def test_what_cannot_be_read_cannot_be_subscribed_to(workspace: Workspace, uri: str) -> None:
     """The same error as reading it gives."""
-    async with connect(studio, LEGACY) as client:
+    async with connect(workspace, LEGACY) as client:
         with pytest.raises(MCPError) as missing:
             await subscribe(client, uri)
 
@@ -118,19 +120,19 @@ async def test_what_cannot_be_read_cannot_be_subscribed_to(studio: Studio, uri: 
 
 
 @pytest.mark.parametrize("era", [LEGACY, "auto"])
-async def test_that_tasks_can_be_subscribed_to_is_declared(studio: Studio, era: str) -> None:
+async def test_that_tasks_can_be_subscribed_to_is_declared(workspace: Workspace, era: str) -> None:
     """So that a client need not try."""
-    async with connect(studio, era) as client:
+    async with connect(workspace, era) as client:
         declared = client.server_capabilities.resources
 
     assert declared is not None
     assert declared.subscribe is True
 
 
-async def test_streams_listen_to_so_many_addresses_and_no_more(studio: Studio) -> None:
+async def test_streams_listen_to_so_many_addresses_and_no_more(workspace: Workspace) -> None:
     """All together: each is looked at again and again. One that is listened to already is no further one."""
     uris = [uri_of(f"task_{number}") for number in range(MOST_ADDRESSES + 1)]
-    async with connect(studio, MODERN) as client:
+    async with connect(workspace, MODERN) as client:
         async with client.listen(resource_subscriptions=uris[1:]) as stream:
             assert len(stream.honored.resource_subscriptions or ()) == MOST_ADDRESSES
             async with client.listen(resource_subscriptions=uris[1:9]):
@@ -162,12 +164,12 @@ async def deaf(_: str) -> None:
 
 
 @pytest.mark.parametrize("other", [gone, deaf])
-async def test_a_client_that_is_gone_or_does_not_read_is_forgotten(studio: Studio, other: Send) -> None:
+async def test_a_client_that_is_gone_or_does_not_read_is_forgotten(workspace: Workspace, other: Send) -> None:
     """The others hear all the same, and it is not tried a second time."""
-    studio.go_live()
-    studio.gateway.replies = [accepted()]
-    service, ear = studio.service(), Ear()
-    async with connect(studio, LEGACY, types_in("0.24"), service=service) as client:
+    workspace.go_live()
+    workspace.gateway.replies = [accepted()]
+    service, ear = workspace.service(), Ear()
+    async with connect(workspace, LEGACY, types_in("0.24"), service=service) as client:
         task_id = await submitted(client)
     tried: list[str] = []
 
@@ -185,20 +187,20 @@ async def test_a_client_that_is_gone_or_does_not_read_is_forgotten(studio: Studi
         await subscriptions.subscribe(connection(send_in_vain), params)
         await subscriptions.subscribe(connection(send), params)
         for event in (TaskEvent.SEEN_RUNNING, TaskEvent.SEEN_FAILED):
-            ear.heard.clear()
-            elsewhere(studio, task_id, event)
-            service.world.changes.notify()
+            ear.sanitize.clear()
+            elsewhere(workspace, task_id, event)
+            service.deps.changes.notify()
             await ear.until(uri_of(task_id))
 
     assert tried == [uri_of(task_id)]
 
 
-async def test_the_oldest_subscription_gives_way_when_there_are_too_many(studio: Studio) -> None:
+async def test_the_oldest_subscription_gives_way_when_there_are_too_many(workspace: Workspace) -> None:
     """A client that never unsubscribes takes a bounded place."""
-    studio.go_live()
-    studio.gateway.replies = [accepted("a"), accepted("b")]
-    service, ear = studio.service(), Ear()
-    async with connect(studio, LEGACY, types_in("0.24"), service=service) as client:
+    workspace.go_live()
+    workspace.gateway.replies = [accepted("a"), accepted("b")]
+    service, ear = workspace.service(), Ear()
+    async with connect(workspace, LEGACY, types_in("0.24"), service=service) as client:
         first, second = await submitted(client), await submitted(client, prompt="Another kite.")
 
     async def send(uri: str) -> None:
@@ -208,19 +210,19 @@ async def test_the_oldest_subscription_gives_way_when_there_are_too_many(studio:
     async with subscriptions.watching():
         for uri in (uri_of(first), uri_of(second), *(uri_of(f"task_{n}") for n in range(MOST_ADDRESSES - 1))):
             await subscriptions.subscribe(mine, SubscribeRequestParams(uri=uri))
-        elsewhere(studio, first, TaskEvent.SEEN_RUNNING)
-        elsewhere(studio, second, TaskEvent.SEEN_RUNNING)
+        elsewhere(workspace, first, TaskEvent.SEEN_RUNNING)
+        elsewhere(workspace, second, TaskEvent.SEEN_RUNNING)
         await ear.until(uri_of(second))
 
-    assert ear.heard == [uri_of(second)]
+    assert ear.sanitize == [uri_of(second)]
 
 
-async def test_an_install_that_cannot_be_used_does_not_end_the_watch(studio: Studio) -> None:
+async def test_an_install_that_cannot_be_used_does_not_end_the_watch(workspace: Workspace) -> None:
     """Once it can, the subscriber hears that there is something to read."""
-    studio.go_live()
-    studio.gateway.replies = [accepted()]
-    service, ear, mended = studio.service(), Ear(), anyio.Event()
-    async with connect(studio, LEGACY, types_in("0.24"), service=service) as client:
+    workspace.go_live()
+    workspace.gateway.replies = [accepted()]
+    service, ear, mended = workspace.service(), Ear(), anyio.Event()
+    async with connect(workspace, LEGACY, types_in("0.24"), service=service) as client:
         task_id = await submitted(client)
 
     def make_service() -> Service:
@@ -235,6 +237,6 @@ async def test_an_install_that_cannot_be_used_does_not_end_the_watch(studio: Stu
     async with subscriptions.watching():
         await subscriptions.subscribe(connection(send), SubscribeRequestParams(uri=uri_of(task_id)))
         await anyio.wait_all_tasks_blocked()
-        assert ear.heard == []
+        assert ear.sanitize == []
         mended.set()
         await ear.until(uri_of(task_id))

@@ -18,28 +18,27 @@ import typer
 
 from callsheet import __version__
 from callsheet.errors import CallsheetError, InvalidRequest, SetupProblem
+from callsheet.surface.cli.commands.allow import COMMANDS as ALLOWING
+from callsheet.surface.cli.commands.approve import COMMANDS as APPROVING
+from callsheet.surface.cli.commands.audit import COMMANDS as AUDITING
+from callsheet.surface.cli.commands.demo import COMMANDS as REHEARSING
+from callsheet.surface.cli.commands.desk import COMMANDS as DESK
+from callsheet.surface.cli.commands.doctor import COMMANDS as DOCTOR
+from callsheet.surface.cli.commands.explain import COMMANDS as EXPLAINING
+from callsheet.surface.cli.commands.export import COMMANDS as KEEPING
+from callsheet.surface.cli.commands.install import COMMANDS as INSTALLING
+from callsheet.surface.cli.commands.keys import COMMANDS as KEYS
+from callsheet.surface.cli.commands.models import COMMANDS as MODELS
+from callsheet.surface.cli.commands.pause import COMMANDS as PAUSING
+from callsheet.surface.cli.commands.setup import COMMANDS as SETUP
+from callsheet.surface.cli.commands.submit import COMMANDS as SUBMITTING
+from callsheet.surface.cli.commands.tasks import COMMANDS as LISTING
+from callsheet.surface.cli.commands.watch import COMMANDS as WATCHING
+from callsheet.surface.cli.console.command import GroupedHelp
+from callsheet.surface.cli.console.exit_codes import MEANINGS, ExitCode, exit_for_error
+from callsheet.surface.cli.console.session import Session, find_session
 from callsheet.surface.program import Program
-
-from .allowing import COMMANDS as ALLOWING
-from .approving import COMMANDS as APPROVING
-from .auditing import COMMANDS as AUDITING
-from .command import GroupedHelp
-from .desk import COMMANDS as DESK
-from .doctor import COMMANDS as DOCTOR
-from .exits import MEANINGS, ExitCode, exit_for_error
-from .explaining import COMMANDS as EXPLAINING
-from .forms import error_form
-from .installing import COMMANDS as INSTALLING
-from .keeping import COMMANDS as KEEPING
-from .keys import COMMANDS as KEYS
-from .listing import COMMANDS as LISTING
-from .models import COMMANDS as MODELS
-from .pausing import COMMANDS as PAUSING
-from .rehearsing import COMMANDS as REHEARSING
-from .session import Session, find_session
-from .setup import COMMANDS as SETUP
-from .submitting import COMMANDS as SUBMITTING
-from .watching import COMMANDS as WATCHING
+from callsheet.surface.views.forms import error_form
 
 PROGRAM = "callsheet"
 
@@ -203,7 +202,7 @@ def _tell_mistake(session: Session, error: Exception) -> int:
 
 def _keep_details(session: Session, error: Exception, error_id: str) -> str:
     """Where the details were written; the empty text when they could not be."""
-    directory = session.program.places.state / "mistakes"
+    directory = session.program.paths.state / "mistakes"
     path = directory / f"{error_id}.txt"
     text = session.redactor.text("".join(traceback.format_exception(error)))
     with suppress(OSError):

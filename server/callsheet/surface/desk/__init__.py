@@ -15,7 +15,7 @@ async def serve_desk(
     service: Service, *, config: Path, state: Path, verifier: Path, port: int, on_open: Callable[[str], object]
 ) -> None:
     """Serve until cancelled; see `serving.serve`. Raises `SetupProblem`."""
-    from .serving import serve
+    from .server import serve
 
     await serve(service, config=config, state=state, verifier=verifier, port=port, on_open=on_open)
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from callsheet.core.allowance import Allowance
-from callsheet.core.approval import Means
-from callsheet.core.policy import Mode
-from callsheet.core.pricing import dollars, from_micros
+from callsheet.core.catalogue.pricing import dollars, from_micros
+from callsheet.core.consent.approval import Means
+from callsheet.core.consent.policy import Mode
+from callsheet.core.spending.allowances import Allowance
 from callsheet.errors import CallsheetError, SetupProblem
 
-from .visits import Form, Visit, said, status_of
+from .requests import Form, Visit, said, status_of
 
 SPANS = {3600: "1 hour", 2 * 3600: "2 hours", 8 * 3600: "8 hours", 24 * 3600: "1 day", 7 * 24 * 3600: "7 days"}
 USUAL = {"clips": "5", "up_to": "", "seconds": "7200"}
@@ -104,7 +104,7 @@ def _sum(form: Form) -> Decimal:
 
 def _page(visit: Visit, error: CallsheetError | None = None) -> Response:
     office = visit.office
-    policy = office.service.world.policy()
+    policy = office.service.deps.policy()
     found = [_facts(item, office.service.allowance_end(item)) for item in office.service.allowances()]
     filled = {name: visit.form.get(name, usual) for name, usual in USUAL.items()}
     return visit.page(
@@ -138,7 +138,7 @@ def _ways(visit: Visit) -> dict[str, Any]:
 
 def _choices(visit: Visit) -> list[dict[str, Any]]:
     """Every model by gateway; one whose price is not documented is covered by no allowance."""
-    catalogue, live = visit.office.service.world.catalogue(), visit.office.service.world.policy().mode is Mode.LIVE
+    catalogue, live = visit.office.service.deps.catalogue(), visit.office.service.deps.policy().mode is Mode.LIVE
     return [
         {
             "name": facts.name,

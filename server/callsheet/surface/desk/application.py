@@ -10,11 +10,11 @@ from starlette.types import ASGIApp
 
 from callsheet.errors import UnknownThing
 
-from . import allowances, audit, entering, home, media, passkeys, sealed, sheets, spending, tasks
-from .guards import Guards
-from .office import Office
-from .rendering import static_files
-from .visits import View, Visit, posting, reading
+from . import allowances, audit, home, media, passkeys, sealed, sheets, sign_in, spending, tasks
+from .middleware import Guards
+from .requests import View, Visit, posting, reading
+from .state import Office
+from .templating import static_files
 
 
 def build_app(office: Office) -> ASGIApp:
@@ -54,11 +54,11 @@ def _routes(office: Office) -> list[BaseRoute]:
         post("/passkeys/challenge", passkeys.offer),
         post("/passkeys/{passkey_id}/remove", passkeys.remove),
         get("/audit", audit.show),
-        Route("/sign-in", entering.sign_in_page(office), methods=["GET"]),
-        Route("/sign-in", entering.sign_in(office), methods=["POST"]),
-        Route("/session", entering.look(office), methods=["GET"]),
-        Route("/session", entering.exchange(office), methods=["POST"]),
-        post("/sign-out", entering.sign_out),
+        Route("/sign-in", sign_in.sign_in_page(office), methods=["GET"]),
+        Route("/sign-in", sign_in.sign_in(office), methods=["POST"]),
+        Route("/session", sign_in.look(office), methods=["GET"]),
+        Route("/session", sign_in.exchange(office), methods=["POST"]),
+        post("/sign-out", sign_in.sign_out),
         Route("/static/{name}", _static, methods=["GET"]),
         Route("/favicon.ico", _icon, methods=["GET"]),
         get("/{rest:path}", _nowhere),

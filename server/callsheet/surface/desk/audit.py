@@ -6,11 +6,11 @@ from typing import Any
 
 from starlette.responses import Response
 
-from callsheet.core.audit import AuditEntry
-from callsheet.core.redaction import clean
+from callsheet.core.consent.audit import AuditEntry
+from callsheet.core.security.redaction import clean
 from callsheet.surface.trail import read_detail
 
-from .visits import Visit
+from .requests import Visit
 
 MOST = 100
 

@@ -6,12 +6,12 @@ from typing import Any
 
 from starlette.responses import Response
 
-from callsheet.core.task import SheetState
+from callsheet.core.tasks.states import SheetState
 
+from .requests import Visit
 from .sealed import held_keys
 from .sheets import has_lapsed, summary
 from .tasks import brief
-from .visits import Visit
 
 CLIPS = 8
 LOOKED_AT = 60
@@ -29,7 +29,7 @@ async def live(visit: Visit) -> Response:
 
 def _contents(visit: Visit) -> dict[str, Any]:
     service, now = visit.office.service, visit.now
-    ledger = service.world.ledger()
+    ledger = service.deps.ledger()
     briefs = [brief(service, report) for report in service.tasks(limit=LOOKED_AT)]
     going = [brief(service, report) for report in service.tasks(only_open=True, limit=LOOKED_AT)]
     pending = service.pending()

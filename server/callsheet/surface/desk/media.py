@@ -8,10 +8,10 @@ from pathlib import Path
 
 from starlette.responses import FileResponse, Response
 
-from callsheet.core.sheet import Clip
+from callsheet.core.tasks.models import Clip
 from callsheet.errors import UnknownThing
 
-from .visits import Visit
+from .requests import Visit
 
 KINDS = {".mp4": "video/mp4", ".jpg": "image/jpeg", ".png": "image/png"}
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from starlette.responses import JSONResponse, Response
 
-from callsheet.core.approval import Means
-from callsheet.core.redaction import clean
-from callsheet.edges.passkeys import Passkey
+from callsheet.core.consent.approval import Means
+from callsheet.core.security.redaction import clean
+from callsheet.edges.keys.passkeys import Passkey
 from callsheet.errors import CallsheetError, SetupProblem
 
-from .proof import read_signature
-from .visits import Visit, said, status_of
+from .requests import Visit, said, status_of
+from .step_up import read_signature
 
 SUBJECT = "passkey registration"
 
@@ -55,7 +55,7 @@ async def remove(visit: Visit) -> Response:
 
 
 def _note(visit: Visit, action: str, passkey: Passkey) -> None:
-    visit.office.service.note_audit(action, passkey.id[:24], actor=Means.DESK.value, detail={"name": passkey.name})
+    visit.office.service.record_audit(action, passkey.id[:24], actor=Means.DESK.value, detail={"name": passkey.name})
 
 
 def _page(visit: Visit, error: CallsheetError | None = None) -> Response:

@@ -10,13 +10,13 @@ from typing import Any
 
 from starlette.responses import Response
 
-from callsheet.core.approval import Means
-from callsheet.core.sheet import Sheet
-from callsheet.core.task import TaskState
+from callsheet.core.consent.approval import Means
+from callsheet.core.tasks.models import Sheet
+from callsheet.core.tasks.states import TaskState
 from callsheet.errors import CallsheetError
 from callsheet.service import Service
 
-from .visits import Visit
+from .requests import Visit
 
 ANSWER_SECONDS = 0.5
 """Only to see a refusal at once; the task's page follows it, and a desk that is closed cuts off who waits here."""
@@ -49,7 +49,7 @@ def held_keys(service: Service) -> list[dict[str, Any]]:
 async def open_key(visit: Visit) -> Response:
     """Open a key for as long as tasks need it, to ask after them; it pays for nothing."""
     office, gateway = visit.office, visit.named("gateway")
-    office.service.world.facts(gateway)
+    office.service.deps.facts(gateway)
     passphrase = visit.form.get("passphrase", "")
     try:
         await office.door.check(passphrase)

@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 
 from starlette.responses import Response
 
-from callsheet.core.policy import Mode
-from callsheet.core.pricing import dollars, from_micros
-from callsheet.core.sheet import Task
-from callsheet.core.task import RESERVING_STATES, TaskState
+from callsheet.core.catalogue.pricing import dollars, from_micros
+from callsheet.core.consent.policy import Mode
+from callsheet.core.tasks.models import Task
+from callsheet.core.tasks.states import RESERVING_STATES, TaskState
 from callsheet.service.consent import spending_now, spending_windows
 from callsheet.service.export import ALL
 
-from .visits import Visit
+from .requests import Visit
 
 Named = TypeVar("Named", bound=Hashable)
 FULL = 100
@@ -26,11 +26,11 @@ NOT_SENT = (TaskState.WAITING, TaskState.SUBMITTING)
 
 async def show(visit: Visit) -> Response:
     """The page. In the sandbox it shows what was rehearsed, and says that none of it was charged."""
-    world = visit.office.service.world
-    policy = world.policy()
+    deps = visit.office.service.deps
+    policy = deps.policy()
     mode = Mode.SANDBOX if policy.mode is Mode.SANDBOX else Mode.LIVE
-    spent, caps = spending_now(world, mode), policy.caps
-    month = tasks_that_count(world.ledger().tasks(limit=ALL), mode=mode, since=spending_windows(visit.now)[1])
+    spent, caps = spending_now(deps, mode), policy.caps
+    month = tasks_that_count(deps.ledger().tasks(limit=ALL), mode=mode, since=spending_windows(visit.now)[1])
     models = _grouped(month, lambda task: task.card_id)
     models.sort(key=lambda group: -group[1])
     return visit.page(

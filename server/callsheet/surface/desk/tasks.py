@@ -7,20 +7,21 @@ from typing import Any
 
 from starlette.responses import Response
 
-from callsheet.core.pricing import dollars, from_micros
-from callsheet.core.redaction import clean
-from callsheet.core.sheet import Clip, Task
-from callsheet.core.task import OPEN_STATES, TaskState
+from callsheet.core.catalogue.pricing import dollars, from_micros
+from callsheet.core.security.redaction import clean
+from callsheet.core.tasks.models import Clip, Task
+from callsheet.core.tasks.states import OPEN_STATES, TaskState
 from callsheet.errors import CallsheetError
 from callsheet.service import Service, TaskReport
-from callsheet.service.reports import fate_sentence, status_text
+from callsheet.service.results import fate_sentence, status_text
+from callsheet.surface.next_steps import for_person
 from callsheet.surface.progress import WORDS, progress_share, usual_seconds
-from callsheet.surface.wording import in_commands, span
+from callsheet.surface.text import in_commands, span
 
 from .media import is_there
+from .requests import Visit
 from .sealed import held_keys
 from .spending import NOT_SENT, counts
-from .visits import Visit
 
 A_PAGE = 100
 MOST_PAGES = 9999
@@ -125,8 +126,8 @@ def _one(visit: Visit) -> dict[str, Any]:
         "gateway_task_id": task.gateway_task_id or ("none yet" if task.state in NOT_SENT else "none"),
         "updated_at": task.updated_at,
         "problem": {"message": task.problem.message, "said": task.problem.said} if task.problem else None,
-        "todo": _todo(service, task, in_commands(report.next_step)),
-        "history": [_event(entry) for entry in service.world.ledger().history(task.id)],
+        "todo": _todo(service, task, in_commands(for_person(report.next_step))),
+        "history": [_event(entry) for entry in service.deps.ledger().history(task.id)],
         "now": visit.now,
     }
 

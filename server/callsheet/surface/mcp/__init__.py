@@ -6,6 +6,6 @@ and serves them until stdin closes. The only package that imports the MCP SDK.
 
 from __future__ import annotations
 
-from .serving import build_server, serve_stdio
+from .run import build_server, serve_stdio
 
 __all__ = ["build_server", "serve_stdio"]

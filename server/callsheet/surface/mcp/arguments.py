@@ -146,7 +146,7 @@ def _unknown_text(tool: str, name: str, known: tuple[str, ...]) -> str:
 
 def _shown(name: str) -> str:
     """A name that the caller made up, fit to be shown."""
-    from callsheet.core.redaction import clean
+    from callsheet.core.security.redaction import clean
 
     return clean(name, limit=40)
 

@@ -36,7 +36,7 @@ def add_completions(server: CallsheetServer) -> None:
 def _candidates(service: Service, place: str, argument: str, known: dict[str, str]) -> Iterable[str]:
     match place, argument:
         case (_, "gateway") if place == MODEL:
-            return (facts.id for facts in service.world.catalogue().gateways)
+            return (facts.id for facts in service.deps.catalogue().gateways)
         case (_, "model") if place == MODEL:
             cards = service.cards()
             return (card.model for card in cards if known.get("gateway") in (None, "", card.gateway))
@@ -47,7 +47,7 @@ def _candidates(service: Service, place: str, argument: str, known: dict[str, st
 
             return reference_names()
         case (_, "duration_seconds") if place == DRAFT_SHOT:
-            from .telling import durations_of
+            from .rendering import durations_of
 
             return map(str, sorted({seconds for card in service.cards() for seconds in durations_of(card)}))
         case (_, "with_image") if place == DRAFT_SHOT:

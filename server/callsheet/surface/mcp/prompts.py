@@ -31,7 +31,7 @@ async def draft_shot(
     with_image: Annotated[str, Field(description="true when a reference image is given")] = "",
 ) -> str:
     """The guide for drafting a shot; arguments of prompts are always text."""
-    from callsheet.core.prompt_notes import draft_prompt_guide
+    from callsheet.core.payload.prompt_lint import draft_prompt_guide
 
     seconds = duration_seconds.strip()
     if seconds and not (

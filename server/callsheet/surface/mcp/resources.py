@@ -12,9 +12,9 @@ from mcp.types import Resource as ListedResource
 from callsheet.errors import UnknownThing
 
 if TYPE_CHECKING:
-    from callsheet.core.sheet import Clip
+    from callsheet.core.tasks.models import Clip
 
-    from .backstage import Backstage
+    from .lifespan import Backstage
     from .server import CallsheetServer
 
 REFERENCE = "callsheet://reference/{name}"
@@ -64,11 +64,12 @@ def add_documents(server: CallsheetServer) -> None:
         mime_type=JSON,
     )
     async def catalogue() -> str:
-        from .cards import gateway_json
-        from .telling import tell_models
+        from callsheet.surface.views.cards import gateway_json
+
+        from .rendering import tell_models
 
         service = backstage.service
-        gateways = [gateway_json(facts) for facts in service.world.catalogue().gateways]
+        gateways = [gateway_json(facts) for facts in service.deps.catalogue().gateways]
         overview = tell_models(service, None).model_dump(mode="json", exclude_none=True)
         return _json({"gateways": gateways, "models": overview["models"]})
 
@@ -92,10 +93,10 @@ def add_documents(server: CallsheetServer) -> None:
         mime_type=JSON,
     )
     async def model_card(gateway: str, model: str) -> str:
-        from .cards import card_json
+        from callsheet.surface.views.cards import card_json
 
-        world = backstage.service.world
-        return _json(card_json(world.catalogue(), world.card(gateway, model)))
+        deps = backstage.service.deps
+        return _json(card_json(deps.catalogue(), deps.card(gateway, model)))
 
 
 def add_tasks(server: CallsheetServer) -> None:
@@ -110,7 +111,7 @@ def add_tasks(server: CallsheetServer) -> None:
         mime_type=JSON,
     )
     async def task(task_id: str) -> str:
-        from .telling import tell_task
+        from .rendering import tell_task
 
         return _json(tell_task(backstage.service.task(task_id)).model_dump(mode="json", exclude_none=True))
 
@@ -146,7 +147,7 @@ def _clip(backstage: Backstage, task_id: str) -> Clip:
 
 
 async def _read_picture(path: str) -> bytes:
-    from callsheet.edges.picture_files import read_picture
+    from callsheet.edges.files.picture_files import read_picture
 
     return await anyio.to_thread.run_sync(read_picture, Path(path))
 

@@ -36,13 +36,14 @@ from pydantic.networks import AnyUrl
 
 from callsheet import __version__
 from callsheet.errors import CallsheetError, UnknownThing
+from callsheet.surface.next_steps import error_for_agent, for_agent
 
-from .approval import DESK, LONGEST_QUESTION_SECONDS, LeadToDesk, not_approved, patience
 from .arguments import NOTHING_SENT, Refusal, check_arguments
-from .backstage import Backstage
+from .egress import fit_binary, fit_block, fit_result
+from .elicitation import DESK, LONGEST_QUESTION_SECONDS, LeadToDesk, not_approved, patience
 from .instructions import INSTRUCTIONS
-from .lines import open_stdin
-from .outgoing import fit_binary, fit_block, fit_result
+from .lifespan import Backstage
+from .stdio import open_stdin
 from .subscriptions import Subscriptions
 from .tools import build_tools
 
@@ -211,9 +212,9 @@ class CallsheetServer(MCPServer[Backstage]):
     def _resource_error(self, error: ResourceError) -> ResourceError:
         cause = error if isinstance(error, ResourceNotFoundError) else error.__cause__ or error
         if isinstance(cause, UnknownThing):
-            return ResourceNotFoundError(self.backstage.hide(f"{cause.message} {cause.next_step}"))
+            return ResourceNotFoundError(self.backstage.hide(f"{cause.message} {for_agent(cause.next_step)}"))
         if isinstance(cause, CallsheetError):
-            return ResourceError(self.backstage.hide(str(cause)))
+            return ResourceError(self.backstage.hide(error_for_agent(cause)))
         if isinstance(cause, ResourceError):
             return type(cause)(self.backstage.hide(str(cause)))
         return ResourceError(f"The resource could not be read (error {_note(cause, 'a resource')}).")
@@ -222,7 +223,9 @@ class CallsheetServer(MCPServer[Backstage]):
 def _told(tool: str, arguments: dict[str, Any], error: Exception) -> str:
     """What the caller learns of a failure: what happened, whether anything was sent, what to do."""
     cause = error if isinstance(error, Refusal) else error.__cause__ or error
-    if isinstance(cause, (CallsheetError, Refusal)):
+    if isinstance(cause, CallsheetError):
+        return error_for_agent(cause)
+    if isinstance(cause, Refusal):
         return str(cause)
     if tool == "submit_video" and isinstance(cause, (ToolError, MCPError)):
         # The SDK could not make use of the client's answer to the question.

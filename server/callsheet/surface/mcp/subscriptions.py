@@ -30,7 +30,7 @@ from mcp.types import (
 
 from callsheet.errors import CallsheetError
 
-from .backstage import Backstage
+from .lifespan import Backstage
 from .resources import TASK
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class Subscriptions:
     def _look(self, uri: str) -> Look:
         """What of that task is worth telling; where the ledger cannot be read, what was read last."""
         try:
-            task = self._backstage.service.world.ledger().task(uri.removeprefix(TASK_PREFIX))
+            task = self._backstage.service.deps.ledger().task(uri.removeprefix(TASK_PREFIX))
         except CallsheetError:
             return self._told.get(uri)
         if task is None:
@@ -163,7 +163,7 @@ class Subscriptions:
 
     async def _pause(self) -> None:
         try:
-            changes = self._backstage.service.world.changes
+            changes = self._backstage.service.deps.changes
         except CallsheetError:
             await anyio.sleep(LOOK_AGAIN_SECONDS)
         else:

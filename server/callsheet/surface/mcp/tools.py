@@ -13,10 +13,10 @@ from mcp.types import CallToolResult, ContentBlock, ResourceLink, TextContent, T
 from pydantic import BaseModel, Field
 
 from callsheet.errors import CallsheetError
+from callsheet.surface.views.answers import ExplainAnswer, ModelsAnswer, SubmitAnswer, TaskAnswer, TasksAnswer
 
-from .answers import ExplainAnswer, ModelsAnswer, SubmitAnswer, TaskAnswer, TasksAnswer
-from .approval import ANSWER_SECONDS, TypedAmount, ask, backstage_of, lead_to_desk, take_answer
 from .arguments import refuse
+from .elicitation import ANSWER_SECONDS, TypedAmount, ask, backstage_of, lead_to_desk, take_answer
 from .schemas import compact_schema
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ async def explain_payload(  # noqa: PLR0913 - the arguments of the tool
     from callsheet.core.shot import Shot
     from callsheet.service import Draft
 
-    from .telling import explanation_text, tell_explanation
+    from .rendering import explanation_text, tell_explanation
 
     shot = Shot(
         prompt=prompt,
@@ -78,7 +78,7 @@ async def submit_video(
 ) -> Annotated[CallToolResult, SubmitAnswer]:
     """Submit a sheet, once: MAY SPEND MONEY. Only when the person asks for it. The server asks them to approve, or
     answers approval_needed with the command for their terminal. A spent sheet returns its task."""
-    from .telling import submission_text, tell_submission
+    from .rendering import submission_text, tell_submission
 
     backstage = backstage_of(context)
     service = backstage.service
@@ -99,7 +99,7 @@ async def get_task(
     wait_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False, json_schema_extra={"maximum": LONGEST_WAIT})] = 0,
 ) -> Annotated[CallToolResult, TaskAnswer]:
     """Where a task is; waits up to wait_seconds for its end, with progress. The clip is saved by itself: clip_path."""
-    from .telling import task_text, tell_task
+    from .rendering import task_text, tell_task
 
     backstage = backstage_of(context)
     service = backstage.service
@@ -122,7 +122,7 @@ async def list_tasks(
     context: Context, only_open: bool = False, limit: Annotated[int, Field(ge=1, le=50)] = 20
 ) -> Annotated[CallToolResult, TasksAnswer]:
     """Tasks, those of unknown outcome first, then the newest."""
-    from .telling import tasks_text, tell_tasks
+    from .rendering import tasks_text, tell_tasks
 
     service = backstage_of(context).service
     answer = tell_tasks(service, service.tasks(only_open=only_open, limit=limit))
@@ -131,7 +131,7 @@ async def list_tasks(
 
 async def list_models(context: Context, gateway: Word = "") -> Annotated[CallToolResult, ModelsAnswer]:
     """What is known of each model: limits, price, availability, each with its date."""
-    from .telling import models_text, tell_models
+    from .rendering import models_text, tell_models
 
     answer = tell_models(backstage_of(context).service, gateway or None)
     return _result(answer, models_text(answer))

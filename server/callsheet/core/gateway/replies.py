@@ -1,0 +1,306 @@
+"""What reading a gateway's reply needs everywhere: bounded JSON, safe lookups, the verdict on a submit.
+
+Replies are untrusted. Nothing here raises, whatever the bytes: what cannot be read is None, an empty
+text or an empty tuple, and the verdict is then the one that can cost no money twice (`Unclear`).
+Gateway texts are bounded but not cleaned; `core.redaction.clean` does that before anyone sees them.
+Only gateway modules call this module.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum, auto
+from typing import Never
+from urllib.parse import quote
+
+from .protocol import (
+    Accepted,
+    GatewayProblem,
+    HttpReply,
+    Phase,
+    Postponed,
+    Rejected,
+    StatusUnavailable,
+    SubmitOutcome,
+    Unclear,
+)
+
+Table = Mapping[str, object]
+
+MAX_BODY_BYTES = 1 << 20
+MAX_DEPTH = 32
+MAX_TEXT = 500
+MAX_LINK = 8192
+MAX_LINKS = 16
+NO_STATUS = -1
+"""The body's own status when it says something that is no HTTP status number."""
+
+REJECTING = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422})
+"""Answers that mean nothing was accepted and the same bytes will be refused again."""
+
+_TASK_ID = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9_.:-]{1,128}")
+_SECONDS = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,3})?")
+_HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT")
+_LINK = re.compile(r"https?://[^\s\x00-\x20]+", re.IGNORECASE)
+_OTHER_MEDIA = frozenset(
+    {"avif", "bmp", "gif", "heic", "jpeg", "jpg", "png", "svg", "webp"}
+    | {"aac", "flac", "m4a", "mp3", "ogg", "wav"}
+    | {"html", "json", "srt", "txt", "vtt", "zip"}
+)
+
+
+def read_object(body: bytes) -> Table | None:
+    """The JSON object in a body, or None: too large, too deep, not JSON, no object, NaN, absurd numbers.
+
+    Whole numbers become `int`, all others `Decimal`, so that amounts stay exact.
+    """
+    if len(body) > MAX_BODY_BYTES:
+        return None
+    try:
+        value = json.loads(
+            body.decode("utf-8-sig"), parse_int=_whole, parse_float=_fraction, parse_constant=_refuse_constant
+        )
+    except (ValueError, ArithmeticError, RecursionError):
+        return None
+    return value if isinstance(value, dict) and not _too_deep(value) else None
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > 20:
+        raise ValueError("a number of that size stands for nothing that a gateway says")
+    return int(digits)
+
+
+def _fraction(digits: str) -> Decimal:
+    if len(digits) > 40:
+        raise ValueError("a number of that size stands for nothing that a gateway says")
+    return Decimal(digits)
+
+
+def _refuse_constant(name: str) -> Never:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _too_deep(root: object) -> bool:
+    level = [root]
+    for _ in range(MAX_DEPTH):
+        children = (child for item in level for child in _children(item))
+        level = [child for child in children if isinstance(child, dict | list)]
+        if not level:
+            return False
+    return True
+
+
+def _children(item: object) -> Iterable[object]:
+    if isinstance(item, dict):
+        return item.values()
+    return item if isinstance(item, list) else ()
+
+
+def look(value: object, *path: str) -> object:
+    """The value at that path of nested objects, or None where the path leaves them."""
+    for name in path:
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(name)
+    return value
+
+
+def items(value: object) -> list[object]:
+    """The entries of a JSON array; empty for anything else."""
+    return value if isinstance(value, list) else []
+
+
+def text(*candidates: object) -> str:
+    """The first candidate that says something, at most `MAX_TEXT` characters; empty if none does.
+
+    Half surrogate pairs, which JSON can spell and UTF-8 cannot, become question marks.
+    """
+    for candidate in candidates:
+        if isinstance(candidate, bool) or not isinstance(candidate, str | int | Decimal):
+            continue
+        found = str(candidate)[:MAX_TEXT].encode("utf-8", "replace").decode()
+        if found.strip():
+            return found
+    return ""
+
+
+def amount(value: object) -> str | None:
+    """A number of credits or dollars in plain decimal notation, exact; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        return None
+    number = Decimal(value)
+    return format(number, "f") if number.is_finite() and abs(number.adjusted()) <= 15 else None
+
+
+def percent(value: object) -> int | None:
+    """A progress figure as whole per cent, None unless it lies in 0..100."""
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        return None
+    return int(value) if 0 <= value <= 100 else None
+
+
+def status_number(value: object) -> int | None:
+    """The body's own status: None when it has none, `NO_STATUS` when it is not a number."""
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return NO_STATUS
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,6}", value):
+        return int(value)
+    return value if isinstance(value, int) else NO_STATUS
+
+
+def task_id(value: object) -> str | None:
+    """A task id that can be asked after, or None."""
+    return value if isinstance(value, str) and _TASK_ID.fullmatch(value) else None
+
+
+def quote_task_id(value: str) -> str:
+    """A task id as it may stand in a path or query.
+
+    Raises:
+        ValueError: for an id outside `[A-Za-z0-9_.:-]{1,128}` or of punctuation alone (`..` is a path).
+    """
+    if task_id(value) is None:
+        raise ValueError("not a task id that a gateway could have given")
+    return quote(value, safe="")
+
+
+def retry_after(reply: HttpReply) -> float | None:
+    """The `Retry-After` header in seconds, unclamped. A date counts from the reply's own `Date`: here is no clock."""
+    found = (reply.header("retry-after") or "").strip()
+    if _SECONDS.fullmatch(found):
+        return float(found)
+    until, sent = _http_date(found), _http_date(reply.header("date") or "")
+    return None if until is None or sent is None else max(0.0, until - sent)
+
+
+def _http_date(text: str) -> float | None:
+    """Unix seconds of an HTTP date (RFC 9110, 5.6.7); None for anything else."""
+    from email.utils import parsedate_to_datetime
+
+    if not _HTTP_DATE.fullmatch(text.strip()):
+        return None
+    try:
+        return parsedate_to_datetime(text.strip()).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def is_video_link(value: object) -> bool:
+    """Whether a value is a web address that does not name a picture, a sound or a text."""
+    if not isinstance(value, str) or len(value) > MAX_LINK or not _LINK.fullmatch(value):
+        return False
+    name = re.split(r"[?#]", value, maxsplit=1)[0].rpartition("/")[2]
+    _, dot, suffix = name.rpartition(".")
+    return not dot or suffix.lower() not in _OTHER_MEDIA
+
+
+def video_links(candidates: Iterable[object]) -> tuple[str, ...]:
+    """The video addresses among the candidates, each once, in their order, at most `MAX_LINKS`."""
+    found = dict.fromkeys(value for value in candidates if isinstance(value, str) and is_video_link(value))
+    return tuple(found)[:MAX_LINKS]
+
+
+def phase_of(state: str, phases: Mapping[str, Phase]) -> Phase:
+    """The phase that a gateway's word stands for; a word that no source names is `UNRECOGNISED`."""
+    return phases.get(state.strip().lower(), Phase.UNRECOGNISED)
+
+
+def problem_of(reply: HttpReply, code: str, message: str) -> GatewayProblem:
+    """A gateway's complaint, with what the reply itself says about waiting."""
+    return GatewayProblem(status=reply.status, code=code, message=message, retry_after_seconds=retry_after(reply))
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitReading:
+    """What a gateway module found in a submit reply.
+
+    `number` is the body's own status (`status_number`), `id` whatever stands where the task id
+    belongs. `unclear` says that the gateway itself does not know what became of the request.
+    """
+
+    id: object
+    state: str
+    number: int | None
+    code: str
+    message: str
+    unclear: bool = False
+
+
+class _Verdict(Enum):
+    TAKEN = auto()
+    REFUSED = auto()
+    LATER = auto()
+    OPEN = auto()
+
+
+def judge_submit(reply: HttpReply, reading: SubmitReading) -> SubmitOutcome:
+    """What a submit reply means for the money.
+
+    A success with an id is accepted; a documented refusal, in the status line or in the body, is
+    rejected; 429 is postponed, unless it names an id. All else stays unclear: a success without an id, a
+    refusal that names one, 408, 409, 425, 5xx, an unknown number, a body that contradicts the status.
+    """
+    found = task_id(reading.id)
+    verdict = _verdict(reply.status, reading.number)
+    problem = problem_of(reply, reading.code or _code_of(reply, reading), reading.message)
+    if reading.unclear:
+        return Unclear(problem)
+    if found is not None:
+        taken = verdict in (_Verdict.TAKEN, _Verdict.LATER)
+        return Accepted(found, reading.state) if taken else Unclear(problem)
+    if verdict is _Verdict.REFUSED:
+        return Rejected(problem)
+    return Postponed(problem) if verdict is _Verdict.LATER else Unclear(problem)
+
+
+def _code_of(reply: HttpReply, reading: SubmitReading) -> str:
+    return str(reply.status if reading.number in (None, NO_STATUS) else reading.number)
+
+
+def _verdict(status: int, number: int | None) -> _Verdict:
+    line, body = _verdict_on(status), _verdict_on(number)
+    if number is None or body is _Verdict.TAKEN:
+        return line
+    if line is _Verdict.TAKEN:
+        return body
+    if not 100 <= number <= 599:
+        return line
+    return _Verdict.OPEN if line is _Verdict.OPEN else body
+
+
+def _verdict_on(number: int | None) -> _Verdict:
+    if number is None or succeeded(number):
+        return _Verdict.TAKEN
+    if number in REJECTING or 300 <= number <= 399:
+        return _Verdict.REFUSED
+    return _Verdict.LATER if number == 429 else _Verdict.OPEN
+
+
+def succeeded(number: int | None) -> bool:
+    """Whether a status says success; 0 is one gateway family's second word for 200, None says nothing."""
+    return number is None or number == 0 or 200 <= number <= 299
+
+
+def answered(reply: HttpReply, number: int | None = None) -> bool:
+    """Whether a read was answered: 2xx in the status line, and no complaint in the body's own status."""
+    return 200 <= reply.status <= 299 and succeeded(number)
+
+
+def unavailable(reply: HttpReply, body: Table | None, number: int | None, *complaint: str) -> StatusUnavailable:
+    """A status read that says nothing of the task; `complaint` is the gateway's code and message.
+
+    Only a 404 that the gateway itself wrote, as JSON, means that it does not know the task: one from a
+    proxy in between is a page of its own.
+    """
+    code, message = complaint
+    return StatusUnavailable(
+        problem=problem_of(reply, code or str(reply.status if number in (None, NO_STATUS) else number), message),
+        unknown_task=body is not None and 404 in (reply.status, number),
+    )

@@ -1,0 +1,345 @@
+"""Checks a shot against a model card: every violation at once, each with what to write instead.
+
+`check_shot` is the one place where a value is judged; a raw payload is first turned into a shot
+(`core.recognition`) and then judged here too. An `error` keeps a sheet from being made, a `warning`
+is shown before the price, a `note` only tells what was added or meant.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Literal
+
+from callsheet.core.catalogue.cards import Availability, Field, ModelCard, Role, Scalar
+from callsheet.core.security.urls import check_url, url_host
+from callsheet.core.shot import IMAGE_TO_VIDEO, ROLE_ATTRIBUTES, JsonValue, Mode, Shot
+
+from .build import neutral_value, settle_shot, size_value
+from .suggestions import nearest_choice, show_length, show_name, show_value
+
+Severity = Literal["error", "warning", "note"]
+
+PUBLIC_NAMES = {"image": "image_url", "callback": "callback_url", "duration": "duration_seconds"}
+
+_CARRIERS: Mapping[Role, tuple[Role, ...]] = MappingProxyType(
+    {
+        "duration": ("duration",),
+        "aspect_ratio": ("aspect_ratio", "size"),
+        "resolution": ("resolution", "size"),
+        "callback": ("callback",),
+    }
+)
+"""What a shot may ask for -> the fields that can carry it."""
+
+_UNSENDABLE = re.compile("[\0\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing to know about a shot or payload.
+
+    `field` is the name in the caller's own words, `value` is what stood there (bounded; of a URL only
+    the host, of a prompt only its length), `rule` what the gateway documents, `instead` what to write.
+    """
+
+    severity: Severity
+    field: str
+    value: str
+    rule: str
+    instead: str
+
+    def __str__(self) -> str:
+        value = f" {self.value}" if self.value else ""
+        instead = f" {self.instead}" if self.instead else ""
+        return f"{self.field}{value}: {self.rule}{instead}"
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """Which hosts the person's policy lets a shot name. Empty `images` allows any public host."""
+
+    callbacks: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The findings, and the shot with each wrong value replaced by the nearest that is allowed.
+
+    What only a person can mend stays as it is: a missing or too long prompt, an image URL, a missing required field.
+    """
+
+    findings: tuple[Finding, ...]
+    mended: Shot
+
+    @property
+    def blocked(self) -> bool:
+        """Whether any finding is an error."""
+        return any(finding.severity == "error" for finding in self.findings)
+
+
+def check_shot(card: ModelCard, shot: Shot, hosts: Hosts) -> Verdict:
+    """Judge every part of a shot for one card; see `Verdict`."""
+    findings: list[Finding] = []
+    mended = shot
+    for step in (_check_lifecycle, _check_mode, _check_prompt, _check_fields_exist, _check_values, _check_extras):
+        more, mended = step(card, mended)
+        findings.extend(more)
+    wrong_urls = check_urls(card, shot, hosts)
+    findings.extend(wrong_urls)
+    if any(finding.field == "callback_url" for finding in wrong_urls):
+        mended = replace(mended, callback_url=None)
+    return Verdict(tuple(findings), settle_shot(card, mended))
+
+
+Step = tuple[list[Finding], Shot]
+
+
+def _check_lifecycle(card: ModelCard, shot: Shot) -> Step:
+    life = card.lifecycle
+    if life.availability is Availability.LIVE:
+        return [], shot
+    dropped = life.availability is Availability.DROPPED
+    finding = Finding(
+        severity="error" if dropped else "warning",
+        field="model",
+        value=card.id,
+        rule=life.summary,
+        instead="Choose another model (list_models)." if dropped else "",
+    )
+    return [finding], shot
+
+
+def _check_mode(card: ModelCard, shot: Shot) -> Step:
+    if shot.mode in card.modes:
+        return [], shot
+    if not card.modes:
+        rule = "What it takes is not documented, or it films nothing."
+        return [_error("model", card.id, rule, "Choose another model (list_models).")], shot
+    if shot.mode == IMAGE_TO_VIDEO:
+        rule = f"{card.id} takes no reference image."
+        return [_error("image_url", "", rule, "Leave it out.")], replace(shot, image_url=None)
+    return [_error("image_url", "missing", f"{card.id} works from a reference image only.", "Give one.")], shot
+
+
+def _check_prompt(card: ModelCard, shot: Shot) -> Step:
+    field = card.field_for("prompt")
+    if field is None:
+        return [], shot
+    findings: list[Finding] = []
+    prompt = _UNSENDABLE.sub("", shot.prompt)
+    if prompt != shot.prompt:
+        rule = "It has characters that JSON text cannot carry (NUL or half of a surrogate pair)."
+        findings.append(_error("prompt", show_length(shot.prompt), rule, "Remove them."))
+        shot = replace(shot, prompt=prompt)
+    if prompt.strip():
+        findings.extend(_check_length(field, prompt))
+    else:
+        severity: Severity = "error" if field.required else "note"
+        findings.append(Finding(severity, "prompt", "missing", "A prompt is required.", "Describe the shot."))
+    return findings, shot
+
+
+def _check_length(field: Field, prompt: str) -> list[Finding]:
+    size, limit = len(prompt), field.max_length
+    if field.min_length is not None and size < field.min_length:
+        return [_error("prompt", show_length(prompt), f"At least {field.min_length} characters.", "Say more.")]
+    if limit is None:
+        return []
+    if size > limit:
+        rule = f"At most {limit:,} {field.unit or 'characters'}; more than {limit:,} characters are refused."
+        return [_error("prompt", show_length(prompt), rule, f"Shorten it by {size - limit:,} characters.")]
+    octets = len(prompt.encode())
+    if field.unit == "tokens" and octets > limit:
+        rule = f"The gateway counts tokens (at most {limit:,}) and does not say how; {octets:,} bytes may exceed it."
+        return [Finding("warning", "prompt", show_length(prompt), rule, "Shorten it to be safe.")]
+    return []
+
+
+def _check_fields_exist(card: ModelCard, shot: Shot) -> Step:
+    """Nothing that was asked for is dropped in silence because the card has no field for it."""
+    findings: list[Finding] = []
+    roles = {field.role for field in card.fields if field.exists_in(shot.mode)}
+    for role, carriers in _CARRIERS.items():
+        attribute = ROLE_ATTRIBUTES[role]
+        value = getattr(shot, attribute)
+        if value is None or roles & set(carriers) or (role == "resolution" and value == card.resolution_when_absent):
+            continue
+        shown = _host(url_host(value)) if role == "callback" else show_value(value)
+        findings.append(_error(attribute, shown, _no_field(card, role, shot.mode), _without_field(role)))
+        absent: dict[str, Any] = {attribute: None}
+        shot = replace(shot, **absent)
+    return findings, shot
+
+
+def _no_field(card: ModelCard, role: Role, mode: Mode) -> str:
+    if role == "resolution":
+        fixed = card.resolution_when_absent
+        known = f"it films in {fixed}" if fixed else "its output size is not documented"
+        return f"{card.id} has no resolution field ({known})."
+    elsewhere = any(field.role in _CARRIERS[role] for field in card.fields)
+    return f"{card.id} has no {ROLE_ATTRIBUTES[role]} field{f' for {mode}' if elsewhere else ''}."
+
+
+def _without_field(role: Role) -> str:
+    return "Leave it out, or choose a pro model." if role == "resolution" else "Leave it out."
+
+
+def _check_values(card: ModelCard, shot: Shot) -> Step:
+    findings: list[Finding] = []
+    for field in card.fields:
+        if not field.exists_in(shot.mode):
+            continue
+        if field.role == "size":
+            more, shot = _check_size(card, field, shot)
+            findings.extend(more)
+        elif field.role in ("duration", "aspect_ratio", "resolution"):
+            more, shot = _check_choice(card, field, shot)
+            findings.extend(more)
+    return findings, shot
+
+
+def _check_choice(card: ModelCard, field: Field, shot: Shot) -> Step:
+    attribute = ROLE_ATTRIBUTES[field.role]
+    value: Scalar | None = getattr(shot, attribute)
+    if value is None:
+        return [], shot
+    allowed = neutral_choices(field, shot.mode)
+    if not allowed or any(value == choice and type(value) is type(choice) for choice in allowed):
+        return [], shot
+    nearest = nearest_choice(value, allowed)
+    rule = f"{card.id} offers {_listing(allowed)}{_only_with_image(field, value, shot.mode)}."
+    finding = _error(PUBLIC_NAMES.get(field.role, field.role), show_value(value), rule, f"Nearest: {nearest}.")
+    changed: dict[str, Any] = {attribute: nearest}
+    return [finding], replace(shot, **changed)
+
+
+def _only_with_image(field: Field, value: Scalar, mode: Mode) -> str:
+    if mode != IMAGE_TO_VIDEO and value in field.values_with_image:
+        return f"; {value} only with a reference image"
+    return ""
+
+
+def _check_size(card: ModelCard, field: Field, shot: Shot) -> Step:
+    settled = settle_shot(card, shot)
+    if size_value(field, settled) is not None:
+        return [], shot
+    pairs = [dict(meaning) for _, meaning in field.spelling]
+    ratio = nearest_choice(settled.aspect_ratio, tuple(pair["aspect_ratio"] for pair in pairs))
+    resolutions = tuple(pair["resolution"] for pair in pairs if pair["aspect_ratio"] == ratio)
+    resolution = nearest_choice(settled.resolution, resolutions)
+    offered = _listing(tuple(f"{pair['aspect_ratio']} at {pair['resolution']}" for pair in pairs))
+    finding = _error(
+        "resolution" if ratio == settled.aspect_ratio else "aspect_ratio",
+        f"{show_value(settled.aspect_ratio)} at {show_value(settled.resolution)}",
+        f"{card.id} offers {offered} from text.",
+        f"Nearest: {ratio} at {resolution}.",
+    )
+    return [finding], replace(shot, aspect_ratio=str(ratio), resolution=str(resolution))
+
+
+def _check_extras(card: ModelCard, shot: Shot) -> Step:
+    findings: list[Finding] = []
+    known = {field.path[-1]: field for field in card.fields if field.role == "extra" and field.exists_in(shot.mode)}
+    kept = dict(shot.extras)
+    for name, value in shot.extras.items():
+        if name not in known:
+            kept.pop(name)
+            findings.append(_error(show_name(name), "", f"{card.id} has no such field.", "Leave it out."))
+        elif (complaint := _extra_complaint(known[name], value)) is not None:
+            kept.pop(name)
+            findings.append(complaint)
+    findings.extend(
+        _error(field.name, "missing", f"{card.id} requires it.", field.note or "Give it in a raw payload.")
+        for name, field in known.items()
+        if field.required and name not in shot.extras
+    )
+    return findings, replace(shot, extras=kept) if kept != dict(shot.extras) else shot
+
+
+_KINDS: dict[str, type] = {"string": str, "integer": int, "boolean": bool, "array": list}
+
+
+def _extra_complaint(field: Field, value: JsonValue) -> Finding | None:
+    shown = show_value(value)
+    if not isinstance(value, _KINDS[field.kind]) or (field.kind == "integer" and isinstance(value, bool)):
+        return _error(field.name, shown, f"Must be of type {field.kind}.", "Write it so, or leave it out.")
+    if field.values and value not in field.values:
+        nearest = nearest_choice(value, field.values)
+        return _error(field.name, shown, f"One of {_listing(field.values)}.", f"Nearest: {nearest}.")
+    if isinstance(value, list) and not all(isinstance(item, str) and not _UNSENDABLE.search(item) for item in value):
+        return _error(field.name, shown, "Must be an array of strings.", "Write it so, or leave it out.")
+    if isinstance(value, list) and field.max_items is not None and len(value) > field.max_items:
+        return _error(field.name, shown, f"At most {field.max_items} items.", "Leave some out.")
+    return _text_complaint(field, value) if isinstance(value, str) else None
+
+
+def _text_complaint(field: Field, value: str) -> Finding | None:
+    if field.path[-1].endswith("_url"):
+        verdict = check_url(value)
+        if verdict.problem:
+            return _error(field.name, _host(verdict.host), verdict.problem, "Use a public https URL.")
+        return None
+    if _UNSENDABLE.search(value):
+        rule = "It has characters that JSON text cannot carry (NUL or half of a surrogate pair)."
+        return _error(field.name, show_length(value), rule, "Remove them.")
+    if field.max_length is not None and len(value) > field.max_length:
+        return _error(field.name, show_length(value), f"At most {field.max_length:,} characters.", "Shorten it.")
+    if field.min_length is not None and len(value) < field.min_length:
+        return _error(field.name, show_length(value), f"At least {field.min_length:,} characters.", "Say more.")
+    return None
+
+
+def check_urls(card: ModelCard, shot: Shot, hosts: Hosts) -> list[Finding]:
+    """The strict check of the two URLs an agent may give, and the policy's say on their hosts."""
+    findings: list[Finding] = []
+    if shot.image_url is not None:
+        findings.extend(_check_image_url(card, shot.image_url, hosts))
+    if shot.callback_url is not None:
+        findings.extend(_check_callback_url(shot.callback_url, hosts))
+    return findings
+
+
+def _check_image_url(card: ModelCard, url: str, hosts: Hosts) -> list[Finding]:
+    verdict = check_url(url, max_query=1024)
+    if verdict.problem:
+        return [_error("image_url", _host(verdict.host), verdict.problem, "Give a public https URL.")]
+    if hosts.images and verdict.host not in hosts.images:
+        rule = "The policy does not list this host under [hosts] image."
+        return [_error("image_url", _host(verdict.host), rule, "A person may add it to the policy file.")]
+    formats = card.image.formats if card.image else ()
+    name = url.split("?", 1)[0].rsplit("/", 1)[-1].lower()
+    if formats and "." in name and not name.endswith(formats):
+        rule = f"The name does not end in {_listing(formats)}."
+        return [Finding("warning", "image_url", _host(verdict.host), rule, "Use one of these formats.")]
+    return []
+
+
+def _check_callback_url(url: str, hosts: Hosts) -> list[Finding]:
+    verdict = check_url(url)
+    if verdict.problem:
+        return [_error("callback_url", _host(verdict.host), verdict.problem, "Leave it out: polling needs none.")]
+    if verdict.host not in hosts.callbacks:
+        rule = "Callback hosts must be listed by a person in the policy file, under [hosts] callback."
+        return [_error("callback_url", _host(verdict.host), rule, "Leave it out: polling needs none.")]
+    return []
+
+
+def neutral_choices(field: Field, mode: Mode) -> tuple[Scalar, ...]:
+    """The field's allowed values in the words of a shot; empty when any."""
+    return tuple(neutral_value(field, value) for value in field.allowed(mode))
+
+
+def _error(field: str, value: str, rule: str | None, instead: str) -> Finding:
+    return Finding("error", field, value, rule or "", instead)
+
+
+def _host(host: str | None) -> str:
+    return f"(host {host})" if host else ""
+
+
+def _listing(choices: Iterable[Scalar]) -> str:
+    return ", ".join(str(choice) for choice in choices)

@@ -1,0 +1,1 @@
+"""What may be shown and which addresses may be used."""

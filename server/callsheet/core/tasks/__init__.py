@@ -1,0 +1,1 @@
+"""Sheets and tasks: their records, their states, and when a gateway is asked again."""

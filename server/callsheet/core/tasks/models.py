@@ -1,0 +1,129 @@
+"""The call sheet and the task as values: what the ledger stores and the use cases hand around.
+
+Times are seconds since the epoch (UTC). Money is in millionths of a dollar where it is summed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from callsheet.core.catalogue.pricing import Price
+from callsheet.core.consent.approval import Binding, Means
+from callsheet.core.consent.policy import Mode
+from callsheet.core.shot import Shot
+
+from .states import SheetId, SheetState, TaskId, TaskState
+
+SHEET_LIFETIME = 24 * 3600.0
+"""How long a sheet may be approved and spent, in seconds."""
+
+APPROVAL_LIFETIME = 3600.0
+"""How long an approval holds before the sheet must be approved again, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A shot bound to one model card, with the exact bytes that would be sent.
+
+    `shown` is the text a person agrees to, fixed when the sheet is made. `reserve_micros` is what is
+    reserved against the caps when it is spent; None when the price is unknown and no ceiling is set.
+    `allowance` names the allowance that approved it, if one did.
+    """
+
+    id: SheetId
+    take: int
+    state: SheetState
+    binding: Binding
+    shot: Shot
+    price: Price
+    body: bytes
+    reserve_micros: int | None
+    shown: str
+    made_at: float
+    expires_at: float
+    approved_by: Means | None = None
+    approved_at: float | None = None
+    allowance: str | None = None
+    task_id: TaskId | None = None
+
+    @property
+    def mode(self) -> Mode:
+        """Sandbox or live; a sheet never changes sides."""
+        return Mode(self.binding.mode)
+
+    @property
+    def card_id(self) -> str:
+        """`gateway/model`."""
+        return f"{self.binding.gateway}/{self.binding.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A saved video and what was measured of it. `path`, `poster` and `contact_sheet` are absolute."""
+
+    path: str
+    size: int
+    sha256: str
+    duration_seconds: float
+    width: int
+    height: int
+    poster: str
+    contact_sheet: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What last went wrong with a task. `said` is the gateway's own, cleaned but untrusted text.
+
+    `lasting`: the gateway refused these very bytes, so they are not offered to it again.
+    """
+
+    code: str
+    message: str
+    fate: str
+    said: str = ""
+    lasting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One submission of one sheet and what became of it.
+
+    `attempt` names the sending under way or the last one, `deadline` ends it. `next_at` is when the
+    watcher has something to do again. `said` is the gateway's word for the state, `percent` its
+    progress. `result_url` is where the clip lies at the gateway. `balance_before` is what the account had
+    just before the paid request, `hints` what may help a person to resolve an unknown outcome.
+    """
+
+    id: TaskId
+    sheet_id: SheetId
+    mode: Mode
+    gateway: str
+    model: str
+    state: TaskState
+    reserve_micros: int
+    created_at: float
+    updated_at: float
+    next_at: float
+    owner: str | None = None
+    attempt: str | None = None
+    attempts: int = 0
+    deadline: float | None = None
+    gateway_task_id: str | None = None
+    accepted_at: float | None = None
+    said: str = ""
+    percent: int | None = None
+    polls: int = 0
+    failures: int = 0
+    finished_at: float | None = None
+    result_url: str | None = None
+    charge: str | None = None
+    balance_before: str | None = None
+    hints: str = ""
+    problem: Problem | None = None
+    clip: Clip | None = None
+
+    @property
+    def card_id(self) -> str:
+        """`gateway/model`."""
+        return f"{self.gateway}/{self.model}"

@@ -1,0 +1,1 @@
+"""A finished clip: downloaded, checked, saved, and its still pictures."""

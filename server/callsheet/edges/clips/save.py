@@ -1,0 +1,78 @@
+"""Keeps a finished clip: fetches it, proves it whole, measures it, draws poster and contact sheet."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from callsheet.core.tasks.models import Clip, Task
+from callsheet.edges.http.client import GatewayHttp
+from callsheet.errors import SetupProblem
+
+from .download import ByteStream, save_clip
+from .part_file import clip_name
+
+DOWNLOADS_AT_ONCE = 4
+
+
+class Clips:
+    """Saves the clips of tasks below one directory. Decoding happens one clip at a time, off the event loop."""
+
+    def __init__(self, http: GatewayHttp) -> None:
+        self._http = http
+        self._downloads = anyio.Semaphore(DOWNLOADS_AT_ONCE)
+        self._decoding: anyio.CapacityLimiter | None = None
+
+    async def keep(self, task: Task, url: str, *, directory: Path, loopback: str | None) -> Clip:
+        """Fetch the clip at `url` unless it is there already, and describe it.
+
+        Raises `LinkGone`, `DownloadProblem`, `GatewayUnreachable`, `SetupProblem`; all are free to try again.
+        """
+        if sys.platform == "win32":
+            raise SetupProblem(
+                "Saving clips needs Linux or macOS.", next_step="Open the gateway's own page to fetch the clip."
+            )
+        _make_directory(directory)
+        target = directory / clip_name(task.id.removeprefix("task_"), task.gateway, task.model)
+
+        def open_stream(address: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[ByteStream]:
+            return self._http.open_stream(address, headers, loopback=loopback)
+
+        async with self._downloads:
+            saved = await save_clip(open_stream, url, target)
+        if self._decoding is None:
+            self._decoding = anyio.CapacityLimiter(1)
+        poster, sheet = target.with_suffix(".poster.jpg"), target.with_suffix(".contact-sheet.jpg")
+        facts = await anyio.to_thread.run_sync(_describe, target, poster, sheet, task.card_id, limiter=self._decoding)
+        return Clip(
+            path=str(target),
+            size=saved.size,
+            sha256=saved.sha256,
+            duration_seconds=round(facts[0], 3),
+            width=facts[1],
+            height=facts[2],
+            poster=str(poster),
+            contact_sheet=str(sheet),
+        )
+
+
+def _describe(clip: Path, poster: Path, sheet: Path, heading: str) -> tuple[float, int, int]:
+    from .stills import draw_stills
+
+    facts = draw_stills(clip, poster, sheet, heading=heading, detail=clip.name)
+    return facts.duration_seconds, facts.width, facts.height
+
+
+def _make_directory(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise SetupProblem(
+            f"The directory for clips, {directory}, cannot be made ({type(error).__name__}).",
+            next_step="A person names another one in the policy file under [save] directory.",
+        ) from error

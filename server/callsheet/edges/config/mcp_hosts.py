@@ -1,0 +1,198 @@
+"""The configuration files of the hosts that can start the server: where each lies, and how it is changed.
+
+A file is written whole or not at all, with its mode kept and a copy of the old one beside it. A symbolic link
+is followed, because people keep these files in repositories of their own. What cannot be edited safely is
+left alone, and the person is told what to do. The command line calls.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from callsheet.errors import InvalidRequest, SetupProblem
+
+from .mcp_entries import Entry, Slot, UneditableText, find_entry, put_entry, read_document, remove_entry
+
+MAX_BYTES = 64 * 1024 * 1024
+BACKUP_SUFFIX = ".callsheet-backup"
+
+
+class Host(StrEnum):
+    """The hosts whose configuration is known."""
+
+    CLAUDE = "claude"
+    CODEX = "codex"
+    OPENCLAW = "openclaw"
+    CURSOR = "cursor"
+    GEMINI = "gemini"
+    VSCODE = "vscode"
+    CLAUDE_DESKTOP = "claude-desktop"
+
+
+class Scope(StrEnum):
+    """Whose configuration: the person's, or that of the project in the working directory."""
+
+    USER = "user"
+    PROJECT = "project"
+
+
+TITLES: dict[Host, str] = {
+    Host.CLAUDE: "Claude Code",
+    Host.CODEX: "Codex",
+    Host.OPENCLAW: "OpenClaw",
+    Host.CURSOR: "Cursor",
+    Host.GEMINI: "Gemini CLI",
+    Host.VSCODE: "VS Code",
+    Host.CLAUDE_DESKTOP: "Claude Desktop",
+}
+
+SLOTS: dict[Host, Slot] = {
+    Host.CLAUDE: Slot("json", ("mcpServers",), typed=True),
+    Host.CODEX: Slot("toml", ("mcp_servers",)),
+    Host.OPENCLAW: Slot("json", ("mcp", "servers")),
+    Host.CURSOR: Slot("json", ("mcpServers",)),
+    Host.GEMINI: Slot("json", ("mcpServers",)),
+    Host.VSCODE: Slot("json", ("servers",), typed=True),
+    Host.CLAUDE_DESKTOP: Slot("json", ("mcpServers",)),
+}
+
+_IN_PROJECT: dict[Host, str] = {
+    Host.CLAUDE: ".mcp.json",
+    Host.CURSOR: ".cursor/mcp.json",
+    Host.GEMINI: ".gemini/settings.json",
+    Host.VSCODE: ".vscode/mcp.json",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What became of one file. `backup` is the copy of what it held before, None when there was nothing to copy."""
+
+    path: Path
+    changed: bool
+    backup: Path | None
+    variables: tuple[str, ...]
+    """The names of the variables that the entry sets, those that a person put there included."""
+
+
+def find_config(host: Host, scope: Scope, environ: Mapping[str, str], working_directory: Path) -> Path:
+    """The file that the host reads; it need not exist. Raises `InvalidRequest` where the host has no such scope."""
+    if scope is Scope.PROJECT:
+        if host not in _IN_PROJECT:
+            raise InvalidRequest(
+                f"{TITLES[host]} has no configuration for a project that Callsheet writes.",
+                next_step="Leave --scope away.",
+            )
+        return working_directory / _IN_PROJECT[host]
+    return _in_home(host, environ)
+
+
+def _in_home(host: Host, environ: Mapping[str, str]) -> Path:
+    home = Path(environ.get("HOME") or Path.home())
+    apps = home / "Library/Application Support"
+    if sys.platform != "darwin":
+        apps = _named(environ, "XDG_CONFIG_HOME") or home / ".config"
+    openclaw = _named(environ, "OPENCLAW_STATE_DIR") or home / ".openclaw"
+    paths = {
+        Host.CLAUDE: (_named(environ, "CLAUDE_CONFIG_DIR") or home) / ".claude.json",
+        Host.CODEX: (_named(environ, "CODEX_HOME") or home / ".codex") / "config.toml",
+        Host.OPENCLAW: _named(environ, "OPENCLAW_CONFIG_PATH") or openclaw / "openclaw.json",
+        Host.CURSOR: home / ".cursor/mcp.json",
+        Host.GEMINI: home / ".gemini/settings.json",
+        Host.VSCODE: apps / "Code/User/mcp.json",
+        Host.CLAUDE_DESKTOP: apps / "Claude/claude_desktop_config.json",
+    }
+    return paths[host]
+
+
+def _named(environ: Mapping[str, str], variable: str) -> Path | None:
+    named = environ.get(variable, "")
+    return Path(named) if named.startswith("/") else None
+
+
+def write_entry(path: Path, slot: Slot, entry: Entry | None) -> Change:
+    """Put the entry into that file, or take it out for None. Doing it twice changes nothing.
+
+    Raises `SetupProblem`; the file is then as it was.
+    """
+    real = path.resolve()
+    text, status = _read(real)
+    try:
+        new = remove_entry(text, slot) if entry is None else put_entry(text, slot, entry)
+        found = find_entry(read_document(new, slot.form), slot) or {}
+    except UneditableText as reason:
+        raise SetupProblem(
+            f"{path} was left as it is: {reason}.",
+            next_step="Mend it, or edit it yourself; `callsheet install` with --print shows what belongs into it.",
+        ) from None
+    env = found.get("env")
+    variables = tuple(env) if isinstance(env, dict) else ()
+    if new == text:
+        return Change(path, changed=False, backup=None, variables=variables)
+    backup = None
+    try:
+        real.parent.mkdir(parents=True, exist_ok=True)
+        if status is not None:
+            backup = real.with_name(real.name + BACKUP_SUFFIX)
+            # The old text may hold keys of other servers: the copy is for its owner alone.
+            _replace(backup, text, mode=0o600)
+        _replace(real, new, mode=stat.S_IMODE(status.st_mode) if status else 0o600, seen=status)
+    except OSError as error:
+        raise SetupProblem(
+            f"{path} cannot be written ({error.strerror or type(error).__name__}).",
+            next_step="Check its directory and its owner, then try again.",
+        ) from None
+    return Change(path, changed=True, backup=backup, variables=variables)
+
+
+def _read(path: Path) -> tuple[str, os.stat_result | None]:
+    """The text as it stands, line ends included, and what tells this version of the file from another."""
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
+                raise _unreadable(path, "it is no regular file, or too large")
+            return file.read().decode("utf-8"), status
+    except FileNotFoundError:
+        return "", None
+    except UnicodeDecodeError:
+        raise _unreadable(path, "it is not UTF-8") from None
+    except OSError as error:
+        raise _unreadable(path, error.strerror or type(error).__name__) from None
+
+
+def _unreadable(path: Path, reason: str) -> SetupProblem:
+    return SetupProblem(f"{path} cannot be read: {reason}.", next_step="Look at the file, then try again.")
+
+
+def _replace(path: Path, text: str, *, mode: int, seen: os.stat_result | None = None) -> None:
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(text.encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.chmod(mode)
+        if seen is not None and _version(path.stat()) != _version(seen):
+            raise SetupProblem(
+                f"{path} was changed by another program at the same moment.",
+                next_step="Close the host that uses it, then run the command again.",
+            )
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _version(status: os.stat_result) -> tuple[int, ...]:
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+__all__ = ["BACKUP_SUFFIX", "SLOTS", "TITLES", "Change", "Host", "Scope", "find_config", "write_entry"]

@@ -1,0 +1,1 @@
+"""The file system: paths, private files, bounded reads, atomic writes."""

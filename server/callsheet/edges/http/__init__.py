@@ -1,0 +1,1 @@
+"""HTTP: the client, response streams, and which addresses may be connected to."""

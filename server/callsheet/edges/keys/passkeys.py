@@ -1,0 +1,179 @@
+"""A person's passkeys: what is kept of them, and how a signature is checked.
+
+Only public keys are on disk, in one private file, so reading it gives nothing; whoever may write the user's files
+can add a key of their own, as they can replace the passphrase's verifier. The desk is the only caller, and there is
+one desk at a time, so the file has one writer. The `webauthn` library is imported when used.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from callsheet.core.security.redaction import clean
+from callsheet.edges.files.files import read_private, write_private
+from callsheet.errors import InvalidRequest, NotApproved, SetupProblem, UnknownThing
+
+if TYPE_CHECKING:
+    from webauthn.helpers.structs import PublicKeyCredentialDescriptor
+
+RP_ID = "localhost"
+"""A passkey belongs to a name, not to an address: hence the desk's own address is on `localhost`."""
+
+MOST = 20
+PATIENCE_MILLISECONDS = 180_000
+
+_WHAT = "list of passkeys"
+
+
+@dataclass(frozen=True, slots=True)
+class Passkey:
+    """One passkey. `id` and `public_key` are base64url; `sign_count` is the authenticator's own counter."""
+
+    id: str
+    name: str
+    public_key: str
+    sign_count: int
+    made_at: float
+    used_at: float | None = None
+
+
+class Passkeys:
+    """The passkeys in one file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def all(self) -> list[Passkey]:
+        """Every passkey, oldest first. Raises `SetupProblem` for a file that cannot be trusted or read."""
+        content = read_private(self.path, what=_WHAT)
+        if content is None:
+            return []
+        try:
+            return [Passkey(**item) for item in json.loads(content)["passkeys"]]
+        except (ValueError, KeyError, TypeError):
+            raise SetupProblem(
+                f"The {_WHAT} {self.path} is damaged.", next_step="Remove it and register your passkeys again."
+            ) from None
+
+    def remove(self, passkey_id: str) -> Passkey:
+        """Forget one; raises `UnknownThing`."""
+        known = self.all()
+        found = next((item for item in known if item.id == passkey_id), None)
+        if found is None:
+            raise UnknownThing("There is no passkey with that id.", next_step="Look at the list of passkeys again.")
+        self._write([item for item in known if item is not found])
+        return found
+
+    def registration_options(self, challenge: bytes) -> str:
+        """What the browser needs to make a new passkey, as JSON."""
+        import webauthn
+        from webauthn.helpers import structs
+
+        options = webauthn.generate_registration_options(
+            rp_id=RP_ID,
+            rp_name="Callsheet",
+            user_name="Callsheet approvals",
+            user_id=os.urandom(16),
+            challenge=challenge,
+            timeout=PATIENCE_MILLISECONDS,
+            authenticator_selection=structs.AuthenticatorSelectionCriteria(
+                resident_key=structs.ResidentKeyRequirement.PREFERRED,
+                user_verification=structs.UserVerificationRequirement.REQUIRED,
+            ),
+            exclude_credentials=self._descriptors(),
+        )
+        return webauthn.options_to_json(options)
+
+    def register(self, credential: str, *, challenge: bytes, origin: str, name: str, now: float) -> Passkey:
+        """Keep a new passkey; raises `InvalidRequest` when what the browser says does not hold."""
+        import webauthn
+        from webauthn.helpers import bytes_to_base64url
+        from webauthn.helpers.exceptions import WebAuthnException
+
+        known = self.all()
+        if len(known) >= MOST:
+            raise InvalidRequest(f"There are {MOST} passkeys already.", next_step="Remove one first.")
+        try:
+            verified = webauthn.verify_registration_response(
+                credential=credential,
+                expected_challenge=challenge,
+                expected_rp_id=RP_ID,
+                expected_origin=origin,
+                require_user_verification=True,
+            )
+        except (WebAuthnException, ValueError, TypeError, KeyError) as error:
+            raise InvalidRequest(
+                f"The new passkey could not be verified ({type(error).__name__}).",
+                next_step="Try again, with a device that asks for a fingerprint, a face or a PIN.",
+            ) from None
+        passkey = Passkey(
+            id=bytes_to_base64url(verified.credential_id),
+            name=clean(name, limit=60) or "Passkey",
+            public_key=bytes_to_base64url(verified.credential_public_key),
+            sign_count=verified.sign_count,
+            made_at=now,
+        )
+        self._write([*known, passkey])
+        return passkey
+
+    def signing_options(self, challenge: bytes) -> str:
+        """What the browser needs to have a challenge signed, as JSON."""
+        import webauthn
+        from webauthn.helpers import structs
+
+        options = webauthn.generate_authentication_options(
+            rp_id=RP_ID,
+            challenge=challenge,
+            timeout=PATIENCE_MILLISECONDS,
+            allow_credentials=self._descriptors(),
+            user_verification=structs.UserVerificationRequirement.REQUIRED,
+        )
+        return webauthn.options_to_json(options)
+
+    def check(self, credential: str, *, challenge: bytes, origin: str, now: float) -> Passkey:
+        """The passkey that signed this very challenge, with the person verified; raises `NotApproved`.
+
+        A counter that did not go up means a copied key, and is refused too.
+        """
+        import webauthn
+        from webauthn.helpers import base64url_to_bytes
+        from webauthn.helpers.exceptions import WebAuthnException
+
+        known = self.all()
+        try:
+            named = json.loads(credential).get("id")
+            found = next(item for item in known if item.id == named)
+            verified = webauthn.verify_authentication_response(
+                credential=credential,
+                expected_challenge=challenge,
+                expected_rp_id=RP_ID,
+                expected_origin=origin,
+                credential_public_key=base64url_to_bytes(found.public_key),
+                credential_current_sign_count=found.sign_count,
+                require_user_verification=True,
+            )
+        except (WebAuthnException, ValueError, TypeError, KeyError, AttributeError, StopIteration) as error:
+            raise NotApproved(
+                f"The passkey's signature does not hold ({type(error).__name__}).",
+                next_step="Try again, or type the approval passphrase.",
+            ) from None
+        used = replace(found, sign_count=verified.new_sign_count, used_at=now)
+        self._write([used if item is found else item for item in known])
+        return used
+
+    def _descriptors(self) -> list[PublicKeyCredentialDescriptor]:
+        from webauthn.helpers import base64url_to_bytes
+        from webauthn.helpers.structs import PublicKeyCredentialDescriptor
+
+        return [PublicKeyCredentialDescriptor(id=base64url_to_bytes(item.id)) for item in self.all()]
+
+    def _write(self, passkeys: list[Passkey]) -> None:
+        text = json.dumps({"version": 1, "passkeys": [asdict(item) for item in passkeys]}, indent=1)
+        write_private(self.path, text.encode(), what=_WHAT)
+
+
+__all__ = ["RP_ID", "Passkey", "Passkeys"]

@@ -1,0 +1,199 @@
+"""Sealed keys: a gateway key that lies on disk encrypted under the approval passphrase.
+
+`<keys directory>/<gateway>.sealed` is JSON text. Everything in it but the ciphertext is authenticated with it, and
+a file is read only in the one spelling in which it is written, so any changed byte makes opening fail. A sealed key is
+for the address that it was sealed for and for no other. Where such a file exists, no unsealed key of that gateway is
+used. The fingerprint may be read without opening; whether it is true, opening tells. Called by the composition root and
+by the use cases; nothing here keeps an opened key.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from callsheet.core.security.redaction import clean
+from callsheet.edges.files.files import read_private, remove_private, write_private
+from callsheet.errors import CallsheetError, KeyProblem, NotApproved, SetupProblem
+
+from .kdf import UnusableRecipe, derive_key, make_recipe, require_length
+from .store import SecretKey, encrypt_key, key_from_plaintext, key_path
+
+SUFFIX = ".sealed"
+CIPHER = "AES-256-GCM"
+
+_WHAT = "sealed key"
+_VERSION = 1
+_PURPOSE = b"callsheet sealed key 1"
+_NONCE_BYTES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class SealedKey:
+    """What a sealed file says. `base_url` is the one address that the key may go to, `nonce` and the rest base 64."""
+
+    version: int
+    gateway: str
+    base_url: str
+    fingerprint: str
+    kdf: str
+    cipher: str
+    nonce: str
+    ciphertext: str
+
+    @property
+    def header(self) -> bytes:
+        """What is authenticated: everything but the ciphertext, in one spelling."""
+        fields = {name: value for name, value in asdict(self).items() if name != "ciphertext"}
+        return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
+
+
+def sealed_path(gateway_id: str, keys_directory: Path) -> Path:
+    """Where that gateway's sealed key lies, if it is sealed."""
+    plain = key_path(gateway_id, keys_directory)
+    return plain.with_name(plain.name + SUFFIX)
+
+
+def is_sealed(gateway_id: str, keys_directory: Path) -> bool:
+    """Whether there is a sealed file; one that is damaged or unreadable counts too, so that nothing falls back."""
+    try:
+        sealed_path(gateway_id, keys_directory).lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def seal_key(key: SecretKey, passphrase: str, *, base_url: str, recipe: str | None = None) -> SealedKey:
+    """Encrypt a key for one address. `recipe` is for tests that want a cheap one. Raises `InvalidRequest`."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    require_length(passphrase)
+    recipe, nonce = recipe or make_recipe(), os.urandom(_NONCE_BYTES)
+    bare = SealedKey(_VERSION, key.gateway_id, base_url, key.fingerprint, recipe, CIPHER, _text(nonce), "")
+    cipher = AESGCM(_cipher_key(passphrase, recipe))
+    ciphertext = encrypt_key(key, lambda plaintext: cipher.encrypt(nonce, plaintext, bare.header))
+    return SealedKey(**{**asdict(bare), "ciphertext": _text(ciphertext)})
+
+
+def open_key(sealed: SealedKey, passphrase: str, *, base_url: str) -> SecretKey:
+    """The key, for that address.
+
+    Raises `KeyProblem` for another address than it was sealed for, `NotApproved` for a wrong passphrase, from which
+    a file that was tampered with cannot be told.
+    """
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    require_address(sealed, base_url)
+    try:
+        cipher = AESGCM(_cipher_key(passphrase, sealed.kdf))
+        plaintext = cipher.decrypt(base64.b64decode(sealed.nonce), base64.b64decode(sealed.ciphertext), sealed.header)
+    except UnusableRecipe:
+        raise _damaged(sealed.gateway) from None
+    except InvalidTag:
+        raise NotApproved(
+            f"The passphrase does not open the sealed key for {sealed.gateway}: it is another one, or the file was"
+            " changed.",
+            next_step="Type the passphrase that the key was sealed with; `callsheet keys list` shows the file.",
+        ) from None
+    key = key_from_plaintext(sealed.gateway, plaintext)
+    if key.fingerprint != sealed.fingerprint:
+        raise _damaged(sealed.gateway)
+    return key
+
+
+def require_address(sealed: SealedKey, base_url: str) -> None:
+    """Raises `KeyProblem` unless that is the address that the key was sealed for."""
+    if sealed.base_url != base_url:
+        raise KeyProblem(
+            f"The key for {sealed.gateway} was sealed for {clean(sealed.base_url, limit=200)}, but the policy now names"
+            f" {clean(base_url, limit=200)}. It goes to no other address than its own.",
+            next_step="Look at [gateways] in the policy file. If the new address is right, a person runs"
+            f" `callsheet keys unseal {sealed.gateway}` and then `callsheet keys seal {sealed.gateway}`.",
+            code="key_sealed",
+        )
+
+
+def load_sealed(gateway_id: str, *, keys_directory: Path) -> SealedKey | None:
+    """The gateway's sealed key, None when it is not sealed. Raises `KeyProblem` for a file that cannot be used."""
+    path = sealed_path(gateway_id, keys_directory)
+    try:
+        content = read_private(path, what=_WHAT)
+    except SetupProblem as problem:
+        raise KeyProblem(problem.message, next_step=problem.next_step) from None
+    if content is None:
+        return None
+    sealed = _parse(content)
+    if sealed is None or sealed.gateway != gateway_id:
+        raise _damaged(gateway_id)
+    return sealed
+
+
+def write_sealed(sealed: SealedKey, *, keys_directory: Path) -> Path:
+    """Store it, replacing what was there at once. Raises `SetupProblem` for the disk."""
+    path = sealed_path(sealed.gateway, keys_directory)
+    write_private(path, _render(sealed), what=_WHAT)
+    return path
+
+
+def remove_sealed(gateway_id: str, *, keys_directory: Path) -> None:
+    """Remove the sealed file. Raises `SetupProblem` for the disk."""
+    remove_private(sealed_path(gateway_id, keys_directory), what=_WHAT)
+
+
+def _render(sealed: SealedKey) -> bytes:
+    return (json.dumps(asdict(sealed), indent=2) + "\n").encode("ascii")
+
+
+def _parse(content: bytes) -> SealedKey | None:
+    """What the file says; None for one that is not exactly as it would be written."""
+    try:
+        found = json.loads(content.decode("ascii"))
+        sealed = SealedKey(**found)
+        known = type(sealed.version) is int and (sealed.version, sealed.cipher) == (_VERSION, CIPHER)
+        texts = all(isinstance(value, str) for name, value in asdict(sealed).items() if name != "version")
+        spelt = known and texts and _canonical(sealed.nonce) and _canonical(sealed.ciphertext)
+        sound = spelt and len(base64.b64decode(sealed.nonce)) == _NONCE_BYTES and _render(sealed) == content
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return sealed if sound else None
+
+
+def _canonical(text: str) -> bool:
+    return _text(base64.b64decode(text, validate=True)) == text
+
+
+def _cipher_key(passphrase: str, recipe: str) -> bytes:
+    # Kept apart from what the verifier stores: a planted recipe with the verifier's salt must not make them the same.
+    return hmac.digest(derive_key(passphrase, recipe), _PURPOSE, "sha256")
+
+
+def _text(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
+
+
+def _damaged(gateway_id: str) -> CallsheetError:
+    return KeyProblem(
+        f"The sealed key for {gateway_id} is damaged or was changed, so it is not used.",
+        next_step=f"Put a copy of the file back, or remove it and run `callsheet keys seal {gateway_id}` again.",
+    )
+
+
+__all__ = [
+    "SUFFIX",
+    "SealedKey",
+    "is_sealed",
+    "load_sealed",
+    "open_key",
+    "remove_sealed",
+    "require_address",
+    "seal_key",
+    "sealed_path",
+    "write_sealed",
+]

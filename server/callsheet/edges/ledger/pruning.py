@@ -1,0 +1,103 @@
+"""What may be taken out of the ledger when a person wants it smaller, and how. Only `edges.ledger` calls.
+
+What is open or of unknown outcome stays, whatever its age, and so does what counts against the caps of
+the current month. The number of the last take of a shot is kept, because a sheet's id, and with it the
+key by which a gateway recognises a repeated request, follows from it: it must never come up again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from callsheet.core.consent.policy import Mode
+from callsheet.core.tasks.states import OPEN_STATES, SheetState, TaskState
+
+from .totals import COUNTS_SINCE
+
+if TYPE_CHECKING:
+    import sqlite3
+
+TAKE_KEPT = "take_kept"
+KEPT_STATES = (*OPEN_STATES, TaskState.OUTCOME_UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """How many rows were removed, or would be."""
+
+    tasks: int
+    sheets: int
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
+class PruneLimits:
+    """What ended before `before` may go; `now` is the present, `month_start` where the caps begin to count."""
+
+    before: float
+    now: float
+    month_start: float
+
+
+def prune_rows(db: sqlite3.Connection, limits: PruneLimits, *, dry_run: bool) -> Pruned:
+    """Remove what may go, or only count it. The caller holds a transaction."""
+    spent = _find_ended(db, limits)
+    unspent = _find_unspent(db, limits)
+    tasks = [task_id for task_id, _ in spent]
+    sheets = [*(sheet_id for _, sheet_id in spent), *unspent]
+    subjects = json.dumps([*tasks, *sheets])
+    among = "subject IN (SELECT value FROM json_each(?))"
+    events: int = db.execute(f"SELECT count(*) FROM event WHERE {among}", (subjects,)).fetchone()[0]
+    if not dry_run:
+        _keep_takes(db, json.dumps(sheets), limits.now)
+        db.execute(f"DELETE FROM event WHERE {among}", (subjects,))
+        db.executemany("DELETE FROM task WHERE id = ?", [(task_id,) for task_id in tasks])
+        db.executemany("DELETE FROM sheet WHERE id = ?", [(sheet_id,) for sheet_id in sheets])
+    return Pruned(len(tasks), len(sheets), events)
+
+
+def _find_ended(db: sqlite3.Connection, limits: PruneLimits) -> list[tuple[str, str]]:
+    """The tasks that may go, each with its sheet."""
+    rows = db.execute(
+        "SELECT id, sheet_id FROM task WHERE updated_at < ? AND state NOT IN (SELECT value FROM json_each(?))"
+        f" AND NOT (mode = ? AND {COUNTS_SINCE})",
+        (limits.before, json.dumps(KEPT_STATES), Mode.LIVE.value, limits.month_start),
+    )
+    return [(row["id"], row["sheet_id"]) for row in rows]
+
+
+def _find_unspent(db: sqlite3.Connection, limits: PruneLimits) -> list[str]:
+    """The sheets that never became a task and cannot any more."""
+    rows = db.execute(
+        "SELECT id FROM sheet WHERE made_at < ? AND expires_at < ? AND id NOT IN (SELECT sheet_id FROM task)",
+        (limits.before, limits.now),
+    )
+    return [row["id"] for row in rows]
+
+
+def _keep_takes(db: sqlite3.Connection, sheets: str, now: float) -> None:
+    """Remember the highest take of each shot that was spent or declined, in the place of what was remembered before."""
+    takes = db.execute(
+        "SELECT shot_digest, max(take) AS take FROM sheet WHERE state IN (?, ?)"
+        " AND id IN (SELECT value FROM json_each(?)) GROUP BY shot_digest",
+        (SheetState.SPENT.value, SheetState.DECLINED.value, sheets),
+    ).fetchall()
+    for row in takes:
+        highest = max(row["take"], last_take(db, row["shot_digest"]))
+        db.execute("DELETE FROM event WHERE subject = ? AND kind = ?", (row["shot_digest"], TAKE_KEPT))
+        db.execute(
+            "INSERT INTO event (at, subject, kind, detail) VALUES (?, ?, ?, ?)",
+            (now, row["shot_digest"], TAKE_KEPT, json.dumps({"take": highest})),
+        )
+
+
+def last_take(db: sqlite3.Connection, shot_digest: str) -> int:
+    """The highest take of a shot that there ever was, those that were pruned included; 0 for none."""
+    found = db.execute(
+        "SELECT max(take) FROM (SELECT take FROM sheet WHERE shot_digest = ?1"
+        " UNION ALL SELECT json_extract(detail, '$.take') FROM event WHERE subject = ?1 AND kind = ?2)",
+        (shot_digest, TAKE_KEPT),
+    ).fetchone()[0]
+    return int(found or 0)

@@ -1,0 +1,135 @@
+"""What every request handler of the sandbox shares, one request as they see it, and their verdict on it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from callsheet.core.catalogue.cards import Catalogue, GatewayFacts
+from callsheet.sandbox.fakes.protocol import Answer, Generation, Reason, Refusal, Stage
+
+from .fakes import STAGES
+from .rate_limit import OWN_PER_MINUTE, RateLimiter
+from .replies import Headers, Reply, tell
+from .store import Store
+from .video_cache import Projector
+from .webhooks import Courier
+
+_BEARER = re.compile(r"Bearer ([\x21-\x7e]{8,512})")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a sandbox is run.
+
+    Attributes:
+        store: directory of tasks, films and the request log.
+        speed: how many times faster than life tasks run and limits refill.
+        rate: requests per minute and key in place of all documented or own limits, None to keep to them.
+        clock: Unix seconds.
+    """
+
+    store: Path
+    speed: float = 30.0
+    rate: int | None = None
+    clock: Callable[[], float] = time.time
+
+    def __post_init__(self) -> None:
+        if not 0.01 <= self.speed <= 1_000_000:
+            raise ValueError(f"Speed {self.speed} is not between 0.01 and 1,000,000.")
+        if self.rate is not None and self.rate < 1:
+            raise ValueError(f"Rate {self.rate} is not at least 1 request per minute.")
+
+
+class House:
+    """The parts that the handlers share. Create it in the event loop that serves it."""
+
+    def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
+        self.settings = settings
+        self.catalogue = catalogue
+        self.clock = settings.clock
+        self.store = Store(settings.store)
+        self.projector = Projector(self.store)
+        self.courier = Courier(settings.clock)
+        self.limiter = RateLimiter(settings.clock, settings.speed)
+        self.closing = asyncio.Event()
+
+    def facts(self, gateway: str) -> GatewayFacts:
+        """The catalogue's facts of a gateway that is on stage."""
+        facts = self.catalogue.gateway(gateway)
+        assert facts is not None, f"the catalogue has no gateway {gateway!r}"
+        return facts
+
+    def per_minute(self, gateway: str) -> int:
+        """The requests per minute and key: what was set, else the highest documented, else the sandbox's own."""
+        documented = [card.rate_limit.requests_per_minute or 0 for card in self.facts(gateway).models]
+        return self.settings.rate or max([*documented, 0]) or OWN_PER_MINUTE
+
+    async def close(self) -> None:
+        """Let go of silent connections, give up waiting callbacks, finish films that were begun."""
+        self.closing.set()
+        await self.courier.close()
+        await self.projector.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, read to its end. Header names are lower case; `path` is below the gateway's origin."""
+
+    gateway: str
+    method: str
+    path: str
+    path_params: Mapping[str, str]
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+    base_url: str
+
+    @property
+    def stage(self) -> Stage:
+        """The module that plays the gateway."""
+        return STAGES[self.gateway]
+
+    @property
+    def generation(self) -> Generation:
+        """The generation that the `X-Sandbox-Generation` header asks for."""
+        old = self.headers.get("x-sandbox-generation", "").strip().lower() == "old"
+        return Generation.OLD if old else Generation.NEW
+
+    @property
+    def body_sha256(self) -> str:
+        """The digest of the body, in hex."""
+        return hashlib.sha256(self.body).hexdigest()
+
+    @property
+    def key(self) -> str | None:
+        """The bearer key if it would be let in; it is kept nowhere."""
+        match = _BEARER.fullmatch(self.headers.get("authorization", ""))
+        return match[1] if match and "invalid" not in match[1].lower() else None
+
+    def video_url(self, task_id: str, token: str) -> str:
+        """Where a task's film is, on the server that this request was sent to."""
+        return f"{self.base_url}/files/{self.gateway}/{task_id}-{token}.mp4"
+
+    def refuse(self, refusal: Refusal, *, generation: Generation | None = None, headers: Headers = ()) -> Outcome:
+        """The gateway's own no."""
+        answer = self.stage.write_refusal(refusal, generation or self.generation)
+        return Outcome(tell(answer, headers=headers))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What becomes of a request: the reply, and what the log says of it (see `store.LoggedRequest`)."""
+
+    reply: Reply
+    task_id: str = ""
+    fault: str = ""
+    replayed: bool = False
+
+
+__all__ = ["Answer", "Call", "House", "Outcome", "Reason", "Refusal", "Settings"]

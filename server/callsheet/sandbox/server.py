@@ -1,0 +1,118 @@
+"""Runs the sandbox on loopback: inside a program (`serve_sandbox`) or by itself (`run_sandbox`).
+
+It binds 127.0.0.1 and nothing else. Uvicorn is imported when used; its signal handlers are left out
+when it runs inside a program, which has its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from callsheet.edges.config.catalogue_files import load_catalogue
+from callsheet.edges.process.loopback import HOST, bind_loopback, make_web_server
+
+from .app import build_app
+from .context import House, Settings
+from .fakes import STAGES
+from .faults import FAULTS
+from .replies import TRANSPORT_KEY, Receive, Scope, Send
+
+SHUTDOWN_SECONDS = 3
+
+
+@asynccontextmanager
+async def serve_sandbox(
+    store: Path,
+    *,
+    speed: float = 30.0,
+    port: int = 0,
+    log_level: str = "warning",
+    rate: int | None = None,
+    clock: Callable[[], float] = time.time,
+) -> AsyncIterator[str]:
+    """Yield the base URL, `http://127.0.0.1:43117`; a gateway's own origin is `<base>/<gateway id>`.
+
+    `speed` is how many times faster than life tasks run, `port` 0 takes a free one, `rate` (requests
+    per minute and key) replaces all limits, `clock` gives Unix seconds. OSError when the port is taken.
+    """
+    house = House(Settings(store, speed, rate, clock), load_catalogue())
+    with bind_loopback(port) as listener:
+        ready = asyncio.Event()
+        server = make_web_server(
+            build_app(house),
+            ready=ready,
+            http=_protocol(),
+            log_level=log_level,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        )
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        await _first(serving, ready)
+        try:
+            house.store.prune(time.time())
+            yield f"http://{HOST}:{listener.getsockname()[1]}"
+        finally:
+            await house.close()
+            server.should_exit = True
+            await serving
+
+
+def run_sandbox(store: Path, *, speed: float = 30.0, port: int = 0, rate: int | None = None) -> None:
+    """Serve until interrupted; prints the four base URLs and the tags."""
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_run_until_interrupted(store, speed=speed, port=port, rate=rate))
+
+
+async def _run_until_interrupted(store: Path, *, speed: float, port: int, rate: int | None) -> None:
+    async with serve_sandbox(store, speed=speed, port=port, rate=rate) as base_url:
+        print(describe_sandbox(base_url, speed), flush=True)  # noqa: T201 - what this command is for
+        await asyncio.Event().wait()
+
+
+def describe_sandbox(base_url: str, speed: float) -> str:
+    """What the standalone sandbox tells on its first screen."""
+    lines = [f"The sandbox plays four gateways at {speed:g} times their speed. Nothing here costs anything.", ""]
+    lines += [f"  {gateway:<8} {base_url}/{gateway}" for gateway in STAGES]
+    lines += [
+        "",
+        "Any bearer key of 8 characters or more is taken.",
+        "Tags that a prompt may hold, [[sandbox:NAME]] or [[sandbox:NAME=VALUE]]:",
+        "",
+    ]
+    for fault in FAULTS:
+        value = f" Value: {fault.value}." if fault.value else ""
+        lines.append(f"  {fault.name:<21} {fault.meaning}{value}")
+    return "\n".join([*lines, "", "Stop with Ctrl+C."])
+
+
+async def _first(serving: asyncio.Task[None], ready: asyncio.Event) -> None:
+    """Wait until the server listens; if it ends before, say why."""
+    waiting = asyncio.create_task(ready.wait())
+    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    if not ready.is_set():
+        waiting.cancel()
+        await serving
+
+
+def _protocol() -> type[asyncio.Protocol]:
+    """Uvicorn's h11 protocol, which also hands each request its connection: stage directions may close it."""
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class ReachableH11Protocol(H11Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            inner: Any = self.app
+
+            async def with_transport(scope: Scope, receive: Receive, send: Send) -> None:
+                await inner({**scope, TRANSPORT_KEY: transport}, receive, send)
+
+            self.app = with_transport
+
+    return ReachableH11Protocol
+
+
+__all__ = ["describe_sandbox", "run_sandbox", "serve_sandbox"]

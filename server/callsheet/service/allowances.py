@@ -1,0 +1,94 @@
+"""Allowances: a person makes, lists and revokes them. Consent for several clips at once, within bounds."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from callsheet.core.catalogue.pricing import to_micros
+from callsheet.core.consent.approval import Means
+from callsheet.core.consent.policy import Mode, Policy
+from callsheet.core.security.redaction import clean
+from callsheet.core.spending.allowances import Allowance, check_allowance, end_of
+from callsheet.errors import InvalidRequest, NotApproved, PolicyRefusal
+
+from .dependencies import Dependencies
+
+PERSONS_MEANS = (Means.TERMINAL, Means.DESK, Means.PASSKEY)
+
+
+def allow(
+    deps: Dependencies, models: tuple[str, ...], *, clips: int, up_to: Decimal, seconds: float, by: Means
+) -> Allowance:
+    """Record a person's consent to `clips` clips of these models (`gateway/model`) up to a sum in US dollars.
+
+    The surface has made sure that it is that person. Raises `InvalidRequest`, `UnknownThing`, `PolicyRefusal`.
+    """
+    if by not in PERSONS_MEANS:
+        raise NotApproved("Only a person makes an allowance.", next_step="A person runs `callsheet allow`.")
+    policy = allowable(deps, models, clips=clips, up_to=up_to, seconds=seconds)
+    now = deps.clock.now()
+    allowance = Allowance(
+        id=f"allow_{deps.clock.token()}",
+        mode=policy.mode,
+        models=tuple(dict.fromkeys(models)),
+        clips=clips,
+        up_to_micros=to_micros(up_to),
+        made_at=now,
+        expires_at=now + seconds,
+        policy=policy.version,
+        made_by=by,
+    )
+    return deps.ledger().consent.add_allowance(allowance)
+
+
+def allowable(deps: Dependencies, models: tuple[str, ...], *, clips: int, up_to: Decimal, seconds: float) -> Policy:
+    """The policy under which such an allowance could be made now; raises what keeps it from being.
+
+    For surfaces, so that nobody is asked for a passphrase in vain.
+    """
+    check_allowance(models, clips=clips, up_to=up_to, seconds=seconds)
+    policy = deps.policy()
+    if policy.mode is Mode.READ_ONLY:
+        raise PolicyRefusal("The policy is read-only.", next_step="A person changes `mode` with `callsheet setup`.")
+    for card_id in models:
+        gateway, found, model = card_id.partition("/")
+        if not found:
+            raise InvalidRequest(
+                f"{clean(card_id, limit=60)} names no gateway.",
+                next_step="Write gateway/model, as poyo/sora-2-official; `callsheet models` lists them.",
+            )
+        card = deps.card(gateway, model)
+        if policy.mode is Mode.LIVE and deps.is_sealed(card.gateway):
+            raise InvalidRequest(
+                f"The key of {deps.facts(gateway).name} is sealed: it is opened for one clip at a time.",
+                next_step=f"Approve each clip, or run `callsheet keys unseal {gateway}` first.",
+            )
+    return policy
+
+
+def require_policy(deps: Dependencies, version: str) -> None:
+    """Refuse terms that a person was shown under a policy that is no longer in force: raises `NotApproved`."""
+    if deps.policy().version != version:
+        raise NotApproved(
+            "The policy has changed since these terms were shown.",
+            next_step="Look at them as they are now, then allow.",
+        )
+
+
+def allowances(deps: Dependencies, *, only_open: bool = False) -> list[Allowance]:
+    """All allowances, newest first; or those that may still cover something."""
+    found = deps.ledger().consent.allowances()
+    return [item for item in found if not only_open or ended(deps, item) is None]
+
+
+def ended(deps: Dependencies, allowance: Allowance) -> str | None:
+    """Why it covers nothing any more; None while it may."""
+    policy = deps.policy()
+    if allowance.mode is not policy.mode:
+        return f"it is for {allowance.mode.value}, and the policy says {policy.mode.value}"
+    return end_of(allowance, now=deps.clock.now(), policy=policy.version)
+
+
+def revoke(deps: Dependencies, allowance_id: str, *, by: Means) -> Allowance:
+    """End an allowance now. What was submitted under it goes on. Raises `UnknownThing`."""
+    return deps.ledger().consent.revoke(allowance_id, now=deps.clock.now(), by=by)

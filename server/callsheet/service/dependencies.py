@@ -1,0 +1,179 @@
+"""What the use cases need of the outside, handed over by the composition root in one value.
+
+Nothing here opens or sends anything by itself: each member is an edge, or a function that makes one
+on first use, so that listing tools costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import anyio
+
+from callsheet.core.catalogue.cards import Catalogue, GatewayFacts, ModelCard
+from callsheet.core.consent.policy import Mode, Policy
+from callsheet.core.gateway.protocol import Gateway
+from callsheet.core.security.redaction import Redactor, clean
+from callsheet.core.tasks.models import Clip, Sheet, Task
+from callsheet.edges.clock import Clock
+from callsheet.edges.http.client import GatewayHttp
+from callsheet.edges.keys.sealed import SealedKey, require_address
+from callsheet.edges.keys.store import SecretKey
+from callsheet.edges.keys.unlocked import OpenedKeys
+from callsheet.edges.ledger.ledger import Ledger
+from callsheet.errors import KeyProblem, SetupProblem, UnknownThing
+
+KEY_SEALED = "key_sealed"
+"""The code of the problem of a task that waits for a person to open its sealed key."""
+
+
+class ClipKeeper(Protocol):
+    """Fetches a finished video, proves it whole, draws its pictures. Raises `DownloadProblem`, `LinkGone`."""
+
+    async def keep(self, task: Task, url: str, *, directory: Path, loopback: str | None) -> Clip: ...
+
+
+class Changes:
+    """Wakes those who wait for something to change in this process; a spurious wake does no harm."""
+
+    def __init__(self) -> None:
+        self._event: anyio.Event | None = None
+
+    def notify(self) -> None:
+        """Wake everybody who waits."""
+        if self._event is not None:
+            self._event.set()
+            self._event = None
+
+    async def wait(self, seconds: float) -> None:
+        """Return at the next change, or after that many seconds."""
+        if self._event is None:
+            self._event = anyio.Event()
+        with anyio.move_on_after(seconds):
+            await self._event.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Dependencies:
+    """The edges. `runner_id` owns the tasks that this process follows.
+
+    `find_key` finds no key where it is sealed; `sealed_key` tells what the sealed file says, `stored_keys` what lies
+    unsealed all the same, and `opened` is what a person opened in this process.
+    `sandbox_url` starts the sandbox on first use and returns its base URL. `desk_url` tells where the desk
+    page is open, if it is. `paced` holds for which
+    time a task's next request is reserved with the rate limiter; `sending` the tasks whose paid request is on
+    its way in this process.
+    """
+
+    ledger: Callable[[], Ledger]
+    http: GatewayHttp
+    clock: Clock
+    catalogue: Callable[[], Catalogue]
+    gateway: Callable[[str], Gateway]
+    policy: Callable[[], Policy]
+    find_key: Callable[[GatewayFacts], SecretKey | None]
+    is_sealed: Callable[[str], bool]
+    sealed_key: Callable[[str], SealedKey | None]
+    stored_keys: Callable[[GatewayFacts], list[SecretKey]]
+    opened: OpenedKeys
+    redactor: Callable[[], Redactor]
+    sandbox_url: Callable[[], Awaitable[str]]
+    sandbox_plays: Callable[[str], bool]
+    sandbox_key: SecretKey
+    clips: ClipKeeper
+    save_directory: Callable[[Policy], Path]
+    runner_id: str
+    desk_url: Callable[[], str | None] = lambda: None
+    changes: Changes = field(default_factory=Changes)
+    paced: dict[str, float] = field(default_factory=dict)
+    sending: dict[str, anyio.CancelScope] = field(default_factory=dict)
+
+    def facts(self, gateway_id: str) -> GatewayFacts:
+        """That gateway's facts; raises `UnknownThing`."""
+        facts = self.catalogue().gateway(gateway_id)
+        if facts is None:
+            known = ", ".join(item.id for item in self.catalogue().gateways)
+            raise UnknownThing(f"There is no gateway of that name (known: {known}).", next_step="Name one of these.")
+        return facts
+
+    def card(self, gateway_id: str, model: str) -> ModelCard:
+        """That model's card; raises `UnknownThing`."""
+        facts = self.facts(gateway_id)
+        card = next((card for card in facts.models if card.model == model), None)
+        if card is None:
+            known = ", ".join(item.model for item in facts.models)
+            raise UnknownThing(
+                f"{facts.name} has no model of that id (known: {known}).", next_step="Name one of these."
+            )
+        return card
+
+    def speed(self, mode: Mode) -> float:
+        """How many times faster than life things go in that mode; an unusable policy must not cost an answer."""
+        try:
+            return self.policy().sandbox_speed if mode is Mode.SANDBOX else 1.0
+        except SetupProblem:
+            return Policy().sandbox_speed
+
+    def live_base_url(self, facts: GatewayFacts) -> str:
+        """The gateway's own address, or the one the person put in its place."""
+        return self.policy().base_url(facts.id) or facts.base_url
+
+    async def reach(self, mode: Mode, facts: GatewayFacts) -> tuple[str, SecretKey | None]:
+        """Base URL and key for free requests in that mode; no key where it is missing, or sealed and not open here.
+
+        The real key never goes to the sandbox, and a sealed one never to another address than it was sealed for:
+        `KeyProblem`.
+        """
+        if mode is Mode.SANDBOX:
+            return f"{await self.sandbox_url()}/{facts.id}", self.sandbox_key
+        base_url = self.live_base_url(facts)
+        if self.is_sealed(facts.id):
+            key = self.opened.for_reads(facts.id, base_url=base_url)
+            if key is None and (sealed := self.sealed_key(facts.id)) is not None:
+                require_address(sealed, base_url)
+            return base_url, key
+        return base_url, self.find_key(facts)
+
+    def account(self, facts: GatewayFacts) -> str:
+        """The fingerprint of the live key, also of one that is sealed; empty without a key."""
+        if self.is_sealed(facts.id):
+            sealed = self.sealed_key(facts.id)
+            return sealed.fingerprint if sealed else ""
+        key = self.find_key(facts)
+        return key.fingerprint if key else ""
+
+    def sanitize(self, text: str, *, limit: int = 300) -> str:
+        """A gateway's text as it may be stored and shown: without our keys, cleaned, bounded. Still untrusted."""
+        return clean(self.redactor().text(text), limit=limit)
+
+    async def loopback_origin(self, mode: Mode, facts: GatewayFacts) -> str | None:
+        """The one plain-http address that clips may come from: the sandbox, or a test double that the person set."""
+        if mode is Mode.SANDBOX:
+            return await self.sandbox_url()
+        base_url = self.live_base_url(facts)
+        return base_url if base_url.startswith("http://") else None
+
+    def need_key(self, facts: GatewayFacts) -> None:
+        """Raises `KeyProblem` without a key for live requests; one that is sealed is one."""
+        if not self.account(facts):
+            raise KeyProblem(
+                f"No key for {facts.name} was found.",
+                next_step=f"A person sets {facts.key_env}, or runs `callsheet setup` in their own terminal.",
+            )
+
+
+def clip_seconds_of(deps: Dependencies, task: Task) -> int | None:
+    """How long the task's clip will be, where the time that its gateway needs depends on that."""
+    if not card_of(deps, task).poll.usual_by_length:
+        return None
+    sheet = deps.ledger().sheet(task.sheet_id)
+    return sheet.shot.duration_seconds if sheet else None
+
+
+def card_of(deps: Dependencies, item: Sheet | Task) -> ModelCard:
+    """The card of a sheet or task; raises `UnknownThing` when the catalogue no longer has it."""
+    gateway, _, model = item.card_id.partition("/")
+    return deps.card(gateway, model)

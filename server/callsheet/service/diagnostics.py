@@ -1,0 +1,369 @@
+"""What `callsheet doctor` finds: what is missing or amiss in this install, without sending anything.
+
+Each look answers with `Check` values and raises nothing, so that one broken part does not hide the
+others. `ask_gateways` is the exception to "sends nothing": a person asks for it, and it asks only what
+is free. A key goes to its gateway's own address alone. No check holds any part of a key.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import socket
+import stat
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import anyio
+
+from callsheet import __version__
+from callsheet.core.catalogue.cards import GatewayFacts
+from callsheet.core.catalogue.pricing import dollars
+from callsheet.core.consent.policy import Mode, Policy
+from callsheet.core.gateway.protocol import Balance, Gateway, HttpReply, HttpRequest
+from callsheet.core.security.redaction import clean
+from callsheet.core.tasks.states import OPEN_STATES, TaskState
+from callsheet.edges.files.paths import Paths
+from callsheet.edges.keys.passphrase import load_verifier
+from callsheet.edges.keys.sealed import require_address
+from callsheet.edges.keys.store import SecretKey
+from callsheet.errors import CallsheetError, KeyProblem
+
+from .dependencies import Dependencies
+
+PACKAGES = ("mcp", "httpx2", "pydantic", "cryptography", "keyring", "av", "pillow", "typer", "rich", "uvicorn")
+CLIENTS = ("claude", "codex", "gemini", "openclaw", "mcporter", "cursor-agent", "opencode", "goose")
+LITTLE_SPACE = 1_000_000_000
+COUNTED = 1000
+
+
+class Grade(StrEnum):
+    """How a check came out; only `PROBLEM` keeps something from working."""
+
+    OK = "ok"
+    NOTE = "note"
+    WARNING = "warning"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at. `next_step` is empty when there is nothing to do."""
+
+    name: str
+    grade: Grade
+    text: str
+    next_step: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Install:
+    """Where this install keeps its things, and the environment it was started with."""
+
+    paths: Paths
+    policy_path: Path
+    verifier_path: Path
+    environ: Mapping[str, str]
+
+
+def check_up(deps: Dependencies, install: Install) -> list[Check]:
+    """Look at everything; in the order in which a person would mend it."""
+    policy = _read_policy(deps)
+    looks: tuple[Callable[[], Iterator[Check]], ...] = (
+        _check_program,
+        lambda: _check_directories(install.paths),
+        lambda: _check_policy(policy, install.policy_path),
+        lambda: _check_verifier(policy, install.verifier_path),
+        lambda: _check_keys(deps, policy),
+        lambda: _check_ledger(deps),
+        lambda: _check_save_directory(deps, policy),
+        _check_loopback,
+        _check_video,
+        lambda: _check_clients(install.environ),
+    )
+    return [check for look in looks for check in look()]
+
+
+def _read_policy(deps: Dependencies) -> Policy | CallsheetError:
+    try:
+        return deps.policy()
+    except CallsheetError as error:
+        return error
+
+
+def _failed(name: str, error: CallsheetError) -> Check:
+    return Check(name, Grade.PROBLEM, error.message, error.next_step.text)
+
+
+def _check_program() -> Iterator[Check]:
+    yield Check("Callsheet", Grade.OK, f"{__version__}, {platform.system()} {platform.machine()}")
+    yield Check("Python", Grade.OK, f"{platform.python_version()} ({sys.executable})")
+    found, missing = [], []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    yield Check("Packages", Grade.OK, ", ".join(found))
+    if missing:
+        yield Check("Packages", Grade.PROBLEM, f"not installed: {', '.join(missing)}", "Install Callsheet again.")
+
+
+def _check_directories(paths: Paths) -> Iterator[Check]:
+    for name, path in (("Configuration", paths.config), ("Data", paths.data), ("State", paths.state)):
+        try:
+            mode = stat.S_IMODE(path.stat().st_mode)
+        except FileNotFoundError:
+            yield Check(name, Grade.NOTE, f"{path} does not exist yet; it is made when it is needed")
+            continue
+        except OSError as error:
+            yield Check(name, Grade.PROBLEM, f"{path}: {error.strerror}", "Check its owner and mode.")
+            continue
+        if os.name == "posix" and mode & 0o077:
+            yield Check(name, Grade.WARNING, f"{path} is open to others (mode {mode:04o})", f"Run: chmod 700 {path}")
+        elif not os.access(path, os.W_OK):
+            yield Check(name, Grade.PROBLEM, f"{path} is not writable", "Make it yours.")
+        else:
+            yield Check(name, Grade.OK, f"{path} (mode {mode:04o})")
+
+
+def _check_policy(policy: Policy | CallsheetError, path: Path) -> Iterator[Check]:
+    if isinstance(policy, CallsheetError):
+        yield _failed("Policy", policy)
+        return
+    where = str(path) if path.exists() else "no policy file, so the usual one"
+    caps = policy.caps
+    limits = ((caps.per_clip, "a clip"), (caps.per_day, "a day"), (caps.per_month, "a month"))
+    said = ", ".join(f"{dollars(cap)} USD {what}" if cap is not None else f"no limit {what}" for cap, what in limits)
+    yield Check("Policy", Grade.OK, f"{policy.mode.value}; {said}; {caps.concurrent} tasks at once ({where})")
+    if policy.mode is Mode.LIVE and None in (caps.per_clip, caps.per_day, caps.per_month):
+        yield Check("Policy", Grade.WARNING, "live without every limit", "Set the missing one with `callsheet setup`.")
+    for gateway, url in policy.base_urls:
+        yield Check("Policy", Grade.NOTE, f"{gateway} is reached at {clean(url, limit=200)}, not at its own address")
+
+
+def _check_verifier(policy: Policy | CallsheetError, path: Path) -> Iterator[Check]:
+    try:
+        known = load_verifier(path) is not None
+    except CallsheetError as error:
+        yield _failed("Passphrase", error)
+        return
+    if known:
+        yield Check("Passphrase", Grade.OK, "an approval passphrase is set")
+        return
+    asked = isinstance(policy, Policy) and (policy.mode is Mode.LIVE or policy.sandbox_asks)
+    grade = Grade.PROBLEM if asked else Grade.NOTE
+    yield Check("Passphrase", grade, "no approval passphrase is set", "Choose one with `callsheet setup`.")
+
+
+def _check_keys(deps: Dependencies, policy: Policy | CallsheetError) -> Iterator[Check]:
+    live = isinstance(policy, Policy) and policy.mode is Mode.LIVE
+    found = 0
+    for facts in deps.catalogue().gateways:
+        name = f"Key {facts.name}"
+        if deps.is_sealed(facts.id):
+            found += 1
+            yield from _check_sealed(deps, facts, name)
+            continue
+        try:
+            key = deps.find_key(facts)
+        except CallsheetError as error:
+            yield _failed(name, error)
+            continue
+        if key is None:
+            yield Check(name, Grade.NOTE, f"missing ({facts.key_env} is not set, no key is stored)")
+        else:
+            found += 1
+            yield Check(name, Grade.OK, f"set ({key.source}, fingerprint {key.fingerprint})")
+    if live and not found:
+        yield Check("Keys", Grade.PROBLEM, "live, but no gateway has a key", "Store one with `callsheet setup`.")
+
+
+def _check_sealed(deps: Dependencies, facts: GatewayFacts, name: str) -> Iterator[Check]:
+    """A sealed key is worth as much as the unsealed copies of it that lie about."""
+    try:
+        sealed = deps.sealed_key(facts.id)
+        base_url = deps.live_base_url(facts)
+        if sealed is None:
+            return
+        yield Check(
+            name, Grade.OK, f"sealed (fingerprint {sealed.fingerprint}), for {clean(sealed.base_url, limit=200)}"
+        )
+        require_address(sealed, base_url)
+    except CallsheetError as error:
+        yield _failed(name, error)
+        return
+    for stored in deps.stored_keys(facts):
+        where = (
+            f"the environment variable {facts.key_env}" if stored.source == "environment" else f"the {stored.source}"
+        )
+        if stored.fingerprint == sealed.fingerprint:
+            step = "Take it out there: as long as it lies there, the seal protects nothing."
+            yield Check(name, Grade.WARNING, f"the sealed key lies unsealed in {where} as well", step)
+        else:
+            said = f"{where} holds another key (fingerprint {stored.fingerprint}), which is not used"
+            yield Check(name, Grade.NOTE, said, "Take it out there.")
+
+
+def _check_ledger(deps: Dependencies) -> Iterator[Check]:
+    try:
+        ledger = deps.ledger()
+        verdict = ledger.check()
+        tasks = ledger.tasks(states=(TaskState.OUTCOME_UNKNOWN, *OPEN_STATES), limit=COUNTED)
+    except CallsheetError as error:
+        yield _failed("Ledger", error)
+        return
+    except OSError as error:
+        yield Check("Ledger", Grade.PROBLEM, f"{error.filename}: {error.strerror}", "Check its owner and mode.")
+        return
+    if verdict != "ok":
+        step = "Keep a copy of the file: it holds your task ids. Then restore an older copy."
+        yield Check("Ledger", Grade.PROBLEM, f"{ledger.path} is damaged: {clean(verdict, limit=200)}", step)
+        return
+    unknown = [task for task in tasks if task.state is TaskState.OUTCOME_UNKNOWN]
+    still = len(tasks) - len(unknown)
+    yield Check("Ledger", Grade.OK, f"{ledger.path}, whole; {still} task{'' if still == 1 else 's'} open")
+    if unknown:
+        step = f"Look at the gateway's task list, then run `callsheet resolve {unknown[0].id}`."
+        yield Check("Tasks", Grade.WARNING, f"{len(unknown)} of unknown outcome: they may have been charged", step)
+
+
+def _check_save_directory(deps: Dependencies, policy: Policy | CallsheetError) -> Iterator[Check]:
+    if isinstance(policy, CallsheetError):
+        return
+    wanted = deps.save_directory(policy)
+    existing = next((path for path in (wanted, *wanted.parents) if path.exists()), None)
+    if existing is None or not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        step = "Name another directory with `callsheet setup`."
+        yield Check("Clips", Grade.PROBLEM, f"{wanted} cannot be written", step)
+        return
+    free = shutil.disk_usage(existing).free
+    text = f"{wanted}, {free / 1e9:.1f} GB free"
+    little = free < LITTLE_SPACE
+    yield Check("Clips", Grade.WARNING if little else Grade.OK, text, "Free some space." if little else "")
+
+
+def _check_loopback() -> Iterator[Check]:
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(1)
+    except OSError as error:
+        step = "Let this program listen on 127.0.0.1; without it only live mode works."
+        yield Check("Sandbox", Grade.PROBLEM, f"cannot listen on loopback ({error.strerror})", step)
+        return
+    yield Check("Sandbox", Grade.OK, "can listen on loopback")
+
+
+def _check_video() -> Iterator[Check]:
+    try:
+        import av
+        import PIL
+    except ImportError as error:
+        yield Check("Video", Grade.PROBLEM, f"a library does not load ({error.name})", "Install Callsheet again.")
+        return
+    codec = "H.264" if "libx264" in av.codecs_available else "MPEG-4 (this build cannot encode H.264)"
+    yield Check(
+        "Video", Grade.OK, f"PyAV {av.__version__} and Pillow {PIL.__version__} load; the sandbox films {codec}"
+    )
+
+
+def _check_clients(environ: Mapping[str, str]) -> Iterator[Check]:
+    found = [name for name in CLIENTS if shutil.which(name, path=environ.get("PATH"))]
+    names = f"on the path: {', '.join(found)}" if found else "no client that is known by name is on the path"
+    yield Check("Clients", Grade.NOTE, f"{names}; whether a client is set up to start this server is not looked at")
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Whether a gateway's own catalogue has a model now; None is "it does not say", and `said` why."""
+
+    model: str
+    listed: bool | None
+    said: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayAnswer:
+    """What a gateway answered, and when (seconds since the epoch). `said` tells why there is no balance."""
+
+    gateway: str
+    name: str
+    at: float
+    balance: Balance | None
+    said: str
+    listings: tuple[Listing, ...]
+
+
+async def ask_gateways(deps: Dependencies) -> list[GatewayAnswer]:
+    """Ask every gateway what is free to ask: what is left on the account, and which models it lists."""
+    answers: dict[str, GatewayAnswer] = {}
+
+    async def ask(facts: GatewayFacts) -> None:
+        answers[facts.id] = await _ask_gateway(deps, facts)
+
+    async with deps.http, anyio.create_task_group() as group:
+        for facts in deps.catalogue().gateways:
+            group.start_soon(ask, facts)
+    return [answers[facts.id] for facts in deps.catalogue().gateways]
+
+
+async def _ask_gateway(deps: Dependencies, facts: GatewayFacts) -> GatewayAnswer:
+    if deps.live_base_url(facts) != facts.base_url:
+        said = "not asked: the policy names another address for it"
+        return GatewayAnswer(facts.id, facts.name, deps.clock.now(), None, said, ())
+    gateway = deps.gateway(facts.id)
+    balance, said = await _ask_balance(deps, facts, gateway)
+    listings = await _ask_listings(deps, facts, gateway)
+    return GatewayAnswer(facts.id, facts.name, deps.clock.now(), balance, said, listings)
+
+
+async def _ask_balance(deps: Dependencies, facts: GatewayFacts, gateway: Gateway) -> tuple[Balance | None, str]:
+    request = gateway.build_balance()
+    if request is None:
+        return None, "documents no way to ask for the balance"
+    try:
+        key = deps.find_key(facts)
+    except KeyProblem as problem:
+        return None, problem.message
+    if deps.is_sealed(facts.id):
+        return None, "its key is sealed, so not asked"
+    if key is None:
+        return None, "no key, so not asked"
+    reply = await _fetch(deps, facts, request, key)
+    if isinstance(reply, CallsheetError):
+        return None, reply.message
+    balance = gateway.read_balance(reply)
+    return balance, "" if balance else f"the answer does not say (HTTP {reply.status})"
+
+
+async def _ask_listings(deps: Dependencies, facts: GatewayFacts, gateway: Gateway) -> tuple[Listing, ...]:
+    listings: list[Listing] = []
+    for card in facts.models:
+        request = gateway.build_listing(card.model)
+        if request is None:
+            return ()
+        # No gateway needs a key here; one that came to need it would not be asked.
+        reply = await _fetch(deps, facts, request, None)
+        if isinstance(reply, CallsheetError):
+            return (*listings, Listing(card.model, None, reply.message))
+        listed = gateway.read_listing(reply)
+        listings.append(Listing(card.model, listed, "" if listed is not None else f"HTTP {reply.status}"))
+    return tuple(listings)
+
+
+async def _fetch(
+    deps: Dependencies, facts: GatewayFacts, request: HttpRequest, key: SecretKey | None
+) -> HttpReply | CallsheetError:
+    try:
+        return await deps.http.fetch(request, base_url=facts.base_url, key=key)
+    except CallsheetError as error:
+        return error
+
+
+__all__ = ["Check", "GatewayAnswer", "Grade", "Install", "Listing", "ask_gateways", "check_up"]

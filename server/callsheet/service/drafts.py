@@ -1,0 +1,246 @@
+"""Explaining: from a shot or a raw payload to the exact request, its price, and a call sheet. Sends nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from callsheet.core.catalogue.cards import Availability, ModelCard
+from callsheet.core.catalogue.pricing import Price, price_clip, to_micros
+from callsheet.core.consent.approval import DUPLICATE, Binding, amount_to_type, sheet_id_for, warns_of_duplicate
+from callsheet.core.consent.policy import Mode
+from callsheet.core.payload.build import build_body, freeze_body
+from callsheet.core.payload.prompt_lint import note_prompt
+from callsheet.core.payload.recognition import Payload, recognise
+from callsheet.core.payload.validation import Finding, Hosts, Verdict, check_shot
+from callsheet.core.shot import JsonValue, Shot
+from callsheet.core.tasks.models import APPROVAL_LIFETIME, SHEET_LIFETIME, Sheet
+from callsheet.core.tasks.states import IllegalEvent, SheetEvent, SheetId, SheetState
+from callsheet.errors import InvalidRequest, NextStep
+
+from .consent import OPEN_SHEETS, earlier_takes, make_binding, shown_text
+from .dependencies import Dependencies
+from .results import Explanation, Option, curl_line, notice
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What was asked: a shot or a raw payload (not both), and perhaps a gateway and a model."""
+
+    shot: Shot | None = None
+    payload: Payload | None = None
+    gateway: str | None = None
+    model: str | None = None
+
+
+def explain(deps: Dependencies, draft: Draft) -> Explanation:
+    """Tell what would be sent, what is wrong with it and what it costs. Raises `InvalidRequest`, `UnknownThing`."""
+    _require_no_key(deps, draft)
+    draft = _split_name(deps, draft)
+    card = _named_card(deps, draft)
+    if draft.payload is not None:
+        found = recognise(draft.payload, deps.catalogue(), gateway=draft.gateway, model=draft.model)
+        if found.card is None:
+            return _choose(deps, found.shot, draft, what=found.what, findings=found.findings)
+        what = found.what + (f"; it would fit {', '.join(found.also)} as well" if found.also else "")
+        return _explain_card(deps, found.card, found.shot, what=what, findings=found.findings)
+    shot = draft.shot or Shot()
+    if card is None:
+        return _choose(deps, shot, draft, what="a shot", findings=())
+    return _explain_card(deps, card, shot, what="a shot", findings=())
+
+
+def _require_no_key(deps: Dependencies, draft: Draft) -> None:
+    """A payload that carries one of the person's keys is refused: it would be filmed, logged or sent on."""
+    shot = draft.shot or Shot()
+    given = [shot.prompt, shot.image_url, shot.callback_url, *_texts(draft.payload), *_texts(dict(shot.extras))]
+    if deps.redactor().finds("\n".join(text for text in given if text)):
+        raise InvalidRequest(
+            "The shot or payload contains one of the configured gateway keys.", next_step="Take the key out."
+        )
+
+
+def _texts(value: JsonValue) -> Iterator[str]:
+    """Every name and every text in a value, however deep, without recursion."""
+    left: list[JsonValue] = [value]
+    while left:
+        item = left.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, list):
+            left.extend(item)
+        elif isinstance(item, dict):
+            left.extend(item.keys())
+            left.extend(item.values())
+
+
+def _split_name(deps: Dependencies, draft: Draft) -> Draft:
+    """The draft with gateway and model apart where the model is named as it is listed: `gateway/model`."""
+    gateway, found, model = (draft.model or "").partition("/")
+    if not found or draft.gateway not in (None, gateway) or deps.catalogue().gateway(gateway) is None:
+        return draft
+    return replace(draft, gateway=gateway, model=model)
+
+
+def _named_card(deps: Dependencies, draft: Draft) -> ModelCard | None:
+    """The card that gateway and model name together, or the one gateway that has such a model."""
+    if draft.gateway is not None:
+        deps.facts(draft.gateway)
+    if draft.model is None:
+        return None
+    if draft.gateway is not None:
+        return deps.card(draft.gateway, draft.model)
+    cards = [card for card in deps.catalogue().cards if card.model == draft.model]
+    if not cards:
+        known = ", ".join(sorted({card.model for card in deps.catalogue().cards}))
+        raise InvalidRequest(f"No gateway has a model of that id (known: {known}).", next_step="Name one of these.")
+    return cards[0] if len(cards) == 1 else None
+
+
+def hosts_of(deps: Dependencies) -> Hosts:
+    """Which hosts the policy lets a shot name."""
+    policy = deps.policy()
+    return Hosts(callbacks=policy.callback_hosts, images=policy.image_hosts)
+
+
+def _choose(deps: Dependencies, shot: Shot, draft: Draft, *, what: str, findings: tuple[Finding, ...]) -> Explanation:
+    options = rank_options(deps, shot, gateway=draft.gateway, model=draft.model)
+    best = next((option.card for option in options if option.fits), None)
+    step = (
+        f'Choose one and call explain_payload again, for example with gateway="{best.gateway}", model="{best.model}".'
+        if best
+        else "No model can take this shot as it is; change it as the reasons say."
+    )
+    mode = deps.policy().mode
+    return Explanation(
+        status="choose",
+        notice=notice(deps, mode),
+        what=what,
+        findings=findings,
+        prompt_notes=_notes(shot),
+        next_step=NextStep(text=step),
+        mode=mode,
+        shot=shot,
+        options=options,
+    )
+
+
+def rank_options(
+    deps: Dependencies, shot: Shot, *, gateway: str | None = None, model: str | None = None
+) -> tuple[Option, ...]:
+    """Every card considered for a shot: those that can take it first, cheapest first, unknown prices last."""
+    # Read once: the policy is looked at anew each time that it is asked for.
+    hosts = hosts_of(deps)
+    options = [
+        _option(card, shot, hosts)
+        for card in deps.catalogue().cards
+        if (gateway is None or card.gateway == gateway) and (model is None or card.model == model)
+    ]
+    return tuple(sorted(options, key=_rank))
+
+
+def _rank(option: Option) -> tuple[bool, bool, bool, object, str]:
+    legacy = option.card.lifecycle.availability is Availability.LEGACY
+    return (not option.fits, legacy, option.price.usd is None, option.price.usd or 0, option.card.id)
+
+
+def _option(card: ModelCard, shot: Shot, hosts: Hosts) -> Option:
+    verdict = check_shot(card, shot, hosts)
+    wrong = next((finding for finding in verdict.findings if finding.severity == "error"), None)
+    return Option(card, _price(card, verdict.mended), why_not=wrong.rule if wrong else "")
+
+
+def _price(card: ModelCard, shot: Shot) -> Price:
+    return price_clip(card, duration_seconds=shot.duration_seconds, resolution=shot.resolution)
+
+
+def _notes(shot: Shot) -> tuple[str, ...]:
+    return note_prompt(shot.prompt, duration_seconds=shot.duration_seconds, with_image=shot.image_url is not None)
+
+
+def _explain_card(
+    deps: Dependencies, card: ModelCard, shot: Shot, *, what: str, findings: tuple[Finding, ...]
+) -> Explanation:
+    verdict = check_shot(card, shot, hosts_of(deps))
+    verdict = Verdict((*verdict.findings, *findings), verdict.mended)
+    settled = verdict.mended
+    body = build_body(card, settled)
+    frozen = freeze_body(body)
+    facts = deps.facts(card.gateway)
+    price = _price(card, settled)
+    mode = deps.policy().mode
+    binding = make_binding(deps, card, mode=mode, shot=settled, body=frozen, price=price)
+    url = binding.base_url + binding.path
+    sheet = earlier = None
+    if not verdict.blocked:
+        sheet, earlier = _sheet(deps, card, binding, shot=settled, price=price, body=frozen)
+    return Explanation(
+        status="ready" if sheet else "invalid",
+        notice=notice(deps, mode),
+        what=what,
+        findings=verdict.findings,
+        prompt_notes=_notes(settled),
+        next_step=NextStep(text=_next_step(deps, sheet)),
+        mode=mode,
+        card=card,
+        shot=settled,
+        method=binding.method,
+        url=url,
+        curl=curl_line(facts.key_env, binding.method, url),
+        body=body,
+        price=price,
+        sheet=sheet,
+        earlier=earlier or "",
+    )
+
+
+def _sheet(
+    deps: Dependencies, card: ModelCard, binding: Binding, *, shot: Shot, price: Price, body: bytes
+) -> tuple[Sheet, str]:
+    """The open sheet of this shot if nothing has changed, else a new take; and a word on earlier takes."""
+    ledger, now = deps.ledger(), deps.clock.now()
+    latest = ledger.latest_sheet(binding.shot_digest)
+    earlier = earlier_takes(deps, binding)
+    if latest is not None and latest.state in OPEN_SHEETS:
+        same = replace(binding, take=str(latest.take), expires=str(latest.expires_at)) == latest.binding
+        # A person must read of a possible duplicate charge in the very text that they agree to.
+        told = not earlier.startswith(DUPLICATE) or warns_of_duplicate(latest.shown)
+        if same and told and now < _usable_until(latest):
+            return latest, earlier
+        try:
+            ledger.move_sheet(latest.id, SheetEvent.EXPIRED, now=now)
+        except IllegalEvent:
+            # Another call ended or spent it at this very moment, and may have made the next take.
+            return _sheet(deps, card, binding, shot=shot, price=price, body=body)
+    expires_at = now + SHEET_LIFETIME
+    binding = replace(binding, take=str(ledger.next_take(binding.shot_digest)), expires=str(expires_at))
+    reserve = amount_to_type(price, deps.policy())
+    sheet = Sheet(
+        id=SheetId(sheet_id_for(binding.digest)),
+        take=int(binding.take),
+        state=SheetState.DRAFTED,
+        binding=binding,
+        shot=shot,
+        price=price,
+        body=body,
+        reserve_micros=None if reserve is None else to_micros(reserve),
+        shown=shown_text(deps, card, binding, body=body, price=price, earlier=earlier),
+        made_at=now,
+        expires_at=expires_at,
+    )
+    return ledger.add_sheet(sheet, now=now), earlier
+
+
+def _usable_until(sheet: Sheet) -> float:
+    """Until when a sheet may be handed out again: one that was approved is of no use once the approval is old."""
+    return (
+        sheet.expires_at if sheet.approved_at is None else min(sheet.approved_at + APPROVAL_LIFETIME, sheet.expires_at)
+    )
+
+
+def _next_step(deps: Dependencies, sheet: Sheet | None) -> str:
+    if sheet is None:
+        return "Mend what is marked as error (the body shown is the mended form) and call explain_payload again."
+    if deps.policy().mode is Mode.READ_ONLY:
+        return "The policy is read-only: nothing can be submitted. Show the person the payload."
+    return f'Show the person the price; only when they ask for it, call submit_video with sheet_id="{sheet.id}".'

@@ -1,0 +1,245 @@
+"""Following a task: status reads, the download, the pictures. Free of charge, so free to try again.
+
+`run_task` does what can be done for a task now and stores when there is something to do again. Each
+step is a compare-and-set in the ledger, so being called twice, by anyone, does no harm. A read that
+fails never changes a task's state.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from callsheet.core.consent.approval import Means
+from callsheet.core.gateway.protocol import Phase, Progress, StatusOutcome, StatusUnavailable, TaskRef
+from callsheet.core.tasks.models import Problem, Task
+from callsheet.core.tasks.polling import next_poll_delay, retry_delay
+from callsheet.core.tasks.states import IllegalEvent, TaskEvent, TaskState
+from callsheet.edges.clips.download import LinkGone
+from callsheet.errors import CallsheetError, Fate, InvalidRequest, LedgerProblem
+
+from .dependencies import Dependencies, card_of, clip_seconds_of
+from .outcomes import expire_attempt, told
+from .rate_limit import wait_for_pace
+from .results import fate_of
+from .sealed_keys import forget_idle, hold_unasked, is_away
+from .submission import send_task
+
+KEYLESS_RETRY_SECONDS = 60.0
+CONTRADICTION_SECONDS = 10.0
+BLOCKED_SECONDS = 30.0
+LINK_PAUSE_SECONDS = 60.0
+
+PHASE_EVENTS = {
+    Phase.QUEUED: TaskEvent.SEEN_QUEUED,
+    Phase.RUNNING: TaskEvent.SEEN_RUNNING,
+    Phase.UNRECOGNISED: TaskEvent.SEEN_RUNNING,
+    Phase.SUCCEEDED: TaskEvent.SEEN_FINISHED,
+    Phase.FAILED: TaskEvent.SEEN_FAILED,
+}
+
+log = logging.getLogger(__name__)
+
+
+async def run_task(deps: Dependencies, task_id: str) -> None:
+    """Do the next step of a task, whatever it is, if it is due. Raises only `LedgerProblem`."""
+    task = deps.ledger().task(task_id)
+    if task is None or deps.clock.now() < task.next_at:
+        return
+    try:
+        match task.state:
+            case TaskState.WAITING:
+                await send_task(deps, task)
+            case TaskState.SUBMITTING:
+                expire_attempt(deps, task)
+            case TaskState.QUEUED | TaskState.RUNNING:
+                await _ask_after(deps, task)
+            case TaskState.SUCCEEDED:
+                await _fetch_clip(deps, task)
+            case _:
+                return
+    except IllegalEvent as error:
+        # Somebody else moved the task on, or the gateway took a word back; the ledger holds what is true.
+        log.info("task %s: %s", task_id, error)
+        now = deps.clock.now()
+        deps.ledger().touch(task_id, now=now, changes={"next_at": now + CONTRADICTION_SECONDS})
+    except LedgerProblem:
+        raise
+    except CallsheetError as error:
+        # A policy or key file that cannot be read, a card that is gone: said on the task, and tried again.
+        _hold_open(deps, task, error)
+    forget_idle(deps)
+    deps.changes.notify()
+
+
+def _hold_open(deps: Dependencies, task: Task, error: CallsheetError) -> None:
+    fate = Fate.NOTHING_SENT if task.state is TaskState.WAITING else Fate.CHARGED
+    now = deps.clock.now()
+    problem = Problem(error.error_code, error.message, fate.value)
+    deps.ledger().touch(task.id, now=now, changes={"problem": problem, "next_at": now + BLOCKED_SECONDS})
+
+
+async def _ask_after(deps: Dependencies, task: Task) -> None:
+    if is_away(deps, task):
+        hold_unasked(deps, task)
+    elif wait_for_pace(deps, task):
+        await poll_task(deps, task)
+
+
+async def poll_task(deps: Dependencies, task: Task) -> Task:
+    """Ask the gateway once after a task and store what it says."""
+    facts = deps.facts(task.gateway)
+    gateway = deps.gateway(task.gateway)
+    assert task.gateway_task_id is not None
+    try:
+        base_url, key = await deps.reach(task.mode, facts)
+        if key is None:
+            return _postpone(
+                deps, task, "no_key", "its key is missing, so it cannot be asked after", KEYLESS_RETRY_SECONDS
+            )
+        request = gateway.build_status(TaskRef(task.model, task.gateway_task_id))
+        reply = await deps.http.fetch(request, base_url=base_url, key=key)
+    except CallsheetError as error:
+        return _read_failed(deps, task, error.error_code, error.message, None)
+    return _store_status(deps, task, gateway.read_status(reply))
+
+
+def _store_status(deps: Dependencies, task: Task, outcome: StatusOutcome) -> Task:
+    if isinstance(outcome, StatusUnavailable):
+        problem = outcome.problem
+        if outcome.unknown_task:
+            message = "the gateway does not know the task (yet)"
+        else:
+            message = f"its status could not be read (HTTP {problem.status})"
+        return _read_failed(deps, task, "status_unreadable", message, problem.retry_after_seconds)
+    if outcome.phase is Phase.SUCCEEDED and not outcome.video_urls:
+        return _read_failed(deps, task, "no_file_named", "finished, but the gateway names no video", None)
+    now = deps.clock.now()
+    elapsed = now - (task.accepted_at or task.created_at)
+    delay = next_poll_delay(
+        card_of(deps, task).poll,
+        elapsed=elapsed,
+        clip_seconds=clip_seconds_of(deps, task),
+        speed=deps.speed(task.mode),
+    )
+    changes: dict[str, Any] = {
+        "said": deps.sanitize(outcome.said, limit=60),
+        "percent": outcome.percent,
+        "polls": task.polls + 1,
+        "failures": 0,
+        "problem": None,
+        "next_at": now + delay,
+    }
+    if outcome.charge is not None:
+        changes["charge"] = deps.sanitize(f"{outcome.charge.amount} {outcome.charge.unit}", limit=60)
+    changes.update(_phase_changes(deps, outcome, now))
+    # What the next read tells again need not wait for the disk; an end must.
+    lasting = outcome.phase in (Phase.SUCCEEDED, Phase.FAILED)
+    return deps.ledger().advance(task.id, PHASE_EVENTS[outcome.phase], now=now, changes=changes, lasting=lasting)
+
+
+def _phase_changes(deps: Dependencies, outcome: Progress, now: float) -> dict[str, Any]:
+    if outcome.phase is Phase.SUCCEEDED:
+        return {"result_url": outcome.video_urls[0], "finished_at": now, "next_at": now, "percent": 100}
+    if outcome.phase is Phase.FAILED:
+        failure = outcome.failure
+        problem = told(deps, failure.code if failure else "", failure.message if failure else "", Fate.UNKNOWN)
+        return {"problem": problem, "finished_at": now}
+    if outcome.phase is Phase.UNRECOGNISED:
+        said = deps.sanitize(outcome.said, limit=60)
+        return {"problem": Problem("unrecognised_state", f"said: {said}", Fate.CHARGED.value, said)}
+    return {}
+
+
+def _read_failed(deps: Dependencies, task: Task, code: str, message: str, retry_after: float | None) -> Task:
+    failures = task.failures + 1
+    delay = retry_delay(failures, retry_after=retry_after, jitter=deps.clock.jitter(), speed=deps.speed(task.mode))
+    return _postpone(deps, task, code, message, delay, failures=failures)
+
+
+def _postpone(
+    deps: Dependencies, task: Task, code: str, message: str, seconds: float, *, failures: int | None = None
+) -> Task:
+    now = deps.clock.now()
+    changes = {
+        "problem": Problem(code, message, Fate.CHARGED.value),
+        "next_at": now + seconds,
+        "polls": task.polls + 1,
+        "failures": task.failures if failures is None else failures,
+    }
+    return deps.ledger().touch(task.id, now=now, changes=changes, lasting=False)
+
+
+async def _fetch_clip(deps: Dependencies, task: Task) -> None:
+    """Save the clip. A download that failed before asks for a fresh link first, if it can."""
+    if (task.failures and not is_away(deps, task)) or task.result_url is None:
+        if not wait_for_pace(deps, task):
+            return
+        failures, problem = task.failures, task.problem
+        try:
+            task = await poll_task(deps, task)
+        except IllegalEvent as error:
+            # The gateway took its word back; the link that it gave may work all the same.
+            log.info("task %s: %s", task.id, error)
+        if task.state is not TaskState.SUCCEEDED or task.result_url is None:
+            return
+        task = deps.ledger().touch(task.id, now=deps.clock.now(), changes={"failures": failures, "problem": problem})
+    assert task.result_url is not None
+    loopback = await deps.loopback_origin(task.mode, deps.facts(task.gateway))
+    directory = deps.save_directory(deps.policy())
+    try:
+        clip = await deps.clips.keep(task, task.result_url, directory=directory, loopback=loopback)
+    except LinkGone as error:
+        _link_gone(deps, task, error)
+        return
+    except CallsheetError as error:
+        _read_failed(deps, task, error.error_code, error.message, None)
+        return
+    changes = {"clip": clip, "problem": None, "failures": 0}
+    deps.ledger().advance(task.id, TaskEvent.CLIP_SAVED, now=deps.clock.now(), changes=changes)
+
+
+def _link_gone(deps: Dependencies, task: Task, error: LinkGone) -> None:
+    """A dead link is asked for again once, after a pause; if the fresh one is dead too, the clip has expired."""
+    if task.problem is None or task.problem.code != "link_gone":
+        # Storage that is slow to publish a file, or a clock that differs, gets the time to come right.
+        pause = LINK_PAUSE_SECONDS / deps.speed(task.mode)
+        _postpone(deps, task, "link_gone", error.message, pause, failures=task.failures + 1)
+        return
+    if is_away(deps, task):
+        # Nobody has asked for a fresh link yet.
+        hold_unasked(deps, task)
+        return
+    problem = Problem("expired", error.message, Fate.CHARGED.value)
+    deps.ledger().advance(task.id, TaskEvent.LINK_GONE, now=deps.clock.now(), changes={"problem": problem})
+
+
+def resolve_task(deps: Dependencies, task_id: str, *, accepted_as: str | None) -> Task:
+    """A person says what became of a task of unknown outcome: accepted under an id, or lost."""
+    task = deps.ledger().task(task_id)
+    if task is None:
+        raise InvalidRequest("There is no task with that id.", next_step="Run `callsheet list`.")
+    now = deps.clock.now()
+    changes: dict[str, Any] = {"owner": deps.runner_id, "problem": None, "next_at": now}
+    event = TaskEvent.RESOLVED_LOST
+    if accepted_as is not None:
+        event = TaskEvent.RESOLVED_ACCEPTED
+        changes |= {"gateway_task_id": accepted_as, "accepted_at": task.accepted_at or task.created_at}
+        # Asked now, so that an id that no gateway would take is refused before it is stored.
+        try:
+            deps.gateway(task.gateway).build_status(TaskRef(task.model, accepted_as))
+        except ValueError:
+            raise InvalidRequest(
+                "That is not a task id this gateway could have given.", next_step="Copy it again."
+            ) from None
+    try:
+        resolved = deps.ledger().advance(task_id, event, now=now, changes=changes)
+    except IllegalEvent:
+        raise InvalidRequest(
+            f"Task {task_id} is {task.state.value}; only one of unknown outcome, or under way, can be resolved.",
+            next_step=f"Call get_task with {task_id}.",
+            fate=fate_of(task),
+        ) from None
+    told = {"as": accepted_as or "lost", "sheet": task.sheet_id}
+    deps.ledger().consent.note(event.value, task_id, actor=Means.TERMINAL.value, now=now, detail=told)
+    return resolved

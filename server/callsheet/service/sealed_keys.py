@@ -1,0 +1,333 @@
+"""Keys that are sealed: who may send, who may ask, and what waits for a person who knows the passphrase.
+
+A sealed key is opened in the process in which its passphrase was typed, since handing it to another one would show it
+on the way. There it pays for the one sheet that the person agreed to, and asks after tasks under way; when the last of
+them has ended it is forgotten. Other processes hold such tasks: they are not asked after, not lost, and say what a
+person has to do. What the ledger says of an approval does not count here: the permit is in `world.opened`, in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import anyio.to_thread
+
+from callsheet.core.consent.approval import DUPLICATE, sheet_id_for
+from callsheet.core.consent.policy import Mode
+from callsheet.core.gateway.protocol import Postponed, SubmitOutcome
+from callsheet.core.spending.limits import is_fresh
+from callsheet.core.tasks.models import Problem, Sheet, Task
+from callsheet.core.tasks.states import OPEN_STATES, SheetState, TaskState
+from callsheet.edges.keys.sealed import SealedKey, open_key
+from callsheet.edges.keys.store import SecretKey, build_redactor
+from callsheet.errors import CallsheetError, Fate, GatewayUnreachable, InvalidRequest, KeyProblem, NotApproved
+
+from .consent import (
+    approvable,
+    approval_text,
+    binding_now,
+    changed_since,
+    earlier_takes,
+    need_sheet,
+    require_mode,
+    shown_text,
+)
+from .dependencies import KEY_SEALED, Dependencies, card_of
+from .results import fate_of, waits_for_key
+
+HELD_SECONDS = 60.0
+ALL = -1
+SENT_STATES = tuple(OPEN_STATES - {TaskState.WAITING})
+NEEDING_KEY = (TaskState.WAITING, TaskState.QUEUED, TaskState.RUNNING, TaskState.SUCCEEDED)
+
+UNSENT_TEXT = "its key is sealed, and sending it needs a person's passphrase"
+UNASKED_TEXT = "its key is sealed, so it is not asked after until a person opens it"
+
+IsAlive = Callable[[str | None], bool]
+
+
+def needs_seal(deps: Dependencies, sheet: Sheet) -> bool:
+    """Whether a sealed key must be opened to send that sheet."""
+    return sheet.mode is Mode.LIVE and deps.is_sealed(sheet.binding.gateway)
+
+
+def awaits_key(deps: Dependencies, sheet_id: str) -> bool:
+    """Whether a sealed key must be opened to send that sheet, which was not sent yet."""
+    sheet, task = deps.ledger().sheet(sheet_id), _task_of(deps, sheet_id)
+    return sheet is not None and needs_seal(deps, sheet) and (task is None or task.state is TaskState.WAITING)
+
+
+def may_pay(deps: Dependencies, sheet: Sheet) -> bool:
+    """Whether this process could send that sheet: its key is not sealed, or was opened here for this very sheet."""
+    return not needs_seal(deps, sheet) or deps.opened.allows(sheet.id)
+
+
+def is_away(deps: Dependencies, task: Task) -> bool:
+    """Whether the task's key is sealed and not open here, so that the gateway cannot be asked."""
+    return task.mode is Mode.LIVE and deps.is_sealed(task.gateway) and not deps.opened.is_open(task.gateway)
+
+
+def needs_opening(deps: Dependencies, task: Task) -> bool:
+    """Whether an open task goes on only when a person opens its key; a finished clip is fetched without one."""
+    return is_away(deps, task) and task.state is not TaskState.SUCCEEDED
+
+
+def opens(deps: Dependencies, gateway_id: str, passphrase: str) -> bool:
+    """Whether that passphrase opens the gateway's sealed key. Raises `KeyProblem` for one that nothing would open."""
+    try:
+        _open(deps, gateway_id, passphrase)
+    except NotApproved:
+        return False
+    return True
+
+
+def unlock(
+    deps: Dependencies, gateway_id: str, passphrase: str, *, is_alive: IsAlive, wanted: Collection[str] = ()
+) -> int:
+    """Open a key to follow tasks, and take over those that wait for it, or are `wanted`; how many.
+
+    It is forgotten at once when no task needs it. Raises `NotApproved`, `KeyProblem`.
+    """
+    _keep(deps, _open(deps, gateway_id, passphrase))
+    taken = take_over(deps, gateway_id, is_alive=is_alive, wanted=wanted)
+    forget_idle(deps)
+    return taken
+
+
+async def permit(deps: Dependencies, sheet_id: str, passphrase: str) -> Sheet:
+    """Open the key for one paid request of that sheet, as it is now. Raises what keeps it from being sent.
+
+    The sheet's id is made from everything that is bound, so what was shown under this id is what is sent, whatever
+    somebody wrote into the ledger meanwhile.
+    """
+    gateway_id = payable(deps, sheet_id).binding.gateway
+    opened = await anyio.to_thread.run_sync(_open, deps, gateway_id, passphrase)
+    # Opening takes its time; what holds now counts.
+    sheet = payable(deps, sheet_id)
+    digest = binding_now(deps, sheet).digest
+    if build_redactor([opened[0]]).finds(sheet.body.decode("utf-8", "replace")):
+        raise InvalidRequest(
+            "The payload contains the gateway key, which was sealed when it was drafted.",
+            next_step=f"Run `callsheet decline {sheet.id}`, take the key out and draft it anew. Replace the key: it was"
+            " known to whoever wrote the payload.",
+        )
+    _keep(deps, opened)
+    deps.opened.allow(gateway_id, sheet.id, digest=digest)
+    return sheet
+
+
+def claim_for_sending(deps: Dependencies, sheet_id: str) -> None:
+    """Make the task of a sheet with a permit this process's own, to be sent at once.
+
+    Where another process was faster and is sending it, the permit made here came to nothing.
+    """
+    task, now = _task_of(deps, sheet_id), deps.clock.now()
+    if task is None or task.state is not TaskState.WAITING:
+        withdraw(deps, sheet_id)
+    elif deps.opened.allows(sheet_id):
+        deps.ledger().touch(task.id, now=now, changes={"owner": deps.runner_id, "next_at": now, "problem": None})
+        deps.changes.notify()
+
+
+def approval_words(deps: Dependencies, sheet: Sheet) -> tuple[str, str]:
+    """Why a sheet was not sent, and what follows its approval."""
+    if may_pay(deps, sheet):
+        return "Not approved: nothing was sent.", "then call submit_video again."
+    return (
+        "Nothing was sent: the key is sealed, so only the person can have it sent.",
+        "which also sends it and saves the clip; then call submit_video again for the task.",
+    )
+
+
+def withdraw(deps: Dependencies, sheet_id: str) -> None:
+    """Take back a permit that came to nothing."""
+    deps.opened.settle(sheet_id)
+    forget_idle(deps)
+
+
+def tend(deps: Dependencies, *, is_alive: IsAlive) -> None:
+    """Of tasks whose key is sealed: take over what waits for a key that is open here, hold what is this process's own.
+
+    They are held at once and not when they are next due, so that a person who looks sees what to do. A key whose last
+    task ended elsewhere is forgotten, and with it every permit for what another process has sent.
+    """
+    for facts in deps.catalogue().gateways:
+        if not deps.is_sealed(facts.id):
+            continue
+        if deps.opened.is_open(facts.id):
+            take_over(deps, facts.id, is_alive=is_alive)
+            continue
+        for task in _open_tasks(deps, facts.id):
+            if task.owner == deps.runner_id and not waits_for_key(task) and task.state is not TaskState.SUCCEEDED:
+                hold_unsent(deps, task) if task.state is TaskState.WAITING else hold_unasked(deps, task)
+    forget_idle(deps)
+
+
+def take_over(deps: Dependencies, gateway_id: str, *, is_alive: IsAlive, wanted: Collection[str] = ()) -> int:
+    """Make tasks that wait for that gateway's key, or whose process is gone, this process's own; how many.
+
+    What waits to be sent is taken only with a permit. Tasks that another process is following stay there.
+    """
+    now, taken = deps.clock.now(), 0
+    for task in _open_tasks(deps, gateway_id):
+        if task.state is TaskState.WAITING and not deps.opened.allows(task.sheet_id):
+            continue
+        asked = waits_for_key(task) or (task.id in wanted and task.owner != deps.runner_id)
+        if asked or (task.owner != deps.runner_id and not is_alive(task.owner)):
+            changes = {"owner": deps.runner_id, "next_at": now, "problem": None}
+            deps.ledger().touch(task.id, now=now, changes=changes)
+            taken += 1
+    if taken:
+        deps.changes.notify()
+    return taken
+
+
+def held_tasks(deps: Dependencies, *, is_alive: IsAlive) -> list[Task]:
+    """Open tasks that wait for a sealed key, or will, since no process that might have it open follows them."""
+    tasks = [
+        task for gateway_id in _sealed_gateways(deps) for task in _open_tasks(deps, gateway_id) if is_away(deps, task)
+    ]
+    return [
+        task
+        for task in tasks
+        if waits_for_key(task) or (_is_nobodys(deps, task, is_alive) and needs_opening(deps, task))
+    ]
+
+
+def _is_nobodys(deps: Dependencies, task: Task, is_alive: IsAlive) -> bool:
+    """Whether no other process follows the task, one that may have the key open."""
+    return task.owner == deps.runner_id or not is_alive(task.owner)
+
+
+def unsent_sheets(deps: Dependencies, *, is_alive: IsAlive) -> list[Sheet]:
+    """Sheets of sealed keys that only a person can have sent: called approved in the ledger, or spent and not sent."""
+    now, ledger = deps.clock.now(), deps.ledger()
+    found = [sheet for sheet in ledger.sheets([SheetState.APPROVED]) if is_fresh(sheet, now)]
+    for gateway_id in _sealed_gateways(deps):
+        for task in _open_tasks(deps, gateway_id, states=(TaskState.WAITING,)):
+            sheet = ledger.sheet(task.sheet_id)
+            if sheet is not None and (waits_for_key(task) or _is_nobodys(deps, task, is_alive)):
+                found.append(sheet)
+    return [sheet for sheet in found if not may_pay(deps, sheet)]
+
+
+def _sealed_gateways(deps: Dependencies) -> list[str]:
+    return [facts.id for facts in deps.catalogue().gateways if deps.is_sealed(facts.id)]
+
+
+def hold_unsent(deps: Dependencies, task: Task) -> Task:
+    """Keep a task that nobody may pay for in this process; nothing was sent."""
+    return _hold(deps, task, Problem(KEY_SEALED, UNSENT_TEXT, Fate.NOTHING_SENT.value))
+
+
+def hold_unasked(deps: Dependencies, task: Task) -> Task:
+    """Keep a task under way that this process cannot ask after."""
+    return _hold(deps, task, Problem(KEY_SEALED, UNASKED_TEXT, Fate.CHARGED.value))
+
+
+async def reach_to_pay(deps: Dependencies, task: Task, sheet: Sheet) -> tuple[str, SecretKey | None]:
+    """Base URL and key for a task's paid request. A sealed key is handed out once, for the sheet it is open for."""
+    if not needs_seal(deps, sheet):
+        return await deps.reach(task.mode, deps.facts(task.gateway))
+    base_url, digest = sheet.binding.base_url, binding_now(deps, sheet).digest
+    key = deps.opened.take(task.gateway, sheet.id, digest=digest, base_url=base_url)
+    if key is None:
+        raise KeyProblem(f"Not sent: {UNSENT_TEXT}.", next_step="A person runs `callsheet watch`.", code=KEY_SEALED)
+    return base_url, key
+
+
+def settle_permit(deps: Dependencies, sheet: Sheet, outcome: SubmitOutcome | CallsheetError) -> None:
+    """After a paid request: the permit holds on only if the request surely bought nothing and may be tried again."""
+    if isinstance(outcome, GatewayUnreachable | Postponed):
+        deps.opened.give_back(sheet.id)
+    else:
+        deps.opened.settle(sheet.id)
+
+
+def forget_idle(deps: Dependencies) -> None:
+    """Forget the opened keys for which this process has nothing left to do."""
+    for gateway_id in deps.opened.gateways():
+        for sheet_id in deps.opened.permitted(gateway_id):
+            task = _task_of(deps, sheet_id)
+            if task is not None and task.state not in (TaskState.WAITING, TaskState.SUBMITTING):
+                deps.opened.settle(sheet_id)
+        # What waits without a permit has no use for the key.
+        mine = any(task.owner == deps.runner_id for task in _open_tasks(deps, gateway_id, states=SENT_STATES))
+        if not mine and not deps.opened.permitted(gateway_id):
+            deps.opened.forget(gateway_id)
+            # Made anew, what hides keys in texts no longer holds this one either.
+            deps.redactor()
+
+
+def sending_text(deps: Dependencies, sheet_id: str) -> str:
+    """What the person is shown who is about to have a sheet sent, rendered now; raises as `payable`."""
+    sheet = payable(deps, sheet_id)
+    if sheet.task_id is None:
+        return approval_text(deps, sheet_id)
+    earlier = earlier_takes(deps, sheet.binding)
+    if not earlier.startswith(DUPLICATE):
+        earlier = f"Approved before and not sent yet: task {sheet.task_id}."
+    return shown_text(deps, card_of(deps, sheet), sheet.binding, body=sheet.body, price=sheet.price, earlier=earlier)
+
+
+def payable(deps: Dependencies, sheet_id: str) -> Sheet:
+    """The sheet, if its key is sealed and a person could have it sent now: not spent yet, or spent and not sent.
+
+    It must be as it was made, and named after what it is bound to. Raises `NotApproved`, `PolicyRefusal`,
+    `KeyProblem`, `InvalidRequest`.
+    """
+    sheet = need_sheet(deps, sheet_id)
+    require_mode(deps.policy(), sheet)
+    if not needs_seal(deps, sheet):
+        raise KeyProblem(
+            f"The key for {sheet.binding.gateway} is not sealed.",
+            next_step=f"Run `callsheet approve {sheet.id}` again: it asks for what is needed.",
+        )
+    task = _task_of(deps, sheet_id)
+    if task is None:
+        sheet = approvable(deps, sheet_id)
+    elif task.state is not TaskState.WAITING:
+        raise InvalidRequest(
+            f"Sheet {sheet_id} was sent already, as task {task.id}.",
+            next_step=f"Call get_task with {task.id}.",
+            fate=fate_of(task),
+        )
+    changed = changed_since(deps, sheet)
+    if not changed and sheet_id_for(sheet.binding.digest) != sheet.id:
+        changed = ("all of it",)
+    if changed:
+        raise NotApproved(
+            f"Since sheet {sheet_id} got its name, this has changed: {', '.join(changed)}.",
+            next_step="Call explain_payload again for a new sheet.",
+        )
+    return sheet
+
+
+def _task_of(deps: Dependencies, sheet_id: str) -> Task | None:
+    sheet = deps.ledger().sheet(sheet_id)
+    return deps.ledger().task(sheet.task_id) if sheet is not None and sheet.task_id is not None else None
+
+
+def _open_tasks(deps: Dependencies, gateway_id: str, *, states: tuple[TaskState, ...] = NEEDING_KEY) -> list[Task]:
+    tasks = deps.ledger().tasks(states=states, limit=ALL)
+    return [task for task in tasks if task.mode is Mode.LIVE and task.gateway == gateway_id]
+
+
+def _open(deps: Dependencies, gateway_id: str, passphrase: str) -> tuple[SecretKey, SealedKey]:
+    sealed = deps.sealed_key(gateway_id)
+    if sealed is None:
+        raise KeyProblem(f"The key for {gateway_id} is not sealed.", next_step="Run `callsheet keys list`.")
+    return open_key(sealed, passphrase, base_url=deps.live_base_url(deps.facts(gateway_id))), sealed
+
+
+def _keep(deps: Dependencies, opened: tuple[SecretKey, SealedKey]) -> None:
+    key, sealed = opened
+    deps.opened.keep(key, base_url=sealed.base_url)
+
+
+def _hold(deps: Dependencies, task: Task, problem: Problem) -> Task:
+    now = deps.clock.now()
+    changes = {"problem": problem, "next_at": now + HELD_SECONDS}
+    held = deps.ledger().touch(task.id, now=now, changes=changes, lasting=False)
+    deps.changes.notify()
+    return held

@@ -1,0 +1,178 @@
+"""Explaining: what would be sent, what it costs, and the sheet that stands for it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from callsheet.core.consent.approval import Means
+from callsheet.core.shot import Shot
+from callsheet.core.tasks.states import SheetState
+from callsheet.errors import InvalidRequest, UnknownThing
+from callsheet.service import Draft
+from callsheet.service.submission import submit
+from workspace import KEY, SHOT, Workspace, draft
+
+
+def test_the_same_shot_gives_the_same_sheet_until_it_is_spent(workspace: Workspace) -> None:
+    """Then it is a new take that names the earlier task."""
+    service = workspace.service()
+    first = draft(service)
+    assert draft(service) == first
+    assert draft(workspace.service()) == first
+
+    task_id = submit(service.deps, first).report.task.id
+    again = service.explain(Draft(shot=SHOT, gateway="poyo", model="sora-2-official"))
+
+    assert again.sheet.id != first
+    assert again.sheet.take == 2
+    assert task_id in again.earlier
+
+
+def test_without_a_model_the_cards_come_cheapest_first_with_reasons_for_the_rest(workspace: Workspace) -> None:
+    """Known prices ascend, unknown ones follow, and each misfit says why."""
+    explanation = workspace.service().explain(Draft(shot=Shot("A kite.", duration_seconds=16)))
+
+    fitting = [option for option in explanation.options if option.fits]
+    prices = [option.price.usd for option in fitting if option.price.usd is not None]
+    assert explanation.status == "choose"
+    assert explanation.sheet is None
+    assert prices == sorted(prices)
+    assert {option.card.id for option in fitting} >= {"poyo/sora-2-official", "apidot/sora-2-official"}
+    assert all(option.why_not for option in explanation.options if not option.fits)
+    reasons = {option.card.id: option.why_not for option in explanation.options}
+    assert "4, 8, 12" in reasons["evolink/sora-2-preview"]
+
+
+def test_a_valid_raw_payload_becomes_a_sheet_with_its_own_bytes(workspace: Workspace) -> None:
+    """What was written is what is frozen."""
+    payload = {"model": "sora-2-official", "input": {"prompt": "A kite.", "duration": 8, "aspect_ratio": "9:16"}}
+
+    explanation = workspace.service().explain(Draft(payload=payload, gateway="poyo"))
+
+    assert explanation.status == "ready"
+    assert json.loads(explanation.sheet.body) == payload
+
+
+def test_an_invalid_shot_makes_no_sheet_and_shows_the_mended_body(workspace: Workspace) -> None:
+    """Every violation at once."""
+    shot = Shot("A kite.", duration_seconds=7, aspect_ratio="2:1", callback_url="http://10.0.0.1/x")
+
+    explanation = workspace.service().explain(Draft(shot=shot, gateway="poyo", model="sora-2-official"))
+
+    errors = {finding.field for finding in explanation.findings if finding.severity == "error"}
+    assert explanation.status == "invalid"
+    assert explanation.sheet is None
+    assert errors == {"duration_seconds", "aspect_ratio", "callback_url"}
+    assert explanation.body["input"]["duration"] == 8
+
+
+def test_the_curl_line_has_the_variable_and_never_a_key(workspace: Workspace) -> None:
+    """Even when a key is set."""
+    workspace.environ["POYO_API_KEY"] = KEY
+
+    explanation = workspace.service().explain(Draft(shot=SHOT, gateway="poyo", model="sora-2-official"))
+
+    assert "$POYO_API_KEY" in explanation.curl
+    assert KEY not in repr(explanation)
+
+
+def test_in_the_sandbox_the_first_answer_says_so_and_how_to_go_live(workspace: Workspace) -> None:
+    """And that a key which is set is not used."""
+    assert "Sandbox rehearsal" in workspace.service().explain(Draft(shot=SHOT)).notice
+    workspace.environ["POYO_API_KEY"] = KEY
+
+    notice = workspace.service().explain(Draft(shot=SHOT)).notice
+
+    assert "POYO_API_KEY" in notice
+    assert "never armed" in notice
+    assert "callsheet setup" in notice
+
+
+@pytest.mark.parametrize("place", ["prompt", "image_url"])
+def test_a_payload_that_carries_a_configured_key_is_refused(workspace: Workspace, place: str) -> None:
+    """It would be filmed, or sent to a stranger."""
+    workspace.environ["POYO_API_KEY"] = KEY
+    value = {"prompt": f"film {KEY}", "image_url": f"https://x.example.com/a.png?k={KEY}"}[place]
+
+    with pytest.raises(InvalidRequest) as caught:
+        workspace.service().explain(Draft(shot=Shot(**{"prompt": "x", place: value}), gateway="poyo"))
+    assert KEY not in str(caught.value)
+
+
+def test_an_address_that_the_person_set_is_shown_and_bound(workspace: Workspace) -> None:
+    """A proxy in the policy appears in URL, approval text and binding."""
+    workspace.go_live('[gateways.poyo]\nbase_url = "https://proxy.example.org/poyo"\n')
+
+    explanation = workspace.service().explain(Draft(shot=SHOT, gateway="poyo", model="sora-2-official"))
+
+    assert explanation.url == "https://proxy.example.org/poyo/api/generate/submit"
+    assert "proxy.example.org" in explanation.sheet.shown
+    assert explanation.sheet.binding.base_url == "https://proxy.example.org/poyo"
+
+
+def test_unknown_names_are_refused_with_what_there_is(workspace: Workspace) -> None:
+    """Gateways and models alike."""
+    service = workspace.service()
+    with pytest.raises(UnknownThing, match="poyo, apidot, apixo, evolink"):
+        service.explain(Draft(shot=SHOT, gateway="kie"))
+    with pytest.raises(UnknownThing, match="sora-2-official"):
+        service.explain(Draft(shot=SHOT, gateway="poyo", model="veo-3"))
+    with pytest.raises(InvalidRequest, match="sora-2-preview"):
+        service.explain(Draft(shot=SHOT, model="veo-3"))
+
+
+def test_a_model_may_be_named_as_it_is_listed(workspace: Workspace) -> None:
+    """Everything names it gateway/model, so whoever repeats that means both."""
+    service = workspace.service()
+    apart = service.explain(Draft(shot=SHOT, gateway="poyo", model="sora-2-official"))
+
+    for gateway in (None, "poyo"):
+        together = service.explain(Draft(shot=SHOT, gateway=gateway, model="poyo/sora-2-official"))
+        assert together.sheet == apart.sheet
+    for gateway, model in (("apidot", "poyo/sora-2-official"), (None, "nobody/sora-2-official"), (None, "poyo/")):
+        with pytest.raises((InvalidRequest, UnknownThing), match=r"no model|No gateway has a model"):
+            service.explain(Draft(shot=SHOT, gateway=gateway, model=model))
+
+
+def test_a_model_that_one_gateway_alone_has_needs_no_gateway(workspace: Workspace) -> None:
+    """The id says enough."""
+    explanation = workspace.service().explain(Draft(shot=SHOT, model="sora-2-preview"))
+
+    assert explanation.card.id == "evolink/sora-2-preview"
+
+
+def test_a_dropped_model_is_refused_before_any_money(workspace: Workspace) -> None:
+    """With the dates, and no sheet."""
+    explanation = workspace.service().explain(
+        Draft(shot=Shot("x", duration_seconds=10), gateway="poyo", model="sora-2-svip")
+    )
+
+    assert explanation.sheet is None
+    assert any("2026-09-24" in finding.rule for finding in explanation.findings)
+
+
+def test_the_approval_text_is_rendered_from_the_bytes_that_are_sent(workspace: Workspace) -> None:
+    """Price first, and every line a person needs."""
+    service = workspace.service()
+    text = service.deps.ledger().sheet(draft(service)).shown.splitlines()
+
+    assert text[0].startswith("Price: 0.24 USD (48 credits)")
+    assert text[1] == "Goes to: PoYo, https://api.poyo.ai"
+    assert text[2] == "Model: poyo/sora-2-official · text-to-video · 4 s · 16:9 · resolution not documented"
+    assert text[-1].endswith(SHOT.prompt)
+
+
+def test_a_sheet_whose_approval_grew_old_is_replaced(workspace: Workspace) -> None:
+    """Else the same useless sheet would come back for the rest of the day."""
+    workspace.go_live()
+    service = workspace.service()
+    first = draft(service)
+    service.approve(first, by=Means.TERMINAL)
+    workspace.clock.time += 3601
+
+    second = draft(service)
+
+    assert second != first
+    assert service.deps.ledger().sheet(first).state is SheetState.EXPIRED

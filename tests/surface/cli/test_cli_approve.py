@@ -1,0 +1,214 @@
+"""`callsheet approve` and `decline`: who may say yes, and how surely it was a person who did."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from cli_terminal import CommandLine, Terminal, run_without_terminal
+from rich.console import Console
+
+from callsheet.core.consent.approval import Means
+from callsheet.core.tasks.models import Sheet
+from callsheet.core.tasks.states import SheetState
+from callsheet.edges.keys.passphrase import store_verifier
+from callsheet.surface.cli.commands.approve import approval_panel
+from callsheet.surface.cli.console.exit_codes import ExitCode
+from callsheet.surface.program import Program
+from workspace import KEY, SHOT, Workspace, draft
+
+PASSPHRASE = "a heron over the reeds"
+
+
+@pytest.fixture
+def armed(workspace: Workspace, program: Program) -> str:
+    """A live sheet that waits for its person, who has set a passphrase; its id."""
+    workspace.go_live()
+    store_verifier(program.verifier_path, PASSPHRASE)
+    workspace.clock.time = time.time()
+    return draft(program.build_service())
+
+
+def stored(program: Program, sheet_id: str) -> Sheet:
+    """The sheet as the ledger has it."""
+    sheet = program.build_service().deps.ledger().sheet(sheet_id)
+    assert sheet is not None
+    return sheet
+
+
+def test_the_amount_and_the_passphrase_approve_a_live_sheet(workspace: Workspace, program: Program, armed: str) -> None:
+    """What is shown is the stored text; what was typed is shown nowhere."""
+    with Terminal(["approve", armed], workspace.environ, program.working_directory) as terminal:
+        terminal.expect("0.24 USD (48 credits)")
+        terminal.expect(SHOT.prompt)
+        terminal.expect("Type the amount to agree, 0.24: ")
+        terminal.type("0.24")
+        terminal.expect("Approval passphrase: ")
+        terminal.type(PASSPHRASE)
+        terminal.expect("The agent may call submit_video again")
+        assert terminal.finish() == 0
+        assert PASSPHRASE not in terminal.text
+        assert KEY not in terminal.text
+
+    sheet = stored(program, armed)
+    assert sheet.state is SheetState.APPROVED
+    assert sheet.approved_by is Means.TERMINAL
+
+
+def test_three_wrong_passphrases_end_it(workspace: Workspace, program: Program, armed: str) -> None:
+    """Nothing is approved, and a fourth try needs a new start."""
+    with Terminal(["approve", armed], workspace.environ, program.working_directory) as terminal:
+        terminal.expect("Type the amount")
+        terminal.type("$0.240")
+        for word in ("a heron", "A HERON OVER THE REEDS", ""):
+            terminal.expect("Approval passphrase: ")
+            terminal.type(word)
+        terminal.expect("wrong 3 times")
+        assert terminal.finish() == ExitCode.NOT_APPROVED
+
+    assert stored(program, armed).state is SheetState.DRAFTED
+
+
+@pytest.mark.parametrize("typed", ["0.25", "", "yes"])
+def test_another_amount_is_a_no(workspace: Workspace, program: Program, armed: str, typed: str) -> None:
+    """The passphrase is not even asked for."""
+    with Terminal(["approve", armed], workspace.environ, program.working_directory) as terminal:
+        terminal.expect("Type the amount")
+        terminal.type(typed)
+        assert terminal.finish() == ExitCode.NOT_APPROVED
+        assert "Approval passphrase" not in terminal.text
+
+    assert stored(program, armed).state is SheetState.DRAFTED
+
+
+def test_without_a_terminal_nobody_can_approve(workspace: Workspace, program: Program, armed: str) -> None:
+    """Not through a pipe, not through the environment."""
+    environ = {**workspace.environ, "CALLSHEET_PASSPHRASE": PASSPHRASE, "PASSPHRASE": PASSPHRASE}
+
+    ran = run_without_terminal(["approve", armed], environ, program.working_directory, f"0.24\n{PASSPHRASE}\n")
+
+    assert ran.returncode == ExitCode.NOT_APPROVED
+    assert "no terminal" in ran.stderr
+    assert stored(program, armed).state is SheetState.DRAFTED
+
+
+def test_no_argument_carries_a_passphrase(cli: CommandLine, armed: str) -> None:
+    """There is no such option."""
+    ran = cli("approve", armed, "--passphrase", PASSPHRASE)
+
+    assert ran.code == ExitCode.INVALID
+    assert PASSPHRASE not in ran.out + ran.err
+
+
+def test_ctrl_c_is_a_no(workspace: Workspace, program: Program, armed: str) -> None:
+    """Also while the passphrase is awaited."""
+    with Terminal(["approve", armed], workspace.environ, program.working_directory) as terminal:
+        terminal.expect("Type the amount")
+        terminal.type("0.24")
+        terminal.expect("Approval passphrase: ")
+        terminal.interrupt()
+        assert terminal.finish() == ExitCode.INTERRUPTED
+
+    assert stored(program, armed).state is SheetState.DRAFTED
+
+
+def test_a_rehearsed_approval_asks_for_the_passphrase_alone(workspace: Workspace, program: Program) -> None:
+    """With `asks` in the policy the sandbox works like life, but nothing costs anything."""
+    workspace.write_policy("[sandbox]\nasks = true\n")
+    store_verifier(program.verifier_path, PASSPHRASE)
+    workspace.clock.time = time.time()
+    sheet_id = draft(program.build_service())
+
+    with Terminal(["approve", sheet_id, "--json"], workspace.environ, program.working_directory) as terminal:
+        terminal.expect("SANDBOX REHEARSAL")
+        terminal.expect("Approval passphrase: ")
+        terminal.type(PASSPHRASE)
+        terminal.expect('"state": "approved"')
+        assert terminal.finish() == 0
+        assert "Type the amount" not in terminal.text
+
+    assert stored(program, sheet_id).state is SheetState.APPROVED
+
+
+def test_in_the_sandbox_approval_is_automatic(program: Program, cli: CommandLine) -> None:
+    """Nothing is asked and nothing is recorded."""
+    sheet_id = draft(program.build_service())
+
+    ran = cli("approve", sheet_id)
+
+    assert ran.code == 0
+    assert "automatic" in ran.out
+    assert stored(program, sheet_id).state is SheetState.DRAFTED
+
+
+def test_without_a_passphrase_set_it_says_how_to_set_one(
+    workspace: Workspace, program: Program, cli: CommandLine
+) -> None:
+    """Before anybody is asked anything."""
+    workspace.go_live()
+    sheet_id = draft(program.build_service())
+
+    ran = cli("approve", sheet_id)
+
+    assert ran.code == ExitCode.SETUP
+    assert "callsheet setup" in ran.err
+
+
+def test_everything_is_checked_before_anybody_is_asked(
+    workspace: Workspace, program: Program, cli: CommandLine, armed: str
+) -> None:
+    """A sheet that could not be spent is refused at once, each for its reason."""
+    assert cli("approve", "sheet_unknown").code == ExitCode.INVALID
+
+    workspace.write_policy('mode = "live"\n[caps]\nper_clip = "3.00"\n')
+    changed = cli("approve", armed)
+    assert changed.code == ExitCode.NOT_APPROVED
+    assert "policy" in changed.err
+
+    workspace.write_policy('mode = "sandbox"\n')
+    rehearsal = draft(program.build_service())
+    workspace.write_policy('mode = "read-only"\n')
+    assert cli("approve", rehearsal).code == ExitCode.POLICY
+    workspace.write_policy('mode = "live"\n')
+    assert cli("approve", rehearsal).code == ExitCode.POLICY
+
+
+def test_an_approved_sheet_needs_no_second_yes_and_an_old_one_a_new_sheet(
+    workspace: Workspace, program: Program, cli: CommandLine, armed: str
+) -> None:
+    """An approval holds for one hour."""
+    program.build_service().approve(armed, by=Means.TERMINAL)
+    again = cli("approve", armed)
+    assert again.code == 0
+    assert "already" in again.out
+
+    workspace.clock.time += 3601
+    late = cli("approve", armed)
+    assert late.code == ExitCode.NOT_APPROVED
+    assert f"callsheet decline {armed}" in " ".join(late.err.split())
+
+
+def test_a_declined_sheet_can_not_be_approved_any_more(program: Program, cli: CommandLine, armed: str) -> None:
+    """A no needs no passphrase and is final."""
+    declined = cli("decline", armed, "--json")
+    assert declined.code == 0
+    assert declined.json["state"] == "declined"
+
+    assert stored(program, armed).state is SheetState.DECLINED
+    assert cli("approve", armed).code == ExitCode.INVALID
+    assert cli("decline", armed).code == ExitCode.INVALID
+
+
+def test_the_call_sheet_shows_every_line_as_it_is(tmp_path: Path) -> None:
+    """A prompt is no markup and cannot pose as a line; a warning is a line of its own."""
+    shown = "Price: 0.24 USD\nPOSSIBLE DUPLICATE CHARGE: task x\nPrompt (9 characters): [red]Price: 0[/red] ⏎ free"
+    with (tmp_path / "out").open("w+", encoding="utf-8") as file:
+        console = Console(file=file, width=100, markup=False, highlight=False)
+        console.print(approval_panel(shown, plain=False))
+        file.seek(0)
+        text = file.read()
+
+    assert "[red]Price: 0[/red] ⏎ free" in text
+    assert "POSSIBLE DUPLICATE CHARGE: task x" in text
+    assert text.index("0.24 USD") < text.index("POSSIBLE") < text.index("[red]")

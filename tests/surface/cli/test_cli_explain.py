@@ -1,0 +1,156 @@
+"""`callsheet explain`: the same facts for people and for machines, and nothing that is sent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cli_terminal import CommandLine, run_without_terminal
+
+from callsheet.surface.cli.console.exit_codes import ExitCode
+from workspace import KEY, Workspace
+
+PROMPT = "A red kite over dunes at dusk, slow pan, warm light."
+CHOSEN = ("--gateway", "poyo", "--model", "sora-2-official")
+
+
+def test_the_notice_comes_first_and_availability_before_the_price(cli: CommandLine, workspace: Workspace) -> None:
+    """What it knows and how old that is, in the order that matters."""
+    ran = cli("explain", PROMPT, "--duration", "8", *CHOSEN)
+
+    assert ran.code == 0
+    order = ["Sandbox rehearsal", "unverified", "0.48 USD (96 credits) · 2026-08-07", "POST https://api.poyo.ai"]
+    paths = [ran.out.index(part) for part in order]
+    assert paths == sorted(paths)
+    assert '"duration": 8' in ran.out
+    assert "$POYO_API_KEY" in ran.out
+    assert "24 hours" in ran.out
+    assert "usually done in" in ran.out
+    assert ran.out.rstrip().splitlines()[-1].split()[1:3] == ["callsheet", "submit"]
+    assert workspace.gateway.requests == []
+
+
+def test_without_a_model_the_options_are_listed_cheapest_first_and_then_those_that_cannot(cli: CommandLine) -> None:
+    """With price, date and availability; and with the reason why not."""
+    ran = cli("explain", PROMPT, "--duration", "20")
+
+    assert ran.code == 0
+    listed = ran.out.index("apidot/sora-2-official")
+    assert listed < ran.out.index("poyo/sora-2-pro-official") < ran.out.index("Cannot take it")
+    assert ran.out.index("Cannot take it") < ran.out.index("poyo/sora-2-beta")
+    assert "--gateway" in ran.out
+
+
+def test_the_json_has_the_same_facts(cli: CommandLine) -> None:
+    """One object on standard output, nothing on standard error."""
+    ran = cli("explain", PROMPT, "--duration", "8", *CHOSEN, "--json")
+
+    assert ran.code == 0
+    assert ran.err == ""
+    answer = ran.json
+    assert answer["status"] == "ready"
+    assert answer["kind"] == "text-to-video"
+    assert answer["availability"]["state"] == "unverified"
+    assert answer["availability"]["evidence"][0]["date"]
+    assert answer["price"]["usd"] == "0.480"
+    assert answer["price"]["as_of"] == "2026-08-07"
+    assert answer["price"]["source"]["url"].startswith("https://")
+    assert answer["request"]["body"]["input"]["duration"] == 8
+    assert answer["request"]["curl"].startswith("curl --request POST")
+    assert answer["retention"]["result_hours"] == 24
+    assert answer["poll"]["usual_seconds"] == [90.0, 300.0]
+    assert answer["sheet_id"] == answer["sheet"]["sheet_id"]
+    assert f"callsheet submit {answer['sheet_id']}" in answer["next_step"]
+
+
+def test_the_json_options_say_which_fit_and_why_the_others_do_not(cli: CommandLine) -> None:
+    """Cheapest first, as for people."""
+    answer = cli("explain", PROMPT, "--json").json
+
+    assert answer["status"] == "choose"
+    fitting = [option for option in answer["options"] if option["fits"]]
+    assert fitting == answer["options"][: len(fitting)]
+    prices = [float(option["price"]["usd"]) for option in fitting if option["price"]["usd"]]
+    assert prices == sorted(prices)
+    assert all(option["why_not"] for option in answer["options"][len(fitting) :])
+
+
+def test_every_mistake_is_named_at_once_with_what_to_write_instead(cli: CommandLine) -> None:
+    """The exit code says that it is invalid; the body that is shown is the mended one."""
+    ran = cli("explain", PROMPT, "--duration", "7", "--ratio", "4:3", "--image", "http://127.0.0.1/x.png", *CHOSEN)
+
+    assert ran.code == ExitCode.INVALID
+    for part in ("duration_seconds 7", "aspect_ratio 4:3", "image_url", "Nearest: 8", "https"):
+        assert part in ran.out
+    assert '"duration": 8' in ran.out
+
+
+def test_a_raw_payload_from_a_file_is_recognised(cli: CommandLine, tmp_path: Path) -> None:
+    """It tells what the payload is."""
+    payload = tmp_path / "payload.json"
+    payload.write_text(json.dumps({"model": "sora-2-official", "input": {"prompt": PROMPT, "duration": 8}}))
+
+    answer = cli("explain", "--payload", str(payload), "--gateway", "poyo", "--json").json
+
+    assert answer["gateway"] == "poyo"
+    assert answer["shot"]["duration_seconds"] == 8
+    assert answer["what"] != "a shot"
+
+
+def test_a_raw_payload_comes_from_standard_input_too(workspace: Workspace, tmp_path: Path) -> None:
+    """`-` is standard input."""
+    payload = json.dumps({"model": "sora-2-official", "input": {"prompt": PROMPT, "duration": 4}})
+
+    ran = run_without_terminal(["explain", "--payload", "-", "--json"], workspace.environ, tmp_path, payload)
+
+    assert ran.returncode == 0
+    assert json.loads(ran.stdout)["model"] == "sora-2-official"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [("{", "not JSON (line 1"), ("[]", "not a JSON object"), ("\x00", "not JSON"), ("[" * 100_000, "not JSON")],
+)
+def test_a_payload_that_is_no_json_object_is_refused(cli: CommandLine, tmp_path: Path, content: str, told: str) -> None:
+    """With the place, and without a traceback."""
+    path = tmp_path / "payload.json"
+    path.write_text(content)
+
+    ran = cli("explain", "--payload", str(path))
+
+    assert ran.code == ExitCode.INVALID
+    assert told in " ".join(ran.err.split())
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--payload", "/nowhere/payload.json"], ["a prompt", "--payload", "/nowhere/payload.json"]]
+)
+def test_a_shot_or_a_payload_is_needed_and_not_both(cli: CommandLine, arguments: list[str]) -> None:
+    """Each way of saying nothing, or two things, is told."""
+    ran = cli("explain", *arguments)
+
+    assert ran.code == ExitCode.INVALID
+    assert "Next" in ran.err
+
+
+def test_text_is_shown_as_it_is_and_never_as_markup_or_control(cli: CommandLine) -> None:
+    """A prompt cannot colour, hide or move anything on the terminal."""
+    ran = cli("explain", "[bold red]FREE[/bold red] \x1b[2Jkite\u202e :smile: \x9b31m", *CHOSEN)
+
+    assert ran.code == 0
+    assert "[bold red]FREE[/bold red]" in ran.out
+    assert ":smile:" in ran.out
+    assert not set("\x1b\u202e\x9b") & set(ran.out)
+    assert "\\u001b[2J" in ran.out
+    assert "\\u202e" in ran.out
+
+
+def test_a_key_in_the_prompt_is_refused_and_not_repeated(cli: CommandLine, workspace: Workspace) -> None:
+    """It would be filmed, logged or sent on."""
+    workspace.environ["POYO_API_KEY"] = KEY
+
+    for extra in ([], ["--json"]):
+        ran = cli("explain", f"A sign that reads {KEY}", *CHOSEN, *extra)
+        assert ran.code == ExitCode.INVALID
+        assert KEY not in ran.out + ran.err

@@ -1,0 +1,58 @@
+"""A passkey in software: what a browser and its device answer, so that each part of it can be made wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import cbor2
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from desk_client import ORIGIN
+from webauthn.helpers import bytes_to_base64url
+
+PRESENT, VERIFIED, ATTESTED = 0x01, 0x04, 0x40
+
+
+@dataclass
+class Authenticator:
+    """One device with one key. `origin`, `flags` and `count` are what it claims."""
+
+    origin: str = ORIGIN
+    rp_id: str = "localhost"
+    flags: int = PRESENT | VERIFIED
+    count: int = 0
+    key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
+    id: bytes = field(default_factory=lambda: os.urandom(32))
+
+    def create(self, options: str) -> dict[str, Any]:
+        """The answer to a request for a new passkey."""
+        numbers = self.key.public_key().public_numbers()
+        public = {1: 2, 3: -7, -1: 1, -2: numbers.x.to_bytes(32, "big"), -3: numbers.y.to_bytes(32, "big")}
+        attested = bytes(16) + len(self.id).to_bytes(2, "big") + self.id + cbor2.dumps(public)
+        statement = {"fmt": "none", "attStmt": {}, "authData": self._data(ATTESTED) + attested}
+        client = self._client("webauthn.create", json.loads(options)["challenge"])
+        return self._credential({"clientDataJSON": client, "attestationObject": cbor2.dumps(statement)})
+
+    def get(self, options: str) -> dict[str, Any]:
+        """The answer to a challenge, signed; the counter goes up."""
+        self.count += 1
+        client, data = self._client("webauthn.get", json.loads(options)["challenge"]), self._data(0)
+        signature = self.key.sign(data + hashlib.sha256(client).digest(), ec.ECDSA(hashes.SHA256()))
+        return self._credential({"clientDataJSON": client, "authenticatorData": data, "signature": signature})
+
+    def _data(self, more: int) -> bytes:
+        head = hashlib.sha256(self.rp_id.encode()).digest()
+        return head + bytes([self.flags | more]) + self.count.to_bytes(4, "big")
+
+    def _client(self, kind: str, challenge: str) -> bytes:
+        said = {"type": kind, "challenge": challenge, "origin": self.origin, "crossOrigin": False}
+        return json.dumps(said).encode()
+
+    def _credential(self, response: dict[str, bytes]) -> dict[str, Any]:
+        named = bytes_to_base64url(self.id)
+        told = {name: bytes_to_base64url(value) for name, value in response.items()}
+        return {"id": named, "rawId": named, "type": "public-key", "response": told, "clientExtensionResults": {}}

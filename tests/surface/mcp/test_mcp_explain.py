@@ -1,0 +1,155 @@
+"""explain_payload, list_models and list_tasks as a client sees them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from connection import ERAS, SHOT, connect, explained, refused, text_of
+
+from workspace import Workspace
+
+PAYLOAD = {"model": "sora-2-official", "input": {"prompt": "A red kite over dunes.", "duration": 4}}
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_an_explanation_has_the_exact_payload_the_price_and_the_sheet_in_both_forms(
+    workspace: Workspace, era: str
+) -> None:
+    """A client may hand on the structured part or the text alone, so each is enough."""
+    async with connect(workspace, era) as client:
+        result = await client.call_tool("explain_payload", SHOT)
+
+    answer, text = result.structured_content, text_of(result)
+    assert answer["status"] == "ready"
+    assert answer["body"] == {
+        "model": "sora-2-official",
+        "input": {"prompt": SHOT["prompt"], "duration": 4, "aspect_ratio": "16:9"},
+    }
+    assert answer["price"] == "0.24 USD (48 credits)"
+    assert answer["price_as_of"] == "2026-08-07"
+    assert "https://" in answer["price_source"]
+    assert answer["availability"].startswith("unverified: ")
+    assert "$POYO_API_KEY" in answer["curl"]
+    assert answer["kind"] == "text-to-video"
+    for told in (answer["sheet_id"], answer["price"], answer["notice"], json.dumps(answer["body"]), answer["url"]):
+        assert told in text
+    assert text.startswith("Sandbox rehearsal: nothing reaches a real gateway and nothing is charged.")
+    assert workspace.gateway.requests == []
+
+
+async def test_the_same_shot_keeps_its_sheet(workspace: Workspace) -> None:
+    """Explaining twice draws up one sheet."""
+    async with connect(workspace, "legacy") as client:
+        assert await explained(client) == await explained(client)
+
+
+async def test_without_a_model_the_options_come_cheapest_first_each_with_price_and_availability(
+    workspace: Workspace,
+) -> None:
+    """Those that cannot take the shot say why not."""
+    async with connect(workspace, "legacy") as client:
+        result = await client.call_tool("explain_payload", {"prompt": SHOT["prompt"], "duration_seconds": 16})
+
+    answer = result.structured_content
+    assert answer["status"] == "choose"
+    fitting = [option for option in answer["options"] if "why_not" not in option]
+    assert fitting
+    assert all(option["price"] and option["availability"] for option in fitting)
+    assert any("why_not" in option for option in answer["options"])
+    assert "sheet_id" not in answer
+
+
+@pytest.mark.parametrize("written", [PAYLOAD, json.dumps(PAYLOAD)])
+async def test_a_raw_payload_may_be_an_object_or_a_json_string_of_one(workspace: Workspace, written: object) -> None:
+    """Some clients turn objects into strings."""
+    async with connect(workspace, "legacy") as client:
+        result = await client.call_tool("explain_payload", {"payload": written})
+
+    assert result.structured_content["status"] == "ready"
+    assert result.structured_content["what"].startswith("a payload for poyo/sora-2-official")
+
+
+async def test_a_wrong_payload_comes_back_mended_with_every_mistake_named(workspace: Workspace) -> None:
+    """No sheet is made of it."""
+    wrong = {"model": "sora-2-official", "input": {"prompt": "A kite.", "duration": "10", "colour": "red"}}
+    async with connect(workspace, "legacy") as client:
+        result = await client.call_tool("explain_payload", {"payload": wrong})
+
+    answer = result.structured_content
+    assert answer["status"] == "invalid"
+    assert "sheet_id" not in answer
+    errors = {item["field"] for item in answer["findings"] if item["severity"] == "error"}
+    assert {"input.colour", "input.duration"} <= errors
+    assert isinstance(answer["body"]["input"]["duration"], int)
+
+
+async def test_empty_text_and_null_count_as_not_given(workspace: Workspace) -> None:
+    """Models fill in every field they see."""
+    empty = {
+        **dict.fromkeys(("image_url", "callback_url", "resolution", "aspect_ratio"), ""),
+        "payload": None,
+    }
+    async with connect(workspace, "legacy") as client:
+        assert await explained(client, **empty) == await explained(client)
+        chosen = await client.call_tool(
+            "explain_payload", {"prompt": SHOT["prompt"], "gateway": "", "model": "", "duration_seconds": None}
+        )
+
+    assert chosen.structured_content["status"] == "choose"
+
+
+async def test_a_prompt_that_is_json_is_still_a_prompt(workspace: Workspace) -> None:
+    """Text that looks like an object is filmed as it stands."""
+    prompt = '["a kite", "a dune"]'
+    async with connect(workspace, "legacy") as client:
+        result = await client.call_tool("explain_payload", {**SHOT, "prompt": prompt})
+
+    assert result.structured_content["body"]["input"]["prompt"] == prompt
+
+
+async def test_a_shot_and_a_payload_at_once_or_neither_is_refused(workspace: Workspace) -> None:
+    """Which of them is meant cannot be guessed."""
+    async with connect(workspace, "legacy") as client:
+        both = await refused(client, "explain_payload", {"prompt": "A kite.", "payload": PAYLOAD})
+        neither = await refused(client, "explain_payload", {"gateway": "poyo"})
+
+    assert "not both" in both
+    assert "'prompt' is missing" in neither
+    assert both.endswith("Nothing was sent.")
+
+
+async def test_the_models_are_listed_with_limits_price_and_how_old_that_is(workspace: Workspace) -> None:
+    """Models that were dropped come last and say so."""
+    async with connect(workspace, "legacy") as client:
+        result = await client.call_tool("list_models", {})
+        some = await client.call_tool("list_models", {"gateway": "apidot"})
+
+    models = result.structured_content["models"]
+    official = next(line for line in models if (line["gateway"], line["model"]) == ("poyo", "sora-2-official"))
+    assert official["durations_seconds"] == [4, 8, 12, 16, 20]
+    assert official["price"] == "4 s 0.24, 8 s 0.48, 12 s 0.72, 16 s 0.96, 20 s 1.20 USD"
+    assert official["price_as_of"] == "2026-08-07"
+    dropped = [line["availability"].startswith("dropped") for line in models]
+    assert dropped == sorted(dropped)
+    assert {line["gateway"] for line in some.structured_content["models"]} == {"apidot"}
+    assert "poyo/sora-2-official" in text_of(result)
+
+
+async def test_an_unknown_gateway_is_refused_with_those_that_exist(workspace: Workspace) -> None:
+    """The error tells what happened, what became of the money, and what to do."""
+    async with connect(workspace, "legacy") as client:
+        text = await refused(client, "list_models", {"gateway": "fal"})
+
+    assert "poyo, apidot, apixo, evolink" in text
+    assert "Nothing was sent; no money was spent." in text
+
+
+async def test_without_tasks_the_list_says_how_to_begin(workspace: Workspace) -> None:
+    """An empty list is an answer."""
+    async with connect(workspace, "legacy") as client:
+        result = await client.call_tool("list_tasks", {"only_open": True})
+
+    assert result.structured_content["tasks"] == []
+    assert "Sandbox rehearsal" in result.structured_content["notice"]
+    assert "explain_payload" in text_of(result)

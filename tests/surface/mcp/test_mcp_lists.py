@@ -1,0 +1,93 @@
+"""What a client reads before anything happens: tools, schemas, instructions."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from connection import ERAS, connect
+
+from workspace import Workspace
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+TOOLS = ["explain_payload", "submit_video", "get_task", "list_tasks", "list_models"]
+MOST_BYTES = 6144
+
+
+def compact(value: object) -> str:
+    """JSON without a needless byte."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_the_tools_and_their_schemas_take_at_most_six_kilobytes(workspace: Workspace, era: str) -> None:
+    """Every client carries them in its model's context from the start."""
+    async with connect(workspace, era) as client:
+        listed = await client.list_tools()
+
+    assert [tool.name for tool in listed.tools] == TOOLS
+    assert len(compact(listed.model_dump(mode="json", by_alias=True, exclude_none=True)).encode()) <= MOST_BYTES
+    assert workspace.home.exists() is False
+
+
+async def test_the_instructions_are_short_and_hold_the_rules_about_money(workspace: Workspace) -> None:
+    """Clients cut long ones; the workflow and the rules must survive."""
+    async with connect(workspace, "legacy") as client:
+        instructions = client.instructions or ""
+
+    assert len(instructions) <= 1200
+    for needed in ("explain_payload", "submit_video", "get_task", "passphrase", "spent once", "callsheet resolve"):
+        assert needed in instructions
+
+
+@pytest.mark.parametrize("name", TOOLS)
+async def test_a_tool_is_listed_as_its_snapshot_has_it(workspace: Workspace, name: str) -> None:
+    """A changed schema is a changed contract: run with UPDATE_SNAPSHOTS=1 to accept it."""
+    async with connect(workspace, "legacy") as client:
+        listed = {tool.name: tool for tool in (await client.list_tools()).tools}
+    found = listed[name].model_dump(mode="json", by_alias=True, exclude_none=True)
+    path = SNAPSHOTS / f"{name}.json"
+    if os.environ.get("UPDATE_SNAPSHOTS") == "1":
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    assert found == json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_there_is_a_snapshot_for_each_tool_and_no_other() -> None:
+    """A tool that goes takes its snapshot with it."""
+    assert sorted(path.stem for path in SNAPSHOTS.glob("*.json")) == sorted(TOOLS)
+
+
+async def test_the_annotations_are_honest(workspace: Workspace) -> None:
+    """Some clients run read-only tools without asking, so only what sends nothing may call itself that."""
+    async with connect(workspace, "legacy") as client:
+        hints = {tool.name: tool.annotations for tool in (await client.list_tools()).tools}
+
+    assert hints["submit_video"].model_dump(exclude_none=True) == {
+        "read_only_hint": False,
+        "destructive_hint": True,
+        "idempotent_hint": True,
+        "open_world_hint": True,
+    }
+    assert all(hints[name].read_only_hint for name in TOOLS if name != "submit_video")
+    assert [name for name in TOOLS if hints[name].open_world_hint is False] == [
+        "explain_payload",
+        "list_tasks",
+        "list_models",
+    ]
+
+
+async def test_no_schema_says_anything_that_a_client_may_not_understand(workspace: Workspace) -> None:
+    """Some clients know neither unions nor references nor lists of types."""
+    async with connect(workspace, "legacy") as client:
+        tools = (await client.list_tools()).tools
+
+    for tool in tools:
+        text = compact([tool.input_schema, tool.output_schema])
+        assert not any(word in text for word in ('"anyOf"', '"$ref"', '"$defs"', '"title"', '"null"', '"type":['))
+        assert tool.input_schema["additionalProperties"] is False
+        assert tool.output_schema["type"] == "object"
+        assert tool.description

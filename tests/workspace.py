@@ -1,0 +1,138 @@
+"""What the tests share: a home of their own, a clock they move, a gateway that is a plain function."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import httpx2
+
+from callsheet.compose import Surroundings, build_service
+from callsheet.core.shot import Shot
+from callsheet.service import Draft, Service
+
+START = 1_790_000_000.0
+KEY = "canary-key-7f3a9c2e51d84b06"
+SHOT = Shot("A red kite over dunes at dusk, slow pan, warm light.", duration_seconds=4)
+
+Handler = Callable[[httpx2.Request], httpx2.Response]
+
+
+class VirtualClock:
+    """A clock that only the test moves; chance always comes out as 0."""
+
+    def __init__(self) -> None:
+        self.time = START
+        self.tokens = 0
+
+    def now(self) -> float:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        self.time += seconds
+        await anyio.lowlevel.checkpoint()
+
+    def jitter(self) -> float:
+        return 0.0
+
+    def token(self) -> str:
+        self.tokens += 1
+        return f"{self.tokens:016x}"
+
+
+@dataclass
+class ScriptedGateway:
+    """PoYo as a script: what it answers next, and every request it got."""
+
+    replies: list[httpx2.Response | Exception] = field(default_factory=list)
+    requests: list[httpx2.Request] = field(default_factory=list)
+    on_request: Handler | None = None
+    balances: list[float] = field(default_factory=list)
+
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        request.read()
+        if self.on_request is not None:
+            self.requests.append(request)
+            return self.on_request(request)
+        if request.url.path == "/api/user/balance":
+            # Asked beside the script, so that tests which do not care need not answer.
+            left = self.balances.pop(0) if self.balances else None
+            return NOT_FOUND if left is None else reply({"code": 200, "data": {"credits_amount": left}})
+        self.requests.append(request)
+        answer = self.replies.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    @property
+    def paid(self) -> list[httpx2.Request]:
+        """The requests that cost money."""
+        return [request for request in self.requests if request.method == "POST"]
+
+
+NOT_FOUND = httpx2.Response(404, content=b"{}")
+
+
+def reply(body: object, status: int = 200, **headers: str) -> httpx2.Response:
+    """A JSON answer."""
+    return httpx2.Response(status, content=json.dumps(body).encode(), headers=headers)
+
+
+def accepted(task_id: str = "task-unified-1-abc") -> httpx2.Response:
+    """PoYo takes a job on."""
+    return reply({"code": 200, "data": {"task_id": task_id, "status": "not_started"}})
+
+
+def status(state: str, **data: object) -> httpx2.Response:
+    """PoYo tells where a job is."""
+    return reply({"code": 200, "data": {"task_id": "task-unified-1-abc", "status": state, "files": [], **data}})
+
+
+@dataclass
+class Workspace:
+    """One install in a temporary home, with a scripted gateway and a virtual clock."""
+
+    home: Path
+    clock: VirtualClock
+    gateway: ScriptedGateway
+    environ: dict[str, str]
+
+    def service(self) -> Service:
+        """A new process on the same home."""
+        return build_service(
+            Surroundings(
+                environ=self.environ,
+                working_directory=Path("/nowhere"),
+                clock=self.clock,
+                transport=httpx2.MockTransport(self.gateway),
+            )
+        )
+
+    def write_policy(self, text: str) -> None:
+        """Put a policy file where the person would."""
+        path = self.home / "config" / "policy.toml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(text, encoding="utf-8")
+
+    def go_live(self, extra: str = "") -> None:
+        """A person has armed live mode and set a PoYo key."""
+        self.environ["POYO_API_KEY"] = KEY
+        self.write_policy(f'mode = "live"\n{extra}')
+
+
+def make_workspace(directory: Path) -> Workspace:
+    """A fresh install below a directory: sandbox mode, no key."""
+    home = directory / "home"
+    return Workspace(home, VirtualClock(), ScriptedGateway(), {"CALLSHEET_HOME": str(home)})
+
+
+def draft(service: Service, shot: Shot = SHOT, *, gateway: str = "poyo", model: str = "sora-2-official") -> str:
+    """Explain a shot and return the id of its sheet."""
+    explanation = service.explain(Draft(shot=shot, gateway=gateway, model=model))
+    assert explanation.sheet is not None, explanation.findings
+    return explanation.sheet.id

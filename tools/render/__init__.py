@@ -1,0 +1,1 @@
+"""Renders what is generated from the catalogue: references, skills, manifests. Build time only."""

@@ -1,0 +1,123 @@
+"""Writes what is made from the catalogue and the program's own tables: references, skills, shell scripts; or checks it.
+
+    python -m render [ROOT] [--check]
+
+`ROOT` is the checkout; without it, the one that this package runs from. What is generated is committed; a
+test renders it again and compares. Developers and `make render` call.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from callsheet.core.catalogue.cards import GatewayFacts
+from callsheet.core.gateway.protocol import HttpRequest, SubmitParts, TaskRef
+from callsheet.edges.config.catalogue_files import load_catalogue
+from callsheet.gateways import load_gateway
+from callsheet.sandbox.fakes import STAGES
+from callsheet.sandbox.fakes.protocol import Generation, Reason, Refusal
+from callsheet.sandbox.faults import FAULTS
+from callsheet.surface.cli.console.exit_codes import MEANINGS
+
+from .cards import write_gateway_cards
+from .models import write_models, write_sources
+from .plugin_manifests import build_manifests
+from .references import Wire, write_errors, write_gateway_errors, write_gateways, write_sandbox, write_states
+from .skill_files import build_skills
+
+USAGE = "Usage: python -m render [ROOT] [--check]\n"
+REMEDY = "Run `make render` and commit what it writes."
+
+RUNNABLE = 0o111
+_PAGES = {Generation.NEW: "newer", Generation.OLD: "older"}
+
+
+def build_documents() -> dict[str, str]:
+    """Every generated document: path below the checkout -> text."""
+    catalogue = load_catalogue()
+    wires = {facts.id: describe_wire(facts) for facts in catalogue.gateways}
+    pages = {
+        "models": write_models(catalogue),
+        **{f"models-{facts.id}": write_gateway_cards(facts) for facts in catalogue.gateways},
+        "sources": write_sources(catalogue),
+        "gateways": write_gateways(catalogue, wires),
+        "gateway-errors": write_gateway_errors(catalogue),
+        "errors": write_errors((code.value, meaning) for code, meaning in MEANINGS.items()),
+        "states": write_states(),
+        "sandbox": write_sandbox(FAULTS),
+    }
+    return {f"references/{name}.md": text for name, text in pages.items()} | build_manifests() | build_skills(catalogue)
+
+
+def describe_wire(facts: GatewayFacts) -> Wire:
+    """The requests that a gateway's module builds, and how a refused field looks on its newer and older pages."""
+    refusal = Refusal(Reason.INVALID, "duration", "duration must be 4, 8 or 12")
+    answers = {age: STAGES[facts.id].write_refusal(refusal, age) for age in Generation}
+    if answers[Generation.NEW] == answers[Generation.OLD]:
+        answers.pop(Generation.OLD)
+    return Wire(
+        requests=tuple(_requests(facts.id)),
+        complaints=tuple(
+            (_PAGES[age] if len(answers) > 1 else "all", answer.status, json.dumps(answer.body))
+            for age, answer in answers.items()
+        ),
+    )
+
+
+def _requests(gateway_id: str) -> Iterator[tuple[str, HttpRequest]]:
+    gateway = load_gateway(gateway_id)
+    yield "submit (paid)", gateway.build_submit(SubmitParts("MODEL", b"", idempotency_key=""))
+    yield "ask after a task", gateway.build_status(TaskRef("MODEL", "TASK_ID"))
+    balance, listing = gateway.build_balance(), gateway.build_listing("MODEL")
+    if balance is not None:
+        yield "balance", balance
+    if listing is not None:
+        yield "is the model listed", listing
+
+
+def find_stale(root: Path) -> list[str]:
+    """The documents that are missing below `root`, or are not what would be written now, or lost their execute bit."""
+    return [name for name, text in build_documents().items() if _is_stale(root / name, text)]
+
+
+def _is_stale(path: Path, text: str) -> bool:
+    if path.is_symlink() or not path.is_file() or path.read_text(encoding="utf-8") != text:
+        return True
+    return path.suffix == ".sh" and path.stat().st_mode & RUNNABLE != RUNNABLE
+
+
+def render(root: Path) -> list[str]:
+    """Write every document that has changed; which those are."""
+    documents, stale = build_documents(), find_stale(root)
+    for name in stale:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).unlink(missing_ok=True)
+        (root / name).write_text(documents[name], encoding="utf-8")
+        if name.endswith(".sh"):
+            (root / name).chmod(0o644 | RUNNABLE)
+    return stale
+
+
+def main(arguments: list[str]) -> int:
+    """Write or check; 1 when a check finds something, 2 for arguments that are none."""
+    check = "--check" in arguments
+    rest = [argument for argument in arguments if argument != "--check"]
+    if len(rest) > 1 or any(argument.startswith("-") for argument in rest):
+        sys.stderr.write(USAGE)
+        return 2
+    root = Path(rest[0]) if rest else Path(__file__).resolve().parents[2]
+    stale = find_stale(root) if check else render(root)
+    for name in stale:
+        sys.stdout.write(f"{'out of date' if check else 'wrote'}: {name}\n")
+    if not stale:
+        sys.stdout.write(f"{len(build_documents())} documents are up to date\n")
+    elif check:
+        sys.stderr.write(f"{REMEDY}\n")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

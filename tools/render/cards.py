@@ -1,0 +1,311 @@
+"""Model cards as Markdown: one card by itself, and all cards of a gateway.
+
+Everything stands in the catalogue already; nothing is added and nothing is left out. What all models of a
+gateway have in common is told once, before them. "Not documented" is written out, never left blank.
+Called by the renderer of the reference documents and by surfaces that show a card.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from callsheet.core.catalogue.cards import (
+    Availability,
+    Catalogue,
+    Conflict,
+    Evidence,
+    Field,
+    GatewayFacts,
+    ModelCard,
+    PollAdvice,
+    PriceRule,
+    RateLimit,
+    Retention,
+    Scalar,
+    Source,
+)
+from callsheet.core.catalogue.pricing import dollars
+
+from .markdown import bullets, code, document, table
+
+NOT_DOCUMENTED = "not documented"
+
+_SITUATIONS = {
+    "always": "always",
+    "image": "with an image",
+    "text": "without an image",
+    "callback": "with a callback",
+    "no_callback": "without a callback",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What was said before a card and need not be said again."""
+
+    poll: PollAdvice | None = None
+    retention: Retention | None = None
+    rate_limit: RateLimit | None = None
+    evidence: tuple[Evidence, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()
+
+
+def write_card(catalogue: Catalogue, card: ModelCard) -> str:
+    """One card, whole, with the sources that it names."""
+    facts = catalogue.gateway(card.gateway)
+    assert facts is not None
+    sources = [facts.sources[key] for key in facts.sources if key in _keys(card)]
+    return document(
+        f"# {card.title} ({code(card.id)})",
+        f"What is known of this model of {facts.name}, as of {facts.as_of}. Source keys stand in brackets.",
+        *_card_blocks(card, Told()),
+        "## Sources",
+        source_table(sources),
+    )
+
+
+def write_gateway_cards(facts: GatewayFacts) -> str:
+    """All cards of a gateway: what they share, each model that may answer, those that were dropped."""
+    told = find_shared(facts.models)
+    kept = [card for card in facts.models if card.lifecycle.availability is not Availability.DROPPED]
+    dropped = [card for card in facts.models if card not in kept]
+    opening = (
+        f"Open this for the exact fields, limits and prices of a model of {facts.name}, and for whose word each of"
+        f" them is. As of {facts.as_of}; the keys in brackets are those of [sources.md](sources.md)."
+    )
+    blocks = [
+        f"# {facts.name}: the Sora models",
+        opening,
+        "## True of every model here",
+        *_shared_blocks(told),
+    ]
+    for card in kept:
+        blocks += [f"## {card.title}: {code(card.model)}", *_card_blocks(card, told)]
+    if dropped:
+        blocks += [
+            "## Dropped",
+            "No sheet is made for these; they are listed so that an old payload is recognised.",
+            table(("Model", "Took", "Last price", "Seen last"), (_dropped_row(card, told) for card in dropped)),
+        ]
+    return document(*blocks)
+
+
+def find_shared(cards: Sequence[ModelCard]) -> Told:
+    """What is true of all these cards alike."""
+    first, lives = cards[0], [card.lifecycle for card in cards]
+    return Told(
+        poll=first.poll if all(card.poll == first.poll for card in cards) else None,
+        retention=first.retention if all(card.retention == first.retention for card in cards) else None,
+        rate_limit=first.rate_limit if all(card.rate_limit == first.rate_limit for card in cards) else None,
+        evidence=tuple(item for item in first.lifecycle.evidence if all(item in life.evidence for life in lives)),
+        conflicts=tuple(item for item in first.conflicts if all(item in card.conflicts for card in cards)),
+    )
+
+
+def source_table(sources: Iterable[Source]) -> str:
+    """Sources with date, authority and address."""
+    rows = ((source.key, source.title, source.date, source.authority, source.url) for source in sources)
+    return table(("Key", "What", "Date", "Whose word", "Where"), rows)
+
+
+def say_poll(advice: PollAdvice) -> str:
+    """When to ask after a task."""
+    usual = f"; usually done after {_span(advice.usual_seconds)} s" if advice.usual_seconds else ""
+    often = f"first after {advice.default_first_seconds:g} s, then every {advice.every_seconds:g} s"
+    return f"{often}{usual}. {advice.note}"
+
+
+def say_retention(retention: Retention) -> str:
+    """How long a result link works."""
+    hours = retention.result_hours
+    return f"{f'{hours} hours' if hours else NOT_DOCUMENTED}. {retention.note}"
+
+
+def say_rate(limit: RateLimit) -> str:
+    """The documented limits, and the pace that is kept."""
+    pace = f"{limit.requests_per_minute} requests a minute" if limit.requests_per_minute else ""
+    tasks = f"{limit.concurrent_tasks} tasks at once" if limit.concurrent_tasks else ""
+    known = ", ".join(part for part in (pace, tasks) if part) or NOT_DOCUMENTED
+    kept = "" if limit.requests_per_minute else f"; kept to {limit.assumed_per_minute} requests a minute"
+    return f"{known}{kept}. {limit.note}"
+
+
+def durations_of(card: ModelCard) -> tuple[int, ...]:
+    """The lengths that a model takes, in seconds; empty when none is documented."""
+    field = card.field_for("duration")
+    return tuple(int(value) for value in field.values) if field else ()
+
+
+def _shared_blocks(told: Told) -> list[str]:
+    return [
+        bullets(_course_lines(told.poll, told.retention, told.rate_limit)),
+        bullets(_evidence_line(item) for item in told.evidence),
+        _conflict_table(told.conflicts),
+    ]
+
+
+def _card_blocks(card: ModelCard, told: Told) -> list[str]:
+    life = card.lifecycle
+    evidence = [item for item in life.evidence if item not in told.evidence]
+    conflicts = [item for item in card.conflicts if item not in told.conflicts]
+    course = _course_lines(
+        None if told.poll else card.poll,
+        None if told.retention else card.retention,
+        None if told.rate_limit else card.rate_limit,
+    )
+    absent = f"Resolution without a field for it: {card.resolution_when_absent}." if card.resolution_when_absent else ""
+    return [
+        f"**Availability: {life.availability.value}.** {life.summary}",
+        bullets(
+            [
+                f"Makes: {', '.join(card.modes) or 'no clip that can be drawn up here'}.",
+                f"Price: {say_price(card.price)} [{card.price.source}]",
+                _image_line(card),
+                absent,
+                *course,
+                *card.notes,
+                *(_evidence_line(item) for item in evidence),
+            ]
+        ),
+        table(
+            ("Field", "Type", "Takes", "Default", "Written if not said", "Note"),
+            (_field_row(card, field) for field in card.fields),
+        ),
+        _conflict_table(conflicts),
+    ]
+
+
+def _course_lines(poll: PollAdvice | None, retention: Retention | None, rate: RateLimit | None) -> list[str]:
+    return [
+        f"Ask after a task: {say_poll(poll)} [{poll.source}]" if poll else "",
+        f"A result link works: {say_retention(retention)} [{retention.source}]" if retention else "",
+        f"Limits: {say_rate(rate)} [{rate.source}]" if rate else "",
+    ]
+
+
+def say_price(rule: PriceRule) -> str:
+    """The price table in one sentence, in dollars and the gateway's unit, with its date and note."""
+    return f"{_amounts(rule)} ({rule.as_of}). {rule.note}".strip()
+
+
+def _amounts(rule: PriceRule) -> str:
+    if rule.kind == "unknown":
+        return "unknown"
+    key = {"by_duration": "{} s: ", "per_second": "{}, a second: ", "fixed": "a clip: "}[rule.kind]
+    return "; ".join(key.format(name) + _amount(rule, amount) for name, amount in rule.amounts.items())
+
+
+def _amount(rule: PriceRule, amount: Decimal) -> str:
+    own = f"{amount:f} {rule.unit}"
+    if rule.usd_per_unit is None:
+        return own
+    usd = f"{dollars(amount * rule.usd_per_unit)} USD"
+    return usd if rule.unit == "USD" else f"{usd} ({own})"
+
+
+def _image_line(card: ModelCard) -> str:
+    rule = card.image
+    if rule is None:
+        return "Reference image: none is taken."
+    size = f"at most {rule.max_bytes / 1_000_000:g} MB" if rule.max_bytes else f"size {NOT_DOCUMENTED}"
+    formats = ", ".join(rule.formats) or f"formats {NOT_DOCUMENTED}"
+    return f"Reference image: {size}; {formats}. {rule.note} [{rule.source}]"
+
+
+def _evidence_line(item: Evidence) -> str:
+    return f"{item.date}: {item.text} [{item.source}]"
+
+
+def _conflict_table(conflicts: Iterable[Conflict]) -> str:
+    rows = ((item.about, item.choice, ", ".join(item.sources)) for item in conflicts)
+    return table(("Where sources disagree", "What is done", "Sources"), rows)
+
+
+def _field_row(card: ModelCard, field: Field) -> tuple[str, ...]:
+    return (
+        code(field.name) + (" (required)" if field.required else ""),
+        field.kind,
+        card.model if field.role == "model" else say_values(field),
+        _with_image(field.default, field.default_with_image) or "not stated",
+        _with_image(field.fill, field.fill_with_image) or "nothing",
+        f"{_condition(field)} {field.note} [{field.source}]",
+    )
+
+
+def say_values(field: Field) -> str:
+    """What a field takes: values, lengths, numbers of items."""
+    parts = [_spelled(field, field.values)]
+    if field.values_with_image:
+        parts.append(f"with an image {_spelled(field, field.values_with_image)}")
+    if field.max_length is not None:
+        least = f"{field.min_length} to " if field.min_length else "at most "
+        parts.append(f"{least}{field.max_length:,} {field.unit or 'characters'}")
+    if field.max_items is not None:
+        parts.append(f"at most {field.max_items} item{'s' if field.max_items > 1 else ''}")
+    return "; ".join(part for part in parts if part) or "any"
+
+
+def _spelled(field: Field, values: tuple[Scalar, ...]) -> str:
+    spelling = dict(field.spelling)
+    shown = [
+        f"{value} ({' at '.join(neutral for _, neutral in spelling[str(value)])})" if spelling else _json(value)
+        for value in values
+    ]
+    return ", ".join(shown)
+
+
+def _condition(field: Field) -> str:
+    parts = [f"Only {field.only}." if field.only else ""]
+    parts += [f"{_SITUATIONS[when]}: {_json(value)}." for when, value in field.fixed]
+    return " ".join(part for part in parts if part)
+
+
+def _with_image(value: Scalar | None, with_image: Scalar | None) -> str:
+    if value is None:
+        return ""
+    return f"{_json(value)}; with an image {_json(with_image)}" if with_image is not None else _json(value)
+
+
+def _json(value: Scalar) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _span(seconds: tuple[float, float]) -> str:
+    return f"{seconds[0]:g} to {seconds[1]:g}"
+
+
+def _dropped_row(card: ModelCard, told: Told) -> tuple[str, ...]:
+    takes = [f"{seconds} s" for seconds in durations_of(card)]
+    newest = next((_evidence_line(item) for item in card.lifecycle.evidence if item not in told.evidence), "")
+    return (
+        code(card.model),
+        ", ".join([*(card.modes or ("no clip that can be drawn up",)), *takes]),
+        say_price(card.price),
+        " ".join([*card.notes, newest]),
+    )
+
+
+def _keys(card: ModelCard) -> set[str]:
+    """Every source that a card names."""
+    keys = {card.price.source, card.poll.source, card.retention.source, card.rate_limit.source}
+    keys |= {field.source for field in card.fields} | {item.source for item in card.lifecycle.evidence}
+    keys |= {key for conflict in card.conflicts for key in conflict.sources}
+    return keys | ({card.image.source} if card.image else set())
+
+
+__all__ = [
+    "NOT_DOCUMENTED",
+    "Told",
+    "durations_of",
+    "find_shared",
+    "say_poll",
+    "say_price",
+    "say_rate",
+    "say_retention",
+    "say_values",
+    "source_table",
+    "write_card",
+    "write_gateway_cards",
+]

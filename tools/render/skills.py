@@ -1,0 +1,328 @@
+"""The skills of single gateways and the shell scripts, from written parts and the catalogue. Pure.
+
+What a skill says in words is written by hand, one part for each skill; tables, prices, availability and the
+facts inside the scripts come from the catalogue, through marks such as `{{prices}}`. A skill's scripts know its
+own gateway alone, so that it names no host and no variable that it does not use. Called by the renderer alone.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from callsheet.core.catalogue.cards import Availability, Field, GatewayFacts, ModelCard
+from callsheet.core.catalogue.pricing import dollars, price_clip
+
+from .cards import NOT_DOCUMENTED, durations_of, say_price, say_values, source_table, write_gateway_cards
+from .markdown import code, document, table
+
+SHUTDOWN = (
+    "OpenAI shut Sora 2 down on 2026-09-24. Whether {name} still serves it is not known: a request may be refused,"
+    " or fail after it was accepted."
+)
+COMPATIBILITY = (
+    "Works as documentation alone. The scripts need a POSIX shell and curl, and check payloads with the callsheet"
+    " command where it is installed."
+)
+
+_MARK = re.compile(r"\{\{([a-z_]+)(?: ([a-z0-9-]+))?\}\}")
+_KEY_MARK = re.compile(r"\[([a-z0-9-]+)\](?!\()")
+
+
+@dataclass(frozen=True, slots=True)
+class SkillPlan:
+    """One installable skill: its name, its gateway, the models that it covers, the main one first."""
+
+    name: str
+    gateway: str
+    models: tuple[str, ...]
+
+
+SKILLS = (
+    SkillPlan("poyo-sora-2-official-api", "poyo", ("sora-2-official", "sora-2-beta")),
+    SkillPlan("poyo-sora-2-pro-official-api", "poyo", ("sora-2-pro-official",)),
+    SkillPlan("apidot-sora-2-official-api", "apidot", ("sora-2-official", "sora-2-pro-official")),
+    SkillPlan("apixo-sora-2-api", "apixo", ("sora-2", "sora-2-pro")),
+    SkillPlan("evolink-sora-2-api", "evolink", ("sora-2-preview",)),
+    SkillPlan("evolink-sora-2-pro-api", "evolink", ("sora-2-pro-preview",)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ShellParts:
+    """The shell sources with their marks."""
+
+    wire: str
+    submit: str
+    check_task: str
+    wrapper: str
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where a gateway is asked, with `MODEL` and `TASK_ID` in their places."""
+
+    submit: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Spelling:
+    """Where a reply has its task id, its state and its links."""
+
+    task_id: str
+    state: str
+    link: str
+
+
+_SPELLINGS = {
+    "poyo": _Spelling("task_id", "status", "file_url"),
+    "apidot": _Spelling("task_id", "status", "file_url"),
+    "apixo": _Spelling("taskId", "state", "resultUrls"),
+    "evolink": _Spelling("id", "status", "results"),
+}
+
+
+def narrow(facts: GatewayFacts, models: Sequence[str] | None = None) -> GatewayFacts:
+    """A gateway with these models alone, in this order; without a list, with those that may answer."""
+    if models is None:
+        kept = tuple(card for card in facts.models if card.lifecycle.availability is not Availability.DROPPED)
+    else:
+        kept = tuple(card for model in models for card in facts.models if card.model == model)
+    return replace(facts, models=kept)
+
+
+def write_skill(plan: SkillPlan, part: str, facts: GatewayFacts) -> str:
+    """`SKILL.md`: frontmatter, then the written part with its marks filled in. The part's first line describes."""
+    description, _, body = part.partition("\n")
+    return f"{_write_front(plan, description.strip(), facts)}\n{fill(body.lstrip(), facts)}"
+
+
+def write_api_page(part: str, facts: GatewayFacts) -> str:
+    """`references/api.md`: requests, answers, callbacks and errors."""
+    return fill(part, facts)
+
+
+def write_facts_page(facts: GatewayFacts) -> str:
+    """`references/facts.md`: each model's card, and the sources that it names."""
+    models = ", ".join(code(card.model) for card in facts.models)
+    # The page of a gateway, without its own title and opening.
+    cards = write_gateway_cards(facts).split("\n\n", 2)[2].rstrip()
+    named = set(_KEY_MARK.findall(cards)) | {
+        key for card in facts.models for conflict in card.conflicts for key in conflict.sources
+    }
+    return document(
+        f"# {facts.name}: what is known of {models}, and whose word it is",
+        "Open this to see where a fact was read and how old it is, what is written when a field is left open, and"
+        f" where sources disagree. As of {facts.as_of}; keys in brackets are those of the last table.",
+        cards,
+        "## Sources",
+        source_table(source for key, source in facts.sources.items() if key in named),
+    )
+
+
+def fill(part: str, facts: GatewayFacts) -> str:
+    """The part with every mark replaced; KeyError for a mark that is none."""
+    return _MARK.sub(lambda mark: _FILLERS[mark[1]](facts, mark[2] or facts.models[0].model), part)
+
+
+def write_scripts(parts: ShellParts, gateways: Sequence[tuple[GatewayFacts, Paths]]) -> dict[str, str]:
+    """`submit.sh`, `check_task.sh`, `wire.sh` for both, and a `submit_<model>.sh` for each model: name -> text."""
+    first = gateways[0][0]
+    alone = len(gateways) == 1
+    wire = _replace(
+        parts.wire,
+        branches="\n".join(_write_branch(facts, paths) for facts, paths in gateways),
+        gateways=", ".join(facts.id for facts, _ in gateways),
+    )
+    marks = {
+        "usage": "\n".join(_usage_line(facts) for facts, _ in gateways),
+        "shutdown": SHUTDOWN.format(name="$title"),
+        "first_wrapper": wrapper_name(first.models[0].model),
+        "first_gateway": first.id,
+        "default_gateway": first.id if alone else "",
+        "default_model": first.models[0].model if alone else "",
+        "gateway_default": f" (default: {first.id})" if alone else "",
+    }
+    scripts = {
+        "submit.sh": _replace(parts.submit, **marks),
+        "check_task.sh": _replace(parts.check_task, **marks),
+        "wire.sh": wire,
+    }
+    for facts, _ in gateways:
+        for card in facts.models:
+            text = _replace(parts.wrapper, model=card.model, title=facts.name, gateway=facts.id)
+            # Two brands share ids: the first stands in the script, --gateway names the other.
+            scripts.setdefault(wrapper_name(card.model), text)
+    return scripts
+
+
+def wrapper_name(model: str) -> str:
+    """The script that submits to that model: `submit_sora_2_pro_official.sh`."""
+    return f"submit_{model.replace('-', '_')}.sh"
+
+
+def _write_front(plan: SkillPlan, description: str, facts: GatewayFacts) -> str:
+    return f"""\
+---
+name: {plan.name}
+description: {description}
+license: MIT-0
+compatibility: {COMPATIBILITY}
+metadata:
+  openclaw:
+    primaryEnv: {facts.key_env}
+    requires:
+      bins:
+        - curl
+    envVars:
+      - name: {facts.key_env}
+        required: false
+        description: {facts.name} key, for live requests only. Set by a person, never pasted into a chat.
+---
+"""
+
+
+def _replace(text: str, **marks: str) -> str:
+    for name, value in marks.items():
+        text = text.replace("{{" + name + "}}", value)
+    return text
+
+
+def _card(facts: GatewayFacts, model: str) -> ModelCard:
+    return next(card for card in facts.models if card.model == model)
+
+
+def _fill_fields(facts: GatewayFacts, model: str) -> str:
+    rows = [
+        (
+            code(field.name),
+            "yes" if field.required else "no",
+            model if field.role == "model" else f"{field.kind}: {say_values(field)}",
+            _say_default(field),
+        )
+        for field in _card(facts, model).fields
+    ]
+    return table(("Field", "Required", "Takes", "Default"), rows)
+
+
+def _say_default(field: Field) -> str:
+    if field.default is None:
+        return "not stated"
+    plain = str(field.default).lower()
+    return plain if field.default_with_image is None else f"{plain}; with an image {field.default_with_image}"
+
+
+def _fill_prices(facts: GatewayFacts, model: str) -> str:
+    card = _card(facts, model)
+    rule = card.price
+    source = facts.sources[rule.source]
+    origin = f"Read in [{source.title}]({source.url}), {rule.as_of}. {rule.note}".strip()
+    if rule.kind == "unknown":
+        return f"Not documented. {origin}"
+    resolutions = [key for key in rule.amounts if rule.kind == "per_second" and key != "any"] or [""]
+    rows = [
+        (resolution or "any", *(_clip_price(card, seconds, resolution) for seconds in durations_of(card)))
+        for resolution in resolutions
+    ]
+    heads = ("US dollars a clip", *(f"{seconds} s" for seconds in durations_of(card)))
+    return f"{table(heads, rows)}\n\n{origin} The account page tells what was really charged."
+
+
+def _clip_price(card: ModelCard, seconds: int, resolution: str) -> str:
+    price = price_clip(card, duration_seconds=seconds, resolution=resolution or None)
+    own = "" if price.unit == "USD" else f" ({price.amount:f} {price.unit})"
+    return f"{dollars(price.usd)}{own}" if price.usd is not None else f"{price.amount} {price.unit}"
+
+
+def _fill_availability(facts: GatewayFacts, model: str) -> str:
+    """The newest that the gateway itself said of the model; what others said is told by `{{shutdown}}`."""
+    life = _card(facts, model).lifecycle
+    own = next((item for item in life.evidence if facts.sources[item.source].authority == "gateway"), None)
+    said = f"{facts.name}'s last word ({own.date}): {own.text} " if own else ""
+    return f"{said}Availability: {life.availability.value}."
+
+
+def _fill_shutdown(facts: GatewayFacts, _: str) -> str:
+    return SHUTDOWN.format(name=facts.name)
+
+
+def _fill_every(facts: GatewayFacts, model: str) -> str:
+    return f"{_card(facts, model).poll.every_seconds:g} s"
+
+
+def _fill_kept(facts: GatewayFacts, model: str) -> str:
+    return _kept(_card(facts, model))
+
+
+def _kept(card: ModelCard) -> str:
+    hours = card.retention.result_hours
+    return f"{hours} hours" if hours else NOT_DOCUMENTED
+
+
+def _fill_errors(facts: GatewayFacts, _: str) -> str:
+    rows = [(str(fact.status or ""), code(fact.code), fact.meaning, fact.advice) for fact in facts.errors]
+    return table(("HTTP", "Code", "Meaning", "What to do"), rows)
+
+
+_FILLERS: Mapping[str, Callable[[GatewayFacts, str], str]] = {
+    "fields": _fill_fields,
+    "prices": _fill_prices,
+    "availability": _fill_availability,
+    "shutdown": _fill_shutdown,
+    "errors": _fill_errors,
+    "every": _fill_every,
+    "kept": _fill_kept,
+}
+
+
+def _usage_line(facts: GatewayFacts) -> str:
+    return f"  {facts.id:<8} {', '.join(card.model for card in facts.models)}; {facts.key_env}"
+
+
+def _write_branch(facts: GatewayFacts, paths: Paths) -> str:
+    """One branch of the scripts' `know_gateway`."""
+    spelling = _SPELLINGS[facts.id]
+    in_path = "MODEL" in paths.submit
+    cards = "\n".join(_write_card_branch(card) for card in facts.models)
+    return f"""\
+  {facts.id})
+    title={shlex.quote(facts.name)} origin={facts.base_url} models='{" ".join(card.model for card in facts.models)}'
+    submit_path="{_shell_path(paths.submit)}" status_path="{_shell_path(paths.status)}"
+    key_name={facts.key_env} key_page={facts.key_page} key=${{{facts.key_env}:-}}
+    unset {facts.key_env}
+    model_in={"path" if in_path else "body"} id_name={spelling.task_id}
+    state_name={spelling.state} link_name={spelling.link}
+    case $model in
+{cards}
+    esac
+    ;;"""
+
+
+def _write_card_branch(card: ModelCard) -> str:
+    return (
+        f"    {card.model})\n"
+        f"      price={shlex.quote(say_price(card.price))}\n"
+        f"      kept='{_kept(card)}' every={card.poll.every_seconds:g} ;;"
+    )
+
+
+def _shell_path(path: str) -> str:
+    return path.replace("MODEL", "$model").replace("TASK_ID", "${task:-}")
+
+
+__all__ = [
+    "SKILLS",
+    "Paths",
+    "ShellParts",
+    "SkillPlan",
+    "fill",
+    "narrow",
+    "wrapper_name",
+    "write_api_page",
+    "write_facts_page",
+    "write_scripts",
+    "write_skill",
+]
