@@ -81,7 +81,7 @@ async def watch(count: int, speed: float, home: Path, store: Path) -> dict[str, 
     async def sandbox_url() -> str:
         return f"http://127.0.0.1:{PORT}"
 
-    service = Service(replace(service.deps, sandbox_url=sandbox_url), service._lock, service._stage)
+    service.deps = replace(service.deps, sandbox_url=sandbox_url)
     started, before = time.monotonic(), cpu_seconds()
     async with service.running():
         await submit_all(service, count)

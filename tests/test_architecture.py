@@ -134,6 +134,19 @@ def test_only_a_spent_sheet_makes_a_task_and_only_a_claimed_task_is_sent() -> No
     assert "require_mode(deps.policy(), sheet)" in checks
 
 
+def test_surfaces_call_use_cases_and_never_their_dependencies() -> None:
+    """No surface touches `Service.deps`: what it needs is a method of the service."""
+    touching = [
+        f"{relative(path)}:{node.lineno}"
+        for path in SOURCES
+        if relative(path).startswith("surface/")
+        for node in ast.walk(ast.parse(read(path)))
+        if isinstance(node, ast.Attribute) and node.attr == "deps"
+    ]
+
+    assert touching == []
+
+
 def read(path: Path) -> str:
     """A source."""
     return path.read_text(encoding="utf-8")

@@ -6,38 +6,42 @@ state of its own: the ledger is the truth.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from callsheet.core.catalogue.cards import ModelCard
+from callsheet.core.catalogue.cards import Catalogue, GatewayFacts, ModelCard
 from callsheet.core.consent.approval import Means, Spending
 from callsheet.core.consent.audit import AuditEntry, AuditVerdict
-from callsheet.core.consent.policy import Policy
+from callsheet.core.consent.policy import Mode, Policy
 from callsheet.core.security.redaction import Redactor
 from callsheet.core.shot import JsonValue
 from callsheet.core.spending.allowances import Allowance
 from callsheet.core.tasks.models import Sheet, Task
 from callsheet.core.tasks.states import OPEN_STATES, SheetState, TaskState
+from callsheet.edges.keys.store import SecretKey
 from callsheet.edges.ledger.pruning import Pruned, PruneLimits
 from callsheet.edges.process.runner import Runner, RunnerLock
 from callsheet.errors import CallsheetError, UnknownThing
 
-from . import allowances, consent, drafts, export, polling, results, sealed_keys, submission
+from . import allowances, consent, drafts, export, lifecycle, polling, results, sealed_keys, submission
 from .consent import Question
-from .dependencies import Dependencies
+from .dependencies import Dependencies, card_of
 from .drafts import Draft
+from .lifecycle import STOP_GRACE_SECONDS, open_tasks_notice
 from .results import Explanation, Submission, TaskReport
 from .sandbox_server import SandboxServer
+
+if TYPE_CHECKING:
+    from .diagnostics import Check, GatewayAnswer, Install
 
 SUBMIT_WAIT_SECONDS = 30.0
 WAIT_LIMIT_SECONDS = 45.0
 LOOK_AGAIN_SECONDS = 1.0
-STOP_GRACE_SECONDS = 8.0
-TEND_SECONDS = 2.0
 
 UNSENT = (TaskState.WAITING, TaskState.SUBMITTING)
 
@@ -49,9 +53,62 @@ class Service:
         self.deps = deps
         self.stop_grace_seconds = STOP_GRACE_SECONDS
         self._lock = lock
-        self._stage = sandbox
+        self._sandbox = sandbox
 
-    # --- without waiting --------------------------------------------------------------------------
+    def now(self) -> float:
+        """The time, in seconds since the epoch."""
+        return self.deps.clock.now()
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force; raises `SetupProblem` for a file that cannot be used."""
+        return self.deps.policy()
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """All gateways with their model cards."""
+        return self.deps.catalogue()
+
+    def facts(self, gateway_id: str) -> GatewayFacts:
+        """That gateway's facts; raises `UnknownThing`."""
+        return self.deps.facts(gateway_id)
+
+    def cards(self, *, gateway: str | None = None) -> tuple[ModelCard, ...]:
+        """The catalogue's cards, or those of one gateway."""
+        return self.facts(gateway).models if gateway else self.catalogue.cards
+
+    def card(self, gateway_id: str, model: str) -> ModelCard:
+        """That model's card; raises `UnknownThing`."""
+        return self.deps.card(gateway_id, model)
+
+    def usual_seconds(self, task: Task) -> tuple[float, float] | None:
+        """How long such a task usually takes, in its mode; None when no source says."""
+        usual, speed = card_of(self.deps, task).poll.usual_seconds, self.deps.speed(task.mode)
+        return None if usual is None else (usual[0] / speed, usual[1] / speed)
+
+    def notice(self) -> str:
+        """What an answer says first under the policy in force; see `results.notice`."""
+        return results.notice(self.deps, self.policy.mode)
+
+    def desk_url(self) -> str | None:
+        """Where a person has the desk page open, without anything that signs in; None where it is not."""
+        return self.deps.desk_url()
+
+    def redactor(self) -> Redactor:
+        """Hides the configured keys in whatever a surface is about to say."""
+        return self.deps.redactor()
+
+    def check_up(self, install: Install) -> list[Check]:
+        """Look at the whole installation; see `diagnostics.check_up`."""
+        from .diagnostics import check_up
+
+        return check_up(self.deps, install)
+
+    async def ask_gateways(self) -> list[GatewayAnswer]:
+        """Ask every gateway what is free to ask; see `diagnostics.ask_gateways`."""
+        from .diagnostics import ask_gateways
+
+        return await ask_gateways(self.deps)
 
     def explain(self, draft: Draft) -> Explanation:
         """What would be sent, what is wrong with it, what it costs; see `drafts.explain`."""
@@ -78,6 +135,14 @@ class Service:
     def whole_prompt(self, sheet_id: str) -> str:
         """All of a prompt that the text for the person cuts off; see `consent.whole_prompt`."""
         return consent.whole_prompt(self.deps, sheet_id)
+
+    def sheet(self, sheet_id: str) -> Sheet:
+        """That sheet; raises `UnknownThing`."""
+        return consent.need_sheet(self.deps, sheet_id)
+
+    def sheets(self, states: Sequence[SheetState], *, limit: int = 50) -> list[Sheet]:
+        """Sheets in those states, the newest first."""
+        return self.deps.ledger().sheets(states, limit=limit)
 
     def approvable(self, sheet_id: str) -> Sheet:
         """That sheet if it can be approved as it stands."""
@@ -111,9 +176,9 @@ class Service:
         """End an allowance now."""
         return allowances.revoke(self.deps, allowance_id, by=by)
 
-    def spending(self) -> Spending:
-        """What is reserved or spent today and this month (UTC), in the policy's mode."""
-        return consent.spending_now(self.deps, self.deps.policy().mode)
+    def spending(self, mode: Mode | None = None) -> Spending:
+        """What is reserved or spent today and this month (UTC), in that mode; in the policy's without one."""
+        return consent.spending_now(self.deps, mode or self.policy.mode)
 
     def audit(self, *, limit: int = 100) -> list[AuditEntry]:
         """The latest entries of the audit trail, newest first."""
@@ -128,9 +193,13 @@ class Service:
         now = self.deps.clock.now()
         self.deps.ledger().consent.note(action, subject, actor=actor, now=now, detail=detail)
 
+    def find_task(self, task_id: str) -> Task | None:
+        """That task without a report on it; None where there is none."""
+        return self.deps.ledger().task(task_id)
+
     def task(self, task_id: str) -> TaskReport:
-        """Where that task is."""
-        task = self.deps.ledger().task(task_id)
+        """Where that task is; raises `UnknownThing`."""
+        task = self.find_task(task_id)
         if task is None:
             raise UnknownThing("There is no task with that id.", next_step="Call list_tasks to see all of them.")
         return results.report_task(self.deps, task)
@@ -141,16 +210,20 @@ class Service:
         found = self.deps.ledger().tasks(states=states, limit=limit, offset=offset)
         return [results.report_task(self.deps, task) for task in found]
 
+    def task_records(self, *, limit: int = export.ALL) -> list[Task]:
+        """Tasks without reports, in the same order."""
+        return self.deps.ledger().tasks(limit=limit)
+
+    def history(self, subject: str) -> list[dict[str, Any]]:
+        """What happened to a task or a sheet, oldest first."""
+        return self.deps.ledger().history(subject)
+
     def pending(self) -> list[Sheet]:
         """Sheets that wait for a person; where a key is sealed also those that were agreed to and not sent."""
         now = self.deps.clock.now()
         asked = self.deps.ledger().sheets([SheetState.AWAITING_APPROVAL])
         unsent = sealed_keys.unsent_sheets(self.deps, is_alive=self._lock.is_alive)
         return [*(sheet for sheet in asked if now <= sheet.expires_at), *unsent]
-
-    def cards(self, *, gateway: str | None = None) -> tuple[ModelCard, ...]:
-        """The catalogue's cards, or those of one gateway."""
-        return self.deps.facts(gateway).models if gateway else self.deps.catalogue().cards
 
     def resolve(self, task_id: str, *, accepted_as: str | None) -> Task:
         """A person says what became of a task of unknown outcome."""
@@ -178,6 +251,23 @@ class Service:
         mine = self.deps.runner_id
         left = [task for task in tasks if task.owner == mine or not self._lock.is_alive(task.owner)]
         return left, bool(left) and self._lock.others_live()
+
+    def find_key(self, facts: GatewayFacts) -> SecretKey | None:
+        """The unsealed key in use for a gateway; None where it is missing or sealed. Raises `KeyProblem`."""
+        return self.deps.find_key(facts)
+
+    def stored_keys(self, facts: GatewayFacts) -> list[SecretKey]:
+        """All unsealed keys of a gateway, in use or not."""
+        return self.deps.stored_keys(facts)
+
+    def key_address(self, facts: GatewayFacts) -> str:
+        """Where a gateway's key is sent: its own address, or the one that the policy names."""
+        return self.deps.live_base_url(facts)
+
+    @property
+    def key_generation(self) -> int:
+        """A number that changes when a sealed key is opened or forgotten in this process."""
+        return self.deps.opened.generation
 
     def is_sealed(self, gateway_id: str) -> bool:
         """Whether that gateway's key is sealed: it then pays only through `approve_and_send`."""
@@ -214,10 +304,6 @@ class Service:
         taken = sealed_keys.unlock(self.deps, gateway_id, passphrase, is_alive=self._lock.is_alive, wanted=wanted)
         self.record_audit("key_opened", gateway_id, actor=by.value, detail={"tasks": str(taken)})
         return taken
-
-    def redactor(self) -> Redactor:
-        """Hides the configured keys in whatever a surface is about to say."""
-        return self.deps.redactor()
 
     # --- with waiting -----------------------------------------------------------------------------
 
@@ -258,9 +344,14 @@ class Service:
         result = await self.submit(sheet_id, wait_seconds=wait_seconds)
         return replace(result, status="submitted")
 
-    def desk_url(self) -> str | None:
-        """Where a person has the desk page open, without anything that signs in; None where it is not."""
-        return self.deps.desk_url()
+    @property
+    def is_sending(self) -> bool:
+        """Whether a paid request of this process is on its way."""
+        return bool(self.deps.sending)
+
+    async def wait_for_change(self, seconds: float) -> None:
+        """Return at the next change that this process knows of, or after that time."""
+        await self.deps.changes.wait(seconds)
 
     async def wait_for_approval(self, sheet_id: str, *, wait_seconds: float) -> None:
         """Return when the sheet was approved, declined or spent, by whichever process, or after that time.
@@ -299,84 +390,9 @@ class Service:
                 return report
             await self.deps.changes.wait(min(left, LOOK_AGAIN_SECONDS))
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[Runner]:
-        """Follow tasks while the block runs; on leaving, answers under way get a bounded grace.
-
-        Raises `SetupProblem` where the lock file that shows this process to be alive cannot be made.
-        """
-        watcher = Runner(
-            ledger=self.deps.ledger,
-            clock=self.deps.clock,
-            lock=self._lock,
-            run_task=lambda task_id: polling.run_task(self.deps, task_id),
-            wait_for_change=self.deps.changes.wait,
-        )
-        # Before anything is started, so that an unusable directory is told instead of ending a run under way.
-        self._lock.hold()
-        async with self.deps.http, anyio.create_task_group() as group:
-            await group.start(self._stage.run)
-            try:
-                async with anyio.create_task_group() as runners:
-                    runners.start_soon(watcher.watch)
-                    runners.start_soon(self._tend)
-                    try:
-                        yield watcher
-                    finally:
-                        watcher.stop()
-                        # Paid requests are shielded; what has not been sent yet must not go out any more.
-                        runners.cancel_scope.cancel()
-                        with anyio.CancelScope(shield=True):
-                            await self._wind_down()
-            finally:
-                self.deps.opened.forget_all()
-                # The sandbox outlives the requests that it is to answer.
-                group.cancel_scope.cancel()
-
-    async def _tend(self) -> None:
-        """Look after tasks whose key is sealed: see `sealed_keys.tend`."""
-        while True:
-            # The ledger's trouble is the watcher's to tell; here it only means later.
-            with suppress(CallsheetError):
-                sealed_keys.tend(self.deps, is_alive=self._lock.is_alive)
-            await self.deps.changes.wait(TEND_SECONDS)
-
-    async def _wind_down(self) -> None:
-        """Give paid requests that are on their way a bounded time to be answered."""
-        deadline = anyio.current_time() + self.stop_grace_seconds
-        while self.deps.sending and anyio.current_time() < deadline:
-            await self.deps.changes.wait(0.1)
-        for scope in list(self.deps.sending.values()):
-            scope.cancel()
-        # A cancelled request stores what is known of it before it lets go; that takes no network.
-        while self.deps.sending:
-            await self.deps.changes.wait(0.05)
-
-
-def open_tasks_notice(service: Service) -> str | None:
-    """One line for a program that ends: how many tasks are still open and who goes on with them. None: no need.
-
-    Call it after `running()` has been left. Raises nothing that the ledger could: an end is not the time to complain.
-    """
-    try:
-        open_now, picked_up = service.left_open()
-        sealed = sum(sealed_keys.needs_opening(service.deps, task) for task in open_now)
-    except CallsheetError:
-        return None
-    said, left = [], len(open_now) - sealed
-    if left:
-        them = "them" if left > 1 else "it"
-        goes_on = (
-            f"another running Callsheet picks {them} up within seconds."
-            if picked_up
-            else f"the next start of Callsheet picks {them} up,"
-            " or run `callsheet watch --detach` to have it done in the background."
-        )
-        said.append(f"{left} task{'s are' if left > 1 else ' is'} still open; {goes_on}")
-    if sealed:
-        wait = "tasks wait" if sealed > 1 else "task waits"
-        said.append(f"{sealed} open {wait} for a sealed key: run `callsheet watch` at a terminal, with the passphrase.")
-    return " ".join(said) or None
+    def running(self) -> AbstractAsyncContextManager[Runner]:
+        """Follow tasks while the block runs; see `lifecycle.run`."""
+        return lifecycle.run(self.deps, self._lock, self._sandbox, grace_seconds=lambda: self.stop_grace_seconds)
 
 
 __all__ = ["Draft", "Explanation", "Question", "Service", "Submission", "TaskReport", "open_tasks_notice"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from callsheet.core.tasks.models import Task
 from callsheet.core.tasks.states import OPEN_STATES, TaskState
 from callsheet.service import Service
-from callsheet.service.dependencies import card_of
 
 WORDS = {
     TaskState.WAITING: "Waiting to be sent",
@@ -33,17 +32,10 @@ def progress_share(service: Service, task: Task) -> float:
         return NEARLY_DONE + 0.03
     if task.percent is not None:
         return min(task.percent / 100, NEARLY_DONE + 0.03)
-    usual = usual_seconds(service, task)
+    usual = service.usual_seconds(task)
     if usual is None or task.accepted_at is None:
         return 0.0
-    return min((service.deps.clock.now() - task.accepted_at) / usual[1], NEARLY_DONE)
+    return min((service.now() - task.accepted_at) / usual[1], NEARLY_DONE)
 
 
-def usual_seconds(service: Service, task: Task) -> tuple[float, float] | None:
-    """How long such a task usually takes, in this mode; None when no source says."""
-    usual = card_of(service.deps, task).poll.usual_seconds
-    speed = service.deps.speed(task.mode)
-    return None if usual is None else (usual[0] / speed, usual[1] / speed)
-
-
-__all__ = ["WORDS", "progress_share", "usual_seconds"]
+__all__ = ["WORDS", "progress_share"]

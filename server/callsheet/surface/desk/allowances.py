@@ -104,7 +104,7 @@ def _sum(form: Form) -> Decimal:
 
 def _page(visit: Visit, error: CallsheetError | None = None) -> Response:
     office = visit.office
-    policy = office.service.deps.policy()
+    policy = office.service.policy
     found = [_facts(item, office.service.allowance_end(item)) for item in office.service.allowances()]
     filled = {name: visit.form.get(name, usual) for name, usual in USUAL.items()}
     return visit.page(
@@ -138,7 +138,7 @@ def _ways(visit: Visit) -> dict[str, Any]:
 
 def _choices(visit: Visit) -> list[dict[str, Any]]:
     """Every model by gateway; one whose price is not documented is covered by no allowance."""
-    catalogue, live = visit.office.service.deps.catalogue(), visit.office.service.deps.policy().mode is Mode.LIVE
+    catalogue, live = visit.office.service.catalogue, visit.office.service.policy.mode is Mode.LIVE
     return [
         {
             "name": facts.name,

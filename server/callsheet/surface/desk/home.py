@@ -29,12 +29,11 @@ async def live(visit: Visit) -> Response:
 
 def _contents(visit: Visit) -> dict[str, Any]:
     service, now = visit.office.service, visit.now
-    ledger = service.deps.ledger()
     briefs = [brief(service, report) for report in service.tasks(limit=LOOKED_AT)]
     going = [brief(service, report) for report in service.tasks(only_open=True, limit=LOOKED_AT)]
     pending = service.pending()
     asked = {sheet.id for sheet in pending}
-    approved = [sheet for sheet in ledger.sheets([SheetState.APPROVED]) if not has_lapsed(visit, sheet)]
+    approved = [sheet for sheet in service.sheets([SheetState.APPROVED]) if not has_lapsed(visit, sheet)]
     return {
         "waiting": [summary(sheet) for sheet in pending],
         "approved": [summary(sheet) for sheet in approved if sheet.id not in asked],

@@ -65,7 +65,7 @@ class Visit:
     @property
     def now(self) -> float:
         """The time by the program's clock."""
-        return self.office.service.deps.clock.now()
+        return self.office.service.now()
 
     def named(self, part: str) -> str:
         """A part of the address."""
@@ -117,7 +117,7 @@ def surroundings(office: Office) -> dict[str, Any]:
 def read_policy(office: Office) -> Policy | None:
     """The policy as it is now, None when it cannot be used."""
     try:
-        return office.service.deps.policy()
+        return office.service.policy
     except SetupProblem:
         return None
 

@@ -49,7 +49,7 @@ def held_keys(service: Service) -> list[dict[str, Any]]:
 async def open_key(visit: Visit) -> Response:
     """Open a key for as long as tasks need it, to ask after them; it pays for nothing."""
     office, gateway = visit.office, visit.named("gateway")
-    office.service.deps.facts(gateway)
+    office.service.facts(gateway)
     passphrase = visit.form.get("passphrase", "")
     try:
         await office.door.check(passphrase)

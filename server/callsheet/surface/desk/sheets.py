@@ -16,7 +16,7 @@ from callsheet.core.spending.limits import is_fresh
 from callsheet.core.tasks.models import Sheet
 from callsheet.core.tasks.states import SheetState
 from callsheet.errors import CallsheetError, InvalidRequest, NotApproved, SetupProblem
-from callsheet.service.consent import need_sheet, require_mode
+from callsheet.service.consent import require_mode
 
 from .requests import Visit, said, status_of
 from .sealed import NO_PASSKEY, approve_and_send
@@ -57,13 +57,13 @@ def summary(sheet: Sheet) -> dict[str, Any]:
 
 async def show(visit: Visit) -> Response:
     """The sheet as it would be sent."""
-    return _page(visit, need_sheet(visit.office.service.deps, visit.named("sheet_id")))
+    return _page(visit, visit.office.service.sheet(visit.named("sheet_id")))
 
 
 async def approve(visit: Visit) -> Response:
     """A person's yes: with the passphrase, and live with the amount typed; or with a passkey."""
     office = visit.office
-    sheet = need_sheet(office.service.deps, visit.named("sheet_id"))
+    sheet = office.service.sheet(visit.named("sheet_id"))
     if not _is_undecided(visit, sheet):
         return visit.go(f"/sheets/{sheet.id}", f"That sheet is {sheet.state.value} already; nothing was changed.")
     try:
@@ -92,7 +92,7 @@ async def decline(visit: Visit) -> Response:
 async def challenge(visit: Visit) -> Response:
     """What a passkey is to sign for this sheet, as it stands now."""
     office = visit.office
-    sheet = need_sheet(office.service.deps, visit.named("sheet_id"))
+    sheet = office.service.sheet(visit.named("sheet_id"))
     _require_shown(visit, sheet)
     _require_decidable(visit, sheet)
     if visit.office.service.needs_seal(sheet.id):
@@ -117,7 +117,7 @@ def _require_decidable(visit: Visit, sheet: Sheet) -> None:
         service.payable(sheet.id)
     else:
         service.approvable(sheet.id)
-    policy = service.deps.policy()
+    policy = service.policy
     require_mode(policy, sheet)
     if decide_need(policy, sheet.mode) is Need.NOTHING:
         raise InvalidRequest(
@@ -138,7 +138,7 @@ def has_lapsed(visit: Visit, sheet: Sheet) -> bool:
 
 def _amount(visit: Visit, sheet: Sheet) -> Decimal | None:
     """What a person types beside the passphrase: the price of a live sheet."""
-    return amount_to_type(sheet.price, visit.office.service.deps.policy()) if sheet.mode is Mode.LIVE else None
+    return amount_to_type(sheet.price, visit.office.service.policy) if sheet.mode is Mode.LIVE else None
 
 
 def _require_amount(visit: Visit, sheet: Sheet) -> None:

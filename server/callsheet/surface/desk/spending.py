@@ -13,8 +13,7 @@ from callsheet.core.catalogue.pricing import dollars, from_micros
 from callsheet.core.consent.policy import Mode
 from callsheet.core.tasks.models import Task
 from callsheet.core.tasks.states import RESERVING_STATES, TaskState
-from callsheet.service.consent import spending_now, spending_windows
-from callsheet.service.export import ALL
+from callsheet.service.consent import spending_windows
 
 from .requests import Visit
 
@@ -26,11 +25,11 @@ NOT_SENT = (TaskState.WAITING, TaskState.SUBMITTING)
 
 async def show(visit: Visit) -> Response:
     """The page. In the sandbox it shows what was rehearsed, and says that none of it was charged."""
-    deps = visit.office.service.deps
-    policy = deps.policy()
+    service = visit.office.service
+    policy = service.policy
     mode = Mode.SANDBOX if policy.mode is Mode.SANDBOX else Mode.LIVE
-    spent, caps = spending_now(deps, mode), policy.caps
-    month = tasks_that_count(deps.ledger().tasks(limit=ALL), mode=mode, since=spending_windows(visit.now)[1])
+    spent, caps = service.spending(mode), policy.caps
+    month = tasks_that_count(service.task_records(), mode=mode, since=spending_windows(visit.now)[1])
     models = _grouped(month, lambda task: task.card_id)
     models.sort(key=lambda group: -group[1])
     return visit.page(

@@ -47,7 +47,7 @@ def open_office(service: Service, *, passkeys: Path, verifier: Path, port: int, 
         service.record_audit("passphrase_refused", "desk", actor=Means.DESK.value, detail={"wrong_tries": str(wrong)})
 
     door, kept = Door(verifier, now, on_closed), Passkeys(passkeys)
-    prover = Prover(door, kept, Challenges(now), f"http://{host}", service.deps.clock.now)
+    prover = Prover(door, kept, Challenges(now), f"http://{host}", service.now)
     paper = Paper(service.redactor)
     return Office(service, Sessions(now), door, prover, kept, paper, host, f"{COOKIE}-{port}")
 

@@ -15,7 +15,7 @@ from callsheet.errors import CallsheetError
 from callsheet.service import Service, TaskReport
 from callsheet.service.results import fate_sentence, status_text
 from callsheet.surface.next_steps import for_person
-from callsheet.surface.progress import WORDS, progress_share, usual_seconds
+from callsheet.surface.progress import WORDS, progress_share
 from callsheet.surface.text import in_commands, span
 
 from .media import is_there
@@ -127,7 +127,7 @@ def _one(visit: Visit) -> dict[str, Any]:
         "updated_at": task.updated_at,
         "problem": {"message": task.problem.message, "said": task.problem.said} if task.problem else None,
         "todo": _todo(service, task, in_commands(for_person(report.next_step))),
-        "history": [_event(entry) for entry in service.deps.ledger().history(task.id)],
+        "history": [_event(entry) for entry in service.history(task.id)],
         "now": visit.now,
     }
 
@@ -166,7 +166,7 @@ def _usual(service: Service, task: Task) -> str:
     if task.state not in (TaskState.QUEUED, TaskState.RUNNING):
         return ""
     try:
-        usual = usual_seconds(service, task)
+        usual = service.usual_seconds(task)
     except CallsheetError:
         return ""
     return f"usually {span(*usual)}" if usual else ""

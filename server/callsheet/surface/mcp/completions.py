@@ -36,7 +36,7 @@ def add_completions(server: CallsheetServer) -> None:
 def _candidates(service: Service, place: str, argument: str, known: dict[str, str]) -> Iterable[str]:
     match place, argument:
         case (_, "gateway") if place == MODEL:
-            return (facts.id for facts in service.deps.catalogue().gateways)
+            return (facts.id for facts in service.catalogue.gateways)
         case (_, "model") if place == MODEL:
             cards = service.cards()
             return (card.model for card in cards if known.get("gateway") in (None, "", card.gateway))

@@ -18,7 +18,7 @@ from callsheet.core.security.urls import url_host
 from callsheet.core.shot import TEXT_TO_VIDEO
 from callsheet.errors import FATE_SENTENCES, Fate
 from callsheet.service import Explanation, Service, Submission, TaskReport
-from callsheet.service.results import OPEN_THE_KEY, Option, fate_sentence, iso, notice, status_text, waits_for_key
+from callsheet.service.results import OPEN_THE_KEY, Option, fate_sentence, iso, status_text, waits_for_key
 from callsheet.surface.next_steps import for_agent
 from callsheet.surface.views.answers import (
     ExplainAnswer,
@@ -57,7 +57,7 @@ def tell_explanation(service: Service, explanation: Explanation) -> ExplainAnswe
     if card is None or shot is None or explanation.price is None:
         return answer
     price = explanation.price
-    source = service.deps.catalogue().source(card, price.source)
+    source = service.catalogue.source(card, price.source)
     return answer.model_copy(
         update={
             "sheet_id": sheet.id if sheet else None,
@@ -198,7 +198,7 @@ def tell_tasks(service: Service, reports: Sequence[TaskReport]) -> TasksAnswer:
     held = sum(waits_for_key(report.task) for report in reports)
     if held:
         step = f"{held} of them {'wait' if held > 1 else 'waits'} for a key that is sealed. {OPEN_THE_KEY}"
-    return TasksAnswer(notice=notice(service.deps, service.deps.policy().mode), tasks=lines, next_step=step)
+    return TasksAnswer(notice=service.notice(), tasks=lines, next_step=step)
 
 
 def tasks_text(answer: TasksAnswer) -> str:
@@ -214,7 +214,7 @@ def tell_models(service: Service, gateway: str | None) -> ModelsAnswer:
     """The answer to `list_models`."""
     cards = sorted(service.cards(gateway=gateway), key=lambda card: card.lifecycle.availability is Availability.DROPPED)
     return ModelsAnswer(
-        notice=notice(service.deps, service.deps.policy().mode),
+        notice=service.notice(),
         models=[_model_line(card) for card in cards],
         next_step="Call explain_payload with a prompt; without a gateway it ranks the models that can take the shot.",
     )

@@ -69,7 +69,7 @@ def add_documents(server: CallsheetServer) -> None:
         from .rendering import tell_models
 
         service = backstage.service
-        gateways = [gateway_json(facts) for facts in service.deps.catalogue().gateways]
+        gateways = [gateway_json(facts) for facts in service.catalogue.gateways]
         overview = tell_models(service, None).model_dump(mode="json", exclude_none=True)
         return _json({"gateways": gateways, "models": overview["models"]})
 
@@ -95,8 +95,8 @@ def add_documents(server: CallsheetServer) -> None:
     async def model_card(gateway: str, model: str) -> str:
         from callsheet.surface.views.cards import card_json
 
-        deps = backstage.service.deps
-        return _json(card_json(deps.catalogue(), deps.card(gateway, model)))
+        service = backstage.service
+        return _json(card_json(service.catalogue, service.card(gateway, model)))
 
 
 def add_tasks(server: CallsheetServer) -> None:

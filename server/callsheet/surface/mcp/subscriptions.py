@@ -152,7 +152,7 @@ class Subscriptions:
     def _look(self, uri: str) -> Look:
         """What of that task is worth telling; where the ledger cannot be read, what was read last."""
         try:
-            task = self._backstage.service.deps.ledger().task(uri.removeprefix(TASK_PREFIX))
+            task = self._backstage.service.find_task(uri.removeprefix(TASK_PREFIX))
         except CallsheetError:
             return self._told.get(uri)
         if task is None:
@@ -163,11 +163,11 @@ class Subscriptions:
 
     async def _pause(self) -> None:
         try:
-            changes = self._backstage.service.deps.changes
+            service = self._backstage.service
         except CallsheetError:
             await anyio.sleep(LOOK_AGAIN_SECONDS)
         else:
-            await changes.wait(LOOK_AGAIN_SECONDS)
+            await service.wait_for_change(LOOK_AGAIN_SECONDS)
 
 
 async def _notify(item: Subscriber, seconds: float) -> bool:

@@ -82,7 +82,7 @@ def _checked(session: Session, sheet_id: str) -> Sheet:
 
 def _approved_before(session: Session, sheet: Sheet) -> str:
     """What to say of a sheet that was approved already; raises `NotApproved` when that was too long ago."""
-    passed = session.service.deps.clock.now() - (sheet.approved_at or 0.0)
+    passed = session.service.now() - (sheet.approved_at or 0.0)
     if not 0 <= passed <= APPROVAL_LIFETIME:
         raise NotApproved(
             f"Sheet {sheet.id} was approved too long ago; an approval holds for one hour.",

@@ -115,7 +115,7 @@ def _explain(session: Session) -> Sheet:
     show_options(screen, tuple(option for option in options if option.fits))
     screen.heading("2  Explain it for one model: the exact request")
     screen.show("")
-    show_explanation(screen, explanation, service.deps.catalogue())
+    show_explanation(screen, explanation, service.catalogue)
     screen.heading("3  Approve: what a person agrees to")
     screen.show("", approval_panel(sheet.shown, plain=screen.plain))
     screen.show(Text("In the sandbox approval is automatic, for nothing costs anything. Live, a person is asked."))

@@ -115,7 +115,7 @@ async def _follow_all(session: Session) -> None:
         except CallsheetError as error:
             _log(session, error.message)
             pause = TROUBLE_SECONDS
-        await session.service.deps.changes.wait(pause)
+        await session.service.wait_for_change(pause)
 
 
 def _open_tasks(session: Session) -> list[TaskReport]:
@@ -129,7 +129,7 @@ def _just_ended(session: Session, seen: dict[str, object], found: list[TaskRepor
 
 
 def _log(session: Session, text: str) -> None:
-    session.screen.note(f"{iso(session.service.deps.clock.now())}  {text}", style="", whole=True)
+    session.screen.note(f"{iso(session.service.now())}  {text}", style="", whole=True)
 
 
 def _tell_running(session: Session, background: BackgroundWatch) -> int:

@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from callsheet.core.shot import JsonValue
-from callsheet.service.diagnostics import Check, GatewayAnswer, Grade, Install, Listing, ask_gateways, check_up
+from callsheet.service.diagnostics import Check, GatewayAnswer, Grade, Install, Listing
 from callsheet.service.results import iso
 from callsheet.surface.cli.console.command import KNOW, Command
 from callsheet.surface.cli.console.exit_codes import ExitCode
@@ -40,10 +40,10 @@ def doctor(
     The exit code is 8 when something keeps Callsheet from working.
     """
     session = begin(context, as_json)
-    program, deps = session.program, session.service.deps
+    program = session.program
     install = Install(program.paths, program.policy_path, program.verifier_path, program.environ)
-    checks = check_up(deps, install)
-    answers = anyio.run(ask_gateways, deps) if online else []
+    checks = session.service.check_up(install)
+    answers = anyio.run(session.service.ask_gateways) if online else []
     if as_json:
         session.screen.answer(session.redactor.value(_form(checks, answers, online)))
     else:

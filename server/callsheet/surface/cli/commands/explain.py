@@ -59,7 +59,7 @@ def explain(  # noqa: PLR0917 - the options of a command
     )
     draft = _make_draft(shot, payload, gateway=gateway, model=model)
     explanation = session.service.explain(draft)
-    catalogue = session.service.deps.catalogue()
+    catalogue = session.service.catalogue
     if as_json:
         session.screen.answer(session.redactor.value(explanation_form(explanation, catalogue)))
     else:

@@ -61,7 +61,7 @@ def keys(
         return _list(session)
     if gateway is None:
         raise InvalidRequest("Which gateway's key?", next_step=f"Run `callsheet keys {wanted.value} GATEWAY`.")
-    facts = session.service.deps.facts(gateway)
+    facts = session.service.facts(gateway)
     with meet_person(session.program.environ, session.redactor.text, purpose=f"{wanted.value} a key") as person:
         told = _seal(session, person, facts) if wanted is Wanted.SEAL else _unseal(session, person, facts)
     if as_json:
@@ -72,7 +72,7 @@ def keys(
 
 
 def _list(session: Session) -> int:
-    forms = [_form(session, facts) for facts in session.service.deps.catalogue().gateways]
+    forms = [_form(session, facts) for facts in session.service.catalogue.gateways]
     if session.as_json:
         session.screen.answer(session.redactor.value({"keys": [*forms]}))
         return ExitCode.OK
@@ -87,21 +87,21 @@ def _list(session: Session) -> int:
 
 def _form(session: Session, facts: GatewayFacts) -> JsonObject:
     """Where a gateway's key lies. `unsealed` names the places in which one lies unsealed, used or not."""
-    deps = session.service.deps
-    stored = deps.stored_keys(facts)
+    service = session.service
+    stored = service.stored_keys(facts)
     form: JsonObject = {
         "gateway": facts.id,
-        "sealed": deps.is_sealed(facts.id),
+        "sealed": service.is_sealed(facts.id),
         "state": "missing",
         "fingerprint": None,
-        "base_url": deps.live_base_url(facts),
+        "base_url": service.key_address(facts),
         "unsealed": [f"{key.source} ({key.fingerprint})" for key in stored],
     }
     try:
-        if deps.is_sealed(facts.id):
+        if service.is_sealed(facts.id):
             sealed = _need_sealed(session, facts)
             return {**form, "state": "sealed", "fingerprint": sealed.fingerprint, "base_url": sealed.base_url}
-        key = deps.find_key(facts)
+        key = service.find_key(facts)
     except KeyProblem as problem:
         return {**form, "state": problem.message}
     return form if key is None else {**form, "state": key.source, "fingerprint": key.fingerprint}
@@ -115,8 +115,8 @@ def _need_sealed(session: Session, facts: GatewayFacts) -> SealedKey:
 
 
 def _seal(session: Session, person: Person, facts: GatewayFacts) -> str:
-    deps, directory = session.service.deps, session.program.keys_directory
-    if deps.is_sealed(facts.id):
+    service, directory = session.service, session.program.keys_directory
+    if service.is_sealed(facts.id):
         raise InvalidRequest(
             f"The key for {facts.name} is sealed already.",
             next_step=f"To seal another one, run `callsheet keys unseal {facts.id}` first.",
@@ -127,8 +127,8 @@ def _seal(session: Session, person: Person, facts: GatewayFacts) -> str:
             "No approval passphrase has been set, so there is nothing to seal a key with.",
             next_step="Run `callsheet setup` in your own terminal and choose one.",
         )
-    base_url = deps.live_base_url(facts)
-    key = deps.find_key(facts) or _ask_key(person, facts)
+    base_url = service.key_address(facts)
+    key = service.find_key(facts) or _ask_key(person, facts)
     person.say(f"The key for {facts.name} ({key.source}, fingerprint {key.fingerprint}) will go to {base_url} alone.")
     if base_url != facts.base_url:
         person.say(f"That is not {facts.name}'s own address, {facts.base_url}: the policy names it.", style="yellow")
@@ -165,7 +165,7 @@ def _require_opens(session: Session, facts: GatewayFacts, key: SecretKey, passph
 def _remove_copies(session: Session, facts: GatewayFacts, key: SecretKey) -> str:
     """Remove the unsealed copies of the key; what to say of them, and of what stays."""
     told = [f"Sealed. The key for {facts.name} can now be used with your passphrase alone."]
-    for stored in session.service.deps.stored_keys(facts):
+    for stored in session.service.stored_keys(facts):
         if stored != key:
             told.append(f"Another key lies in the {stored.source} (fingerprint {stored.fingerprint}); it is not used.")
         elif remove_stored_key(stored, keys_directory=session.program.keys_directory):

@@ -35,7 +35,7 @@ def models(
 ) -> int:
     """Show the models with price, lengths, ratios, resolutions and availability; with --model, all about one."""
     session = begin(context, as_json)
-    catalogue = session.service.deps.catalogue()
+    catalogue = session.service.catalogue
     cards = [card for card in session.service.cards(gateway=gateway) if model in (None, card.model)]
     if not cards:
         raise UnknownThing("No gateway has a model of that id.", next_step="Call list_models to see all of them.")

@@ -93,7 +93,7 @@ def _converse(session: Session, person: Person) -> int:
     verifier = load_verifier(program.verifier_path)
     person.say("Callsheet's set-up. Enter keeps what stands in brackets; Ctrl-C ends it and writes nothing.")
     policy = ask_policy(person, old)
-    catalogue = session.service.deps.catalogue()
+    catalogue = session.service.catalogue
     keys = ask_keys(person, program, catalogue, status=lambda facts_: _status(program, facts_, policy))
     if any(key.place == KEYRING for key in keys):
         policy = replace(policy, use_keyring=True)

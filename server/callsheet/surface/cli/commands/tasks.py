@@ -79,7 +79,7 @@ def list_(
         }
         session.screen.answer(session.redactor.value(form))
         return ExitCode.OK
-    now = session.service.deps.clock.now()
+    now = session.service.now()
     if pending:
         _show_pending(session.screen, pending, now)
     if reports:

@@ -143,7 +143,7 @@ async def _watch(session: Session, board: Board, agreed: Agreed) -> list[TaskRep
             reports = board.look()
             if all(report.task.state not in OPEN_STATES for report in reports):
                 return reports
-            await session.service.deps.changes.wait(TICK_SECONDS)
+            await session.service.wait_for_change(TICK_SECONDS)
 
 
 def _show_end(session: Session, reports: list[TaskReport]) -> None:

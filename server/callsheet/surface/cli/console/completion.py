@@ -37,7 +37,7 @@ def complete_open_sheets(context: typer.Context, incomplete: str) -> Any:
     states = (SheetState.AWAITING_APPROVAL, SheetState.APPROVED, SheetState.DRAFTED)
 
     def sheets(session: Session) -> Offers:
-        found = session.service.deps.ledger().sheets(states, limit=OFFERED)
+        found = session.service.sheets(states, limit=OFFERED)
         return [(sheet.id, f"{sheet.card_id}, {sheet.state.value.replace('_', ' ')}") for sheet in found]
 
     return _offer(context, incomplete, sheets)
@@ -47,7 +47,7 @@ def complete_tasks(context: typer.Context, incomplete: str) -> Any:
     """Tasks: those of unknown outcome, then the newest."""
 
     def tasks(session: Session) -> Offers:
-        found = session.service.deps.ledger().tasks(limit=OFFERED)
+        found = session.service.task_records(limit=OFFERED)
         return [(task.id, f"{task.card_id}, {task.state.value.replace('_', ' ')}") for task in found]
 
     return _offer(context, incomplete, tasks)

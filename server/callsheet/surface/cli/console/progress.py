@@ -23,7 +23,7 @@ from callsheet.core.tasks.states import OPEN_STATES, TaskState
 from callsheet.errors import CallsheetError
 from callsheet.service import Service, TaskReport, open_tasks_notice
 from callsheet.service.results import waits_for_key
-from callsheet.surface.progress import WORDS, progress_share, usual_seconds
+from callsheet.surface.progress import WORDS, progress_share
 
 from .output import Screen
 from .session import Session
@@ -75,7 +75,7 @@ async def _hold(session: Session, work: Callable[[], Awaitable[Made]]) -> Made:
 
 def _say_waiting(session: Session) -> None:
     """Whoever sees nothing happen presses Ctrl-C again, and that would leave a paid request's outcome unknown."""
-    if session.service.deps.sending:
+    if session.service.is_sending:
         seconds = round(session.service.stop_grace_seconds)
         said = f"Waiting at most {seconds} s for the gateway's answer to what was sent. Another Ctrl-C would lose it."
         session.screen.note(said, style="yellow")
@@ -180,11 +180,11 @@ def _make_progress(screen: Screen) -> Progress:
 
 def note_of(service: Service, task: Task, *, room: int = 60) -> str:
     """The percentage if the gateway tells one, else the usual time; the time that passed; what is wrong."""
-    until = service.deps.clock.now() if task.state in OPEN_STATES else task.updated_at
+    until = service.now() if task.state in OPEN_STATES else task.updated_at
     passed = max(0, round(until - task.created_at))
     parts = [f"{passed // 60}:{passed % 60:02}"]
     if task.state in (TaskState.QUEUED, TaskState.RUNNING):
-        usual = usual_seconds(service, task)
+        usual = service.usual_seconds(task)
         if task.percent is not None:
             parts.insert(0, f"{task.percent:3} %")
         elif usual is not None and not waits_for_key(task):
@@ -210,6 +210,5 @@ __all__ = [
     "run_watched",
     "say_left_open",
     "state_text",
-    "usual_seconds",
     "watch_one",
 ]

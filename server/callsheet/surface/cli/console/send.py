@@ -79,8 +79,8 @@ def _answered(task: Task) -> bool:
 
 def say_left(session: Session, sheet_id: str) -> None:
     """Of a command that was interrupted: what became of the sheet."""
-    found = session.service.deps.ledger().sheet(sheet_id)
-    if found is not None and found.task_id is not None:
+    found = session.service.sheet(sheet_id)
+    if found.task_id is not None:
         session.screen.note(LEFT.format(found.task_id), style="yellow")
         session.screen.note(in_commands(session.service.task(found.task_id).status_text))
         say_left_open(session)

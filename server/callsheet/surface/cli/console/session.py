@@ -33,7 +33,7 @@ class Session:
     @property
     def redactor(self) -> Redactor:
         """Hides the keys that are configured, or open in this run, in whatever is written."""
-        opened = self.service.deps.opened.generation
+        opened = self.service.key_generation
         if self._made is None or self._made[0] != opened:
             self._made = (opened, self.service.redactor())
         return self._made[1]

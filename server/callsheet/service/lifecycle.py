@@ -1,0 +1,109 @@
+"""Running and stopping: tasks are followed while the program runs, and paid requests get a grace when it stops."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+import anyio
+
+from callsheet.edges.process.runner import Runner, RunnerLock
+from callsheet.errors import CallsheetError
+
+from . import polling, sealed_keys
+from .dependencies import Dependencies
+from .sandbox_server import SandboxServer
+
+if TYPE_CHECKING:
+    from . import Service
+
+STOP_GRACE_SECONDS = 8.0
+"""Below the 10 s after which most supervisors kill a process that was asked to stop."""
+
+TEND_SECONDS = 2.0
+"""As often as a runner adopts tasks, so that a task with a sealed key is held or taken over as fast as any other."""
+
+
+@asynccontextmanager
+async def run(
+    deps: Dependencies, lock: RunnerLock, sandbox: SandboxServer, *, grace_seconds: Callable[[], float]
+) -> AsyncIterator[Runner]:
+    """Follow tasks while the block runs. On leaving, paid requests on their way get `grace_seconds` to be answered.
+
+    Raises `SetupProblem` where the lock file that shows this process to be alive cannot be created.
+    """
+    runner = Runner(
+        ledger=deps.ledger,
+        clock=deps.clock,
+        lock=lock,
+        run_task=lambda task_id: polling.run_task(deps, task_id),
+        wait_for_change=deps.changes.wait,
+    )
+    # Before anything is started, so that an unusable directory is an error here and does not end a run under way.
+    lock.hold()
+    async with deps.http, anyio.create_task_group() as group:
+        await group.start(sandbox.run)
+        try:
+            async with anyio.create_task_group() as runners:
+                runners.start_soon(runner.watch)
+                runners.start_soon(_tend, deps, lock)
+                try:
+                    yield runner
+                finally:
+                    runner.stop()
+                    # Paid requests are shielded. What has not been sent yet must not go out any more.
+                    runners.cancel_scope.cancel()
+                    with anyio.CancelScope(shield=True):
+                        await _wind_down(deps, grace_seconds())
+        finally:
+            deps.opened.forget_all()
+            # The sandbox outlives the requests that it is to answer.
+            group.cancel_scope.cancel()
+
+
+async def _tend(deps: Dependencies, lock: RunnerLock) -> None:
+    """Look after tasks whose key is sealed: see `sealed_keys.tend`."""
+    while True:
+        # The runner reports trouble with the ledger; here it only means later.
+        with suppress(CallsheetError):
+            sealed_keys.tend(deps, is_alive=lock.is_alive)
+        await deps.changes.wait(TEND_SECONDS)
+
+
+async def _wind_down(deps: Dependencies, grace_seconds: float) -> None:
+    """Give paid requests that are on their way a bounded time to be answered."""
+    deadline = anyio.current_time() + grace_seconds
+    while deps.sending and anyio.current_time() < deadline:
+        await deps.changes.wait(0.1)
+    for scope in list(deps.sending.values()):
+        scope.cancel()
+    # A cancelled request stores what is known of it before it lets go; that takes no network.
+    while deps.sending:
+        await deps.changes.wait(0.05)
+
+
+def open_tasks_notice(service: Service) -> str | None:
+    """One line for a program that ends: how many tasks are still open and who goes on with them. None: no need.
+
+    Call it after `running()` has been left. Raises nothing that the ledger could: an end is not the time to complain.
+    """
+    try:
+        open_now, picked_up = service.left_open()
+        sealed = sum(sealed_keys.needs_opening(service.deps, task) for task in open_now)
+    except CallsheetError:
+        return None
+    said, left = [], len(open_now) - sealed
+    if left:
+        them = "them" if left > 1 else "it"
+        goes_on = (
+            f"another running Callsheet picks {them} up within seconds."
+            if picked_up
+            else f"the next start of Callsheet picks {them} up,"
+            " or run `callsheet watch --detach` to have it done in the background."
+        )
+        said.append(f"{left} task{'s are' if left > 1 else ' is'} still open; {goes_on}")
+    if sealed:
+        wait = "tasks wait" if sealed > 1 else "task waits"
+        said.append(f"{sealed} open {wait} for a sealed key: run `callsheet watch` at a terminal, with the passphrase.")
+    return " ".join(said) or None
