@@ -14,7 +14,7 @@ from callsheet.core.consent.approval import Means
 from callsheet.core.consent.policy import Mode
 from callsheet.core.gateway.protocol import HttpReply, HttpRequest
 from callsheet.core.shot import Shot
-from callsheet.core.tasks.models import Task
+from callsheet.core.tasks.models import ClaimedTask, Task
 from callsheet.core.tasks.states import TaskState
 from callsheet.edges.http.client import GatewayHttp
 from callsheet.edges.keys.store import SecretKey
@@ -57,9 +57,16 @@ class ImpatientHttp(GatewayHttp):
     """The real client with short limits, in the same order as the real ones: connecting gives up first."""
 
     async def post_paid(
-        self, request: HttpRequest, *, base_url: str, key: SecretKey | None, within: float = PATIENCE_SECONDS
+        self,
+        claimed: ClaimedTask,
+        request: HttpRequest,
+        *,
+        base_url: str,
+        key: SecretKey | None,
+        within: float = PATIENCE_SECONDS,
     ) -> HttpReply:
-        return await super().post_paid(request, base_url=base_url, key=key, within=min(within, PATIENCE_SECONDS))
+        within = min(within, PATIENCE_SECONDS)
+        return await super().post_paid(claimed, request, base_url=base_url, key=key, within=within)
 
     def _client(self, *, keepalive: int) -> httpx2.AsyncClient:
         client = super()._client(keepalive=keepalive)

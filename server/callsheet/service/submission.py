@@ -17,7 +17,7 @@ from callsheet.core.consent.approval import Need, decide_need
 from callsheet.core.consent.policy import Mode
 from callsheet.core.gateway.protocol import HttpReply, SubmitOutcome, SubmitParts
 from callsheet.core.spending.limits import NO_SLOT, Slots, SpendTerms
-from callsheet.core.tasks.models import SHEET_LIFETIME, Problem, Sheet, Task
+from callsheet.core.tasks.models import SHEET_LIFETIME, ClaimedTask, Problem, Sheet, Task
 from callsheet.core.tasks.states import IllegalEvent, SheetEvent, SheetState, TaskEvent, TaskId, TaskState
 from callsheet.errors import (
     CallsheetError,
@@ -213,17 +213,17 @@ async def send_task(deps: Dependencies, task: Task) -> None:
         if _is_blocked(deps, task, sheet):
             return
     attempt, now = deps.clock.token(), deps.clock.now()
-    claimed = deps.ledger().claim(
-        task.id,
-        attempt=attempt,
-        deadline=now + ATTEMPT_SECONDS,
-        now=now,
-        slots=slots_for(deps, task),
-    )
+    try:
+        claimed = deps.ledger().claim(
+            task.id, attempt=attempt, deadline=now + ATTEMPT_SECONDS, now=now, slots=slots_for(deps, task)
+        )
+    except NotApproved as error:
+        _hold(deps, task, error.error_code, error.message, BLOCKED_RETRY_SECONDS)
+        return
     if claimed is None:
         _hold_for_slot(deps, task, paths=1)
         return
-    await _send_claimed(deps, claimed, sheet, attempt)
+    await _send_claimed(deps, claimed)
 
 
 def _is_blocked(deps: Dependencies, task: Task, sheet: Sheet) -> bool:
@@ -283,19 +283,20 @@ def _hold(deps: Dependencies, task: Task, code: str, message: str, seconds: floa
     deps.changes.notify()
 
 
-async def _send_claimed(deps: Dependencies, task: Task, sheet: Sheet, attempt: str) -> None:
+async def _send_claimed(deps: Dependencies, claimed: ClaimedTask) -> None:
     """Send and store the answer. Shielded: a cancelled caller does not lose an answer that is on its way."""
+    task = claimed.task
     with anyio.CancelScope(shield=True) as scope:
         deps.sending[task.id] = scope
         try:
             try:
-                outcome: SubmitOutcome | CallsheetError = await _post(deps, task, sheet)
+                outcome: SubmitOutcome | CallsheetError = await _post(deps, claimed)
             except CallsheetError as error:
                 outcome = error
             except anyio.get_cancelled_exc_class():
                 outcome = OutcomeUnknown("The program was stopped while the request was under way.", next_step="")
-            settle_permit(deps, sheet, outcome)
-            stored = await keep_outcome(deps, task, attempt, outcome)
+            settle_permit(deps, claimed.sheet, outcome)
+            stored = await keep_outcome(deps, task, claimed.attempt, outcome)
         finally:
             deps.sending.pop(task.id, None)
     deps.changes.notify()
@@ -303,7 +304,8 @@ async def _send_claimed(deps: Dependencies, task: Task, sheet: Sheet, attempt: s
         await gather_hints(deps, stored)
 
 
-async def _post(deps: Dependencies, task: Task, sheet: Sheet) -> SubmitOutcome:
+async def _post(deps: Dependencies, claimed: ClaimedTask) -> SubmitOutcome:
+    task, sheet = claimed.task, claimed.sheet
     gateway = deps.gateway(task.gateway)
     try:
         # The claim may have waited for the ledger; a person may have forbidden or changed things meanwhile.
@@ -315,12 +317,10 @@ async def _post(deps: Dependencies, task: Task, sheet: Sheet) -> SubmitOutcome:
         raise GatewayUnreachable(error.message, next_step=error.next_step) from error
     if changed:
         raise GatewayUnreachable(f"Changed since the approval: {', '.join(changed)}.", next_step=NextStep())
-    if sheet.state is not SheetState.SPENT or sheet.task_id != task.id:
-        raise GatewayUnreachable("The sheet was not spent on this task.", next_step=NextStep())
     if task.mode is Mode.LIVE:
         base_url = sheet.binding.base_url
     request = gateway.build_submit(SubmitParts(task.model, sheet.body, idempotency_key=f"callsheet-{sheet.id}"))
-    if task.deadline is None or deps.clock.now() > task.deadline - ATTEMPT_SECONDS / 2:
+    if deps.clock.now() > claimed.deadline - ATTEMPT_SECONDS / 2:
         raise GatewayUnreachable("Too much time passed before the request could go out.", next_step=NextStep())
-    reply: HttpReply = await deps.http.post_paid(request, base_url=base_url, key=key, within=POST_SECONDS)
+    reply: HttpReply = await deps.http.post_paid(claimed, request, base_url=base_url, key=key, within=POST_SECONDS)
     return gateway.read_submit(reply)

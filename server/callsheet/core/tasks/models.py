@@ -127,3 +127,17 @@ class Task:
     def card_id(self) -> str:
         """`gateway/model`."""
         return f"{self.gateway}/{self.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedTask:
+    """The right to send one task's paid request once, until half of its deadline has passed.
+
+    Only the ledger's `claim` creates one, after the attempt is on disk and the sheet is found spent on the task.
+    The paid request takes nothing else, so a task that was not claimed cannot be sent.
+    """
+
+    task: Task
+    sheet: Sheet
+    attempt: str
+    deadline: float

@@ -24,6 +24,7 @@ import httpx2
 from callsheet import __version__
 from callsheet.core.gateway.protocol import HttpReply, HttpRequest
 from callsheet.core.security.urls import check_url
+from callsheet.core.tasks.models import ClaimedTask
 from callsheet.edges.keys.store import SecretKey, authorization_header
 from callsheet.errors import CallsheetError, DownloadProblem, Fate, GatewayUnreachable, OutcomeUnknown
 
@@ -81,9 +82,15 @@ class GatewayHttp:
         self._downloaders.clear()
 
     async def post_paid(
-        self, request: HttpRequest, *, base_url: str, key: SecretKey | None, within: float = PAID_TIMEOUT
+        self,
+        claimed: ClaimedTask,
+        request: HttpRequest,
+        *,
+        base_url: str,
+        key: SecretKey | None,
+        within: float = PAID_TIMEOUT,
     ) -> HttpReply:
-        """Send a paid request exactly once, on a connection of its own, `within` that many seconds in all.
+        """Send a claimed task's request exactly once, on a connection of its own, `within` that many seconds in all.
 
         Raises `GatewayUnreachable` when it surely never arrived, `OutcomeUnknown` when it may have.
         """

@@ -22,7 +22,7 @@ from typing import Any
 from callsheet.core.consent.approval import Means, Spending
 from callsheet.core.consent.policy import Mode
 from callsheet.core.spending.limits import Slots, SpendTerms, require_fresh_approval, require_within_caps
-from callsheet.core.tasks.models import Sheet, Task
+from callsheet.core.tasks.models import ClaimedTask, Sheet, Task
 from callsheet.core.tasks.states import (
     OPEN_STATES,
     IllegalEvent,
@@ -34,7 +34,7 @@ from callsheet.core.tasks.states import (
     advance_sheet,
     advance_task,
 )
-from callsheet.errors import UnknownThing
+from callsheet.errors import NextStep, NotApproved, UnknownThing
 
 from .allowances import Consent, append_audit, use_allowance
 from .connection import ledger_problem, open_database
@@ -163,17 +163,24 @@ class Ledger:
         found = self._tasks("gateway = ? AND gateway_task_id = ?", gateway, gateway_task_id)
         return found[0] if found else None
 
-    def claim(self, task_id: str, *, attempt: str, deadline: float, now: float, slots: Slots) -> Task | None:
-        """Put a waiting task on disk as being submitted; None when all concurrent slots are taken."""
+    def claim(self, task_id: str, *, attempt: str, deadline: float, now: float, slots: Slots) -> ClaimedTask | None:
+        """Record that a waiting task is being submitted; None when all concurrent slots are taken.
+
+        Raises `NotApproved`, and changes nothing, unless the sheet was spent on this task.
+        """
         with self._transaction() as db:
             task = self._need_task(task_id)
+            sheet = self._need_sheet(task.sheet_id)
+            if sheet.state is not SheetState.SPENT or sheet.task_id != task.id:
+                raise NotApproved("The sheet was not spent on this task.", next_step=NextStep())
             since = now - slots.unknown_holds_seconds
             in_all, at_gateway = (count_taken(db, task.mode, gateway, since) for gateway in ("%", task.gateway))
             if in_all >= slots.concurrent or at_gateway >= slots.at_gateway:
                 return None
             # Whoever finds it after the deadline knows that this attempt is over.
             changes = {"attempt": attempt, "attempts": task.attempts + 1, "deadline": deadline, "next_at": deadline + 1}
-            return self._advance(db, task, TaskEvent.CLAIMED, now, changes)
+            claimed = self._advance(db, task, TaskEvent.CLAIMED, now, changes)
+        return ClaimedTask(claimed, sheet, attempt, deadline)
 
     def places_missing(self, task: Task, *, now: float, slots: Slots) -> int:
         """How many slots too few there are for a waiting task, if its owner's longer waiting ones go first.

@@ -1,0 +1,76 @@
+"""Sheets and tasks as plain values, for tests that need one and do not care how it came about."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+from callsheet.core.catalogue.pricing import Price
+from callsheet.core.consent.approval import Binding, Means
+from callsheet.core.consent.policy import Mode
+from callsheet.core.shot import Shot
+from callsheet.core.tasks.models import SHEET_LIFETIME, ClaimedTask, Sheet, Task
+from callsheet.core.tasks.states import SheetId, SheetState, TaskId, TaskState
+
+START = 1_790_000_000.0
+
+
+def a_sheet(name: str = "sheet_a", **changes: Any) -> Sheet:
+    """An approved live sheet of 0.24 USD."""
+    binding = Binding(
+        mode="live",
+        gateway="poyo",
+        model="sora-2-official",
+        base_url="https://api.poyo.ai",
+        method="POST",
+        path="/api/generate/submit",
+        body_sha256=f"body of {name}",
+        account="",
+        price="0.24 USD",
+        prices="1",
+        callback_host="",
+        policy="default",
+        take="1",
+    )
+    sheet = Sheet(
+        id=SheetId(name),
+        take=1,
+        state=SheetState.APPROVED,
+        binding=binding,
+        shot=Shot(prompt="A cat"),
+        price=Price(Decimal(48), "credits", Decimal("0.24"), "2026-08-07", "page"),
+        body=b"{}",
+        reserve_micros=240_000,
+        shown="",
+        made_at=START - 10,
+        expires_at=START - 10 + SHEET_LIFETIME,
+        approved_by=Means.TERMINAL,
+        approved_at=START - 5,
+    )
+    return replace(sheet, **changes)
+
+
+def a_task(sheet: Sheet, name: str = "t1", **changes: Any) -> Task:
+    """A waiting live task of that sheet."""
+    task = Task(
+        id=TaskId(name),
+        sheet_id=sheet.id,
+        mode=Mode.LIVE,
+        gateway="poyo",
+        model="sora-2-official",
+        state=TaskState.WAITING,
+        reserve_micros=240_000,
+        created_at=START,
+        updated_at=START,
+        next_at=START,
+        owner="me",
+    )
+    return replace(task, **changes)
+
+
+def a_claimed_task() -> ClaimedTask:
+    """What the ledger would return for a task that may be sent now."""
+    sheet = a_sheet(state=SheetState.SPENT, task_id=TaskId("t1"))
+    task = a_task(sheet, state=TaskState.SUBMITTING, attempt="attempt", attempts=1, deadline=START + 150)
+    return ClaimedTask(task, sheet, "attempt", START + 150)
