@@ -101,7 +101,7 @@ async def test_an_unknown_state_stays_running_and_is_shown_as_said(workspace: Wo
     task = await step(workspace, service, task_id)
 
     assert task.state is TaskState.RUNNING
-    assert service.task(task_id).status_text == "Filming (said: re-rendering)."
+    assert service.task(task_id).status_text == "Generating (said: re-rendering)."
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from callsheet.edges.keys.kdf import make_scrypt_recipe
 from callsheet.edges.keys.sealed import seal_key, write_sealed
 from callsheet.edges.keys.store import SecretKey
 from callsheet.errors import (
+    Action,
     CallsheetError,
     GatewayUnreachable,
     InvalidRequest,
@@ -134,7 +135,7 @@ def test_without_the_passphrase_a_sealed_key_sends_nothing_and_says_what_a_perso
     answer = submit(service.deps, sheet_id)
 
     assert answer.status == "approval_needed"
-    assert answer.approval_command == f"callsheet approve {sheet_id}"
+    assert (answer.next_step.action, answer.next_step.target) == (Action.APPROVE, sheet_id)
     assert "sealed" in answer.notice
     assert "also sends it" in answer.next_step.text
     assert service.question(sheet_id) is None
@@ -184,7 +185,7 @@ async def test_a_task_written_into_the_ledger_is_held_and_never_sent(workspace: 
 
     held = await step(workspace, service, forged)
     assert (held.state, held.problem.code) == (TaskState.WAITING, "key_sealed")
-    assert "callsheet watch" in service.task(forged).next_step.text
+    assert service.task(forged).next_step.action is Action.WATCH
 
     other = draft(service, SHOT.__class__("A second kite.", duration_seconds=4))
     workspace.gateway.replies = [accepted()]
@@ -612,7 +613,7 @@ async def test_another_process_holds_the_task_and_one_with_the_passphrase_takes_
         assert (held.state, held.problem.code, held.polls) == (TaskState.QUEUED, "key_sealed", 0)
     report = other.task(task_id)
     assert "its key is sealed" in report.status_text
-    assert "callsheet watch" in report.next_step.text
+    assert report.next_step.action is Action.WATCH
     assert len(workspace.gateway.requests) == asked
 
     third = process(workspace)

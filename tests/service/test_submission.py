@@ -12,7 +12,7 @@ from callsheet.core.consent.approval import Means
 from callsheet.core.shot import Shot
 from callsheet.core.spending.limits import Slots
 from callsheet.core.tasks.states import TaskState
-from callsheet.errors import GatewayRefused, KeyProblem, NotApproved, PolicyRefusal, UnknownThing
+from callsheet.errors import Action, GatewayRefused, KeyProblem, NotApproved, PolicyRefusal, UnknownThing
 from callsheet.service.polling import resolve_task, run_task
 from callsheet.service.submission import ATTEMPT_SECONDS, submit
 from workspace import KEY, SHOT, Workspace, accepted, draft, reply
@@ -36,7 +36,7 @@ def test_a_live_sheet_without_approval_sends_nothing_and_says_what_a_person_must
     answer = submit(service.deps, sheet_id)
 
     assert answer.status == "approval_needed"
-    assert answer.approval_command == f"callsheet approve {sheet_id}"
+    assert (answer.next_step.action, answer.next_step.target) == (Action.APPROVE, sheet_id)
     assert answer.approval_text.startswith("Price: 0.24 USD (48 credits)")
     assert workspace.gateway.requests == []
 
@@ -117,7 +117,7 @@ async def test_an_answer_that_is_lost_is_unknown_and_never_sent_again(workspace:
     report = service.task(task_id)
     assert report.task.state is TaskState.OUTCOME_UNKNOWN
     assert len(workspace.gateway.paid) == 1
-    assert f"callsheet resolve {task_id}" in report.next_step.text
+    assert (report.next_step.action, report.next_step.target) == (Action.RESOLVE, task_id)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from callsheet.core.tasks.states import OPEN_STATES, SheetState, TaskState
 from callsheet.edges.keys.store import SecretKey
 from callsheet.edges.ledger.pruning import Pruned, PruneLimits
 from callsheet.edges.process.runner import Runner, RunnerLock
-from callsheet.errors import CallsheetError, UnknownThing
+from callsheet.errors import Action, CallsheetError, NextStep, UnknownThing
 
 from . import allowances, consent, drafts, export, lifecycle, polling, results, sealed_keys, submission
 from .consent import Question
@@ -47,7 +47,7 @@ UNSENT = (TaskState.WAITING, TaskState.SUBMITTING)
 
 
 class Service:
-    """The use cases over one world."""
+    """The use cases over one set of dependencies."""
 
     def __init__(self, deps: Dependencies, lock: RunnerLock, sandbox: SandboxServer) -> None:
         self.deps = deps
@@ -95,7 +95,7 @@ class Service:
         return self.deps.desk_url()
 
     def redactor(self) -> Redactor:
-        """Hides the configured keys in whatever a surface is about to say."""
+        """Hides the configured keys in what a surface writes."""
         return self.deps.redactor()
 
     def check_up(self, install: Install) -> list[Check]:
@@ -201,7 +201,7 @@ class Service:
         """Where that task is; raises `UnknownThing`."""
         task = self.find_task(task_id)
         if task is None:
-            raise UnknownThing("There is no task with that id.", next_step="Call list_tasks to see all of them.")
+            raise UnknownThing("There is no task with that id.", next_step=NextStep(Action.LIST))
         return results.report_task(self.deps, task)
 
     def tasks(self, *, only_open: bool = False, limit: int = 20, offset: int = 0) -> list[TaskReport]:
@@ -376,7 +376,7 @@ class Service:
     ) -> TaskReport:
         """Report a task, after waiting at most `wait_seconds` (bounded to 45) until it is where it should be.
 
-        `on_report` hears of every look, for progress; if it returns an awaitable, that is awaited.
+        `on_report` is called with every report, for progress; an awaitable that it returns is awaited.
         """
         deadline = anyio.current_time() + min(max(wait_seconds, 0.0), WAIT_LIMIT_SECONDS)
         while True:

@@ -1,4 +1,4 @@
-"""Allowances: a person makes, lists and revokes them. Consent for several clips at once, within bounds."""
+"""Allowances: a person creates, lists and revokes them. Consent for several clips at once, within bounds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from callsheet.core.consent.approval import Means
 from callsheet.core.consent.policy import Mode, Policy
 from callsheet.core.security.redaction import clean
 from callsheet.core.spending.allowances import Allowance, check_allowance, end_of
-from callsheet.errors import InvalidRequest, NotApproved, PolicyRefusal
+from callsheet.errors import Action, InvalidRequest, NextStep, NotApproved, PolicyRefusal
 
 from .dependencies import Dependencies
 
@@ -24,7 +24,7 @@ def allow(
     The surface has made sure that it is that person. Raises `InvalidRequest`, `UnknownThing`, `PolicyRefusal`.
     """
     if by not in PERSONS_MEANS:
-        raise NotApproved("Only a person makes an allowance.", next_step="A person runs `callsheet allow`.")
+        raise NotApproved("Only a person can create an allowance.", next_step=NextStep(Action.ALLOW))
     policy = allowable(deps, models, clips=clips, up_to=up_to, seconds=seconds)
     now = deps.clock.now()
     allowance = Allowance(
@@ -42,26 +42,28 @@ def allow(
 
 
 def allowable(deps: Dependencies, models: tuple[str, ...], *, clips: int, up_to: Decimal, seconds: float) -> Policy:
-    """The policy under which such an allowance could be made now; raises what keeps it from being.
+    """The policy under which such an allowance could be created now; raises what prevents it.
 
-    For surfaces, so that nobody is asked for a passphrase in vain.
+    Surfaces call it before they ask for a passphrase.
     """
     check_allowance(models, clips=clips, up_to=up_to, seconds=seconds)
     policy = deps.policy()
     if policy.mode is Mode.READ_ONLY:
-        raise PolicyRefusal("The policy is read-only.", next_step="A person changes `mode` with `callsheet setup`.")
+        raise PolicyRefusal(
+            "The policy is read-only.", next_step=NextStep(Action.SETUP, "Only a person can change the mode.")
+        )
     for card_id in models:
         gateway, found, model = card_id.partition("/")
         if not found:
             raise InvalidRequest(
                 f"{clean(card_id, limit=60)} names no gateway.",
-                next_step="Write gateway/model, as poyo/sora-2-official; `callsheet models` lists them.",
+                next_step=NextStep(Action.MODELS, "Write gateway/model, for example poyo/sora-2-official."),
             )
         card = deps.card(gateway, model)
         if policy.mode is Mode.LIVE and deps.is_sealed(card.gateway):
             raise InvalidRequest(
-                f"The key of {deps.facts(gateway).name} is sealed: it is opened for one clip at a time.",
-                next_step=f"Approve each clip, or run `callsheet keys unseal {gateway}` first.",
+                f"The key of {deps.facts(gateway).name} is sealed, so it is opened for one clip at a time.",
+                next_step=NextStep(Action.UNSEAL_KEY, "Approve each clip, or unseal the key first.", target=gateway),
             )
     return policy
 
@@ -71,7 +73,7 @@ def require_policy(deps: Dependencies, version: str) -> None:
     if deps.policy().version != version:
         raise NotApproved(
             "The policy has changed since these terms were shown.",
-            next_step="Look at them as they are now, then allow.",
+            next_step="Read the current terms, then decide.",
         )
 
 
@@ -82,7 +84,7 @@ def allowances(deps: Dependencies, *, only_open: bool = False) -> list[Allowance
 
 
 def ended(deps: Dependencies, allowance: Allowance) -> str | None:
-    """Why it covers nothing any more; None while it may."""
+    """Why it no longer covers anything; None while it may."""
     policy = deps.policy()
     if allowance.mode is not policy.mode:
         return f"it is for {allowance.mode.value}, and the policy says {policy.mode.value}"

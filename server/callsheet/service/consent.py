@@ -35,13 +35,15 @@ from callsheet.core.spending.allowances import Allowance
 from callsheet.core.spending.limits import require_allowed
 from callsheet.core.tasks.models import Sheet
 from callsheet.core.tasks.states import IllegalEvent, SheetEvent, SheetState, TaskState
-from callsheet.errors import Fate, InvalidRequest, NotApproved, PolicyRefusal, UnknownThing
+from callsheet.errors import Action, Fate, InvalidRequest, NextStep, NotApproved, PolicyRefusal, UnknownThing
 
 from .dependencies import Dependencies, card_of
 from .results import fate_of
 
 PAUSED = "A person paused all submissions."
-RESUME = "They go on when a person runs `callsheet resume` in their own terminal; approvals hold as long as before."
+RESUME = NextStep(Action.RESUME, "Only a person can end the pause. Approvals stay valid as long as before.")
+NEW_SHEET = NextStep(Action.EXPLAIN, "A new sheet is needed.")
+CHANGE_MODE = NextStep(Action.SETUP, "Only a person can change the mode.")
 OPEN_SHEETS = (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL, SheetState.APPROVED)
 
 
@@ -70,7 +72,7 @@ def make_binding(deps: Dependencies, card: ModelCard, *, mode: Mode, shot: Shot,
 
 
 def binding_now(deps: Dependencies, sheet: Sheet) -> Binding:
-    """The sheet's binding, made again from its stored bytes and from the world as it is now, the price too."""
+    """The sheet's binding, built again from its stored bytes and from what holds now, price included."""
     card = card_of(deps, sheet)
     shot = reread(deps, card, sheet.body)
     price = price_clip(card, duration_seconds=shot.duration_seconds, resolution=shot.resolution)
@@ -79,7 +81,7 @@ def binding_now(deps: Dependencies, sheet: Sheet) -> Binding:
 
 
 def changed_since(deps: Dependencies, sheet: Sheet) -> tuple[str, ...]:
-    """The names of what is no longer as it was when the sheet was made, in the world or in the sheet's own row."""
+    """The names of what is no longer as it was when the sheet was made, outside or in the sheet's own row."""
     now = binding_now(deps, sheet)
     changed = sheet.binding.differences(now)
     reserve = amount_to_type(sheet.price, deps.policy())
@@ -123,9 +125,9 @@ def shown_text(
 
 
 def approval_text(deps: Dependencies, sheet_id: str) -> str:
-    """The text for a person who is about to agree, rendered anew from the stored bytes and the caps of this moment.
+    """The text for a person who is about to agree, rendered from the stored bytes and the caps of this moment.
 
-    The text that was stored with the sheet lies where other programs of the user can write. Raises as `approvable`.
+    The text stored with the sheet is in a file that other programs of the user can write. Raises as `approvable`.
     """
     sheet = approvable(deps, sheet_id)
     earlier = earlier_takes(deps, sheet.binding)
@@ -134,7 +136,7 @@ def approval_text(deps: Dependencies, sheet_id: str) -> str:
 
 
 def whole_prompt(deps: Dependencies, sheet_id: str) -> str:
-    """All of a prompt of which the text for the person has only the beginning, from the bytes; else the empty text."""
+    """The whole prompt, from the bytes, if the text for the person cuts it off; else the empty text."""
     sheet = need_sheet(deps, sheet_id)
     prompt = escape_block(reread(deps, card_of(deps, sheet), sheet.body).prompt, len(sheet.body) * 20)
     return prompt if len(prompt) > PROMPT_SHOWN else ""
@@ -158,14 +160,17 @@ def need_sheet(deps: Dependencies, sheet_id: str) -> Sheet:
     """That sheet; raises `UnknownThing`."""
     sheet = deps.ledger().sheet(sheet_id)
     if sheet is None:
-        raise UnknownThing("There is no sheet with that id.", next_step="Call explain_payload; it returns a sheet_id.")
+        raise UnknownThing(
+            "There is no sheet with that id.",
+            next_step=NextStep(Action.EXPLAIN, "Explaining a shot returns its sheet_id."),
+        )
     return sheet
 
 
 def question_for(deps: Dependencies, sheet_id: str) -> Question | None:
     """What to ask a person through their client before this sheet may be spent.
 
-    None when nothing needs to be asked, when an allowance covers the sheet, and when the client's form would not do.
+    None when nothing needs to be asked, when an allowance covers the sheet, and when the client's form is not enough.
     """
     sheet = deps.ledger().sheet(sheet_id)
     if sheet is None or sheet.state not in (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL):
@@ -196,7 +201,7 @@ def approve_typed(deps: Dependencies, sheet_id: str, *, typed: str, by: Means) -
     if not amount_matches(typed, question.amount):
         raise NotApproved(
             f"The amount typed is not the amount shown ({question.amount_text} USD).",
-            next_step=f"A person types {question.amount_text}, or runs `callsheet approve {sheet_id}`.",
+            next_step=NextStep(Action.APPROVE, f"The amount to type is {question.amount_text}.", target=sheet_id),
         )
     return approve(deps, sheet_id, by=by)
 
@@ -211,11 +216,13 @@ def approve(deps: Dependencies, sheet_id: str, *, by: Means, who: str = "") -> S
         return sheet
     if by is Means.CLIENT and floor_of(deps, sheet) is Floor.PASSPHRASE:
         raise NotApproved(
-            "The policy asks for the approval passphrase, or a passkey, for this clip; the client's form will not do.",
-            next_step=f"A person runs `callsheet approve {sheet_id}` in their own terminal.",
+            "For this clip the policy asks for the approval passphrase or a passkey. A client's form is not enough.",
+            next_step=NextStep(Action.APPROVE, target=sheet_id),
         )
     if sheet.mode is Mode.LIVE and by in (Means.REHEARSAL, Means.ALLOWANCE):
-        raise NotApproved("A live sheet is not approved in that way.", next_step="Call submit_video.")
+        raise NotApproved(
+            "A live sheet cannot be approved this way.", next_step=NextStep(Action.SUBMIT, target=sheet_id)
+        )
     try:
         return deps.ledger().move_sheet(sheet_id, SheetEvent.APPROVED, now=deps.clock.now(), by=by, who=who)
     except IllegalEvent as error:
@@ -251,25 +258,25 @@ def approvable(deps: Dependencies, sheet_id: str) -> Sheet:
             deps.ledger().move_sheet(sheet_id, SheetEvent.EXPIRED, now=deps.clock.now())
         except IllegalEvent as error:
             raise _not_open(deps, sheet_id) from error
-        raise NotApproved(f"Sheet {sheet_id} is too old.", next_step="Call explain_payload again for a new sheet.")
+        raise NotApproved(f"Sheet {sheet_id} is too old.", next_step=NEW_SHEET)
     changed = changed_since(deps, sheet)
     if changed:
         raise NotApproved(
             f"Since sheet {sheet_id} was made, this has changed: {', '.join(changed)}.",
-            next_step="Call explain_payload again for a new sheet.",
+            next_step=NEW_SHEET,
         )
     earlier = earlier_takes(deps, sheet.binding)
     if earlier.startswith(DUPLICATE) and not warns_of_duplicate(sheet.shown):
         raise NotApproved(
             f"Since sheet {sheet_id} was made, an earlier take of this shot got an unknown outcome. {earlier}",
-            next_step="Call explain_payload again: the new sheet says so to the person.",
+            next_step=NextStep(Action.EXPLAIN, "The approval text of a new sheet shows this."),
         )
     if sheet.mode is Mode.LIVE:
         require_allowed(deps.policy(), sheet.card_id, sheet.price.usd)
     if sheet.mode is Mode.LIVE and amount_to_type(sheet.price, deps.policy()) is None:
         raise PolicyRefusal(
             f"The price of {sheet.card_id} is not documented.",
-            next_step="A person may set [prices] unknown_ceiling in the policy file, or choose another model.",
+            next_step="Choose another model, or have a person set [prices] unknown_ceiling in the policy file.",
         )
     return sheet
 
@@ -284,23 +291,23 @@ def decline(deps: Dependencies, sheet_id: str, *, by: Means = Means.TERMINAL) ->
 
 
 def earlier_takes(deps: Dependencies, binding: Binding) -> str:
-    """A word on earlier takes of the same shot; a possible duplicate charge comes first."""
+    """A sentence on earlier takes of the same shot; a possible duplicate charge comes first."""
     tasks = deps.ledger().takes(binding.shot_digest)
     if not tasks:
         return ""
     unknown = next((task for task in tasks if task.state is TaskState.OUTCOME_UNKNOWN), None)
     if unknown is not None:
-        return f"{DUPLICATE}: task {unknown.id} of this very shot may have been accepted already."
+        return f"{DUPLICATE}: task {unknown.id} of this same shot may already have been accepted."
     latest = tasks[0]
-    return f"Another take: this very shot was submitted before as task {latest.id} ({latest.state.value})."
+    return f"Another take: this same shot was submitted before as task {latest.id} ({latest.state.value})."
 
 
 def _not_open(deps: Dependencies, sheet_id: str) -> InvalidRequest:
     sheet = need_sheet(deps, sheet_id)
     task = deps.ledger().task(sheet.task_id) if sheet.task_id else None
     fate = fate_of(task) if task else Fate.NOTHING_SENT
-    step = f"Call get_task with {sheet.task_id}." if sheet.task_id else "Call explain_payload again for a new sheet."
-    return InvalidRequest(f"Sheet {sheet.id} is {sheet.state.value} already.", next_step=step, fate=fate)
+    step = NextStep(Action.GET, target=sheet.task_id) if sheet.task_id else NEW_SHEET
+    return InvalidRequest(f"Sheet {sheet.id} is already {sheet.state.value}.", next_step=step, fate=fate)
 
 
 def require_mode(policy: Policy, sheet: Sheet) -> None:
@@ -310,12 +317,12 @@ def require_mode(policy: Policy, sheet: Sheet) -> None:
     if policy.mode is Mode.READ_ONLY:
         raise PolicyRefusal(
             "The policy is read-only.",
-            next_step="A person changes `mode` with `callsheet setup` in their own terminal.",
+            next_step=CHANGE_MODE,
         )
     if policy.mode is not sheet.mode:
         raise PolicyRefusal(
             f"Sheet {sheet.id} is for {sheet.mode.value}, the policy says {policy.mode.value}.",
-            next_step="Call explain_payload again: the new sheet follows the policy.",
+            next_step=NextStep(Action.EXPLAIN, "A new sheet follows the policy."),
         )
 
 

@@ -24,7 +24,7 @@ from callsheet.edges.keys.sealed import SealedKey, require_address
 from callsheet.edges.keys.store import SecretKey
 from callsheet.edges.keys.unlocked import OpenedKeys
 from callsheet.edges.ledger.ledger import Ledger
-from callsheet.errors import KeyProblem, SetupProblem, UnknownThing
+from callsheet.errors import Action, KeyProblem, NextStep, SetupProblem, UnknownThing
 
 KEY_SEALED = "key_sealed"
 """The code of the problem of a task that waits for a person to open its sealed key."""
@@ -60,12 +60,11 @@ class Changes:
 class Dependencies:
     """The edges. `runner_id` owns the tasks that this process follows.
 
-    `find_key` finds no key where it is sealed; `sealed_key` tells what the sealed file says, `stored_keys` what lies
-    unsealed all the same, and `opened` is what a person opened in this process.
-    `sandbox_url` starts the sandbox on first use and returns its base URL. `desk_url` tells where the desk
-    page is open, if it is. `paced` holds for which
-    time a task's next request is reserved with the rate limiter; `sending` the tasks whose paid request is on
-    its way in this process.
+    `find_key` finds no key where it is sealed; `sealed_key` reads the sealed file, `stored_keys` finds unsealed copies,
+    and `opened` holds what a person opened in this process.
+    `sandbox_url` starts the sandbox on first use and returns its base URL. `desk_url` is the address of the desk, if
+    it is open. `paced` holds the time reserved with the rate limiter for a task's next request; `sending` the tasks
+    whose paid request is on its way in this process.
     """
 
     ledger: Callable[[], Ledger]
@@ -111,14 +110,14 @@ class Dependencies:
         return card
 
     def speed(self, mode: Mode) -> float:
-        """How many times faster than life things go in that mode; an unusable policy must not cost an answer."""
+        """How many times faster than real time that mode runs. An unusable policy must not prevent an answer."""
         try:
             return self.policy().sandbox_speed if mode is Mode.SANDBOX else 1.0
         except SetupProblem:
             return Policy().sandbox_speed
 
     def live_base_url(self, facts: GatewayFacts) -> str:
-        """The gateway's own address, or the one the person put in its place."""
+        """The gateway's own address, or the one that the policy names."""
         return self.policy().base_url(facts.id) or facts.base_url
 
     async def reach(self, mode: Mode, facts: GatewayFacts) -> tuple[str, SecretKey | None]:
@@ -157,11 +156,11 @@ class Dependencies:
         return base_url if base_url.startswith("http://") else None
 
     def need_key(self, facts: GatewayFacts) -> None:
-        """Raises `KeyProblem` without a key for live requests; one that is sealed is one."""
+        """Raises `KeyProblem` without a key for live requests; a sealed key counts."""
         if not self.account(facts):
             raise KeyProblem(
                 f"No key for {facts.name} was found.",
-                next_step=f"A person sets {facts.key_env}, or runs `callsheet setup` in their own terminal.",
+                next_step=NextStep(Action.SETUP, f"Only a person can set {facts.key_env} or store a key."),
             )
 
 

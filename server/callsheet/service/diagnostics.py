@@ -1,4 +1,4 @@
-"""What `callsheet doctor` finds: what is missing or amiss in this install, without sending anything.
+"""Diagnostics: what is missing or wrong in this install, without sending anything.
 
 Each look answers with `Check` values and raises nothing, so that one broken part does not hide the
 others. `ask_gateways` is the exception to "sends nothing": a person asks for it, and it asks only what
@@ -32,7 +32,7 @@ from callsheet.edges.files.paths import Paths
 from callsheet.edges.keys.passphrase import load_verifier
 from callsheet.edges.keys.sealed import require_address
 from callsheet.edges.keys.store import SecretKey
-from callsheet.errors import CallsheetError, KeyProblem
+from callsheet.errors import Action, CallsheetError, KeyProblem, NextStep
 
 from .dependencies import Dependencies
 
@@ -40,6 +40,9 @@ PACKAGES = ("mcp", "httpx2", "pydantic", "cryptography", "keyring", "av", "pillo
 CLIENTS = ("claude", "codex", "gemini", "openclaw", "mcporter", "cursor-agent", "opencode", "goose")
 LITTLE_SPACE = 1_000_000_000
 COUNTED = 1000
+
+
+NO_STEP = NextStep()
 
 
 class Grade(StrEnum):
@@ -53,12 +56,12 @@ class Grade(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at. `next_step` is empty when there is nothing to do."""
+    """One thing that was looked at. The text of `next_step` is empty when there is nothing to do."""
 
     name: str
     grade: Grade
     text: str
-    next_step: str = ""
+    next_step: NextStep = NO_STEP
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ class Install:
 
 
 def check_up(deps: Dependencies, install: Install) -> list[Check]:
-    """Look at everything; in the order in which a person would mend it."""
+    """Look at everything; in the order in which a person would fix it."""
     policy = _read_policy(deps)
     looks: tuple[Callable[[], Iterator[Check]], ...] = (
         _check_program,
@@ -97,7 +100,7 @@ def _read_policy(deps: Dependencies) -> Policy | CallsheetError:
 
 
 def _failed(name: str, error: CallsheetError) -> Check:
-    return Check(name, Grade.PROBLEM, error.message, error.next_step.text)
+    return Check(name, Grade.PROBLEM, error.message, error.next_step)
 
 
 def _check_program() -> Iterator[Check]:
@@ -111,7 +114,9 @@ def _check_program() -> Iterator[Check]:
             missing.append(name)
     yield Check("Packages", Grade.OK, ", ".join(found))
     if missing:
-        yield Check("Packages", Grade.PROBLEM, f"not installed: {', '.join(missing)}", "Install Callsheet again.")
+        yield Check(
+            "Packages", Grade.PROBLEM, f"not installed: {', '.join(missing)}", NextStep(text="Install Callsheet again.")
+        )
 
 
 def _check_directories(paths: Paths) -> Iterator[Check]:
@@ -119,15 +124,20 @@ def _check_directories(paths: Paths) -> Iterator[Check]:
         try:
             mode = stat.S_IMODE(path.stat().st_mode)
         except FileNotFoundError:
-            yield Check(name, Grade.NOTE, f"{path} does not exist yet; it is made when it is needed")
+            yield Check(name, Grade.NOTE, f"{path} does not exist yet; it is created when needed")
             continue
         except OSError as error:
-            yield Check(name, Grade.PROBLEM, f"{path}: {error.strerror}", "Check its owner and mode.")
+            yield Check(name, Grade.PROBLEM, f"{path}: {error.strerror}", NextStep(text="Check its owner and mode."))
             continue
         if os.name == "posix" and mode & 0o077:
-            yield Check(name, Grade.WARNING, f"{path} is open to others (mode {mode:04o})", f"Run: chmod 700 {path}")
+            yield Check(
+                name,
+                Grade.WARNING,
+                f"{path} is open to others (mode {mode:04o})",
+                NextStep(text=f"Run: chmod 700 {path}"),
+            )
         elif not os.access(path, os.W_OK):
-            yield Check(name, Grade.PROBLEM, f"{path} is not writable", "Make it yours.")
+            yield Check(name, Grade.PROBLEM, f"{path} is not writable", NextStep(text="Make yourself its owner."))
         else:
             yield Check(name, Grade.OK, f"{path} (mode {mode:04o})")
 
@@ -136,13 +146,13 @@ def _check_policy(policy: Policy | CallsheetError, path: Path) -> Iterator[Check
     if isinstance(policy, CallsheetError):
         yield _failed("Policy", policy)
         return
-    where = str(path) if path.exists() else "no policy file, so the usual one"
+    where = str(path) if path.exists() else "no policy file, so the defaults"
     caps = policy.caps
     limits = ((caps.per_clip, "a clip"), (caps.per_day, "a day"), (caps.per_month, "a month"))
     said = ", ".join(f"{dollars(cap)} USD {what}" if cap is not None else f"no limit {what}" for cap, what in limits)
     yield Check("Policy", Grade.OK, f"{policy.mode.value}; {said}; {caps.concurrent} tasks at once ({where})")
     if policy.mode is Mode.LIVE and None in (caps.per_clip, caps.per_day, caps.per_month):
-        yield Check("Policy", Grade.WARNING, "live without every limit", "Set the missing one with `callsheet setup`.")
+        yield Check("Policy", Grade.WARNING, "live without every limit", NextStep(Action.SETUP, "Set the missing one."))
     for gateway, url in policy.base_urls:
         yield Check("Policy", Grade.NOTE, f"{gateway} is reached at {clean(url, limit=200)}, not at its own address")
 
@@ -158,7 +168,7 @@ def _check_verifier(policy: Policy | CallsheetError, path: Path) -> Iterator[Che
         return
     asked = isinstance(policy, Policy) and (policy.mode is Mode.LIVE or policy.sandbox_asks)
     grade = Grade.PROBLEM if asked else Grade.NOTE
-    yield Check("Passphrase", grade, "no approval passphrase is set", "Choose one with `callsheet setup`.")
+    yield Check("Passphrase", grade, "no approval passphrase is set", NextStep(Action.SETUP, "Choose one."))
 
 
 def _check_keys(deps: Dependencies, policy: Policy | CallsheetError) -> Iterator[Check]:
@@ -181,11 +191,11 @@ def _check_keys(deps: Dependencies, policy: Policy | CallsheetError) -> Iterator
             found += 1
             yield Check(name, Grade.OK, f"set ({key.source}, fingerprint {key.fingerprint})")
     if live and not found:
-        yield Check("Keys", Grade.PROBLEM, "live, but no gateway has a key", "Store one with `callsheet setup`.")
+        yield Check("Keys", Grade.PROBLEM, "live, but no gateway has a key", NextStep(Action.SETUP, "Store one."))
 
 
 def _check_sealed(deps: Dependencies, facts: GatewayFacts, name: str) -> Iterator[Check]:
-    """A sealed key is worth as much as the unsealed copies of it that lie about."""
+    """An unsealed copy makes a sealed key worthless, so copies are looked for."""
     try:
         sealed = deps.sealed_key(facts.id)
         base_url = deps.live_base_url(facts)
@@ -203,11 +213,11 @@ def _check_sealed(deps: Dependencies, facts: GatewayFacts, name: str) -> Iterato
             f"the environment variable {facts.key_env}" if stored.source == "environment" else f"the {stored.source}"
         )
         if stored.fingerprint == sealed.fingerprint:
-            step = "Take it out there: as long as it lies there, the seal protects nothing."
-            yield Check(name, Grade.WARNING, f"the sealed key lies unsealed in {where} as well", step)
+            step = NextStep(text="Remove it there: until then the seal protects nothing.")
+            yield Check(name, Grade.WARNING, f"an unsealed copy of the sealed key is in {where}", step)
         else:
             said = f"{where} holds another key (fingerprint {stored.fingerprint}), which is not used"
-            yield Check(name, Grade.NOTE, said, "Take it out there.")
+            yield Check(name, Grade.NOTE, said, NextStep(text="Remove it there."))
 
 
 def _check_ledger(deps: Dependencies) -> Iterator[Check]:
@@ -219,17 +229,19 @@ def _check_ledger(deps: Dependencies) -> Iterator[Check]:
         yield _failed("Ledger", error)
         return
     except OSError as error:
-        yield Check("Ledger", Grade.PROBLEM, f"{error.filename}: {error.strerror}", "Check its owner and mode.")
+        yield Check(
+            "Ledger", Grade.PROBLEM, f"{error.filename}: {error.strerror}", NextStep(text="Check its owner and mode.")
+        )
         return
     if verdict != "ok":
-        step = "Keep a copy of the file: it holds your task ids. Then restore an older copy."
+        step = NextStep(text="Keep a copy of the file: it holds your task ids. Then restore an older copy.")
         yield Check("Ledger", Grade.PROBLEM, f"{ledger.path} is damaged: {clean(verdict, limit=200)}", step)
         return
     unknown = [task for task in tasks if task.state is TaskState.OUTCOME_UNKNOWN]
     still = len(tasks) - len(unknown)
     yield Check("Ledger", Grade.OK, f"{ledger.path}, whole; {still} task{'' if still == 1 else 's'} open")
     if unknown:
-        step = f"Look at the gateway's task list, then run `callsheet resolve {unknown[0].id}`."
+        step = NextStep(Action.RESOLVE, "First look at the gateway's task list.", target=unknown[0].id)
         yield Check("Tasks", Grade.WARNING, f"{len(unknown)} of unknown outcome: they may have been charged", step)
 
 
@@ -239,13 +251,15 @@ def _check_save_directory(deps: Dependencies, policy: Policy | CallsheetError) -
     wanted = deps.save_directory(policy)
     existing = next((path for path in (wanted, *wanted.parents) if path.exists()), None)
     if existing is None or not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        step = "Name another directory with `callsheet setup`."
+        step = NextStep(Action.SETUP, "Name another directory.")
         yield Check("Clips", Grade.PROBLEM, f"{wanted} cannot be written", step)
         return
     free = shutil.disk_usage(existing).free
     text = f"{wanted}, {free / 1e9:.1f} GB free"
     little = free < LITTLE_SPACE
-    yield Check("Clips", Grade.WARNING if little else Grade.OK, text, "Free some space." if little else "")
+    yield Check(
+        "Clips", Grade.WARNING if little else Grade.OK, text, NextStep(text="Free some space." if little else "")
+    )
 
 
 def _check_loopback() -> Iterator[Check]:
@@ -254,7 +268,7 @@ def _check_loopback() -> Iterator[Check]:
             listener.bind(("127.0.0.1", 0))
             listener.listen(1)
     except OSError as error:
-        step = "Let this program listen on 127.0.0.1; without it only live mode works."
+        step = NextStep(text="Let this program listen on 127.0.0.1; without it only live mode works.")
         yield Check("Sandbox", Grade.PROBLEM, f"cannot listen on loopback ({error.strerror})", step)
         return
     yield Check("Sandbox", Grade.OK, "can listen on loopback")
@@ -265,18 +279,20 @@ def _check_video() -> Iterator[Check]:
         import av
         import PIL
     except ImportError as error:
-        yield Check("Video", Grade.PROBLEM, f"a library does not load ({error.name})", "Install Callsheet again.")
+        yield Check(
+            "Video", Grade.PROBLEM, f"a library does not load ({error.name})", NextStep(text="Install Callsheet again.")
+        )
         return
     codec = "H.264" if "libx264" in av.codecs_available else "MPEG-4 (this build cannot encode H.264)"
     yield Check(
-        "Video", Grade.OK, f"PyAV {av.__version__} and Pillow {PIL.__version__} load; the sandbox films {codec}"
+        "Video", Grade.OK, f"PyAV {av.__version__} and Pillow {PIL.__version__} load; the sandbox encodes {codec}"
     )
 
 
 def _check_clients(environ: Mapping[str, str]) -> Iterator[Check]:
     found = [name for name in CLIENTS if shutil.which(name, path=environ.get("PATH"))]
-    names = f"on the path: {', '.join(found)}" if found else "no client that is known by name is on the path"
-    yield Check("Clients", Grade.NOTE, f"{names}; whether a client is set up to start this server is not looked at")
+    names = f"on PATH: {', '.join(found)}" if found else "no known client is on PATH"
+    yield Check("Clients", Grade.NOTE, f"{names}; their configuration is not checked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,7 +342,7 @@ async def _ask_gateway(deps: Dependencies, facts: GatewayFacts) -> GatewayAnswer
 async def _ask_balance(deps: Dependencies, facts: GatewayFacts, gateway: Gateway) -> tuple[Balance | None, str]:
     request = gateway.build_balance()
     if request is None:
-        return None, "documents no way to ask for the balance"
+        return None, "documents no way to read the balance"
     try:
         key = deps.find_key(facts)
     except KeyProblem as problem:

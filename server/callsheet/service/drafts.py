@@ -16,7 +16,7 @@ from callsheet.core.payload.validation import Finding, Hosts, Verdict, check_sho
 from callsheet.core.shot import JsonValue, Shot
 from callsheet.core.tasks.models import APPROVAL_LIFETIME, SHEET_LIFETIME, Sheet
 from callsheet.core.tasks.states import IllegalEvent, SheetEvent, SheetId, SheetState
-from callsheet.errors import InvalidRequest, NextStep
+from callsheet.errors import Action, InvalidRequest, NextStep
 
 from .consent import OPEN_SHEETS, earlier_takes, make_binding, shown_text
 from .dependencies import Dependencies
@@ -34,7 +34,7 @@ class Draft:
 
 
 def explain(deps: Dependencies, draft: Draft) -> Explanation:
-    """Tell what would be sent, what is wrong with it and what it costs. Raises `InvalidRequest`, `UnknownThing`."""
+    """Work out what would be sent, what is wrong with it and what it costs. Raises `InvalidRequest`, `UnknownThing`."""
     _require_no_key(deps, draft)
     draft = _split_name(deps, draft)
     card = _named_card(deps, draft)
@@ -42,7 +42,7 @@ def explain(deps: Dependencies, draft: Draft) -> Explanation:
         found = recognise(draft.payload, deps.catalogue(), gateway=draft.gateway, model=draft.model)
         if found.card is None:
             return _choose(deps, found.shot, draft, what=found.what, findings=found.findings)
-        what = found.what + (f"; it would fit {', '.join(found.also)} as well" if found.also else "")
+        what = found.what + (f"; it would also fit {', '.join(found.also)}" if found.also else "")
         return _explain_card(deps, found.card, found.shot, what=what, findings=found.findings)
     shot = draft.shot or Shot()
     if card is None:
@@ -51,12 +51,12 @@ def explain(deps: Dependencies, draft: Draft) -> Explanation:
 
 
 def _require_no_key(deps: Dependencies, draft: Draft) -> None:
-    """A payload that carries one of the person's keys is refused: it would be filmed, logged or sent on."""
+    """A payload that carries one of the person's keys is refused, because it would be stored, logged or sent."""
     shot = draft.shot or Shot()
     given = [shot.prompt, shot.image_url, shot.callback_url, *_texts(draft.payload), *_texts(dict(shot.extras))]
     if deps.redactor().finds("\n".join(text for text in given if text)):
         raise InvalidRequest(
-            "The shot or payload contains one of the configured gateway keys.", next_step="Take the key out."
+            "The shot or payload contains one of the configured gateway keys.", next_step="Remove the key."
         )
 
 
@@ -107,9 +107,9 @@ def _choose(deps: Dependencies, shot: Shot, draft: Draft, *, what: str, findings
     options = rank_options(deps, shot, gateway=draft.gateway, model=draft.model)
     best = next((option.card for option in options if option.fits), None)
     step = (
-        f'Choose one and call explain_payload again, for example with gateway="{best.gateway}", model="{best.model}".'
+        NextStep(Action.EXPLAIN, f'Choose one, for example gateway="{best.gateway}", model="{best.model}".')
         if best
-        else "No model can take this shot as it is; change it as the reasons say."
+        else NextStep(text="No model can take this shot. Change it as the reasons say.")
     )
     mode = deps.policy().mode
     return Explanation(
@@ -118,7 +118,7 @@ def _choose(deps: Dependencies, shot: Shot, draft: Draft, *, what: str, findings
         what=what,
         findings=findings,
         prompt_notes=_notes(shot),
-        next_step=NextStep(text=step),
+        next_step=step,
         mode=mode,
         shot=shot,
         options=options,
@@ -129,7 +129,7 @@ def rank_options(
     deps: Dependencies, shot: Shot, *, gateway: str | None = None, model: str | None = None
 ) -> tuple[Option, ...]:
     """Every card considered for a shot: those that can take it first, cheapest first, unknown prices last."""
-    # Read once: the policy is looked at anew each time that it is asked for.
+    # Read once: each call of the policy looks at its file.
     hosts = hosts_of(deps)
     options = [
         _option(card, shot, hosts)
@@ -180,7 +180,7 @@ def _explain_card(
         what=what,
         findings=verdict.findings,
         prompt_notes=_notes(settled),
-        next_step=NextStep(text=_next_step(deps, sheet)),
+        next_step=_next_step(deps, sheet),
         mode=mode,
         card=card,
         shot=settled,
@@ -197,20 +197,20 @@ def _explain_card(
 def _sheet(
     deps: Dependencies, card: ModelCard, binding: Binding, *, shot: Shot, price: Price, body: bytes
 ) -> tuple[Sheet, str]:
-    """The open sheet of this shot if nothing has changed, else a new take; and a word on earlier takes."""
+    """The open sheet of this shot if nothing has changed, else a new take; and a sentence on earlier takes."""
     ledger, now = deps.ledger(), deps.clock.now()
     latest = ledger.latest_sheet(binding.shot_digest)
     earlier = earlier_takes(deps, binding)
     if latest is not None and latest.state in OPEN_SHEETS:
         same = replace(binding, take=str(latest.take), expires=str(latest.expires_at)) == latest.binding
-        # A person must read of a possible duplicate charge in the very text that they agree to.
-        told = not earlier.startswith(DUPLICATE) or warns_of_duplicate(latest.shown)
-        if same and told and now < _usable_until(latest):
+        # The text that a person agrees to must itself warn of a possible duplicate charge.
+        warned = not earlier.startswith(DUPLICATE) or warns_of_duplicate(latest.shown)
+        if same and warned and now < _usable_until(latest):
             return latest, earlier
         try:
             ledger.move_sheet(latest.id, SheetEvent.EXPIRED, now=now)
         except IllegalEvent:
-            # Another call ended or spent it at this very moment, and may have made the next take.
+            # Another call ended or spent it at this moment, and may have created the next take.
             return _sheet(deps, card, binding, shot=shot, price=price, body=body)
     expires_at = now + SHEET_LIFETIME
     binding = replace(binding, take=str(ledger.next_take(binding.shot_digest)), expires=str(expires_at))
@@ -232,15 +232,15 @@ def _sheet(
 
 
 def _usable_until(sheet: Sheet) -> float:
-    """Until when a sheet may be handed out again: one that was approved is of no use once the approval is old."""
+    """Until when a sheet may be handed out again: an approved sheet is of no use once the approval is old."""
     return (
         sheet.expires_at if sheet.approved_at is None else min(sheet.approved_at + APPROVAL_LIFETIME, sheet.expires_at)
     )
 
 
-def _next_step(deps: Dependencies, sheet: Sheet | None) -> str:
+def _next_step(deps: Dependencies, sheet: Sheet | None) -> NextStep:
     if sheet is None:
-        return "Mend what is marked as error (the body shown is the mended form) and call explain_payload again."
+        return NextStep(Action.EXPLAIN, "Fix what is marked as error. The body shown is the corrected form.")
     if deps.policy().mode is Mode.READ_ONLY:
-        return "The policy is read-only: nothing can be submitted. Show the person the payload."
-    return f'Show the person the price; only when they ask for it, call submit_video with sheet_id="{sheet.id}".'
+        return NextStep(text="The policy is read-only: nothing can be submitted. The payload can still be shown.")
+    return NextStep(Action.SUBMIT, "The price must be shown first. Submit only on request.", target=sheet.id)

@@ -75,13 +75,13 @@ def export_rows(document: JsonObject) -> str:
     Each cell is one line without invisible characters, and what a spreadsheet would take for a formula
     gets an apostrophe in front: prompts and gateways' words are not to be executed.
     """
-    paper = io.StringIO()
-    writer = csv.DictWriter(paper, COLUMNS)
+    output = io.StringIO()
+    writer = csv.DictWriter(output, COLUMNS)
     writer.writeheader()
     tasks: Any = document["tasks"]
     for task in tasks:
         writer.writerow({name: _cell(value) for name, value in _row(task).items()})
-    return paper.getvalue()
+    return output.getvalue()
 
 
 def _sheet_form(ledger: Ledger, sheet: Sheet) -> JsonObject:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from callsheet.edges.process.runner import Runner, RunnerLock
-from callsheet.errors import CallsheetError
+from callsheet.errors import Action, CallsheetError, NextStep
 
 from . import polling, sealed_keys
 from .dependencies import Dependencies
@@ -83,27 +83,25 @@ async def _wind_down(deps: Dependencies, grace_seconds: float) -> None:
         await deps.changes.wait(0.05)
 
 
-def open_tasks_notice(service: Service) -> str | None:
-    """One line for a program that ends: how many tasks are still open and who goes on with them. None: no need.
+def open_tasks_notice(service: Service) -> NextStep | None:
+    """How many tasks are still open when the program ends, and what continues them; None without any.
 
-    Call it after `running()` has been left. Raises nothing that the ledger could: an end is not the time to complain.
+    Call it after `running()` has been left. Ledger errors are ignored, since the program is exiting.
     """
     try:
         open_now, picked_up = service.left_open()
         sealed = sum(sealed_keys.needs_opening(service.deps, task) for task in open_now)
     except CallsheetError:
         return None
-    said, left = [], len(open_now) - sealed
+    texts, left = [], len(open_now) - sealed
     if left:
         them = "them" if left > 1 else "it"
-        goes_on = (
-            f"another running Callsheet picks {them} up within seconds."
-            if picked_up
-            else f"the next start of Callsheet picks {them} up,"
-            " or run `callsheet watch --detach` to have it done in the background."
-        )
-        said.append(f"{left} task{'s are' if left > 1 else ' is'} still open; {goes_on}")
+        who = "another running Callsheet" if picked_up else "the next start of Callsheet"
+        when = " within seconds" if picked_up else ""
+        texts.append(f"{left} task{'s are' if left > 1 else ' is'} still open; {who} picks {them} up{when}.")
     if sealed:
         wait = "tasks wait" if sealed > 1 else "task waits"
-        said.append(f"{sealed} open {wait} for a sealed key: run `callsheet watch` at a terminal, with the passphrase.")
-    return " ".join(said) or None
+        texts.append(f"{sealed} open {wait} for a sealed key, which needs the passphrase at a terminal.")
+    if not texts:
+        return None
+    return NextStep(Action.NOTHING if picked_up and not sealed else Action.WATCH, " ".join(texts))

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 async def keep_outcome(
     deps: Dependencies, task: Task, attempt: str, outcome: SubmitOutcome | CallsheetError
 ) -> Task | None:
-    """Store an answer, again and again while the disk refuses it: it may be all that is known of a paid job.
+    """Store an answer, with retries while the disk refuses it: it may be all that is known of a paid job.
 
     Cancelled (the program stops), it tries once more and raises `LedgerProblem`; the deadline then makes the
     outcome unknown.
@@ -76,13 +76,13 @@ def _store_outcome(
             }
         case Rejected(problem):
             event = TaskEvent.REFUSED
-            refusal = told(deps, problem.code, problem.message, Fate.SENT_NOT_CHARGED)
+            refusal = quote_problem(deps, problem.code, problem.message, Fate.SENT_NOT_CHARGED)
             lasting = problem.status not in ACCOUNT_STATUSES
             changes = {"problem": replace(refusal, lasting=lasting), "finished_at": now}
         case Postponed(problem) if task.attempts >= MOST_ATTEMPTS_LIMITED:
-            # A limiter that never lets go, or a gateway that only says so: it is not asked without end.
+            # A limiter that never lets go must not be asked without end.
             event = TaskEvent.REFUSED
-            refusal = told(deps, "rate_limited", problem.message, Fate.SENT_NOT_CHARGED)
+            refusal = quote_problem(deps, "rate_limited", problem.message, Fate.SENT_NOT_CHARGED)
             changes = {"problem": refusal, "finished_at": now}
         case Postponed(problem):
             delay = retry_delay(
@@ -90,7 +90,7 @@ def _store_outcome(
             )
             event = TaskEvent.NOT_SENT
             changes = {
-                "problem": told(deps, "rate_limited", problem.message, Fate.SENT_NOT_CHARGED),
+                "problem": quote_problem(deps, "rate_limited", problem.message, Fate.SENT_NOT_CHARGED),
                 "next_at": now + max(delay, LEAST_LIMITED_SECONDS / speed),
             }
         case GatewayUnreachable():
@@ -106,7 +106,7 @@ def _store_outcome(
         case unclear:
             event = TaskEvent.ANSWER_LOST
             code = unclear.problem.code or f"http_{unclear.problem.status}"
-            changes = {"problem": told(deps, code, unclear.problem.message, Fate.UNKNOWN)}
+            changes = {"problem": quote_problem(deps, code, unclear.problem.message, Fate.UNKNOWN)}
     try:
         return deps.ledger().advance(task.id, event, now=now, attempt=attempt, changes=changes)
     except IllegalEvent as error:
@@ -126,8 +126,8 @@ def _keep_late_id(deps: Dependencies, task: Task, attempt: str, gateway_task_id:
     deps.ledger().touch(task.id, now=deps.clock.now(), changes={"hints": f"{current.hints} {hint}".strip()})
 
 
-def told(deps: Dependencies, code: str, said: str, fate: Fate) -> Problem:
-    """A problem in the gateway's own words: rid of keys, cleaned, bounded, and marked as its words."""
+def quote_problem(deps: Dependencies, code: str, said: str, fate: Fate) -> Problem:
+    """A problem in the gateway's own words: redacted, cleaned, bounded, and marked as its words."""
     text = deps.sanitize(said)
     return Problem(
         deps.sanitize(code, limit=60) or "unspecified",

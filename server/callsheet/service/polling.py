@@ -16,10 +16,10 @@ from callsheet.core.tasks.models import Problem, Task
 from callsheet.core.tasks.polling import next_poll_delay, retry_delay
 from callsheet.core.tasks.states import IllegalEvent, TaskEvent, TaskState
 from callsheet.edges.clips.download import LinkGone
-from callsheet.errors import CallsheetError, Fate, InvalidRequest, LedgerProblem
+from callsheet.errors import Action, CallsheetError, Fate, InvalidRequest, LedgerProblem, NextStep
 
 from .dependencies import Dependencies, card_of, clip_seconds_of
-from .outcomes import expire_attempt, told
+from .outcomes import expire_attempt, quote_problem
 from .rate_limit import wait_for_pace
 from .results import fate_of
 from .sealed_keys import forget_idle, hold_unasked, is_away
@@ -53,7 +53,7 @@ async def run_task(deps: Dependencies, task_id: str) -> None:
             case TaskState.SUBMITTING:
                 expire_attempt(deps, task)
             case TaskState.QUEUED | TaskState.RUNNING:
-                await _ask_after(deps, task)
+                await _read_status(deps, task)
             case TaskState.SUCCEEDED:
                 await _fetch_clip(deps, task)
             case _:
@@ -79,7 +79,7 @@ def _hold_open(deps: Dependencies, task: Task, error: CallsheetError) -> None:
     deps.ledger().touch(task.id, now=now, changes={"problem": problem, "next_at": now + BLOCKED_SECONDS})
 
 
-async def _ask_after(deps: Dependencies, task: Task) -> None:
+async def _read_status(deps: Dependencies, task: Task) -> None:
     if is_away(deps, task):
         hold_unasked(deps, task)
     elif wait_for_pace(deps, task):
@@ -95,7 +95,7 @@ async def poll_task(deps: Dependencies, task: Task) -> Task:
         base_url, key = await deps.reach(task.mode, facts)
         if key is None:
             return _postpone(
-                deps, task, "no_key", "its key is missing, so it cannot be asked after", KEYLESS_RETRY_SECONDS
+                deps, task, "no_key", "its key is missing, so its status cannot be read", KEYLESS_RETRY_SECONDS
             )
         request = gateway.build_status(TaskRef(task.model, task.gateway_task_id))
         reply = await deps.http.fetch(request, base_url=base_url, key=key)
@@ -113,7 +113,7 @@ def _store_status(deps: Dependencies, task: Task, outcome: StatusOutcome) -> Tas
             message = f"its status could not be read (HTTP {problem.status})"
         return _read_failed(deps, task, "status_unreadable", message, problem.retry_after_seconds)
     if outcome.phase is Phase.SUCCEEDED and not outcome.video_urls:
-        return _read_failed(deps, task, "no_file_named", "finished, but the gateway names no video", None)
+        return _read_failed(deps, task, "no_file_named", "finished, but the gateway gives no video link", None)
     now = deps.clock.now()
     elapsed = now - (task.accepted_at or task.created_at)
     delay = next_poll_delay(
@@ -143,7 +143,7 @@ def _phase_changes(deps: Dependencies, outcome: Progress, now: float) -> dict[st
         return {"result_url": outcome.video_urls[0], "finished_at": now, "next_at": now, "percent": 100}
     if outcome.phase is Phase.FAILED:
         failure = outcome.failure
-        problem = told(deps, failure.code if failure else "", failure.message if failure else "", Fate.UNKNOWN)
+        problem = quote_problem(deps, failure.code if failure else "", failure.message if failure else "", Fate.UNKNOWN)
         return {"problem": problem, "finished_at": now}
     if outcome.phase is Phase.UNRECOGNISED:
         said = deps.sanitize(outcome.said, limit=60)
@@ -218,7 +218,7 @@ def resolve_task(deps: Dependencies, task_id: str, *, accepted_as: str | None) -
     """A person says what became of a task of unknown outcome: accepted under an id, or lost."""
     task = deps.ledger().task(task_id)
     if task is None:
-        raise InvalidRequest("There is no task with that id.", next_step="Run `callsheet list`.")
+        raise InvalidRequest("There is no task with that id.", next_step=NextStep(Action.LIST))
     now = deps.clock.now()
     changes: dict[str, Any] = {"owner": deps.runner_id, "problem": None, "next_at": now}
     event = TaskEvent.RESOLVED_LOST
@@ -230,16 +230,16 @@ def resolve_task(deps: Dependencies, task_id: str, *, accepted_as: str | None) -
             deps.gateway(task.gateway).build_status(TaskRef(task.model, accepted_as))
         except ValueError:
             raise InvalidRequest(
-                "That is not a task id this gateway could have given.", next_step="Copy it again."
+                "This gateway cannot have issued that task id.", next_step="Copy the id again."
             ) from None
     try:
         resolved = deps.ledger().advance(task_id, event, now=now, changes=changes)
     except IllegalEvent:
         raise InvalidRequest(
             f"Task {task_id} is {task.state.value}; only one of unknown outcome, or under way, can be resolved.",
-            next_step=f"Call get_task with {task_id}.",
+            next_step=NextStep(Action.GET, target=task_id),
             fate=fate_of(task),
         ) from None
-    told = {"as": accepted_as or "lost", "sheet": task.sheet_id}
-    deps.ledger().consent.note(event.value, task_id, actor=Means.TERMINAL.value, now=now, detail=told)
+    detail = {"as": accepted_as or "lost", "sheet": task.sheet_id}
+    deps.ledger().consent.note(event.value, task_id, actor=Means.TERMINAL.value, now=now, detail=detail)
     return resolved

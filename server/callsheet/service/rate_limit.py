@@ -15,7 +15,7 @@ ROUNDING_SECONDS = 1e-3
 
 
 def wait_for_pace(deps: Dependencies, task: Task, *, requests: int = 1) -> bool:
-    """Whether the task's next request, or the next few at once, may go out now.
+    """Whether the task's next request, or the next few together, may go out now.
 
     If not, they are reserved and the task is due again then. One row per gateway and key in the ledger keeps
     the rate exact over all processes. A tenth of the gateway's rate is kept for bursts, so that no minute
@@ -38,13 +38,13 @@ def wait_for_pace(deps: Dependencies, task: Task, *, requests: int = 1) -> bool:
 
 
 def count_request(deps: Dependencies, task: Task) -> None:
-    """Count a request that goes out at once, out of turn, so that those reserved after it wait for it."""
+    """Count a request that goes out immediately, out of turn, so that those reserved after it wait for it."""
     interval, burst = _pace(deps, task)
     deps.ledger().reserve_pace(_account(deps, task), interval=interval, burst=burst, now=deps.clock.now())
 
 
 def _pace(deps: Dependencies, task: Task) -> tuple[float, int]:
-    """Seconds between requests, and how many may go at once after a pause."""
+    """Seconds between requests, and how many may go together after a pause."""
     limit = card_of(deps, task).rate_limit
     per_minute = limit.requests_per_minute or limit.assumed_per_minute
     burst = max(LEAST_BURST, per_minute // BURST_SHARE)

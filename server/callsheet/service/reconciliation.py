@@ -1,7 +1,7 @@
 """What may help a person to find out what became of a request whose answer was lost. Hints, never proof.
 
 Gateways disagree on when they charge, so a balance that fell proves nothing and one that did not fall
-proves nothing either. Everything here is free to ask, bounded in time, and fails without a word more
+proves nothing either. Everything here is free to ask, bounded in time, and fails with nothing more
 than "could not be read": no hint may delay or decide anything.
 """
 
@@ -23,12 +23,12 @@ UNREADABLE = "could not be read"
 
 
 def asks_balance(deps: Dependencies, task: Task) -> bool:
-    """Whether `note_balance` is going to ask the gateway."""
+    """Whether `record_balance` is going to ask the gateway."""
     return task.balance_before is None and deps.gateway(task.gateway).build_balance() is not None
 
 
-async def note_balance(deps: Dependencies, task: Task) -> Task:
-    """Store the account's balance before a paid request, where the gateway tells it."""
+async def record_balance(deps: Dependencies, task: Task) -> Task:
+    """Store the account's balance before a paid request, where the gateway reports it."""
     if task.balance_before is not None:
         return task
     balance = await _read_balance(deps, task)
@@ -38,7 +38,7 @@ async def note_balance(deps: Dependencies, task: Task) -> Task:
 
 
 async def gather_hints(deps: Dependencies, task: Task) -> None:
-    """Store what the gateway tells after an answer was lost: the balance, and recent tasks of that model."""
+    """Store what the gateway reports after an answer was lost: the balance, and recent tasks of that model."""
     hints = []
     if task.balance_before is not None:
         count_request(deps, task)

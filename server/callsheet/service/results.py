@@ -1,7 +1,7 @@
 """What the use cases answer: plain values that every surface shows in its own way.
 
-`notice` is the first thing to say: in the sandbox, that it is a rehearsal, that nothing is charged,
-and how a person goes live.
+`notice` comes first in every answer: in the sandbox it says that this is a rehearsal, that nothing is charged
+and who can switch to live mode.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from callsheet.core.payload.validation import Finding
 from callsheet.core.shot import Shot
 from callsheet.core.tasks.models import Sheet, Task
 from callsheet.core.tasks.states import OPEN_STATES, TaskState
-from callsheet.errors import FATE_SENTENCES, Fate, KeyProblem, NextStep
+from callsheet.errors import FATE_SENTENCES, Action, Fate, KeyProblem, NextStep
 
 from .dependencies import KEY_SEALED, Dependencies
 
-GO_LIVE = "To go live, a person runs `callsheet setup` in their own terminal; no tool can."
+GO_LIVE = "Only a person can switch to live mode, in their own terminal; no tool can."
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,9 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The answer to `explain_payload`. `status`: `ready`, `invalid` or `choose` (see `options`).
+    """The answer to an explain call. `status`: `ready`, `invalid` or `choose` (see `options`).
 
-    For `ready` there is a `sheet`; for `invalid` the body is the mended form; for `choose` neither.
+    For `ready` there is a `sheet`; for `invalid` the body is the corrected form; for `choose` neither.
     """
 
     status: str
@@ -67,7 +67,7 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class TaskReport:
-    """The answer to `get_task`: the task, what it means, whether money was spent, what to do next."""
+    """A task: what its state means, whether money was spent, what to do next."""
 
     task: Task
     prompt: str
@@ -79,9 +79,9 @@ class TaskReport:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """The answer to `submit_video`. `status`: `submitted`, `already_submitted` or `approval_needed`.
+    """The answer to a submit call. `status`: `submitted`, `already_submitted` or `approval_needed`.
 
-    `covered_by` tells of the allowance that was used, if one was.
+    For `approval_needed`, `next_step` is the approval. `covered_by` names the allowance that was used, if any.
     """
 
     status: str
@@ -89,17 +89,16 @@ class Submission:
     next_step: NextStep
     report: TaskReport | None = None
     approval_text: str = ""
-    approval_command: str = ""
     covered_by: str = ""
 
     def followed(self, report: TaskReport) -> Submission:
         """The same answer with what became of the task meanwhile."""
-        said = " ".join(part for part in (self.covered_by, report.notice) if part)
-        return replace(self, notice=said, next_step=report.next_step, report=report)
+        words = " ".join(part for part in (self.covered_by, report.notice) if part)
+        return replace(self, notice=words, next_step=report.next_step, report=report)
 
 
 def notice(deps: Dependencies, mode: Mode) -> str:
-    """What must be said first, given the mode of what is talked about."""
+    """The first sentence of an answer, given the mode of its subject."""
     if deps.policy().paused:
         return "PAUSED: a person stopped all submissions; tasks under way are followed to their end."
     if mode is Mode.LIVE:
@@ -115,7 +114,7 @@ def _has_key(deps: Dependencies, gateway_id: str) -> bool:
     try:
         return bool(deps.account(deps.facts(gateway_id)))
     except KeyProblem:
-        # Malformed, but somebody did set it; `doctor` says what is wrong with it.
+        # Malformed, but set; the diagnostics report what is wrong with it.
         return True
 
 
@@ -128,12 +127,12 @@ def curl_line(key_env: str, method: str, url: str) -> str:
 
 
 def iso(seconds: float | None) -> str | None:
-    """A time as people and programs read it: `2026-11-21T09:30:00Z`."""
+    """A time in UTC: `2026-11-21T09:30:00Z`."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def report_task(deps: Dependencies, task: Task) -> TaskReport:
-    """Everything worth saying about a task now."""
+    """A task with all that an answer says about it."""
     sheet = deps.ledger().sheet(task.sheet_id)
     fate = fate_of(task)
     return TaskReport(
@@ -142,7 +141,7 @@ def report_task(deps: Dependencies, task: Task) -> TaskReport:
         status_text=status_text(task),
         fate=fate.value,
         notice=notice(deps, task.mode),
-        next_step=NextStep(text=_next_step(deps, task)),
+        next_step=_next_step(deps, task),
     )
 
 
@@ -164,9 +163,9 @@ def status_text(task: Task, *, quoting: bool = True) -> str:
             return f"Accepted by the gateway, in its queue{percent}{problem}."
         case TaskState.RUNNING:
             said = f" (said: {task.said})" if task.problem and task.problem.code == "unrecognised_state" else ""
-            return f"Filming{percent}{said or problem}."
+            return f"Generating{percent}{said or problem}."
         case TaskState.SUCCEEDED:
-            return f"Filmed; the clip is being saved{problem}."
+            return f"Generated; the clip is being saved{problem}."
         case TaskState.SAVED:
             return "The clip is on disk."
         case _:
@@ -181,10 +180,12 @@ def _ended_text(task: Task, problem: str) -> str:
         case TaskState.FAILED:
             return f"The gateway accepted it, then failed: {detail}."
         case TaskState.EXPIRED:
-            return "The clip was filmed, but the gateway's link to it has expired before it was saved."
+            return "The clip was generated, but the gateway's link to it expired before it was saved."
         case TaskState.OUTCOME_UNKNOWN:
             hints = f" {task.hints}" if task.hints else ""
-            return f"Whether the gateway accepted it is not known{problem}. It is not sent again by itself.{hints}"
+            return (
+                f"Whether the gateway accepted it is not known{problem}. It is never sent again automatically.{hints}"
+            )
         case _:
             return f"Given up: {detail}." if detail else "Given up by a person."
 
@@ -209,11 +210,11 @@ def fate_sentence(task: Task) -> str:
     if task.charge:
         return f"The gateway says it charged {task.charge}."
     if task.state is TaskState.FAILED:
-        return "Whether the failed job was charged or refunded, only the gateway's account page tells."
+        return "Only the gateway's account page shows whether the failed job was charged or refunded."
     return FATE_SENTENCES[fate_of(task)]
 
 
-OPEN_THE_KEY = "A person runs `callsheet watch` in their own terminal, which asks for the approval passphrase."
+OPEN_THE_KEY = NextStep(Action.WATCH, "Opening the key needs the approval passphrase.")
 
 
 def waits_for_key(task: Task) -> bool:
@@ -221,24 +222,25 @@ def waits_for_key(task: Task) -> bool:
     return task.state in OPEN_STATES and task.problem is not None and task.problem.code == KEY_SEALED
 
 
-def _next_step(deps: Dependencies, task: Task) -> str:
+def _next_step(deps: Dependencies, task: Task) -> NextStep:
     if waits_for_key(task):
         return OPEN_THE_KEY
     match task.state:
         case TaskState.WAITING | TaskState.SUBMITTING | TaskState.QUEUED | TaskState.RUNNING | TaskState.SUCCEEDED:
-            wait = max(1, round(min(task.next_at - deps.clock.now(), 45)))
-            return (
-                f"Call get_task with wait_seconds={max(wait, 20)}; the clip is saved by itself as soon as it is there."
-            )
+            wait = max(20, round(min(task.next_at - deps.clock.now(), 45)))
+            text = "The clip is saved automatically when it is ready."
+            return NextStep(Action.WAIT, text, target=task.id, seconds=wait)
         case TaskState.SAVED:
-            return f"Show the person {task.clip.path} and the contact sheet." if task.clip else "Nothing."
+            return NextStep(
+                text=f"The clip is {task.clip.path}; look at its contact sheet." if task.clip else "Nothing to do."
+            )
         case TaskState.REJECTED:
-            return "Mend the shot as the message says and call explain_payload again."
+            return NextStep(Action.EXPLAIN, "Fix the shot as the message says.")
         case TaskState.FAILED:
-            return "Change the prompt as the message says and call explain_payload for a new take."
+            return NextStep(Action.EXPLAIN, "Change the prompt as the message says, for a new take.")
         case TaskState.EXPIRED:
-            return "Ask the gateway's support for the file with the gateway's task id, or make a new take."
+            return NextStep(text="Ask the gateway's support for the file by its task id there, or generate a new take.")
         case TaskState.OUTCOME_UNKNOWN:
-            return f"A person looks at the gateway's task list, then runs `callsheet resolve {task.id}`."
+            return NextStep(Action.RESOLVE, "First look for it in the gateway's own task list.", target=task.id)
         case TaskState.ABANDONED:
-            return "Nothing."
+            return NextStep(Action.NOTHING, "Nothing to do.")

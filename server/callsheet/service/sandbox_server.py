@@ -23,7 +23,7 @@ class SandboxServer:
     async def url(self) -> str:
         """The sandbox's base URL; starts it on first use. Raises `SetupProblem` when it cannot be served."""
         if self._wanted is None or self._ready is None:
-            raise SetupProblem("The sandbox is not running.", next_step="This is a mistake in the program; report it.")
+            raise SetupProblem("The sandbox is not running.", next_step="This is a bug in Callsheet; please report it.")
         self._wanted.set()
         await self._ready.wait()
         if self._failure is not None:

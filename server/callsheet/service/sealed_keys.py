@@ -3,7 +3,7 @@
 A sealed key is opened in the process in which its passphrase was typed, since handing it to another one would show it
 on the way. There it pays for the one sheet that the person agreed to, and asks after tasks under way; when the last of
 them has ended it is forgotten. Other processes hold such tasks: they are not asked after, not lost, and say what a
-person has to do. What the ledger says of an approval does not count here: the permit is in `world.opened`, in memory.
+person has to do. What the ledger says of an approval does not count here: the permit is in `deps.opened`, in memory.
 """
 
 from __future__ import annotations
@@ -20,9 +20,19 @@ from callsheet.core.tasks.models import Problem, Sheet, Task
 from callsheet.core.tasks.states import OPEN_STATES, SheetState, TaskState
 from callsheet.edges.keys.sealed import SealedKey, open_key
 from callsheet.edges.keys.store import SecretKey, build_redactor
-from callsheet.errors import CallsheetError, Fate, GatewayUnreachable, InvalidRequest, KeyProblem, NotApproved
+from callsheet.errors import (
+    Action,
+    CallsheetError,
+    Fate,
+    GatewayUnreachable,
+    InvalidRequest,
+    KeyProblem,
+    NextStep,
+    NotApproved,
+)
 
 from .consent import (
+    NEW_SHEET,
     approvable,
     approval_text,
     binding_now,
@@ -33,15 +43,15 @@ from .consent import (
     shown_text,
 )
 from .dependencies import KEY_SEALED, Dependencies, card_of
-from .results import fate_of, waits_for_key
+from .results import OPEN_THE_KEY, fate_of, waits_for_key
 
 HELD_SECONDS = 60.0
 ALL = -1
 SENT_STATES = tuple(OPEN_STATES - {TaskState.WAITING})
 NEEDING_KEY = (TaskState.WAITING, TaskState.QUEUED, TaskState.RUNNING, TaskState.SUCCEEDED)
 
-UNSENT_TEXT = "its key is sealed, and sending it needs a person's passphrase"
-UNASKED_TEXT = "its key is sealed, so it is not asked after until a person opens it"
+UNSENT_TEXT = "its key is sealed, and sending needs a person's passphrase"
+UNASKED_TEXT = "its key is sealed, so its status is not read until a person opens the key"
 
 IsAlive = Callable[[str | None], bool]
 
@@ -86,7 +96,7 @@ def unlock(
 ) -> int:
     """Open a key to follow tasks, and take over those that wait for it, or are `wanted`; how many.
 
-    It is forgotten at once when no task needs it. Raises `NotApproved`, `KeyProblem`.
+    It is forgotten immediately when no task needs it. Raises `NotApproved`, `KeyProblem`.
     """
     _keep(deps, _open(deps, gateway_id, passphrase))
     taken = take_over(deps, gateway_id, is_alive=is_alive, wanted=wanted)
@@ -98,7 +108,7 @@ async def permit(deps: Dependencies, sheet_id: str, passphrase: str) -> Sheet:
     """Open the key for one paid request of that sheet, as it is now. Raises what keeps it from being sent.
 
     The sheet's id is made from everything that is bound, so what was shown under this id is what is sent, whatever
-    somebody wrote into the ledger meanwhile.
+    was written into the ledger meanwhile.
     """
     gateway_id = payable(deps, sheet_id).binding.gateway
     opened = await anyio.to_thread.run_sync(_open, deps, gateway_id, passphrase)
@@ -107,9 +117,12 @@ async def permit(deps: Dependencies, sheet_id: str, passphrase: str) -> Sheet:
     digest = binding_now(deps, sheet).digest
     if build_redactor([opened[0]]).finds(sheet.body.decode("utf-8", "replace")):
         raise InvalidRequest(
-            "The payload contains the gateway key, which was sealed when it was drafted.",
-            next_step=f"Run `callsheet decline {sheet.id}`, take the key out and draft it anew. Replace the key: it was"
-            " known to whoever wrote the payload.",
+            "The payload contains the gateway key, which was sealed when the payload was drafted.",
+            next_step=NextStep(
+                Action.DECLINE,
+                "Decline the sheet and draft it again without the key. Replace the key: the payload's author knows it.",
+                target=sheet.id,
+            ),
         )
     _keep(deps, opened)
     deps.opened.allow(gateway_id, sheet.id, digest=digest)
@@ -117,7 +130,7 @@ async def permit(deps: Dependencies, sheet_id: str, passphrase: str) -> Sheet:
 
 
 def claim_for_sending(deps: Dependencies, sheet_id: str) -> None:
-    """Make the task of a sheet with a permit this process's own, to be sent at once.
+    """Make the task of a sheet with a permit this process's own, to be sent immediately.
 
     Where another process was faster and is sending it, the permit made here came to nothing.
     """
@@ -129,13 +142,13 @@ def claim_for_sending(deps: Dependencies, sheet_id: str) -> None:
         deps.changes.notify()
 
 
-def approval_words(deps: Dependencies, sheet: Sheet) -> tuple[str, str]:
+def approval_texts(deps: Dependencies, sheet: Sheet) -> tuple[str, str]:
     """Why a sheet was not sent, and what follows its approval."""
     if may_pay(deps, sheet):
-        return "Not approved: nothing was sent.", "then call submit_video again."
+        return "Not approved: nothing was sent.", "Submit the sheet again after a person has approved it."
     return (
-        "Nothing was sent: the key is sealed, so only the person can have it sent.",
-        "which also sends it and saves the clip; then call submit_video again for the task.",
+        "Nothing was sent: the key is sealed, so only a person can have it sent.",
+        "The approval also sends it and saves the clip. Submit the sheet again after that to get its task.",
     )
 
 
@@ -148,7 +161,7 @@ def withdraw(deps: Dependencies, sheet_id: str) -> None:
 def tend(deps: Dependencies, *, is_alive: IsAlive) -> None:
     """Of tasks whose key is sealed: take over what waits for a key that is open here, hold what is this process's own.
 
-    They are held at once and not when they are next due, so that a person who looks sees what to do. A key whose last
+    They are held immediately, before they are next due, so that a person who looks sees what to do. A key whose last
     task ended elsewhere is forgotten, and with it every permit for what another process has sent.
     """
     for facts in deps.catalogue().gateways:
@@ -232,7 +245,7 @@ async def reach_to_pay(deps: Dependencies, task: Task, sheet: Sheet) -> tuple[st
     base_url, digest = sheet.binding.base_url, binding_now(deps, sheet).digest
     key = deps.opened.take(task.gateway, sheet.id, digest=digest, base_url=base_url)
     if key is None:
-        raise KeyProblem(f"Not sent: {UNSENT_TEXT}.", next_step="A person runs `callsheet watch`.", code=KEY_SEALED)
+        raise KeyProblem(f"Not sent: {UNSENT_TEXT}.", next_step=OPEN_THE_KEY, code=KEY_SEALED)
     return base_url, key
 
 
@@ -255,7 +268,7 @@ def forget_idle(deps: Dependencies) -> None:
         mine = any(task.owner == deps.runner_id for task in _open_tasks(deps, gateway_id, states=SENT_STATES))
         if not mine and not deps.opened.permitted(gateway_id):
             deps.opened.forget(gateway_id)
-            # Made anew, what hides keys in texts no longer holds this one either.
+            # Built again, so that the redactor no longer holds this key either.
             deps.redactor()
 
 
@@ -281,15 +294,15 @@ def payable(deps: Dependencies, sheet_id: str) -> Sheet:
     if not needs_seal(deps, sheet):
         raise KeyProblem(
             f"The key for {sheet.binding.gateway} is not sealed.",
-            next_step=f"Run `callsheet approve {sheet.id}` again: it asks for what is needed.",
+            next_step=NextStep(Action.APPROVE, "It needs no sealed key.", target=sheet.id),
         )
     task = _task_of(deps, sheet_id)
     if task is None:
         sheet = approvable(deps, sheet_id)
     elif task.state is not TaskState.WAITING:
         raise InvalidRequest(
-            f"Sheet {sheet_id} was sent already, as task {task.id}.",
-            next_step=f"Call get_task with {task.id}.",
+            f"Sheet {sheet_id} was already sent, as task {task.id}.",
+            next_step=NextStep(Action.GET, target=task.id),
             fate=fate_of(task),
         )
     changed = changed_since(deps, sheet)
@@ -297,8 +310,8 @@ def payable(deps: Dependencies, sheet_id: str) -> Sheet:
         changed = ("all of it",)
     if changed:
         raise NotApproved(
-            f"Since sheet {sheet_id} got its name, this has changed: {', '.join(changed)}.",
-            next_step="Call explain_payload again for a new sheet.",
+            f"Since sheet {sheet_id} was created, this has changed: {', '.join(changed)}.",
+            next_step=NEW_SHEET,
         )
     return sheet
 
@@ -316,7 +329,7 @@ def _open_tasks(deps: Dependencies, gateway_id: str, *, states: tuple[TaskState,
 def _open(deps: Dependencies, gateway_id: str, passphrase: str) -> tuple[SecretKey, SealedKey]:
     sealed = deps.sealed_key(gateway_id)
     if sealed is None:
-        raise KeyProblem(f"The key for {gateway_id} is not sealed.", next_step="Run `callsheet keys list`.")
+        raise KeyProblem(f"The key for {gateway_id} is not sealed.", next_step=NextStep(Action.LIST_KEYS))
     return open_key(sealed, passphrase, base_url=deps.live_base_url(deps.facts(gateway_id))), sealed
 
 

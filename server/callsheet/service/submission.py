@@ -1,7 +1,7 @@
 """Submitting: from an approved sheet to at most one paid request.
 
 The order is what protects the money. One transaction spends the sheet, reserves its price and makes
-the task; a second one puts the task down as being submitted, with an attempt id and a deadline; only
+the task; a second one records that the task is being submitted, with an attempt id and a deadline; only
 then does the first byte go out, and only if less than half of the deadline has passed. What comes
 back is stored as the answer of that attempt, even when it comes late.
 """
@@ -20,6 +20,7 @@ from callsheet.core.spending.limits import NO_SLOT, Slots, SpendTerms
 from callsheet.core.tasks.models import SHEET_LIFETIME, ClaimedTask, Problem, Sheet, Task
 from callsheet.core.tasks.states import IllegalEvent, SheetEvent, SheetState, TaskEvent, TaskId, TaskState
 from callsheet.errors import (
+    Action,
     CallsheetError,
     Fate,
     GatewayRefused,
@@ -43,17 +44,23 @@ from .consent import (
 from .dependencies import Dependencies, card_of
 from .outcomes import keep_outcome
 from .rate_limit import wait_for_pace
-from .reconciliation import asks_balance, gather_hints, note_balance
+from .reconciliation import asks_balance, gather_hints, record_balance
 from .results import Submission, notice, report_task
-from .sealed_keys import approval_words, hold_unsent, may_pay, reach_to_pay, settle_permit
+from .sealed_keys import approval_texts, hold_unsent, may_pay, reach_to_pay, settle_permit
 
 ATTEMPT_SECONDS = 150.0
+"""The deadline of an attempt: a request may start in its first half, takes `POST_SECONDS`, and leaves time to store."""
 POST_SECONDS = 60.0
+"""Gateways answer a submission within seconds; after a minute the answer is taken as lost."""
 SLOT_RETRY_SECONDS = 5.0
+"""A slot becomes free when a clip ends, which takes minutes: looking more often finds nothing."""
 SLOT_PATIENCE = 12
+"""Far back in the queue a task looks once a minute (12 x 5 s), so that a long queue costs few reads."""
 NO_LIMIT = 1_000_000
 UNKNOWN_HOLDS_SECONDS = 3600.0
+"""A task of unknown outcome may run at the gateway: it keeps its slot longer than any clip takes."""
 BLOCKED_RETRY_SECONDS = 30.0
+"""A person changes the policy or a key: half a minute is soon enough, and costs few file reads."""
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +77,7 @@ def submit(deps: Dependencies, sheet_id: str) -> Submission:
     try:
         return _submit_unspent(deps, sheet)
     except IllegalEvent:
-        # Somebody approved, declined or ended the sheet at this very moment: what holds now is the answer.
+        # Another call approved, declined or ended the sheet at this moment: what holds now is the answer.
         return submit(deps, sheet_id)
     except CallsheetError:
         # Another call may have been faster by a moment; then there is a task, and that is the answer.
@@ -112,8 +119,8 @@ def _require_reachable(deps: Dependencies, sheet: Sheet) -> None:
         deps.need_key(facts)
     elif not deps.sandbox_plays(facts.id):
         raise SetupProblem(
-            f"The sandbox does not play {facts.name}.",
-            next_step="Rehearse with another gateway; this payload has been checked all the same.",
+            f"The sandbox has no {facts.name}.",
+            next_step="Use another gateway for the rehearsal. The payload itself was still validated.",
         )
 
 
@@ -126,10 +133,10 @@ def _require_not_refused_before(deps: Dependencies, sheet: Sheet) -> None:
         before = earlier.binding
         if (before.account, before.prices) == (sheet.binding.account, sheet.binding.prices):
             raise GatewayRefused(
-                f"{deps.facts(task.gateway).name} refused this very request before (task {task.id}:"
+                f"{deps.facts(task.gateway).name} refused this same request before (task {task.id}:"
                 f" {task.problem.message}).",
                 fate=Fate.NOTHING_SENT,
-                next_step="Change the shot as the message says and call explain_payload again.",
+                next_step=NextStep(Action.EXPLAIN, "Change the shot as the message says."),
             )
 
 
@@ -142,26 +149,23 @@ def _submitted(deps: Dependencies, task_id: TaskId, status: str) -> Submission:
 
 
 def _allowance_used(deps: Dependencies, sheet: Sheet) -> str:
-    """A word on the allowance that approved the sheet, and what of it is used now; the empty text if none did."""
+    """A sentence on the allowance that approved the sheet, and what of it is used now; the empty text if none did."""
     if sheet.allowance is None:
         return ""
     use = deps.ledger().consent.allowance(sheet.allowance).use
-    return f"Approved by the person's allowance {sheet.allowance}, of which {use} are used."
+    return f"Approved by the person's allowance {sheet.allowance}; used so far: {use}."
 
 
 def _approval_needed(deps: Dependencies, sheet: Sheet) -> Submission:
     if sheet.state is SheetState.DRAFTED:
         deps.ledger().move_sheet(sheet.id, SheetEvent.ASKED, now=deps.clock.now())
-    command = f"callsheet approve {sheet.id}"
     desk = deps.desk_url()
-    where = f"run `{command}` in their own terminal" + (f" or open {desk}sheets/{sheet.id}" if desk else "")
-    why, then = approval_words(deps, sheet)
+    why, then = approval_texts(deps, sheet)
     return Submission(
         status="approval_needed",
         notice=f"{why} {notice(deps, sheet.mode)}",
-        next_step=NextStep(text=f"Ask the person to {where}, {then}"),
+        next_step=NextStep(Action.APPROVE, then, target=sheet.id, desk_url=f"{desk}sheets/{sheet.id}" if desk else ""),
         approval_text=sheet.shown,
-        approval_command=command,
     )
 
 
@@ -208,8 +212,8 @@ async def send_task(deps: Dependencies, task: Task) -> None:
     if not wait_for_pace(deps, task, requests=2 if asks else 1):
         return
     if asks:
-        task = await note_balance(deps, task)
-        # That took its time: the person may have forbidden it meanwhile.
+        task = await record_balance(deps, task)
+        # That took time: a person may have forbidden it meanwhile.
         if _is_blocked(deps, task, sheet):
             return
     attempt, now = deps.clock.token(), deps.clock.now()
@@ -221,7 +225,7 @@ async def send_task(deps: Dependencies, task: Task) -> None:
         _hold(deps, task, error.error_code, error.message, BLOCKED_RETRY_SECONDS)
         return
     if claimed is None:
-        _hold_for_slot(deps, task, paths=1)
+        _hold_for_slot(deps, task, places=1)
         return
     await _send_claimed(deps, claimed)
 
@@ -247,13 +251,13 @@ def _awaits_slot(deps: Dependencies, task: Task) -> bool:
     """Whether there is no slot for the task yet, those of this process that wait longer going first."""
     missing = deps.ledger().places_missing(task, now=deps.clock.now(), slots=slots_for(deps, task))
     if missing > 0:
-        _hold_for_slot(deps, task, paths=missing)
+        _hold_for_slot(deps, task, places=missing)
     return missing > 0
 
 
-def _hold_for_slot(deps: Dependencies, task: Task, *, paths: int) -> None:
-    """Look again soon; whoever stands far back in the line looks less often."""
-    seconds = SLOT_RETRY_SECONDS * min(paths, SLOT_PATIENCE) / deps.speed(task.mode)
+def _hold_for_slot(deps: Dependencies, task: Task, *, places: int) -> None:
+    """Look again soon; less often the further back in the queue."""
+    seconds = SLOT_RETRY_SECONDS * min(places, SLOT_PATIENCE) / deps.speed(task.mode)
     _hold(deps, task, NO_SLOT, "all concurrent tasks are taken", seconds)
 
 
@@ -268,7 +272,7 @@ def slots_for(deps: Dependencies, task: Task) -> Slots:
 
 
 def _withdraw(deps: Dependencies, task: Task) -> None:
-    """What could not be sent for a day is not sent any more: nobody expects the bill then."""
+    """Give up what could not be sent for a day: the person no longer expects the charge."""
     problem = Problem("too_late", "it could not be sent within a day of its approval", Fate.NOTHING_SENT.value)
     deps.ledger().advance(
         task.id, TaskEvent.RESOLVED_LOST, now=deps.clock.now(), changes={"problem": problem, "attempt": None}

@@ -137,7 +137,7 @@ async def test_a_client_that_cannot_ask_is_told_the_command_for_a_terminal(works
     answer = first.structured_content
     assert not first.is_error
     assert answer["status"] == "approval_needed"
-    assert answer["approval_command"] == f"callsheet approve {sheet_id}"
+    assert answer["approval_command"].endswith(f"callsheet approve {sheet_id}")
     assert answer["money"] == "Nothing was sent; no money was spent."
     assert answer["approval_text"] in text_of(first)
     assert answer["approval_command"] in text_of(first)

@@ -52,8 +52,10 @@ class Backstage:
         if self._service is None:
             return None
         from callsheet.service import open_tasks_notice
+        from callsheet.surface.next_steps import for_person
 
-        return open_tasks_notice(self._service)
+        notice = open_tasks_notice(self._service)
+        return None if notice is None else for_person(notice)
 
     def hide(self, text: str) -> str:
         """A text that is about to leave, without keys. Where they cannot be read, hardly anything is told."""

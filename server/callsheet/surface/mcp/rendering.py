@@ -19,7 +19,7 @@ from callsheet.core.shot import TEXT_TO_VIDEO
 from callsheet.errors import FATE_SENTENCES, Fate
 from callsheet.service import Explanation, Service, Submission, TaskReport
 from callsheet.service.results import OPEN_THE_KEY, Option, fate_sentence, iso, status_text, waits_for_key
-from callsheet.surface.next_steps import for_agent
+from callsheet.surface.next_steps import command, for_agent
 from callsheet.surface.views.answers import (
     ExplainAnswer,
     FindingAnswer,
@@ -154,7 +154,7 @@ def tell_submission(submission: Submission) -> SubmitAnswer:
             notice=submission.notice,
             money=FATE_SENTENCES[Fate.NOTHING_SENT],
             approval_text=submission.approval_text,
-            approval_command=submission.approval_command,
+            approval_command=command(submission.next_step),
             next_step=for_agent(submission.next_step),
         )
     task = report.task
@@ -197,7 +197,7 @@ def tell_tasks(service: Service, reports: Sequence[TaskReport]) -> TasksAnswer:
     step = f"Call get_task with {lines[0].task_id} for more." if lines else "Call explain_payload to begin."
     held = sum(waits_for_key(report.task) for report in reports)
     if held:
-        step = f"{held} of them {'wait' if held > 1 else 'waits'} for a key that is sealed. {OPEN_THE_KEY}"
+        step = f"{held} of them {'wait' if held > 1 else 'waits'} for a key that is sealed. {for_agent(OPEN_THE_KEY)}"
     return TasksAnswer(notice=service.notice(), tasks=lines, next_step=step)
 
 

@@ -14,7 +14,7 @@ from callsheet.errors import FATE_SENTENCES, CallsheetError
 from callsheet.service import Explanation, Submission, TaskReport
 from callsheet.service.results import Option, fate_sentence, iso
 from callsheet.surface.cli.console.wording import in_commands
-from callsheet.surface.next_steps import for_person
+from callsheet.surface.next_steps import command, for_person
 
 from .card_choices import choices_of
 
@@ -176,7 +176,7 @@ def submission_form(submission: Submission, sheet_id: str) -> JsonObject:
     """What `submit` answers; `task` is null while approval is needed."""
     form: JsonObject = {"status": submission.status, "sheet_id": sheet_id, "notice": submission.notice}
     if submission.report is None:
-        form |= {"approval": {"shown": submission.approval_text, "command": submission.approval_command}}
+        form |= {"approval": {"shown": submission.approval_text, "command": command(submission.next_step)}}
     form["task"] = report_form(submission.report) if submission.report else None
     form["next_step"] = in_commands(for_person(submission.next_step))
     return form

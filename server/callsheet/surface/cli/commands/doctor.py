@@ -18,6 +18,7 @@ from callsheet.surface.cli.console.output import Screen, facts, indented
 from callsheet.surface.cli.console.parameters import Json
 from callsheet.surface.cli.console.session import begin
 from callsheet.surface.cli.console.wording import one_line
+from callsheet.surface.next_steps import for_person
 
 EXAMPLES = ("doctor", "doctor --online", "doctor --json")
 MARKS = {
@@ -56,7 +57,9 @@ def doctor(
 def _form(checks: list[Check], answers: list[GatewayAnswer], online: bool) -> dict[str, JsonValue]:
     form: dict[str, JsonValue] = {
         "healthy": all(check.grade is not Grade.PROBLEM for check in checks),
-        "checks": [{**asdict(check), "grade": check.grade.value} for check in checks],
+        "checks": [
+            {**asdict(check), "grade": check.grade.value, "next_step": for_person(check.next_step)} for check in checks
+        ],
     }
     if online:
         form["online"] = [
@@ -78,8 +81,8 @@ def _show_checks(screen: Screen, checks: list[Check]) -> None:
     for check in checks:
         mark, style = MARKS[check.grade]
         text = Text(check.text)
-        if check.next_step:
-            text.append(f"\n→ {check.next_step}", style="cyan")
+        if step := for_person(check.next_step):
+            text.append(f"\n→ {step}", style="cyan")
         grid.add_row(Text(check.grade.value if screen.plain else mark, style=style), Text(check.name), text)
     screen.show(grid)
     problems = sum(1 for check in checks if check.grade is Grade.PROBLEM)

@@ -17,6 +17,7 @@ from callsheet.surface.cli.console.send import LEFT, follow_submission, say_left
 from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.cli.console.task_view import show_report
 from callsheet.surface.cli.console.terminal import somebody_types
+from callsheet.surface.next_steps import command
 from callsheet.surface.views.forms import submission_form
 
 EXAMPLES = ("submit sheet_ixesul7gcrf73z7jv4iy", "submit sheet_ixesul7gcrf73z7jv4iy --no-wait --json")
@@ -72,7 +73,7 @@ def _show(session: Session, submission: Submission) -> None:
     screen.show(Text(submission.notice, style="bold yellow"), "")
     screen.show(approval_panel(submission.approval_text, plain=screen.plain))
     screen.show("", Text("A person agrees in their own terminal with:"))
-    screen.whole(submission.approval_command, style="bold cyan")
+    screen.whole(command(submission.next_step), style="bold cyan")
     screen.show(Text("Then submit again."))
 
 

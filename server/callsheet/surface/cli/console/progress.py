@@ -23,6 +23,7 @@ from callsheet.core.tasks.states import OPEN_STATES, TaskState
 from callsheet.errors import CallsheetError
 from callsheet.service import Service, TaskReport, open_tasks_notice
 from callsheet.service.results import waits_for_key
+from callsheet.surface.next_steps import for_person
 from callsheet.surface.progress import WORDS, progress_share
 
 from .output import Screen
@@ -102,7 +103,7 @@ def say_left_open(session: Session) -> None:
     """Of a command that was interrupted: say how many tasks are still open, and who goes on with them."""
     notice = open_tasks_notice(session.service)
     if notice is not None:
-        session.screen.note(notice, style="yellow", whole=not session.screen.err.is_terminal)
+        session.screen.note(for_person(notice), style="yellow", whole=not session.screen.err.is_terminal)
 
 
 async def follow(
