@@ -46,7 +46,7 @@ def as_if_served(model: ModelCard) -> ModelCard:
 
 
 SERVED = tuple(as_if_served(model) for model in CATALOGUE.cards)
-FILMING = tuple(model for model in SERVED if model.modes)
+FILMING = tuple(model for model in SERVED if model.kinds)
 
 
 def body_of(card_id: str, **shot: Any) -> Body:
@@ -107,12 +107,12 @@ def fitting(draw: st.DrawFn) -> tuple[ModelCard, Shot]:
     said: dict[str, Any] = {}
     extra: dict[str, JsonValue] = {}
     for field in model.fields:
-        if not field.exists_in(shot.mode) or not (field.required or draw(st.booleans())):
+        if not field.exists_in(shot.kind) or not (field.required or draw(st.booleans())):
             continue
         if field.role == "size":
             said |= dict(draw(st.sampled_from(field.spelling))[1])
         elif field.role in ("duration", "aspect_ratio", "resolution"):
-            said[ROLE_ATTRIBUTES[field.role]] = draw(st.sampled_from(neutral_choices(field, shot.mode)))
+            said[ROLE_ATTRIBUTES[field.role]] = draw(st.sampled_from(neutral_choices(field, shot.kind)))
         elif field.role == "extra":
             anything = st.booleans() if field.kind == "boolean" else st.just("task-unified-1-a")
             extra[field.path[-1]] = draw(st.sampled_from(field.values) if field.values else anything)
@@ -126,11 +126,11 @@ def assert_documented(model: ModelCard, body: Body, shot: Shot) -> None:
     assert found.keys() <= fields.keys()
     for path, value in found.items():
         field = fields[path]
-        assert field.exists_in(shot.mode)
+        assert field.exists_in(shot.kind)
         assert type(value) is KINDS[field.kind]
-        allowed = field.allowed(shot.mode)
+        allowed = field.allowed(shot.kind)
         assert not allowed or value in allowed
-    assert {field.path for field in model.fields if field.required and field.exists_in(shot.mode)} <= found.keys()
+    assert {field.path for field in model.fields if field.required and field.exists_in(shot.kind)} <= found.keys()
 
 
 @given(fitting())

@@ -827,7 +827,7 @@ def test_no_payload_takes_long(payload: dict[str, Any]) -> None:
 
 def test_every_cards_own_body_is_read_back_as_that_cards() -> None:
     """With gateway and model always; with the gateway alone for every model that is still served."""
-    for card in (card for card in CATALOGUE.cards if card.modes):
+    for card in (card for card in CATALOGUE.cards if card.kinds):
         body = build_body(card, Shot(PROMPT))
         assert recognise(body, CATALOGUE, gateway=card.gateway, model=card.model).card == card
         if card.lifecycle.availability is not Availability.DROPPED:

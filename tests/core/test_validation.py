@@ -81,7 +81,7 @@ def test_availability_is_said_before_anything_else(availability: Availability, s
     assert all(finding.rule == model.lifecycle.summary for finding in verdict.findings)
 
 
-@pytest.mark.parametrize("model", [model for model in CATALOGUE.cards if not model.modes], ids=lambda model: model.id)
+@pytest.mark.parametrize("model", [model for model in CATALOGUE.cards if not model.kinds], ids=lambda model: model.id)
 def test_a_model_that_films_nothing_is_refused_for_that(model: ModelCard) -> None:
     """The reason is the model, not a missing or superfluous image."""
     for image in (None, IMAGE):
@@ -95,14 +95,14 @@ def test_a_model_that_films_nothing_is_refused_for_that(model: ModelCard) -> Non
 
 def test_a_card_for_text_alone_takes_no_image() -> None:
     """The image is dropped from the mended shot, and what follows from it too."""
-    verdict = judge(replace(as_if_served("poyo/sora-2-pro-official"), modes=("text-to-video",)), image_url=IMAGE)
+    verdict = judge(replace(as_if_served("poyo/sora-2-pro-official"), kinds=("text-to-video",)), image_url=IMAGE)
     assert errors(verdict)["image_url"].instead == "Leave it out."
     assert (verdict.mended.image_url, verdict.mended.aspect_ratio) == (None, "16:9")
 
 
 def test_a_card_for_images_alone_needs_one() -> None:
     """A missing image is an error that a person must mend."""
-    verdict = judge(replace(as_if_served("poyo/sora-2-pro-official"), modes=("image-to-video",)))
+    verdict = judge(replace(as_if_served("poyo/sora-2-pro-official"), kinds=("image-to-video",)))
     assert (errors(verdict)["image_url"].value, errors(verdict)["image_url"].instead) == ("missing", "Give one.")
 
 

@@ -215,4 +215,4 @@ def _account(view: ApprovalView) -> str:
 def _picture(shot: Shot) -> str:
     length = f"{shot.duration_seconds} s" if shot.duration_seconds else "length not documented"
     ratio = clean(shot.aspect_ratio, limit=20) or "ratio not documented"
-    return f"{shot.mode} · {length} · {ratio} · {clean(shot.resolution, limit=20) or 'resolution not documented'}"
+    return f"{shot.kind} · {length} · {ratio} · {clean(shot.resolution, limit=20) or 'resolution not documented'}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from callsheet.core.catalogue.cards import Availability, Catalogue, Field, ModelCard
-from callsheet.core.shot import IMAGE_TO_VIDEO, ROLE_ATTRIBUTES, TEXT_TO_VIDEO, JsonValue, Mode, Shot
+from callsheet.core.shot import IMAGE_TO_VIDEO, ROLE_ATTRIBUTES, TEXT_TO_VIDEO, JsonValue, Kind, Shot
 
 from .build import fixed_value, neutral_value, size_value, wire_value
 from .coercion import PIXEL_SIZES, read_image, read_number, read_pixels, read_value
@@ -190,7 +190,7 @@ def _collect(card: ModelCard, leaves: tuple[_Leaf, ...]) -> tuple[Shot, list[Fin
         if field.role == "image":
             values["image_url"], more = read_image(field, leaf.value)
             findings.extend(more)
-    mode = IMAGE_TO_VIDEO if values.get("image_url") else TEXT_TO_VIDEO
+    kind = IMAGE_TO_VIDEO if values.get("image_url") else TEXT_TO_VIDEO
     extras: dict[str, JsonValue] = {}
     fixed: list[tuple[Field, _Leaf]] = []
     for field, leaf in placed:
@@ -201,12 +201,12 @@ def _collect(card: ModelCard, leaves: tuple[_Leaf, ...]) -> tuple[Shot, list[Fin
         elif field.role != "image":
             taken, more = _take_size(card, field, leaf) if field.role == "size" else _take(card, field, leaf)
             findings.extend(more)
-            if field.exists_in(mode):
+            if field.exists_in(kind):
                 values.update(taken)
             else:
-                findings.append(_wrong_mode(card, field, mode))
+                findings.append(_wrong_kind(card, field, kind))
                 values = {**{name: value for name, value in taken.items() if name == "resolution"}, **values}
-    findings.extend(_take_pixels(card, leaf, mode, values) for leaf in sizes)
+    findings.extend(_take_pixels(card, leaf, kind, values) for leaf in sizes)
     shot = Shot(**values, extras=extras)  # type: ignore[arg-type]
     return shot, [*findings, *_check_fixed(card, shot, fixed), *_added(card, shot)]
 
@@ -251,9 +251,9 @@ def _folded(name: str) -> str:
     return name[:80].lower().replace("_", "").replace("-", "")
 
 
-def _wrong_mode(card: ModelCard, field: Field, mode: Mode) -> Finding:
+def _wrong_kind(card: ModelCard, field: Field, kind: Kind) -> Finding:
     rule = f"{card.id} takes it for {field.only} alone."
-    other = next((item for item in card.fields if item.role in ("size", "resolution") and item.exists_in(mode)), None)
+    other = next((item for item in card.fields if item.role in ("size", "resolution") and item.exists_in(kind)), None)
     instead = f"Write {other.name}." if other and field.role in ("size", "resolution") else "Leave it out."
     return Finding("error", field.name, "", rule, instead)
 
@@ -290,12 +290,12 @@ def _take_size(card: ModelCard, field: Field, leaf: _Leaf) -> Taken:
     return taken, [Finding("error", field.name, show_value(value), rule, instead)]
 
 
-def _take_pixels(card: ModelCard, leaf: _Leaf, mode: Mode, values: dict[str, JsonValue]) -> Finding:
+def _take_pixels(card: ModelCard, leaf: _Leaf, kind: Kind, values: dict[str, JsonValue]) -> Finding:
     """A size in pixels where the gateway has words for it; a ratio or resolution that is given too wins."""
     ratio, resolution = read_pixels(leaf.value) or ("", "")
     write: list[str] = []
     for field in card.fields:
-        if not field.exists_in(mode):
+        if not field.exists_in(kind):
             continue
         if field.role in ("aspect_ratio", "size"):
             values.setdefault("aspect_ratio", ratio)
@@ -321,7 +321,7 @@ def _check_fixed(card: ModelCard, shot: Shot, given: list[tuple[Field, _Leaf]]) 
             findings.append(Finding("error", field.name, show_value(leaf.value), rule, instead))
     present = {field.path for field, _ in given}
     for field in card.fields:
-        right = fixed_value(field, shot) if field.role == "fixed" and field.exists_in(shot.mode) else None
+        right = fixed_value(field, shot) if field.role == "fixed" and field.exists_in(shot.kind) else None
         if right is not None and field.path not in present:
             severity: Severity = "error" if field.required else "note"
             rule = field.note or f"{card.gateway} needs it."
@@ -335,7 +335,7 @@ def _added(card: ModelCard, shot: Shot) -> list[Finding]:
     return [
         Finding("note", field.name, "missing", rule, f"Added: {filled}.")
         for field in card.fields
-        if field.exists_in(shot.mode) and _is_open(field, shot) and (filled := field.filled(shot.mode)) is not None
+        if field.exists_in(shot.kind) and _is_open(field, shot) and (filled := field.filled(shot.kind)) is not None
     ]
 
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from callsheet.core.catalogue.cards import Availability, Field, ModelCard, Role, Scalar
 from callsheet.core.security.urls import check_url, url_host
-from callsheet.core.shot import IMAGE_TO_VIDEO, ROLE_ATTRIBUTES, JsonValue, Mode, Shot
+from callsheet.core.shot import IMAGE_TO_VIDEO, ROLE_ATTRIBUTES, JsonValue, Kind, Shot
 
 from .build import neutral_value, settle_shot, size_value
 from .suggestions import nearest_choice, show_length, show_name, show_value
@@ -85,7 +85,7 @@ def check_shot(card: ModelCard, shot: Shot, hosts: Hosts) -> Verdict:
     """Judge every part of a shot for one card; see `Verdict`."""
     findings: list[Finding] = []
     mended = shot
-    for step in (_check_lifecycle, _check_mode, _check_prompt, _check_fields_exist, _check_values, _check_extras):
+    for step in (_check_lifecycle, _check_kind, _check_prompt, _check_fields_exist, _check_values, _check_extras):
         more, mended = step(card, mended)
         findings.extend(more)
     wrong_urls = check_urls(card, shot, hosts)
@@ -113,13 +113,13 @@ def _check_lifecycle(card: ModelCard, shot: Shot) -> Step:
     return [finding], shot
 
 
-def _check_mode(card: ModelCard, shot: Shot) -> Step:
-    if shot.mode in card.modes:
+def _check_kind(card: ModelCard, shot: Shot) -> Step:
+    if shot.kind in card.kinds:
         return [], shot
-    if not card.modes:
+    if not card.kinds:
         rule = "What it takes is not documented, or it films nothing."
         return [_error("model", card.id, rule, "Choose another model (list_models).")], shot
-    if shot.mode == IMAGE_TO_VIDEO:
+    if shot.kind == IMAGE_TO_VIDEO:
         rule = f"{card.id} takes no reference image."
         return [_error("image_url", "", rule, "Leave it out.")], replace(shot, image_url=None)
     return [_error("image_url", "missing", f"{card.id} works from a reference image only.", "Give one.")], shot
@@ -162,26 +162,26 @@ def _check_length(field: Field, prompt: str) -> list[Finding]:
 def _check_fields_exist(card: ModelCard, shot: Shot) -> Step:
     """Nothing that was asked for is dropped in silence because the card has no field for it."""
     findings: list[Finding] = []
-    roles = {field.role for field in card.fields if field.exists_in(shot.mode)}
+    roles = {field.role for field in card.fields if field.exists_in(shot.kind)}
     for role, carriers in _CARRIERS.items():
         attribute = ROLE_ATTRIBUTES[role]
         value = getattr(shot, attribute)
         if value is None or roles & set(carriers) or (role == "resolution" and value == card.resolution_when_absent):
             continue
         shown = _host(url_host(value)) if role == "callback" else show_value(value)
-        findings.append(_error(attribute, shown, _no_field(card, role, shot.mode), _without_field(role)))
+        findings.append(_error(attribute, shown, _no_field(card, role, shot.kind), _without_field(role)))
         absent: dict[str, Any] = {attribute: None}
         shot = replace(shot, **absent)
     return findings, shot
 
 
-def _no_field(card: ModelCard, role: Role, mode: Mode) -> str:
+def _no_field(card: ModelCard, role: Role, kind: Kind) -> str:
     if role == "resolution":
         fixed = card.resolution_when_absent
         known = f"it films in {fixed}" if fixed else "its output size is not documented"
         return f"{card.id} has no resolution field ({known})."
     elsewhere = any(field.role in _CARRIERS[role] for field in card.fields)
-    return f"{card.id} has no {ROLE_ATTRIBUTES[role]} field{f' for {mode}' if elsewhere else ''}."
+    return f"{card.id} has no {ROLE_ATTRIBUTES[role]} field{f' for {kind}' if elsewhere else ''}."
 
 
 def _without_field(role: Role) -> str:
@@ -191,7 +191,7 @@ def _without_field(role: Role) -> str:
 def _check_values(card: ModelCard, shot: Shot) -> Step:
     findings: list[Finding] = []
     for field in card.fields:
-        if not field.exists_in(shot.mode):
+        if not field.exists_in(shot.kind):
             continue
         if field.role == "size":
             more, shot = _check_size(card, field, shot)
@@ -207,18 +207,18 @@ def _check_choice(card: ModelCard, field: Field, shot: Shot) -> Step:
     value: Scalar | None = getattr(shot, attribute)
     if value is None:
         return [], shot
-    allowed = neutral_choices(field, shot.mode)
+    allowed = neutral_choices(field, shot.kind)
     if not allowed or any(value == choice and type(value) is type(choice) for choice in allowed):
         return [], shot
     nearest = nearest_choice(value, allowed)
-    rule = f"{card.id} offers {_listing(allowed)}{_only_with_image(field, value, shot.mode)}."
+    rule = f"{card.id} offers {_listing(allowed)}{_only_with_image(field, value, shot.kind)}."
     finding = _error(PUBLIC_NAMES.get(field.role, field.role), show_value(value), rule, f"Nearest: {nearest}.")
     changed: dict[str, Any] = {attribute: nearest}
     return [finding], replace(shot, **changed)
 
 
-def _only_with_image(field: Field, value: Scalar, mode: Mode) -> str:
-    if mode != IMAGE_TO_VIDEO and value in field.values_with_image:
+def _only_with_image(field: Field, value: Scalar, kind: Kind) -> str:
+    if kind != IMAGE_TO_VIDEO and value in field.values_with_image:
         return f"; {value} only with a reference image"
     return ""
 
@@ -243,7 +243,7 @@ def _check_size(card: ModelCard, field: Field, shot: Shot) -> Step:
 
 def _check_extras(card: ModelCard, shot: Shot) -> Step:
     findings: list[Finding] = []
-    known = {field.path[-1]: field for field in card.fields if field.role == "extra" and field.exists_in(shot.mode)}
+    known = {field.path[-1]: field for field in card.fields if field.role == "extra" and field.exists_in(shot.kind)}
     kept = dict(shot.extras)
     for name, value in shot.extras.items():
         if name not in known:
@@ -328,9 +328,9 @@ def _check_callback_url(url: str, hosts: Hosts) -> list[Finding]:
     return []
 
 
-def neutral_choices(field: Field, mode: Mode) -> tuple[Scalar, ...]:
+def neutral_choices(field: Field, kind: Kind) -> tuple[Scalar, ...]:
     """The field's allowed values in the words of a shot; empty when any."""
-    return tuple(neutral_value(field, value) for value in field.allowed(mode))
+    return tuple(neutral_value(field, value) for value in field.allowed(kind))
 
 
 def _error(field: str, value: str, rule: str | None, instead: str) -> Finding:

@@ -53,7 +53,7 @@ def explanation_form(explanation: Explanation, catalogue: Catalogue) -> JsonObje
             "availability": availability_form(card),
             "gateway": card.gateway,
             "model": card.model,
-            "kind": shot.mode if shot else None,
+            "kind": shot.kind if shot else None,
             "request": {
                 "method": explanation.method,
                 "url": explanation.url,
@@ -130,7 +130,7 @@ def poll_form(card: ModelCard) -> JsonObject:
     """When to ask after a task."""
     usual = card.poll.usual_seconds
     return {
-        "first_after_seconds": card.poll.default_first_seconds,
+        "first_after_seconds": card.poll.first_after_seconds,
         "every_seconds": card.poll.every_seconds,
         "usual_seconds": list(usual) if usual else None,
         "note": card.poll.note,
@@ -226,7 +226,7 @@ def card_form(card: ModelCard, catalogue: Catalogue) -> JsonObject:
         "gateway": card.gateway,
         "model": card.model,
         "title": card.title,
-        "kinds": list(card.modes),
+        "kinds": list(card.kinds),
         "durations_seconds": [*offered.durations],
         "aspect_ratios": [*offered.ratios],
         "resolutions": [*offered.resolutions],
