@@ -181,7 +181,7 @@ def test_no_alias_is_another_fields_name(card: ModelCard) -> None:
 @pytest.mark.parametrize("card", OPEN)
 @pytest.mark.parametrize("mode", [TEXT_TO_VIDEO, IMAGE_TO_VIDEO])
 def test_the_plainest_shot_is_valid_and_says_everything(card: ModelCard, mode: str) -> None:
-    """With a prompt alone (and an image) the payload names every choice that the price depends on."""
+    """With only a prompt (and an image) the payload names every choice that the price depends on."""
     image = "https://example.com/a.png" if mode == IMAGE_TO_VIDEO else None
     shot = Shot(prompt="A red kite over the sea.", image_url=image)
     assert not check_shot(card, shot, Hosts()).blocked

@@ -218,7 +218,7 @@ class ErrorFact:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Sources that disagree, what each says, and what is done so that each is satisfied."""
+    """Sources that disagree, and the choice that satisfies each of them."""
 
     about: str
     sources: tuple[str, ...]

@@ -13,7 +13,7 @@ Body = dict[str, JsonValue]
 
 
 def settle_shot(card: ModelCard, shot: Shot) -> Shot:
-    """Write out what the shot leaves open, as the card fills it, so that price and picture are certain."""
+    """Write out what the shot leaves open, as the card fills it, so that price and result are certain."""
     settled = shot
     for field in card.fields:
         if not field.exists_in(shot.kind):
@@ -104,7 +104,7 @@ def _wire_value(card: ModelCard, field: Field, shot: Shot) -> JsonValue:
 
 
 def fixed_value(field: Field, shot: Shot) -> Scalar | None:
-    """The value that the program alone writes, by the situation of the shot."""
+    """The value that only the program writes, by the situation of the shot."""
     situations = {
         "always": True,
         "image": shot.kind == IMAGE_TO_VIDEO,

@@ -1,9 +1,8 @@
-"""Recognises a raw payload that somebody wrote, even a wrong one, and turns it into a shot.
+"""Recognises a raw payload, even a wrong one, and turns it into a shot.
 
-Which card it was meant for is decided by score: the model id it names, the fields that stand where
-that gateway wants them, the envelope. What stands in the wrong place, under another name or in the
-wrong type is a finding and is understood all the same; what is left over is a finding too. Values are
-not judged here but in `core.validation`.
+A score decides which card it is for: the model id, the fields in the places where that gateway wants
+them, the envelope. A field in the wrong place, under another name or of the wrong type is still read,
+with a finding; a field that is not known is a finding too. `core.payload.validation` judges the values.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ Taken = tuple[dict[str, JsonValue], list[Finding]]
 MAX_LEAVES = 64
 MAX_DEPTH = 4
 WORST_MISSES = 3.0
-"""However much is wrong, the model id that a payload names still tells what it is for."""
+"""Caps the penalty: however much is wrong, the model id still decides what a payload is for."""
 OPENAI_FIELDS = frozenset({"seconds", "input_reference"})
 OPENAI_MODELS = frozenset(
     {"sora-2", "sora-2-2025-10-06", "sora-2-2025-12-08", "sora-2-pro", "sora-2-pro-2025-10-06"},
@@ -38,8 +37,8 @@ OPENAI_MODELS = frozenset(
 class Recognised:
     """What a raw payload seems to be.
 
-    `card` is None when it was written for no gateway of the catalogue (OpenAI's own shape) or names
-    too little. `also` are the ids of other cards that it fits equally well.
+    `card` is None when the payload is for no gateway of the catalogue (OpenAI's own shape) or says too
+    little. `also` are the ids of other cards that it fits equally well.
     """
 
     card: ModelCard | None
@@ -58,7 +57,7 @@ class _Leaf:
 def recognise(
     payload: Payload, catalogue: Catalogue, *, gateway: str | None = None, model: str | None = None
 ) -> Recognised:
-    """Tell what a payload is and collect its shot; `gateway` and `model` narrow the choice."""
+    """Decide what a payload is and collect its shot; `gateway` and `model` narrow the choice."""
     if gateway is None and _is_openai(payload, catalogue):
         return _read_openai(payload)
     leaves, findings = _read_leaves(payload)
@@ -80,11 +79,11 @@ def recognise(
 
 
 def _read_leaves(payload: Payload) -> tuple[tuple[_Leaf, ...], tuple[Finding, ...]]:
-    """The values with their paths, as many as any gateway has fields several times over."""
+    """The values with their paths, up to a limit far above the number of fields of any gateway."""
     leaves = tuple(islice(_leaves(payload, ()), MAX_LEAVES + 1))
     if len(leaves) <= MAX_LEAVES:
         return leaves, ()
-    rule = f"It has more than {MAX_LEAVES} fields; what comes after these was not read."
+    rule = f"It has more than {MAX_LEAVES} fields; the rest was not read."
     return leaves[:MAX_LEAVES], (Finding("error", "payload", "", rule, "Leave out what the gateway does not know."),)
 
 
@@ -99,7 +98,7 @@ def _leaves(table: Payload, parents: tuple[str, ...]) -> Iterator[_Leaf]:
 
 
 def _named_model(payload: Payload, leaves: tuple[_Leaf, ...]) -> JsonValue:
-    """The model id that a payload names, in its place or deeper."""
+    """The model id in a payload, in its place or deeper."""
     if "model" in payload:
         return payload["model"]
     return next((leaf.value for leaf in leaves if leaf.path[-1].lower() == "model"), None)
@@ -143,7 +142,7 @@ def _read_openai(payload: Payload) -> Recognised:
     read["input_reference"] = shot.image_url is not None
     lost = [name for name in islice(payload, MAX_LEAVES) if not read.get(name)]
     left_out = (
-        Finding("warning", format_name(name), "", "It has no counterpart in a shot.", "It is left out.")
+        Finding("warning", format_name(name), "", "It has no counterpart in a shot.", "It was left out.")
         for name in lost
     )
     what = "a payload for OpenAI's Videos API (shut down 2026-09-24)"
@@ -163,7 +162,7 @@ def _score(card: ModelCard, named: JsonValue, leaves: tuple[_Leaf, ...]) -> floa
         score += 4.0 if named == card.model else 0.0
         score -= 0.0 if has_model_field else 3.0
     elif not has_model_field and any(leaf.path in marks for leaf in leaves):
-        # The model stands in the path there, so beside that gateway's own marks its absence is right.
+        # That gateway has the model in the path, so its absence from the body is right.
         score += 1.0
     availability = card.lifecycle.availability
     return score - {Availability.DROPPED: 0.2, Availability.LEGACY: 0.1}.get(availability, 0.0)
@@ -178,12 +177,12 @@ def _name_findings(card: ModelCard, payload: Payload, named: JsonValue) -> list[
     if named == card.model:
         return []
     value = "missing" if named is None else format_value(named)
-    rule = f"{card.gateway} needs a model id that it knows in the body."
+    rule = f"{card.gateway} needs one of its model ids in the body."
     return [Finding("error", "model", value, rule, f"Nearest: {card.model}.")]
 
 
 def _collect(card: ModelCard, leaves: tuple[_Leaf, ...]) -> tuple[Shot, list[Finding]]:
-    """The shot that the values make, each read once: from its right place if it stands there, else as found."""
+    """The shot from the values, each read once: from its documented place if it is there, else as found."""
     findings: list[Finding] = []
     placed, sizes = _place(card, leaves, findings)
     values: dict[str, JsonValue] = {}
@@ -230,7 +229,7 @@ def _place(
             shown = format_length(leaf.value) if isinstance(leaf.value, str) else format_value(leaf.value)
             findings.append(Finding("error", name, shown, f"{card.id} has no such field.", "Leave it out."))
         elif field.path in placed:
-            rule = f"{card.gateway} has one such field, {field.name}, and it is given already."
+            rule = f"{card.gateway} has one such field, {field.name}, which is already given."
             findings.append(Finding("error", name, "", rule, "Leave it out."))
         else:
             placed[field.path] = field, leaf
@@ -253,14 +252,14 @@ def _folded(name: str) -> str:
 
 
 def _wrong_kind(card: ModelCard, field: Field, kind: Kind) -> Finding:
-    rule = f"{card.id} takes it for {field.only} alone."
+    rule = f"{card.id} takes it only for {field.only}."
     other = next((item for item in card.fields if item.role in ("size", "resolution") and item.exists_in(kind)), None)
     instead = f"Write {other.name}." if other and field.role in ("size", "resolution") else "Leave it out."
     return Finding("error", field.name, "", rule, instead)
 
 
 def _take(card: ModelCard, field: Field, leaf: _Leaf) -> Taken:
-    """One attribute of the shot, if the value can be told; the findings are about its type and spelling."""
+    """One attribute of the shot, if the value is clear; the findings are about its type and spelling."""
     if field.role == "model":
         return {}, []
     value, findings = read_value(field, leaf.value)
@@ -277,7 +276,7 @@ def _take(card: ModelCard, field: Field, leaf: _Leaf) -> Taken:
 
 
 def _take_size(card: ModelCard, field: Field, leaf: _Leaf) -> Taken:
-    """A field that carries ratio and resolution at once, in the gateway's spelling or with another cross."""
+    """A field that holds both ratio and resolution, in the gateway's spelling or with another cross."""
     spelling, value = dict(field.spelling), leaf.value
     if isinstance(value, str) and value in spelling:
         return dict(spelling[value]), []
@@ -331,8 +330,8 @@ def _check_fixed(card: ModelCard, shot: Shot, given: list[tuple[Field, _Leaf]]) 
 
 
 def _added(card: ModelCard, shot: Shot) -> list[Finding]:
-    """Notes on what is written out although the payload left it to the gateway."""
-    rule = "Written out so that price and picture are certain."
+    """Notes on what is written out although the payload left it open."""
+    rule = "Written out so that the price and the result are certain."
     return [
         Finding("note", field.name, "missing", rule, f"Added: {filled}.")
         for field in card.fields
@@ -341,7 +340,7 @@ def _added(card: ModelCard, shot: Shot) -> list[Finding]:
 
 
 def _is_open(field: Field, shot: Shot) -> bool:
-    """Whether the shot leaves to the card what the field carries."""
+    """Whether the shot leaves the field's value to the card."""
     if field.role == "size":
         return shot.aspect_ratio is None and shot.resolution is None
     if field.role == "extra":

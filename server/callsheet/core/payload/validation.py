@@ -1,8 +1,8 @@
-"""Checks a shot against a model card: every violation at once, each with what to write instead.
+"""Checks a shot against a model card: all violations together, each with what to write instead.
 
 `check_shot` is the one place where a value is judged; a raw payload is first turned into a shot
-(`core.recognition`) and then judged here too. An `error` keeps a sheet from being made, a `warning`
-is shown before the price, a `note` only tells what was added or meant.
+(`core.recognition`) and then judged here too. An `error` prevents a sheet, a `warning`
+is shown before the price, a `note` only says what was added or meant.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _CARRIERS: Mapping[Role, tuple[Role, ...]] = MappingProxyType(
         "callback": ("callback",),
     }
 )
-"""What a shot may ask for -> the fields that can carry it."""
+"""What a shot may ask for -> the fields that can hold it."""
 
 _UNSENDABLE = re.compile("[\0\ud800-\udfff]")
 
@@ -41,8 +41,8 @@ _UNSENDABLE = re.compile("[\0\ud800-\udfff]")
 class Finding:
     """One thing to know about a shot or payload.
 
-    `field` is the name in the caller's own words, `value` is what stood there (bounded; of a URL only
-    the host, of a prompt only its length), `rule` what the gateway documents, `instead` what to write.
+    `field` is the name that the caller used, `value` is what it held (bounded; of a URL only the host, of a prompt
+    only its length), `rule` is what the gateway documents, `instead` is what to write.
     """
 
     severity: Severity
@@ -69,7 +69,7 @@ class Hosts:
 class Verdict:
     """The findings, and the shot with each wrong value replaced by the nearest that is allowed.
 
-    What only a person can mend stays as it is: a missing or too long prompt, an image URL, a missing required field.
+    What only a person can fix is unchanged: a missing or too long prompt, an image URL, a missing required field.
     """
 
     findings: tuple[Finding, ...]
@@ -108,7 +108,7 @@ def _check_lifecycle(card: ModelCard, shot: Shot) -> Step:
         field="model",
         value=card.id,
         rule=life.summary,
-        instead="Choose another model (list_models)." if dropped else "",
+        instead="Choose another model." if dropped else "",
     )
     return [finding], shot
 
@@ -117,12 +117,12 @@ def _check_kind(card: ModelCard, shot: Shot) -> Step:
     if shot.kind in card.kinds:
         return [], shot
     if not card.kinds:
-        rule = "What it takes is not documented, or it films nothing."
-        return [_error("model", card.id, rule, "Choose another model (list_models).")], shot
+        rule = "This model's input is not documented, or it does not generate video."
+        return [_error("model", card.id, rule, "Choose another model.")], shot
     if shot.kind == IMAGE_TO_VIDEO:
         rule = f"{card.id} takes no reference image."
         return [_error("image_url", "", rule, "Leave it out.")], replace(shot, image_url=None)
-    return [_error("image_url", "missing", f"{card.id} works from a reference image only.", "Give one.")], shot
+    return [_error("image_url", "missing", f"{card.id} needs a reference image.", "Give one.")], shot
 
 
 def _check_prompt(card: ModelCard, shot: Shot) -> Step:
@@ -132,7 +132,7 @@ def _check_prompt(card: ModelCard, shot: Shot) -> Step:
     findings: list[Finding] = []
     prompt = _UNSENDABLE.sub("", shot.prompt)
     if prompt != shot.prompt:
-        rule = "It has characters that JSON text cannot carry (NUL or half of a surrogate pair)."
+        rule = "It has characters that JSON text cannot hold (NUL or half of a surrogate pair)."
         findings.append(_error("prompt", format_length(shot.prompt), rule, "Remove them."))
         shot = replace(shot, prompt=prompt)
     if prompt.strip():
@@ -146,7 +146,7 @@ def _check_prompt(card: ModelCard, shot: Shot) -> Step:
 def _check_length(field: Field, prompt: str) -> list[Finding]:
     size, limit = len(prompt), field.max_length
     if field.min_length is not None and size < field.min_length:
-        return [_error("prompt", format_length(prompt), f"At least {field.min_length} characters.", "Say more.")]
+        return [_error("prompt", format_length(prompt), f"At least {field.min_length} characters.", "Write more.")]
     if limit is None:
         return []
     if size > limit:
@@ -154,13 +154,15 @@ def _check_length(field: Field, prompt: str) -> list[Finding]:
         return [_error("prompt", format_length(prompt), rule, f"Shorten it by {size - limit:,} characters.")]
     octets = len(prompt.encode())
     if field.unit == "tokens" and octets > limit:
-        rule = f"The gateway counts tokens (at most {limit:,}) and does not say how; {octets:,} bytes may exceed it."
+        rule = (
+            f"The limit is {limit:,} tokens; how they are counted is not documented, and {octets:,} bytes may be more."
+        )
         return [Finding("warning", "prompt", format_length(prompt), rule, "Shorten it to be safe.")]
     return []
 
 
 def _check_fields_exist(card: ModelCard, shot: Shot) -> Step:
-    """Nothing that was asked for is dropped in silence because the card has no field for it."""
+    """A value for which the card has no field is an error, never dropped silently."""
     findings: list[Finding] = []
     roles = {field.role for field in card.fields if field.exists_in(shot.kind)}
     for role, carriers in _CARRIERS.items():
@@ -178,7 +180,7 @@ def _check_fields_exist(card: ModelCard, shot: Shot) -> Step:
 def _no_field(card: ModelCard, role: Role, kind: Kind) -> str:
     if role == "resolution":
         fixed = card.resolution_when_absent
-        known = f"it films in {fixed}" if fixed else "its output size is not documented"
+        known = f"its output is {fixed}" if fixed else "its output size is not documented"
         return f"{card.id} has no resolution field ({known})."
     elsewhere = any(field.role in _CARRIERS[role] for field in card.fields)
     return f"{card.id} has no {ROLE_ATTRIBUTES[role]} field{f' for {kind}' if elsewhere else ''}."
@@ -266,12 +268,12 @@ _KINDS: dict[str, type] = {"string": str, "integer": int, "boolean": bool, "arra
 def _extra_complaint(field: Field, value: JsonValue) -> Finding | None:
     shown = format_value(value)
     if not isinstance(value, _KINDS[field.kind]) or (field.kind == "integer" and isinstance(value, bool)):
-        return _error(field.name, shown, f"Must be of type {field.kind}.", "Write it so, or leave it out.")
+        return _error(field.name, shown, f"Must be of type {field.kind}.", "Correct it, or leave it out.")
     if field.values and value not in field.values:
         nearest = nearest_choice(value, field.values)
         return _error(field.name, shown, f"One of {_listing(field.values)}.", f"Nearest: {nearest}.")
     if isinstance(value, list) and not all(isinstance(item, str) and not _UNSENDABLE.search(item) for item in value):
-        return _error(field.name, shown, "Must be an array of strings.", "Write it so, or leave it out.")
+        return _error(field.name, shown, "Must be an array of strings.", "Correct it, or leave it out.")
     if isinstance(value, list) and field.max_items is not None and len(value) > field.max_items:
         return _error(field.name, shown, f"At most {field.max_items} items.", "Leave some out.")
     return _text_complaint(field, value) if isinstance(value, str) else None
@@ -284,17 +286,17 @@ def _text_complaint(field: Field, value: str) -> Finding | None:
             return _error(field.name, _host(verdict.host), verdict.problem, "Use a public https URL.")
         return None
     if _UNSENDABLE.search(value):
-        rule = "It has characters that JSON text cannot carry (NUL or half of a surrogate pair)."
+        rule = "It has characters that JSON text cannot hold (NUL or half of a surrogate pair)."
         return _error(field.name, format_length(value), rule, "Remove them.")
     if field.max_length is not None and len(value) > field.max_length:
         return _error(field.name, format_length(value), f"At most {field.max_length:,} characters.", "Shorten it.")
     if field.min_length is not None and len(value) < field.min_length:
-        return _error(field.name, format_length(value), f"At least {field.min_length:,} characters.", "Say more.")
+        return _error(field.name, format_length(value), f"At least {field.min_length:,} characters.", "Write more.")
     return None
 
 
 def check_urls(card: ModelCard, shot: Shot, hosts: Hosts) -> list[Finding]:
-    """The strict check of the two URLs an agent may give, and the policy's say on their hosts."""
+    """Checks the two URLs that an agent may give, and their hosts against the policy."""
     findings: list[Finding] = []
     if shot.image_url is not None:
         findings.extend(_check_image_url(card, shot.image_url, hosts))
@@ -309,7 +311,7 @@ def _check_image_url(card: ModelCard, url: str, hosts: Hosts) -> list[Finding]:
         return [_error("image_url", _host(verdict.host), verdict.problem, "Give a public https URL.")]
     if hosts.images and verdict.host not in hosts.images:
         rule = "The policy does not list this host under [hosts] image."
-        return [_error("image_url", _host(verdict.host), rule, "A person may add it to the policy file.")]
+        return [_error("image_url", _host(verdict.host), rule, "A person can add it to the policy file.")]
     formats = card.image.formats if card.image else ()
     name = url.split("?", 1)[0].rsplit("/", 1)[-1].lower()
     if formats and "." in name and not name.endswith(formats):
@@ -321,10 +323,10 @@ def _check_image_url(card: ModelCard, url: str, hosts: Hosts) -> list[Finding]:
 def _check_callback_url(url: str, hosts: Hosts) -> list[Finding]:
     verdict = check_url(url)
     if verdict.problem:
-        return [_error("callback_url", _host(verdict.host), verdict.problem, "Leave it out: polling needs none.")]
+        return [_error("callback_url", _host(verdict.host), verdict.problem, "Leave it out; polling does not need it.")]
     if verdict.host not in hosts.callbacks:
         rule = "Callback hosts must be listed by a person in the policy file, under [hosts] callback."
-        return [_error("callback_url", _host(verdict.host), rule, "Leave it out: polling needs none.")]
+        return [_error("callback_url", _host(verdict.host), rule, "Leave it out; polling does not need it.")]
     return []
 
 
