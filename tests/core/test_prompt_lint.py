@@ -128,8 +128,8 @@ def test_ordinary_brackets_are_no_placeholders(prompt: str) -> None:
 
 
 def test_a_sandbox_tag_is_noted_first() -> None:
-    """Live, the tag would be part of the film."""
-    assert notes("[[sandbox:fail]] a fox").startswith("The [[sandbox:…]] tag")
+    """Live, the tag would become part of the video."""
+    assert notes("[[sandbox:fail]] a fox").startswith("Only the sandbox reads the [[sandbox:…]] tag")
     assert "sandbox" not in notes("a fox in a sandbox: it digs [[deep]]")
 
 

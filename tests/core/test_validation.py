@@ -126,10 +126,10 @@ def test_an_optional_prompt_is_a_note() -> None:
 @pytest.mark.parametrize(
     ("prompt", "left"), [("A\0 kite", "A kite"), ("A kite\ud800", "A kite"), ("\udfff\0A \ud83dkite", "A kite")]
 )
-def test_characters_that_json_cannot_carry_are_taken_out(prompt: str, left: str) -> None:
+def test_characters_that_json_cannot_hold_are_taken_out(prompt: str, left: str) -> None:
     """They are an error, and the corrected prompt is the rest."""
     verdict = judge("poyo/sora-2-official", prompt=prompt)
-    assert "cannot carry" in errors(verdict)["prompt"].rule
+    assert "cannot hold" in errors(verdict)["prompt"].rule
     assert verdict.corrected.prompt == left
 
 
@@ -320,7 +320,7 @@ def test_what_a_card_has_no_field_for_is_an_error(card_id: str, shot: dict[str, 
         (extra("style", "string", values=("news", "anime")), "Anime", "One of news, anime."),
         (extra("style", "string"), 5, "Must be of type string."),
         (extra("style", "string"), None, "Must be of type string."),
-        (extra("style", "string"), "a\ud800", "cannot carry"),
+        (extra("style", "string"), "a\ud800", "cannot hold"),
         (extra("style", "string", max_length=3), "abcd", "At most 3 characters."),
         (extra("style", "string", min_length=3), "ab", "At least 3 characters."),
         (extra("seed", "integer"), True, "Must be of type integer."),
@@ -458,7 +458,7 @@ def test_a_callback_goes_to_a_host_that_a_person_listed(url: str, rule: str) -> 
     verdict = judge("poyo/sora-2-official", callback_url=url)
     finding = errors(verdict)["callback_url"]
     assert rule in finding.rule
-    assert finding.instead == "Leave it out: polling needs none."
+    assert finding.instead == "Leave it out; polling does not need it."
     assert SECRET not in str(finding)
     assert verdict.corrected.callback_url is None
 
