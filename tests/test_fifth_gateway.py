@@ -23,8 +23,8 @@ from __future__ import annotations
 import json
 
 from callsheet.core.gateway.protocol import (
-    Accepted, Balance, GatewayProblem, HttpReply, HttpRequest, Phase, Progress, RecentTask, Rejected, StatusOutcome,
-    StatusUnavailable, SubmitOutcome, SubmitParts, TaskRef,
+    Accepted, GatewayProblem, HttpReply, HttpRequest, Phase, Progress, Rejected, StatusOutcome, StatusUnavailable,
+    SubmitOutcome, SubmitParts, TaskRef,
 )
 
 
@@ -46,34 +46,6 @@ def read_status(reply: HttpReply) -> StatusOutcome:
     if reply.status != 200:
         return StatusUnavailable(GatewayProblem(reply.status, "", ""))
     return Progress(Phase.RUNNING, json.loads(reply.body)["state"], percent=50)
-
-
-def read_callback(body: bytes) -> str | None:
-    return None
-
-
-def build_balance() -> HttpRequest | None:
-    return None
-
-
-def read_balance(reply: HttpReply) -> Balance | None:
-    return None
-
-
-def build_listing(model: str) -> HttpRequest | None:
-    return None
-
-
-def read_listing(reply: HttpReply) -> bool | None:
-    return None
-
-
-def build_recent() -> HttpRequest | None:
-    return None
-
-
-def read_recent(reply: HttpReply) -> tuple[RecentTask, ...]:
-    return ()
 '''
 
 FACTS = """
@@ -113,7 +85,7 @@ authority = "gateway"
 [[models]]
 id = "pretend-video"
 title = "Pretend Video"
-modes = ["text-to-video"]
+kinds = ["text-to-video"]
 
 [models.price]
 kind = "fixed"

@@ -1,7 +1,7 @@
 """Every error that Callsheet raises on purpose.
 
     CallsheetError
-    ├── CallerError            the caller can mend it
+    ├── CallerError            the caller can fix it
     │   ├── InvalidRequest         a shot, payload or argument breaks a documented rule
     │   ├── UnknownThing           no such sheet, task, gateway, model or document
     │   ├── NotApproved            a person's consent is missing, refused or out of date
@@ -9,15 +9,15 @@
     │   └── KeyProblem             the gateway key is missing or malformed
     └── ExternalError          something outside failed
         ├── GatewayRefused         the gateway answered no; nothing was accepted
-        ├── GatewayUnreachable     the request surely never arrived
-        ├── OutcomeUnknown         the request may have arrived; it is never sent again by itself
-        ├── DownloadProblem        a finished clip could not be fetched or is not a whole video
+        ├── GatewayUnreachable     the request never arrived
+        ├── OutcomeUnknown         the request may have arrived; it is never sent again automatically
+        ├── DownloadProblem        a finished clip could not be downloaded or is not complete
         ├── LedgerProblem          the ledger cannot be read or written
         └── SetupProblem           a file, directory or program that is needed is not usable
 
 Each answers five questions: what happened (`message`), was anything sent and was money spent
-(`fate`), may it be tried again (`retry`), and what to do now (`next_step`). Messages name values
-only after `core.redaction.clean` has seen them, and never name a key.
+(`fate`), may it be tried again (`retry`), and what to do now (`next_step`). A value in a message has
+passed `core.security.redaction.clean`, and no message contains a key.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from typing import ClassVar
 
 
 class Action(StrEnum):
-    """What the reader can do next. A surface renders each for its reader, as a tool call or as a command.
+    """What the reader can do next. Each surface renders it for its reader, as a tool call or as a command.
 
-    The first group needs no more than the text; an agent can do the second; only a person can do the third.
+    The first group needs only the text; an agent can do the second; only a person can do the third.
     """
 
     NOTHING = "nothing"
@@ -63,8 +63,8 @@ class NextStep:
     """One thing to do now.
 
     `text` is a whole sentence, or empty; it names no tool and no command, because those depend on the reader.
-    It comes before the call that `action` stands for. `target` is what the action is applied to: a sheet, task or
-    gateway id. `seconds` is how long to wait, for `WAIT`. `desk_url` is an address where a person can do it too.
+    It precedes the call for `action`. `target` is the sheet, task or gateway id that the action applies to.
+    `seconds` is how long to wait, for `WAIT`. `desk_url` is an address where a person can do it too.
     """
 
     action: Action = Action.READ
@@ -85,9 +85,9 @@ class Fate(StrEnum):
 
 FATE_SENTENCES: dict[Fate, str] = {
     Fate.NOTHING_SENT: "Nothing was sent; no money was spent.",
-    Fate.SENT_NOT_CHARGED: "The gateway was asked and refused; nothing was charged.",
+    Fate.SENT_NOT_CHARGED: "The gateway refused the request; nothing was charged.",
     Fate.CHARGED: "The gateway accepted the job and may have charged for it.",
-    Fate.UNKNOWN: "Whether the gateway accepted (and charged) the job is not known.",
+    Fate.UNKNOWN: "It is not known whether the gateway accepted the job and charged for it.",
 }
 
 
@@ -124,7 +124,7 @@ class CallsheetError(Exception):
 
 
 class CallerError(CallsheetError):
-    """The caller's mistake: the same call fails again until something is changed."""
+    """The caller's mistake: the same call fails again until something changes."""
 
     code = "caller_error"
 
@@ -173,14 +173,14 @@ class GatewayRefused(ExternalError):
 
 
 class GatewayUnreachable(ExternalError):
-    """The request surely never arrived."""
+    """The request never arrived."""
 
     code = "gateway_unreachable"
     default_retry = "after(30)"
 
 
 class OutcomeUnknown(ExternalError):
-    """The paid request may have arrived; the program never sends it again by itself."""
+    """The paid request may have arrived; it is never sent again automatically."""
 
     code = "outcome_unknown"
     default_fate = Fate.UNKNOWN
@@ -188,7 +188,7 @@ class OutcomeUnknown(ExternalError):
 
 
 class DownloadProblem(ExternalError):
-    """A finished clip could not be fetched, or what came is not a whole video."""
+    """A finished clip could not be downloaded, or the download is not a complete video."""
 
     code = "download_problem"
     default_fate = Fate.CHARGED

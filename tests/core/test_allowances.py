@@ -79,7 +79,7 @@ def test_why_an_allowance_has_ended_is_said() -> None:
     assert end_of(replace(ALLOWANCE, used_micros=500_000), **NOW) == "used up"
     assert end_of(replace(ALLOWANCE, revoked_at=1.0), **NOW) == "revoked"
     assert end_of(ALLOWANCE, now=2000.0, policy="p1") == "over"
-    assert "policy was edited" in (end_of(ALLOWANCE, now=1500.0, policy="p2") or "")
+    assert "policy has been edited" in (end_of(ALLOWANCE, now=1500.0, policy="p2") or "")
     assert replace(ALLOWANCE, used_clips=1, used_micros=240_000).use == "1 of 2 clips, 0.24 of 0.50 USD"
 
 
@@ -89,8 +89,8 @@ def test_why_an_allowance_has_ended_is_said() -> None:
         ({"clips": 0}, "clips must be 1 to 100"),
         ({"clips": 101}, "clips must be 1 to 100"),
         ({"up_to": Decimal(0)}, "above 0"),
-        ({"seconds": 59.0}, "from a minute to 7 days"),
-        ({"seconds": 8 * 24 * 3600.0}, "from a minute to 7 days"),
+        ({"seconds": 59.0}, "between 1 minute and 7 days"),
+        ({"seconds": 8 * 24 * 3600.0}, "between 1 minute and 7 days"),
         ({"models": ()}, "at least one model"),
     ],
 )

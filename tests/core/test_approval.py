@@ -88,7 +88,7 @@ def test_every_part_of_a_binding_changes_its_digest(part: str) -> None:
     assert BINDING.differences(other) == other.differences(BINDING) == (part,)
 
 
-def test_a_binding_is_made_of_strings_alone() -> None:
+def test_a_binding_is_made_of_strings_only() -> None:
     """So its digest is the same on every machine and in every version."""
     assert all(isinstance(value, str) for value in asdict(BINDING).values())
     assert BINDING.digest == replace(BINDING).digest

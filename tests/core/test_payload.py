@@ -46,7 +46,7 @@ def as_if_served(model: ModelCard) -> ModelCard:
 
 
 SERVED = tuple(as_if_served(model) for model in CATALOGUE.cards)
-FILMING = tuple(model for model in SERVED if model.modes)
+GENERATING = tuple(model for model in SERVED if model.kinds)
 
 
 def body_of(card_id: str, **shot: Any) -> Body:
@@ -98,7 +98,7 @@ shots = st.builds(
 @st.composite
 def fitting(draw: st.DrawFn) -> tuple[ModelCard, Shot]:
     """A card and a shot that it can take, with each part said or left open."""
-    model = draw(st.sampled_from(FILMING))
+    model = draw(st.sampled_from(GENERATING))
     shot = Shot(
         prompt="A kite " + draw(st.text(max_size=40)).replace("\0", ""),
         image_url=draw(st.sampled_from([None, IMAGE])) if model.field_for("image") else None,
@@ -107,12 +107,12 @@ def fitting(draw: st.DrawFn) -> tuple[ModelCard, Shot]:
     said: dict[str, Any] = {}
     extra: dict[str, JsonValue] = {}
     for field in model.fields:
-        if not field.exists_in(shot.mode) or not (field.required or draw(st.booleans())):
+        if not field.exists_in(shot.kind) or not (field.required or draw(st.booleans())):
             continue
         if field.role == "size":
             said |= dict(draw(st.sampled_from(field.spelling))[1])
         elif field.role in ("duration", "aspect_ratio", "resolution"):
-            said[ROLE_ATTRIBUTES[field.role]] = draw(st.sampled_from(neutral_choices(field, shot.mode)))
+            said[ROLE_ATTRIBUTES[field.role]] = draw(st.sampled_from(neutral_choices(field, shot.kind)))
         elif field.role == "extra":
             anything = st.booleans() if field.kind == "boolean" else st.just("task-unified-1-a")
             extra[field.path[-1]] = draw(st.sampled_from(field.values) if field.values else anything)
@@ -126,11 +126,11 @@ def assert_documented(model: ModelCard, body: Body, shot: Shot) -> None:
     assert found.keys() <= fields.keys()
     for path, value in found.items():
         field = fields[path]
-        assert field.exists_in(shot.mode)
+        assert field.exists_in(shot.kind)
         assert type(value) is KINDS[field.kind]
-        allowed = field.allowed(shot.mode)
+        allowed = field.allowed(shot.kind)
         assert not allowed or value in allowed
-    assert {field.path for field in model.fields if field.required and field.exists_in(shot.mode)} <= found.keys()
+    assert {field.path for field in model.fields if field.required and field.exists_in(shot.kind)} <= found.keys()
 
 
 @given(fitting())
@@ -143,10 +143,10 @@ def test_a_shot_of_allowed_values_is_never_blocked(pair: tuple[ModelCard, Shot])
     assert verdict.corrected == settle_shot(model, shot)
 
 
-@given(st.one_of(fitting(), st.tuples(st.sampled_from(FILMING), shots)))
+@given(st.one_of(fitting(), st.tuples(st.sampled_from(GENERATING), shots)))
 @settings(max_examples=250, deadline=None)
 def test_what_validates_builds_and_reads_back_as_the_same_shot(pair: tuple[ModelCard, Shot]) -> None:
-    """A shot that is not blocked makes a body of documented fields alone, in which the same shot is recognised."""
+    """A shot that is not blocked makes a body of only documented fields, in which the same shot is recognised."""
     model, shot = pair
     verdict = check_shot(model, shot, HOSTS)
     event(f"blocked: {verdict.blocked}")
@@ -167,7 +167,7 @@ def test_what_validates_builds_and_reads_back_as_the_same_shot(pair: tuple[Model
 @given(st.sampled_from(SERVED), shots)
 @settings(max_examples=250, deadline=None)
 def test_one_mending_is_enough(model: ModelCard, shot: Shot) -> None:
-    """Judged again, a mended shot has no error but those that only a person can mend, and mends into itself."""
+    """Judged again, a corrected shot has no error but those that only a person can mend, and mends into itself."""
     verdict = check_shot(model, shot, HOSTS)
     again = check_shot(model, verdict.corrected, HOSTS)
     assert again.corrected == verdict.corrected
@@ -181,7 +181,7 @@ def test_one_mending_is_enough(model: ModelCard, shot: Shot) -> None:
 @given(st.sampled_from(SERVED), shots)
 @settings(max_examples=250, deadline=None)
 def test_a_mended_shot_always_builds_and_freezes(model: ModelCard, shot: Shot) -> None:
-    """Blocked or not, the mended form can be shown: building never raises and gives valid UTF-8 JSON."""
+    """Blocked or not, the corrected form can be shown: building never raises and gives valid UTF-8 JSON."""
     corrected = check_shot(model, shot, HOSTS).corrected
     body = build_body(model, corrected)
     assert json.loads(freeze_body(body).decode()) == body
@@ -189,7 +189,7 @@ def test_a_mended_shot_always_builds_and_freezes(model: ModelCard, shot: Shot) -
     assert {path for path, _ in leaves(body)} <= paths
 
 
-@given(st.sampled_from(FILMING), shots)
+@given(st.sampled_from(GENERATING), shots)
 @settings(max_examples=200, deadline=None)
 def test_settling_twice_changes_nothing(model: ModelCard, shot: Shot) -> None:
     """What is written out once stays as it is."""
@@ -356,7 +356,7 @@ def test_where_no_prompt_limit_is_documented_none_is_made_up(card_id: str) -> No
     assert look(body_of(card_id, prompt="x" * 50_000), "input.prompt") == "x" * 50_000
 
 
-@pytest.mark.parametrize("card_id", sorted(model.id for model in FILMING if model.field_for("image")))
+@pytest.mark.parametrize("card_id", sorted(model.id for model in GENERATING if model.field_for("image")))
 def test_the_image_is_a_list_of_one(card_id: str) -> None:
     """No gateway takes a second image, and each wants the one in a list."""
     field = card(card_id).field_for("image")
@@ -404,7 +404,7 @@ def test_frozen_bytes_are_compact_and_keep_every_letter() -> None:
 
 
 def test_half_of_a_surrogate_pair_is_frozen_as_an_escape() -> None:
-    """A blocked shot can hold one; its bytes are still valid UTF-8 and valid JSON."""
+    """A blocked shot can hold one; its bytes are still valid UTF-8 and JSON."""
     frozen = freeze_body({"prompt": "a\ud800b"})
     assert frozen == b'{"prompt":"a\\ud800b"}'
     assert json.loads(frozen.decode()) == {"prompt": "a\ud800b"}
@@ -473,7 +473,7 @@ def test_an_extra_field_is_filled_when_the_shot_is_silent() -> None:
 
 
 def test_a_field_of_the_other_mode_is_not_settled() -> None:
-    """What exists with an image alone leaves a shot from text open."""
+    """What exists only with an image leaves a shot from text open."""
     field = Field(
         path=("ratio",), role="aspect_ratio", kind="string", source="page", fill="16:9", only="image-to-video"
     )

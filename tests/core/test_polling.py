@@ -23,7 +23,7 @@ ages = st.floats(min_value=0, max_value=10**7)
 speeds = st.floats(min_value=1, max_value=1000)
 advices = st.sampled_from(ADVICE)
 lengths = st.sampled_from([None, 4, 8, 12, 20])
-ADVISED = PollAdvice(10, 10, (90, 300), "page", least_every_seconds=5)
+ADVISED = PollAdvice(10, 10, "page", (90, 300), least_every_seconds=5)
 
 
 @given(advices, lengths, ages, jitters)
@@ -52,13 +52,13 @@ def test_before_the_usual_time_there_is_one_early_look() -> None:
     assert first_poll_delay(ADVISED, jitter=0) == 45
     assert next_poll_delay(ADVISED, elapsed=45) == 45
     assert next_poll_delay(ADVISED, elapsed=88) == 5
-    assert first_poll_delay(PollAdvice(120, 15, (120, 360), "page"), jitter=0) == 120
+    assert first_poll_delay(PollAdvice(120, 15, "page", (120, 360)), jitter=0) == 120
 
 
 def test_the_first_read_alone_is_jittered_by_ten_seconds_at_most() -> None:
     """Tasks that were submitted together stay apart from then on."""
     assert 53.9 < first_poll_delay(ADVISED, jitter=0.999) < 54
-    assert 129.9 < first_poll_delay(PollAdvice(120, 15, (120, 360), "page"), jitter=0.999) < 130
+    assert 129.9 < first_poll_delay(PollAdvice(120, 15, "page", (120, 360)), jitter=0.999) < 130
 
 
 def test_within_the_usual_time_the_interval_falls_to_the_shortest() -> None:
@@ -75,7 +75,7 @@ def test_after_the_usual_time_the_interval_grows_back_and_on() -> None:
 
 def test_a_documented_time_for_the_length_counts_before_the_models() -> None:
     """A short clip is asked for earlier than a long one; a length without a figure has the model's."""
-    advice = PollAdvice(10, 10, (120, 360), "page", usual_by_length=((4, (120, 240)), (12, (240, 360))))
+    advice = PollAdvice(10, 10, "page", (120, 360), usual_by_length=((4, (120, 240)), (12, (240, 360))))
     assert [first_poll_delay(advice, jitter=0, clip_seconds=length) for length in (4, 12, 20, None)] == [
         60,
         120,
@@ -87,20 +87,20 @@ def test_a_documented_time_for_the_length_counts_before_the_models() -> None:
 
 def test_without_a_documented_time_the_shortest_known_one_is_assumed() -> None:
     """A gateway that names no time is asked like the quickest that does."""
-    unnamed = PollAdvice(10, 10, None, "page", least_every_seconds=5)
+    unnamed = PollAdvice(10, 10, "page", None, least_every_seconds=5)
     for age in (0, 45, 90, 200, 450, 5000):
         assert next_poll_delay(unnamed, elapsed=age) == next_poll_delay(ADVISED, elapsed=age)
 
 
 def test_without_a_documented_shortest_interval_the_usual_one_is_kept_to() -> None:
     """Nothing is asked more often than some page of the gateway says."""
-    advice = PollAdvice(10, 15, (90, 300), "page")
+    advice = PollAdvice(10, 15, "page", (90, 300))
     assert {next_poll_delay(advice, elapsed=age) for age in (80, 90, 200, 300, 500, 600)} == {15}
 
 
 def test_an_advised_interval_over_two_minutes_is_kept() -> None:
     """Our own ceiling never undercuts a slow gateway."""
-    advice = PollAdvice(600, 600, (60, 120), "page")
+    advice = PollAdvice(600, 600, "page", (60, 120))
     assert next_poll_delay(advice, elapsed=10**6) == 600
 
 

@@ -183,7 +183,7 @@ def test_dollars_have_at_least_two_decimals(usd: str, text: str) -> None:
     assert dollars(Decimal(usd)) == text
 
 
-def test_a_price_without_an_own_amount_shows_dollars_alone() -> None:
+def test_a_price_without_an_own_amount_shows_only_dollars() -> None:
     """Where only dollars are known nothing is invented beside them."""
     price = Price(amount=None, unit="credits", usd=Decimal("0.5"), as_of="undated", source="page")
     assert str(price) == "0.50 USD"

@@ -33,7 +33,7 @@ PROMPT = f"A red kite {SECRET}"
 
 @dataclass(frozen=True)
 class Reading:
-    """A payload read, judged and mended."""
+    """A payload read, judged and corrected."""
 
     found: Recognised
     findings: tuple[Finding, ...]
@@ -134,7 +134,7 @@ def test_a_payload_is_known_by_its_model_its_fields_and_its_envelope(payload: di
 
 
 def test_a_flat_payload_for_poyo_is_nested() -> None:
-    """Every misplaced field is named with its place, and the mended body is nested."""
+    """Every misplaced field is named with its place, and the corrected body is nested."""
     reading = read({"model": "sora-2-official", "prompt": PROMPT, "duration": 8, "aspect_ratio": "9:16"})
     assert reading.card_id == "poyo/sora-2-official"
     assert reading.errors == {
@@ -256,9 +256,9 @@ def test_what_no_field_takes_is_to_be_left_out() -> None:
         ("8", 8, "Write it without quotes."),
         (" 8 ", 8, "Write it without quotes."),
         ("9", 8, "Write it without quotes."),
-        ("8s", 8, "Write the number alone, without quotes."),
-        ("8 seconds", 8, "Write the number alone, without quotes."),
-        ("8.0", 8, "Write the number alone, without quotes."),
+        ("8s", 8, "Write only the number, without quotes."),
+        ("8 seconds", 8, "Write only the number, without quotes."),
+        ("8.0", 8, "Write only the number, without quotes."),
         (8.0, 8, "Write a whole number, without a decimal point."),
         (11.6, 12, "Write a whole number, without a decimal point."),
         ("eight", 4, "Write a whole number."),
@@ -274,30 +274,30 @@ def test_what_no_field_takes_is_to_be_left_out() -> None:
     ],
 )
 def test_a_length_that_is_no_integer_is_read_as_it_was_meant(value: JsonValue, seconds: int, instead: str) -> None:
-    """The type is told here, the value is judged later, and the mended body has a documented length."""
+    """The type is told here, the value is judged later, and the corrected body has a documented length."""
     reading = read({"model": "sora-2-official", "input": {"prompt": PROMPT, "duration": value}})
     assert ("input.duration", instead) in reading.errors
     assert reading.corrected["input"]["duration"] == seconds  # type: ignore[call-overload,index]
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "instead", "mended"),
+    ("name", "value", "instead", "corrected"),
     [
-        ("aspect_ratio", True, "Write a text.", "16:9"),
+        ("aspect_ratio", True, "Write a string.", "16:9"),
         ("aspect_ratio", None, "Leave it out.", "16:9"),
-        ("aspect_ratio", ["9:16"], "Write a text.", "16:9"),
+        ("aspect_ratio", ["9:16"], "Write a string.", "16:9"),
         ("aspect_ratio", 9.16, "Put it in quotes.", "9:16"),
         ("resolution", 1080, "Put it in quotes.", "1080p"),
-        ("resolution", 10**5000, "Write a text.", "1024p"),
-        ("resolution", float("nan"), "Write a text.", "1024p"),
+        ("resolution", 10**5000, "Write a string.", "1024p"),
+        ("resolution", float("nan"), "Write a string.", "1024p"),
         ("prompt", 5, "Put it in quotes.", "5"),
-        ("prompt", None, "Write a text.", ""),
-        ("prompt", True, "Write a text.", ""),
-        ("prompt", [PROMPT], "Write a text.", ""),
+        ("prompt", None, "Write a string.", ""),
+        ("prompt", True, "Write a string.", ""),
+        ("prompt", [PROMPT], "Write a string.", ""),
     ],
     ids=lambda value: "…" if isinstance(value, int) else None,
 )
-def test_a_text_of_another_type_is_told(name: str, value: JsonValue, instead: str, corrected: str) -> None:
+def test_a_text_of_another_type_is_reported(name: str, value: JsonValue, instead: str, corrected: str) -> None:
     """Numbers need quotes, nothing else can be guessed; of a prompt no value is shown."""
     reading = read({"model": "sora-2-pro-official", "input": {"prompt": PROMPT, name: value}})
     assert (f"input.{name}", instead) in reading.errors
@@ -306,7 +306,7 @@ def test_a_text_of_another_type_is_told(name: str, value: JsonValue, instead: st
 
 
 @pytest.mark.parametrize(
-    ("value", "errors", "mended"),
+    ("value", "errors", "corrected"),
     [
         ([IMAGE], set(), [IMAGE]),
         ([], set(), None),
@@ -337,7 +337,7 @@ def test_an_image_field_that_is_a_string_wants_no_list() -> None:
 
 
 @pytest.mark.parametrize(
-    ("card_id", "where", "size", "write", "mended"),
+    ("card_id", "where", "size", "write", "corrected"),
     [
         ("poyo/sora-2-official", "input", "720x1280", "input.aspect_ratio 9:16", {"aspect_ratio": "9:16"}),
         (
@@ -382,7 +382,7 @@ def test_pixels_where_nothing_takes_them_are_to_be_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "instead", "mended"),
+    ("size", "instead", "corrected"),
     [
         ("1280*720", None, "1280*720"),
         ("1024x1792", "Write 1024*1792.", "1024*1792"),
@@ -411,7 +411,7 @@ def test_pixels_under_another_name_are_apixos_size() -> None:
     assert reading.corrected["input"]["size"] == "1792*1024"  # type: ignore[call-overload,index]
 
 
-def test_a_field_of_the_other_mode_is_told_with_the_one_of_this() -> None:
+def test_a_field_of_the_other_kind_is_told_with_the_one_of_this() -> None:
     """APIXO's sora-2-pro has a size from text and a resolution with an image."""
     image = {"mode": "image-to-video", "prompt": PROMPT, "size": "1280*720", "image_urls": [IMAGE]}
     reading = read({"request_type": "async", "provider": "official", "input": image}, gateway="apixo")
@@ -434,8 +434,8 @@ def test_with_both_the_field_of_this_mode_counts() -> None:
     assert reading.corrected["input"]["size"] == "1792*1024"  # type: ignore[call-overload,index]
 
 
-def test_a_field_of_the_other_mode_without_a_counterpart_is_to_be_left_out() -> None:
-    """A hand-made card whose ratio exists with an image alone."""
+def test_a_field_of_the_other_kind_without_a_counterpart_is_to_be_left_out() -> None:
+    """A card of this test whose ratio exists only with an image."""
     card = CATALOGUE.card("poyo", "sora-2-official")
     assert card is not None
     fields = tuple(
@@ -445,7 +445,7 @@ def test_a_field_of_the_other_mode_without_a_counterpart_is_to_be_left_out() -> 
     found = recognise({"model": card.model, "input": {"prompt": PROMPT, "aspect_ratio": "9:16"}}, small)
     (wrong,) = (finding for finding in found.findings if finding.severity == "error")
     assert (wrong.field, wrong.instead) == ("input.aspect_ratio", "Leave it out.")
-    assert "image-to-video alone" in wrong.rule
+    assert "only for image-to-video" in wrong.rule
     assert found.shot.aspect_ratio is None
 
 
@@ -680,11 +680,11 @@ def test_a_list_of_aliases_is_told_one_by_one() -> None:
 
 
 def test_extras_are_judged_by_their_card() -> None:
-    """A legacy model's own fields are carried as they stand."""
+    """A legacy model's own fields are passed through unchanged."""
     inner = {"prompt": PROMPT, "duration": 10, "style": "Anime", "storyboard": "yes"}
     reading = read({"model": "sora-2", "input": inner}, gateway="poyo")
     assert reading.found.shot.extras == {"style": "Anime", "storyboard": "yes"}
-    assert {("input.style", "Nearest: anime."), ("input.storyboard", "Write it so, or leave it out.")} <= reading.errors
+    assert {("input.style", "Nearest: anime."), ("input.storyboard", "Correct it, or leave it out.")} <= reading.errors
 
 
 # ----------------------------------------------------------------------------------------------- the value of one field
@@ -704,7 +704,7 @@ def test_extras_are_judged_by_their_card() -> None:
     ],
 )
 def test_pixels_are_read_with_any_cross(value: JsonValue, found: tuple[str, str] | None) -> None:
-    """Only the sizes that Sora films in mean a ratio and a resolution."""
+    """Only the sizes that Sora generates mean a ratio and a resolution."""
     assert read_pixels(value) == found
 
 
@@ -756,7 +756,7 @@ values: st.SearchStrategy[Any] = st.recursive(
 )
 @settings(max_examples=200, deadline=None)
 def test_any_payload_is_read_judged_and_mended(payload: dict[str, Any], gateway: str | None, model: str | None) -> None:
-    """Nothing raises, findings are short harmless lines without a secret, and the mended body is documented."""
+    """Nothing raises, findings are short harmless lines without a secret, and the corrected body is documented."""
     found = recognise(payload, CATALOGUE, gateway=gateway, model=model)
     findings = list(found.findings)
     for card in (found.card,) if found.card else CATALOGUE.cards[:3]:
@@ -826,8 +826,8 @@ def test_no_payload_takes_long(payload: dict[str, Any]) -> None:
 
 
 def test_every_cards_own_body_is_read_back_as_that_cards() -> None:
-    """With gateway and model always; with the gateway alone for every model that is still served."""
-    for card in (card for card in CATALOGUE.cards if card.modes):
+    """With gateway and model always; with only the gateway for every model that is still served."""
+    for card in (card for card in CATALOGUE.cards if card.kinds):
         body = build_body(card, Shot(PROMPT))
         assert recognise(body, CATALOGUE, gateway=card.gateway, model=card.model).card == card
         if card.lifecycle.availability is not Availability.DROPPED:

@@ -266,7 +266,7 @@ def test_numbers_and_shape_stay_and_bottomless_nesting_ends() -> None:
     assert cut == TOO_DEEP
 
 
-def test_spellings_of_base64_depend_on_the_secret_alone() -> None:
+def test_spellings_of_base64_depend_only_on_the_secret() -> None:
     """Each of the base64 pieces stands in the encoding of any longer text that holds the secret."""
     found = variants(PLAIN_KEY)
     for before, after in pairwise(range(7)):
@@ -276,7 +276,7 @@ def test_spellings_of_base64_depend_on_the_secret_alone() -> None:
 
 
 def test_a_megabyte_takes_a_moment_whatever_it_holds() -> None:
-    """Linear for prose, for one long word, for nothing but keys, and for texts of escape characters alone."""
+    """Linear for prose, for one long word, only keys, and only escape characters."""
     redactor = Redactor([PLAIN_KEY, KEY, "a" * 40, "Jw5vE0uQ"])
     size = 1_000_000
     for piece in ("the quick brown fox \n", "x", PLAIN_KEY + " ", "a", "\x1b[", "\x1b]", "\x90", " \n", "\u0301"):

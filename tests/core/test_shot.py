@@ -18,12 +18,12 @@ def test_a_shot_says_nothing_until_it_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("image_url", "mode"),
+    ("image_url", "kind"),
     [(None, TEXT_TO_VIDEO), ("", TEXT_TO_VIDEO), ("https://example.com/a.png", IMAGE_TO_VIDEO)],
 )
-def test_the_mode_follows_the_reference_image(image_url: str | None, mode: str) -> None:
+def test_the_kind_follows_the_reference_image(image_url: str | None, kind: str) -> None:
     """A shot is image-guided exactly when it has a reference image."""
-    assert Shot(image_url=image_url).mode == mode
+    assert Shot(image_url=image_url).kind == kind
 
 
 def test_every_role_is_carried_by_an_attribute_of_its_own() -> None:

@@ -114,26 +114,26 @@ def test_from_every_open_state_an_end_can_be_reached() -> None:
 
 @pytest.mark.parametrize("state", SheetState)
 @pytest.mark.parametrize("event", SheetEvent)
-def test_a_sheet_advances_by_its_table_alone(state: SheetState, event: SheetEvent) -> None:
+def test_a_sheet_advances_only_by_its_table(state: SheetState, event: SheetEvent) -> None:
     """An event without an entry raises and names both sides."""
     expected = SHEET_TABLE.get((state, event))
     if expected is not None:
         assert advance_sheet(state, event) is expected
         return
-    with pytest.raises(IllegalEvent, match=f"'{event.value}' cannot happen to .* '{state.value}'") as caught:
+    with pytest.raises(IllegalEvent, match=f"'{event.value}' cannot happen in state '{state.value}'") as caught:
         advance_sheet(state, event)
     assert (caught.value.state, caught.value.event) == (state, event)
 
 
 @pytest.mark.parametrize("state", TaskState)
 @pytest.mark.parametrize("event", TaskEvent)
-def test_a_task_advances_by_its_table_alone(state: TaskState, event: TaskEvent) -> None:
+def test_a_task_advances_only_by_its_table(state: TaskState, event: TaskEvent) -> None:
     """An event without an entry raises and names both sides."""
     expected = TASK_TABLE.get((state, event))
     if expected is not None:
         assert advance_task(state, event) is expected
         return
-    with pytest.raises(IllegalEvent, match=f"'{event.value}' cannot happen to .* '{state.value}'") as caught:
+    with pytest.raises(IllegalEvent, match=f"'{event.value}' cannot happen in state '{state.value}'") as caught:
         advance_task(state, event)
     assert (caught.value.state, caught.value.event) == (state, event)
 
@@ -163,7 +163,7 @@ def test_what_a_gateway_accepted_is_never_submitted_again() -> None:
         assert not reachable(TASK_TABLE, state) & {TaskState.WAITING, TaskState.SUBMITTING}
 
 
-def test_submitting_is_entered_by_a_claim_alone() -> None:
+def test_submitting_is_entered_only_by_a_claim() -> None:
     """Only a task that waits can be sent, and only by claiming it."""
     ways = {(state, event) for (state, event), after in TASK_TABLE.items() if after is TaskState.SUBMITTING}
     assert ways == {(TaskState.WAITING, TaskEvent.CLAIMED)}

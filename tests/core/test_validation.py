@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callsheet.core.catalogue.cards import Availability, Field, ModelCard, Scalar
-from callsheet.core.payload.suggestions import nearest_choice, format_length, format_name, format_value
+from callsheet.core.payload.suggestions import format_length, format_name, format_value, nearest_choice
 from callsheet.core.payload.validation import Finding, Hosts, Verdict, check_shot, neutral_choices
 from callsheet.core.shot import JsonValue, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
@@ -41,7 +41,7 @@ def as_if_served(card_id: str) -> ModelCard:
 
 
 def small_card(*fields: Field, **changes: Any) -> ModelCard:
-    """A live card with these fields alone."""
+    """A live card with only these fields."""
     return replace(as_if_served("poyo/sora-2-official"), fields=fields, **changes)
 
 
@@ -81,12 +81,12 @@ def test_availability_is_said_before_anything_else(availability: Availability, s
     assert all(finding.rule == model.lifecycle.summary for finding in verdict.findings)
 
 
-@pytest.mark.parametrize("model", [model for model in CATALOGUE.cards if not model.modes], ids=lambda model: model.id)
-def test_a_model_that_films_nothing_is_refused_for_that(model: ModelCard) -> None:
+@pytest.mark.parametrize("model", [model for model in CATALOGUE.cards if not model.kinds], ids=lambda model: model.id)
+def test_a_model_that_generates_no_video_is_refused_for_that(model: ModelCard) -> None:
     """The reason is the model, not a missing or superfluous image."""
     for image in (None, IMAGE):
         verdict = check_shot(as_if_served(model.id), Shot(PROMPT, image_url=image), HOSTS)
-        assert "not documented, or it films nothing" in errors(verdict)["model"].rule
+        assert "does not generate video" in errors(verdict)["model"].rule
         assert "image_url" not in errors(verdict)
 
 
@@ -94,15 +94,15 @@ def test_a_model_that_films_nothing_is_refused_for_that(model: ModelCard) -> Non
 
 
 def test_a_card_for_text_alone_takes_no_image() -> None:
-    """The image is dropped from the mended shot, and what follows from it too."""
-    verdict = judge(replace(as_if_served("poyo/sora-2-pro-official"), modes=("text-to-video",)), image_url=IMAGE)
+    """The image is dropped from the corrected shot, and what follows from it too."""
+    verdict = judge(replace(as_if_served("poyo/sora-2-pro-official"), kinds=("text-to-video",)), image_url=IMAGE)
     assert errors(verdict)["image_url"].instead == "Leave it out."
     assert (verdict.corrected.image_url, verdict.corrected.aspect_ratio) == (None, "16:9")
 
 
 def test_a_card_for_images_alone_needs_one() -> None:
     """A missing image is an error that a person must mend."""
-    verdict = judge(replace(as_if_served("poyo/sora-2-pro-official"), modes=("image-to-video",)))
+    verdict = judge(replace(as_if_served("poyo/sora-2-pro-official"), kinds=("image-to-video",)))
     assert (errors(verdict)["image_url"].value, errors(verdict)["image_url"].instead) == ("missing", "Give one.")
 
 
@@ -126,10 +126,10 @@ def test_an_optional_prompt_is_a_note() -> None:
 @pytest.mark.parametrize(
     ("prompt", "left"), [("A\0 kite", "A kite"), ("A kite\ud800", "A kite"), ("\udfff\0A \ud83dkite", "A kite")]
 )
-def test_characters_that_json_cannot_carry_are_taken_out(prompt: str, left: str) -> None:
-    """They are an error, and the mended prompt is the rest."""
+def test_characters_that_json_cannot_hold_are_taken_out(prompt: str, left: str) -> None:
+    """They are an error, and the corrected prompt is the rest."""
     verdict = judge("poyo/sora-2-official", prompt=prompt)
-    assert "cannot carry" in errors(verdict)["prompt"].rule
+    assert "cannot hold" in errors(verdict)["prompt"].rule
     assert verdict.corrected.prompt == left
 
 
@@ -238,7 +238,7 @@ def test_the_nearest_choice_is_by_number_by_shape_or_by_spelling(
 def test_a_value_that_is_not_offered_is_named_with_the_nearest(
     shot: dict[str, Any], field: str, value: str, instead: str | None
 ) -> None:
-    """The finding has the caller's name, the value, what is offered and what to write; the mended shot has it."""
+    """The finding has the caller's name, the value, what is offered and what to write; the corrected shot has it."""
     verdict = judge("poyo/sora-2-pro-official", **shot)
     finding = errors(verdict)[field]
     assert finding.value == value
@@ -270,7 +270,7 @@ def test_choices_are_told_in_the_words_of_a_shot() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ratio", "resolution", "field", "mended"),
+    ("ratio", "resolution", "field", "corrected"),
     [
         ("1:1", None, "aspect_ratio", ("16:9", "720p")),
         ("3:4", "1080p", "aspect_ratio", ("9:16", "1024p")),
@@ -296,14 +296,14 @@ def test_a_size_that_is_not_offered_becomes_the_nearest_pair(
     ("card_id", "shot", "rule"),
     [
         ("poyo/sora-2-official", {"resolution": "720p"}, "no resolution field (its output size is not documented)"),
-        ("apidot/sora-2-official", {"resolution": "1080p"}, "no resolution field (it films in 720p)"),
+        ("apidot/sora-2-official", {"resolution": "1080p"}, "no resolution field (its output is 720p)"),
         ("evolink/sora-2", {"duration_seconds": 8}, "has no duration_seconds field."),
         ("evolink/sora-2", {"callback_url": CALLBACK}, "has no callback_url field."),
         ("apixo/sora-2-pro", {"aspect_ratio": "16:9", "image_url": IMAGE}, "no aspect_ratio field for image-to-video."),
     ],
 )
 def test_what_a_card_has_no_field_for_is_an_error(card_id: str, shot: dict[str, str], rule: str) -> None:
-    """Nothing that was asked for is dropped in silence; the mended shot does not ask for it."""
+    """Nothing that was asked for is dropped in silence; the corrected shot does not ask for it."""
     verdict = judge(card_id, **shot)
     (name,) = errors(verdict)
     assert name == next(iter(shot))
@@ -320,7 +320,7 @@ def test_what_a_card_has_no_field_for_is_an_error(card_id: str, shot: dict[str, 
         (extra("style", "string", values=("news", "anime")), "Anime", "One of news, anime."),
         (extra("style", "string"), 5, "Must be of type string."),
         (extra("style", "string"), None, "Must be of type string."),
-        (extra("style", "string"), "a\ud800", "cannot carry"),
+        (extra("style", "string"), "a\ud800", "cannot hold"),
         (extra("style", "string", max_length=3), "abcd", "At most 3 characters."),
         (extra("style", "string", min_length=3), "ab", "At least 3 characters."),
         (extra("seed", "integer"), True, "Must be of type integer."),
@@ -336,7 +336,7 @@ def test_what_a_card_has_no_field_for_is_an_error(card_id: str, shot: dict[str, 
     ],
 )
 def test_an_extra_value_is_judged_like_any_other(field: Field, value: JsonValue, rule: str) -> None:
-    """A wrong one is an error with its rule, and leaves the mended shot."""
+    """A wrong one is an error with its rule, and leaves the corrected shot."""
     verdict = judge(small_card(field), extras={field.path[-1]: value})
     assert rule in errors(verdict)[field.name].rule
     assert dict(verdict.corrected.extras) == {}
@@ -379,7 +379,7 @@ def test_a_required_extra_that_is_missing_is_named() -> None:
 
 
 def test_extras_of_the_other_mode_are_unknown() -> None:
-    """A field that exists with an image alone is refused from text."""
+    """A field that exists only with an image is refused from text."""
     model = small_card(extra("strength", "integer", only="image-to-video"))
     assert judge(model, extras={"strength": 1}).blocked
     assert not judge(model, extras={"strength": 1}, image_url=IMAGE).blocked
@@ -454,11 +454,11 @@ def test_another_format_of_image_is_a_warning(name: str, warned: bool) -> None:
     ],
 )
 def test_a_callback_goes_to_a_host_that_a_person_listed(url: str, rule: str) -> None:
-    """Every other is refused, without its path, and the mended shot has none: polling needs none."""
+    """Every other is refused, without its path, and the corrected shot has none: polling needs none."""
     verdict = judge("poyo/sora-2-official", callback_url=url)
     finding = errors(verdict)["callback_url"]
     assert rule in finding.rule
-    assert finding.instead == "Leave it out: polling needs none."
+    assert finding.instead == "Leave it out; polling does not need it."
     assert SECRET not in str(finding)
     assert verdict.corrected.callback_url is None
 
@@ -473,7 +473,7 @@ def test_a_listed_callback_stays() -> None:
 
 
 def test_every_violation_is_named_at_once() -> None:
-    """One call tells all that is wrong, and the mended shot is right in all that can be mended."""
+    """One call tells all that is wrong, and the corrected shot is right in all that can be corrected."""
     verdict = judge(
         "apixo/sora-2",
         prompt="",

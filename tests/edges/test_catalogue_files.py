@@ -126,7 +126,7 @@ def test_evidence_is_newest_first(card: ModelCard) -> None:
 @pytest.mark.parametrize("card", CARDS)
 def test_a_price_table_is_complete(card: ModelCard) -> None:
     """A known price answers for every length and resolution that the card allows; an unknown one says why."""
-    if card.price.kind == "unknown" or not card.modes:
+    if card.price.kind == "unknown" or not card.kinds:
         assert card.price.note
         return
     lengths = values_of(card.field_for("duration"))
@@ -152,7 +152,7 @@ def test_what_is_filled_in_is_allowed_and_certain(card: ModelCard) -> None:
     for field in card.fields:
         if field.role not in ("duration", "aspect_ratio", "resolution", "size"):
             continue
-        for mode in card.modes:
+        for mode in card.kinds:
             assert field.filled(mode) in field.allowed(mode)
         assert field.default is None or field.fill == field.default
         assert field.default_with_image is None or field.fill_with_image == field.default_with_image
@@ -181,13 +181,13 @@ def test_no_alias_is_another_fields_name(card: ModelCard) -> None:
 @pytest.mark.parametrize("card", OPEN)
 @pytest.mark.parametrize("mode", [TEXT_TO_VIDEO, IMAGE_TO_VIDEO])
 def test_the_plainest_shot_is_valid_and_says_everything(card: ModelCard, mode: str) -> None:
-    """With a prompt alone (and an image) the payload names every choice that the price depends on."""
+    """With only a prompt (and an image) the payload names every choice that the price depends on."""
     image = "https://example.com/a.png" if mode == IMAGE_TO_VIDEO else None
     shot = Shot(prompt="A red kite over the sea.", image_url=image)
     assert not check_shot(card, shot, Hosts()).blocked
     body = build_body(card, shot)
     written = {field.role for field in card.fields if reach(body, field.path) is not None}
-    wanted = {field.role for field in card.fields if field.exists_in(shot.mode)} - {"callback", "extra", "image"}
+    wanted = {field.role for field in card.fields if field.exists_in(shot.kind)} - {"callback", "extra", "image"}
     assert wanted <= written
 
 
@@ -201,8 +201,8 @@ def reach(body: object, path: tuple[str, ...]) -> object:
 @pytest.mark.parametrize("card", CARDS)
 def test_a_card_whose_body_is_not_known_offers_no_mode(card: ModelCard) -> None:
     """Nothing can be drawn up for it."""
-    assert bool(card.modes) == (card.field_for("prompt") is not None)
-    assert not card.modes or card.lifecycle.summary
+    assert bool(card.kinds) == (card.field_for("prompt") is not None)
+    assert not card.kinds or card.lifecycle.summary
 
 
 @pytest.mark.parametrize("card", CARDS)

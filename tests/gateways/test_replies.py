@@ -17,22 +17,22 @@ from callsheet.core.gateway.replies import (
     MAX_TEXT,
     NO_STATUS,
     SubmitReading,
-    amount,
+    build_unavailable,
+    decide_submit,
+    find,
     is_video_link,
-    items,
-    judge_submit,
-    look,
-    percent,
-    phase_of,
     quote_task_id,
+    read_amount,
+    read_items,
     read_object,
-    retry_after,
-    status_number,
+    read_percent,
+    read_phase,
+    read_retry_after,
+    read_status_number,
+    read_task_id,
+    read_text,
+    read_video_links,
     succeeded,
-    task_id,
-    text,
-    unavailable,
-    video_links,
 )
 
 
@@ -81,13 +81,13 @@ def test_a_byte_order_mark_is_no_hindrance() -> None:
 def test_amounts_stay_exact() -> None:
     """Credits are not rounded through binary fractions."""
     body = read_object(b'{"a": 99416.4429, "b": 74.8700, "c": 7, "d": 1e3}')
-    assert [amount(look(body, name)) for name in "abcd"] == ["99416.4429", "74.8700", "7", "1000"]
+    assert [read_amount(find(body, name)) for name in "abcd"] == ["99416.4429", "74.8700", "7", "1000"]
 
 
 @pytest.mark.parametrize("value", [None, True, "5", [5], Decimal("1e30"), 10**18])
 def test_what_is_no_plain_amount_is_unknown(value: object) -> None:
     """Texts, switches and figures beyond all bounds."""
-    assert amount(value) is None
+    assert read_amount(value) is None
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_what_is_no_plain_amount_is_unknown(value: object) -> None:
 )
 def test_progress_is_whole_per_cent(value: object, expected: int | None) -> None:
     """Anything outside 0..100 is no progress."""
-    assert percent(value) == expected
+    assert read_percent(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -105,29 +105,29 @@ def test_progress_is_whole_per_cent(value: object, expected: int | None) -> None
 )
 def test_the_bodys_own_status_is_a_number_or_says_nothing_known(value: object, expected: int | None) -> None:
     """A code that is no number is not the same as none."""
-    assert status_number(value) == expected
+    assert read_status_number(value) == expected
 
 
 def test_a_lookup_that_leaves_the_objects_finds_nothing() -> None:
     """Neither lists nor texts are stepped into."""
-    assert look({"a": {"b": 1}}, "a", "b") == 1
-    assert look({"a": ["b"]}, "a", "b") is None
-    assert look(None, "a") is None
-    assert items({"a": 1}) == []
+    assert find({"a": {"b": 1}}, "a", "b") == 1
+    assert find({"a": ["b"]}, "a", "b") is None
+    assert find(None, "a") is None
+    assert read_items({"a": 1}) == []
 
 
 def test_a_text_is_the_first_that_says_something_and_bounded() -> None:
     """Switches and containers are no texts; half surrogate pairs do not get through."""
-    assert text(None, True, [], " ", 7, "x") == "7"
-    assert text("x" * 600) == "x" * MAX_TEXT
-    assert text("\ud83c!") == "?!"
-    assert text({}, "") == ""
+    assert read_text(None, True, [], " ", 7, "x") == "7"
+    assert read_text("x" * 600) == "x" * MAX_TEXT
+    assert read_text("\ud83c!") == "?!"
+    assert read_text({}, "") == ""
 
 
 @given(st.text(max_size=40))
 def test_an_id_that_is_quoted_has_nothing_that_steers_an_address(value: str) -> None:
     """A quoted id has no slash, question mark, hash, space or dot segment."""
-    if task_id(value) is None:
+    if read_task_id(value) is None:
         with pytest.raises(ValueError, match="not a task id"):
             quote_task_id(value)
     else:
@@ -152,7 +152,7 @@ def test_an_id_that_is_quoted_has_nothing_that_steers_an_address(value: str) -> 
 def test_retry_after_is_read_in_seconds(header: str | None, expected: float | None) -> None:
     """What is neither a number of seconds nor a date with another to count from says nothing."""
     headers = (("retry-after", header),) if header is not None else ()
-    assert retry_after(HttpReply(429, headers, b"")) == expected
+    assert read_retry_after(HttpReply(429, headers, b"")) == expected
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_a_date_to_retry_after_counts_from_the_replys_own_date(
 ) -> None:
     """A clock that is wrong here, or there, does not matter then."""
     headers = (("retry-after", until), *((("date", sent),) if sent is not None else ()))
-    assert retry_after(HttpReply(429, headers, b"")) == expected
+    assert read_retry_after(HttpReply(429, headers, b"")) == expected
 
 
 @pytest.mark.parametrize(
@@ -199,15 +199,15 @@ def test_only_web_addresses_that_name_no_other_medium_are_clips(link: object, ex
 def test_clips_are_named_once_in_order_and_not_without_end() -> None:
     """Two places may name the same clip."""
     links = [f"https://e.com/{n}.mp4" for n in range(50)]
-    assert video_links([links[1], None, links[0], links[1]]) == (links[1], links[0])
-    assert len(video_links(links)) == MAX_LINKS
+    assert read_video_links([links[1], None, links[0], links[1]]) == (links[1], links[0])
+    assert len(read_video_links(links)) == MAX_LINKS
 
 
 def test_a_state_is_recognised_whatever_its_case() -> None:
     """An unnamed state stays unrecognised."""
     phases = {"finished": Phase.SUCCEEDED}
-    assert phase_of(" Finished ", phases) is Phase.SUCCEEDED
-    assert phase_of("done", phases) is Phase.UNRECOGNISED
+    assert read_phase(" Finished ", phases) is Phase.SUCCEEDED
+    assert read_phase("done", phases) is Phase.UNRECOGNISED
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_a_state_is_recognised_whatever_its_case() -> None:
 def test_status_line_and_body_must_agree_on_a_refusal(status: int, number: int, outcome: type) -> None:
     """Where either leaves it open, it stays open."""
     reading = SubmitReading(id=None, state="", number=number, code="", message="")
-    assert type(judge_submit(HttpReply(status, (), b""), reading)) is outcome
+    assert type(decide_submit(HttpReply(status, (), b""), reading)) is outcome
 
 
 @given(
@@ -248,7 +248,7 @@ def test_an_open_outcome_is_never_taken_for_a_refusal(
 ) -> None:
     """Rejected and postponed need an answer that says so, without an id; accepted needs an id."""
     reading = SubmitReading(id=identity, state="", number=number, code="", message="", unclear=unclear)
-    outcome = judge_submit(HttpReply(status, (), b""), reading)
+    outcome = decide_submit(HttpReply(status, (), b""), reading)
     if unclear or status >= 500 or status in (408, 409, 425):
         assert isinstance(outcome, Unclear)
     if isinstance(outcome, Rejected | Postponed):
@@ -260,6 +260,6 @@ def test_an_open_outcome_is_never_taken_for_a_refusal(
 
 def test_only_a_404_of_the_gateways_own_means_an_unknown_task() -> None:
     """A page from a proxy says nothing of the task."""
-    assert unavailable(HttpReply(404, (), b"{}"), {}, None, "", "").unknown_task
-    assert not unavailable(HttpReply(404, (), b"<"), None, None, "", "").unknown_task
-    assert not unavailable(HttpReply(500, (), b"{}"), {}, NO_STATUS, "", "").unknown_task
+    assert build_unavailable(HttpReply(404, (), b"{}"), {}, None, "", "").unknown_task
+    assert not build_unavailable(HttpReply(404, (), b"<"), None, None, "", "").unknown_task
+    assert not build_unavailable(HttpReply(500, (), b"{}"), {}, NO_STATUS, "", "").unknown_task

@@ -8,7 +8,7 @@ import pytest
 from sandbox_client import GATEWAYS, SUBMIT_PATHS, SandboxClient, body_for
 
 from callsheet.core.payload.build import build_body
-from callsheet.core.shot import Mode, Shot
+from callsheet.core.shot import Kind, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.sandbox.checks import check_body, read_wanted
 
@@ -140,11 +140,11 @@ def test_the_older_error_bodies_can_be_asked_for(sandbox: SandboxClient) -> None
 
 
 def _cards() -> list[Any]:
-    return [pytest.param(card, mode, id=f"{card.id}-{mode}") for card in load_catalogue().cards for mode in card.modes]
+    return [pytest.param(card, mode, id=f"{card.id}-{mode}") for card in load_catalogue().cards for mode in card.kinds]
 
 
 @pytest.mark.parametrize(("card", "mode"), _cards())
-def test_what_the_program_builds_is_what_the_strict_stage_takes(card: Any, mode: Mode) -> None:
+def test_what_the_program_builds_is_what_the_strict_stage_takes(card: Any, mode: Kind) -> None:
     """A body built from the catalogue breaks no rule that the sandbox reads from the same catalogue."""
     extras = {
         field.path[-1]: "https://example.com/a.mp4" if field.path[-1].endswith("_url") else "a-value"

@@ -303,7 +303,7 @@ def test_the_trail_is_only_ever_added_to(workspace: Workspace) -> None:
             edit(workspace, statement)
     edit(workspace, "DROP TRIGGER audit_is_kept")
     edit(workspace, "DELETE FROM audit")
-    assert "1 entries were written and 0 are there" in service.verify_audit().problem
+    assert "1 entries were written, 0 are present" in service.verify_audit().problem
 
 
 # -------------------------------------------------------------------------------------------------------- the pause

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from callsheet.core.catalogue.cards import GatewayFacts
-from callsheet.core.gateway.protocol import HttpRequest, SubmitParts, TaskRef
+from callsheet.core.gateway.protocol import BalanceReader, HttpRequest, ListingReader, SubmitParts, TaskRef
 from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.gateways import load_gateway
 from callsheet.sandbox.fakes import STAGES
@@ -71,11 +71,10 @@ def _requests(gateway_id: str) -> Iterator[tuple[str, HttpRequest]]:
     gateway = load_gateway(gateway_id)
     yield "submit (paid)", gateway.build_submit(SubmitParts("MODEL", b"", idempotency_key=""))
     yield "ask after a task", gateway.build_status(TaskRef("MODEL", "TASK_ID"))
-    balance, listing = gateway.build_balance(), gateway.build_listing("MODEL")
-    if balance is not None:
-        yield "balance", balance
-    if listing is not None:
-        yield "is the model listed", listing
+    if isinstance(gateway, BalanceReader):
+        yield "balance", gateway.build_balance()
+    if isinstance(gateway, ListingReader):
+        yield "is the model listed", gateway.build_listing("MODEL")
 
 
 def find_stale(root: Path) -> list[str]:

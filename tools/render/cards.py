@@ -160,7 +160,7 @@ def _card_blocks(card: ModelCard, told: Told) -> list[str]:
         f"**Availability: {life.availability.value}.** {life.summary}",
         bullets(
             [
-                f"Makes: {', '.join(card.modes) or 'no clip that can be drawn up here'}.",
+                f"Makes: {', '.join(card.kinds) or 'no clip that can be drawn up here'}.",
                 f"Price: {say_price(card.price)} [{card.price.source}]",
                 _image_line(card),
                 absent,
@@ -281,7 +281,7 @@ def _dropped_row(card: ModelCard, told: Told) -> tuple[str, ...]:
     newest = next((_evidence_line(item) for item in card.lifecycle.evidence if item not in told.evidence), "")
     return (
         code(card.model),
-        ", ".join([*(card.modes or ("no clip that can be drawn up",)), *takes]),
+        ", ".join([*(card.kinds or ("no clip that can be drawn up",)), *takes]),
         say_price(card.price),
         " ".join([*card.notes, newest]),
     )

@@ -65,7 +65,7 @@ def _overview_row(card: ModelCard, told: Told) -> tuple[str, ...]:
     listed = next((item.date for item in card.lifecycle.evidence if item not in told.evidence), "undated")
     return (
         code(card.id),
-        ", ".join(card.modes),
+        ", ".join(card.kinds),
         _choices(card, "duration"),
         _choices(card, "aspect_ratio"),
         _choices(card, "resolution") or card.resolution_when_absent or NOT_DOCUMENTED,

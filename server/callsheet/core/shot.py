@@ -1,4 +1,4 @@
-"""A shot: what a person wants filmed, in words that belong to no gateway."""
+"""A shot: the video that a person asks for, in words that belong to no gateway."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-Mode = Literal["text-to-video", "image-to-video"]
+Kind = Literal["text-to-video", "image-to-video"]
 JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
 
-TEXT_TO_VIDEO: Mode = "text-to-video"
-IMAGE_TO_VIDEO: Mode = "image-to-video"
+TEXT_TO_VIDEO: Kind = "text-to-video"
+IMAGE_TO_VIDEO: Kind = "image-to-video"
 
 
 @dataclass(frozen=True, slots=True)
 class Shot:
     """The gateway-neutral request.
 
-    `duration_seconds` is whole seconds; `aspect_ratio` is `16:9`, `9:16` or `auto`; `resolution` is
-    `720p`, `1024p` or `1080p`. None means "not said": the card's own choice is then written out in
-    full. `extras` holds values of fields that only some models have (say `style`), by wire name.
+    `duration_seconds` is whole seconds; `aspect_ratio` is `16:9`, `9:16` or `auto`; `resolution` is `720p`, `1024p`
+    or `1080p`. None means that the shot leaves it open: the card's own choice is then written out in full. `extras`
+    holds values of fields that only some models have (say `style`), by wire name.
     """
 
     prompt: str = ""
@@ -32,8 +32,8 @@ class Shot:
     extras: Mapping[str, JsonValue] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
-    def mode(self) -> Mode:
-        """Image-guided when there is a reference image, else from text alone."""
+    def kind(self) -> Kind:
+        """Image-to-video when there is a reference image, else text-to-video."""
         return IMAGE_TO_VIDEO if self.image_url else TEXT_TO_VIDEO
 
 

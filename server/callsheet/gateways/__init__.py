@@ -1,7 +1,7 @@
 """The gateways: one `.py` (the wire) and one `.toml` (the facts) each, and one line below.
 
-The modules are pure and do not know each other. A module itself is the implementation of
-`core.gateway.Gateway`; it is imported only when somebody asks for it.
+The modules are pure and independent of each other. Each module is an implementation of `Gateway` and of those
+readers in `core.gateway.protocol` that it documents; it is imported on first use.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def load_gateway(gateway_id: str) -> Gateway:
     """The module of that gateway.
 
     Raises:
-        KeyError: for an id that is not in `GATEWAYS`, so that no caller can have another module imported.
+        KeyError: for an id that is not in `GATEWAYS`, so that no caller can import another module.
     """
     if gateway_id not in GATEWAYS:
         raise KeyError(gateway_id)

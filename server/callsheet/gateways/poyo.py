@@ -10,37 +10,29 @@ from urllib.parse import quote
 
 from callsheet.core.gateway.protocol import (
     Balance,
-    Charge,
     HttpReply,
     HttpRequest,
     Phase,
-    Progress,
-    RecentTask,
     StatusOutcome,
     SubmitOutcome,
     SubmitParts,
     TaskRef,
 )
 from callsheet.core.gateway.replies import (
-    SubmitReading,
-    amount,
     answered,
-    items,
-    judge_submit,
-    look,
-    percent,
-    phase_of,
-    problem_of,
+    find,
     quote_task_id,
+    read_amount,
+    read_items,
     read_object,
-    status_number,
-    task_id,
-    text,
-    unavailable,
-    video_links,
+    read_status_number,
+    read_text,
+    read_video_links,
+    read_wrapped_status,
+    read_wrapped_submit,
 )
 
-# The first four are documented (poyo-docs-2026-01); the others are tolerated by PoYo's own client.
+# The first four are documented (poyo-docs-2026-01); the others are accepted by PoYo's own client.
 _PHASES = {
     "not_started": Phase.QUEUED,
     "running": Phase.RUNNING,
@@ -54,55 +46,24 @@ _PHASES = {
 
 
 def build_submit(parts: SubmitParts) -> HttpRequest:
-    """The paid request. The key of the approval goes along, for PoYo's client sends one (poyo-client)."""
+    """The paid request. It carries the approval's key, because PoYo's client sends one (poyo-client)."""
     headers = (("Content-Type", "application/json"), ("Idempotency-Key", parts.idempotency_key))
     return HttpRequest("POST", "/api/generate/submit", parts.body, headers)
 
 
 def read_submit(reply: HttpReply) -> SubmitOutcome:
     """Accepted under `data.task_id`, or why not."""
-    body = read_object(reply.body)
-    code, message = _complaint(body)
-    reading = SubmitReading(
-        id=look(body, "data", "task_id"),
-        state=text(look(body, "data", "status")),
-        number=status_number(look(body, "code")),
-        code=code,
-        message=message,
-    )
-    return judge_submit(reply, reading)
+    return read_wrapped_submit(reply, _read_complaint)
 
 
 def build_status(task: TaskRef) -> HttpRequest:
-    """Ask after a task; ValueError for an id that no gateway could have given."""
+    """Ask for a task's status; ValueError for an id that no gateway could have given."""
     return HttpRequest("GET", f"/api/generate/status/{quote_task_id(task.gateway_task_id)}")
 
 
 def read_status(reply: HttpReply) -> StatusOutcome:
-    """The task's phase, progress, files and charge. A failed generation is an HTTP 200, too."""
-    body = read_object(reply.body)
-    number = status_number(look(body, "code"))
-    data = look(body, "data")
-    said = text(look(data, "status"))
-    if not answered(reply, number) or not said:
-        return unavailable(reply, body, number, *_complaint(body))
-    phase = phase_of(said, _PHASES)
-    charged = amount(look(data, "credits_amount"))
-    return Progress(
-        phase=phase,
-        said=said,
-        percent=percent(look(data, "progress")),
-        video_urls=_videos(data) if phase is Phase.SUCCEEDED else (),
-        # No source names a machine-readable failure code.
-        failure=problem_of(reply, "", text(look(data, "error_message"))) if phase is Phase.FAILED else None,
-        charge=Charge(charged, "credits") if charged is not None else None,
-    )
-
-
-def read_callback(body: bytes) -> str | None:
-    """The task id of a delivery, wrapped (until 2026-05) or flat (from 2026-07); all else is unsigned."""
-    delivery = read_object(body)
-    return task_id(look(delivery, "data", "task_id")) or task_id(look(delivery, "task_id"))
+    """The task's phase, progress, files and charge. A failed generation is an HTTP 200 too."""
+    return read_wrapped_status(reply, _PHASES, _read_complaint, _read_videos)
 
 
 def build_balance() -> HttpRequest:
@@ -113,8 +74,8 @@ def build_balance() -> HttpRequest:
 def read_balance(reply: HttpReply) -> Balance | None:
     """The credits left. The reply also has the account's e-mail address, which is never read."""
     body = read_object(reply.body)
-    left = amount(look(body, "data", "credits_amount"))
-    if left is None or not answered(reply, status_number(look(body, "code"))):
+    left = read_amount(find(body, "data", "credits_amount"))
+    if left is None or not answered(reply, read_status_number(find(body, "code"))):
         return None
     return Balance(left, "credits")
 
@@ -127,33 +88,23 @@ def build_listing(model: str) -> HttpRequest:
 def read_listing(reply: HttpReply) -> bool | None:
     """Whether the catalogue has the model. How it says no is not documented: a JSON 404 is read as no."""
     body = read_object(reply.body)
-    number = status_number(look(body, "code"))
+    number = read_status_number(find(body, "code"))
     if body is not None and 404 in (reply.status, number):
         return False
-    return True if answered(reply, number) and text(look(body, "data", "model_id")) else None
+    return True if answered(reply, number) and read_text(find(body, "data", "model_id")) else None
 
 
-def build_recent() -> HttpRequest | None:
-    """None: PoYo documents no list of tasks."""
-    return None
-
-
-def read_recent(reply: HttpReply) -> tuple[RecentTask, ...]:
-    """Empty, for there is nothing to read."""
-    return ()
-
-
-def _complaint(body: object) -> tuple[str, str]:
+def _read_complaint(body: object) -> tuple[str, str]:
     """Code and message from both envelopes: `{code, error: {type, message}}` and `{detail}`."""
-    detail = look(body, "detail")
-    first = next(iter(items(detail)), None)
-    error = look(body, "error")
-    code = text(look(error, "type"), look(error, "code"), look(first, "type"))
-    return code, text(look(error, "message"), error, detail, look(first, "msg"), look(body, "message"))
+    detail = find(body, "detail")
+    first = next(iter(read_items(detail)), None)
+    error = find(body, "error")
+    code = read_text(find(error, "type"), find(error, "code"), find(first, "type"))
+    return code, read_text(find(error, "message"), error, detail, find(first, "msg"), find(body, "message"))
 
 
-def _videos(data: object) -> tuple[str, ...]:
+def _read_videos(data: object) -> tuple[str, ...]:
     # `files` is documented; `output` is in PoYo's client without its contents, and its sister brand
     # puts the files there.
-    entries = [*items(look(data, "files")), *items(look(data, "output", "files"))]
-    return video_links(look(entry, "file_url") for entry in entries if look(entry, "file_type") in ("video", None))
+    entries = [*read_items(find(data, "files")), *read_items(find(data, "output", "files"))]
+    return read_video_links(find(entry, "file_url") for entry in entries if find(entry, "file_type") in ("video", None))

@@ -13,7 +13,8 @@ from typing import Literal
 
 from callsheet.core.catalogue.cards import Field, ModelCard
 from callsheet.core.payload.build import neutral_value
-from callsheet.core.shot import IMAGE_TO_VIDEO, TEXT_TO_VIDEO, JsonValue, Mode
+from callsheet.core.shot import IMAGE_TO_VIDEO, TEXT_TO_VIDEO, JsonValue
+from callsheet.core.shot import Kind as ClipKind
 
 Body = dict[str, JsonValue]
 Kind = Literal["missing", "unknown", "type", "value", "too_long"]
@@ -99,7 +100,7 @@ def _seconds(value: JsonValue) -> int:
     return min(max(seconds, SHORTEST_SECONDS), LONGEST_SECONDS)
 
 
-def _settled(field: Field, body: Body, mode: Mode) -> object:
+def _settled(field: Field, body: Body, mode: ClipKind) -> object:
     value = _look(body, field.path)
     if value is not _MISSING:
         return value
@@ -116,7 +117,7 @@ def _text(card: ModelCard, body: Body, role: Literal["prompt", "callback"]) -> s
     return value if isinstance(value, str) else ""
 
 
-def _mode(card: ModelCard, body: Body) -> Mode:
+def _mode(card: ModelCard, body: Body) -> ClipKind:
     field = card.field_for("image")
     value = _look(body, field.path) if field else _MISSING
     return IMAGE_TO_VIDEO if value is not _MISSING and value not in (None, [], "") else TEXT_TO_VIDEO
@@ -146,7 +147,7 @@ def _check_unknown(card: ModelCard, body: Body) -> Iterator[Complaint]:
             yield Complaint(name, "unknown", f"Unknown field: {name}")
 
 
-def _check_field(field: Field, value: object, mode: Mode) -> Iterator[Complaint]:
+def _check_field(field: Field, value: object, mode: ClipKind) -> Iterator[Complaint]:
     name = field.name
     kind = _TYPES[field.kind]
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
@@ -187,7 +188,7 @@ def _check_list(field: Field, value: list[JsonValue]) -> Iterator[Complaint]:
         yield Complaint(field.name, "value", f"{field.name} must have at most {field.max_items} item(s)")
 
 
-def _check_situation(card: ModelCard, body: Body, mode: Mode) -> Iterator[Complaint]:
+def _check_situation(card: ModelCard, body: Body, mode: ClipKind) -> Iterator[Complaint]:
     """A value that announces an image or a callback must come with one."""
     image, callback = card.field_for("image"), card.field_for("callback")
     for field in card.fields:

@@ -25,7 +25,7 @@ from callsheet import __version__
 from callsheet.core.catalogue.cards import GatewayFacts
 from callsheet.core.catalogue.pricing import dollars
 from callsheet.core.consent.policy import Mode, Policy
-from callsheet.core.gateway.protocol import Balance, Gateway, HttpReply, HttpRequest
+from callsheet.core.gateway.protocol import Balance, BalanceReader, Gateway, HttpReply, HttpRequest, ListingReader
 from callsheet.core.security.redaction import clean
 from callsheet.core.tasks.states import OPEN_STATES, TaskState
 from callsheet.edges.files.paths import Paths
@@ -340,9 +340,8 @@ async def _ask_gateway(deps: Dependencies, facts: GatewayFacts) -> GatewayAnswer
 
 
 async def _ask_balance(deps: Dependencies, facts: GatewayFacts, gateway: Gateway) -> tuple[Balance | None, str]:
-    request = gateway.build_balance()
-    if request is None:
-        return None, "documents no way to read the balance"
+    if not isinstance(gateway, BalanceReader):
+        return None, "documents no way to ask for the balance"
     try:
         key = deps.find_key(facts)
     except KeyProblem as problem:
@@ -351,7 +350,7 @@ async def _ask_balance(deps: Dependencies, facts: GatewayFacts, gateway: Gateway
         return None, "its key is sealed, so not asked"
     if key is None:
         return None, "no key, so not asked"
-    reply = await _fetch(deps, facts, request, key)
+    reply = await _fetch(deps, facts, gateway.build_balance(), key)
     if isinstance(reply, CallsheetError):
         return None, reply.message
     balance = gateway.read_balance(reply)
@@ -359,13 +358,12 @@ async def _ask_balance(deps: Dependencies, facts: GatewayFacts, gateway: Gateway
 
 
 async def _ask_listings(deps: Dependencies, facts: GatewayFacts, gateway: Gateway) -> tuple[Listing, ...]:
+    if not isinstance(gateway, ListingReader):
+        return ()
     listings: list[Listing] = []
     for card in facts.models:
-        request = gateway.build_listing(card.model)
-        if request is None:
-            return ()
         # No gateway needs a key here; one that came to need it would not be asked.
-        reply = await _fetch(deps, facts, request, None)
+        reply = await _fetch(deps, facts, gateway.build_listing(card.model), None)
         if isinstance(reply, CallsheetError):
             return (*listings, Listing(card.model, None, reply.message))
         listed = gateway.read_listing(reply)

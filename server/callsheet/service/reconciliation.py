@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import anyio
 
-from callsheet.core.gateway.protocol import HttpReply, HttpRequest
+from callsheet.core.gateway.protocol import BalanceReader, HttpReply, HttpRequest, RecentReader
 from callsheet.core.tasks.models import Task
 from callsheet.errors import CallsheetError
 
@@ -24,7 +24,7 @@ UNREADABLE = "could not be read"
 
 def asks_balance(deps: Dependencies, task: Task) -> bool:
     """Whether `record_balance` is going to ask the gateway."""
-    return task.balance_before is None and deps.gateway(task.gateway).build_balance() is not None
+    return task.balance_before is None and isinstance(deps.gateway(task.gateway), BalanceReader)
 
 
 async def record_balance(deps: Dependencies, task: Task) -> Task:
@@ -54,6 +54,8 @@ async def gather_hints(deps: Dependencies, task: Task) -> None:
 
 async def _read_balance(deps: Dependencies, task: Task) -> str | None:
     gateway = deps.gateway(task.gateway)
+    if not isinstance(gateway, BalanceReader):
+        return None
     reply = await _ask(deps, task, gateway.build_balance())
     balance = gateway.read_balance(reply) if reply is not None else None
     return None if balance is None else deps.sanitize(f"{balance.amount} {balance.unit}", limit=60)
@@ -61,11 +63,10 @@ async def _read_balance(deps: Dependencies, task: Task) -> str | None:
 
 async def _list_recent(deps: Dependencies, task: Task) -> str | None:
     gateway = deps.gateway(task.gateway)
-    request = gateway.build_recent()
-    if request is None:
+    if not isinstance(gateway, RecentReader):
         return None
     count_request(deps, task)
-    reply = await _ask(deps, task, request)
+    reply = await _ask(deps, task, gateway.build_recent())
     if reply is None:
         return UNREADABLE
     sent_at = (task.deadline or task.updated_at) - NEAR_SECONDS
@@ -78,9 +79,7 @@ async def _list_recent(deps: Dependencies, task: Task) -> str | None:
     return ", ".join(name for name in near if name not in mine)[: 130 * MOST_LISTED]
 
 
-async def _ask(deps: Dependencies, task: Task, request: HttpRequest | None) -> HttpReply | None:
-    if request is None:
-        return None
+async def _ask(deps: Dependencies, task: Task, request: HttpRequest) -> HttpReply | None:
     try:
         base_url, key = await deps.reach(task.mode, deps.facts(task.gateway))
         if key is None:

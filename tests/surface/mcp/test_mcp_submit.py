@@ -225,7 +225,7 @@ async def test_a_refusal_of_the_gateway_is_told_with_its_words_marked_as_its_own
 
     answer: dict[str, Any] = result.structured_content
     assert answer["task_status"] == "rejected"
-    assert answer["money"] == "The gateway was asked and refused; nothing was charged."
+    assert answer["money"] == "The gateway refused the request; nothing was charged."
     message = answer["untrusted_gateway_message"]
     assert len(message) <= 300
     assert "\n" not in message

@@ -1,1 +1,1 @@
-"""What is known of the gateways' models: cards, how fact files are read, and what a clip costs."""
+"""What is known of the gateways' models: cards, the rules of their facts, and prices."""

@@ -1,39 +1,40 @@
 """The catalogue: what is known of each gateway and model, with source and date.
 
-Values only. `core.catalogue_reading` turns the mapping of a gateway's `.toml` into them, and
-`edges.catalogue_files` reads the file. "Not known" is None or an empty tuple, never a guess.
+Values only, without a check of their own: `edges.config.catalogue_files` reads a gateway's `.toml` into them and
+`core.catalogue.rules` checks them. "Not known" is None or an empty tuple, never a guess.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from typing import Literal
 
-from callsheet.core.shot import IMAGE_TO_VIDEO, JsonValue, Mode
+from callsheet.core.shot import IMAGE_TO_VIDEO, Kind
 
 Scalar = str | int | bool
+Authority = Literal["gateway", "sister brand", "third party", "OpenAI", "measured"]
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a fact was read. `date` is ISO (`2026-08-07`) or `undated`; `authority` says whose word it is."""
+    """Where a fact was read. `date` is ISO (`2026-08-07`) or `undated`; `authority` is who said it."""
 
     key: str
     title: str
     url: str
     date: str
-    authority: str
+    authority: Authority
 
 
 class Availability(StrEnum):
-    """Whether a model may be expected to answer.
+    """Whether a model can be expected to work.
 
-    `LIVE`: seen working after OpenAI's shutdown. `UNVERIFIED`: the gateway listed it last, upstream
-    is gone since 2026-09-24, nothing seen since. `LEGACY`: the gateway calls it deprecated.
-    `DROPPED`: the gateway took it out of its catalogue.
+    `LIVE`: seen working after OpenAI's shutdown. `UNVERIFIED`: the gateway once listed it, OpenAI shut the model
+    down on 2026-09-24, and nothing has been seen since. `LEGACY`: the gateway calls it deprecated. `DROPPED`: the
+    gateway removed it from its catalogue.
     """
 
     LIVE = "live"
@@ -63,6 +64,7 @@ class Lifecycle:
 Role = Literal[
     "prompt", "duration", "aspect_ratio", "resolution", "size", "image", "callback", "model", "fixed", "extra"
 ]
+Situation = Literal["always", "image", "text", "callback", "no_callback"]
 Unit = Literal["characters", "tokens"]
 
 
@@ -71,17 +73,16 @@ class Field:
     """One field of a model's request body.
 
     Attributes:
-        path: where it stands in the body, `("input", "duration")`.
-        role: the neutral meaning. `size` carries ratio and resolution at once; `fixed` is written by
-            the program alone; `extra` exists only for this model and is passed through.
+        path: its place in the body, `("input", "duration")`.
+        role: the neutral meaning. `size` carries ratio and resolution together; only the program writes `fixed`;
+            `extra` exists only for this model and is passed through.
         kind: JSON type; an `array` holds strings.
         values: allowed wire values, empty when any. `values_with_image` replaces them in
             image-to-video.
         default, default_with_image: what the gateway documents it assumes; None is "not stated".
-        fill, fill_with_image: what is written when the shot does not say; None sends nothing.
-        fixed: wire value for role `fixed`, by situation: `always`, `image`, `text`, `callback`,
-            `no_callback`. The first that holds is written.
-        only: the one mode in which the field exists, or None for both.
+        fill, fill_with_image: what is written when the shot leaves it open; None sends nothing.
+        fixed: wire value for role `fixed`, by situation. The first situation that applies is written.
+        only: the one kind of clip that has the field, or None for both.
         spelling: wire value -> neutral values, `{"landscape": {"aspect_ratio": "16:9"}}`.
         aliases: names that people write instead.
         max_length, min_length, unit: of a string, in the unit that the gateway counts.
@@ -99,8 +100,8 @@ class Field:
     default_with_image: Scalar | None = None
     fill: Scalar | None = None
     fill_with_image: Scalar | None = None
-    fixed: tuple[tuple[str, Scalar], ...] = ()
-    only: Mode | None = None
+    fixed: tuple[tuple[Situation, Scalar], ...] = ()
+    only: Kind | None = None
     spelling: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
     aliases: tuple[str, ...] = ()
     min_length: int | None = None
@@ -114,17 +115,17 @@ class Field:
         """The dotted path, `input.duration`."""
         return ".".join(self.path)
 
-    def allowed(self, mode: Mode) -> tuple[Scalar, ...]:
-        """The wire values allowed in that mode; empty when any."""
-        return self.values_with_image if mode == IMAGE_TO_VIDEO and self.values_with_image else self.values
+    def allowed(self, kind: Kind) -> tuple[Scalar, ...]:
+        """The wire values allowed in that kind of clip; empty when any."""
+        return self.values_with_image if kind == IMAGE_TO_VIDEO and self.values_with_image else self.values
 
-    def filled(self, mode: Mode) -> Scalar | None:
-        """What is written when the shot does not say."""
-        return self.fill_with_image if mode == IMAGE_TO_VIDEO and self.fill_with_image is not None else self.fill
+    def filled(self, kind: Kind) -> Scalar | None:
+        """What is written when the shot leaves the field open."""
+        return self.fill_with_image if kind == IMAGE_TO_VIDEO and self.fill_with_image is not None else self.fill
 
-    def exists_in(self, mode: Mode) -> bool:
-        """Whether the field may be sent in that mode."""
-        return self.only is None or self.only == mode
+    def exists_in(self, kind: Kind) -> bool:
+        """Whether the field may be sent for that kind of clip."""
+        return self.only is None or self.only == kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,16 +134,16 @@ class PriceRule:
 
     `kind`: `by_duration` (amount for each length), `per_second` (rate, by resolution or `any`),
     `fixed` (per request), `unknown`. `amounts` maps the key (`"8"`, `"720p"`, `"any"`) to the amount.
-    `usd_per_unit` converts; None when the gateway names no rate. Where sources disagree the highest
-    figure stands here and `note` says so.
+    `usd_per_unit` converts; None when the gateway names no rate. Where sources disagree, the amount is the highest
+    and `note` says so.
     """
 
     kind: Literal["by_duration", "per_second", "fixed", "unknown"]
-    unit: str
-    amounts: Mapping[str, Decimal]
-    usd_per_unit: Decimal | None
     as_of: str
     source: str
+    unit: str = ""
+    amounts: Mapping[str, Decimal] = field(default_factory=dict)
+    usd_per_unit: Decimal | None = None
     note: str = ""
 
 
@@ -150,74 +151,74 @@ class PriceRule:
 class ImageRule:
     """Limits on the reference image; None and empty are "not documented"."""
 
-    max_bytes: int | None
-    formats: tuple[str, ...]
-    note: str
     source: str
+    max_bytes: int | None = None
+    formats: tuple[str, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class PollAdvice:
     """When to ask for the first time after submission, and how often then.
 
-    `usual_seconds` is (low, high), `usual_by_length` the same for clips of so many seconds. `least_every_seconds` is
-    the shortest interval that the gateway's pages or programs use themselves; nothing is asked more often.
+    `usual_seconds` is (low, high), `usual_by_length` the same for clips of that many seconds. `least_every_seconds`
+    is the shortest interval that the gateway's pages or programs use themselves; nothing is asked more often.
     """
 
     first_after_seconds: float
     every_seconds: float
-    usual_seconds: tuple[float, float] | None
     source: str
-    note: str = ""
+    usual_seconds: tuple[float, float] | None = None
     least_every_seconds: float | None = None
     usual_by_length: tuple[tuple[int, tuple[float, float]], ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
     """How long a result link works; None is "not documented"."""
 
-    result_hours: int | None
     source: str
+    result_hours: int | None = None
     note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """Documented limits, None where not documented; `assumed_per_minute` is what we keep to then."""
+    """Documented limits, None where not documented; without one, the program stays under `assumed_per_minute`."""
 
-    requests_per_minute: int | None
-    concurrent_tasks: int | None
     assumed_per_minute: int
     source: str
+    requests_per_minute: int | None = None
+    concurrent_tasks: int | None = None
     note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class CallbackRule:
-    """The gateway's rules for `callback_url` and how its deliveries can be trusted."""
+    """The gateway's rules for `callback_url`, and how its deliveries are signed."""
 
-    max_length: int | None
-    answer_within_seconds: int | None
-    retries: str
     signature: str
     source: str
+    max_length: int | None = None
+    answer_within_seconds: int | None = None
+    retries: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorFact:
     """One documented error: HTTP status (or None for a task failure), code, meaning, advice."""
 
-    status: int | None
-    code: str
     meaning: str
-    advice: str
     source: str
+    status: int | None = None
+    code: str = ""
+    advice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Sources that disagree, what each says, and what is done so that each is satisfied."""
+    """Sources that disagree, and the choice that satisfies each of them."""
 
     about: str
     sources: tuple[str, ...]
@@ -228,24 +229,24 @@ class Conflict:
 class ModelCard:
     """What is known of one gateway's model.
 
-    `modes` are what a shot can be drawn up for; empty when the model makes no clip or its request
-    body is not known.
+    `kinds` are the kinds of clip that a shot can ask of it; empty when the model generates none or its request body
+    is not known.
     """
 
     gateway: str
     model: str
     title: str
-    modes: tuple[Mode, ...]
+    kinds: tuple[Kind, ...]
     fields: tuple[Field, ...]
     price: PriceRule
     lifecycle: Lifecycle
-    image: ImageRule | None
     poll: PollAdvice
     retention: Retention
     rate_limit: RateLimit
-    conflicts: tuple[Conflict, ...]
-    resolution_when_absent: str | None
-    notes: tuple[str, ...]
+    image: ImageRule | None = None
+    conflicts: tuple[Conflict, ...] = ()
+    resolution_when_absent: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -268,14 +269,14 @@ class GatewayFacts:
     key_env: str
     key_page: str
     docs: str
-    idempotency_header: str | None
-    result_hosts: tuple[str, ...]
     callback: CallbackRule
     errors: tuple[ErrorFact, ...]
     sources: Mapping[str, Source]
     models: tuple[ModelCard, ...]
     as_of: str
     version: str
+    idempotency_header: str | None = None
+    result_hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,26 +303,3 @@ class Catalogue:
         """The source behind a key that a card names."""
         facts = self.gateway(card.gateway)
         return facts.sources.get(key) if facts else None
-
-
-__all__ = [
-    "Availability",
-    "CallbackRule",
-    "Catalogue",
-    "Conflict",
-    "ErrorFact",
-    "Evidence",
-    "Field",
-    "GatewayFacts",
-    "ImageRule",
-    "JsonValue",
-    "Lifecycle",
-    "ModelCard",
-    "PollAdvice",
-    "PriceRule",
-    "RateLimit",
-    "Retention",
-    "Role",
-    "Scalar",
-    "Source",
-]

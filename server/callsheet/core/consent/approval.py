@@ -1,7 +1,7 @@
 """Consent: what an approval is bound to, what the person is shown, and when it is needed.
 
 An approval is for one sheet. `Binding` lists everything it depends on; its digest is the sheet's
-identity, so whatever changes afterwards makes another sheet. The text a person sees is made here
+identity, so any later change leads to another sheet. The text that a person sees is rendered here
 from the bytes that will be sent, price first, and no prompt can imitate or push away its lines.
 """
 
@@ -26,7 +26,7 @@ DUPLICATE = "POSSIBLE DUPLICATE CHARGE"
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """Everything one approval is bound to; all strings, so that the digest is stable.
+    """Everything an approval is bound to; all strings, so that the digest is stable.
 
     `account` is the key's fingerprint (empty without a key: such a sheet cannot go live), `price` the
     highest price with its unit, `prices` the version of the price table, `policy` the policy's, `expires`
@@ -77,7 +77,7 @@ def sheet_id_for(digest: str) -> str:
 
 
 class Means(StrEnum):
-    """By which means a sheet was approved."""
+    """How a sheet was approved."""
 
     REHEARSAL = "rehearsal"
     ALLOWANCE = "allowance"
@@ -95,19 +95,19 @@ class Need(StrEnum):
 
 
 def decide_need(policy: Policy, mode: Mode) -> Need:
-    """Who must agree: a rehearsal in the sandbox is free unless the person wants to rehearse approval too."""
+    """Who must agree. In the sandbox nobody, unless the person wants to rehearse approval too."""
     if mode is Mode.SANDBOX and not policy.sandbox_asks:
         return Need.NOTHING
     return Need.PERSON
 
 
 def amount_to_type(price: Price, policy: Policy) -> Decimal | None:
-    """The sum (US dollars) a person types to agree: the price, or the ceiling they set for unknown prices."""
+    """The amount (US dollars) that a person types to agree: the price, or their ceiling for unknown prices."""
     return price.usd if price.known else policy.unknown_price_ceiling
 
 
 def amount_matches(typed: str, amount: Decimal) -> bool:
-    """Whether what a person typed is exactly that sum; `0.96`, `0.960`, `$0.96` and `0.96 USD` are the same."""
+    """Whether a person typed exactly that amount; `0.96`, `0.960`, `$0.96` and `0.96 USD` are the same."""
     text = typed.strip().removeprefix("$").strip()
     if text[-3:].upper() == "USD":
         text = text[:-3].strip()
@@ -137,7 +137,7 @@ def cap_left(policy: Policy, spending: Spending) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalView:
-    """What the text for the person is made from; every part comes from the sheet. `account` is a key's fingerprint."""
+    """The values in the text for the person, all from the sheet. `account` is a key's fingerprint."""
 
     mode: Mode
     gateway_name: str
@@ -170,7 +170,7 @@ APPROVAL_LABELS = (
 def split_approval(text: str) -> list[tuple[str, str]]:
     """The text that a person agrees to as (label, rest), line by line; a warning has no label.
 
-    A prompt is one line of it and comes last, so it can pose as no other.
+    The prompt is a single line and comes last, so it cannot imitate another line.
     """
     lines = []
     for line in text.split("\n"):
@@ -181,7 +181,7 @@ def split_approval(text: str) -> list[tuple[str, str]]:
 
 
 def render_approval(view: ApprovalView) -> str:
-    """The text a person agrees to, as it will be bound: price and caps first, the prompt last and escaped."""
+    """The text that a person agrees to: price and caps first, the prompt last and escaped."""
     price = str(view.price)
     if not view.price.known and view.ceiling is not None:
         price += f", counted as {dollars(view.ceiling)} USD (your ceiling); the gateway may charge more"
@@ -192,8 +192,8 @@ def render_approval(view: ApprovalView) -> str:
         lines.append(clean(view.earlier, limit=300))
     shot = view.shot
     lines += [
-        f"Goes to: {clean(view.gateway_name, limit=40)}, {clean(view.origin, limit=120)}{_account(view)}",
-        f"Model: {clean(view.model, limit=80)} · {_picture(shot)}",
+        f"Goes to: {clean(view.gateway_name, limit=40)}, {clean(view.origin, limit=120)}{_format_account(view)}",
+        f"Model: {clean(view.model, limit=80)} · {_format_shot(shot)}",
         f"Reference image from: {clean(view.image_host, limit=260) or 'none'}",
         f"Result also sent to: {clean(view.callback_host, limit=260) or 'nobody'}",
         f"Availability: {clean(view.availability, limit=300)}",
@@ -204,15 +204,15 @@ def render_approval(view: ApprovalView) -> str:
 
 
 def warns_of_duplicate(shown: str) -> bool:
-    """Whether that text warns of a possible duplicate charge. Its first line tells: the prompt may say anything."""
+    """Whether that text warns of a possible duplicate charge; only its first line counts, no prompt can fake it."""
     return DUPLICATE in shown.partition("\n")[0]
 
 
-def _account(view: ApprovalView) -> str:
+def _format_account(view: ApprovalView) -> str:
     return f", paid with the key {clean(view.account, limit=20)}" if view.account else ""
 
 
-def _picture(shot: Shot) -> str:
+def _format_shot(shot: Shot) -> str:
     length = f"{shot.duration_seconds} s" if shot.duration_seconds else "length not documented"
     ratio = clean(shot.aspect_ratio, limit=20) or "ratio not documented"
-    return f"{shot.mode} · {length} · {ratio} · {clean(shot.resolution, limit=20) or 'resolution not documented'}"
+    return f"{shot.kind} · {length} · {ratio} · {clean(shot.resolution, limit=20) or 'resolution not documented'}"

@@ -1,8 +1,8 @@
-"""The audit trail as values: who agreed to what, by which means, when. Each entry seals the one before it.
+"""The audit trail as values: who agreed to what, how and when. Each entry seals the one before it.
 
-An entry's hash is taken over its content and the hash of the entry before, so one changed byte, a missing or a
-moved entry shows. Who may write the ledger can also make a whole new chain; a copy of the latest hash, kept
-elsewhere, shows that too.
+An entry's hash covers its content and the previous entry's hash, so a changed byte and a missing or moved entry are
+detected. Someone who can write the ledger can also build a whole new chain; a copy of the latest hash, kept
+elsewhere, detects that too.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class AuditVerdict:
-    """What became of a check: the first entry that is not as it was written (None: all are), and the latest hash."""
+    """The result of a check: the first entry that was changed (None: none was), and the latest hash."""
 
     entries: int
     latest: str
@@ -61,15 +61,15 @@ def verify_chain(entries: Iterable[AuditEntry], *, written: int) -> AuditVerdict
         expected = FIRST_HASH if before is None else before.hash
         content = _digest(entry.seq, entry.at, entry.actor, entry.action, entry.subject, entry.detail, entry.previous)
         if entry.seq != count:
-            return AuditVerdict(count, entry.hash, count, f"entry {count} is missing or out of its place")
+            return AuditVerdict(count, entry.hash, count, f"entry {count} is missing or out of place")
         if entry.previous != expected:
             return AuditVerdict(count, entry.hash, count, f"entry {count} does not follow the one before it")
         if entry.hash != content:
-            return AuditVerdict(count, entry.hash, count, f"entry {count} is not as it was written")
+            return AuditVerdict(count, entry.hash, count, f"entry {count} was changed")
         before = entry
     latest = before.hash if before else FIRST_HASH
     if count != written:
-        return AuditVerdict(count, latest, count + 1, f"{written} entries were written and {count} are there")
+        return AuditVerdict(count, latest, count + 1, f"{written} entries were written, {count} are present")
     return AuditVerdict(count, latest)
 
 

@@ -1,7 +1,7 @@
 """The person's policy: what may be spent, where, and who is asked. Values only.
 
-`edges.policy` reads it from the user's configuration directory; no tool, argument, environment
-variable or project file changes it. Money in a policy is US dollars.
+`edges.config.policy_file` reads it from the user's configuration directory; no tool, argument, environment
+variable or project file changes it. Money in a policy is in US dollars.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Caps:
 
 
 class Floor(StrEnum):
-    """The least act that approves a clip: the amount typed in the client's form, or the passphrase (or a passkey)."""
+    """The minimum that approves a clip: the amount typed in the client's form, or the passphrase (or a passkey)."""
 
     CLIENT = "client"
     PASSPHRASE = "passphrase"  # noqa: S105 - the word
@@ -38,7 +38,7 @@ class Floor(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What the person decided for one gateway or one model beside the rest; None leaves a thing as it is elsewhere."""
+    """The person's decisions for one gateway or model; None leaves the general setting in force."""
 
     allowed: bool = True
     per_clip: Decimal | None = None
@@ -56,15 +56,15 @@ class Policy:
         base_urls: gateway id -> other base URL (a proxy, a test double): https, or http on loopback.
         callback_hosts: exact host names that `callback_url` may name; empty allows none.
         image_hosts: exact host names that `image_url` may name; empty allows any public host.
-        unknown_price_ceiling: what a clip of unknown price is taken to cost at most; None refuses it.
+        unknown_price_ceiling: the assumed maximum cost of a clip of unknown price; None refuses it.
         sandbox_asks: whether approval is rehearsed in the sandbox too instead of being automatic.
-        sandbox_speed: how many times faster than life the sandbox and its polling run.
+        sandbox_speed: how many times faster than real time the sandbox and its polling run.
         save_directory: where clips are saved; None is the platform's videos directory.
         use_keyring: whether the OS keyring is asked for keys.
-        floor: the least act that approves a live clip.
-        passphrase_from: from this price on, a live clip needs the passphrase whatever the floor; None for no price.
-        rules: gateway id or `gateway/model` -> what holds there beside the rest.
-        paused: whether a person stopped all submissions for now; approvals outlive that, and it is no part of the file.
+        floor: the minimum that approves a live clip.
+        passphrase_from: the price from which a live clip needs the passphrase, whatever the floor; None is never.
+        rules: gateway id or `gateway/model` -> its own settings.
+        paused: whether a person paused all submissions; approvals stay valid, and it is not part of the file.
     """
 
     version: str = "default"
@@ -84,15 +84,15 @@ class Policy:
     paused: bool = False
 
     def base_url(self, gateway_id: str) -> str | None:
-        """The base URL that the person put in the place of the gateway's own, if any."""
+        """The base URL that the person set instead of the gateway's own, if any."""
         return dict(self.base_urls).get(gateway_id)
 
     def rules_for(self, card_id: str) -> tuple[Rule, ...]:
-        """The rules that hold for a model: its gateway's and its own."""
+        """The rules that apply to a model: its gateway's and its own."""
         return tuple(rule for name, rule in self.rules if name in (card_id.partition("/")[0], card_id))
 
     def floor_for(self, card_id: str, price: Decimal | None) -> Floor:
-        """The least act that approves a live clip of that model at that price (US dollars; None: not known)."""
+        """The minimum that approves a live clip of that model at that price (US dollars; None: not known)."""
         floors = {self.floor, *(rule.floor for rule in self.rules_for(card_id))}
-        dear = self.passphrase_from is not None and (price is None or price >= self.passphrase_from)
-        return Floor.PASSPHRASE if dear or Floor.PASSPHRASE in floors else Floor.CLIENT
+        is_expensive = self.passphrase_from is not None and (price is None or price >= self.passphrase_from)
+        return Floor.PASSPHRASE if is_expensive or Floor.PASSPHRASE in floors else Floor.CLIENT

@@ -1,15 +1,16 @@
 """The seam to a gateway: the Protocol and the values that cross it.
 
 A gateway module is pure: it builds `HttpRequest` values and reads `HttpReply` values. It cannot
-send, sleep, retry or see a key: `HttpRequest` has a path on the gateway's own origin and says *that*
-it is authorised, and `edges.http` fills in where and with what.
+send, sleep, retry or see a key: `HttpRequest` has a path on the gateway's own origin and says whether
+it needs the key; `edges.http` adds the origin and the key. `Gateway` is what each module must have; the
+three readers are what it may have, and `isinstance` tells which it has.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class SubmitParts:
 
 @dataclass(frozen=True, slots=True)
 class TaskRef:
-    """What a gateway needs to ask after a task. APIXO cannot be asked without the model id."""
+    """What a gateway needs to read a task's status. APIXO needs the model id too."""
 
     model: str
     gateway_task_id: str
@@ -65,7 +66,7 @@ class GatewayProblem:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The job was taken on under this id."""
+    """The gateway accepted the job under this id."""
 
     gateway_task_id: str
     state: str = ""
@@ -146,7 +147,7 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class RecentTask:
-    """A task as a gateway lists it. `created_at` is seconds since the epoch, None when not told."""
+    """A task as a gateway lists it. `created_at` is seconds since the epoch, None when not given."""
 
     gateway_task_id: str
     model: str
@@ -154,21 +155,33 @@ class RecentTask:
 
 
 class Gateway(Protocol):
-    """What a gateway module offers. Every member is a plain function over values.
-
-    `build_balance`, `build_listing` and `build_recent` (the account's latest tasks) return None where the
-    gateway has no such endpoint.
-    `read_listing` answers True (listed), False (not listed) or None (the reply does not say).
-    """
+    """What every gateway module has: plain functions over values."""
 
     def build_submit(self, parts: SubmitParts) -> HttpRequest: ...
     def read_submit(self, reply: HttpReply) -> SubmitOutcome: ...
     def build_status(self, task: TaskRef) -> HttpRequest: ...
     def read_status(self, reply: HttpReply) -> StatusOutcome: ...
-    def read_callback(self, body: bytes) -> str | None: ...
-    def build_balance(self) -> HttpRequest | None: ...
+
+
+@runtime_checkable
+class BalanceReader(Protocol):
+    """A gateway that documents how to ask for the account's balance. None: the reply does not say."""
+
+    def build_balance(self) -> HttpRequest: ...
     def read_balance(self, reply: HttpReply) -> Balance | None: ...
-    def build_listing(self, model: str) -> HttpRequest | None: ...
+
+
+@runtime_checkable
+class ListingReader(Protocol):
+    """A gateway that can be asked whether it lists a model: True, False, or None when the reply does not say."""
+
+    def build_listing(self, model: str) -> HttpRequest: ...
     def read_listing(self, reply: HttpReply) -> bool | None: ...
-    def build_recent(self) -> HttpRequest | None: ...
+
+
+@runtime_checkable
+class RecentReader(Protocol):
+    """A gateway that can be asked for the account's latest tasks."""
+
+    def build_recent(self) -> HttpRequest: ...
     def read_recent(self, reply: HttpReply) -> tuple[RecentTask, ...]: ...

@@ -1,8 +1,8 @@
-"""What reading a gateway's reply needs everywhere: bounded JSON, safe lookups, the verdict on a submit.
+"""What every gateway module needs to read a reply: bounded JSON, safe lookups, the verdict on a submit.
 
-Replies are untrusted. Nothing here raises, whatever the bytes: what cannot be read is None, an empty
-text or an empty tuple, and the verdict is then the one that can cost no money twice (`Unclear`).
-Gateway texts are bounded but not cleaned; `core.redaction.clean` does that before anyone sees them.
+Replies are untrusted. Nothing here raises on any bytes: what cannot be read is None, an empty
+text or an empty tuple, and the verdict is then the one that never leads to a second charge (`Unclear`).
+Gateway texts are bounded but not cleaned; `core.security.redaction.clean` does that before they are shown.
 Only gateway modules call this module.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum, auto
@@ -19,11 +19,14 @@ from urllib.parse import quote
 
 from .protocol import (
     Accepted,
+    Charge,
     GatewayProblem,
     HttpReply,
     Phase,
     Postponed,
+    Progress,
     Rejected,
+    StatusOutcome,
     StatusUnavailable,
     SubmitOutcome,
     Unclear,
@@ -37,7 +40,7 @@ MAX_TEXT = 500
 MAX_LINK = 8192
 MAX_LINKS = 16
 NO_STATUS = -1
-"""The body's own status when it says something that is no HTTP status number."""
+"""The body's own status when its value is not a number."""
 
 REJECTING = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422})
 """Answers that mean nothing was accepted and the same bytes will be refused again."""
@@ -56,7 +59,7 @@ _OTHER_MEDIA = frozenset(
 def read_object(body: bytes) -> Table | None:
     """The JSON object in a body, or None: too large, too deep, not JSON, no object, NaN, absurd numbers.
 
-    Whole numbers become `int`, all others `Decimal`, so that amounts stay exact.
+    Whole numbers become `int`, all others `Decimal`, to keep amounts exact.
     """
     if len(body) > MAX_BODY_BYTES:
         return None
@@ -71,13 +74,13 @@ def read_object(body: bytes) -> Table | None:
 
 def _whole(digits: str) -> int:
     if len(digits) > 20:
-        raise ValueError("a number of that size stands for nothing that a gateway says")
+        raise ValueError("number out of range")
     return int(digits)
 
 
 def _fraction(digits: str) -> Decimal:
     if len(digits) > 40:
-        raise ValueError("a number of that size stands for nothing that a gateway says")
+        raise ValueError("number out of range")
     return Decimal(digits)
 
 
@@ -101,7 +104,7 @@ def _children(item: object) -> Iterable[object]:
     return item if isinstance(item, list) else ()
 
 
-def look(value: object, *path: str) -> object:
+def find(value: object, *path: str) -> object:
     """The value at that path of nested objects, or None where the path leaves them."""
     for name in path:
         if not isinstance(value, Mapping):
@@ -110,13 +113,13 @@ def look(value: object, *path: str) -> object:
     return value
 
 
-def items(value: object) -> list[object]:
+def read_items(value: object) -> list[object]:
     """The entries of a JSON array; empty for anything else."""
     return value if isinstance(value, list) else []
 
 
-def text(*candidates: object) -> str:
-    """The first candidate that says something, at most `MAX_TEXT` characters; empty if none does.
+def read_text(*candidates: object) -> str:
+    """The first candidate that has text, at most `MAX_TEXT` characters; empty if none has.
 
     Half surrogate pairs, which JSON can spell and UTF-8 cannot, become question marks.
     """
@@ -129,7 +132,7 @@ def text(*candidates: object) -> str:
     return ""
 
 
-def amount(value: object) -> str | None:
+def read_amount(value: object) -> str | None:
     """A number of credits or dollars in plain decimal notation, exact; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         return None
@@ -137,14 +140,14 @@ def amount(value: object) -> str | None:
     return format(number, "f") if number.is_finite() and abs(number.adjusted()) <= 15 else None
 
 
-def percent(value: object) -> int | None:
-    """A progress figure as whole per cent, None unless it lies in 0..100."""
+def read_percent(value: object) -> int | None:
+    """A progress figure as whole per cent, None unless it is in 0..100."""
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         return None
     return int(value) if 0 <= value <= 100 else None
 
 
-def status_number(value: object) -> int | None:
+def read_status_number(value: object) -> int | None:
     """The body's own status: None when it has none, `NO_STATUS` when it is not a number."""
     if value is None:
         return None
@@ -155,24 +158,24 @@ def status_number(value: object) -> int | None:
     return value if isinstance(value, int) else NO_STATUS
 
 
-def task_id(value: object) -> str | None:
-    """A task id that can be asked after, or None."""
+def read_task_id(value: object) -> str | None:
+    """A usable task id, or None."""
     return value if isinstance(value, str) and _TASK_ID.fullmatch(value) else None
 
 
 def quote_task_id(value: str) -> str:
-    """A task id as it may stand in a path or query.
+    """A task id, percent-encoded for a path or query.
 
     Raises:
-        ValueError: for an id outside `[A-Za-z0-9_.:-]{1,128}` or of punctuation alone (`..` is a path).
+        ValueError: for an id outside `[A-Za-z0-9_.:-]{1,128}` or of punctuation only (`..` is a path).
     """
-    if task_id(value) is None:
+    if read_task_id(value) is None:
         raise ValueError("not a task id that a gateway could have given")
     return quote(value, safe="")
 
 
-def retry_after(reply: HttpReply) -> float | None:
-    """The `Retry-After` header in seconds, unclamped. A date counts from the reply's own `Date`: here is no clock."""
+def read_retry_after(reply: HttpReply) -> float | None:
+    """The `Retry-After` header in seconds, unclamped. A date counts from the reply's own `Date`, not from a clock."""
     found = (reply.header("retry-after") or "").strip()
     if _SECONDS.fullmatch(found):
         return float(found)
@@ -201,28 +204,28 @@ def is_video_link(value: object) -> bool:
     return not dot or suffix.lower() not in _OTHER_MEDIA
 
 
-def video_links(candidates: Iterable[object]) -> tuple[str, ...]:
+def read_video_links(candidates: Iterable[object]) -> tuple[str, ...]:
     """The video addresses among the candidates, each once, in their order, at most `MAX_LINKS`."""
     found = dict.fromkeys(value for value in candidates if isinstance(value, str) and is_video_link(value))
     return tuple(found)[:MAX_LINKS]
 
 
-def phase_of(state: str, phases: Mapping[str, Phase]) -> Phase:
-    """The phase that a gateway's word stands for; a word that no source names is `UNRECOGNISED`."""
+def read_phase(state: str, phases: Mapping[str, Phase]) -> Phase:
+    """The phase that a gateway's word means; a word that no source names is `UNRECOGNISED`."""
     return phases.get(state.strip().lower(), Phase.UNRECOGNISED)
 
 
-def problem_of(reply: HttpReply, code: str, message: str) -> GatewayProblem:
+def build_problem(reply: HttpReply, code: str, message: str) -> GatewayProblem:
     """A gateway's complaint, with what the reply itself says about waiting."""
-    return GatewayProblem(status=reply.status, code=code, message=message, retry_after_seconds=retry_after(reply))
+    return GatewayProblem(status=reply.status, code=code, message=message, retry_after_seconds=read_retry_after(reply))
 
 
 @dataclass(frozen=True, slots=True)
 class SubmitReading:
     """What a gateway module found in a submit reply.
 
-    `number` is the body's own status (`status_number`), `id` whatever stands where the task id
-    belongs. `unclear` says that the gateway itself does not know what became of the request.
+    `number` is the body's own status (`read_status_number`), `id` is any value found in the task id's
+    place. `unclear` says that the gateway itself does not know what became of the request.
     """
 
     id: object
@@ -240,16 +243,16 @@ class _Verdict(Enum):
     OPEN = auto()
 
 
-def judge_submit(reply: HttpReply, reading: SubmitReading) -> SubmitOutcome:
+def decide_submit(reply: HttpReply, reading: SubmitReading) -> SubmitOutcome:
     """What a submit reply means for the money.
 
     A success with an id is accepted; a documented refusal, in the status line or in the body, is
-    rejected; 429 is postponed, unless it names an id. All else stays unclear: a success without an id, a
+    rejected; 429 is postponed, unless it names an id. Everything else is unclear: a success without an id, a
     refusal that names one, 408, 409, 425, 5xx, an unknown number, a body that contradicts the status.
     """
-    found = task_id(reading.id)
+    found = read_task_id(reading.id)
     verdict = _verdict(reply.status, reading.number)
-    problem = problem_of(reply, reading.code or _code_of(reply, reading), reading.message)
+    problem = build_problem(reply, reading.code or _code_of(reply, reading), reading.message)
     if reading.unclear:
         return Unclear(problem)
     if found is not None:
@@ -293,14 +296,63 @@ def answered(reply: HttpReply, number: int | None = None) -> bool:
     return 200 <= reply.status <= 299 and succeeded(number)
 
 
-def unavailable(reply: HttpReply, body: Table | None, number: int | None, *complaint: str) -> StatusUnavailable:
-    """A status read that says nothing of the task; `complaint` is the gateway's code and message.
+def build_unavailable(reply: HttpReply, body: Table | None, number: int | None, *complaint: str) -> StatusUnavailable:
+    """A status read that says nothing about the task; `complaint` is the gateway's code and message.
 
-    Only a 404 that the gateway itself wrote, as JSON, means that it does not know the task: one from a
-    proxy in between is a page of its own.
+    Only a 404 with a JSON body means that the gateway does not know the task; a proxy's 404 is a page.
     """
     code, message = complaint
     return StatusUnavailable(
-        problem=problem_of(reply, code or str(reply.status if number in (None, NO_STATUS) else number), message),
+        problem=build_problem(reply, code or str(reply.status if number in (None, NO_STATUS) else number), message),
         unknown_task=body is not None and 404 in (reply.status, number),
+    )
+
+
+Complaint = tuple[str, str]
+"""A gateway's code and message, empty where it gives none."""
+
+
+def read_wrapped_submit(
+    reply: HttpReply,
+    complaint: Callable[[object], Complaint],
+    *,
+    id_name: str = "task_id",
+    state_name: str = "status",
+) -> SubmitOutcome:
+    """The verdict on a submit reply wrapped in `{code, data}`, with the task's id and state in `data`."""
+    body = read_object(reply.body)
+    code, message = complaint(body)
+    reading = SubmitReading(
+        id=find(body, "data", id_name),
+        state=read_text(find(body, "data", state_name)),
+        number=read_status_number(find(body, "code")),
+        code=code,
+        message=message,
+    )
+    return decide_submit(reply, reading)
+
+
+def read_wrapped_status(
+    reply: HttpReply,
+    phases: Mapping[str, Phase],
+    complaint: Callable[[object], Complaint],
+    videos: Callable[[object], tuple[str, ...]],
+) -> StatusOutcome:
+    """A status reply as PoYo and its sister brand APIDot wrap it. A failed task is an HTTP 200 too."""
+    body = read_object(reply.body)
+    number = read_status_number(find(body, "code"))
+    data = find(body, "data")
+    said = read_text(find(data, "status"))
+    if not answered(reply, number) or not said:
+        return build_unavailable(reply, body, number, *complaint(body))
+    phase = read_phase(said, phases)
+    charged = read_amount(find(data, "credits_amount"))
+    return Progress(
+        phase=phase,
+        said=said,
+        percent=read_percent(find(data, "progress")),
+        video_urls=videos(data) if phase is Phase.SUCCEEDED else (),
+        # No source names a machine-readable failure code.
+        failure=build_problem(reply, "", read_text(find(data, "error_message"))) if phase is Phase.FAILED else None,
+        charge=Charge(charged, "credits") if charged is not None else None,
     )

@@ -13,16 +13,16 @@ Body = dict[str, JsonValue]
 
 
 def settle_shot(card: ModelCard, shot: Shot) -> Shot:
-    """Write out what the shot leaves open, as the card fills it, so that price and picture are certain."""
+    """Write out what the shot leaves open, as the card fills it, so that price and result are certain."""
     settled = shot
     for field in card.fields:
-        if not field.exists_in(shot.mode):
+        if not field.exists_in(shot.kind):
             continue
         if field.role == "size":
             settled = _settle_size(field, settled)
         elif field.role in ("duration", "aspect_ratio", "resolution"):
             attribute = ROLE_ATTRIBUTES[field.role]
-            filled = field.filled(shot.mode)
+            filled = field.filled(shot.kind)
             if getattr(settled, attribute) is None and filled is not None:
                 changed: dict[str, Any] = {attribute: neutral_value(field, filled)}
                 settled = replace(settled, **changed)
@@ -36,7 +36,7 @@ def build_body(card: ModelCard, shot: Shot) -> Body:
     settled = settle_shot(card, shot)
     body: Body = {}
     for field in card.fields:
-        if field.exists_in(settled.mode):
+        if field.exists_in(settled.kind):
             value = _wire_value(card, field, settled)
             if value is not None:
                 _put(body, field.path, value)
@@ -73,7 +73,7 @@ def size_value(field: Field, shot: Shot) -> str | None:
 
 
 def _settle_size(field: Field, shot: Shot) -> Shot:
-    filled = dict(dict(field.spelling).get(str(field.filled(shot.mode)), ()))
+    filled = dict(dict(field.spelling).get(str(field.filled(shot.kind)), ()))
     return replace(
         shot,
         aspect_ratio=filled.get("aspect_ratio") if shot.aspect_ratio is None else shot.aspect_ratio,
@@ -82,7 +82,7 @@ def _settle_size(field: Field, shot: Shot) -> Shot:
 
 
 def _has_resolution(card: ModelCard, shot: Shot) -> bool:
-    return any(field.role in ("resolution", "size") and field.exists_in(shot.mode) for field in card.fields)
+    return any(field.role in ("resolution", "size") and field.exists_in(shot.kind) for field in card.fields)
 
 
 def _wire_value(card: ModelCard, field: Field, shot: Shot) -> JsonValue:
@@ -97,18 +97,18 @@ def _wire_value(card: ModelCard, field: Field, shot: Shot) -> JsonValue:
             url = shot.image_url or None
             return [url] if url is not None and field.kind == "array" else url
         case "extra":
-            return shot.extras.get(field.path[-1], field.filled(shot.mode))
+            return shot.extras.get(field.path[-1], field.filled(shot.kind))
         case _:
             value = getattr(shot, ROLE_ATTRIBUTES[field.role])
             return None if value is None else wire_value(field, value)
 
 
 def fixed_value(field: Field, shot: Shot) -> Scalar | None:
-    """The value that the program alone writes, by the situation of the shot."""
+    """The value that only the program writes, by the situation of the shot."""
     situations = {
         "always": True,
-        "image": shot.mode == IMAGE_TO_VIDEO,
-        "text": shot.mode != IMAGE_TO_VIDEO,
+        "image": shot.kind == IMAGE_TO_VIDEO,
+        "text": shot.kind != IMAGE_TO_VIDEO,
         "callback": shot.callback_url is not None,
         "no_callback": shot.callback_url is None,
     }

@@ -1,7 +1,7 @@
 """What a single value of a raw payload was meant to be, and what to write instead of it.
 
-Only the type and the spelling are looked at here: a number in quotes, a size in pixels, a lone URL where
-a list is wanted. Whether a value is allowed is judged in `core.validation`. `core.recognition` calls it.
+Only type and spelling are checked here: a number in quotes, a size in pixels, a single URL in place of
+a list. `core.payload.validation` judges whether a value is allowed. `core.payload.recognition` calls it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def read_pixels(value: JsonValue) -> tuple[str, str] | None:
 
 
 def read_value(field: Field, value: JsonValue) -> tuple[int | str | None, list[Finding]]:
-    """The value as the shot holds it, None where it cannot be told; a finding when the wire wants another type."""
+    """The value as the shot holds it, None where it is not clear; a finding when the wire wants another type."""
     if field.kind == "integer":
         number, instead = read_number(value)
         finding = Finding("error", field.name, format_value(value), "Must be a JSON integer.", instead)
@@ -41,7 +41,7 @@ def read_value(field: Field, value: JsonValue) -> tuple[int | str | None, list[F
     if isinstance(value, str):
         return value, []
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 10**9
-    instead = "Leave it out." if value is None and not field.required else "Write a text."
+    instead = "Leave it out." if value is None and not field.required else "Write a string."
     instead = "Put it in quotes." if is_number else instead
     shown = "" if field.role == "prompt" else format_value(value)
     return str(value) if is_number else None, [Finding("error", field.name, shown, "Must be a JSON string.", instead)]
@@ -55,7 +55,7 @@ def read_number(value: JsonValue) -> tuple[int | None, str]:
         return round(value), "Write a whole number, without a decimal point."
     if isinstance(value, str) and (found := _WHOLE_SECONDS.fullmatch(value[:40].strip().lower())):
         plain = value.strip() == found[1]
-        return int(found[1]), "Write it without quotes." if plain else "Write the number alone, without quotes."
+        return int(found[1]), "Write it without quotes." if plain else "Write only the number, without quotes."
     return None, "Leave it out." if value is None else "Write a whole number."
 
 

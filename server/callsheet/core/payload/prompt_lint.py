@@ -101,46 +101,44 @@ _NUMBERED = re.compile(r"\b(?:scene|shot)\s?#?([0-9]{1,2})\b", re.IGNORECASE)
 
 
 def lint_prompt(prompt: str, *, duration_seconds: int | None, with_image: bool) -> tuple[str, ...]:
-    """At most six one-sentence notes, the weightiest first; none when there is nothing to say."""
+    """At most six one-sentence notes, the most important first; none when there is nothing to note."""
     if not prompt.strip():
         return ()
     english = _is_english(prompt)
     notes = [*_leftovers(prompt), *_moderation(prompt, with_image)]
     if with_image and english and not (_moves(prompt) or _CAMERA_MOVE_WORDS.search(prompt)):
-        notes.append(
-            "With a reference image the prompt should say what moves and how, because the picture says the rest."
-        )
+        notes.append("With a reference image the prompt should say what moves and how; the image shows the rest.")
     notes += _length_notes(prompt, duration_seconds)
     if english and (missing := _missing(prompt, duration_seconds, with_image)):
-        notes.append(f"The prompt leaves to chance: {', '.join(missing)}.")
+        notes.append(f"The prompt leaves open: {', '.join(missing)}.")
     return tuple(notes[:MOST_NOTES])
 
 
 def _leftovers(prompt: str) -> Iterator[str]:
     if _SANDBOX_TAG.search(prompt):
-        yield "The [[sandbox:…]] tag means something to the sandbox alone; live, its words would be filmed."
+        yield "Only the sandbox reads the [[sandbox:…]] tag; live, its words would become part of the video."
     if left := _PLACEHOLDER.search(prompt):
-        yield f"The prompt still holds a placeholder, '{clean(left[0], limit=48)}', which would be filmed as it stands."
+        yield f"The prompt still has a placeholder, '{clean(left[0], limit=48)}', which would become part of the video."
 
 
 def _moderation(prompt: str, with_image: bool) -> Iterator[str]:
     if _CHARACTER_NAMES.search(prompt):
-        yield "The prompt names a protected character or brand, and moderation is strict and may fail the task for it."
+        yield "The prompt names a protected character or brand; moderation is strict and may fail the task."
     if _PEOPLE_NAMES.search(prompt):
-        yield "The prompt points at a real person, and moderation is strict and may fail the task for it."
+        yield "The prompt refers to a real person; moderation is strict and may fail the task."
     if with_image and _PEOPLE_WORDS.search(prompt):
-        yield "EvoLink says that images with real human figures are not supported, so check who is in the picture."
+        yield "EvoLink does not support images of real people, so check who is in the image."
 
 
 def _length_notes(prompt: str, duration_seconds: int | None) -> Iterator[str]:
     words = len(prompt.split())
     if words < _FEW_WORDS and _is_spaced(prompt):
-        yield f"The prompt has {words} word{'' if words == 1 else 's'}, so nearly everything is left to the model."
+        yield f"The prompt has {words} word{'' if words == 1 else 's'}, so the model decides nearly everything."
     if duration_seconds:
         steps, room = _steps(prompt), max(1, duration_seconds // _SECONDS_PER_STEP)
         if steps > room:
-            holds = "one action" if room == 1 else f"about {room}"
-            yield f"The prompt tells {steps} steps, but {duration_seconds} s hold {holds}."
+            fits = "one action" if room == 1 else f"about {room}"
+            yield f"The prompt has {steps} steps, but {duration_seconds} s is enough for {fits}."
 
 
 def _steps(prompt: str) -> int:
@@ -176,11 +174,11 @@ def _is_spaced(prompt: str) -> bool:
 
 _SHORT = "one place, one action, one camera move"
 _MIDDLE = "a balance, one action with a beginning and an end and at most one change of view"
-_LONG = "a progression, two or more beats that lead to each other, with the transitions said"
+_LONG = "a progression, two or more beats that lead to each other, with the transitions described"
 
 
 def draft_prompt_guide(idea: str, duration_seconds: int | None, with_image: bool) -> str:
-    """What the MCP prompt `draft_shot` tells a model: turn this idea into a shot, explain it, and stop there."""
+    """Instructions for a model to turn an idea into one shot; the caller adds what to do with it."""
     length = (
         f"The clip lasts {duration_seconds} s: {_advice(duration_seconds)}."
         if duration_seconds
@@ -205,8 +203,6 @@ Write one paragraph of plain, concrete sentences that says:
 {length}
 {image}
 Name no real person and no protected character: moderation is strict. Leave no placeholder in the text.
-Then call explain_payload with the prompt and show the person the payload, the price and the notes.
-Do not call submit_video unless the person asks for it.
 """
 
 
@@ -216,4 +212,4 @@ def _advice(seconds: int) -> str:
     return _MIDDLE if seconds <= 8 else _LONG
 
 
-__all__ = ["MOST_NOTES", "draft_prompt_guide", "note_prompt"]
+__all__ = ["MOST_NOTES", "draft_prompt_guide", "lint_prompt"]

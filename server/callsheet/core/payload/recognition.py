@@ -1,9 +1,8 @@
-"""Recognises a raw payload that somebody wrote, even a wrong one, and turns it into a shot.
+"""Recognises a raw payload, even a wrong one, and turns it into a shot.
 
-Which card it was meant for is decided by score: the model id it names, the fields that stand where
-that gateway wants them, the envelope. What stands in the wrong place, under another name or in the
-wrong type is a finding and is understood all the same; what is left over is a finding too. Values are
-not judged here but in `core.validation`.
+A score decides which card it is for: the model id, the fields in the places where that gateway wants
+them, the envelope. A field in the wrong place, under another name or of the wrong type is still read,
+with a finding; a field that is not known is a finding too. `core.payload.validation` judges the values.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from callsheet.core.catalogue.cards import Availability, Catalogue, Field, ModelCard
-from callsheet.core.shot import IMAGE_TO_VIDEO, ROLE_ATTRIBUTES, TEXT_TO_VIDEO, JsonValue, Mode, Shot
+from callsheet.core.shot import IMAGE_TO_VIDEO, ROLE_ATTRIBUTES, TEXT_TO_VIDEO, JsonValue, Kind, Shot
 
 from .build import fixed_value, neutral_value, size_value, wire_value
 from .coercion import PIXEL_SIZES, read_image, read_number, read_pixels, read_value
@@ -27,7 +26,7 @@ Taken = tuple[dict[str, JsonValue], list[Finding]]
 MAX_LEAVES = 64
 MAX_DEPTH = 4
 WORST_MISSES = 3.0
-"""However much is wrong, the model id that a payload names still tells what it is for."""
+"""Caps the penalty: however much is wrong, the model id still decides what a payload is for."""
 OPENAI_FIELDS = frozenset({"seconds", "input_reference"})
 OPENAI_MODELS = frozenset(
     {"sora-2", "sora-2-2025-10-06", "sora-2-2025-12-08", "sora-2-pro", "sora-2-pro-2025-10-06"},
@@ -38,8 +37,8 @@ OPENAI_MODELS = frozenset(
 class Recognised:
     """What a raw payload seems to be.
 
-    `card` is None when it was written for no gateway of the catalogue (OpenAI's own shape) or names
-    too little. `also` are the ids of other cards that it fits equally well.
+    `card` is None when the payload is for no gateway of the catalogue (OpenAI's own shape) or says too
+    little. `also` are the ids of other cards that it fits equally well.
     """
 
     card: ModelCard | None
@@ -58,7 +57,7 @@ class _Leaf:
 def recognise(
     payload: Payload, catalogue: Catalogue, *, gateway: str | None = None, model: str | None = None
 ) -> Recognised:
-    """Tell what a payload is and collect its shot; `gateway` and `model` narrow the choice."""
+    """Decide what a payload is and collect its shot; `gateway` and `model` narrow the choice."""
     if gateway is None and _is_openai(payload, catalogue):
         return _read_openai(payload)
     leaves, findings = _read_leaves(payload)
@@ -80,11 +79,11 @@ def recognise(
 
 
 def _read_leaves(payload: Payload) -> tuple[tuple[_Leaf, ...], tuple[Finding, ...]]:
-    """The values with their paths, as many as any gateway has fields several times over."""
+    """The values with their paths, up to a limit far above the number of fields of any gateway."""
     leaves = tuple(islice(_leaves(payload, ()), MAX_LEAVES + 1))
     if len(leaves) <= MAX_LEAVES:
         return leaves, ()
-    rule = f"It has more than {MAX_LEAVES} fields; what comes after these was not read."
+    rule = f"It has more than {MAX_LEAVES} fields; the rest was not read."
     return leaves[:MAX_LEAVES], (Finding("error", "payload", "", rule, "Leave out what the gateway does not know."),)
 
 
@@ -99,7 +98,7 @@ def _leaves(table: Payload, parents: tuple[str, ...]) -> Iterator[_Leaf]:
 
 
 def _named_model(payload: Payload, leaves: tuple[_Leaf, ...]) -> JsonValue:
-    """The model id that a payload names, in its place or deeper."""
+    """The model id in a payload, in its place or deeper."""
     if "model" in payload:
         return payload["model"]
     return next((leaf.value for leaf in leaves if leaf.path[-1].lower() == "model"), None)
@@ -143,7 +142,8 @@ def _read_openai(payload: Payload) -> Recognised:
     read["input_reference"] = shot.image_url is not None
     lost = [name for name in islice(payload, MAX_LEAVES) if not read.get(name)]
     left_out = (
-        Finding("warning", format_name(name), "", "It has no counterpart in a shot.", "It is left out.") for name in lost
+        Finding("warning", format_name(name), "", "It has no counterpart in a shot.", "It was left out.")
+        for name in lost
     )
     what = "a payload for OpenAI's Videos API (shut down 2026-09-24)"
     return Recognised(None, shot, (shut_down, *left_out), what)
@@ -162,7 +162,7 @@ def _score(card: ModelCard, named: JsonValue, leaves: tuple[_Leaf, ...]) -> floa
         score += 4.0 if named == card.model else 0.0
         score -= 0.0 if has_model_field else 3.0
     elif not has_model_field and any(leaf.path in marks for leaf in leaves):
-        # The model stands in the path there, so beside that gateway's own marks its absence is right.
+        # That gateway has the model in the path, so its absence from the body is right.
         score += 1.0
     availability = card.lifecycle.availability
     return score - {Availability.DROPPED: 0.2, Availability.LEGACY: 0.1}.get(availability, 0.0)
@@ -177,12 +177,12 @@ def _name_findings(card: ModelCard, payload: Payload, named: JsonValue) -> list[
     if named == card.model:
         return []
     value = "missing" if named is None else format_value(named)
-    rule = f"{card.gateway} needs a model id that it knows in the body."
+    rule = f"{card.gateway} needs one of its model ids in the body."
     return [Finding("error", "model", value, rule, f"Nearest: {card.model}.")]
 
 
 def _collect(card: ModelCard, leaves: tuple[_Leaf, ...]) -> tuple[Shot, list[Finding]]:
-    """The shot that the values make, each read once: from its right place if it stands there, else as found."""
+    """The shot from the values, each read once: from its documented place if it is there, else as found."""
     findings: list[Finding] = []
     placed, sizes = _place(card, leaves, findings)
     values: dict[str, JsonValue] = {}
@@ -190,7 +190,7 @@ def _collect(card: ModelCard, leaves: tuple[_Leaf, ...]) -> tuple[Shot, list[Fin
         if field.role == "image":
             values["image_url"], more = read_image(field, leaf.value)
             findings.extend(more)
-    mode = IMAGE_TO_VIDEO if values.get("image_url") else TEXT_TO_VIDEO
+    kind = IMAGE_TO_VIDEO if values.get("image_url") else TEXT_TO_VIDEO
     extras: dict[str, JsonValue] = {}
     fixed: list[tuple[Field, _Leaf]] = []
     for field, leaf in placed:
@@ -201,12 +201,12 @@ def _collect(card: ModelCard, leaves: tuple[_Leaf, ...]) -> tuple[Shot, list[Fin
         elif field.role != "image":
             taken, more = _take_size(card, field, leaf) if field.role == "size" else _take(card, field, leaf)
             findings.extend(more)
-            if field.exists_in(mode):
+            if field.exists_in(kind):
                 values.update(taken)
             else:
-                findings.append(_wrong_mode(card, field, mode))
+                findings.append(_wrong_kind(card, field, kind))
                 values = {**{name: value for name, value in taken.items() if name == "resolution"}, **values}
-    findings.extend(_take_pixels(card, leaf, mode, values) for leaf in sizes)
+    findings.extend(_take_pixels(card, leaf, kind, values) for leaf in sizes)
     shot = Shot(**values, extras=extras)  # type: ignore[arg-type]
     return shot, [*findings, *_check_fixed(card, shot, fixed), *_added(card, shot)]
 
@@ -229,7 +229,7 @@ def _place(
             shown = format_length(leaf.value) if isinstance(leaf.value, str) else format_value(leaf.value)
             findings.append(Finding("error", name, shown, f"{card.id} has no such field.", "Leave it out."))
         elif field.path in placed:
-            rule = f"{card.gateway} has one such field, {field.name}, and it is given already."
+            rule = f"{card.gateway} has one such field, {field.name}, which is already given."
             findings.append(Finding("error", name, "", rule, "Leave it out."))
         else:
             placed[field.path] = field, leaf
@@ -251,15 +251,15 @@ def _folded(name: str) -> str:
     return name[:80].lower().replace("_", "").replace("-", "")
 
 
-def _wrong_mode(card: ModelCard, field: Field, mode: Mode) -> Finding:
-    rule = f"{card.id} takes it for {field.only} alone."
-    other = next((item for item in card.fields if item.role in ("size", "resolution") and item.exists_in(mode)), None)
+def _wrong_kind(card: ModelCard, field: Field, kind: Kind) -> Finding:
+    rule = f"{card.id} takes it only for {field.only}."
+    other = next((item for item in card.fields if item.role in ("size", "resolution") and item.exists_in(kind)), None)
     instead = f"Write {other.name}." if other and field.role in ("size", "resolution") else "Leave it out."
     return Finding("error", field.name, "", rule, instead)
 
 
 def _take(card: ModelCard, field: Field, leaf: _Leaf) -> Taken:
-    """One attribute of the shot, if the value can be told; the findings are about its type and spelling."""
+    """One attribute of the shot, if the value is clear; the findings are about its type and spelling."""
     if field.role == "model":
         return {}, []
     value, findings = read_value(field, leaf.value)
@@ -276,7 +276,7 @@ def _take(card: ModelCard, field: Field, leaf: _Leaf) -> Taken:
 
 
 def _take_size(card: ModelCard, field: Field, leaf: _Leaf) -> Taken:
-    """A field that carries ratio and resolution at once, in the gateway's spelling or with another cross."""
+    """A field that holds both ratio and resolution, in the gateway's spelling or with another cross."""
     spelling, value = dict(field.spelling), leaf.value
     if isinstance(value, str) and value in spelling:
         return dict(spelling[value]), []
@@ -290,12 +290,12 @@ def _take_size(card: ModelCard, field: Field, leaf: _Leaf) -> Taken:
     return taken, [Finding("error", field.name, format_value(value), rule, instead)]
 
 
-def _take_pixels(card: ModelCard, leaf: _Leaf, mode: Mode, values: dict[str, JsonValue]) -> Finding:
+def _take_pixels(card: ModelCard, leaf: _Leaf, kind: Kind, values: dict[str, JsonValue]) -> Finding:
     """A size in pixels where the gateway has words for it; a ratio or resolution that is given too wins."""
     ratio, resolution = read_pixels(leaf.value) or ("", "")
     write: list[str] = []
     for field in card.fields:
-        if not field.exists_in(mode):
+        if not field.exists_in(kind):
             continue
         if field.role in ("aspect_ratio", "size"):
             values.setdefault("aspect_ratio", ratio)
@@ -321,7 +321,7 @@ def _check_fixed(card: ModelCard, shot: Shot, given: list[tuple[Field, _Leaf]]) 
             findings.append(Finding("error", field.name, format_value(leaf.value), rule, instead))
     present = {field.path for field, _ in given}
     for field in card.fields:
-        right = fixed_value(field, shot) if field.role == "fixed" and field.exists_in(shot.mode) else None
+        right = fixed_value(field, shot) if field.role == "fixed" and field.exists_in(shot.kind) else None
         if right is not None and field.path not in present:
             severity: Severity = "error" if field.required else "note"
             rule = field.note or f"{card.gateway} needs it."
@@ -330,17 +330,17 @@ def _check_fixed(card: ModelCard, shot: Shot, given: list[tuple[Field, _Leaf]]) 
 
 
 def _added(card: ModelCard, shot: Shot) -> list[Finding]:
-    """Notes on what is written out although the payload left it to the gateway."""
-    rule = "Written out so that price and picture are certain."
+    """Notes on what is written out although the payload left it open."""
+    rule = "Written out so that the price and the result are certain."
     return [
         Finding("note", field.name, "missing", rule, f"Added: {filled}.")
         for field in card.fields
-        if field.exists_in(shot.mode) and _is_open(field, shot) and (filled := field.filled(shot.mode)) is not None
+        if field.exists_in(shot.kind) and _is_open(field, shot) and (filled := field.filled(shot.kind)) is not None
     ]
 
 
 def _is_open(field: Field, shot: Shot) -> bool:
-    """Whether the shot leaves to the card what the field carries."""
+    """Whether the shot leaves the field's value to the card."""
     if field.role == "size":
         return shot.aspect_ratio is None and shot.resolution is None
     if field.role == "extra":

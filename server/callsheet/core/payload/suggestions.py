@@ -1,7 +1,7 @@
-"""Wrong values: the allowed one nearest to each, and how each is shown in a finding.
+"""Wrong values: the nearest allowed one, and how a value is shown in a finding.
 
-What is shown is bounded and harmless, and never a URL or a long text, which may be private.
-`core.validation` and `core.recognition` call it. Total: any JSON value, and quickly.
+What is shown is bounded and harmless, and never a URL or a long text, which may be private. Accepts any JSON value,
+in bounded time. The other modules of this package call it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _HUGE = 10**15
 
 
 def nearest_choice(value: JsonValue, choices: tuple[Scalar, ...]) -> Scalar:
-    """The allowed value nearest to a wrong one; what is as near as another loses to the cheaper or the first.
+    """The allowed value nearest to a wrong one; among equally near ones the cheaper or the first.
 
     Numbers are compared by distance (ties to the smaller), shapes such as `4:3` or `portrait` by how much wider or
     taller one is than the other (ties to the first), everything else by spelling (ties to the first).
@@ -85,11 +85,11 @@ def _shown_text(text: str) -> str:
 
 
 def format_name(name: str) -> str:
-    """A field's name as somebody wrote it, bounded and harmless."""
+    """A field's name as written, bounded and harmless."""
     shown = clean(name[:240], limit=60)
     return "(a URL)" if "//" in shown else shown or "(nameless)"
 
 
 def format_length(text: str) -> str:
-    """All that a finding says of a long or private text."""
+    """What a finding shows of a long or private text."""
     return f"({len(text):,} characters)"

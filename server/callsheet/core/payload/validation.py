@@ -1,8 +1,8 @@
-"""Checks a shot against a model card: every violation at once, each with what to write instead.
+"""Checks a shot against a model card: all violations together, each with what to write instead.
 
 `check_shot` is the one place where a value is judged; a raw payload is first turned into a shot
-(`core.recognition`) and then judged here too. An `error` keeps a sheet from being made, a `warning`
-is shown before the price, a `note` only tells what was added or meant.
+(`core.recognition`) and then judged here too. An `error` prevents a sheet, a `warning`
+is shown before the price, a `note` only says what was added or meant.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 from callsheet.core.catalogue.cards import Availability, Field, ModelCard, Role, Scalar
 from callsheet.core.security.urls import check_url, url_host
-from callsheet.core.shot import IMAGE_TO_VIDEO, ROLE_ATTRIBUTES, JsonValue, Mode, Shot
+from callsheet.core.shot import IMAGE_TO_VIDEO, ROLE_ATTRIBUTES, JsonValue, Kind, Shot
 
 from .build import neutral_value, settle_shot, size_value
-from .suggestions import nearest_choice, format_length, format_name, format_value
+from .suggestions import format_length, format_name, format_value, nearest_choice
 
 Severity = Literal["error", "warning", "note"]
 
@@ -32,7 +32,7 @@ _CARRIERS: Mapping[Role, tuple[Role, ...]] = MappingProxyType(
         "callback": ("callback",),
     }
 )
-"""What a shot may ask for -> the fields that can carry it."""
+"""What a shot may ask for -> the fields that can hold it."""
 
 _UNSENDABLE = re.compile("[\0\ud800-\udfff]")
 
@@ -41,8 +41,8 @@ _UNSENDABLE = re.compile("[\0\ud800-\udfff]")
 class Finding:
     """One thing to know about a shot or payload.
 
-    `field` is the name in the caller's own words, `value` is what stood there (bounded; of a URL only
-    the host, of a prompt only its length), `rule` what the gateway documents, `instead` what to write.
+    `field` is the name that the caller used, `value` is what it held (bounded; of a URL only the host, of a prompt
+    only its length), `rule` is what the gateway documents, `instead` is what to write.
     """
 
     severity: Severity
@@ -69,7 +69,7 @@ class Hosts:
 class Verdict:
     """The findings, and the shot with each wrong value replaced by the nearest that is allowed.
 
-    What only a person can mend stays as it is: a missing or too long prompt, an image URL, a missing required field.
+    What only a person can fix is unchanged: a missing or too long prompt, an image URL, a missing required field.
     """
 
     findings: tuple[Finding, ...]
@@ -85,7 +85,7 @@ def check_shot(card: ModelCard, shot: Shot, hosts: Hosts) -> Verdict:
     """Judge every part of a shot for one card; see `Verdict`."""
     findings: list[Finding] = []
     corrected = shot
-    for step in (_check_lifecycle, _check_mode, _check_prompt, _check_fields_exist, _check_values, _check_extras):
+    for step in (_check_lifecycle, _check_kind, _check_prompt, _check_fields_exist, _check_values, _check_extras):
         more, corrected = step(card, corrected)
         findings.extend(more)
     wrong_urls = check_urls(card, shot, hosts)
@@ -108,21 +108,21 @@ def _check_lifecycle(card: ModelCard, shot: Shot) -> Step:
         field="model",
         value=card.id,
         rule=life.summary,
-        instead="Choose another model (list_models)." if dropped else "",
+        instead="Choose another model." if dropped else "",
     )
     return [finding], shot
 
 
-def _check_mode(card: ModelCard, shot: Shot) -> Step:
-    if shot.mode in card.modes:
+def _check_kind(card: ModelCard, shot: Shot) -> Step:
+    if shot.kind in card.kinds:
         return [], shot
-    if not card.modes:
-        rule = "What it takes is not documented, or it films nothing."
-        return [_error("model", card.id, rule, "Choose another model (list_models).")], shot
-    if shot.mode == IMAGE_TO_VIDEO:
+    if not card.kinds:
+        rule = "This model's input is not documented, or it does not generate video."
+        return [_error("model", card.id, rule, "Choose another model.")], shot
+    if shot.kind == IMAGE_TO_VIDEO:
         rule = f"{card.id} takes no reference image."
         return [_error("image_url", "", rule, "Leave it out.")], replace(shot, image_url=None)
-    return [_error("image_url", "missing", f"{card.id} works from a reference image only.", "Give one.")], shot
+    return [_error("image_url", "missing", f"{card.id} needs a reference image.", "Give one.")], shot
 
 
 def _check_prompt(card: ModelCard, shot: Shot) -> Step:
@@ -132,7 +132,7 @@ def _check_prompt(card: ModelCard, shot: Shot) -> Step:
     findings: list[Finding] = []
     prompt = _UNSENDABLE.sub("", shot.prompt)
     if prompt != shot.prompt:
-        rule = "It has characters that JSON text cannot carry (NUL or half of a surrogate pair)."
+        rule = "It has characters that JSON text cannot hold (NUL or half of a surrogate pair)."
         findings.append(_error("prompt", format_length(shot.prompt), rule, "Remove them."))
         shot = replace(shot, prompt=prompt)
     if prompt.strip():
@@ -146,7 +146,7 @@ def _check_prompt(card: ModelCard, shot: Shot) -> Step:
 def _check_length(field: Field, prompt: str) -> list[Finding]:
     size, limit = len(prompt), field.max_length
     if field.min_length is not None and size < field.min_length:
-        return [_error("prompt", format_length(prompt), f"At least {field.min_length} characters.", "Say more.")]
+        return [_error("prompt", format_length(prompt), f"At least {field.min_length} characters.", "Write more.")]
     if limit is None:
         return []
     if size > limit:
@@ -154,34 +154,36 @@ def _check_length(field: Field, prompt: str) -> list[Finding]:
         return [_error("prompt", format_length(prompt), rule, f"Shorten it by {size - limit:,} characters.")]
     octets = len(prompt.encode())
     if field.unit == "tokens" and octets > limit:
-        rule = f"The gateway counts tokens (at most {limit:,}) and does not say how; {octets:,} bytes may exceed it."
+        rule = (
+            f"The limit is {limit:,} tokens; how they are counted is not documented, and {octets:,} bytes may be more."
+        )
         return [Finding("warning", "prompt", format_length(prompt), rule, "Shorten it to be safe.")]
     return []
 
 
 def _check_fields_exist(card: ModelCard, shot: Shot) -> Step:
-    """Nothing that was asked for is dropped in silence because the card has no field for it."""
+    """A value for which the card has no field is an error, never dropped silently."""
     findings: list[Finding] = []
-    roles = {field.role for field in card.fields if field.exists_in(shot.mode)}
+    roles = {field.role for field in card.fields if field.exists_in(shot.kind)}
     for role, carriers in _CARRIERS.items():
         attribute = ROLE_ATTRIBUTES[role]
         value = getattr(shot, attribute)
         if value is None or roles & set(carriers) or (role == "resolution" and value == card.resolution_when_absent):
             continue
         shown = _host(url_host(value)) if role == "callback" else format_value(value)
-        findings.append(_error(attribute, shown, _no_field(card, role, shot.mode), _without_field(role)))
+        findings.append(_error(attribute, shown, _no_field(card, role, shot.kind), _without_field(role)))
         absent: dict[str, Any] = {attribute: None}
         shot = replace(shot, **absent)
     return findings, shot
 
 
-def _no_field(card: ModelCard, role: Role, mode: Mode) -> str:
+def _no_field(card: ModelCard, role: Role, kind: Kind) -> str:
     if role == "resolution":
         fixed = card.resolution_when_absent
-        known = f"it films in {fixed}" if fixed else "its output size is not documented"
+        known = f"its output is {fixed}" if fixed else "its output size is not documented"
         return f"{card.id} has no resolution field ({known})."
     elsewhere = any(field.role in _CARRIERS[role] for field in card.fields)
-    return f"{card.id} has no {ROLE_ATTRIBUTES[role]} field{f' for {mode}' if elsewhere else ''}."
+    return f"{card.id} has no {ROLE_ATTRIBUTES[role]} field{f' for {kind}' if elsewhere else ''}."
 
 
 def _without_field(role: Role) -> str:
@@ -191,7 +193,7 @@ def _without_field(role: Role) -> str:
 def _check_values(card: ModelCard, shot: Shot) -> Step:
     findings: list[Finding] = []
     for field in card.fields:
-        if not field.exists_in(shot.mode):
+        if not field.exists_in(shot.kind):
             continue
         if field.role == "size":
             more, shot = _check_size(card, field, shot)
@@ -207,18 +209,18 @@ def _check_choice(card: ModelCard, field: Field, shot: Shot) -> Step:
     value: Scalar | None = getattr(shot, attribute)
     if value is None:
         return [], shot
-    allowed = neutral_choices(field, shot.mode)
+    allowed = neutral_choices(field, shot.kind)
     if not allowed or any(value == choice and type(value) is type(choice) for choice in allowed):
         return [], shot
     nearest = nearest_choice(value, allowed)
-    rule = f"{card.id} offers {_listing(allowed)}{_only_with_image(field, value, shot.mode)}."
+    rule = f"{card.id} offers {_listing(allowed)}{_only_with_image(field, value, shot.kind)}."
     finding = _error(PUBLIC_NAMES.get(field.role, field.role), format_value(value), rule, f"Nearest: {nearest}.")
     changed: dict[str, Any] = {attribute: nearest}
     return [finding], replace(shot, **changed)
 
 
-def _only_with_image(field: Field, value: Scalar, mode: Mode) -> str:
-    if mode != IMAGE_TO_VIDEO and value in field.values_with_image:
+def _only_with_image(field: Field, value: Scalar, kind: Kind) -> str:
+    if kind != IMAGE_TO_VIDEO and value in field.values_with_image:
         return f"; {value} only with a reference image"
     return ""
 
@@ -243,7 +245,7 @@ def _check_size(card: ModelCard, field: Field, shot: Shot) -> Step:
 
 def _check_extras(card: ModelCard, shot: Shot) -> Step:
     findings: list[Finding] = []
-    known = {field.path[-1]: field for field in card.fields if field.role == "extra" and field.exists_in(shot.mode)}
+    known = {field.path[-1]: field for field in card.fields if field.role == "extra" and field.exists_in(shot.kind)}
     kept = dict(shot.extras)
     for name, value in shot.extras.items():
         if name not in known:
@@ -266,12 +268,12 @@ _KINDS: dict[str, type] = {"string": str, "integer": int, "boolean": bool, "arra
 def _extra_complaint(field: Field, value: JsonValue) -> Finding | None:
     shown = format_value(value)
     if not isinstance(value, _KINDS[field.kind]) or (field.kind == "integer" and isinstance(value, bool)):
-        return _error(field.name, shown, f"Must be of type {field.kind}.", "Write it so, or leave it out.")
+        return _error(field.name, shown, f"Must be of type {field.kind}.", "Correct it, or leave it out.")
     if field.values and value not in field.values:
         nearest = nearest_choice(value, field.values)
         return _error(field.name, shown, f"One of {_listing(field.values)}.", f"Nearest: {nearest}.")
     if isinstance(value, list) and not all(isinstance(item, str) and not _UNSENDABLE.search(item) for item in value):
-        return _error(field.name, shown, "Must be an array of strings.", "Write it so, or leave it out.")
+        return _error(field.name, shown, "Must be an array of strings.", "Correct it, or leave it out.")
     if isinstance(value, list) and field.max_items is not None and len(value) > field.max_items:
         return _error(field.name, shown, f"At most {field.max_items} items.", "Leave some out.")
     return _text_complaint(field, value) if isinstance(value, str) else None
@@ -284,17 +286,17 @@ def _text_complaint(field: Field, value: str) -> Finding | None:
             return _error(field.name, _host(verdict.host), verdict.problem, "Use a public https URL.")
         return None
     if _UNSENDABLE.search(value):
-        rule = "It has characters that JSON text cannot carry (NUL or half of a surrogate pair)."
+        rule = "It has characters that JSON text cannot hold (NUL or half of a surrogate pair)."
         return _error(field.name, format_length(value), rule, "Remove them.")
     if field.max_length is not None and len(value) > field.max_length:
         return _error(field.name, format_length(value), f"At most {field.max_length:,} characters.", "Shorten it.")
     if field.min_length is not None and len(value) < field.min_length:
-        return _error(field.name, format_length(value), f"At least {field.min_length:,} characters.", "Say more.")
+        return _error(field.name, format_length(value), f"At least {field.min_length:,} characters.", "Write more.")
     return None
 
 
 def check_urls(card: ModelCard, shot: Shot, hosts: Hosts) -> list[Finding]:
-    """The strict check of the two URLs an agent may give, and the policy's say on their hosts."""
+    """Checks the two URLs that an agent may give, and their hosts against the policy."""
     findings: list[Finding] = []
     if shot.image_url is not None:
         findings.extend(_check_image_url(card, shot.image_url, hosts))
@@ -309,7 +311,7 @@ def _check_image_url(card: ModelCard, url: str, hosts: Hosts) -> list[Finding]:
         return [_error("image_url", _host(verdict.host), verdict.problem, "Give a public https URL.")]
     if hosts.images and verdict.host not in hosts.images:
         rule = "The policy does not list this host under [hosts] image."
-        return [_error("image_url", _host(verdict.host), rule, "A person may add it to the policy file.")]
+        return [_error("image_url", _host(verdict.host), rule, "A person can add it to the policy file.")]
     formats = card.image.formats if card.image else ()
     name = url.split("?", 1)[0].rsplit("/", 1)[-1].lower()
     if formats and "." in name and not name.endswith(formats):
@@ -321,16 +323,16 @@ def _check_image_url(card: ModelCard, url: str, hosts: Hosts) -> list[Finding]:
 def _check_callback_url(url: str, hosts: Hosts) -> list[Finding]:
     verdict = check_url(url)
     if verdict.problem:
-        return [_error("callback_url", _host(verdict.host), verdict.problem, "Leave it out: polling needs none.")]
+        return [_error("callback_url", _host(verdict.host), verdict.problem, "Leave it out; polling does not need it.")]
     if verdict.host not in hosts.callbacks:
         rule = "Callback hosts must be listed by a person in the policy file, under [hosts] callback."
-        return [_error("callback_url", _host(verdict.host), rule, "Leave it out: polling needs none.")]
+        return [_error("callback_url", _host(verdict.host), rule, "Leave it out; polling does not need it.")]
     return []
 
 
-def neutral_choices(field: Field, mode: Mode) -> tuple[Scalar, ...]:
+def neutral_choices(field: Field, kind: Kind) -> tuple[Scalar, ...]:
     """The field's allowed values in the words of a shot; empty when any."""
-    return tuple(neutral_value(field, value) for value in field.allowed(mode))
+    return tuple(neutral_value(field, value) for value in field.allowed(kind))
 
 
 def _error(field: str, value: str, rule: str | None, instead: str) -> Finding:

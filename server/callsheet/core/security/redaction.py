@@ -1,9 +1,8 @@
-"""What is done to text before it is shown, logged, stored or sent: made harmless, and rid of keys.
+"""Sanitizes text before it is shown, logged, stored or sent, and removes keys from it.
 
-Three instruments. `clean` makes untrusted text fit for one line; `escape_block` shows a text inside
-another so that it cannot pose as more lines of it; `Redactor` takes configured keys out of text and
-JSON, and `Redactor.finds` tells whether a payload carries one. All are total: they never raise, and
-their time grows linearly with the text. Anyone may call.
+`clean` turns untrusted text into one safe line; `escape_block` shows a text inside another so that it cannot imitate
+more lines; `Redactor` removes configured keys from text and JSON, and `Redactor.finds` checks for them. None of them
+raises, and their time grows linearly with the text. Any module may call them.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ HIDDEN = "[key hidden]"
 TOO_DEEP = "[nested too deeply]"
 
 _GRAM = 12
-"""A piece of a key this long is treated like the key; so are pieces of its encodings."""
+"""A piece of a key of this length is treated like the key; so are pieces of its encodings."""
 
 _SHORTEST_SECRET = 8
 """No key is shorter; hiding shorter strings would shred ordinary text."""
@@ -46,7 +45,7 @@ _ANSI = re.compile(
 _SPACE = re.compile(r"\s+")
 _LINE_BREAK = re.compile("\r\n|[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 _BETWEEN = re.compile(rf"(?:(?:\x1b\[|\x9b)[0-9;]{{0,7}}[@-~]|[\s\u2500-\u257f{_UNSEEN_CHARACTERS}])+")
-"""What a terminal, a logger or an attacker may put between the characters of a key: colours, frames, breaks."""
+"""What a terminal, a logger or an attacker can put between the characters of a key: colours, frames, breaks."""
 
 
 def clean(text: object, *, limit: int = 500) -> str:
@@ -88,7 +87,7 @@ def _cut(line: str, limit: int) -> str:
 
 
 def fingerprint(secret: str) -> str:
-    """The first twelve hexadecimal digits of the secret's SHA-256: tells two keys apart, reveals neither."""
+    """The first twelve hexadecimal digits of the secret's SHA-256: distinguishes keys, reveals none."""
     return hashlib.sha256(_bytes(secret)).hexdigest()[:12]
 
 
@@ -96,7 +95,7 @@ def variants(secret: str) -> frozenset[str]:
     """The spellings under which a secret turns up: raw, reversed, percent-encoded, base64, hex, JSON.
 
     Of base64, in both alphabets, only the characters that depend on nothing but the secret are given, for each
-    of the three positions at which it can stand in a longer text.
+    of the three positions that it can have in a longer text.
     """
     raw = _bytes(secret)
     quoted = {quote(raw, safe=""), quote(raw, safe="/"), "".join(f"%{byte:02X}" for byte in raw)}
@@ -156,7 +155,7 @@ class Redactor:
         return self._value(value, 0)
 
     def finds(self, text: str) -> bool:
-        """Whether a secret or a piece of one stands in the text, in any spelling."""
+        """Whether the text has a secret or a piece of one, in any spelling."""
         return self.text(text) != text
 
     def _value(self, value: JsonValue, depth: int) -> JsonValue:

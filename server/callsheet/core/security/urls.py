@@ -2,8 +2,8 @@
 
 One strict reading instead of a tolerant one: where two URL parsers could disagree about the host, the
 URL is refused. Nothing is resolved or fetched here, so a name that passes may still point at a private
-address; whoever connects checks the addresses too. A problem never repeats the userinfo, path or query
-of the URL, because those carry secrets. Anyone may call.
+address; the code that connects checks the addresses too. A problem never repeats the userinfo, path or query
+of the URL, because those can hold secrets. Any module may call it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SPECIAL_SUFFIXES = (
 """Names that never lead to a public server: RFC 6761 and 6762, cluster names, common private suffixes."""
 
 POINTER_SUFFIXES = ("nip.io", "sslip.io", "xip.io", "localtest.me", "lvh.me", "metadata.goog")
-"""Public names that exist to point at private addresses. Not complete: only resolving a name tells."""
+"""Public names that exist to point at private addresses. Not complete: only resolving a name is certain."""
 
 _HTTPS = "https://"
 _ALLOWED = re.compile(r"[A-Za-z0-9\-._~:/?\[\]@!$&'()*+,;=%]*")
@@ -55,7 +55,7 @@ def check_url(value: object, *, max_length: int = MAX_URL_LENGTH, max_query: int
 
 
 def check_base_url(value: object) -> UrlVerdict:
-    """Judge the base URL that a person put in the place of a gateway's own.
+    """Judge the base URL that a person set instead of a gateway's own.
 
     Public https as in `check_url` with a path but no query, or http or https on `127.0.0.1`,
     `localhost` or `[::1]` with any port, for a proxy or a test double on the same computer.
@@ -76,9 +76,9 @@ def check_base_url(value: object) -> UrlVerdict:
 
 
 def url_host(value: object) -> str | None:
-    """The lower-case host of an http(s) URL for showing and logging, None where it is not plain to see.
+    """The lower-case host of an http(s) URL for showing and logging, None where it is unclear.
 
-    This is no check: a host that is shown may still be refused.
+    This is not a check: a host that is shown may still be refused.
     """
     match = _SHOWN_HOST.match(value) if isinstance(value, str) else None
     return match[1].strip("[]").lower() if match else None
@@ -94,7 +94,7 @@ def _text_problem(url: str, max_length: int) -> str | None:
     if "#" in url:
         return "The URL has a fragment (#), which no server ever receives."
     if not _ALLOWED.fullmatch(url):
-        return "The URL has a character that may not stand in a URL (only RFC 3986 ASCII, the rest percent-encoded)."
+        return "The URL has a character that is not allowed in a URL (RFC 3986 ASCII only, the rest percent-encoded)."
     if _BROKEN_ESCAPE.search(url):
         return "The URL has a percent sign that is not followed by two hexadecimal digits."
     return None

@@ -1,8 +1,8 @@
 """Allowances: a person's consent, given once, to a number of clips up to a sum, for named models, until a time.
 
 Whether one covers a sheet is decided here; the ledger asks inside the transaction that spends the sheet. A use is
-never given back, not even when the gateway refuses the clip: an allowance for three clips leads to three
-submissions at most. No tool makes, widens or prolongs one.
+never given back, not even when the gateway refuses the clip: an allowance for three clips leads to at most three
+submissions. No tool creates, widens or prolongs one.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ CLOCK_SLACK_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """One allowance and what of it is used. Money is in millionths of a US dollar, times are Unix seconds.
+    """One allowance and how much of it is used. Money is in millionths of a US dollar, times are Unix seconds.
 
-    `models` are card ids (`gateway/model`), `policy` is the version of the policy under which it was made: an
-    edit of the policy ends it, as it ends every approval.
+    `models` are card ids (`gateway/model`), `policy` is the version of the policy when it was created: editing the
+    policy ends it, as it ends every approval.
     """
 
     id: str
@@ -44,13 +44,13 @@ class Allowance:
 
     @property
     def use(self) -> str:
-        """What is used of it, in one phrase: `3 of 10 clips, 0.72 of 5.00 USD`."""
+        """How much of it is used, in one phrase: `3 of 10 clips, 0.72 of 5.00 USD`."""
         used, most = dollars(from_micros(self.used_micros)), dollars(from_micros(self.up_to_micros))
         return f"{self.used_clips} of {self.clips} clips, {used} of {most} USD"
 
 
 def check_allowance(models: tuple[str, ...], *, clips: int, up_to: Decimal, seconds: float) -> None:
-    """Refuse an allowance without bounds: raises `InvalidRequest` with every rule that it breaks."""
+    """Raise `InvalidRequest` with every rule that an allowance breaks."""
     broken = []
     if not models:
         broken.append("it must name at least one model")
@@ -59,22 +59,22 @@ def check_allowance(models: tuple[str, ...], *, clips: int, up_to: Decimal, seco
     if not Decimal(0) < up_to <= 10_000:
         broken.append("the sum must be above 0 and at most 10000 USD")
     if not 60 <= seconds <= LONGEST_SECONDS:
-        broken.append("it must last from a minute to 7 days")
+        broken.append("it must last between 1 minute and 7 days")
     if broken:
         raise InvalidRequest(
-            f"That allowance cannot be made: {'; '.join(broken)}.", next_step="Give it again within these bounds."
+            f"That allowance is not valid: {'; '.join(broken)}.", next_step="Set it within these limits."
         )
 
 
 def end_of(allowance: Allowance, *, now: float, policy: str) -> str | None:
-    """Why an allowance covers nothing any more, None while it still may."""
+    """Why an allowance no longer covers anything; None while it is in force."""
     if allowance.revoked_at is not None:
         return "revoked"
-    # Also a clock that was set back must not prolong it.
+    # Setting the clock back must not prolong it either.
     if not allowance.made_at - CLOCK_SLACK_SECONDS <= now < allowance.expires_at:
         return "over"
     if allowance.policy != policy:
-        return "void: the policy was edited since"
+        return "void: the policy has been edited since"
     if allowance.used_clips >= allowance.clips or allowance.used_micros >= allowance.up_to_micros:
         return "used up"
     return None
@@ -83,7 +83,7 @@ def end_of(allowance: Allowance, *, now: float, policy: str) -> str | None:
 def covers(allowance: Allowance, sheet: Sheet, *, now: float, policy: str) -> bool:
     """Whether that allowance is consent to that sheet: known price, named model, something left of it.
 
-    A possible duplicate charge is never covered: a person has to read of it.
+    A possible duplicate charge is never covered: a person has to see the warning.
     """
     if end_of(allowance, now=now, policy=policy) is not None or not sheet.price.known or sheet.reserve_micros is None:
         return False

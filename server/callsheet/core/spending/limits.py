@@ -1,4 +1,4 @@
-"""What must hold at the moment when a sheet is spent. The ledger asks this inside its transaction."""
+"""What must be true when a sheet is spent. The ledger checks it inside its transaction."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from callsheet.core.consent.approval import Spending
 from callsheet.core.consent.policy import Caps, Policy
 from callsheet.core.tasks.models import APPROVAL_LIFETIME, Sheet
 from callsheet.core.tasks.states import SheetState
-from callsheet.errors import NotApproved, PolicyRefusal
+from callsheet.errors import Action, NextStep, NotApproved, PolicyRefusal
 
 NO_SLOT = "no_slot"
-"""The problem's code of a task that waits for nothing but one of the concurrent slots."""
+"""The problem's code of a task that only waits for one of the concurrent slots."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpendTerms:
-    """Under which terms a sheet may be spent.
+    """The terms on which a sheet may be spent.
 
-    `digest` is its binding as it is now, `windows` are the starts of the UTC day and month. With `allowed_under`,
-    the version of the policy, an allowance may stand in for an approval of the sheet itself.
+    `digest` is of its current binding, `windows` are the starts of the UTC day and month. With `allowed_under`,
+    the version of the policy, an allowance may replace the approval of the sheet itself.
     """
 
     digest: str
@@ -34,8 +34,8 @@ class SpendTerms:
 class Slots:
     """How many tasks may be open at once: `concurrent` in all, `at_gateway` at the task's own gateway.
 
-    A task of unknown outcome takes up a slot for `unknown_holds_seconds`: the gateway may be filming
-    it, but not for ever.
+    A task of unknown outcome holds a slot for `unknown_holds_seconds`: the gateway may be generating it, but not
+    forever.
     """
 
     concurrent: int
@@ -47,46 +47,47 @@ def is_fresh(sheet: Sheet, now: float) -> bool:
     """Whether the sheet's approval is young enough to count."""
     if sheet.approved_at is None:
         return False
-    # Not when the clock stands before the approval either: a clock set back must not prolong it.
+    # Not before the approval either: setting the clock back must not prolong it.
     return sheet.approved_at - 60 <= now <= min(sheet.approved_at + APPROVAL_LIFETIME, sheet.expires_at)
 
 
 def require_fresh_approval(sheet: Sheet, digest: str, now: float) -> None:
-    """Refuse to spend a sheet that is not approved, or was approved for something else or long ago: `NotApproved`."""
+    """Raise `NotApproved` for a sheet that is not approved, or was approved for something else or too long ago."""
     if sheet.state is not SheetState.APPROVED or sheet.approved_at is None:
         raise NotApproved(
             f"Sheet {sheet.id} is {sheet.state.value.replace('_', ' ')}, not approved.",
-            next_step="Call submit_video to learn what a person must do.",
+            next_step=NextStep(Action.SUBMIT, "A person has to approve it first.", target=sheet.id),
         )
     if sheet.binding.digest != digest:
         raise NotApproved(
-            f"Since sheet {sheet.id} was approved, its price table, policy, key or address has changed.",
-            next_step="Call explain_payload again for a new sheet.",
+            f"The price table, policy, key or address of sheet {sheet.id} has changed since it was approved.",
+            next_step=NextStep(Action.EXPLAIN, "A new sheet is needed."),
         )
     if not is_fresh(sheet, now):
         raise NotApproved(
-            f"The approval of sheet {sheet.id} is too old.", next_step="Call explain_payload again for a new sheet."
+            f"The approval of sheet {sheet.id} is too old.",
+            next_step=NextStep(Action.EXPLAIN, "A new sheet is needed."),
         )
 
 
 def require_allowed(policy: Policy, card_id: str, price: Decimal | None) -> None:
-    """Refuse what the person's rules for that gateway or model forbid: `PolicyRefusal`. `price` None is not known."""
+    """Raise `PolicyRefusal` for what the rules for that gateway or model forbid. A `price` of None is not known."""
     for rule in policy.rules_for(card_id):
         if not rule.allowed:
             raise PolicyRefusal(
                 f"The policy does not allow {card_id}.",
-                next_step="Choose another model, or a person changes its rule in the policy file.",
+                next_step="Choose another model, or have a person change its rule in the policy file.",
             )
         if rule.per_clip is not None and (price is None or price > rule.per_clip):
-            told = "not known" if price is None else f"{dollars(price)} USD"
+            cost = "not known" if price is None else f"{dollars(price)} USD"
             raise PolicyRefusal(
-                f"The policy lets a clip of {card_id} cost {dollars(rule.per_clip)} USD at most; its price is {told}.",
-                next_step="Choose a cheaper shot, or a person changes the rule in the policy file.",
+                f"The policy allows at most {dollars(rule.per_clip)} USD for a clip of {card_id}; its price is {cost}.",
+                next_step="Choose a cheaper shot, or have a person change the rule in the policy file.",
             )
 
 
 def require_within_caps(caps: Caps, reserve_micros: int, spending: Spending) -> None:
-    """Refuse a reservation that would break a cap. Raises `PolicyRefusal` with the figures."""
+    """Raise `PolicyRefusal`, with the figures, for a reservation that would exceed a cap."""
     price = from_micros(reserve_micros)
     limits: tuple[tuple[str, Decimal | None, Decimal], ...] = (
         ("per clip", caps.per_clip, Decimal(0)),
@@ -98,5 +99,5 @@ def require_within_caps(caps: Caps, reserve_micros: int, spending: Spending) -> 
             raise PolicyRefusal(
                 f"{dollars(price)} USD would exceed the cap {name} of {dollars(cap)} USD ({dollars(spent)} USD is"
                 " reserved or spent).",
-                next_step="A person may raise the cap in the policy file, or choose a cheaper shot.",
+                next_step="Choose a cheaper shot, or have a person raise the cap in the policy file.",
             )

@@ -1,4 +1,4 @@
-"""The call sheet and the task as values: what the ledger stores and the use cases hand around.
+"""The call sheet and the task as values: what the ledger stores and the use cases pass on.
 
 Times are seconds since the epoch (UTC). Money is in millionths of a dollar where it is summed.
 """
@@ -18,14 +18,14 @@ SHEET_LIFETIME = 24 * 3600.0
 """How long a sheet may be approved and spent, in seconds."""
 
 APPROVAL_LIFETIME = 3600.0
-"""How long an approval holds before the sheet must be approved again, in seconds."""
+"""How long an approval is valid before the sheet must be approved again, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
     """A shot bound to one model card, with the exact bytes that would be sent.
 
-    `shown` is the text a person agrees to, fixed when the sheet is made. `reserve_micros` is what is
+    `shown` is the text that a person agrees to, fixed when the sheet is created. `reserve_micros` is the amount
     reserved against the caps when it is spent; None when the price is unknown and no ceiling is set.
     `allowance` names the allowance that approved it, if one did.
     """
@@ -48,7 +48,7 @@ class Sheet:
 
     @property
     def mode(self) -> Mode:
-        """Sandbox or live; a sheet never changes sides."""
+        """Sandbox or live; a sheet never changes its mode."""
         return Mode(self.binding.mode)
 
     @property
@@ -73,9 +73,9 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What last went wrong with a task. `said` is the gateway's own, cleaned but untrusted text.
+    """The latest problem of a task. `said` is the gateway's own text, cleaned but untrusted.
 
-    `lasting`: the gateway refused these very bytes, so they are not offered to it again.
+    `lasting`: the gateway refused exactly these bytes, so they are not sent to it again.
     """
 
     code: str
@@ -89,9 +89,9 @@ class Problem:
 class Task:
     """One submission of one sheet and what became of it.
 
-    `attempt` names the sending under way or the last one, `deadline` ends it. `next_at` is when the
-    watcher has something to do again. `said` is the gateway's word for the state, `percent` its
-    progress. `result_url` is where the clip lies at the gateway. `balance_before` is what the account had
+    `attempt` identifies the current or latest attempt to send, `deadline` ends it. `next_at` is when the
+    runner looks at the task again. `said` is the gateway's word for the state, `percent` its
+    progress. `result_url` is the clip's address at the gateway. `balance_before` is the account's balance
     just before the paid request, `hints` what may help a person to resolve an unknown outcome.
     """
 

@@ -3,15 +3,15 @@
 Reads are rare while a finish is unlikely and dense where it is likely:
 
 1. One early read halfway to the earliest usual end (never before the first wait that the gateway advises),
-   so that a task that failed at once is seen; the next one at that earliest end.
+   so that an immediate failure is seen; the next one at that earliest end.
 2. From the earliest to the latest usual end the interval falls, from ten seconds to the shortest that the
    gateway's own pages or programs use: the longer a task has run, the more likely it ends in the next seconds.
 3. After the latest usual end it grows back, to ten seconds at twice that time, and from there on with the delay,
-   up to two minutes: a task that hangs is neither forgotten nor hammered.
+   up to two minutes: a task that hangs is neither forgotten nor polled too often.
 
 The usual time is the one documented for the clip's length, else for the model; where a gateway documents none,
-the shortest that another one documents stands in. Only the first read is jittered: that spreads tasks that were
-submitted together for good, and every further delay would only make the news later.
+the shortest time that another gateway documents is used. Only the first read is jittered: that is enough to spread
+tasks that were submitted together, and more jitter would only delay the result.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OVERDUE_SHARE = 0.1
 FIRST_SPREAD = 0.2
 FAILURE_STEP = 5.0
 ASSUMED_USUAL_SECONDS = (90.0, 300.0)
-"""PoYo's figure for videos, the shortest that any gateway documents."""
+"""PoYo's figure for videos, the shortest that any of the gateways documents."""
 
 
 def first_poll_delay(
@@ -63,7 +63,7 @@ def next_poll_delay(
 def retry_delay(failures: int, *, retry_after: float | None, jitter: float, speed: float = 1.0) -> float:
     """Seconds until a read that failed is tried again: `Retry-After` if given (clamped), else growing steps.
 
-    Equal jitter: never less than half the step, so that a crowd cannot collapse to an immediate retry.
+    Equal jitter: never less than half the step, so that many clients never retry together immediately.
     """
     if retry_after is not None:
         return min(max(retry_after, 0.0), RETRY_AFTER_CEILING) + jitter

@@ -1,7 +1,7 @@
 """The life of a sheet and of a task, as two literal tables.
 
-Everything that changes a state looks it up here. An event that has no entry is an `IllegalEvent`
-and changes nothing. The diagram in `references/states.md` is drawn from these tables.
+Every change of state is looked up here. An event that has no entry is an `IllegalEvent`
+and changes nothing. The diagram in `references/states.md` is rendered from these tables.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _Event = TypeVar("_Event", bound=StrEnum)
 
 
 class SheetState(StrEnum):
-    """Where a call sheet is on its way to being spent."""
+    """The state of a call sheet."""
 
     DRAFTED = "drafted"
     AWAITING_APPROVAL = "awaiting_approval"
@@ -40,13 +40,13 @@ class SheetEvent(StrEnum):
 
 
 class TaskState(StrEnum):
-    """Where a submission is.
+    """The state of a submission.
 
     `WAITING`: approved, nothing sent yet. `SUBMITTING`: on disk before the first byte goes out.
-    `QUEUED`, `RUNNING`: accepted by the gateway. `SUCCEEDED`: filmed, not yet on disk here. `SAVED`: the
+    `QUEUED`, `RUNNING`: accepted by the gateway. `SUCCEEDED`: generated, not yet on disk here. `SAVED`: the
     clip is on disk. `REJECTED`: refused, nothing accepted. `FAILED`: accepted, then failed at the
-    gateway. `EXPIRED`: filmed, but its link died before it was saved. `OUTCOME_UNKNOWN`: it may have
-    been accepted. `ABANDONED`: a person gave an unknown one up.
+    gateway. `EXPIRED`: generated, but its link expired before it was saved. `OUTCOME_UNKNOWN`: it may have
+    been accepted. `ABANDONED`: a person gave up on it.
     """
 
     WAITING = "waiting"
@@ -84,7 +84,7 @@ class IllegalEvent(Exception):
     """That event cannot happen in that state; the state is unchanged."""
 
     def __init__(self, state: StrEnum, event: StrEnum) -> None:
-        super().__init__(f"{event.value!r} cannot happen to something that is {state.value!r}")
+        super().__init__(f"{event.value!r} cannot happen in state {state.value!r}")
         self.state = state
         self.event = event
 
@@ -120,7 +120,7 @@ TASK_TABLE: Mapping[tuple[TaskState, TaskEvent], TaskState] = MappingProxyType(
         (_T.QUEUED, _V.SEEN_RUNNING): _T.RUNNING,
         (_T.QUEUED, _V.SEEN_FINISHED): _T.SUCCEEDED,
         (_T.QUEUED, _V.SEEN_FAILED): _T.FAILED,
-        # A gateway may fall back to its queue; what we show then is still "running".
+        # A gateway may go back to its queue; the task is still shown as running.
         (_T.RUNNING, _V.SEEN_QUEUED): _T.RUNNING,
         (_T.RUNNING, _V.SEEN_RUNNING): _T.RUNNING,
         (_T.RUNNING, _V.SEEN_FINISHED): _T.SUCCEEDED,
@@ -134,9 +134,9 @@ TASK_TABLE: Mapping[tuple[TaskState, TaskEvent], TaskState] = MappingProxyType(
         (_T.OUTCOME_UNKNOWN, _V.NOT_SENT): _T.WAITING,
         (_T.OUTCOME_UNKNOWN, _V.RESOLVED_ACCEPTED): _T.QUEUED,
         (_T.OUTCOME_UNKNOWN, _V.RESOLVED_LOST): _T.ABANDONED,
-        # Also after a person gave it up: the job is paid for, so it is followed.
+        # Also after a person gave up on it: the job is paid for, so it is followed.
         (_T.ABANDONED, _V.ACCEPTED): _T.QUEUED,
-        # A person may mend an id that was attached wrongly, and give up what the gateway never ends.
+        # A person may correct a wrong id, and give up on a task that the gateway never ends.
         (_T.QUEUED, _V.RESOLVED_ACCEPTED): _T.QUEUED,
         (_T.RUNNING, _V.RESOLVED_ACCEPTED): _T.QUEUED,
         (_T.QUEUED, _V.RESOLVED_LOST): _T.ABANDONED,
@@ -146,7 +146,7 @@ TASK_TABLE: Mapping[tuple[TaskState, TaskEvent], TaskState] = MappingProxyType(
 )
 
 OPEN_STATES: frozenset[TaskState] = frozenset({_T.WAITING, _T.SUBMITTING, _T.QUEUED, _T.RUNNING, _T.SUCCEEDED})
-"""States in which the watcher still has something to do."""
+"""States in which the runner still has work to do."""
 
 RESERVING_STATES: frozenset[TaskState] = frozenset(set(TaskState) - {_T.REJECTED, _T.ABANDONED})
 """States whose price counts against the caps. A failed clip counts too: not every gateway refunds."""

@@ -1,15 +1,32 @@
-"""Reads the fact files that come with the package. The one caller is the composition root."""
+"""Reads the fact files in the package into the catalogue's values.
+
+Strict: an unknown or missing key, a wrong type or a fact without a known source is a `CatalogueMistake`, so that a
+typo in a fact file fails the tests instead of silently changing a payload. A model inherits `poll`, `retention` and
+`rate_limit` from its gateway unless it has its own. The gateway's `evidence` and `conflicts` apply to each of its
+models. `fields_of` names an earlier model of the same file that has the same fields.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import tomllib
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib import resources
+from typing import TYPE_CHECKING, Any
 
 from callsheet.core.catalogue.cards import Catalogue, GatewayFacts
-from callsheet.core.catalogue.loading import read_facts
+from callsheet.core.catalogue.rules import CatalogueMistake, find_mistakes
 from callsheet.gateways import GATEWAYS
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+Table = Mapping[str, Any]
+
+_INHERITED = ("poll", "retention", "rate_limit")
+_PER_MODEL = ("evidence", "conflicts")
 
 
 @lru_cache(maxsize=1)
@@ -25,3 +42,79 @@ def load_catalogue() -> Catalogue:
 def _load_facts(gateway_id: str) -> GatewayFacts:
     raw = resources.files("callsheet.gateways").joinpath(f"{gateway_id}.toml").read_bytes()
     return read_facts(tomllib.loads(raw.decode()), version=hashlib.sha256(raw).hexdigest()[:12])
+
+
+def read_facts(table: Table, version: str) -> GatewayFacts:
+    """Turn one gateway's table into values; `version` identifies the bytes that it was read from.
+
+    Raises:
+        CatalogueMistake: with the file, the place and the rule of each mistake.
+    """
+    from pydantic import ValidationError
+
+    try:
+        [facts] = _adapter().validate_json(json.dumps([_complete(table, version)]))
+        mistakes = list(find_mistakes(facts))
+    except ValidationError as error:
+        mistakes = [(".".join(map(str, each["loc"][1:])), each["msg"]) for each in error.errors(include_url=False)]
+    if mistakes:
+        file = f"{table.get('id', '?')}.toml"
+        raise CatalogueMistake("\n".join(f"{file}: {place}: {rule}" for place, rule in mistakes))
+    return facts
+
+
+@lru_cache(maxsize=1)
+def _adapter() -> TypeAdapter[tuple[GatewayFacts, ...]]:
+    """Validates JSON strictly. A tuple, because pydantic takes no configuration for a dataclass of its own."""
+    from pydantic import ConfigDict, TypeAdapter  # slow to import, and not needed before the first reading
+
+    return TypeAdapter(tuple[GatewayFacts, ...], config=ConfigDict(strict=True, extra="forbid"))
+
+
+def _complete(table: Table, version: str) -> Table:
+    """The table in the shape of `GatewayFacts`, with what the models share copied into each."""
+    own = {key: value for key, value in table.items() if key not in (*_INHERITED, *_PER_MODEL)}
+    sources = {key: {"key": key, **row} for key, row in table.get("sources", {}).items()}
+    return {**own, "sources": sources, "models": list(_complete_models(table)), "version": version}
+
+
+def _complete_models(table: Table) -> Iterator[Table]:
+    fields_of: dict[str, Any] = {}
+    for row in table.get("models", []):
+        model = {key: table[key] for key in _INHERITED if key in table} | row
+        if "fields" in model:
+            model["fields"] = [_complete_field(field) for field in model["fields"]]
+        elif model.get("fields_of") in fields_of:
+            model["fields"] = fields_of[model.pop("fields_of")]
+        fields_of[model["id"]] = model.get("fields")
+        evidence = [*model["lifecycle"].get("evidence", ()), *table.get("evidence", ())]
+        model["lifecycle"] = {**model["lifecycle"], "evidence": sorted(evidence, key=_age, reverse=True)}
+        model["conflicts"] = [*model.get("conflicts", ()), *table.get("conflicts", ())]
+        model["price"] = _complete_price(model["price"], f"{table.get('id')}.toml: {model['id']}")
+        model["poll"] = _complete_poll(model["poll"]) if "poll" in model else None
+        yield {"gateway": table.get("id"), "model": model.pop("id"), **model}
+
+
+def _complete_field(field: Table) -> Table:
+    pairs = {key: list(field[key].items()) for key in ("fixed", "spelling") if key in field}
+    if "spelling" in pairs:
+        pairs["spelling"] = [(wire, list(neutral.items())) for wire, neutral in pairs["spelling"]]
+    return {**field, "path": field["path"].split("."), **pairs}
+
+
+def _age(evidence: Table) -> tuple[bool, str]:
+    date = evidence.get("date", "")
+    return date != "undated", date
+
+
+def _complete_price(price: Table, place: str) -> Table:
+    # Text only: a TOML float has already lost the exact amount.
+    amounts = (*price.get("amounts", {}).values(), price.get("usd_per_unit", ""))
+    if not all(isinstance(amount, str) for amount in amounts):
+        raise CatalogueMistake(f"{place}.price: amounts must be written as text")
+    return price
+
+
+def _complete_poll(poll: Table) -> Table:
+    by_length = poll.get("usual_by_length", {})
+    return {**poll, "usual_by_length": [(int(length), span) for length, span in by_length.items()]}

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 DRAFT_SHOT = "draft_shot"
 TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False}
 LONGEST_CLIP = 600
+THEN = """\
+Then call explain_payload with the prompt and show the user the payload, the price and the notes.
+Do not call submit_video unless the user asks for it.
+"""
 
 
 def add_prompts(server: CallsheetServer) -> None:
@@ -41,4 +45,4 @@ async def draft_shot(
     image = TRUTHS.get(with_image.strip().lower())
     if image is None:
         raise MCPError(code=INVALID_PARAMS, message="with_image must be true or false.")
-    return draft_prompt_guide(idea, int(seconds) if seconds else None, image)
+    return draft_prompt_guide(idea, int(seconds) if seconds else None, image) + THEN

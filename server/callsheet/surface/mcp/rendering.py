@@ -63,7 +63,7 @@ def tell_explanation(service: Service, explanation: Explanation) -> ExplainAnswe
             "sheet_id": sheet.id if sheet else None,
             "gateway": card.gateway,
             "model": card.model,
-            "kind": shot.mode,
+            "kind": shot.kind,
             "duration_seconds": shot.duration_seconds,
             "aspect_ratio": shot.aspect_ratio,
             "resolution": shot.resolution or card.resolution_when_absent,
@@ -266,7 +266,7 @@ def _model_line(card: ModelCard) -> ModelLine:
         return line
     return line.model_copy(
         update={
-            "modes": list(card.modes),
+            "modes": list(card.kinds),
             "durations_seconds": durations_of(card) or None,
             "aspect_ratios": _choices(card, "aspect_ratio") or None,
             "resolutions": _choices(card, "resolution")

@@ -53,7 +53,7 @@ def explanation_form(explanation: Explanation, catalogue: Catalogue) -> JsonObje
             "availability": availability_form(card),
             "gateway": card.gateway,
             "model": card.model,
-            "kind": shot.mode if shot else None,
+            "kind": shot.kind if shot else None,
             "request": {
                 "method": explanation.method,
                 "url": explanation.url,
@@ -226,7 +226,7 @@ def card_form(card: ModelCard, catalogue: Catalogue) -> JsonObject:
         "gateway": card.gateway,
         "model": card.model,
         "title": card.title,
-        "kinds": list(card.modes),
+        "kinds": list(card.kinds),
         "durations_seconds": [*offered.durations],
         "aspect_ratios": [*offered.ratios],
         "resolutions": [*offered.resolutions],

@@ -93,7 +93,7 @@ def _show_card(screen: Screen, card: ModelCard, catalogue: Catalogue) -> None:
     rows: list[tuple[str, RenderableType]] = [
         ("Availability", availability(card)),
         ("Price", _price(card, catalogue)),
-        ("Makes", joined(card.modes, "no clip that can be drawn up here")),
+        ("Makes", joined(card.kinds, "no clip that can be drawn up here")),
         ("Seconds", joined(offered.durations)),
         ("Ratios", joined(offered.ratios)),
         ("Resolutions", joined(offered.resolutions, card.resolution_when_absent or "not documented")),

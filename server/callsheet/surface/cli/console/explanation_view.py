@@ -65,7 +65,7 @@ def _show_card(screen: Screen, explanation: Explanation, card: ModelCard, shot: 
     if explanation.price is not None:
         rows.append(("Price", price_text(explanation.price, catalogue, card)))
     rows += [
-        ("Model", Text(f"{card.id} · {shot.mode}")),
+        ("Model", Text(f"{card.id} · {shot.kind}")),
         ("Picture", Text(picture(shot, card))),
         ("Reference", Text(one_line(shot.image_url) if shot.image_url else "no image")),
     ]

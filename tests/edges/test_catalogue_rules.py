@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from callsheet.core.catalogue.cards import Availability, Catalogue, Evidence
-from callsheet.core.catalogue.loading import CatalogueMistake, read_facts
+from callsheet.core.catalogue.rules import CatalogueMistake
+from callsheet.edges.config.catalogue_files import read_facts
 
 Table = dict[str, Any]
 
@@ -42,7 +43,7 @@ def facts_table() -> Table:
         "retention": {"result_hours": 24, "source": "page"},
         "rate_limit": {"assumed_per_minute": 60, "source": "page"},
         "callback": {"max_length": 2048, "answer_within_seconds": 10, "signature": "none", "source": "page"},
-        "errors": [{"status": 400, "code": "bad", "meaning": "wrong", "advice": "mend", "source": "page"}],
+        "errors": [{"status": 400, "code": "bad", "meaning": "wrong", "advice": "fix it", "source": "page"}],
         "models": [model_table()],
     }
 
@@ -52,7 +53,7 @@ def model_table() -> Table:
     return {
         "id": "sora",
         "title": "Sora",
-        "modes": ["text-to-video", "image-to-video"],
+        "kinds": ["text-to-video", "image-to-video"],
         "fields": [
             {"path": "model", "role": "model", "kind": "string", "required": True, "source": "page"},
             {
@@ -148,7 +149,7 @@ def test_a_model_may_share_the_fields_of_an_earlier_one() -> None:
     del twin["image"]
     table["models"].append(twin)
     first, second = read_facts(table, "abc").models
-    assert second.fields is first.fields
+    assert second.fields == first.fields
     assert second.image is None
 
 
@@ -219,11 +220,11 @@ MISTAKES: dict[str, Callable[[Table], object]] = {
     "a wrong type": lambda t: t.update(name=7),
     "a list with a number among texts": lambda t: t.update(result_hosts=[7]),
     "a date that is none": lambda t: t.update(as_of="last week"),
-    "an unknown mode": lambda t: model(t).update(modes=["remix"]),
+    "an unknown kind of clip": lambda t: model(t).update(kinds=["remix"]),
     "an unknown role": lambda t: model(t)["fields"][0].update(role="style"),
     "an unknown kind": lambda t: model(t)["fields"][0].update(kind="number"),
     "an unknown unit": lambda t: model(t)["fields"][2].update(unit="words"),
-    "a field for an unknown mode": lambda t: model(t)["fields"][1].update(only="remix"),
+    "a field for an unknown kind of clip": lambda t: model(t)["fields"][1].update(only="remix"),
     "an unknown situation": lambda t: model(t)["fields"][3].update(fixed={"sometimes": "x"}),
     "fields and the name of fields": lambda t: model(t).update(fields_of="sora"),
     "fields of a later model": lambda t: (model(t).pop("fields"), model(t).update(fields_of="later")),
@@ -245,6 +246,25 @@ def test_a_mistake_in_a_fact_file_is_refused(spoil: Callable[[Table], object]) -
     table = facts_table()
     spoil(table)
     with pytest.raises(CatalogueMistake):
+        read_facts(table, "abc")
+
+
+def test_a_mistake_says_file_place_and_rule() -> None:
+    """Each of several mistakes is a line of its own."""
+    table = facts_table()
+    model(table)["fields"][0].update(valeus=[])
+    table["result_hosts"] = [7]
+    with pytest.raises(CatalogueMistake) as caught:
+        read_facts(table, "abc")
+    places = {tuple(line.split(": ")[:2]) for line in str(caught.value).splitlines()}
+    assert places == {("gate.toml", "models.0.fields.0.valeus"), ("gate.toml", "result_hosts.0")}
+
+
+def test_the_known_source_rule_names_its_place() -> None:
+    """A rule between two places of a file is reported where the fact is."""
+    table = facts_table()
+    model(table)["fields"][1].update(source="elsewhere")
+    with pytest.raises(CatalogueMistake, match=r"gate\.toml: models\.0\.fields\.1: .*'elsewhere'"):
         read_facts(table, "abc")
 
 
