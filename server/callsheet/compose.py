@@ -22,6 +22,7 @@ from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.edges.config.policy_file import is_paused, load_policy
 from callsheet.edges.files.paths import HOME_VARIABLE, Paths, expand_home, find_paths
 from callsheet.edges.http.client import GatewayHttp
+from callsheet.edges.keys.passphrase import STANDARD, Cost
 from callsheet.edges.keys.sealed import is_sealed, load_sealed
 from callsheet.edges.keys.store import SecretKey, build_redactor, find_all_keys, find_key
 from callsheet.edges.keys.unlocked import OpenedKeys
@@ -59,6 +60,7 @@ class Surroundings:
     working_directory: Path
     clock: Clock
     transport: httpx2.AsyncBaseTransport | None = None
+    derivation_cost: Cost = STANDARD
 
     @classmethod
     def of_process(cls) -> Surroundings:
@@ -111,6 +113,7 @@ def build_program(surroundings: Surroundings) -> Program:
         serve_http=serve_http,
         serve_desk=serve_desk,
         with_environ=lambda environ: build_program(replace(surroundings, environ=environ)),
+        derivation_cost=surroundings.derivation_cost,
     )
 
 

@@ -262,12 +262,12 @@ def test_a_full_disk_refuses_and_keeps_what_was_stored(ledger: Ledger, sheet: Sh
 def test_a_trail_to_which_others_add_while_it_is_checked_is_not_called_broken(tmp_path: Path) -> None:
     """Another process writes an entry between any two looks of the one that checks."""
     mine, others = Ledger(tmp_path / "ledger.sqlite3"), Ledger(tmp_path / "ledger.sqlite3")
-    mine.consent.note("key_sealed", "poyo", actor="terminal", now=START)
+    mine.consent.record("key_sealed", "poyo", actor="terminal", now=START)
     written: list[None] = []
 
     def meddle(statement: str) -> None:
         if statement.startswith("SELECT * FROM audit ORDER BY seq"):
-            written.append(others.consent.note("key_sealed", "apixo", actor="terminal", now=START + 1))
+            written.append(others.consent.record("key_sealed", "apixo", actor="terminal", now=START + 1))
 
     mine._db.set_trace_callback(meddle)
     verdict = mine.consent.verify()

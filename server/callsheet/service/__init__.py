@@ -126,7 +126,7 @@ class Service:
     def record_audit(self, action: str, subject: str, *, actor: str, detail: Mapping[str, str] | None = None) -> None:
         """Add a person's act that is no approval (a key sealed, a passkey added) to the audit trail."""
         now = self.deps.clock.now()
-        self.deps.ledger().consent.note(action, subject, actor=actor, now=now, detail=detail)
+        self.deps.ledger().consent.record(action, subject, actor=actor, now=now, detail=detail)
 
     def task(self, task_id: str) -> TaskReport:
         """Where that task is."""

@@ -241,5 +241,5 @@ def resolve_task(deps: Dependencies, task_id: str, *, accepted_as: str | None) -
             fate=fate_of(task),
         ) from None
     told = {"as": accepted_as or "lost", "sheet": task.sheet_id}
-    deps.ledger().consent.note(event.value, task_id, actor=Means.TERMINAL.value, now=now, detail=told)
+    deps.ledger().consent.record(event.value, task_id, actor=Means.TERMINAL.value, now=now, detail=told)
     return resolved

@@ -142,7 +142,7 @@ class Runner:
         try:
             ledger = self._ledger()
             if now < self._last_tick - CLOCK_JUMP_SECONDS:
-                ledger.mend_times(now=now)
+                ledger.reset_future_times(now=now)
             self._last_tick = now
             # A clock that was set back must not keep the sweep from happening for hours.
             if now >= self._next_sweep or self._next_sweep - now > SWEEP_SECONDS:
