@@ -85,7 +85,7 @@ def _migrate(db: sqlite3.Connection, path: Path, migrations: Migrations) -> None
     if version == len(migrations):
         return
     if 0 < version < len(migrations):
-        _back_up(db, path, version)
+        back_up(db, path, version)
     db.create_function("exact_text", 1, str, deterministic=True)
     db.execute("BEGIN IMMEDIATE")
     version = db.execute("PRAGMA user_version").fetchone()[0]
@@ -99,7 +99,7 @@ def _migrate(db: sqlite3.Connection, path: Path, migrations: Migrations) -> None
     db.execute("COMMIT")
 
 
-def _back_up(db: sqlite3.Connection, path: Path, version: int) -> None:
+def back_up(db: sqlite3.Connection, path: Path, version: int) -> None:
     """Copy the file once for each old version. A copy gets its name only when it is complete."""
     copy = path.with_name(f"{path.name}.before-version-{version + 1}")
     if copy.exists():

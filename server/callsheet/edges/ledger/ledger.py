@@ -264,7 +264,7 @@ class Ledger:
         return max(0.0, float(row[0]) - now - interval * burst)
 
     def reset_future_times(self, *, now: float) -> None:
-        """After the clock was set back: bring times that the wrong clock set far in the future back to a minute from now."""
+        """After the clock was set back: make due in a minute what would otherwise wait for the wrong clock's time."""
         times = {"now": now, "late": now + WRONG_CLOCK_SECONDS}
         with self._transaction(lasting=False) as db:
             db.execute("UPDATE task SET next_at = :now + 60 WHERE next_at > :late", times)

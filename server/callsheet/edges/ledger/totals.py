@@ -23,11 +23,14 @@ COUNTS_SINCE = (
     "((state IN ('waiting', 'submitting') OR coalesce(deadline, created_at) >= ?)"
     f" AND (state IN ({_RESERVING}) OR (state = 'abandoned' AND gateway_task_id IS NOT NULL)))"
 )
-"""Whether a task counts against a cap that began at that time: by when it was sent, not when it was created."""
+"""Whether a task counts against a cap that began at that time: by when it was sent, not created."""
 
 
 def count_spending(db: sqlite3.Connection, mode: Mode, windows: tuple[float, float]) -> Spending:
-    """Live money since the starts of day and month. Waiting tasks count now; so do abandoned ones that were accepted."""
+    """Money reserved or spent in the windows (day, month), by when it was sent, and the number of open tasks.
+
+    Waiting tasks count as sent now. Abandoned tasks that the gateway had accepted count too.
+    """
     query = f"SELECT coalesce(sum(reserve_micros), 0) FROM task WHERE mode = ? AND {COUNTS_SINCE}"
     day, month = (_scalar(db, query, mode.value, start) for start in windows)
     open_marks, open_states = state_marks(OPEN_STATES)
@@ -49,7 +52,8 @@ def count_taken(db: sqlite3.Connection, mode: Mode, gateway: str, unknown_since:
 
 
 def count_missing(db: sqlite3.Connection, task: Task, *, now: float, slots: Slots) -> int:
-    """How many slots a waiting task lacks if its owner's older waiting tasks, that need only a slot, go first."""
+    """How many slots a waiting task lacks if its owner's older waiting tasks, that need only a slot,
+    go first."""
     since = now - slots.unknown_holds_seconds
     query = (
         "SELECT count(*) FROM task WHERE mode = ? AND gateway LIKE ? AND owner IS ? AND state = 'waiting'"
