@@ -119,7 +119,7 @@ def test_toml_that_cannot_be_changed_line_by_line_is_left_alone(tmp_path: Path, 
     path = tmp_path / "config.toml"
     path.write_text(text, encoding="utf-8")
 
-    with pytest.raises(SetupProblem, match="left as it is") as caught:
+    with pytest.raises(SetupProblem, match="left unchanged") as caught:
         write_entry(path, CODEX, ENTRY)
     assert "--print" in caught.value.next_step.text
     assert path.read_text(encoding="utf-8") == text
@@ -166,7 +166,7 @@ def test_json_that_is_not_plain_is_left_alone(tmp_path: Path, text: str) -> None
     path = tmp_path / "config.json"
     path.write_text(text, encoding="utf-8")
 
-    with pytest.raises(SetupProblem, match="left as it is"):
+    with pytest.raises(SetupProblem, match="left unchanged"):
         write_entry(path, CLAUDE, ENTRY)
     assert path.read_text(encoding="utf-8") == text
 

@@ -23,7 +23,8 @@ from callsheet.core.spending.allowances import Allowance
 from callsheet.core.tasks.models import Sheet, Task
 from callsheet.core.tasks.states import OPEN_STATES, SheetState, TaskState
 from callsheet.edges.ledger.pruning import Pruned, PruneLimits
-from callsheet.edges.process.runner import Runner, RunnerLock
+from callsheet.edges.process.locks import FileLeases
+from callsheet.edges.process.runner import Runner
 from callsheet.errors import CallsheetError, UnknownThing
 
 from . import allowances, consent, drafts, export, polling, results, sealed_keys, submission
@@ -45,7 +46,7 @@ UNSENT = (TaskState.WAITING, TaskState.SUBMITTING)
 class Service:
     """The use cases over one world."""
 
-    def __init__(self, deps: Dependencies, lock: RunnerLock, sandbox: SandboxServer) -> None:
+    def __init__(self, deps: Dependencies, lock: FileLeases, sandbox: SandboxServer) -> None:
         self.deps = deps
         self.stop_grace_seconds = STOP_GRACE_SECONDS
         self._lock = lock
@@ -308,7 +309,7 @@ class Service:
         watcher = Runner(
             ledger=self.deps.ledger,
             clock=self.deps.clock,
-            lock=self._lock,
+            leases=self._lock,
             run_task=lambda task_id: polling.run_task(self.deps, task_id),
             wait_for_change=self.deps.changes.wait,
         )
