@@ -84,7 +84,7 @@ def test_the_list_is_bounded(passkeys: Passkeys) -> None:
 
 
 def test_every_ceremony_demands_that_the_person_is_verified(passkeys: Passkeys) -> None:
-    """The browser is told so, and names the known keys; the name is `localhost`."""
+    """The browser gets the known keys; the name is `localhost`."""
     making = json.loads(passkeys.registration_options(b"c" * 32))
     signing = json.loads(passkeys.signing_options(b"c" * 32))
 

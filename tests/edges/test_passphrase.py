@@ -98,7 +98,7 @@ def test_a_broken_verifier_accepts_nothing(verifier: str) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"plain", b"$argon2id$\xff", b"$md5$" + b"a" * 40])
-def test_a_damaged_verifier_file_is_told_apart_from_a_missing_one(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_verifier_file_is_not_taken_for_a_missing_one(tmp_path: Path, content: bytes) -> None:
     """A damaged file must not look as if no passphrase had been set."""
     path = tmp_path / "approval-verifier"
     path.write_bytes(content)

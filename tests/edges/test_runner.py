@@ -57,21 +57,21 @@ class Runs:
 
 
 async def watch(workspace: Workspace, ledger: Ledger, lock: FileLeases, run: object, *, rounds: int = 30) -> None:
-    """Run a watcher for that many rounds of its loop."""
+    """Run a runner for that many rounds of its loop."""
     left = rounds
 
     async def wait_for_change(seconds: float) -> None:
         nonlocal left
         left -= 1
         if left <= 0:
-            watcher.stop()
+            runner.stop()
         await anyio.lowlevel.checkpoint()
 
-    watcher = Runner(
+    runner = Runner(
         ledger=lambda: ledger, clock=workspace.clock, leases=lock, run_task=run, wait_for_change=wait_for_change
     )
     with anyio.fail_after(20):
-        await watcher.watch()
+        await runner.watch()
 
 
 def lock_of(workspace: Workspace, service: Service) -> FileLeases:
@@ -179,7 +179,7 @@ async def test_a_clock_that_jumps_back_does_not_stop_the_watch(workspace: Worksp
 
 
 async def test_a_ledger_that_cannot_be_opened_does_not_end_the_watch(workspace: Workspace) -> None:
-    """It is tried again, so that mending helps without a restart."""
+    """It is tried again, so that a fix helps without a restart."""
     service = workspace.service()
     [task] = some_tasks(workspace, service, 1)
     ledger = service.deps.ledger()
@@ -197,17 +197,17 @@ async def test_a_ledger_that_cannot_be_opened_does_not_end_the_watch(workspace: 
         nonlocal left
         left -= 1
         if left <= 0:
-            watcher.stop()
+            runner.stop()
         await anyio.lowlevel.checkpoint()
 
-    watcher = Runner(
+    runner = Runner(
         ledger=open_ledger,
         clock=workspace.clock,
         leases=lock_of(workspace, service),
         run_task=runs,
         wait_for_change=wait_for_change,
     )
-    await watcher.watch()
+    await runner.watch()
 
     assert runs.seen == [task.id]
 

@@ -1,4 +1,4 @@
-"""A sealed key opens with its passphrase, for its address, exactly as it was written, and in no other way."""
+"""A sealed key opens with its passphrase, for its address, exactly as it was written, and not otherwise."""
 
 from __future__ import annotations
 
@@ -234,7 +234,7 @@ def test_a_key_that_was_sealed_with_scrypt_must_be_sealed_again() -> None:
 
 
 def test_what_the_verifier_stores_opens_nothing() -> None:
-    """The verifier's hash lies on disk, so a sealed key that shares its salt must not share its cipher key."""
+    """The verifier's hash is on disk, so a sealed key that shares its salt must not share its cipher key."""
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 

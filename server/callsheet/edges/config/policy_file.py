@@ -170,7 +170,7 @@ _FORM = """\
 # "sandbox" rehearses on this computer for free, "live" may spend money, "read-only" submits nothing.
 mode = {mode}
 
-# Upper limits in US dollars, in quotes; "none" lifts one. `concurrent` is how many tasks may be open at once.
+# Upper limits in US dollars, in quotes; "none" removes one. `concurrent` limits the open tasks.
 [caps]
 per_clip = {per_clip}
 per_day = {per_day}

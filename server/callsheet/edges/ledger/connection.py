@@ -128,7 +128,7 @@ def ledger_problem(path: Path, error: sqlite3.Error | OSError) -> LedgerProblem:
     if "full" in reason:
         step = "Free some disk space, then try again. Everything stored so far is still there."
     elif "readonly" in reason or "unable to open" in reason:
-        step = "Make the directory writable, or set CALLSHEET_HOME to one that is."
+        step = "Make the directory writable, or set CALLSHEET_HOME to a writable one."
     elif "malformed" in reason or "not a database" in reason:
         step = "Move the file to another place (keep it: it contains your task ids) and try again, or restore a copy."
     elif "locked" in reason:

@@ -37,7 +37,7 @@ def unusable(path: Path, error: OSError) -> SetupProblem:
     """The error for a file in the state directory that cannot be written."""
     return SetupProblem(
         f"{path} cannot be used ({error.strerror or type(error).__name__}).",
-        next_step="Make its directory writable, or set CALLSHEET_HOME to one that is.",
+        next_step="Make its directory writable, or set CALLSHEET_HOME to a writable one.",
     )
 
 
