@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.core.consent.audit import FIRST_HASH, AuditEntry, make_entry, verify_chain
+from callsheet.core.consent.audit import FIRST_HASH, AuditEntry, build_entry, verify_chain
 
 texts = st.text(max_size=12)
 acts = st.lists(
@@ -21,7 +21,7 @@ def chain(given_acts: list[tuple[float, str, str, str, dict[str, str]]]) -> list
     entries: list[AuditEntry] = []
     for at, actor, action, subject, detail in given_acts:
         before = entries[-1] if entries else None
-        entries.append(make_entry(before, at=at, actor=actor, action=action, subject=subject, detail=detail))
+        entries.append(build_entry(before, at=at, actor=actor, action=action, subject=subject, detail=detail))
     return entries
 
 

@@ -53,7 +53,7 @@ def body_of(card_id: str, **shot: Any) -> Body:
     """The body of a shot that must be valid."""
     verdict = check_shot(as_if_served(card(card_id)), Shot(**{"prompt": "A red kite", **shot}), HOSTS)
     assert not verdict.blocked, [str(finding) for finding in verdict.findings]
-    return build_body(card(card_id), verdict.mended)
+    return build_body(card(card_id), verdict.corrected)
 
 
 def leaves(body: Body, parents: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], JsonValue]]:
@@ -140,7 +140,7 @@ def test_a_shot_of_allowed_values_is_never_blocked(pair: tuple[ModelCard, Shot])
     model, shot = pair
     verdict = check_shot(model, shot, HOSTS)
     assert [str(finding) for finding in verdict.findings if finding.severity == "error"] == []
-    assert verdict.mended == settle_shot(model, shot)
+    assert verdict.corrected == settle_shot(model, shot)
 
 
 @given(st.one_of(fitting(), st.tuples(st.sampled_from(FILMING), shots)))
@@ -152,16 +152,16 @@ def test_what_validates_builds_and_reads_back_as_the_same_shot(pair: tuple[Model
     event(f"blocked: {verdict.blocked}")
     if verdict.blocked:
         return
-    body = build_body(model, verdict.mended)
-    assert_documented(model, body, verdict.mended)
+    body = build_body(model, verdict.corrected)
+    assert_documented(model, body, verdict.corrected)
     read = recognise(json.loads(freeze_body(body)), CATALOGUE, gateway=model.gateway, model=model.model)
     assert read.card == card(model.id)
-    assert settle_shot(model, read.shot) == verdict.mended
+    assert settle_shot(model, read.shot) == verdict.corrected
     assert [str(finding) for finding in read.findings if finding.severity == "error"] == []
     assert build_body(model, read.shot) == body
     for attribute in ("duration_seconds", "aspect_ratio", "resolution", "image_url", "callback_url"):
         asked = getattr(shot, attribute)
-        assert asked in (None, getattr(verdict.mended, attribute))
+        assert asked in (None, getattr(verdict.corrected, attribute))
 
 
 @given(st.sampled_from(SERVED), shots)
@@ -169,8 +169,8 @@ def test_what_validates_builds_and_reads_back_as_the_same_shot(pair: tuple[Model
 def test_one_mending_is_enough(model: ModelCard, shot: Shot) -> None:
     """Judged again, a mended shot has no error but those that only a person can mend, and mends into itself."""
     verdict = check_shot(model, shot, HOSTS)
-    again = check_shot(model, verdict.mended, HOSTS)
-    assert again.mended == verdict.mended
+    again = check_shot(model, verdict.corrected, HOSTS)
+    assert again.corrected == verdict.corrected
     for finding in again.findings:
         if finding.severity == "error":
             assert finding.field in {"model", "prompt", "image_url"} or finding.value == "missing"
@@ -182,8 +182,8 @@ def test_one_mending_is_enough(model: ModelCard, shot: Shot) -> None:
 @settings(max_examples=250, deadline=None)
 def test_a_mended_shot_always_builds_and_freezes(model: ModelCard, shot: Shot) -> None:
     """Blocked or not, the mended form can be shown: building never raises and gives valid UTF-8 JSON."""
-    mended = check_shot(model, shot, HOSTS).mended
-    body = build_body(model, mended)
+    corrected = check_shot(model, shot, HOSTS).corrected
+    body = build_body(model, corrected)
     assert json.loads(freeze_body(body).decode()) == body
     paths = {field.path for field in model.fields}
     assert {path for path, _ in leaves(body)} <= paths
@@ -216,7 +216,7 @@ def test_auto_needs_a_reference_image(gateway: str) -> None:
     (wrong,) = (finding for finding in verdict.findings if finding.severity == "error")
     assert (wrong.field, wrong.value) == ("aspect_ratio", "auto")
     assert "auto only with a reference image" in wrong.rule
-    assert verdict.mended.aspect_ratio == "16:9"
+    assert verdict.corrected.aspect_ratio == "16:9"
 
 
 @pytest.mark.parametrize("card_id", ["poyo/sora-2-official", "apidot/sora-2-official"])
@@ -225,7 +225,7 @@ def test_sora_2_official_is_never_sent_a_resolution(card_id: str) -> None:
     assert look(body_of(card_id), "input.resolution") is None
     verdict = check_shot(card(card_id), Shot("A kite", resolution="1080p"), HOSTS)
     assert verdict.blocked
-    assert look(build_body(card(card_id), verdict.mended), "input.resolution") is None
+    assert look(build_body(card(card_id), verdict.corrected), "input.resolution") is None
 
 
 def test_apidots_standard_clip_is_720p_and_says_so_without_a_field() -> None:
@@ -307,8 +307,8 @@ def test_apixos_sora_2_pro_refuses_1080p_from_text_and_1024p_with_an_image() -> 
     image = check_shot(card("apixo/sora-2-pro"), Shot("A kite", resolution="1024p", image_url=IMAGE), HOSTS)
     assert text.blocked
     assert image.blocked
-    assert (text.mended.aspect_ratio, text.mended.resolution) == ("9:16", "1024p")
-    assert image.mended.resolution == "1080p"
+    assert (text.corrected.aspect_ratio, text.corrected.resolution) == ("9:16", "1024p")
+    assert image.corrected.resolution == "1080p"
 
 
 def test_a_ratio_that_has_no_field_with_an_image_is_not_dropped_in_silence() -> None:

@@ -33,7 +33,7 @@ def test_no_read_is_earlier_than_the_gateway_allows(
 ) -> None:
     """The first read waits as long as is advised, and no two reads are closer than the gateway's own programs'."""
     assert advice.least_every_seconds is not None
-    assert first_poll_delay(advice, jitter=jitter, clip_seconds=length) >= advice.default_first_seconds
+    assert first_poll_delay(advice, jitter=jitter, clip_seconds=length) >= advice.first_after_seconds
     assert next_poll_delay(advice, elapsed=elapsed, clip_seconds=length) >= advice.least_every_seconds
 
 

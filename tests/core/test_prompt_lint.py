@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.core.payload.prompt_lint import MOST_NOTES, draft_prompt_guide, note_prompt
+from callsheet.core.payload.prompt_lint import MOST_NOTES, draft_prompt_guide, lint_prompt
 
 WHOLE = (
     "Wide tracking shot of an astronaut riding a horse across red dunes at golden hour, epic and calm, "
@@ -17,20 +17,20 @@ WHOLE = (
 
 
 def notes(prompt: str, seconds: int | None = 8, *, image: bool = False) -> str:
-    return "\n".join(note_prompt(prompt, duration_seconds=seconds, with_image=image))
+    return "\n".join(lint_prompt(prompt, duration_seconds=seconds, with_image=image))
 
 
 @pytest.mark.parametrize("seconds", [None, 4, 8, 20])
 @pytest.mark.parametrize("image", [False, True])
 def test_a_whole_prompt_needs_no_note(seconds: int | None, image: bool) -> None:
     """Camera, light, tone, action and transition are there, so there is nothing to say."""
-    assert note_prompt(WHOLE, duration_seconds=seconds, with_image=image) == ()
+    assert lint_prompt(WHOLE, duration_seconds=seconds, with_image=image) == ()
 
 
 @pytest.mark.parametrize("prompt", ["", "  \n"])
 def test_an_empty_prompt_gets_no_advice(prompt: str) -> None:
     """That the prompt is missing is for validation to say."""
-    assert note_prompt(prompt, duration_seconds=4, with_image=True) == ()
+    assert lint_prompt(prompt, duration_seconds=4, with_image=True) == ()
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_very_short_prompt_is_noted(prompt: str, told: str) -> None:
 @pytest.mark.parametrize("prompt", ["一只猫在雪地里慢慢走过", "แมวเดินช้าๆ", "Кошка медленно идёт по снегу домой"])
 def test_other_languages_are_not_measured_by_english_words(prompt: str) -> None:
     """Word lists say nothing about a prompt they cannot read, and scripts without spaces have no word count."""
-    assert note_prompt(prompt, duration_seconds=8, with_image=True) == ()
+    assert lint_prompt(prompt, duration_seconds=8, with_image=True) == ()
 
 
 def test_an_english_prompt_with_a_foreign_name_is_still_measured() -> None:
@@ -152,7 +152,7 @@ def test_an_english_prompt_with_a_foreign_name_is_still_measured() -> None:
 
 def test_there_are_at_most_six_notes_and_the_gravest_come_first() -> None:
     """A prompt with every fault keeps the notes about what would be filmed or refused."""
-    told = note_prompt(
+    told = lint_prompt(
         "[[sandbox:fail]] {hero} as Batman, a celebrity, man then table then chair then lamp, an old oak",
         duration_seconds=4,
         with_image=True,
@@ -168,7 +168,7 @@ def test_there_are_at_most_six_notes_and_the_gravest_come_first() -> None:
 @given(st.text(), st.none() | st.integers(1, 60), st.booleans())
 def test_every_note_is_one_short_sentence(prompt: str, seconds: int | None, image: bool) -> None:
     """For any prompt: no error, no more than six, one full stop each, at its end, on one line."""
-    told = note_prompt(prompt, duration_seconds=seconds, with_image=image)
+    told = lint_prompt(prompt, duration_seconds=seconds, with_image=image)
     assert len(told) <= MOST_NOTES
     for note in told:
         assert len(note) < 300

@@ -37,7 +37,7 @@ class Reading:
 
     found: Recognised
     findings: tuple[Finding, ...]
-    mended: Body
+    corrected: Body
 
     @property
     def card_id(self) -> str:
@@ -54,8 +54,8 @@ def read(payload: dict[str, Any], **narrow: str) -> Reading:
     if found.card is None:
         return Reading(found, found.findings, {})
     verdict = check_shot(found.card, found.shot, HOSTS)
-    mended = build_body(found.card, verdict.mended)
-    return Reading(found, (*found.findings, *verdict.findings), json.loads(freeze_body(mended)))
+    corrected = build_body(found.card, verdict.corrected)
+    return Reading(found, (*found.findings, *verdict.findings), json.loads(freeze_body(corrected)))
 
 
 def paths(body: Body, parents: tuple[str, ...] = ()) -> Iterator[str]:
@@ -85,7 +85,7 @@ def test_the_documents_own_examples_are_recognised_without_error(file: Path) -> 
     verdict = check_shot(served, found.shot, HOSTS)
     # EvoLink's own example has an http address, which is refused for its own sake.
     assert {finding.field for finding in verdict.findings if finding.severity == "error"} <= {"image_url"}
-    assert build_body(card, verdict.mended) == example.get("built", body)
+    assert build_body(card, verdict.corrected) == example.get("built", body)
 
 
 def test_apixos_page_of_all_fields_contradicts_itself_and_is_told_so() -> None:
@@ -142,7 +142,7 @@ def test_a_flat_payload_for_poyo_is_nested() -> None:
         ("duration", "Write input.duration."),
         ("aspect_ratio", "Write input.aspect_ratio."),
     }
-    assert reading.mended == {
+    assert reading.corrected == {
         "model": "sora-2-official",
         "input": {"prompt": PROMPT, "duration": 8, "aspect_ratio": "9:16"},
     }
@@ -157,14 +157,14 @@ def test_a_nested_payload_for_evolink_is_flattened() -> None:
             (f"{envelope}.duration", "Write duration."),
             ("duration_seconds", "Nearest: 8."),
         }
-        assert reading.mended == {"model": "sora-2-preview", "prompt": PROMPT, "aspect_ratio": "16:9", "duration": 8}
+        assert reading.corrected == {"model": "sora-2-preview", "prompt": PROMPT, "aspect_ratio": "16:9", "duration": 8}
 
 
 def test_a_model_in_the_wrong_place_is_found() -> None:
     """The id is read wherever it stands, and its right place is named."""
     reading = read({"input": {"model": "sora-2-official", "prompt": PROMPT}})
     assert (reading.card_id, reading.errors) == ("poyo/sora-2-official", {("input.model", "Write model.")})
-    assert reading.mended["model"] == "sora-2-official"
+    assert reading.corrected["model"] == "sora-2-official"
 
 
 def test_a_body_in_a_wrapper_is_unwrapped() -> None:
@@ -176,7 +176,7 @@ def test_a_body_in_a_wrapper_is_unwrapped() -> None:
         ("request.body.input.prompt", "Write input.prompt."),
         ("request.body.input.duration", "Write input.duration."),
     }
-    assert reading.mended == {
+    assert reading.corrected == {
         "model": "sora-2-official",
         "input": {"prompt": PROMPT, "duration": 4, "aspect_ratio": "16:9"},
     }
@@ -211,7 +211,7 @@ def test_wrong_names_are_read_as_what_they_mean() -> None:
         ("input.quality", "Write input.resolution."),
         ("input.Image-URLs", "Write input.image_urls."),
     }
-    assert reading.mended == {
+    assert reading.corrected == {
         "model": "sora-2-pro-official",
         "callback_url": CALLBACK,
         "input": {
@@ -233,7 +233,7 @@ def test_of_several_names_for_one_field_the_right_one_counts() -> None:
         ("input.seconds", "Write input.duration."),
         ("input.length", "Leave it out."),
     }
-    assert reading.mended["input"] == {"prompt": PROMPT, "duration": 4, "aspect_ratio": "16:9"}
+    assert reading.corrected["input"] == {"prompt": PROMPT, "duration": 4, "aspect_ratio": "16:9"}
 
 
 def test_what_no_field_takes_is_to_be_left_out() -> None:
@@ -277,7 +277,7 @@ def test_a_length_that_is_no_integer_is_read_as_it_was_meant(value: JsonValue, s
     """The type is told here, the value is judged later, and the mended body has a documented length."""
     reading = read({"model": "sora-2-official", "input": {"prompt": PROMPT, "duration": value}})
     assert ("input.duration", instead) in reading.errors
-    assert reading.mended["input"]["duration"] == seconds  # type: ignore[call-overload,index]
+    assert reading.corrected["input"]["duration"] == seconds  # type: ignore[call-overload,index]
 
 
 @pytest.mark.parametrize(
@@ -297,11 +297,11 @@ def test_a_length_that_is_no_integer_is_read_as_it_was_meant(value: JsonValue, s
     ],
     ids=lambda value: "…" if isinstance(value, int) else None,
 )
-def test_a_text_of_another_type_is_told(name: str, value: JsonValue, instead: str, mended: str) -> None:
+def test_a_text_of_another_type_is_told(name: str, value: JsonValue, instead: str, corrected: str) -> None:
     """Numbers need quotes, nothing else can be guessed; of a prompt no value is shown."""
     reading = read({"model": "sora-2-pro-official", "input": {"prompt": PROMPT, name: value}})
     assert (f"input.{name}", instead) in reading.errors
-    assert reading.mended["input"][name] == mended  # type: ignore[call-overload,index]
+    assert reading.corrected["input"][name] == corrected  # type: ignore[call-overload,index]
     assert SECRET not in str(reading.findings)
 
 
@@ -319,12 +319,12 @@ def test_a_text_of_another_type_is_told(name: str, value: JsonValue, instead: st
     ],
 )
 def test_one_image_in_a_list_is_what_every_gateway_wants(
-    value: JsonValue, errors: set[tuple[str, str]], mended: list[str] | None
+    value: JsonValue, errors: set[tuple[str, str]], corrected: list[str] | None
 ) -> None:
     """Two images, a lone URL and anything else are told; the first URL is kept."""
     reading = read({"model": "sora-2-official", "input": {"prompt": PROMPT, "image_urls": value}})
     assert reading.errors == errors
-    assert reading.mended["input"].get("image_urls") == mended  # type: ignore[union-attr]
+    assert reading.corrected["input"].get("image_urls") == corrected  # type: ignore[union-attr]
     assert SECRET not in str([str(finding) for finding in reading.findings])
 
 
@@ -351,20 +351,20 @@ def test_an_image_field_that_is_a_string_wants_no_list() -> None:
     ],
 )
 def test_a_size_in_pixels_becomes_a_ratio_and_a_resolution(
-    card_id: str, where: str, size: str, write: str, mended: dict[str, str]
+    card_id: str, where: str, size: str, write: str, corrected: dict[str, str]
 ) -> None:
     """OpenAI's way to say both at once is translated into the gateway's own words."""
     gateway, model = card_id.split("/")
     reading = read({where: {"prompt": PROMPT, "size": size, "duration": 4}}, gateway=gateway, model=model)
     assert (f"{where}.size", f"Write {write}.") in reading.errors
-    assert mended.items() <= reading.mended[where].items()  # type: ignore[union-attr]
+    assert corrected.items() <= reading.corrected[where].items()  # type: ignore[union-attr]
 
 
 def test_pixels_in_evolinks_flat_fields_are_translated_too() -> None:
     """Two sources take pixel ratios, all take 16:9, so that is what is written."""
     reading = read({"model": "sora-2-preview", "prompt": PROMPT, "aspect_ratio": "720x1280", "duration": 4})
     assert reading.errors == {("aspect_ratio", "Write aspect_ratio 9:16.")}
-    assert reading.mended["aspect_ratio"] == "9:16"
+    assert reading.corrected["aspect_ratio"] == "9:16"
     reading = read({"model": "sora-2-pro-preview", "prompt": PROMPT, "size": "1920x1080"})
     assert reading.errors == {("size", "Write aspect_ratio 16:9 and quality 1080p.")}
 
@@ -372,7 +372,7 @@ def test_pixels_in_evolinks_flat_fields_are_translated_too() -> None:
 def test_a_ratio_that_is_said_outright_wins_over_pixels() -> None:
     """Where both are given the gateway's own field counts."""
     inner = {"prompt": PROMPT, "size": "1280x720", "aspect_ratio": "9:16"}
-    assert read({"model": "sora-2-official", "input": inner}).mended["input"]["aspect_ratio"] == "9:16"  # type: ignore[call-overload,index]
+    assert read({"model": "sora-2-official", "input": inner}).corrected["input"]["aspect_ratio"] == "9:16"  # type: ignore[call-overload,index]
 
 
 def test_pixels_where_nothing_takes_them_are_to_be_left_out() -> None:
@@ -393,14 +393,14 @@ def test_pixels_where_nothing_takes_them_are_to_be_left_out() -> None:
         (True, "Choose one of these.", "1280*720"),
     ],
 )
-def test_apixos_size_has_an_asterisk(size: JsonValue, instead: str | None, mended: str) -> None:
+def test_apixos_size_has_an_asterisk(size: JsonValue, instead: str | None, corrected: str) -> None:
     """Another cross, another size or another type is told with the four that exist."""
     inner = {"mode": "text-to-video", "prompt": PROMPT, "duration": 8, "size": size}
     body = {"request_type": "async", "provider": "official", "input": inner}
     reading = read(body, gateway="apixo", model="sora-2-pro")
     advice = {told for field, told in reading.errors if field == "input.size"}
     assert advice == (set() if instead is None else {instead})
-    assert reading.mended["input"]["size"] == mended  # type: ignore[call-overload,index]
+    assert reading.corrected["input"]["size"] == corrected  # type: ignore[call-overload,index]
 
 
 def test_pixels_under_another_name_are_apixos_size() -> None:
@@ -408,7 +408,7 @@ def test_pixels_under_another_name_are_apixos_size() -> None:
     body = {"input": {"mode": "text-to-video", "prompt": PROMPT, "resolution": "1792x1024"}}
     reading = read(body, gateway="apixo", model="sora-2-pro")
     assert ("input.resolution", "Write input.size 1792*1024.") in reading.errors
-    assert reading.mended["input"]["size"] == "1792*1024"  # type: ignore[call-overload,index]
+    assert reading.corrected["input"]["size"] == "1792*1024"  # type: ignore[call-overload,index]
 
 
 def test_a_field_of_the_other_mode_is_told_with_the_one_of_this() -> None:
@@ -416,13 +416,13 @@ def test_a_field_of_the_other_mode_is_told_with_the_one_of_this() -> None:
     image = {"mode": "image-to-video", "prompt": PROMPT, "size": "1280*720", "image_urls": [IMAGE]}
     reading = read({"request_type": "async", "provider": "official", "input": image}, gateway="apixo")
     assert reading.errors == {("input.size", "Write input.resolution.")}
-    assert reading.mended["input"]["resolution"] == "720p"  # type: ignore[call-overload,index]
+    assert reading.corrected["input"]["resolution"] == "720p"  # type: ignore[call-overload,index]
     text = {"mode": "text-to-video", "prompt": PROMPT, "resolution": "720p"}
     reading = read(
         {"request_type": "async", "provider": "official", "input": text}, gateway="apixo", model="sora-2-pro"
     )
     assert reading.errors == {("input.resolution", "Write input.size.")}
-    assert reading.mended["input"]["size"] == "1280*720"  # type: ignore[call-overload,index]
+    assert reading.corrected["input"]["size"] == "1280*720"  # type: ignore[call-overload,index]
 
 
 def test_with_both_the_field_of_this_mode_counts() -> None:
@@ -431,7 +431,7 @@ def test_with_both_the_field_of_this_mode_counts() -> None:
     body = {"request_type": "async", "provider": "official", "input": inner}
     reading = read(body, gateway="apixo", model="sora-2-pro")
     assert reading.errors == {("input.resolution", "Write input.size.")}
-    assert reading.mended["input"]["size"] == "1792*1024"  # type: ignore[call-overload,index]
+    assert reading.corrected["input"]["size"] == "1792*1024"  # type: ignore[call-overload,index]
 
 
 def test_a_field_of_the_other_mode_without_a_counterpart_is_to_be_left_out() -> None:
@@ -463,7 +463,7 @@ def test_a_mistyped_model_is_told_with_the_nearest(named: str, nearest: str) -> 
     """An id that is nearly right decides, and the right one is written."""
     reading = read({"model": named, "input": {"prompt": PROMPT}})
     assert reading.errors == {("model", f"Nearest: {nearest}.")}
-    assert (reading.card_id, reading.mended["model"]) == (f"poyo/{nearest}", nearest)
+    assert (reading.card_id, reading.corrected["model"]) == (f"poyo/{nearest}", nearest)
 
 
 @pytest.mark.parametrize(
@@ -485,7 +485,7 @@ def test_apixo_takes_the_model_in_the_path() -> None:
     body = {"model": "sora-2", "request_type": "async", "provider": "official", "input": inner}
     reading = read(body, gateway="apixo")
     assert reading.errors == {("model", "Leave it out of the body."), ("input.model", "Leave it out.")}
-    assert "model" not in set(paths(reading.mended))
+    assert "model" not in set(paths(reading.corrected))
 
 
 def test_apixos_fixed_fields_are_put_right() -> None:
@@ -501,7 +501,7 @@ def test_apixos_fixed_fields_are_put_right() -> None:
     assert [(note.field, note.instead) for note in reading.findings if note.severity == "note"] == [
         ("provider", "Write official.")
     ]
-    assert reading.mended == {
+    assert reading.corrected == {
         "request_type": "callback",
         "callback_url": CALLBACK,
         "provider": "official",
@@ -597,7 +597,7 @@ def test_openais_words_in_a_gateways_payload_are_a_mistake_in_it() -> None:
         ("duration", "Write it without quotes."),
         ("size", "Write aspect_ratio 16:9 and quality 720p."),
     }
-    assert reading.mended["duration"] == 8
+    assert reading.corrected["duration"] == 8
 
 
 def test_openais_shape_for_a_named_gateway_is_translated() -> None:
@@ -615,7 +615,7 @@ def test_openais_shape_for_a_named_gateway_is_translated() -> None:
         ("request_type", "Write async."),
         ("input.mode", "Write image-to-video."),
     }
-    assert reading.mended == {
+    assert reading.corrected == {
         "request_type": "async",
         "provider": "official",
         "input": {
@@ -672,7 +672,7 @@ def test_a_list_of_aliases_is_told_one_by_one() -> None:
         ("input.image_urls", 'Write ["https://…"].'),
         ("input.webhook", "Write callback_url."),
     }
-    assert reading.mended == {
+    assert reading.corrected == {
         "model": "sora-2-official",
         "callback_url": CALLBACK,
         "input": {"prompt": PROMPT, "duration": 12, "aspect_ratio": "9:16", "image_urls": [IMAGE]},
@@ -762,7 +762,7 @@ def test_any_payload_is_read_judged_and_mended(payload: dict[str, Any], gateway:
     for card in (found.card,) if found.card else CATALOGUE.cards[:3]:
         verdict = check_shot(card, found.shot, HOSTS)
         findings.extend(verdict.findings)
-        body = build_body(card, verdict.mended)
+        body = build_body(card, verdict.corrected)
         assert json.loads(freeze_body(body)) == body
         assert set(paths(body)) <= {field.name for field in card.fields}
     for finding in findings:
@@ -785,7 +785,7 @@ def test_of_too_many_fields_the_first_are_read_and_the_rest_is_an_error() -> Non
     assert reading.card_id == "poyo/sora-2-official"
     assert ("payload", "Leave out what the gateway does not know.") in reading.errors
     assert len(reading.findings) < MAX_LEAVES + 10
-    assert reading.mended["input"] == {"prompt": PROMPT, "duration": 8, "aspect_ratio": "16:9"}
+    assert reading.corrected["input"] == {"prompt": PROMPT, "duration": 8, "aspect_ratio": "16:9"}
     unread = recognise(flood(10_000), CATALOGUE)
     assert [finding.field for finding in unread.findings] == ["payload"]
     exact = {**body, **flood(MAX_LEAVES - 3)}

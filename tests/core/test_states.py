@@ -29,7 +29,7 @@ from callsheet.core.tasks.states import (
     TaskState,
     advance_sheet,
     advance_task,
-    draw_diagram,
+    render_diagram,
 )
 
 Table = Mapping[tuple[StrEnum, StrEnum], StrEnum]
@@ -191,7 +191,7 @@ def test_the_diagram_names_every_state_and_every_change(
     table: Table, states: type[StrEnum], events: type[StrEnum], first: str
 ) -> None:
     """The drawing is the table: one line for each change, none for what stays."""
-    title, *lines = draw_diagram(table).splitlines()
+    title, *lines = render_diagram(table).splitlines()
     assert title == "stateDiagram-v2"
     drawn = {(before, after, event) for before, _, after, event in (line.replace(":", "").split() for line in lines)}
     changes = {(state, after, event) for (state, event), after in table.items() if state is not after}

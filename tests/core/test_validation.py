@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callsheet.core.catalogue.cards import Availability, Field, ModelCard, Scalar
-from callsheet.core.payload.suggestions import nearest_choice, show_length, show_name, show_value
+from callsheet.core.payload.suggestions import nearest_choice, format_length, format_name, format_value
 from callsheet.core.payload.validation import Finding, Hosts, Verdict, check_shot, neutral_choices
 from callsheet.core.shot import JsonValue, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
@@ -97,7 +97,7 @@ def test_a_card_for_text_alone_takes_no_image() -> None:
     """The image is dropped from the mended shot, and what follows from it too."""
     verdict = judge(replace(as_if_served("poyo/sora-2-pro-official"), modes=("text-to-video",)), image_url=IMAGE)
     assert errors(verdict)["image_url"].instead == "Leave it out."
-    assert (verdict.mended.image_url, verdict.mended.aspect_ratio) == (None, "16:9")
+    assert (verdict.corrected.image_url, verdict.corrected.aspect_ratio) == (None, "16:9")
 
 
 def test_a_card_for_images_alone_needs_one() -> None:
@@ -130,7 +130,7 @@ def test_characters_that_json_cannot_carry_are_taken_out(prompt: str, left: str)
     """They are an error, and the mended prompt is the rest."""
     verdict = judge("poyo/sora-2-official", prompt=prompt)
     assert "cannot carry" in errors(verdict)["prompt"].rule
-    assert verdict.mended.prompt == left
+    assert verdict.corrected.prompt == left
 
 
 def test_a_prompt_of_such_characters_alone_is_missing_too() -> None:
@@ -244,7 +244,7 @@ def test_a_value_that_is_not_offered_is_named_with_the_nearest(
     assert finding.value == value
     assert finding.rule.startswith("poyo/sora-2-pro-official offers ")
     assert instead in (None, finding.instead)
-    assert not judge("poyo/sora-2-pro-official", **{field: getattr(verdict.mended, field)}).blocked
+    assert not judge("poyo/sora-2-pro-official", **{field: getattr(verdict.corrected, field)}).blocked
 
 
 def test_a_type_that_equals_an_allowed_value_is_still_wrong() -> None:
@@ -283,13 +283,13 @@ def test_choices_are_told_in_the_words_of_a_shot() -> None:
     ],
 )
 def test_a_size_that_is_not_offered_becomes_the_nearest_pair(
-    ratio: str | None, resolution: str | None, field: str, mended: tuple[str, str]
+    ratio: str | None, resolution: str | None, field: str, corrected: tuple[str, str]
 ) -> None:
     """APIXO's sora-2-pro offers pairs of ratio and resolution: the shape is kept first, then the height."""
     verdict = judge("apixo/sora-2-pro", aspect_ratio=ratio, resolution=resolution)
     assert list(errors(verdict)) == [field]
-    assert errors(verdict)[field].instead == f"Nearest: {mended[0]} at {mended[1]}."
-    assert (verdict.mended.aspect_ratio, verdict.mended.resolution) == mended
+    assert errors(verdict)[field].instead == f"Nearest: {corrected[0]} at {corrected[1]}."
+    assert (verdict.corrected.aspect_ratio, verdict.corrected.resolution) == corrected
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ def test_what_a_card_has_no_field_for_is_an_error(card_id: str, shot: dict[str, 
     (name,) = errors(verdict)
     assert name == next(iter(shot))
     assert rule in errors(verdict)[name].rule
-    assert getattr(verdict.mended, name) in (None, card(card_id).resolution_when_absent)
+    assert getattr(verdict.corrected, name) in (None, card(card_id).resolution_when_absent)
 
 
 # --------------------------------------------------------------------------------------------------------------- extras
@@ -339,7 +339,7 @@ def test_an_extra_value_is_judged_like_any_other(field: Field, value: JsonValue,
     """A wrong one is an error with its rule, and leaves the mended shot."""
     verdict = judge(small_card(field), extras={field.path[-1]: value})
     assert rule in errors(verdict)[field.name].rule
-    assert dict(verdict.mended.extras) == {}
+    assert dict(verdict.corrected.extras) == {}
 
 
 @pytest.mark.parametrize(
@@ -357,7 +357,7 @@ def test_an_allowed_extra_value_stays(field: Field, value: JsonValue) -> None:
     """Nothing is said of it and nothing changed."""
     verdict = judge(small_card(field), extras={field.path[-1]: value})
     assert verdict.findings == ()
-    assert dict(verdict.mended.extras) == {field.path[-1]: value}
+    assert dict(verdict.corrected.extras) == {field.path[-1]: value}
 
 
 def test_extras_that_the_card_does_not_know_are_all_named() -> None:
@@ -365,7 +365,7 @@ def test_extras_that_the_card_does_not_know_are_all_named() -> None:
     shot = {"style": "anime", "seed": 5, "neg\x1b[31mative\n": "x", "": 1, f"https://x.com/?{SECRET}": 2}
     verdict = judge("poyo/sora-2", extras=shot, duration_seconds=10)
     assert set(errors(verdict)) == {"seed", "negative", "(nameless)", "(a URL)"}
-    assert dict(verdict.mended.extras) == {"style": "anime"}
+    assert dict(verdict.corrected.extras) == {"style": "anime"}
 
 
 def test_a_required_extra_that_is_missing_is_named() -> None:
@@ -408,7 +408,7 @@ def test_an_image_must_be_at_a_public_https_address(url: str) -> None:
     finding = errors(verdict)["image_url"]
     assert finding.instead == "Give a public https URL."
     assert SECRET not in str(finding)
-    assert verdict.mended.image_url == url
+    assert verdict.corrected.image_url == url
 
 
 def test_the_policy_may_narrow_the_hosts_of_images() -> None:
@@ -460,13 +460,13 @@ def test_a_callback_goes_to_a_host_that_a_person_listed(url: str, rule: str) -> 
     assert rule in finding.rule
     assert finding.instead == "Leave it out: polling needs none."
     assert SECRET not in str(finding)
-    assert verdict.mended.callback_url is None
+    assert verdict.corrected.callback_url is None
 
 
 def test_a_listed_callback_stays() -> None:
     """What the policy allows is sent as it is."""
     verdict = judge("poyo/sora-2-official", callback_url=CALLBACK)
-    assert (verdict.findings, verdict.mended.callback_url) == ((), CALLBACK)
+    assert (verdict.findings, verdict.corrected.callback_url) == ((), CALLBACK)
 
 
 # -------------------------------------------------------------------------------------------------- everything together
@@ -495,9 +495,9 @@ def test_every_violation_is_named_at_once() -> None:
         "seed",
     }
     assert all(finding.rule and finding.instead for finding in verdict.findings)
-    mended = verdict.mended
-    assert (mended.duration_seconds, mended.aspect_ratio, mended.resolution) == (8, "16:9", None)
-    assert (mended.callback_url, dict(mended.extras)) == (None, {})
+    corrected = verdict.corrected
+    assert (corrected.duration_seconds, corrected.aspect_ratio, corrected.resolution) == (8, "16:9", None)
+    assert (corrected.callback_url, dict(corrected.extras)) == (None, {})
 
 
 def test_a_finding_reads_as_one_sentence_of_value_rule_and_remedy() -> None:
@@ -538,14 +538,14 @@ def test_a_finding_reads_as_one_sentence_of_value_rule_and_remedy() -> None:
 )
 def test_a_value_is_shown_briefly_and_never_if_it_may_be_private(value: JsonValue, shown: str) -> None:
     """Words and numbers stand as they are; URLs, long texts, lists and objects are only named."""
-    assert show_value(value) == shown
+    assert format_value(value) == shown
 
 
 def test_a_name_is_shown_in_one_short_line() -> None:
     """Field names are the caller's text too."""
-    assert show_name("a\nb\x1b]0;title\x07c") == "a bc"
-    assert len(show_name("x" * 10**6)) == 60
-    assert show_length("x" * 1234) == "(1,234 characters)"
+    assert format_name("a\nb\x1b]0;title\x07c") == "a bc"
+    assert len(format_name("x" * 10**6)) == 60
+    assert format_length("x" * 1234) == "(1,234 characters)"
 
 
 json_values: st.SearchStrategy[Any] = st.recursive(

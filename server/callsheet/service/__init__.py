@@ -184,13 +184,13 @@ class Service:
         """Whether that gateway's key is sealed: it then pays only through `approve_and_send`."""
         return self.deps.is_sealed(gateway_id)
 
-    def needs_seal(self, sheet_id: str) -> bool:
+    def needs_passphrase(self, sheet_id: str) -> bool:
         """Whether a sealed key must be opened to send that sheet, which was not sent yet."""
         return sealed_keys.awaits_key(self.deps, sheet_id)
 
-    def payable(self, sheet_id: str) -> Sheet:
+    def sendable(self, sheet_id: str) -> Sheet:
         """That sheet if it could be sent now, once its sealed key is opened; also one that was spent and never sent."""
-        return sealed_keys.payable(self.deps, sheet_id)
+        return sealed_keys.sendable(self.deps, sheet_id)
 
     def sending_text(self, sheet_id: str) -> str:
         """What a person is shown before they have such a sheet sent; raises as `payable`."""

@@ -10,7 +10,7 @@ from callsheet.core.catalogue.pricing import Price, price_clip, to_micros
 from callsheet.core.consent.approval import DUPLICATE, Binding, amount_to_type, sheet_id_for, warns_of_duplicate
 from callsheet.core.consent.policy import Mode
 from callsheet.core.payload.build import build_body, freeze_body
-from callsheet.core.payload.prompt_lint import note_prompt
+from callsheet.core.payload.prompt_lint import lint_prompt
 from callsheet.core.payload.recognition import Payload, recognise
 from callsheet.core.payload.validation import Finding, Hosts, Verdict, check_shot
 from callsheet.core.shot import JsonValue, Shot
@@ -18,7 +18,7 @@ from callsheet.core.tasks.models import APPROVAL_LIFETIME, SHEET_LIFETIME, Sheet
 from callsheet.core.tasks.states import IllegalEvent, SheetEvent, SheetId, SheetState
 from callsheet.errors import InvalidRequest, NextStep
 
-from .consent import OPEN_SHEETS, earlier_takes, make_binding, shown_text
+from .consent import OPEN_SHEETS, earlier_takes, build_binding, render_shown
 from .dependencies import Dependencies
 from .results import Explanation, Option, curl_line, notice
 
@@ -147,7 +147,7 @@ def _rank(option: Option) -> tuple[bool, bool, bool, object, str]:
 def _option(card: ModelCard, shot: Shot, hosts: Hosts) -> Option:
     verdict = check_shot(card, shot, hosts)
     wrong = next((finding for finding in verdict.findings if finding.severity == "error"), None)
-    return Option(card, _price(card, verdict.mended), why_not=wrong.rule if wrong else "")
+    return Option(card, _price(card, verdict.corrected), why_not=wrong.rule if wrong else "")
 
 
 def _price(card: ModelCard, shot: Shot) -> Price:
@@ -155,21 +155,21 @@ def _price(card: ModelCard, shot: Shot) -> Price:
 
 
 def _notes(shot: Shot) -> tuple[str, ...]:
-    return note_prompt(shot.prompt, duration_seconds=shot.duration_seconds, with_image=shot.image_url is not None)
+    return lint_prompt(shot.prompt, duration_seconds=shot.duration_seconds, with_image=shot.image_url is not None)
 
 
 def _explain_card(
     deps: Dependencies, card: ModelCard, shot: Shot, *, what: str, findings: tuple[Finding, ...]
 ) -> Explanation:
     verdict = check_shot(card, shot, hosts_of(deps))
-    verdict = Verdict((*verdict.findings, *findings), verdict.mended)
-    settled = verdict.mended
+    verdict = Verdict((*verdict.findings, *findings), verdict.corrected)
+    settled = verdict.corrected
     body = build_body(card, settled)
     frozen = freeze_body(body)
     facts = deps.facts(card.gateway)
     price = _price(card, settled)
     mode = deps.policy().mode
-    binding = make_binding(deps, card, mode=mode, shot=settled, body=frozen, price=price)
+    binding = build_binding(deps, card, mode=mode, shot=settled, body=frozen, price=price)
     url = binding.base_url + binding.path
     sheet = earlier = None
     if not verdict.blocked:
@@ -224,7 +224,7 @@ def _sheet(
         price=price,
         body=body,
         reserve_micros=None if reserve is None else to_micros(reserve),
-        shown=shown_text(deps, card, binding, body=body, price=price, earlier=earlier),
+        shown=render_shown(deps, card, binding, body=body, price=price, earlier=earlier),
         made_at=now,
         expires_at=expires_at,
     )

@@ -27,7 +27,7 @@ def asks_balance(deps: Dependencies, task: Task) -> bool:
     return task.balance_before is None and deps.gateway(task.gateway).build_balance() is not None
 
 
-async def note_balance(deps: Dependencies, task: Task) -> Task:
+async def record_balance(deps: Dependencies, task: Task) -> Task:
     """Store the account's balance before a paid request, where the gateway tells it."""
     if task.balance_before is not None:
         return task
@@ -37,7 +37,7 @@ async def note_balance(deps: Dependencies, task: Task) -> Task:
     return deps.ledger().touch(task.id, now=deps.clock.now(), changes={"balance_before": balance})
 
 
-async def gather_hints(deps: Dependencies, task: Task) -> None:
+async def record_hints(deps: Dependencies, task: Task) -> None:
     """Store what the gateway tells after an answer was lost: the balance, and recent tasks of that model."""
     hints = []
     if task.balance_before is not None:

@@ -43,7 +43,7 @@ from .consent import (
 from .dependencies import Dependencies, card_of
 from .outcomes import keep_outcome
 from .rate_limit import wait_for_pace
-from .reconciliation import asks_balance, gather_hints, note_balance
+from .reconciliation import asks_balance, record_hints, record_balance
 from .results import Submission, notice, report_task
 from .sealed_keys import approval_words, hold_unsent, may_pay, reach_to_pay, settle_permit
 
@@ -208,7 +208,7 @@ async def send_task(deps: Dependencies, task: Task) -> None:
     if not wait_for_pace(deps, task, requests=2 if asks else 1):
         return
     if asks:
-        task = await note_balance(deps, task)
+        task = await record_balance(deps, task)
         # That took its time: the person may have forbidden it meanwhile.
         if _is_blocked(deps, task, sheet):
             return
@@ -301,7 +301,7 @@ async def _send_claimed(deps: Dependencies, claimed: ClaimedTask) -> None:
             deps.sending.pop(task.id, None)
     deps.changes.notify()
     if stored is not None and stored.state is TaskState.OUTCOME_UNKNOWN and stored.mode is Mode.LIVE:
-        await gather_hints(deps, stored)
+        await record_hints(deps, stored)
 
 
 async def _post(deps: Dependencies, claimed: ClaimedTask) -> SubmitOutcome:

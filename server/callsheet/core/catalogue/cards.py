@@ -164,7 +164,7 @@ class PollAdvice:
     the shortest interval that the gateway's pages or programs use themselves; nothing is asked more often.
     """
 
-    default_first_seconds: float
+    first_after_seconds: float
     every_seconds: float
     usual_seconds: tuple[float, float] | None
     source: str

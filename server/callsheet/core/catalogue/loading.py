@@ -346,7 +346,7 @@ def _poll(table: Table, where: str, sources: Mapping[str, Source]) -> PollAdvice
     usual, by_length = reader.maybe("usual_seconds", list), reader.maybe("usual_by_length", dict) or {}
     least = reader.maybe("least_every_seconds", int, float)
     advice = PollAdvice(
-        default_first_seconds=float(reader.take("first_after_seconds", int, float)),
+        first_after_seconds=float(reader.take("first_after_seconds", int, float)),
         every_seconds=float(reader.take("every_seconds", int, float)),
         usual_seconds=_span(usual, where) if usual else None,
         source=reader.source(),

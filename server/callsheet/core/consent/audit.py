@@ -42,7 +42,7 @@ class AuditVerdict:
     problem: str = ""
 
 
-def make_entry(
+def build_entry(
     before: AuditEntry | None, *, at: float, actor: str, action: str, subject: str, detail: Mapping[str, str]
 ) -> AuditEntry:
     """The entry that follows `before`, sealed."""

@@ -11,7 +11,7 @@ import re
 from callsheet.core.catalogue.cards import Field
 from callsheet.core.shot import JsonValue
 
-from .suggestions import show_value
+from .suggestions import format_value
 from .validation import Finding
 
 PIXEL_SIZES = {
@@ -36,14 +36,14 @@ def read_value(field: Field, value: JsonValue) -> tuple[int | str | None, list[F
     """The value as the shot holds it, None where it cannot be told; a finding when the wire wants another type."""
     if field.kind == "integer":
         number, instead = read_number(value)
-        finding = Finding("error", field.name, show_value(value), "Must be a JSON integer.", instead)
+        finding = Finding("error", field.name, format_value(value), "Must be a JSON integer.", instead)
         return number, [finding] if instead else []
     if isinstance(value, str):
         return value, []
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 10**9
     instead = "Leave it out." if value is None and not field.required else "Write a text."
     instead = "Put it in quotes." if is_number else instead
-    shown = "" if field.role == "prompt" else show_value(value)
+    shown = "" if field.role == "prompt" else format_value(value)
     return str(value) if is_number else None, [Finding("error", field.name, shown, "Must be a JSON string.", instead)]
 
 

@@ -100,7 +100,7 @@ _NEXT_STEP = re.compile(
 _NUMBERED = re.compile(r"\b(?:scene|shot)\s?#?([0-9]{1,2})\b", re.IGNORECASE)
 
 
-def note_prompt(prompt: str, *, duration_seconds: int | None, with_image: bool) -> tuple[str, ...]:
+def lint_prompt(prompt: str, *, duration_seconds: int | None, with_image: bool) -> tuple[str, ...]:
     """At most six one-sentence notes, the weightiest first; none when there is nothing to say."""
     if not prompt.strip():
         return ()

@@ -18,7 +18,7 @@ from callsheet.core.shot import IMAGE_TO_VIDEO, ROLE_ATTRIBUTES, TEXT_TO_VIDEO, 
 
 from .build import fixed_value, neutral_value, size_value, wire_value
 from .coercion import PIXEL_SIZES, read_image, read_number, read_pixels, read_value
-from .suggestions import show_length, show_name, show_value
+from .suggestions import format_length, format_name, format_value
 from .validation import Finding, Severity
 
 Payload = dict[str, JsonValue]
@@ -143,7 +143,7 @@ def _read_openai(payload: Payload) -> Recognised:
     read["input_reference"] = shot.image_url is not None
     lost = [name for name in islice(payload, MAX_LEAVES) if not read.get(name)]
     left_out = (
-        Finding("warning", show_name(name), "", "It has no counterpart in a shot.", "It is left out.") for name in lost
+        Finding("warning", format_name(name), "", "It has no counterpart in a shot.", "It is left out.") for name in lost
     )
     what = "a payload for OpenAI's Videos API (shut down 2026-09-24)"
     return Recognised(None, shot, (shut_down, *left_out), what)
@@ -173,10 +173,10 @@ def _name_findings(card: ModelCard, payload: Payload, named: JsonValue) -> list[
         if "model" not in payload:
             return []
         rule = f"{card.gateway} takes the model in the path, not in the body."
-        return [Finding("error", "model", show_value(payload["model"]), rule, "Leave it out of the body.")]
+        return [Finding("error", "model", format_value(payload["model"]), rule, "Leave it out of the body.")]
     if named == card.model:
         return []
-    value = "missing" if named is None else show_value(named)
+    value = "missing" if named is None else format_value(named)
     rule = f"{card.gateway} needs a model id that it knows in the body."
     return [Finding("error", "model", value, rule, f"Nearest: {card.model}.")]
 
@@ -219,14 +219,14 @@ def _place(
     sizes: list[_Leaf] = []
     paths = {field.path for field in card.fields}
     for leaf in sorted(leaves, key=lambda leaf: leaf.path not in paths):
-        name = show_name(".".join(leaf.path))
+        name = format_name(".".join(leaf.path))
         field = _field_of(card, leaf)
         if leaf.path == ("model",):
             continue
         if (field is None or field.role in ("aspect_ratio", "resolution")) and read_pixels(leaf.value):
             sizes.append(leaf)
         elif field is None:
-            shown = show_length(leaf.value) if isinstance(leaf.value, str) else show_value(leaf.value)
+            shown = format_length(leaf.value) if isinstance(leaf.value, str) else format_value(leaf.value)
             findings.append(Finding("error", name, shown, f"{card.id} has no such field.", "Leave it out."))
         elif field.path in placed:
             rule = f"{card.gateway} has one such field, {field.name}, and it is given already."
@@ -270,7 +270,7 @@ def _take(card: ModelCard, field: Field, leaf: _Leaf) -> Taken:
         wire = wire_value(field, neutral)
         if wire != value:
             rule = f"{card.gateway} spells it {wire}."
-            findings.append(Finding("error", field.name, show_value(value), rule, f"Write {wire}."))
+            findings.append(Finding("error", field.name, format_value(value), rule, f"Write {wire}."))
         value = neutral
     return {ROLE_ATTRIBUTES[field.role]: value}, findings
 
@@ -287,7 +287,7 @@ def _take_size(card: ModelCard, field: Field, leaf: _Leaf) -> Taken:
         right = size_value(field, Shot(aspect_ratio=found[0], resolution=found[1]))
     instead = f"Write {right}." if right else "Choose one of these."
     rule = f"{card.id} takes one of {', '.join(spelling)}."
-    return taken, [Finding("error", field.name, show_value(value), rule, instead)]
+    return taken, [Finding("error", field.name, format_value(value), rule, instead)]
 
 
 def _take_pixels(card: ModelCard, leaf: _Leaf, mode: Mode, values: dict[str, JsonValue]) -> Finding:
@@ -308,7 +308,7 @@ def _take_pixels(card: ModelCard, leaf: _Leaf, mode: Mode, values: dict[str, Jso
             write.append(f"{field.name} {wanted}")
     rule = f"{card.id} takes no size in pixels there."
     instead = f"Write {' and '.join(write)}." if write else "Leave it out."
-    return Finding("error", show_name(".".join(leaf.path)), show_value(leaf.value), rule, instead)
+    return Finding("error", format_name(".".join(leaf.path)), format_value(leaf.value), rule, instead)
 
 
 def _check_fixed(card: ModelCard, shot: Shot, given: list[tuple[Field, _Leaf]]) -> list[Finding]:
@@ -318,7 +318,7 @@ def _check_fixed(card: ModelCard, shot: Shot, given: list[tuple[Field, _Leaf]]) 
         if leaf.value != right or type(leaf.value) is not type(right):
             rule = field.note or f"For this shot {card.gateway} needs {right}."
             instead = "Leave it out." if right is None else f"Write {right}."
-            findings.append(Finding("error", field.name, show_value(leaf.value), rule, instead))
+            findings.append(Finding("error", field.name, format_value(leaf.value), rule, instead))
     present = {field.path for field, _ in given}
     for field in card.fields:
         right = fixed_value(field, shot) if field.role == "fixed" and field.exists_in(shot.mode) else None

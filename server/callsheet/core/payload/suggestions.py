@@ -59,7 +59,7 @@ def _shape(value: JsonValue) -> float | None:
     return math.log(width / height) if width > 0 and height > 0 else None
 
 
-def show_value(value: JsonValue) -> str:
+def format_value(value: JsonValue) -> str:
     """A wrong value in a finding: bounded, harmless, and without a URL or a long text, which may be private."""
     match value:
         case None:
@@ -81,15 +81,15 @@ def _shown_text(text: str) -> str:
     if _URL_LIKE.search(shown):
         return "(a URL)"
     is_prose = len(text) > 40 or len(shown.split()) > 2
-    return show_length(text) if is_prose else shown or "(empty)"
+    return format_length(text) if is_prose else shown or "(empty)"
 
 
-def show_name(name: str) -> str:
+def format_name(name: str) -> str:
     """A field's name as somebody wrote it, bounded and harmless."""
     shown = clean(name[:240], limit=60)
     return "(a URL)" if "//" in shown else shown or "(nameless)"
 
 
-def show_length(text: str) -> str:
+def format_length(text: str) -> str:
     """All that a finding says of a long or private text."""
     return f"({len(text):,} characters)"

@@ -18,7 +18,7 @@ from callsheet.core.security.urls import check_url, url_host
 from callsheet.core.shot import IMAGE_TO_VIDEO, ROLE_ATTRIBUTES, JsonValue, Mode, Shot
 
 from .build import neutral_value, settle_shot, size_value
-from .suggestions import nearest_choice, show_length, show_name, show_value
+from .suggestions import nearest_choice, format_length, format_name, format_value
 
 Severity = Literal["error", "warning", "note"]
 
@@ -73,7 +73,7 @@ class Verdict:
     """
 
     findings: tuple[Finding, ...]
-    mended: Shot
+    corrected: Shot
 
     @property
     def blocked(self) -> bool:
@@ -84,15 +84,15 @@ class Verdict:
 def check_shot(card: ModelCard, shot: Shot, hosts: Hosts) -> Verdict:
     """Judge every part of a shot for one card; see `Verdict`."""
     findings: list[Finding] = []
-    mended = shot
+    corrected = shot
     for step in (_check_lifecycle, _check_mode, _check_prompt, _check_fields_exist, _check_values, _check_extras):
-        more, mended = step(card, mended)
+        more, corrected = step(card, corrected)
         findings.extend(more)
     wrong_urls = check_urls(card, shot, hosts)
     findings.extend(wrong_urls)
     if any(finding.field == "callback_url" for finding in wrong_urls):
-        mended = replace(mended, callback_url=None)
-    return Verdict(tuple(findings), settle_shot(card, mended))
+        corrected = replace(corrected, callback_url=None)
+    return Verdict(tuple(findings), settle_shot(card, corrected))
 
 
 Step = tuple[list[Finding], Shot]
@@ -133,7 +133,7 @@ def _check_prompt(card: ModelCard, shot: Shot) -> Step:
     prompt = _UNSENDABLE.sub("", shot.prompt)
     if prompt != shot.prompt:
         rule = "It has characters that JSON text cannot carry (NUL or half of a surrogate pair)."
-        findings.append(_error("prompt", show_length(shot.prompt), rule, "Remove them."))
+        findings.append(_error("prompt", format_length(shot.prompt), rule, "Remove them."))
         shot = replace(shot, prompt=prompt)
     if prompt.strip():
         findings.extend(_check_length(field, prompt))
@@ -146,16 +146,16 @@ def _check_prompt(card: ModelCard, shot: Shot) -> Step:
 def _check_length(field: Field, prompt: str) -> list[Finding]:
     size, limit = len(prompt), field.max_length
     if field.min_length is not None and size < field.min_length:
-        return [_error("prompt", show_length(prompt), f"At least {field.min_length} characters.", "Say more.")]
+        return [_error("prompt", format_length(prompt), f"At least {field.min_length} characters.", "Say more.")]
     if limit is None:
         return []
     if size > limit:
         rule = f"At most {limit:,} {field.unit or 'characters'}; more than {limit:,} characters are refused."
-        return [_error("prompt", show_length(prompt), rule, f"Shorten it by {size - limit:,} characters.")]
+        return [_error("prompt", format_length(prompt), rule, f"Shorten it by {size - limit:,} characters.")]
     octets = len(prompt.encode())
     if field.unit == "tokens" and octets > limit:
         rule = f"The gateway counts tokens (at most {limit:,}) and does not say how; {octets:,} bytes may exceed it."
-        return [Finding("warning", "prompt", show_length(prompt), rule, "Shorten it to be safe.")]
+        return [Finding("warning", "prompt", format_length(prompt), rule, "Shorten it to be safe.")]
     return []
 
 
@@ -168,7 +168,7 @@ def _check_fields_exist(card: ModelCard, shot: Shot) -> Step:
         value = getattr(shot, attribute)
         if value is None or roles & set(carriers) or (role == "resolution" and value == card.resolution_when_absent):
             continue
-        shown = _host(url_host(value)) if role == "callback" else show_value(value)
+        shown = _host(url_host(value)) if role == "callback" else format_value(value)
         findings.append(_error(attribute, shown, _no_field(card, role, shot.mode), _without_field(role)))
         absent: dict[str, Any] = {attribute: None}
         shot = replace(shot, **absent)
@@ -212,7 +212,7 @@ def _check_choice(card: ModelCard, field: Field, shot: Shot) -> Step:
         return [], shot
     nearest = nearest_choice(value, allowed)
     rule = f"{card.id} offers {_listing(allowed)}{_only_with_image(field, value, shot.mode)}."
-    finding = _error(PUBLIC_NAMES.get(field.role, field.role), show_value(value), rule, f"Nearest: {nearest}.")
+    finding = _error(PUBLIC_NAMES.get(field.role, field.role), format_value(value), rule, f"Nearest: {nearest}.")
     changed: dict[str, Any] = {attribute: nearest}
     return [finding], replace(shot, **changed)
 
@@ -234,7 +234,7 @@ def _check_size(card: ModelCard, field: Field, shot: Shot) -> Step:
     offered = _listing(tuple(f"{pair['aspect_ratio']} at {pair['resolution']}" for pair in pairs))
     finding = _error(
         "resolution" if ratio == settled.aspect_ratio else "aspect_ratio",
-        f"{show_value(settled.aspect_ratio)} at {show_value(settled.resolution)}",
+        f"{format_value(settled.aspect_ratio)} at {format_value(settled.resolution)}",
         f"{card.id} offers {offered} from text.",
         f"Nearest: {ratio} at {resolution}.",
     )
@@ -248,7 +248,7 @@ def _check_extras(card: ModelCard, shot: Shot) -> Step:
     for name, value in shot.extras.items():
         if name not in known:
             kept.pop(name)
-            findings.append(_error(show_name(name), "", f"{card.id} has no such field.", "Leave it out."))
+            findings.append(_error(format_name(name), "", f"{card.id} has no such field.", "Leave it out."))
         elif (complaint := _extra_complaint(known[name], value)) is not None:
             kept.pop(name)
             findings.append(complaint)
@@ -264,7 +264,7 @@ _KINDS: dict[str, type] = {"string": str, "integer": int, "boolean": bool, "arra
 
 
 def _extra_complaint(field: Field, value: JsonValue) -> Finding | None:
-    shown = show_value(value)
+    shown = format_value(value)
     if not isinstance(value, _KINDS[field.kind]) or (field.kind == "integer" and isinstance(value, bool)):
         return _error(field.name, shown, f"Must be of type {field.kind}.", "Write it so, or leave it out.")
     if field.values and value not in field.values:
@@ -285,11 +285,11 @@ def _text_complaint(field: Field, value: str) -> Finding | None:
         return None
     if _UNSENDABLE.search(value):
         rule = "It has characters that JSON text cannot carry (NUL or half of a surrogate pair)."
-        return _error(field.name, show_length(value), rule, "Remove them.")
+        return _error(field.name, format_length(value), rule, "Remove them.")
     if field.max_length is not None and len(value) > field.max_length:
-        return _error(field.name, show_length(value), f"At most {field.max_length:,} characters.", "Shorten it.")
+        return _error(field.name, format_length(value), f"At most {field.max_length:,} characters.", "Shorten it.")
     if field.min_length is not None and len(value) < field.min_length:
-        return _error(field.name, show_length(value), f"At least {field.min_length:,} characters.", "Say more.")
+        return _error(field.name, format_length(value), f"At least {field.min_length:,} characters.", "Say more.")
     return None
 
 

@@ -37,7 +37,7 @@ def first_poll_delay(
     Up to a fifth later than planned (at most ten seconds), never earlier than the gateway advises.
     """
     earliest, _ = _usual(advice, clip_seconds)
-    first = max(advice.default_first_seconds, earliest / 2)
+    first = max(advice.first_after_seconds, earliest / 2)
     return (first + jitter * min(first * FIRST_SPREAD, DENSE_POLL)) / speed
 
 

@@ -171,7 +171,7 @@ def advance_task(state: TaskState, event: TaskEvent) -> TaskState:
         raise IllegalEvent(state, event) from None
 
 
-def draw_diagram(table: Mapping[tuple[_State, _Event], _State]) -> str:
+def render_diagram(table: Mapping[tuple[_State, _Event], _State]) -> str:
     """The table as Mermaid `stateDiagram-v2` source, one edge a line, without self loops."""
     edges = [
         f"    {state.value} --> {after.value}: {event.value}"

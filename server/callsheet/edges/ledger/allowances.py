@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from callsheet.core.consent.approval import Means
-from callsheet.core.consent.audit import AuditEntry, AuditVerdict, make_entry, verify_chain
+from callsheet.core.consent.audit import AuditEntry, AuditVerdict, build_entry, verify_chain
 from callsheet.core.consent.policy import Mode
 from callsheet.core.spending.allowances import CLOCK_SLACK_SECONDS, Allowance, covers
 from callsheet.core.tasks.models import Sheet
@@ -110,7 +110,7 @@ def append_audit(
     """Add an entry, chained to the one before it. The caller holds a transaction."""
     last = db.execute("SELECT * FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
     before = _read_entry(last) if last else None
-    entry = make_entry(before, at=now, actor=actor, action=action, subject=subject, detail=detail)
+    entry = build_entry(before, at=now, actor=actor, action=action, subject=subject, detail=detail)
     row = {name: getattr(entry, name) for name in AuditEntry.__slots__}
     db.execute(build_insert("audit", row), row)
 

@@ -328,7 +328,7 @@ def _polling(advice: PollAdvice) -> str:
         if advice.usual_seconds
         else ""
     )
-    return f"First after {advice.default_first_seconds:g} s, then every {advice.every_seconds:g} s{usual}."
+    return f"First after {advice.first_after_seconds:g} s, then every {advice.every_seconds:g} s{usual}."
 
 
 def _subject(answer: ExplainAnswer) -> str:

@@ -117,7 +117,7 @@ def poll(card: ModelCard) -> str:
     """When to ask after a task."""
     advice = card.poll
     usual = f"; usually done in {span(*advice.usual_seconds)}" if advice.usual_seconds else ""
-    return f"{advice.default_first_seconds:g} s, then every {advice.every_seconds:g} s{usual}"
+    return f"{advice.first_after_seconds:g} s, then every {advice.every_seconds:g} s{usual}"
 
 
 def _show_findings(screen: Screen, findings: tuple[Finding, ...]) -> None:
