@@ -1,4 +1,4 @@
-"""Sheets and tasks as plain values, for tests that need one and do not care how it came about."""
+"""Sheets, tasks and costs as plain values, for tests that are about something else."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ from callsheet.core.consent.policy import Mode
 from callsheet.core.shot import Shot
 from callsheet.core.tasks.models import SHEET_LIFETIME, ClaimedTask, Sheet, Task
 from callsheet.core.tasks.states import SheetId, SheetState, TaskId, TaskState
+from callsheet.edges.keys.passphrase import Cost
 
 START = 1_790_000_000.0
+
+CHEAP = Cost(kibibytes=8, passes=1)
+"""The least costly key derivation, for tests that are not about its cost."""
 
 
 def a_sheet(name: str = "sheet_a", **changes: Any) -> Sheet:

@@ -22,12 +22,13 @@ from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.edges.config.policy_file import is_paused, load_policy
 from callsheet.edges.files.paths import HOME_VARIABLE, Paths, expand_home, find_paths
 from callsheet.edges.http.client import GatewayHttp
+from callsheet.edges.keys.passphrase import STANDARD, Cost
 from callsheet.edges.keys.sealed import is_sealed, load_sealed
 from callsheet.edges.keys.store import SecretKey, build_redactor, find_all_keys, find_key
 from callsheet.edges.keys.unlocked import OpenedKeys
 from callsheet.edges.ledger.ledger import Ledger
 from callsheet.edges.process.desk_lock import find_desk
-from callsheet.edges.process.runner import RunnerLock
+from callsheet.edges.process.locks import FileLeases
 from callsheet.service.dependencies import Dependencies
 from callsheet.service.sandbox_server import SandboxServer
 from callsheet.surface.program import Program
@@ -59,6 +60,7 @@ class Surroundings:
     working_directory: Path
     clock: Clock
     transport: httpx2.AsyncBaseTransport | None = None
+    derivation_cost: Cost = STANDARD
 
     @classmethod
     def of_process(cls) -> Surroundings:
@@ -111,6 +113,7 @@ def build_program(surroundings: Surroundings) -> Program:
         serve_http=serve_http,
         serve_desk=serve_desk,
         with_environ=lambda environ: build_program(replace(surroundings, environ=environ)),
+        derivation_cost=surroundings.derivation_cost,
     )
 
 
@@ -130,7 +133,7 @@ def build_service(surroundings: Surroundings) -> Service:
     opened = OpenedKeys()
     http = GatewayHttp(transport=surroundings.transport)
     sandbox = SandboxServer(lambda: _open_sandbox(paths, policy().sandbox_speed))
-    lock = RunnerLock(paths.state / RUNNERS_DIRECTORY)
+    lock = FileLeases(paths.state / RUNNERS_DIRECTORY)
     deps = Dependencies(
         ledger=_once(lambda: Ledger(paths.data / LEDGER_FILE)),
         http=http,

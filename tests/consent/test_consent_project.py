@@ -135,5 +135,5 @@ def test_a_home_inside_the_project_sends_nothing_live(project: Path, gateway: Co
         explained = wire.call("explain_payload", SHOT)
 
     assert explained["isError"]
-    assert "lies under the working directory" in told(explained)
+    assert "is under the working directory" in told(explained)
     assert gateway.paid == []

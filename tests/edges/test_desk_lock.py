@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from callsheet.edges.files.files import write_private
-from callsheet.edges.process.desk_lock import ADDRESS_FILE, find_desk, hold_desk, tell_address
+from callsheet.edges.process.desk_lock import ADDRESS_FILE, find_desk, hold_desk, write_address
 from callsheet.errors import SetupProblem
 
 URL = "http://localhost:43117/"
@@ -24,7 +24,7 @@ def test_a_running_desk_is_found_and_gone_with_its_end(tmp_path: Path) -> None:
     with hold_desk(tmp_path) as alone:
         assert alone
         assert find_desk(tmp_path) is None
-        tell_address(tmp_path, URL)
+        write_address(tmp_path, URL)
         assert find_desk(tmp_path) == URL
         assert (tmp_path / ADDRESS_FILE).stat().st_mode & 0o777 == 0o600
         assert json.loads((tmp_path / ADDRESS_FILE).read_text()) == {"url": URL}
@@ -34,7 +34,7 @@ def test_a_running_desk_is_found_and_gone_with_its_end(tmp_path: Path) -> None:
 def test_there_is_one_desk_at_a_time(tmp_path: Path) -> None:
     """The second one leaves the first one's address alone."""
     with hold_desk(tmp_path):
-        tell_address(tmp_path, URL)
+        write_address(tmp_path, URL)
         with hold_desk(tmp_path) as alone:
             assert not alone
         assert find_desk(tmp_path) == URL
@@ -45,7 +45,7 @@ def test_a_killed_desk_is_not_believed_any_more(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from callsheet.edges.process.desk_lock import *\n"
         "with hold_desk(Path(sys.argv[1])):\n"
-        f"    tell_address(Path(sys.argv[1]), {URL!r}); print('up', flush=True); sys.stdin.read()\n"
+        f"    write_address(Path(sys.argv[1]), {URL!r}); print('up', flush=True); sys.stdin.read()\n"
     )
     desk = subprocess.Popen(
         [sys.executable, "-c", code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -86,7 +86,7 @@ def test_what_is_no_address_of_a_desk_leads_nobody_there(tmp_path: Path, said: b
     with hold_desk(tmp_path):
         write_private(tmp_path / ADDRESS_FILE, said, what="address")
         assert find_desk(tmp_path) is None
-        tell_address(tmp_path, URL)
+        write_address(tmp_path, URL)
         (tmp_path / ADDRESS_FILE).chmod(0o666)
         assert find_desk(tmp_path) is None
 

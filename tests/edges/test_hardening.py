@@ -155,7 +155,7 @@ def stderr_of(code: str, *, hooks: bool) -> str:
 
 
 @pytest.mark.parametrize("code", RAISES.values(), ids=RAISES)
-def test_what_nobody_caught_is_told_by_its_type_alone(code: str) -> None:
+def test_an_uncaught_error_is_reported_only_by_its_type(code: str) -> None:
     """One line with an id and the type; without the hooks the same code shows the secret."""
     assert CANARY in stderr_of(code, hooks=False)
     said = stderr_of(code, hooks=True)

@@ -54,7 +54,7 @@ def make_file(tmp_path: Path, content: bytes, mode: int = 0o600) -> Path:
 
 
 class FakeKeyring(keyring.backend.KeyringBackend):
-    """Holds one password per user name, or fails as told."""
+    """Holds one password per user name, or fails as configured."""
 
     priority = 1
 
@@ -224,9 +224,9 @@ def test_a_malformed_key_is_refused_without_a_trace_of_it(find: Finder, tmp_path
         find()
     problems.append(caught.value)
     for problem in problems:
-        told = f"{problem} {problem.args} {problem.__cause__!r} {problem.__context__!r}"
-        assert not any(piece in told for piece in pieces(KEY))
-        assert "malformed" in told
+        texts = f"{problem} {problem.args} {problem.__cause__!r} {problem.__context__!r}"
+        assert not any(piece in texts for piece in pieces(KEY))
+        assert "malformed" in texts
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o640, 0o644, 0o660, 0o666])
@@ -251,7 +251,7 @@ def test_a_linked_key_file_is_refused(find: Finder, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("failure", [keyring.errors.NoKeyringError(f"no {KEY}"), RuntimeError(KEY), OSError(KEY)])
-def test_a_failing_keyring_is_told_by_the_class_of_its_error(
+def test_a_failing_keyring_is_reported_by_the_class_of_its_error(
     find: Finder, use_backend: Callable[[FakeKeyring], None], failure: Exception
 ) -> None:
     """Backends put anything into their messages, so no word of them is repeated."""
@@ -283,7 +283,7 @@ def test_a_written_key_file_is_private_and_found_again(find: Finder, tmp_path: P
 
 @pytest.mark.parametrize("value", ["", "your_api_key", "short", f"{KEY} {KEY}"])
 def test_no_file_is_written_for_what_cannot_be_a_key(tmp_path: Path, value: str) -> None:
-    """Typing errors are told at once and leave nothing behind."""
+    """Typing errors are reported immediately and leave nothing behind."""
     with pytest.raises(KeyProblem) as caught:
         write_key_file("poyo", value, keys_directory=tmp_path / "keys")
     assert not any(piece in str(caught.value) for piece in pieces(KEY))
@@ -319,7 +319,9 @@ def test_every_unsealed_copy_is_found_and_those_that_can_be_are_removed(
     assert [key.source for key in found(KEY)] == ["environment"]
 
 
-def test_a_keyring_that_does_not_let_go_is_told(tmp_path: Path, use_backend: Callable[[FakeKeyring], None]) -> None:
+def test_an_entry_that_cannot_be_removed_is_reported(
+    tmp_path: Path, use_backend: Callable[[FakeKeyring], None]
+) -> None:
     """With the entry that the person has to remove."""
     use_backend(FakeKeyring({"poyo": KEY}))
 
@@ -343,7 +345,7 @@ def test_the_status_tells_source_and_fingerprint_and_never_raises(tmp_path: Path
 
 
 def test_key_problems_answer_all_five_questions(find: Finder) -> None:
-    """Nothing was sent, and a person can mend it."""
+    """Nothing was sent, and a person can fix it."""
     with pytest.raises(CallsheetError) as caught:
         find("a b")
     assert caught.value.fate.value == "nothing_sent"

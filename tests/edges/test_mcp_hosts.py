@@ -1,4 +1,4 @@
-"""The hosts' configuration files: one entry goes in or out, and everything else stays as it was."""
+"""The hosts' configuration files: one entry is added or removed, and everything else stays unchanged."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_toml_keeps_every_line_that_was_there() -> None:
     assert remove_entry(written, CODEX).rstrip("\n") == TOML.rstrip("\n")
 
 
-def test_a_toml_entry_in_the_middle_is_mended_and_keeps_what_a_person_added() -> None:
+def test_a_toml_entry_in_the_middle_is_corrected_and_keeps_what_a_person_added() -> None:
     """A time limit stays, a comment stays, an old path over several lines goes, and so does a URL."""
     text = (
         '[mcp_servers.callsheet] # mine\ncommand = "old"\nargs = [\n  "mcp",\n  "x",\n]\n# long clips\n'
@@ -115,11 +115,11 @@ def test_an_empty_table_at_the_very_end_is_filled() -> None:
     ],
 )
 def test_toml_that_cannot_be_changed_line_by_line_is_left_alone(tmp_path: Path, text: str) -> None:
-    """The person is told what to do; no copy is made either."""
+    """The error says what to do, and no copy is written either."""
     path = tmp_path / "config.toml"
     path.write_text(text, encoding="utf-8")
 
-    with pytest.raises(SetupProblem, match="left as it is") as caught:
+    with pytest.raises(SetupProblem, match="left unchanged") as caught:
         write_entry(path, CODEX, ENTRY)
     assert "--print" in caught.value.next_step.text
     assert path.read_text(encoding="utf-8") == text
@@ -166,12 +166,12 @@ def test_json_that_is_not_plain_is_left_alone(tmp_path: Path, text: str) -> None
     path = tmp_path / "config.json"
     path.write_text(text, encoding="utf-8")
 
-    with pytest.raises(SetupProblem, match="left as it is"):
+    with pytest.raises(SetupProblem, match="left unchanged"):
         write_entry(path, CLAUDE, ENTRY)
     assert path.read_text(encoding="utf-8") == text
 
 
-def test_the_place_of_a_mistake_is_told() -> None:
+def test_the_position_of_a_mistake_is_reported() -> None:
     """Line and column, not the content."""
     with pytest.raises(UneditableText, match=r"not valid JSON \(line 2, column 3\)"):
         put_entry("{\n  x\n}", CLAUDE, ENTRY)
@@ -223,7 +223,7 @@ def test_the_mode_stays_and_the_old_text_is_kept_for_its_owner(tmp_path: Path, m
 
 
 def test_a_link_stays_a_link(tmp_path: Path) -> None:
-    """What it leads to is changed, and the copy lies beside that."""
+    """What it leads to is changed, and the copy is beside that."""
     real = tmp_path / "dotfiles" / "settings.json"
     real.parent.mkdir()
     real.write_text("{}", encoding="utf-8")
@@ -247,7 +247,7 @@ def test_what_is_no_text_file_is_refused(tmp_path: Path) -> None:
             write_entry(path, CLAUDE, ENTRY)
 
 
-def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     """A file stands where the directory would be."""
     (tmp_path / "file").write_text("", encoding="utf-8")
 

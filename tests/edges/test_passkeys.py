@@ -67,7 +67,7 @@ def test_what_no_device_says_is_no_signature(passkeys: Passkeys, said: str) -> N
     """Neither for signing nor for registering, and nothing is changed by it."""
     before = passkeys.path.read_bytes()
 
-    with pytest.raises(NotApproved, match="does not hold"):
+    with pytest.raises(NotApproved, match="not valid"):
         passkeys.check(said, challenge=b"x" * 32, origin="http://localhost:1", now=9.0)
     with pytest.raises(InvalidRequest, match="could not be verified"):
         passkeys.register(said, challenge=b"x" * 32, origin="http://localhost:1", name="x", now=9.0)
@@ -84,7 +84,7 @@ def test_the_list_is_bounded(passkeys: Passkeys) -> None:
 
 
 def test_every_ceremony_demands_that_the_person_is_verified(passkeys: Passkeys) -> None:
-    """The browser is told so, and names the known keys; the name is `localhost`."""
+    """The browser gets the known keys; the name is `localhost`."""
     making = json.loads(passkeys.registration_options(b"c" * 32))
     signing = json.loads(passkeys.signing_options(b"c" * 32))
 

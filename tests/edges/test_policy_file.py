@@ -1,4 +1,4 @@
-"""A policy is read strictly, trusted only when nobody else could have written it, and can be written back."""
+"""A policy is read strictly, trusted only if no other user could have written it, and can be written back."""
 
 from __future__ import annotations
 
@@ -224,12 +224,12 @@ def test_links_between_directories_do_not_hide_where_a_policy_lies(tmp_path: Pat
 
 
 def test_the_root_of_the_file_system_is_no_working_directory(tmp_path: Path) -> None:
-    """Some clients start every server there, and everything lies under it."""
+    """Some clients start every server there, and every file is below it."""
     assert load_policy(place(tmp_path), working_directory=Path(tmp_path.anchor)).mode is Mode.LIVE
 
 
 def test_a_policy_is_written_private_and_whole(tmp_path: Path, project: Path) -> None:
-    """Mode 0600 in a directory of mode 0700, and loadable at once."""
+    """Mode 0600 in a directory of mode 0700, and loadable immediately."""
     path = tmp_path / "config" / "policy.toml"
     write_policy(path, render_policy(Policy(mode=Mode.LIVE)))
     assert path.stat().st_mode & 0o777 == 0o600

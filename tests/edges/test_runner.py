@@ -11,15 +11,16 @@ import pytest
 
 from callsheet.core.tasks.models import Task
 from callsheet.edges.ledger.ledger import Ledger
-from callsheet.edges.process.runner import AT_ONCE, Runner, RunnerLock
+from callsheet.edges.process.locks import FileLeases
+from callsheet.edges.process.runner import MOST_POLLS, Runner
 from callsheet.service import Service
 from callsheet.service.submission import submit
 from workspace import START, Workspace, draft
 
 HOLD_A_LOCK = """
 import sys, pathlib
-from callsheet.edges.process.runner import RunnerLock
-lock = RunnerLock(pathlib.Path(sys.argv[1]), "other")
+from callsheet.edges.process.locks import FileLeases
+lock = FileLeases(pathlib.Path(sys.argv[1]), "other")
 lock.hold()
 print("held", flush=True)
 sys.stdin.read()
@@ -55,27 +56,27 @@ class Runs:
         self.at_once -= 1
 
 
-async def watch(workspace: Workspace, ledger: Ledger, lock: RunnerLock, run: object, *, rounds: int = 30) -> None:
-    """Run a watcher for that many rounds of its loop."""
+async def watch(workspace: Workspace, ledger: Ledger, lock: FileLeases, run: object, *, rounds: int = 30) -> None:
+    """Run a runner for that many rounds of its loop."""
     left = rounds
 
     async def wait_for_change(seconds: float) -> None:
         nonlocal left
         left -= 1
         if left <= 0:
-            watcher.stop()
+            runner.stop()
         await anyio.lowlevel.checkpoint()
 
-    watcher = Runner(
-        ledger=lambda: ledger, clock=workspace.clock, lock=lock, run_task=run, wait_for_change=wait_for_change
+    runner = Runner(
+        ledger=lambda: ledger, clock=workspace.clock, leases=lock, run_task=run, wait_for_change=wait_for_change
     )
     with anyio.fail_after(20):
-        await watcher.watch()
+        await runner.watch()
 
 
-def lock_of(workspace: Workspace, service: Service) -> RunnerLock:
+def lock_of(workspace: Workspace, service: Service) -> FileLeases:
     """The lock of the service's own runner."""
-    return RunnerLock(workspace.home / "state" / "runners", service.deps.runner_id)
+    return FileLeases(workspace.home / "state" / "runners", service.deps.runner_id)
 
 
 async def test_what_is_due_is_run_once_and_not_before_its_time(workspace: Workspace) -> None:
@@ -98,13 +99,13 @@ async def test_only_so_many_tasks_run_at_once(workspace: Workspace) -> None:
     """The rest is taken up as places become free; none is forgotten."""
     service = workspace.service()
     ledger = service.deps.ledger()
-    tasks = some_tasks(workspace, service, AT_ONCE * 2 + 3)
+    tasks = some_tasks(workspace, service, MOST_POLLS * 2 + 3)
     runs = Runs(workspace, ledger)
 
     await watch(workspace, ledger, lock_of(workspace, service), runs, rounds=200)
 
     assert sorted(runs.seen) == sorted(task.id for task in tasks)
-    assert runs.most_at_once <= AT_ONCE
+    assert runs.most_at_once <= MOST_POLLS
 
 
 async def test_one_tasks_trouble_does_not_stop_the_others(
@@ -178,7 +179,7 @@ async def test_a_clock_that_jumps_back_does_not_stop_the_watch(workspace: Worksp
 
 
 async def test_a_ledger_that_cannot_be_opened_does_not_end_the_watch(workspace: Workspace) -> None:
-    """It is tried again, so that mending helps without a restart."""
+    """It is tried again, so that a fix helps without a restart."""
     service = workspace.service()
     [task] = some_tasks(workspace, service, 1)
     ledger = service.deps.ledger()
@@ -196,27 +197,27 @@ async def test_a_ledger_that_cannot_be_opened_does_not_end_the_watch(workspace: 
         nonlocal left
         left -= 1
         if left <= 0:
-            watcher.stop()
+            runner.stop()
         await anyio.lowlevel.checkpoint()
 
-    watcher = Runner(
+    runner = Runner(
         ledger=open_ledger,
         clock=workspace.clock,
-        lock=lock_of(workspace, service),
+        leases=lock_of(workspace, service),
         run_task=runs,
         wait_for_change=wait_for_change,
     )
-    await watcher.watch()
+    await runner.watch()
 
     assert runs.seen == [task.id]
 
 
 def test_a_released_lock_leaves_no_file(tmp_path: Path) -> None:
     """Directories do not fill up with dead runners."""
-    lock = RunnerLock(tmp_path)
+    lock = FileLeases(tmp_path)
     lock.hold()
     assert lock.is_alive(lock.runner_id)
     lock.release()
 
     assert list(tmp_path.iterdir()) == []
-    assert not RunnerLock(tmp_path).is_alive(lock.runner_id)
+    assert not FileLeases(tmp_path).is_alive(lock.runner_id)

@@ -19,7 +19,7 @@ from callsheet.core.shot import Shot
 from callsheet.core.tasks.models import Clip, Task
 from callsheet.core.tasks.states import SheetEvent, TaskState
 from callsheet.edges.clips.download import LinkGone
-from callsheet.edges.keys.kdf import make_scrypt_recipe
+from callsheet.edges.keys.passphrase import create_recipe
 from callsheet.edges.keys.sealed import seal_key, write_sealed
 from callsheet.edges.keys.store import SecretKey
 from callsheet.errors import (
@@ -36,6 +36,7 @@ from callsheet.service import Service, open_tasks_notice
 from callsheet.service.polling import run_task
 from callsheet.service.sealed_keys import claim_for_sending, permit, settle_permit
 from callsheet.service.submission import submit
+from samples import CHEAP
 from workspace import KEY, SHOT, Workspace, accepted, draft, reply, status
 
 PASSPHRASE = "a heron over the reeds"
@@ -60,9 +61,7 @@ class Keeper:
 
 def seal(workspace: Workspace, *, key: str = KEY, base_url: str = ADDRESS) -> None:
     """A person has sealed PoYo's key (at a low cost, as only a test does)."""
-    sealed = seal_key(
-        SecretKey("poyo", key, source="file"), PASSPHRASE, base_url=base_url, recipe=make_scrypt_recipe(1)
-    )
+    sealed = seal_key(SecretKey("poyo", key, source="file"), PASSPHRASE, base_url=base_url, recipe=create_recipe(CHEAP))
     write_sealed(sealed, keys_directory=workspace.home / "config" / "keys")
 
 

@@ -1,4 +1,4 @@
-"""The clock and the dice, as one object that tests replace by a virtual one."""
+"""Time and randomness as one object, which tests replace with a virtual one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import anyio
 
 
 class Clock(Protocol):
-    """Time and chance. `now` is seconds since the epoch; `sleep` may be ended early by cancellation."""
+    """Time and randomness. `now` is in seconds since the epoch; cancellation may end `sleep` early."""
 
     def now(self) -> float: ...
     async def sleep(self, seconds: float) -> None: ...
@@ -20,7 +20,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's own."""
+    """The clock and the random numbers of this computer."""
 
     def __init__(self) -> None:
         self._random = random.Random()  # noqa: S311 - spreads polls in time, guards nothing

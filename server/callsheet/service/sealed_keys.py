@@ -40,7 +40,7 @@ from .consent import (
     earlier_takes,
     need_sheet,
     require_mode,
-    shown_text,
+    render_shown,
 )
 from .dependencies import KEY_SEALED, Dependencies, card_of
 from .results import OPEN_THE_KEY, fate_of, waits_for_key
@@ -56,7 +56,7 @@ UNASKED_TEXT = "its key is sealed, so its status is not read until a person open
 IsAlive = Callable[[str | None], bool]
 
 
-def needs_seal(deps: Dependencies, sheet: Sheet) -> bool:
+def needs_passphrase(deps: Dependencies, sheet: Sheet) -> bool:
     """Whether a sealed key must be opened to send that sheet."""
     return sheet.mode is Mode.LIVE and deps.is_sealed(sheet.binding.gateway)
 
@@ -64,12 +64,12 @@ def needs_seal(deps: Dependencies, sheet: Sheet) -> bool:
 def awaits_key(deps: Dependencies, sheet_id: str) -> bool:
     """Whether a sealed key must be opened to send that sheet, which was not sent yet."""
     sheet, task = deps.ledger().sheet(sheet_id), _task_of(deps, sheet_id)
-    return sheet is not None and needs_seal(deps, sheet) and (task is None or task.state is TaskState.WAITING)
+    return sheet is not None and needs_passphrase(deps, sheet) and (task is None or task.state is TaskState.WAITING)
 
 
 def may_pay(deps: Dependencies, sheet: Sheet) -> bool:
     """Whether this process could send that sheet: its key is not sealed, or was opened here for this very sheet."""
-    return not needs_seal(deps, sheet) or deps.opened.allows(sheet.id)
+    return not needs_passphrase(deps, sheet) or deps.opened.allows(sheet.id)
 
 
 def is_away(deps: Dependencies, task: Task) -> bool:
@@ -110,10 +110,10 @@ async def permit(deps: Dependencies, sheet_id: str, passphrase: str) -> Sheet:
     The sheet's id is made from everything that is bound, so what was shown under this id is what is sent, whatever
     was written into the ledger meanwhile.
     """
-    gateway_id = payable(deps, sheet_id).binding.gateway
+    gateway_id = sendable(deps, sheet_id).binding.gateway
     opened = await anyio.to_thread.run_sync(_open, deps, gateway_id, passphrase)
     # Opening takes its time; what holds now counts.
-    sheet = payable(deps, sheet_id)
+    sheet = sendable(deps, sheet_id)
     digest = binding_now(deps, sheet).digest
     if build_redactor([opened[0]]).finds(sheet.body.decode("utf-8", "replace")):
         raise InvalidRequest(
@@ -240,7 +240,7 @@ def hold_unasked(deps: Dependencies, task: Task) -> Task:
 
 async def reach_to_pay(deps: Dependencies, task: Task, sheet: Sheet) -> tuple[str, SecretKey | None]:
     """Base URL and key for a task's paid request. A sealed key is handed out once, for the sheet it is open for."""
-    if not needs_seal(deps, sheet):
+    if not needs_passphrase(deps, sheet):
         return await deps.reach(task.mode, deps.facts(task.gateway))
     base_url, digest = sheet.binding.base_url, binding_now(deps, sheet).digest
     key = deps.opened.take(task.gateway, sheet.id, digest=digest, base_url=base_url)
@@ -274,16 +274,16 @@ def forget_idle(deps: Dependencies) -> None:
 
 def sending_text(deps: Dependencies, sheet_id: str) -> str:
     """What the person is shown who is about to have a sheet sent, rendered now; raises as `payable`."""
-    sheet = payable(deps, sheet_id)
+    sheet = sendable(deps, sheet_id)
     if sheet.task_id is None:
         return approval_text(deps, sheet_id)
     earlier = earlier_takes(deps, sheet.binding)
     if not earlier.startswith(DUPLICATE):
         earlier = f"Approved before and not sent yet: task {sheet.task_id}."
-    return shown_text(deps, card_of(deps, sheet), sheet.binding, body=sheet.body, price=sheet.price, earlier=earlier)
+    return render_shown(deps, card_of(deps, sheet), sheet.binding, body=sheet.body, price=sheet.price, earlier=earlier)
 
 
-def payable(deps: Dependencies, sheet_id: str) -> Sheet:
+def sendable(deps: Dependencies, sheet_id: str) -> Sheet:
     """The sheet, if its key is sealed and a person could have it sent now: not spent yet, or spent and not sent.
 
     It must be as it was made, and named after what it is bound to. Raises `NotApproved`, `PolicyRefusal`,
@@ -291,7 +291,7 @@ def payable(deps: Dependencies, sheet_id: str) -> Sheet:
     """
     sheet = need_sheet(deps, sheet_id)
     require_mode(deps.policy(), sheet)
-    if not needs_seal(deps, sheet):
+    if not needs_passphrase(deps, sheet):
         raise KeyProblem(
             f"The key for {sheet.binding.gateway} is not sealed.",
             next_step=NextStep(Action.APPROVE, "It needs no sealed key.", target=sheet.id),

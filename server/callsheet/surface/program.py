@@ -9,6 +9,7 @@ from typing import Protocol
 
 from callsheet.core.consent.policy import Policy
 from callsheet.edges.files.paths import Paths
+from callsheet.edges.keys.passphrase import Cost
 from callsheet.service import Service
 
 
@@ -26,7 +27,8 @@ class Program:
     Relative names that a person writes are under `working_directory`; no policy may lie under
     `project_directory`. `policy` reads the policy file anew; `policy_path`, `verifier_path` and
     `keys_directory` are what `callsheet setup` writes. `with_environ` makes the program again for
-    another environment, as the demonstration needs it: a home of its own and no key.
+    another environment, as the demonstration needs it: a home of its own and no key. `derivation_cost` is what
+    a new passphrase or sealed key costs to check; tests lower it.
     """
 
     environ: Mapping[str, str]
@@ -42,3 +44,4 @@ class Program:
     serve_http: Callable[[int], None]
     serve_desk: ServeDesk
     with_environ: Callable[[Mapping[str, str]], Program]
+    derivation_cost: Cost

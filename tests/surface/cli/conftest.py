@@ -11,6 +11,7 @@ from cli_terminal import CommandLine, Ran
 from callsheet.compose import Surroundings, build_program
 from callsheet.surface.cli import run
 from callsheet.surface.program import Program
+from samples import CHEAP
 from workspace import Workspace
 
 
@@ -25,6 +26,7 @@ def program(workspace: Workspace, tmp_path: Path) -> Program:
             working_directory=project,
             clock=workspace.clock,
             transport=httpx2.MockTransport(workspace.gateway),
+            derivation_cost=CHEAP,
         )
     )
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from cli_terminal import CommandLine, Terminal, run_without_terminal
 
-from callsheet.edges.keys.passphrase import store_verifier
+from callsheet.edges.keys.passphrase import write_verifier
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
+from samples import CHEAP
 from workspace import Workspace, accepted, draft
 
 PASSPHRASE = "a heron over the reeds"
@@ -24,7 +25,7 @@ ALLOW = ["allow", "--clips", "3", "--up-to", "1.50", "--for", "2h", "--models", 
 def armed(workspace: Workspace, program: Program) -> Program:
     """A live install whose person has set a passphrase."""
     workspace.go_live()
-    store_verifier(program.verifier_path, PASSPHRASE)
+    write_verifier(program.verifier_path, PASSPHRASE, cost=CHEAP)
     workspace.clock.time = time.time()
     return program
 

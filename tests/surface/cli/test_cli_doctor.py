@@ -9,9 +9,10 @@ import pytest
 from cli_terminal import CommandLine
 
 from callsheet.core.consent.approval import Means
-from callsheet.edges.keys.passphrase import store_verifier
+from callsheet.edges.keys.passphrase import write_verifier
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
+from samples import CHEAP
 from workspace import KEY, Workspace, accepted, draft, reply
 
 
@@ -68,7 +69,7 @@ def test_live_mode_without_passphrase_or_key_is_a_problem(workspace: Workspace, 
 def test_what_is_broken_does_not_hide_the_rest(workspace: Workspace, program: Program, cli: CommandLine) -> None:
     """A policy, a verifier and a ledger that cannot be used are three problems, not one crash."""
     workspace.write_policy('mode = "live')
-    store_verifier(program.verifier_path, "a heron over the reeds")
+    write_verifier(program.verifier_path, "a heron over the reeds", cost=CHEAP)
     program.verifier_path.chmod(0o644)
     program.paths.data.mkdir(parents=True)
     (program.paths.data / "ledger.sqlite3").write_bytes(b"this is no database" * 100)

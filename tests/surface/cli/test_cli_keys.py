@@ -8,11 +8,12 @@ import pytest
 from cli_terminal import CommandLine, Terminal, run_without_terminal
 
 from callsheet.core.security.redaction import fingerprint
-from callsheet.edges.keys.passphrase import check_passphrase, load_verifier, store_verifier
+from callsheet.edges.keys.passphrase import check_passphrase, create_recipe, load_verifier, write_verifier
 from callsheet.edges.keys.sealed import load_sealed, open_key, seal_key, write_sealed
 from callsheet.edges.keys.store import SecretKey, authorization_header
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
+from samples import CHEAP
 from workspace import KEY, Workspace, reply
 
 PASSPHRASE = "a heron over the reeds"
@@ -24,7 +25,7 @@ OTHER = "another-key-51c0ffee7d"
 @pytest.fixture
 def known(program: Program) -> Program:
     """A passphrase is set."""
-    store_verifier(program.verifier_path, PASSPHRASE)
+    write_verifier(program.verifier_path, PASSPHRASE, cost=CHEAP)
     return program
 
 
@@ -45,7 +46,9 @@ def put_key_file(program: Program, value: str = KEY) -> Path:
 def seal(program: Program, passphrase: str = PASSPHRASE, *, gateway: str = "poyo", base_url: str = ADDRESS) -> Path:
     """What `keys seal` leaves behind."""
     key = SecretKey(gateway, KEY, source="file")
-    return write_sealed(seal_key(key, passphrase, base_url=base_url), keys_directory=program.keys_directory)
+    return write_sealed(
+        seal_key(key, passphrase, base_url=base_url, recipe=create_recipe(CHEAP)), keys_directory=program.keys_directory
+    )
 
 
 def opened(program: Program, passphrase: str) -> str:
@@ -147,7 +150,7 @@ def test_sealing_needs_a_terminal_a_passphrase_and_a_key_that_is_not_sealed(
         assert terminal.finish() == ExitCode.SETUP
     assert load_sealed("poyo", keys_directory=program.keys_directory) is None
 
-    store_verifier(program.verifier_path, PASSPHRASE)
+    write_verifier(program.verifier_path, PASSPHRASE, cost=CHEAP)
     seal(program)
     with on_terminal(workspace, program, "keys", "seal", "poyo") as terminal:
         terminal.expect("sealed already")

@@ -16,8 +16,7 @@ from callsheet.core.consent.approval import Means
 from callsheet.core.security.redaction import variants
 from callsheet.core.tasks.states import TaskState
 from callsheet.edges.clock import SystemClock
-from callsheet.edges.keys.kdf import make_scrypt_recipe
-from callsheet.edges.keys.passphrase import store_verifier
+from callsheet.edges.keys.passphrase import create_recipe, write_verifier
 from callsheet.edges.keys.sealed import seal_key, write_sealed
 from callsheet.edges.keys.store import SecretKey
 from callsheet.service import Service
@@ -27,6 +26,7 @@ from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
 from crash.crash_gateway import LoopbackGateway, Manners
 from crash.crash_video import make_film
+from samples import CHEAP
 from workspace import KEY, SHOT, Workspace, draft
 
 PASSPHRASE = "a heron over the reeds"
@@ -57,9 +57,9 @@ def armed(workspace: Workspace, tmp_path: Path, gateway: LoopbackGateway) -> Pro
     program = build_program(
         Surroundings(environ=workspace.environ, working_directory=project, clock=SystemClock(), transport=None)
     )
-    store_verifier(program.verifier_path, PASSPHRASE)
+    write_verifier(program.verifier_path, PASSPHRASE, cost=CHEAP)
     key = SecretKey("poyo", KEY, source="file")
-    sealed = seal_key(key, PASSPHRASE, base_url=gateway.url, recipe=make_scrypt_recipe(1))
+    sealed = seal_key(key, PASSPHRASE, base_url=gateway.url, recipe=create_recipe(CHEAP))
     write_sealed(sealed, keys_directory=program.keys_directory)
     return program
 
@@ -182,7 +182,7 @@ def test_a_verifier_of_somebody_elses_opens_nothing(
     workspace: Workspace, armed: Program, gateway: LoopbackGateway
 ) -> None:
     """Whoever writes the files can put their own passphrase in; it approves no sealed key's sheet."""
-    store_verifier(armed.verifier_path, "an agent's own words")
+    write_verifier(armed.verifier_path, "an agent's own words", cost=CHEAP)
     service = armed.build_service()
     with on_terminal(workspace, armed, "approve", draft(service)) as terminal:
         terminal.expect("Type the amount")

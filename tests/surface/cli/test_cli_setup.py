@@ -11,9 +11,10 @@ from cli_terminal import CommandLine, Terminal, run_without_terminal
 from callsheet.compose import Surroundings, build_program
 from callsheet.core.consent.policy import Mode
 from callsheet.edges.clock import SystemClock
-from callsheet.edges.keys.passphrase import check_passphrase, load_verifier, store_verifier
+from callsheet.edges.keys.passphrase import check_passphrase, load_verifier, write_verifier
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
+from samples import CHEAP
 from workspace import Workspace
 
 PASSPHRASE = "a heron over the reeds"
@@ -106,7 +107,7 @@ def test_setup_arms_live_mode_with_limits_key_and_passphrase(workspace: Workspac
 @pytest.mark.parametrize("knows", [True, False])
 def test_arming_needs_the_passphrase_that_is_set(workspace: Workspace, program: Program, knows: bool) -> None:
     """Whoever does not know it changes nothing."""
-    store_verifier(program.verifier_path, PASSPHRASE)
+    write_verifier(program.verifier_path, PASSPHRASE, cost=CHEAP)
 
     with start(workspace, program) as talk:
         talk.answer("Type the mode", "live")
@@ -124,7 +125,7 @@ def test_arming_needs_the_passphrase_that_is_set(workspace: Workspace, program: 
 
 def test_changing_the_passphrase_needs_the_old_one(workspace: Workspace, program: Program) -> None:
     """Also in the sandbox."""
-    store_verifier(program.verifier_path, PASSPHRASE)
+    write_verifier(program.verifier_path, PASSPHRASE, cost=CHEAP)
 
     with start(workspace, program) as talk:
         talk.answer("Type the mode")
@@ -146,7 +147,7 @@ def test_changing_the_passphrase_needs_the_old_one(workspace: Workspace, program
 def test_every_change_but_disarming_needs_the_passphrase(workspace: Workspace, program: Program) -> None:
     """What is loosened in the sandbox today would be live tomorrow; back to the sandbox anybody may go."""
     workspace.write_policy('mode = "live"\n')
-    store_verifier(program.verifier_path, PASSPHRASE)
+    write_verifier(program.verifier_path, PASSPHRASE, cost=CHEAP)
 
     with start(workspace, program) as talk:
         talk.answer("Type the mode", "sandbox")

@@ -15,10 +15,11 @@ from callsheet.compose import VERIFIER_FILE
 from callsheet.core.consent.approval import Means
 from callsheet.core.shot import Shot
 from callsheet.edges.files.files import write_private
-from callsheet.edges.keys.passphrase import make_scrypt_verifier
+from callsheet.edges.keys.passphrase import create_verifier
 from callsheet.service import Service
 from callsheet.surface.desk.application import build_app
 from callsheet.surface.desk.state import Office, open_office
+from samples import CHEAP
 from workspace import SHOT, Workspace, draft
 
 PORT = 43117
@@ -101,7 +102,7 @@ def open_desk(workspace: Workspace) -> Desk:
 
 def set_passphrase(home: Path) -> None:
     """A person has chosen a passphrase; its verifier is a cheap one, so that tests are quick."""
-    line = make_scrypt_verifier(PASSPHRASE, log_cost=4)
+    line = create_verifier(PASSPHRASE, CHEAP)
     write_private(home / "config" / VERIFIER_FILE, line.encode(), what="verifier")
 
 

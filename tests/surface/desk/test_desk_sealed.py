@@ -10,9 +10,10 @@ from desk_client import PASSPHRASE, Desk, open_desk, seen, set_passphrase
 
 from callsheet.core.consent.approval import Means
 from callsheet.core.tasks.states import SheetEvent, TaskState
-from callsheet.edges.keys.kdf import make_scrypt_recipe
+from callsheet.edges.keys.passphrase import create_recipe
 from callsheet.edges.keys.sealed import seal_key, write_sealed
 from callsheet.edges.keys.store import SecretKey
+from samples import CHEAP
 from workspace import KEY, Workspace, accepted, draft
 
 
@@ -23,7 +24,7 @@ async def sealed_desk(workspace: Workspace) -> AsyncIterator[Desk]:
     workspace.write_policy('mode = "live"\n')
     set_passphrase(workspace.home)
     address, key = "https://api.poyo.ai", SecretKey("poyo", KEY, source="file")
-    sealed = seal_key(key, PASSPHRASE, base_url=address, recipe=make_scrypt_recipe(1))
+    sealed = seal_key(key, PASSPHRASE, base_url=address, recipe=create_recipe(CHEAP))
     write_sealed(sealed, keys_directory=workspace.home / "config" / "keys")
     desk = open_desk(workspace)
     async with desk.client, desk.service.running():

@@ -9,13 +9,14 @@ from connection import ERAS, connect, explained, let_time_pass, refused, text_of
 
 from callsheet.core.consent.approval import Means
 from callsheet.core.tasks.states import TaskState
-from callsheet.edges.keys.kdf import make_scrypt_recipe
+from callsheet.edges.keys.passphrase import create_recipe
 from callsheet.edges.keys.sealed import seal_key, write_sealed
 from callsheet.edges.keys.store import SecretKey
 from callsheet.service import Service
 from callsheet.service.polling import run_task
 from callsheet.service.sealed_keys import permit
 from callsheet.service.submission import submit
+from samples import CHEAP
 from workspace import KEY, Workspace, accepted
 
 PASSPHRASE = "a heron over the reeds"
@@ -26,7 +27,7 @@ def sealed(workspace: Workspace) -> Workspace:
     """Live mode with PoYo's key sealed; the same key still lies in the environment."""
     workspace.go_live()
     key = SecretKey("poyo", KEY, source="file")
-    file = seal_key(key, PASSPHRASE, base_url="https://api.poyo.ai", recipe=make_scrypt_recipe(1))
+    file = seal_key(key, PASSPHRASE, base_url="https://api.poyo.ai", recipe=create_recipe(CHEAP))
     write_sealed(file, keys_directory=workspace.home / "config" / "keys")
     return workspace
 

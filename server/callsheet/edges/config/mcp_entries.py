@@ -1,8 +1,8 @@
-"""Puts the server's entry into the text of a host's configuration, or takes it out; everything else stays.
+"""Adds the server's entry to the text of a host's configuration, or removes it; everything else stays unchanged.
 
-JSON keeps its key order and indentation. TOML is edited line by line, so that comments and layout stay; the
-result is read again and must hold exactly the intended change, else the edit is refused. Pure; the edge that
-reads and writes these files calls.
+JSON keeps its key order and indentation. TOML is edited line by line, so that comments and layout stay; the result is
+parsed again, and the edit is refused unless it contains exactly the intended change. Pure: `mcp_hosts` reads and writes
+the files.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from typing import Any, Literal
 SERVER_NAME = "callsheet"
 Form = Literal["json", "toml"]
 
-# What only a server behind a URL has; left beside a command, hosts would be unsure which is meant.
-_OF_A_URL = ("url", "httpUrl", "serverUrl", "headers")
+# Fields of a server behind a URL. Beside a command they would make the entry ambiguous.
+_URL_FIELDS = ("url", "httpUrl", "serverUrl", "headers")
 
 
 class UneditableText(Exception):
-    """The text is not what the host's own format allows, or cannot be changed without touching more; says why."""
+    """The text is not valid, or cannot be changed without changing more than the entry. The message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """How a host starts the server. `env` never holds a key."""
+    """How a host starts the server. `env` never contains a key."""
 
     command: str
     args: tuple[str, ...]
     env: Mapping[str, str]
 
     def as_dict(self, *, typed: bool) -> dict[str, Any]:
-        """The entry's own fields; `typed` hosts also want the transport named."""
+        """The entry's fields; a `typed` host also needs the name of the transport."""
         kind = {"type": "stdio"} if typed else {}
         env = {"env": dict(self.env)} if self.env else {}
         return {**kind, "command": self.command, "args": list(self.args), **env}
@@ -42,7 +42,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Where in a document the entry belongs: below `keys`, under the server's name."""
+    """Where the entry is in a document: below `keys`, under the server's name."""
 
     form: Form
     keys: tuple[str, ...]
@@ -50,18 +50,18 @@ class Slot:
 
 
 def write_snippet(slot: Slot, entry: Entry) -> str:
-    """A whole document that holds nothing but the entry, for a person to copy from."""
+    """A document that contains only the entry, for a person to copy."""
     return put_entry("", slot, entry)
 
 
 def put_entry(text: str, slot: Slot, entry: Entry) -> str:
-    """The document with the entry in it; the same text when it is there already. Raises `UneditableText`.
+    """The document with the entry; the same text if it already has it. Raises `UneditableText`.
 
     Fields that a person added to the entry (a time limit, a variable) are kept.
     """
     before = read_document(text, slot.form)
     old = find_entry(before, slot)
-    kept = {name: value for name, value in (old or {}).items() if name not in _OF_A_URL}
+    kept = {name: value for name, value in (old or {}).items() if name not in _URL_FIELDS}
     own = entry.as_dict(typed=slot.typed)
     if isinstance(kept.get("env"), dict) and "env" in own:
         own["env"] = {**kept["env"], **own["env"]}
@@ -73,7 +73,7 @@ def put_entry(text: str, slot: Slot, entry: Entry) -> str:
 
 
 def remove_entry(text: str, slot: Slot) -> str:
-    """The document without the entry; the same text when there is none. Raises `UneditableText`."""
+    """The document without the entry; the same text if there is none. Raises `UneditableText`."""
     before = read_document(text, slot.form)
     if find_entry(before, slot) is None:
         return text
@@ -82,11 +82,11 @@ def remove_entry(text: str, slot: Slot) -> str:
 
 
 def find_entry(document: Mapping[str, Any], slot: Slot) -> dict[str, Any] | None:
-    """The entry as it stands, None when there is none. Raises `UneditableText` when something else is in its way."""
+    """The current entry, None if there is none. Raises `UneditableText` if something else has its name."""
     place: Any = document
     for key in (*slot.keys, SERVER_NAME):
         if not isinstance(place, Mapping):
-            raise UneditableText(f"{key!r} would stand in something that is not a table")
+            raise UneditableText(f"the parent of {key!r} is not a table")
         if key not in place:
             return None
         place = place[key]
@@ -96,23 +96,23 @@ def find_entry(document: Mapping[str, Any], slot: Slot) -> dict[str, Any] | None
 
 
 def read_document(text: str, form: Form) -> dict[str, Any]:
-    """The whole document; a blank text is an empty one. Raises `UneditableText` with the place of the mistake."""
+    """The parsed document; a blank text is an empty one. Raises `UneditableText` with the position of the error."""
     if not text.strip():
         return {}
     try:
-        read = tomllib.loads(text) if form == "toml" else json.loads(text, object_pairs_hook=_without_twins)
+        read = tomllib.loads(text) if form == "toml" else json.loads(text, object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError) as error:
         place = f"line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
         raise UneditableText(f"it is not valid {form.upper()} ({place or _first_line(error)})") from None
     if not isinstance(read, dict):
-        raise UneditableText("it holds no table at the top")
+        raise UneditableText("its top level is not a table")
     return read
 
 
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a key stands twice in one table")
+        raise ValueError("a key occurs twice in one table")
     return found
 
 
@@ -143,12 +143,12 @@ def _write(text: str, slot: Slot, after: dict[str, Any], edited: str | None) -> 
     except ValueError:
         found = {}
     if not _same(found, after, slot):
-        raise UneditableText("the entry is written in a way that cannot be changed line by line")
+        raise UneditableText("its entry cannot be changed line by line")
     return edited
 
 
 def _same(found: dict[str, Any], wanted: dict[str, Any], slot: Slot) -> bool:
-    """Whether both say the same; a table that lost its last entry may be gone as well."""
+    """Whether both have the same content. A table that lost its last entry may be missing."""
     first = slot.keys[0]
     if wanted.get(first) == {} and first not in found:
         wanted = {name: value for name, value in wanted.items() if name != first}
@@ -169,7 +169,7 @@ def _toml_with(text: str, slot: Slot, old: Mapping[str, Any] | None, new: Mappin
     lines = text.splitlines(keepends=True)
     start = next((number for number, line in enumerate(lines) if _is_header(line, slot)), None)
     if start is None:
-        raise UneditableText("the entry is not a table of its own")
+        raise UneditableText("the entry is not a separate table")
     ending = "\r\n" if lines[start].endswith("\r\n") else "\n"
     if not lines[start].endswith("\n"):
         lines[start] += ending
@@ -188,7 +188,7 @@ def _toml_without(text: str, slot: Slot) -> str:
     for line in text.splitlines(keepends=True):
         if line.lstrip().startswith("["):
             was_inside, inside = inside, _is_header(line, slot, below=True)
-            # Comments above the next table are about that table.
+            # Comments above the next table belong to that table.
             kept += pending if was_inside and not inside else []
             pending = []
         if not inside:
@@ -201,14 +201,14 @@ def _toml_without(text: str, slot: Slot) -> str:
 
 
 def _is_header(line: str, slot: Slot, *, below: bool = False) -> bool:
-    """Whether that line opens the entry's table, or with `below` also one of its tables."""
+    """Whether that line starts the entry's table, or with `below` one of its sub-tables."""
     keys = [rf"(?:{re.escape(key)}|\"{re.escape(key)}\"|'{re.escape(key)}')" for key in (*slot.keys, SERVER_NAME)]
     rest = r"(?:\s*\..*)?" if below else ""
     return bool(re.match(r"\s*\[\s*" + r"\s*\.\s*".join(keys) + rest + r"\s*\]\s*(?:#.*)?$", line))
 
 
 def _statements(lines: Sequence[str]) -> Iterator[tuple[str | None, str]]:
-    """Each setting of a table with all the lines it takes; comments and blank lines without a name."""
+    """Each setting of a table with all its lines; comments and blank lines have no name."""
     taken = ""
     for line in lines:
         taken += line
@@ -227,7 +227,7 @@ def _toml_value(value: object) -> str:
         return "{ " + ", ".join(f"{_toml_key(name)} = {_toml_value(item)}" for name, item in value.items()) + " }"
     if isinstance(value, list):
         return "[" + ", ".join(_toml_value(item) for item in value) + "]"
-    # JSON's strings are TOML's, but for the one control character that JSON leaves as it is.
+    # JSON strings are TOML strings, except for DEL, which JSON does not escape.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

@@ -1,8 +1,8 @@
-"""The configuration files of the hosts that can start the server: where each lies, and how it is changed.
+"""The configuration files of the hosts that can start the server: where each is, and how it is changed.
 
-A file is written whole or not at all, with its mode kept and a copy of the old one beside it. A symbolic link
-is followed, because people keep these files in repositories of their own. What cannot be edited safely is
-left alone, and the person is told what to do. The command line calls.
+A file is replaced in one step; its mode is kept, and so is a copy of the old file. Symbolic links are followed, because
+people keep these files in repositories. A file that cannot be edited safely is left unchanged, and the error says what
+to do.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from callsheet.errors import InvalidRequest, SetupProblem
+from callsheet.errors import Action, InvalidRequest, NextStep, SetupProblem
 
 from .mcp_entries import Entry, Slot, UneditableText, find_entry, put_entry, read_document, remove_entry
 
@@ -25,7 +25,7 @@ BACKUP_SUFFIX = ".callsheet-backup"
 
 
 class Host(StrEnum):
-    """The hosts whose configuration is known."""
+    """The supported hosts."""
 
     CLAUDE = "claude"
     CODEX = "codex"
@@ -37,7 +37,7 @@ class Host(StrEnum):
 
 
 class Scope(StrEnum):
-    """Whose configuration: the person's, or that of the project in the working directory."""
+    """Whose configuration: the user's, or that of the project in the working directory."""
 
     USER = "user"
     PROJECT = "project"
@@ -73,22 +73,22 @@ _IN_PROJECT: dict[Host, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What became of one file. `backup` is the copy of what it held before, None when there was nothing to copy."""
+    """The result for one file. `backup` is the copy of the old file, None if there was none."""
 
     path: Path
     changed: bool
     backup: Path | None
     variables: tuple[str, ...]
-    """The names of the variables that the entry sets, those that a person put there included."""
+    """The names of all variables that the entry sets, also those that a person added."""
 
 
 def find_config(host: Host, scope: Scope, environ: Mapping[str, str], working_directory: Path) -> Path:
-    """The file that the host reads; it need not exist. Raises `InvalidRequest` where the host has no such scope."""
+    """The file that the host reads; it need not exist. Raises `InvalidRequest` if the host has no such scope."""
     if scope is Scope.PROJECT:
         if host not in _IN_PROJECT:
             raise InvalidRequest(
-                f"{TITLES[host]} has no configuration for a project that Callsheet writes.",
-                next_step="Leave --scope away.",
+                f"Callsheet cannot write a project configuration for {TITLES[host]}.",
+                next_step="Omit --scope.",
             )
         return working_directory / _IN_PROJECT[host]
     return _in_home(host, environ)
@@ -98,12 +98,12 @@ def _in_home(host: Host, environ: Mapping[str, str]) -> Path:
     home = Path(environ.get("HOME") or Path.home())
     apps = home / "Library/Application Support"
     if sys.platform != "darwin":
-        apps = _named(environ, "XDG_CONFIG_HOME") or home / ".config"
-    openclaw = _named(environ, "OPENCLAW_STATE_DIR") or home / ".openclaw"
+        apps = _read_directory(environ, "XDG_CONFIG_HOME") or home / ".config"
+    openclaw = _read_directory(environ, "OPENCLAW_STATE_DIR") or home / ".openclaw"
     paths = {
-        Host.CLAUDE: (_named(environ, "CLAUDE_CONFIG_DIR") or home) / ".claude.json",
-        Host.CODEX: (_named(environ, "CODEX_HOME") or home / ".codex") / "config.toml",
-        Host.OPENCLAW: _named(environ, "OPENCLAW_CONFIG_PATH") or openclaw / "openclaw.json",
+        Host.CLAUDE: (_read_directory(environ, "CLAUDE_CONFIG_DIR") or home) / ".claude.json",
+        Host.CODEX: (_read_directory(environ, "CODEX_HOME") or home / ".codex") / "config.toml",
+        Host.OPENCLAW: _read_directory(environ, "OPENCLAW_CONFIG_PATH") or openclaw / "openclaw.json",
         Host.CURSOR: home / ".cursor/mcp.json",
         Host.GEMINI: home / ".gemini/settings.json",
         Host.VSCODE: apps / "Code/User/mcp.json",
@@ -112,15 +112,15 @@ def _in_home(host: Host, environ: Mapping[str, str]) -> Path:
     return paths[host]
 
 
-def _named(environ: Mapping[str, str], variable: str) -> Path | None:
-    named = environ.get(variable, "")
-    return Path(named) if named.startswith("/") else None
+def _read_directory(environ: Mapping[str, str], variable: str) -> Path | None:
+    value = environ.get(variable, "")
+    return Path(value) if value.startswith("/") else None
 
 
 def write_entry(path: Path, slot: Slot, entry: Entry | None) -> Change:
-    """Put the entry into that file, or take it out for None. Doing it twice changes nothing.
+    """Add the entry to that file, or remove it for None. A second call changes nothing.
 
-    Raises `SetupProblem`; the file is then as it was.
+    Raises `SetupProblem`; the file is unchanged then.
     """
     real = path.resolve()
     text, status = _read(real)
@@ -129,8 +129,8 @@ def write_entry(path: Path, slot: Slot, entry: Entry | None) -> Change:
         found = find_entry(read_document(new, slot.form), slot) or {}
     except UneditableText as reason:
         raise SetupProblem(
-            f"{path} was left as it is: {reason}.",
-            next_step="Mend it, or edit it yourself; `callsheet install` with --print shows what belongs into it.",
+            f"{path} was left unchanged: {reason}.",
+            next_step=NextStep(Action.INSTALL, "Fix it, or add the entry yourself: --print shows it."),
         ) from None
     env = found.get("env")
     variables = tuple(env) if isinstance(env, dict) else ()
@@ -141,7 +141,7 @@ def write_entry(path: Path, slot: Slot, entry: Entry | None) -> Change:
         real.parent.mkdir(parents=True, exist_ok=True)
         if status is not None:
             backup = real.with_name(real.name + BACKUP_SUFFIX)
-            # The old text may hold keys of other servers: the copy is for its owner alone.
+            # The old text may contain keys of other servers, so only the owner can read the copy.
             _replace(backup, text, mode=0o600)
         _replace(real, new, mode=stat.S_IMODE(status.st_mode) if status else 0o600, seen=status)
     except OSError as error:
@@ -153,12 +153,12 @@ def write_entry(path: Path, slot: Slot, entry: Entry | None) -> Change:
 
 
 def _read(path: Path) -> tuple[str, os.stat_result | None]:
-    """The text as it stands, line ends included, and what tells this version of the file from another."""
+    """The text, line ends included, and the file's status, which identifies this version of it."""
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
-                raise _unreadable(path, "it is no regular file, or too large")
+                raise _unreadable(path, "it is not a regular file, or is too large")
             return file.read().decode("utf-8"), status
     except FileNotFoundError:
         return "", None
@@ -169,7 +169,7 @@ def _read(path: Path) -> tuple[str, os.stat_result | None]:
 
 
 def _unreadable(path: Path, reason: str) -> SetupProblem:
-    return SetupProblem(f"{path} cannot be read: {reason}.", next_step="Look at the file, then try again.")
+    return SetupProblem(f"{path} cannot be read: {reason}.", next_step="Check the file, then try again.")
 
 
 def _replace(path: Path, text: str, *, mode: int, seen: os.stat_result | None = None) -> None:

@@ -1,9 +1,8 @@
-"""The policy file: TOML that a person wrote, read strictly or not at all.
+"""The policy file: TOML that a person writes, read strictly.
 
-What it allows decides about money, so it must be the person's own: a private file (see `private_files`)
-outside the working directory, which agents write. Every doubt is a `SetupProblem` and nothing is
-submitted; only a file that does not exist means the default policy, which is the sandbox. Only
-`callsheet setup` writes it. Called by the composition root and the command line, by no tool.
+It decides about money, so it must be a private file outside the working directory, where agents write. Every mistake is
+a `SetupProblem`, and nothing is submitted then; only a missing file means the default policy, which is the sandbox. No
+tool reads or writes it.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from callsheet.core.security.redaction import clean
 from callsheet.core.security.urls import check_base_url, check_url
 from callsheet.edges.files.files import read_private, remove_private, write_private
 from callsheet.edges.files.paths import expand_home, find_paths
-from callsheet.errors import SetupProblem
+from callsheet.errors import Action, NextStep, SetupProblem
 
 FILE_NAME = "policy.toml"
 PAUSE_NAME = "paused"
@@ -40,7 +39,7 @@ _T = TypeVar("_T")
 
 
 def policy_path(environ: Mapping[str, str]) -> Path:
-    """Where the policy file of this install lies."""
+    """The path of this install's policy file."""
     return find_paths(environ).config / FILE_NAME
 
 
@@ -48,22 +47,22 @@ def load_policy(path: Path, *, working_directory: Path) -> Policy:
     """The person's policy, or the default one (sandbox) when there is no file.
 
     Raises `SetupProblem` for a file that is a link, is not regular, belongs to another user, is open to group or
-    others, cannot be read, breaks a rule, or lies in or under the working directory. The root of the file system
-    does not count as a working directory: some clients start every server there, and everything lies under it.
+    others, cannot be read, breaks a rule, or is in or below the working directory. The root of the file system does
+    not count as a working directory: some clients start every server there, and every file is below it.
     """
     raw = read_private(path, what=_WHAT)
     if raw is None:
         return Policy()
-    if _lies_under(path, working_directory):
+    if _is_under(path, working_directory):
         raise SetupProblem(
-            f"The policy file {path} lies under the working directory, where an agent may write, so it is not used.",
+            f"The policy file {path} is under the working directory, where an agent may write, so it is not used.",
             next_step="Start the program in another directory, or keep the policy in your user configuration.",
         )
     return parse_policy(raw, where=str(path))
 
 
 def parse_policy(raw: bytes, *, where: str) -> Policy:
-    """Turn the bytes of a policy file into a policy; `where` names the file in the `SetupProblem` that it raises."""
+    """Parse a policy file; `where` names the file in the `SetupProblem` that a mistake raises."""
     try:
         table = tomllib.loads(raw.decode("utf-8"))
     except UnicodeDecodeError:
@@ -74,27 +73,27 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
     caps, hosts, prices = top.table("caps"), top.table("hosts"), top.table("prices")
     sandbox, save, keys, gateways = top.table("sandbox"), top.table("save"), top.table("keys"), top.table("gateways")
     approval, models = top.table("approval"), top.table("models")
-    usual, usual_caps = Policy(), Caps()
+    default, default_caps = Policy(), Caps()
     base_urls, gateway_rules = gateways.gateways()
     policy = Policy(
         version=hashlib.sha256(raw).hexdigest()[:12],
-        mode=Mode(top.choice("mode", tuple(Mode), usual.mode)),
+        mode=Mode(top.choice("mode", tuple(Mode), default.mode)),
         caps=Caps(
-            per_clip=caps.dollars("per_clip", usual_caps.per_clip),
-            per_day=caps.dollars("per_day", usual_caps.per_day),
-            per_month=caps.dollars("per_month", usual_caps.per_month),
-            concurrent=caps.whole("concurrent", usual_caps.concurrent, most=MOST_CONCURRENT),
+            per_clip=caps.dollars("per_clip", default_caps.per_clip),
+            per_day=caps.dollars("per_day", default_caps.per_day),
+            per_month=caps.dollars("per_month", default_caps.per_month),
+            concurrent=caps.whole("concurrent", default_caps.concurrent, most=MOST_CONCURRENT),
         ),
         base_urls=base_urls,
         callback_hosts=hosts.hosts("callback"),
         image_hosts=hosts.hosts("image"),
-        unknown_price_ceiling=prices.dollars("unknown_ceiling", usual.unknown_price_ceiling) or None,
-        sandbox_asks=sandbox.switch("asks", usual.sandbox_asks),
-        sandbox_speed=sandbox.factor("speed", usual.sandbox_speed, most=FASTEST),
+        unknown_price_ceiling=prices.dollars("unknown_ceiling", default.unknown_price_ceiling) or None,
+        sandbox_asks=sandbox.switch("asks", default.sandbox_asks),
+        sandbox_speed=sandbox.factor("speed", default.sandbox_speed, most=FASTEST),
         save_directory=save.directory("directory"),
-        use_keyring=keys.switch("keyring", usual.use_keyring),
-        floor=Floor(approval.choice("floor", tuple(Floor), usual.floor)),
-        passphrase_from=approval.dollars("passphrase_from", usual.passphrase_from),
+        use_keyring=keys.switch("keyring", default.use_keyring),
+        floor=Floor(approval.choice("floor", tuple(Floor), default.floor)),
+        passphrase_from=approval.dollars("passphrase_from", default.passphrase_from),
         rules=gateway_rules + models.models(),
     )
     for part in (top, caps, hosts, prices, sandbox, save, keys, gateways, approval, models):
@@ -108,28 +107,28 @@ def _pause_path(path: Path) -> Path:
 
 
 def is_paused(path: Path) -> bool:
-    """Whether the pause file lies beside that policy file. Whatever lies there pauses: a stop needs no proof."""
+    """Whether there is a pause file beside that policy file. Any file pauses: stopping needs no check."""
     return os.path.lexists(_pause_path(path))
 
 
 def write_pause(path: Path, *, paused: bool) -> None:
-    """Put the pause file beside that policy file, or take it away. Raises `SetupProblem` for the disk."""
+    """Create the pause file beside that policy file, or remove it. Raises `SetupProblem` for the disk."""
     pause = _pause_path(path)
     if paused:
-        write_private(pause, b"Nothing is submitted while this file is here.\n", what="pause file")
+        write_private(pause, b"Nothing is submitted while this file exists.\n", what="pause file")
     else:
         remove_private(pause, what="pause file")
 
 
 def write_policy(path: Path, policy_text: str) -> None:
-    """Put a policy file in place, whole and private. Raises `SetupProblem`, also for a text that would not load."""
+    """Replace the policy file in one step. Raises `SetupProblem`, also for a text that would not load."""
     raw = policy_text.encode("utf-8", "surrogateescape")
     parse_policy(raw, where=str(path))
     write_private(path, raw, what=_WHAT)
 
 
 def render_policy(policy: Policy) -> str:
-    """The policy as a commented TOML file that a person can edit; reading it gives the same policy again."""
+    """The policy as a commented TOML file that a person can edit; parsing it returns the same policy."""
     save = policy.save_directory
     return _FORM.format(
         mode=_quoted(policy.mode.value),
@@ -140,10 +139,10 @@ def render_policy(policy: Policy) -> str:
         unknown=_limit(policy.unknown_price_ceiling),
         callback=_list(policy.callback_hosts),
         image=_list(policy.image_hosts),
-        asks=_truth(policy.sandbox_asks),
+        asks=_boolean(policy.sandbox_asks),
         speed=repr(policy.sandbox_speed),
         save='# directory = "~/Videos/Sora"' if save is None else f"directory = {_quoted(save)}",
-        keyring=_truth(policy.use_keyring),
+        keyring=_boolean(policy.use_keyring),
         floor=_quoted(policy.floor.value),
         passphrase_from=_limit(policy.passphrase_from),
         gateways="".join(_gateway_tables(policy)),
@@ -165,27 +164,27 @@ def _gateway_tables(policy: Policy) -> Iterator[str]:
 
 
 _FORM = """\
-# Callsheet's policy: what may be spent, where, and who is asked. Only you change this file.
-# Keep it private (chmod 600). Approvals are bound to its content: after an edit they must be given again.
+# Callsheet's policy: what may be spent, where, and who approves. Only you change this file.
+# Keep it private (chmod 600). Approvals are bound to its content: after an edit, approve again.
 
-# "sandbox" rehearses on this computer and costs nothing, "live" may spend money, "read-only" submits nothing.
+# "sandbox" rehearses on this computer for free, "live" may spend money, "read-only" submits nothing.
 mode = {mode}
 
-# Upper limits in US dollars, in quotes; "none" lifts one. `concurrent` is how many tasks may be open at once.
+# Upper limits in US dollars, in quotes; "none" removes one. `concurrent` limits the open tasks.
 [caps]
 per_clip = {per_clip}
 per_day = {per_day}
 per_month = {per_month}
 concurrent = {concurrent}
 
-# What approves a clip: "client" lets the form of your client do (you type the amount there), "passphrase" asks for
-# the approval passphrase, or a passkey, in a terminal or on the desk page. From `passphrase_from` US dollars on it is
-# always asked for; "none" never asks by price. An agent that can write your client's settings can answer its form.
+# How you approve a clip: "client" accepts your client's form, where you type the amount; "passphrase" needs the
+# approval passphrase, or a passkey, in a terminal or on the desk page. From `passphrase_from` US dollars it is always
+# needed; "none" sets no such price. An agent that can write your client's settings can answer its form.
 [approval]
 floor = {floor}
 passphrase_from = {passphrase_from}
 
-# What a clip of unknown price is taken to cost at most; "none" refuses such clips.
+# The most that a clip of unknown price is assumed to cost; "none" refuses such clips.
 [prices]
 unknown_ceiling = {unknown}
 
@@ -194,21 +193,21 @@ unknown_ceiling = {unknown}
 callback = {callback}
 image = {image}
 
-# `asks` rehearses the approval too. `speed` is how many times faster than life the sandbox runs.
+# `asks` rehearses the approval too. `speed` is how many times faster than real time the sandbox runs.
 [sandbox]
 asks = {asks}
 speed = {speed}
 
-# Where clips are saved; without it, Callsheet/ in your videos directory.
+# Where clips are saved. The default is Callsheet/ in your videos directory.
 [save]
 {save}
 
-# Whether the keyring of the operating system is asked for gateway keys.
+# Whether gateway keys are also read from the keyring of the operating system.
 [keys]
 keyring = {keyring}
 
-# Rules for one gateway or one model, a table each; all keys may be left out. `base_url` (gateways only) is another
-# address for it: https, or http on this computer.
+# Rules for one gateway or one model, a table each. All keys are optional. `base_url` (gateways only) replaces the
+# gateway's address: https, or http on this computer.
 # [gateways.poyo]
 # base_url = "https://proxy.example.com"
 # allowed = true
@@ -220,7 +219,7 @@ keyring = {keyring}
 
 
 class _Table:
-    """Takes keys out of one TOML table; what is left at the end is a mistake."""
+    """Takes keys from one TOML table. A key that is left at the end is a mistake."""
 
     def __init__(self, table: dict[str, Any], where: str, name: str) -> None:
         self._left = dict(table)
@@ -230,40 +229,40 @@ class _Table:
     def table(self, key: str) -> _Table:
         return _Table(self.take(key, dict, "must be a table") or {}, self._where, f"{self._name}{key}.")
 
-    def choice(self, key: str, allowed: tuple[str, ...], usual: str) -> str:
+    def choice(self, key: str, allowed: tuple[str, ...], default: str) -> str:
         value = self.take(key, str, f"must be one of {', '.join(allowed)}")
         if value is not None and value not in allowed:
             self._refuse(key, f"must be one of {', '.join(allowed)}")
-        return usual if value is None else value
+        return default if value is None else value
 
-    def dollars(self, key: str, usual: Decimal | None) -> Decimal | None:
+    def dollars(self, key: str, default: Decimal | None) -> Decimal | None:
         rule = f'must be an amount of US dollars in quotes, like "2.00", or "{NO_LIMIT}"'
         value = self.take(key, str, rule)
         if value is None:
-            return usual
+            return default
         if value == NO_LIMIT:
             return None
         if not _DOLLARS.fullmatch(value):
             self._refuse(key, rule)
         return Decimal(value)
 
-    def whole(self, key: str, usual: int, *, most: int) -> int:
+    def whole(self, key: str, default: int, *, most: int) -> int:
         rule = f"must be a whole number from 1 to {most}"
         value = self.take(key, int, rule)
         if value is not None and not 1 <= value <= most:
             self._refuse(key, rule)
-        return usual if value is None else value
+        return default if value is None else value
 
-    def factor(self, key: str, usual: float, *, most: float) -> float:
+    def factor(self, key: str, default: float, *, most: float) -> float:
         rule = f"must be a number above 0 and at most {most:.0f}"
-        value = self._left.pop(key, usual)
+        value = self._left.pop(key, default)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= most:
             self._refuse(key, rule)
         return float(value)
 
-    def switch(self, key: str, usual: bool) -> bool:
+    def switch(self, key: str, default: bool) -> bool:
         value = self.take(key, bool, "must be true or false")
-        return usual if value is None else value
+        return default if value is None else value
 
     def hosts(self, key: str) -> tuple[str, ...]:
         rule = "must be a list of public host names in lower case, without https:// or a path"
@@ -323,7 +322,7 @@ class _Table:
 
     def take(self, key: str, kind: type[_T], rule: str) -> _T | None:
         value: _T | None = self._left.pop(key, None)
-        # A subclass will not do: in Python a truth value is a number.
+        # Not isinstance: in Python a bool is an int.
         if value is not None and type(value) is not kind:
             self._refuse(key, rule)
         return value
@@ -333,28 +332,28 @@ class _Table:
 
 
 def _stated(rules: list[tuple[str, Rule]]) -> tuple[tuple[str, Rule], ...]:
-    """Those that say something."""
+    """Those that differ from the default."""
     return tuple((name, rule) for name, rule in rules if rule != Rule())
 
 
 def _refuse(where: str, key: str, rule: str) -> NoReturn:
     raise SetupProblem(
         f"The policy file {where} is not used: {key} {rule}.",
-        next_step="Mend that line, or write the file again with `callsheet setup`.",
+        next_step=NextStep(Action.SETUP, "Fix that line, or write the file again."),
     ) from None
 
 
-def _lies_under(path: Path, directory: Path) -> bool:
-    # Both where the path says it is and where links lead it: an agent could turn a link of the project.
+def _is_under(path: Path, directory: Path) -> bool:
+    # Check the path as written and as resolved: an agent could change a link in the project.
     outside = directory.resolve()
     if outside == outside.parent:
         return False
     named, real = path.parent.absolute(), path.parent.resolve()
-    return any(place.is_relative_to(root) for place in (named, real) for root in (outside, directory.absolute()))
+    return any(parent.is_relative_to(root) for parent in (named, real) for root in (outside, directory.absolute()))
 
 
 def _quoted(text: str) -> str:
-    # TOML's quoted text is JSON's, except that DEL must be escaped too.
+    # A TOML string is a JSON string, except that DEL must be escaped too.
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -366,7 +365,7 @@ def _list(names: tuple[str, ...]) -> str:
     return f"[{', '.join(_quoted(name) for name in names)}]"
 
 
-def _truth(value: bool) -> str:
+def _boolean(value: bool) -> str:
     return "true" if value else "false"
 
 

@@ -1,8 +1,8 @@
-"""A person's passkeys: what is kept of them, and how a signature is checked.
+"""A person's passkeys: how they are registered and stored, and how a signature is verified.
 
-Only public keys are on disk, in one private file, so reading it gives nothing; whoever may write the user's files
-can add a key of their own, as they can replace the passphrase's verifier. The desk is the only caller, and there is
-one desk at a time, so the file has one writer. The `webauthn` library is imported when used.
+One private file holds only public keys, so reading it reveals nothing. An attacker who can write the user's files can
+add a passkey, as they can replace the passphrase's verifier. Only one desk runs at a time, so the file has one writer.
+The `webauthn` library is imported when used.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from webauthn.helpers.structs import PublicKeyCredentialDescriptor
 
 RP_ID = "localhost"
-"""A passkey belongs to a name, not to an address: hence the desk's own address is on `localhost`."""
+"""A passkey belongs to a host name, not to an IP address, so the desk is served on `localhost`."""
 
 MOST = 20
-PATIENCE_MILLISECONDS = 180_000
+TIMEOUT_MILLISECONDS = 180_000
 
 _WHAT = "list of passkeys"
 
@@ -60,16 +60,16 @@ class Passkeys:
             ) from None
 
     def remove(self, passkey_id: str) -> Passkey:
-        """Forget one; raises `UnknownThing`."""
+        """Remove one; raises `UnknownThing`."""
         known = self.all()
         found = next((item for item in known if item.id == passkey_id), None)
         if found is None:
-            raise UnknownThing("There is no passkey with that id.", next_step="Look at the list of passkeys again.")
+            raise UnknownThing("There is no passkey with that id.", next_step="Reload the list of passkeys.")
         self._write([item for item in known if item is not found])
         return found
 
     def registration_options(self, challenge: bytes) -> str:
-        """What the browser needs to make a new passkey, as JSON."""
+        """What the browser needs to create a passkey, as JSON."""
         import webauthn
         from webauthn.helpers import structs
 
@@ -79,7 +79,7 @@ class Passkeys:
             user_name="Callsheet approvals",
             user_id=os.urandom(16),
             challenge=challenge,
-            timeout=PATIENCE_MILLISECONDS,
+            timeout=TIMEOUT_MILLISECONDS,
             authenticator_selection=structs.AuthenticatorSelectionCriteria(
                 resident_key=structs.ResidentKeyRequirement.PREFERRED,
                 user_verification=structs.UserVerificationRequirement.REQUIRED,
@@ -89,14 +89,14 @@ class Passkeys:
         return webauthn.options_to_json(options)
 
     def register(self, credential: str, *, challenge: bytes, origin: str, name: str, now: float) -> Passkey:
-        """Keep a new passkey; raises `InvalidRequest` when what the browser says does not hold."""
+        """Verify and store a new passkey; raises `InvalidRequest` if the browser's answer is not valid."""
         import webauthn
         from webauthn.helpers import bytes_to_base64url
         from webauthn.helpers.exceptions import WebAuthnException
 
         known = self.all()
         if len(known) >= MOST:
-            raise InvalidRequest(f"There are {MOST} passkeys already.", next_step="Remove one first.")
+            raise InvalidRequest(f"There are already {MOST} passkeys.", next_step="Remove one first.")
         try:
             verified = webauthn.verify_registration_response(
                 credential=credential,
@@ -121,23 +121,23 @@ class Passkeys:
         return passkey
 
     def signing_options(self, challenge: bytes) -> str:
-        """What the browser needs to have a challenge signed, as JSON."""
+        """What the browser needs to sign a challenge, as JSON."""
         import webauthn
         from webauthn.helpers import structs
 
         options = webauthn.generate_authentication_options(
             rp_id=RP_ID,
             challenge=challenge,
-            timeout=PATIENCE_MILLISECONDS,
+            timeout=TIMEOUT_MILLISECONDS,
             allow_credentials=self._descriptors(),
             user_verification=structs.UserVerificationRequirement.REQUIRED,
         )
         return webauthn.options_to_json(options)
 
     def check(self, credential: str, *, challenge: bytes, origin: str, now: float) -> Passkey:
-        """The passkey that signed this very challenge, with the person verified; raises `NotApproved`.
+        """The passkey that signed this challenge after verifying the person; raises `NotApproved`.
 
-        A counter that did not go up means a copied key, and is refused too.
+        A counter that did not increase points to a copied key, and is refused too.
         """
         import webauthn
         from webauthn.helpers import base64url_to_bytes
@@ -158,7 +158,7 @@ class Passkeys:
             )
         except (WebAuthnException, ValueError, TypeError, KeyError, AttributeError, StopIteration) as error:
             raise NotApproved(
-                f"The passkey's signature does not hold ({type(error).__name__}).",
+                f"The passkey's signature is not valid ({type(error).__name__}).",
                 next_step="Try again, or type the approval passphrase.",
             ) from None
         used = replace(found, sign_count=verified.new_sign_count, used_at=now)

@@ -1,10 +1,9 @@
-"""Sealed keys: a gateway key that lies on disk encrypted under the approval passphrase.
+"""Sealed keys: gateway keys that are stored encrypted with the approval passphrase.
 
-`<keys directory>/<gateway>.sealed` is JSON text. Everything in it but the ciphertext is authenticated with it, and
-a file is read only in the one spelling in which it is written, so any changed byte makes opening fail. A sealed key is
-for the address that it was sealed for and for no other. Where such a file exists, no unsealed key of that gateway is
-used. The fingerprint may be read without opening; whether it is true, opening tells. Called by the composition root and
-by the use cases; nothing here keeps an opened key.
+`<keys directory>/<gateway>.sealed` is JSON text. Everything except the ciphertext is authenticated, and only the exact
+text that was written is accepted, so a single changed byte makes opening fail. A sealed key works only for the address
+that it was sealed for. While the file exists, no unsealed key of that gateway is used. The fingerprint can be read
+without opening, and opening verifies it. Nothing here keeps an opened key.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from pathlib import Path
 
 from callsheet.core.security.redaction import clean
 from callsheet.edges.files.files import read_private, remove_private, write_private
-from callsheet.errors import CallsheetError, KeyProblem, NotApproved, SetupProblem
+from callsheet.errors import Action, CallsheetError, KeyProblem, NextStep, NotApproved, SetupProblem
 
-from .kdf import UnusableRecipe, derive_key, make_recipe, require_length
+from .passphrase import UnusableRecipe, create_recipe, derive_key, is_scrypt, require_length
 from .store import SecretKey, encrypt_key, key_from_plaintext, key_path
 
 SUFFIX = ".sealed"
@@ -34,7 +33,8 @@ _NONCE_BYTES = 12
 
 @dataclass(frozen=True, slots=True)
 class SealedKey:
-    """What a sealed file says. `base_url` is the one address that the key may go to, `nonce` and the rest base 64."""
+    """The content of a sealed file. `base_url` is the only address the key may go to; `nonce` and `ciphertext` are
+    base64."""
 
     version: int
     gateway: str
@@ -47,19 +47,19 @@ class SealedKey:
 
     @property
     def header(self) -> bytes:
-        """What is authenticated: everything but the ciphertext, in one spelling."""
+        """What is authenticated: everything except the ciphertext, always written the same way."""
         fields = {name: value for name, value in asdict(self).items() if name != "ciphertext"}
         return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
 
 
 def sealed_path(gateway_id: str, keys_directory: Path) -> Path:
-    """Where that gateway's sealed key lies, if it is sealed."""
+    """The path of that gateway's sealed key, whether it exists or not."""
     plain = key_path(gateway_id, keys_directory)
     return plain.with_name(plain.name + SUFFIX)
 
 
 def is_sealed(gateway_id: str, keys_directory: Path) -> bool:
-    """Whether there is a sealed file; one that is damaged or unreadable counts too, so that nothing falls back."""
+    """Whether there is a sealed file. A damaged or unreadable one counts too, so that no other key is used instead."""
     try:
         sealed_path(gateway_id, keys_directory).lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -70,11 +70,11 @@ def is_sealed(gateway_id: str, keys_directory: Path) -> bool:
 
 
 def seal_key(key: SecretKey, passphrase: str, *, base_url: str, recipe: str | None = None) -> SealedKey:
-    """Encrypt a key for one address. `recipe` is for tests that want a cheap one. Raises `InvalidRequest`."""
+    """Encrypt a key for one address. `recipe` sets the cost (for tests). Raises `InvalidRequest`."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     require_length(passphrase)
-    recipe, nonce = recipe or make_recipe(), os.urandom(_NONCE_BYTES)
+    recipe, nonce = recipe or create_recipe(), os.urandom(_NONCE_BYTES)
     bare = SealedKey(_VERSION, key.gateway_id, base_url, key.fingerprint, recipe, CIPHER, _text(nonce), "")
     cipher = AESGCM(_cipher_key(passphrase, recipe))
     ciphertext = encrypt_key(key, lambda plaintext: cipher.encrypt(nonce, plaintext, bare.header))
@@ -84,13 +84,18 @@ def seal_key(key: SecretKey, passphrase: str, *, base_url: str, recipe: str | No
 def open_key(sealed: SealedKey, passphrase: str, *, base_url: str) -> SecretKey:
     """The key, for that address.
 
-    Raises `KeyProblem` for another address than it was sealed for, `NotApproved` for a wrong passphrase, from which
-    a file that was tampered with cannot be told.
+    Raises `KeyProblem` for another address than it was sealed for, and `NotApproved` for a wrong passphrase or a
+    changed file, which look the same.
     """
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     require_address(sealed, base_url)
+    if is_scrypt(sealed.kdf):
+        raise KeyProblem(
+            f"The key for {sealed.gateway} was sealed with scrypt, which is no longer supported.",
+            next_step=NextStep(Action.SEAL_KEY, "Remove the file, then seal the key again.", target=sealed.gateway),
+        )
     try:
         cipher = AESGCM(_cipher_key(passphrase, sealed.kdf))
         plaintext = cipher.decrypt(base64.b64decode(sealed.nonce), base64.b64decode(sealed.ciphertext), sealed.header)
@@ -98,9 +103,8 @@ def open_key(sealed: SealedKey, passphrase: str, *, base_url: str) -> SecretKey:
         raise _damaged(sealed.gateway) from None
     except InvalidTag:
         raise NotApproved(
-            f"The passphrase does not open the sealed key for {sealed.gateway}: it is another one, or the file was"
-            " changed.",
-            next_step="Type the passphrase that the key was sealed with; `callsheet keys list` shows the file.",
+            f"The passphrase does not open the sealed key for {sealed.gateway}: it is wrong, or the file was changed.",
+            next_step=NextStep(Action.LIST_KEYS, "Type the passphrase that the key was sealed with."),
         ) from None
     key = key_from_plaintext(sealed.gateway, plaintext)
     if key.fingerprint != sealed.fingerprint:
@@ -112,10 +116,13 @@ def require_address(sealed: SealedKey, base_url: str) -> None:
     """Raises `KeyProblem` unless that is the address that the key was sealed for."""
     if sealed.base_url != base_url:
         raise KeyProblem(
-            f"The key for {sealed.gateway} was sealed for {clean(sealed.base_url, limit=200)}, but the policy now names"
-            f" {clean(base_url, limit=200)}. It goes to no other address than its own.",
-            next_step="Look at [gateways] in the policy file. If the new address is right, a person runs"
-            f" `callsheet keys unseal {sealed.gateway}` and then `callsheet keys seal {sealed.gateway}`.",
+            f"The key for {sealed.gateway} was sealed for {clean(sealed.base_url, limit=200)} and goes to no other"
+            f" address, but the policy names {clean(base_url, limit=200)}.",
+            next_step=NextStep(
+                Action.UNSEAL_KEY,
+                "Check [gateways] in the policy file. If the new address is right, unseal the key and seal it again.",
+                target=sealed.gateway,
+            ),
             code="key_sealed",
         )
 
@@ -136,7 +143,7 @@ def load_sealed(gateway_id: str, *, keys_directory: Path) -> SealedKey | None:
 
 
 def write_sealed(sealed: SealedKey, *, keys_directory: Path) -> Path:
-    """Store it, replacing what was there at once. Raises `SetupProblem` for the disk."""
+    """Store it, replacing the old file in one step. Raises `SetupProblem` for the disk."""
     path = sealed_path(sealed.gateway, keys_directory)
     write_private(path, _render(sealed), what=_WHAT)
     return path
@@ -152,14 +159,14 @@ def _render(sealed: SealedKey) -> bytes:
 
 
 def _parse(content: bytes) -> SealedKey | None:
-    """What the file says; None for one that is not exactly as it would be written."""
+    """What the file says; None unless it is exactly as it would be written."""
     try:
         found = json.loads(content.decode("ascii"))
         sealed = SealedKey(**found)
         known = type(sealed.version) is int and (sealed.version, sealed.cipher) == (_VERSION, CIPHER)
         texts = all(isinstance(value, str) for name, value in asdict(sealed).items() if name != "version")
-        spelt = known and texts and _canonical(sealed.nonce) and _canonical(sealed.ciphertext)
-        sound = spelt and len(base64.b64decode(sealed.nonce)) == _NONCE_BYTES and _render(sealed) == content
+        encoded = known and texts and _canonical(sealed.nonce) and _canonical(sealed.ciphertext)
+        sound = encoded and len(base64.b64decode(sealed.nonce)) == _NONCE_BYTES and _render(sealed) == content
     except (ValueError, TypeError, RecursionError):
         return None
     return sealed if sound else None
@@ -170,7 +177,7 @@ def _canonical(text: str) -> bool:
 
 
 def _cipher_key(passphrase: str, recipe: str) -> bytes:
-    # Kept apart from what the verifier stores: a planted recipe with the verifier's salt must not make them the same.
+    # Not the derived key itself: with a planted recipe that has the verifier's salt, it would equal the stored hash.
     return hmac.digest(derive_key(passphrase, recipe), _PURPOSE, "sha256")
 
 
@@ -181,7 +188,9 @@ def _text(content: bytes) -> str:
 def _damaged(gateway_id: str) -> CallsheetError:
     return KeyProblem(
         f"The sealed key for {gateway_id} is damaged or was changed, so it is not used.",
-        next_step=f"Put a copy of the file back, or remove it and run `callsheet keys seal {gateway_id}` again.",
+        next_step=NextStep(
+            Action.SEAL_KEY, "Restore a copy of the file, or remove it and seal the key again.", target=gateway_id
+        ),
     )
 
 

@@ -1,9 +1,8 @@
-"""Gateway keys: where they are found, and the one way out.
+"""Gateway keys: where they are found and stored, and the one place that turns a key into a header.
 
-A `SecretKey` shows a fingerprint and never its value; only `authorization_header` hands that on, to
-`edges.http`. A key comes from the environment, from a private file or from the operating system's keyring,
-never from an argument, a tool or a project. No message says any part of a key. Called by the composition
-root and by `callsheet setup` and `callsheet doctor`.
+A `SecretKey` shows a fingerprint, never its value; `authorization_header` passes the value to `edges.http`. A key comes
+from the environment, a private file or the operating system's keyring, never from an argument, a tool or a project. No
+message contains any part of a key.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _PLACEHOLDER = re.compile(
 class SecretKey:
     """One gateway's key. Shows `SecretKey(poyo, 3f9a…)`, compares in constant time, cannot be pickled.
 
-    `source` is `environment`, `file`, `keyring` or what the maker says; `fingerprint` may be shown and stored.
+    `source` is `environment`, `file`, `keyring`, `sealed` or `typed`; `fingerprint` may be shown and stored.
     """
 
     __slots__ = ("__value", "fingerprint", "gateway_id", "source")
@@ -79,22 +78,22 @@ def _value_of(key: SecretKey) -> str:
 
 
 def authorization_header(key: SecretKey) -> tuple[str, str]:
-    """The header that proves the account to a gateway. The only place where a key becomes text again."""
+    """The header that authenticates a request. The only place where a key becomes text again."""
     return "Authorization", f"Bearer {_value_of(key)}"
 
 
 def build_redactor(keys: Iterable[SecretKey]) -> Redactor:
-    """What takes these keys out of everything that is shown, logged, stored or sent in a payload."""
+    """Removes these keys from everything that is shown, logged, stored or sent in a payload."""
     return Redactor(_value_of(key) for key in keys)
 
 
 def encrypt_key(key: SecretKey, encrypt: Callable[[bytes], bytes]) -> bytes:
-    """What `encrypt` makes of the key; for `edges.sealed_keys` alone."""
+    """The key as `encrypt` encrypts it. For `sealed` only."""
     return encrypt(_value_of(key).encode("ascii"))
 
 
 def key_from_plaintext(gateway_id: str, plaintext: bytes) -> SecretKey:
-    """A key that was decrypted; raises `KeyProblem` for one that cannot be a key."""
+    """A decrypted key; raises `KeyProblem` for a text that cannot be one."""
     return _checked(gateway_id, plaintext.decode("ascii", "replace"), source="sealed", place="the sealed file")
 
 
@@ -103,8 +102,8 @@ def find_key(
 ) -> SecretKey | None:
     """The gateway's key from the environment, else `<keys_directory>/<gateway>`, else the keyring; None if unset.
 
-    Empty values and placeholders such as `${POYO_API_KEY}` or `<your key>` count as unset. Raises `KeyProblem`
-    for a value that cannot be a key, a file that others can read, and a place that cannot be read.
+    Empty values and placeholders such as `${POYO_API_KEY}` or `<your key>` count as unset. Raises `KeyProblem` for a
+    value that cannot be a key, for a file that others can read, and for a source that cannot be read.
     """
     path = key_path(gateway_id, keys_directory)
     value = _read_setting(environ.get(key_env))
@@ -113,14 +112,14 @@ def find_key(
     value = _read_setting(_read_key_file(path))
     if value:
         return _checked(gateway_id, value, source="file", place=f"the key file {path}")
-    value = _read_setting(_ask_keyring(gateway_id)) if use_keyring else None
+    value = _read_setting(_read_keyring(gateway_id)) if use_keyring else None
     return _checked(gateway_id, value, source="keyring", place="the keyring") if value else None
 
 
 def find_all_keys(
     gateway_id: str, key_env: str, *, environ: Mapping[str, str], keys_directory: Path, use_keyring: bool
 ) -> list[SecretKey]:
-    """The keys of that gateway that lie unsealed in the three places. What cannot be read or be a key is left out."""
+    """The unsealed keys of that gateway in all three sources; those that cannot be read or used are left out."""
     nowhere = keys_directory / "none"
     paths = (
         {"environ": environ, "keys_directory": nowhere, "use_keyring": False},
@@ -144,15 +143,15 @@ def store_key_file(key: SecretKey, *, keys_directory: Path) -> Path:
 
 
 def read_typed_key(gateway_id: str, value: str) -> SecretKey:
-    """A key that a person typed; raises `KeyProblem` for what is none."""
+    """A key that a person typed; raises `KeyProblem` if it cannot be one."""
     typed = _read_setting(value)
     if not typed:
-        raise KeyProblem("What was typed is empty or a placeholder.", next_step="Type the key itself.")
+        raise KeyProblem("The key is empty or a placeholder.", next_step="Type the key.")
     return _checked(gateway_id, typed, source="typed", place="what was typed")
 
 
 def remove_stored_key(key: SecretKey, *, keys_directory: Path) -> bool:
-    """Remove a key from the file or the keyring it was found in; whether that could be done: not for the environment.
+    """Remove a key from the file or keyring it was found in. False for the environment, where it cannot be removed.
 
     Raises `SetupProblem` or `KeyProblem`.
     """
@@ -163,9 +162,9 @@ def remove_stored_key(key: SecretKey, *, keys_directory: Path) -> bool:
 
         try:
             keyring.delete_password(KEYRING_SERVICE, key.gateway_id)
-        except Exception as error:  # as when it is asked
+        except Exception as error:  # see `_read_keyring`
             raise KeyProblem(
-                f"The keyring did not give up its entry for {key.gateway_id} ({type(error).__name__}).",
+                f"The keyring entry for {key.gateway_id} could not be removed ({type(error).__name__}).",
                 next_step=f"Remove the entry {KEYRING_SERVICE}/{key.gateway_id} from the keyring yourself.",
             ) from None
     return key.source in ("file", "keyring")
@@ -191,14 +190,14 @@ def write_key_file(gateway_id: str, value: str, *, keys_directory: Path) -> Path
 
 @cache
 def key_path(gateway_id: str, keys_directory: Path) -> Path:
-    """Where that gateway's private file lies, if there is one; raises `UnknownThing` for what is no id."""
+    """The path of that gateway's private key file; raises `UnknownThing` if that cannot be an id."""
     if not _GATEWAY_ID.fullmatch(gateway_id):
-        raise UnknownThing("That is not the id of a gateway.", next_step="Name a gateway of the catalogue.")
+        raise UnknownThing("That is not the id of a gateway.", next_step="Name a gateway in the catalogue.")
     return keys_directory / gateway_id
 
 
 def _read_setting(value: str | None) -> str | None:
-    """The value without white space around it; None when nobody set it."""
+    """The value without surrounding white space; None if it is not set."""
     stripped = (value or "").strip()
     return None if _PLACEHOLDER.fullmatch(stripped) else stripped or None
 
@@ -222,14 +221,14 @@ def _read_key_file(path: Path) -> str | None:
     return None if content is None else content.decode("utf-8", "replace")
 
 
-def _ask_keyring(gateway_id: str) -> str | None:
+def _read_keyring(gateway_id: str) -> str | None:
     import keyring
 
     try:
         return keyring.get_password(KEYRING_SERVICE, gateway_id)
-    except Exception as error:  # backends raise what they like, and their texts are not trusted
+    except Exception as error:  # backends raise any type, and their texts are not trusted
         raise KeyProblem(
-            f"The keyring could not be asked ({type(error).__name__}).",
+            f"The keyring could not be read ({type(error).__name__}).",
             next_step="Unlock the keyring, or set `keyring = false` under [keys] in the policy file.",
         ) from None
 

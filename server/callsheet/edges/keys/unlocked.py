@@ -1,9 +1,9 @@
 """Sealed keys that were opened in this process, and what each may be used for.
 
-A key is held for the gateway's own address, for free reads, and for paid requests only of sheets that a person
-agreed to in this process: `allow` makes one permit for one sheet with one digest, `take` uses it up, `give_back`
-returns it when the request surely bought nothing. Permits live in memory alone, so no file and no row of the ledger can
-make one. After `forget` nothing here refers to the key any more (Python cannot wipe memory).
+A key is kept for one address. It serves free reads, and paid requests only for sheets that a person approved in this
+process: `allow` adds a permit for one sheet with one digest, `take` uses it up, `give_back` returns it if the request
+certainly bought nothing. Permits exist only in memory, so no file and no row of the ledger can create one. After
+`forget` nothing here refers to the key (Python cannot wipe memory).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _Permit:
 
 
 class OpenedKeys:
-    """What is open now. `generation` changes whenever a key comes or goes, for those who hide keys in texts."""
+    """The open keys. `generation` changes whenever a key is added or removed, so that a redactor can be rebuilt."""
 
     def __init__(self) -> None:
         self.generation = 0
@@ -37,12 +37,12 @@ class OpenedKeys:
         self._lent: dict[str, _Permit] = {}
 
     def keep(self, key: SecretKey, *, base_url: str) -> None:
-        """Hold a key that was just opened for that address."""
+        """Keep a key that was just opened for that address."""
         self._opened[key.gateway_id] = _Opened(key, base_url)
         self.generation += 1
 
     def allow(self, gateway_id: str, sheet_id: str, *, digest: str) -> None:
-        """Permit one paid request: of that sheet, as long as its binding has that digest."""
+        """Permit one paid request for that sheet, as long as its binding has that digest."""
         self._permits[sheet_id] = _Permit(gateway_id, digest)
 
     def allows(self, sheet_id: str) -> bool:
@@ -61,27 +61,27 @@ class OpenedKeys:
         return key
 
     def give_back(self, sheet_id: str) -> None:
-        """The request that the permit was taken for surely bought nothing: it may be tried again."""
+        """Return a used permit, because its request certainly bought nothing and may be tried again."""
         permit = self._lent.pop(sheet_id, None)
         if permit is not None:
             self._permits[sheet_id] = permit
 
     def settle(self, sheet_id: str) -> None:
-        """That sheet's permit, used or not, is of no use any more."""
+        """Drop that sheet's permit, used or not."""
         self._permits.pop(sheet_id, None)
         self._lent.pop(sheet_id, None)
 
     def for_reads(self, gateway_id: str, *, base_url: str) -> SecretKey | None:
-        """The key for what is free, at the address that it was sealed for; None if it is not open or for another."""
+        """The key for free requests to the address it was sealed for; None if it is not open or is for another one."""
         opened = self._opened.get(gateway_id)
         return opened.key if opened is not None and opened.base_url == base_url else None
 
     def is_open(self, gateway_id: str) -> bool:
-        """Whether that gateway's key is held."""
+        """Whether that gateway's key is open."""
         return gateway_id in self._opened
 
     def gateways(self) -> tuple[str, ...]:
-        """Those whose key is held."""
+        """The gateways whose key is open."""
         return tuple(self._opened)
 
     def permitted(self, gateway_id: str) -> tuple[str, ...]:
@@ -90,18 +90,18 @@ class OpenedKeys:
         return tuple(sheet_id for sheet_id, permit in both.items() if permit.gateway_id == gateway_id)
 
     def keys(self) -> Iterable[SecretKey]:
-        """All that are held, to be hidden in whatever is said."""
+        """All open keys, for redaction."""
         return [opened.key for opened in self._opened.values()]
 
     def forget(self, gateway_id: str) -> None:
-        """Let go of a gateway's key, and of every permit to pay with it."""
+        """Drop a gateway's key and every permit to pay with it."""
         if self._opened.pop(gateway_id, None) is not None:
             self.generation += 1
         for sheet_id in self.permitted(gateway_id):
             self.settle(sheet_id)
 
     def forget_all(self) -> None:
-        """Let go of everything."""
+        """Drop all keys and permits."""
         for gateway_id in self.gateways():
             self.forget(gateway_id)
 

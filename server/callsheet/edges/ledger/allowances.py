@@ -1,7 +1,7 @@
-"""The ledger's rows of consent: allowances, and the audit trail that is only ever added to.
+"""The ledger's rows about consent: allowances, and the append-only audit trail.
 
-`Consent` is a part of an open `edges.ledger.Ledger`, which hands over its transactions; the functions below are
-for statements inside one that is under way.
+`Consent` is a part of an open `Ledger` and uses its transactions. The functions below run inside a transaction that the
+caller has opened.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from callsheet.core.consent.audit import AuditEntry, AuditVerdict, build_entry, 
 from callsheet.core.consent.policy import Mode
 from callsheet.core.spending.allowances import CLOCK_SLACK_SECONDS, Allowance, covers
 from callsheet.core.tasks.models import Sheet
-from callsheet.errors import NotApproved, UnknownThing
+from callsheet.errors import Action, NextStep, NotApproved, UnknownThing
 
 from .rows import build_insert
 
@@ -37,7 +37,7 @@ class Consent:
         self._reading = reading
         self._snapshot = snapshot
 
-    def note(
+    def record(
         self, action: str, subject: str, *, actor: str, now: float, detail: Mapping[str, str] | None = None
     ) -> None:
         """Add an entry to the audit trail."""
@@ -50,14 +50,14 @@ class Consent:
             return [_read_entry(row) for row in db.execute("SELECT * FROM audit ORDER BY seq DESC LIMIT ?", (limit,))]
 
     def verify(self) -> AuditVerdict:
-        """Check the whole trail against its own seals, as it is at one moment: others may add to it meanwhile."""
+        """Verify the hash chain of the whole trail, in one snapshot: others may add to it meanwhile."""
         with self._snapshot(), self._reading() as db:
             written = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'audit'").fetchone()
             rows = db.execute("SELECT * FROM audit ORDER BY seq")
             return verify_chain((_read_entry(row) for row in rows), written=written[0] if written else 0)
 
     def add_allowance(self, allowance: Allowance) -> Allowance:
-        """Store an allowance that a person made."""
+        """Store a new allowance."""
         row = {
             "id": allowance.id,
             "mode": allowance.mode.value,
@@ -71,16 +71,16 @@ class Consent:
         }
         with self._transaction() as db:
             db.execute(build_insert("allowance", row), row)
-            told = {
+            detail = {
                 "models": ", ".join(allowance.models),
                 "use": allowance.use,
                 "expires": f"{allowance.expires_at:.0f}",
             }
-            append_audit(db, allowance.made_at, allowance.made_by.value, "allowance_made", allowance.id, told)
+            append_audit(db, allowance.made_at, allowance.made_by.value, "allowance_made", allowance.id, detail)
         return allowance
 
     def revoke(self, allowance_id: str, *, now: float, by: Means) -> Allowance:
-        """End an allowance now, for good; raises `UnknownThing`."""
+        """End an allowance now and permanently; raises `UnknownThing`."""
         with self._transaction() as db:
             found = _need_allowance(db, allowance_id)
             if found.revoked_at is None:
@@ -94,12 +94,12 @@ class Consent:
             return _need_allowance(db, allowance_id)
 
     def allowances(self) -> list[Allowance]:
-        """All of them, newest first."""
+        """All allowances, newest first."""
         with self._reading() as db:
             return list(_allowances(db))
 
     def covering(self, sheet: Sheet, *, now: float, policy: str) -> Allowance | None:
-        """An allowance that is consent to that sheet, if there is one."""
+        """The allowance that covers that sheet, if there is one."""
         with self._reading() as db:
             return _covering(db, sheet, now, policy)
 
@@ -107,7 +107,7 @@ class Consent:
 def append_audit(
     db: sqlite3.Connection, now: float, actor: str, action: str, subject: str, detail: Mapping[str, str]
 ) -> None:
-    """Add an entry, sealed to the one before it. The caller holds a transaction."""
+    """Add an entry, chained to the one before it. The caller holds a transaction."""
     last = db.execute("SELECT * FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
     before = _read_entry(last) if last else None
     entry = build_entry(before, at=now, actor=actor, action=action, subject=subject, detail=detail)
@@ -118,13 +118,13 @@ def append_audit(
 def use_allowance(db: sqlite3.Connection, sheet: Sheet, *, now: float, policy: str) -> Sheet:
     """Take one clip from an allowance that covers the sheet, and approve the sheet by it; raises `NotApproved`.
 
-    The caller holds the transaction that spends the sheet: if that fails, nothing was taken.
+    The caller holds the transaction that spends the sheet. If that fails, nothing is taken.
     """
     allowance = _covering(db, sheet, now, policy)
     if allowance is None or sheet.reserve_micros is None:
         raise NotApproved(
             f"Sheet {sheet.id} is not approved, and no allowance covers it.",
-            next_step="Call submit_video to learn what a person must do.",
+            next_step=NextStep(Action.SUBMIT, "It needs an approval.", target=sheet.id),
         )
     used = replace(
         allowance, used_clips=allowance.used_clips + 1, used_micros=allowance.used_micros + sheet.reserve_micros
@@ -137,20 +137,20 @@ def use_allowance(db: sqlite3.Connection, sheet: Sheet, *, now: float, policy: s
         "UPDATE sheet SET state = 'approved', approved_by = ?, approved_at = ?, allowance = ? WHERE id = ?",
         (Means.ALLOWANCE.value, now, used.id, sheet.id),
     )
-    told = {"allowance": used.id, "use": used.use, "digest": sheet.binding.digest, "price": sheet.binding.price}
-    append_audit(db, now, Means.ALLOWANCE.value, "approved", sheet.id, told)
+    detail = {"allowance": used.id, "use": used.use, "digest": sheet.binding.digest, "price": sheet.binding.price}
+    append_audit(db, now, Means.ALLOWANCE.value, "approved", sheet.id, detail)
     return replace(sheet, approved_by=Means.ALLOWANCE, approved_at=now, allowance=used.id)
 
 
 def _covering(db: sqlite3.Connection, sheet: Sheet, now: float, policy: str) -> Allowance | None:
-    """The covering allowance that ends first. None covers where the clock stands before what was recorded since."""
+    """The covering allowance that ends first. An allowance does not cover while the clock is behind the audit trail."""
     found = [item for item in _allowances(db) if covers(item, sheet, now=now, policy=policy)]
     held = [item for item in found if now >= _recorded_since(db, item) - CLOCK_SLACK_SECONDS]
     return min(held, key=lambda item: item.expires_at, default=None)
 
 
 def _recorded_since(db: sqlite3.Connection, allowance: Allowance) -> float:
-    """The latest time in the trail since that allowance was made, whatever the clock said afterwards."""
+    """The latest time in the trail since that allowance was stored; infinity if the trail does not mention it."""
     query = (
         "SELECT max(at) FROM audit WHERE seq >="
         " (SELECT max(seq) FROM audit WHERE subject = ? AND action = 'allowance_made')"
@@ -173,7 +173,7 @@ def _allowances(db: sqlite3.Connection) -> Iterator[Allowance]:
 def _need_allowance(db: sqlite3.Connection, allowance_id: str) -> Allowance:
     found = next((item for item in _allowances(db) if item.id == allowance_id), None)
     if found is None:
-        raise UnknownThing("There is no allowance with that id.", next_step="Run `callsheet allowances`.")
+        raise UnknownThing("There is no allowance with that id.", next_step=NextStep(Action.ALLOWANCES))
     return found
 
 

@@ -1,8 +1,7 @@
-"""Opens the ledger's file with the guarantees that the ledger promises, or says why it cannot be used.
+"""Opens the ledger's file with the guarantees that the ledger promises, or explains why it cannot be used.
 
-A file on a network file system is refused: SQLite's write-ahead log needs memory that all processes
-share, and locks that network file systems only pretend to give. A file of an older schema is copied
-beside itself before it is changed; one of a newer schema is left alone.
+A file on a network file system is refused: SQLite's write-ahead log needs shared memory and reliable locks. A file with
+an older schema is copied before it is changed; one with a newer schema is left unchanged.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from callsheet.errors import LedgerProblem
+from callsheet.errors import Action, LedgerProblem, NextStep
 
 from .migrations import MIGRATIONS
 
@@ -30,7 +29,7 @@ NETWORK_FILE_SYSTEMS = frozenset(
 
 
 def open_database(path: Path, *, migrations: Migrations = MIGRATIONS) -> sqlite3.Connection:
-    """The open file, checked, in write-ahead mode, its schema up to date. Raises `sqlite3.Error` and `OSError`."""
+    """Open the file, check it and migrate its schema; in write-ahead mode. Raises `sqlite3.Error` and `OSError`."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     require_local_disk(path.parent)
     if not path.exists():
@@ -38,7 +37,7 @@ def open_database(path: Path, *, migrations: Migrations = MIGRATIONS) -> sqlite3
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_SECONDS)
     db.row_factory = sqlite3.Row
     try:
-        # Switching to WAL needs the file alone and ignores the busy timeout, so it is done only once.
+        # Switching to WAL needs exclusive access and ignores the busy timeout, so it is done only once.
         if db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             db.execute("PRAGMA journal_mode = wal")
         db.execute("PRAGMA synchronous = FULL")
@@ -54,7 +53,7 @@ def open_database(path: Path, *, migrations: Migrations = MIGRATIONS) -> sqlite3
 
 
 def require_local_disk(directory: Path, *, mounts: Path = MOUNTS) -> None:
-    """Refuse a directory on a network file system; where the system does not tell, it is taken for local."""
+    """Refuse a directory on a network file system. Where the system does not list its mounts, assume a local one."""
     try:
         lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -64,18 +63,18 @@ def require_local_disk(directory: Path, *, mounts: Path = MOUNTS) -> None:
     for line in lines:
         _, point, kind, *_ = [*line.split(" "), "", "", ""]
         # Spaces in a mount point are written as octal escapes.
-        place = point.replace("\\040", " ")
-        if target.is_relative_to(place) and len(place) >= len(found[0]):
-            found = (place, kind)
+        mount = point.replace("\\040", " ")
+        if target.is_relative_to(mount) and len(mount) >= len(found[0]):
+            found = (mount, kind)
     if found[1] in NETWORK_FILE_SYSTEMS:
         raise LedgerProblem(
-            f"The ledger's directory {directory} lies on a network file system ({found[1]}).",
+            f"The ledger's directory {directory} is on a network file system ({found[1]}).",
             next_step="Set CALLSHEET_HOME to a directory on a local disk.",
         )
 
 
 def _require_intact(db: sqlite3.Connection) -> None:
-    """A damaged page found now is found before money depends on it."""
+    """Find a damaged page before money depends on it."""
     verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
     if verdict != "ok":
         raise sqlite3.DatabaseError("database disk image is malformed (found by its own check)")
@@ -86,7 +85,7 @@ def _migrate(db: sqlite3.Connection, path: Path, migrations: Migrations) -> None
     if version == len(migrations):
         return
     if 0 < version < len(migrations):
-        _back_up(db, path, version)
+        back_up(db, path, version)
     db.create_function("exact_text", 1, str, deterministic=True)
     db.execute("BEGIN IMMEDIATE")
     version = db.execute("PRAGMA user_version").fetchone()[0]
@@ -100,8 +99,8 @@ def _migrate(db: sqlite3.Connection, path: Path, migrations: Migrations) -> None
     db.execute("COMMIT")
 
 
-def _back_up(db: sqlite3.Connection, path: Path, version: int) -> None:
-    """Copy the file as it is beside itself, once for each old version; under its name it is whole."""
+def back_up(db: sqlite3.Connection, path: Path, version: int) -> None:
+    """Copy the file once for each old version. A copy gets its name only when it is complete."""
     copy = path.with_name(f"{path.name}.before-version-{version + 1}")
     if copy.exists():
         return
@@ -116,23 +115,24 @@ def _back_up(db: sqlite3.Connection, path: Path, version: int) -> None:
 
 
 def _version_of(path: Path) -> int:
-    """The schema's version in a copy: another process may have changed the file while it was made."""
+    """The schema's version in a copy: another process may have migrated the file during the copying."""
     with closing(sqlite3.connect(path)) as db:
         version: int = db.execute("PRAGMA user_version").fetchone()[0]
     return version
 
 
 def ledger_problem(path: Path, error: sqlite3.Error | OSError) -> LedgerProblem:
-    """One clear sentence for each way in which the file can fail."""
+    """The error for each way in which the file can fail."""
     reason = str(error) if isinstance(error, sqlite3.Error) else f"unable to open ({type(error).__name__})"
+    message = f"The ledger {path} cannot be used: {reason}."
     if "full" in reason:
-        step = "Free some disk space, then try again; everything that was stored is still there."
+        step = "Free some disk space, then try again. Everything stored so far is still there."
     elif "readonly" in reason or "unable to open" in reason:
-        step = "Make the directory writable for you, or set CALLSHEET_HOME to one that is."
+        step = "Make the directory writable, or set CALLSHEET_HOME to a writable one."
     elif "malformed" in reason or "not a database" in reason:
-        step = "Move the file away (keep it: it holds your task ids) and try again, or restore a copy."
+        step = "Move the file to another place (keep it: it contains your task ids) and try again, or restore a copy."
     elif "locked" in reason:
-        step = "Another process holds the ledger; try again in a moment."
+        step = "Another process is using the ledger. Try again in a moment."
     else:
-        step = "Run `callsheet doctor`."
-    return LedgerProblem(f"The ledger {path} cannot be used: {reason}.", next_step=step)
+        return LedgerProblem(message, next_step=NextStep(Action.DOCTOR))
+    return LedgerProblem(message, next_step=step)

@@ -1,11 +1,9 @@
-"""The ledger: the one truth about sheets, tasks, spending and pace, in SQLite.
+"""The ledger in SQLite: the only record of sheets, tasks, spending and rate limits.
 
-Write-ahead log with `synchronous=FULL`: when a call returns, its row survives a crash (of the machine
-too; a draft alone may be lost with the power, it costs nothing and is made again). Every state
-change is a compare-and-set inside one immediate transaction that looks the event up in `core.task`,
-so that several processes, or the same call twice, do no harm. Any database error becomes a
-`LedgerProblem`, and nothing is submitted without a ledger. Only this module and `edges.ledger_file`,
-which opens the file, know the database.
+When a call returns, its row survives a crash of the process or the machine (write-ahead log, `synchronous=FULL`). Only
+a draft, which costs nothing, may be lost in a power failure. Each state change is a compare-and-set in one immediate
+transaction, by the tables of `core.tasks.states`, so concurrent processes and repeated calls are safe. Every database
+error becomes a `LedgerProblem`, and nothing is submitted without a ledger.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ import json
 import sqlite3
 import threading
 import weakref
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,7 +32,7 @@ from callsheet.core.tasks.states import (
     advance_sheet,
     advance_task,
 )
-from callsheet.errors import NextStep, NotApproved, UnknownThing
+from callsheet.errors import Action, NextStep, NotApproved, UnknownThing
 
 from .allowances import Consent, append_audit, use_allowance
 from .connection import ledger_problem, open_database
@@ -48,40 +46,40 @@ WRONG_CLOCK_SECONDS = 3600.0
 class Ledger:
     """One open ledger file. Safe to call from several threads; each call is its own transaction."""
 
-    def __init__(self, path: Path) -> None:
-        """Open (and if need be create or migrate) the file; raises `LedgerProblem`."""
+    def __init__(self, path: Path, *, connect: Callable[[Path], sqlite3.Connection] = open_database) -> None:
+        """Open the file, and create or migrate it first if necessary; raises `LedgerProblem`."""
         self.path = path
         self._lock = threading.RLock()
         with self._guarded():
-            self._db = open_database(path)
+            self._db = connect(path)
         self.consent = Consent(self._transaction, self._reading, self.snapshot)
-        # Also a ledger that nobody closes gives its file back in good order, at the latest when the program ends.
+        # Closes the file of a forgotten ledger too, at the latest when the program ends.
         self._closing = weakref.finalize(self, self._db.close)
 
     def close(self) -> None:
-        """Close the file; the object is of no use afterwards."""
+        """Close the file. The ledger cannot be used afterwards."""
         self._closing()
 
     def add_sheet(self, sheet: Sheet, *, now: float) -> Sheet:
-        """Store a new sheet; if another process stored the same take first, that one is returned."""
+        """Store a new sheet and return it, or the same take if another process stored that first."""
         row = sheet_row(sheet)
         with self._transaction(lasting=False) as db:
             db.execute(build_insert("sheet", row, "ON CONFLICT DO NOTHING"), row)
-            self._note(db, now, sheet.id, "drafted", {"card": sheet.card_id, "take": sheet.take})
+            self._record(db, now, sheet.id, "drafted", {"card": sheet.card_id, "take": sheet.take})
         found = self.latest_sheet(sheet.binding.shot_digest)
         assert found is not None
         return found
 
     def sheet(self, sheet_id: str) -> Sheet | None:
-        """That sheet, with the task that spent it."""
+        """The sheet with that id, with the id of the task that spent it."""
         return self._one_sheet("sheet.id = ?", sheet_id)
 
     def latest_sheet(self, shot_digest: str) -> Sheet | None:
-        """The newest take of the same request to the same place."""
+        """The newest take of a shot."""
         return self._one_sheet("sheet.shot_digest = ? ORDER BY take DESC LIMIT 1", shot_digest)
 
     def next_take(self, shot_digest: str) -> int:
-        """The number that the next take of a shot gets; none is ever used again, not even that of a pruned one."""
+        """The number for the next take of a shot. No number is used twice, not even that of a pruned take."""
         with self._guarded(), self._lock:
             return last_take(self._db, shot_digest) + 1
 
@@ -99,9 +97,9 @@ class Ledger:
     def move_sheet(
         self, sheet_id: str, event: SheetEvent, *, now: float, by: Means | None = None, who: str = ""
     ) -> Sheet:
-        """Let an event happen to a sheet; raises `IllegalEvent` and changes nothing if it cannot.
+        """Apply an event to a sheet; raises `IllegalEvent`, and changes nothing, if its state does not allow it.
 
-        A person's act, `by` some means, also goes into the audit trail; `who` is what is known of them.
+        A person's act, `by` some means, also goes into the audit trail; `who` is what is known about them.
         """
         with self._transaction() as db:
             sheet = self._need_sheet(sheet_id)
@@ -111,21 +109,20 @@ class Ledger:
                 means = by.value if by else None
                 db.execute("UPDATE sheet SET approved_by = ?, approved_at = ? WHERE id = ?", (means, now, sheet_id))
             if by is not None and by is not Means.REHEARSAL:
-                told = {
+                detail = {
                     "digest": sheet.binding.digest,
                     "price": sheet.binding.price,
                     "model": sheet.card_id,
                     "who": who,
                 }
-                append_audit(db, now, by.value, event.value, sheet_id, told)
-            self._note(db, now, sheet_id, event.value, {"by": by.value if by else ""})
+                append_audit(db, now, by.value, event.value, sheet_id, detail)
+            self._record(db, now, sheet_id, event.value, {"by": by.value if by else ""})
         return self._need_sheet(sheet_id)
 
     def spend(self, sheet_id: str, *, task: Task, terms: SpendTerms, now: float) -> Task:
-        """Spend an approved sheet on a task: single use, with the caps reserved in the same transaction.
+        """Spend an approved sheet on a task, once, and reserve its price against the caps in the same transaction.
 
-        A sheet that is already spent returns its task. Raises `NotApproved` and `PolicyRefusal`; then nothing has
-        changed.
+        A spent sheet returns its task. Raises `NotApproved` and `PolicyRefusal`, and changes nothing then.
         """
         with self._transaction() as db:
             sheet = self._need_sheet(sheet_id)
@@ -141,27 +138,22 @@ class Ledger:
             db.execute("UPDATE sheet SET state = ? WHERE id = ?", (SheetState.SPENT.value, sheet_id))
             row = task_row(task)
             db.execute(build_insert("task", row), row)
-            self._note(db, now, task.id, "created", {"sheet": sheet_id, "reserve_micros": task.reserve_micros})
+            self._record(db, now, task.id, "created", {"sheet": sheet_id, "reserve_micros": task.reserve_micros})
             if sheet.approved_by is not Means.REHEARSAL:
-                told = {"sheet": sheet_id, "price": sheet.binding.price, "digest": terms.digest}
-                append_audit(db, now, sheet.approved_by.value if sheet.approved_by else "", "spent", task.id, told)
+                detail = {"sheet": sheet_id, "price": sheet.binding.price, "digest": terms.digest}
+                append_audit(db, now, sheet.approved_by.value if sheet.approved_by else "", "spent", task.id, detail)
         return task
 
     def task(self, task_id: str) -> Task | None:
-        """That task."""
+        """The task with that id."""
         found = self._tasks("id = ?", task_id)
         return found[0] if found else None
 
     def tasks(self, *, states: Sequence[TaskState] | None = None, limit: int = 20, offset: int = 0) -> list[Task]:
-        """Tasks, those whose outcome is unknown first, then the newest."""
+        """Tasks in these states: those with an unknown outcome first, then the newest first."""
         marks, wanted = state_marks(states or tuple(TaskState))
         order = "ORDER BY state = 'outcome_unknown' DESC, created_at DESC, id LIMIT ? OFFSET ?"
         return self._tasks(f"state IN ({marks}) {order}", *wanted, limit, offset)
-
-    def task_named(self, gateway: str, gateway_task_id: str) -> Task | None:
-        """The task that a gateway knows under this id."""
-        found = self._tasks("gateway = ? AND gateway_task_id = ?", gateway, gateway_task_id)
-        return found[0] if found else None
 
     def claim(self, task_id: str, *, attempt: str, deadline: float, now: float, slots: Slots) -> ClaimedTask | None:
         """Record that a waiting task is being submitted; None when all concurrent slots are taken.
@@ -177,15 +169,15 @@ class Ledger:
             in_all, at_gateway = (count_taken(db, task.mode, gateway, since) for gateway in ("%", task.gateway))
             if in_all >= slots.concurrent or at_gateway >= slots.at_gateway:
                 return None
-            # Whoever finds it after the deadline knows that this attempt is over.
+            # A process that finds it after the deadline knows that this attempt is over.
             changes = {"attempt": attempt, "attempts": task.attempts + 1, "deadline": deadline, "next_at": deadline + 1}
             claimed = self._advance(db, task, TaskEvent.CLAIMED, now, changes)
         return ClaimedTask(claimed, sheet, attempt, deadline)
 
-    def places_missing(self, task: Task, *, now: float, slots: Slots) -> int:
-        """How many slots too few there are for a waiting task, if its owner's longer waiting ones go first.
+    def missing_slots(self, task: Task, *, now: float, slots: Slots) -> int:
+        """How many slots a waiting task still lacks if its owner's older waiting tasks go first.
 
-        Those count that wait for nothing but a slot. Zero or less: it may try to `claim` one.
+        Only tasks that wait for a slot and nothing else count. At zero or less it may try to `claim` one.
         """
         with self._reading() as db:
             return count_missing(db, task, now=now, slots=slots)
@@ -200,10 +192,10 @@ class Ledger:
         attempt: str | None = None,
         lasting: bool = True,
     ) -> Task:
-        """Let an event happen to a task; with `attempt`, only while that sending is the task's latest.
+        """Apply an event to a task; with `attempt`, only while that attempt is the task's latest.
 
-        Not `lasting`: a loss of power may undo it, so only for what the next read tells again. Raises
-        `IllegalEvent` (nothing changed) when the state has moved on.
+        Without `lasting`, a power failure may undo it: only for what the next status read returns again. Raises
+        `IllegalEvent`, and changes nothing, if the task's state does not allow it.
         """
         with self._transaction(lasting=lasting) as db:
             task = self._need_task(task_id)
@@ -212,13 +204,13 @@ class Ledger:
             return self._advance(db, task, event, now, changes)
 
     def touch(self, task_id: str, *, now: float, changes: Mapping[str, Any], lasting: bool = True) -> Task:
-        """Store what is newly known of a task without changing its state; `lasting` as for `advance`."""
+        """Store new facts about a task without changing its state; `lasting` as for `advance`."""
         with self._transaction(lasting=lasting) as db:
             self._update(db, task_id, {**changes, "updated_at": now})
         return self._need_task(task_id)
 
     def due(self, owner: str, *, now: float, limit: int, states: Collection[TaskState] = OPEN_STATES) -> list[TaskId]:
-        """This owner's open tasks whose time has come: submissions, then downloads, then status reads."""
+        """This owner's open tasks that are due: submissions first, then downloads, then status reads."""
         marks, wanted = state_marks(states)
         query = (
             f"SELECT id FROM task WHERE owner = ? AND next_at <= ? AND state IN ({marks})"
@@ -228,7 +220,7 @@ class Ledger:
             return [TaskId(row["id"]) for row in self._db.execute(query, (owner, now, *wanted, limit))]
 
     def next_due(self, owner: str, *, after: float = 0.0) -> float | None:
-        """When this owner's next task is due, of those that are due later than `after`."""
+        """When this owner's next task after `after` is due."""
         marks, states = state_marks(OPEN_STATES)
         with self._guarded():
             query = f"SELECT min(next_at) FROM task WHERE owner = ? AND next_at > ? AND state IN ({marks})"
@@ -236,14 +228,14 @@ class Ledger:
             return found
 
     def owners(self) -> list[str | None]:
-        """Who owns open tasks."""
+        """The owners of open tasks."""
         marks, states = state_marks(OPEN_STATES)
         with self._guarded(), self._lock:
             rows = self._db.execute(f"SELECT DISTINCT owner FROM task WHERE state IN ({marks})", states)
             return [row["owner"] for row in rows]
 
     def adopt(self, old_owner: str | None, new_owner: str) -> int:
-        """Take over the open tasks of an owner that is gone; how many."""
+        """Take over the open tasks of an owner that no longer runs; returns how many."""
         marks, states = state_marks(OPEN_STATES)
         with self._transaction() as db:
             return db.execute(
@@ -252,15 +244,15 @@ class Ledger:
             ).rowcount
 
     def spending(self, mode: Mode, windows: tuple[float, float]) -> Spending:
-        """What is reserved or spent since the starts of the day and month, and the open tasks."""
+        """What was reserved or spent since the starts of the day and the month, and how many tasks are open."""
         with self._guarded(), self._lock:
             return count_spending(self._db, mode, windows)
 
     def reserve_pace(self, account: str, *, interval: float, burst: int, now: float) -> float:
-        """Reserve the next request of an account at one per `interval` seconds; how long to wait for it.
+        """Reserve the next request of an account at one per `interval` seconds; returns the seconds to wait for it.
 
-        A reservation always succeeds and always advances the account's row, so that many processes
-        together keep the rate exactly; `burst` requests may go at once after a pause.
+        Every reservation advances the account's row, so that many processes together keep the rate exactly. After a
+        pause, `burst` requests need not wait.
         """
         with self._transaction(lasting=False) as db:
             row = db.execute(
@@ -271,22 +263,22 @@ class Ledger:
             ).fetchone()
         return max(0.0, float(row[0]) - now - interval * burst)
 
-    def mend_times(self, *, now: float) -> None:
-        """After the clock was set back: nothing may wait for a time that only the wrong clock meant."""
+    def reset_future_times(self, *, now: float) -> None:
+        """After the clock was set back: make due in a minute what would otherwise wait for the wrong clock's time."""
         times = {"now": now, "late": now + WRONG_CLOCK_SECONDS}
         with self._transaction(lasting=False) as db:
             db.execute("UPDATE task SET next_at = :now + 60 WHERE next_at > :late", times)
             db.execute("UPDATE pace SET next_free = :now + 60 WHERE next_free > :late", times)
 
     def history(self, subject: str) -> list[dict[str, Any]]:
-        """What happened to a sheet or task, oldest first."""
+        """The events of a sheet or task, oldest first."""
         with self._guarded(), self._lock:
             rows = self._db.execute("SELECT at, kind, detail FROM event WHERE subject = ? ORDER BY seq", (subject,))
             return [{"at": row["at"], "kind": row["kind"], **json.loads(row["detail"])} for row in rows]
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """What is read inside the block is of one moment, whatever others write meanwhile. It must not write."""
+        """Reads in the block see one moment, whatever others write meanwhile. The block must not write."""
         with self._guarded(), self._lock:
             self._db.execute("BEGIN")
             try:
@@ -295,7 +287,7 @@ class Ledger:
                 self._db.execute("ROLLBACK")
 
     def prune(self, limits: PruneLimits, *, dry_run: bool = False) -> Pruned:
-        """Remove, in one transaction, what `edges.ledger_pruning` lets go; or only count it."""
+        """Remove old rows in one transaction, by the rules of `pruning`; `dry_run` only counts them."""
         with self._transaction() as db:
             pruned = prune_rows(db, limits, dry_run=dry_run)
         if not dry_run:
@@ -304,7 +296,7 @@ class Ledger:
         return pruned
 
     def check(self) -> str:
-        """The database's own quick check of the file: `ok`, or its first complaint."""
+        """Check the whole store: `ok`, or the first problem found."""
         with self._guarded():
             return str(self._scalar("PRAGMA quick_check(1)"))
 
@@ -314,7 +306,7 @@ class Ledger:
         state = advance_task(task.state, event)
         self._update(db, task.id, {**changes, "state": state, "updated_at": now})
         if state is not task.state:
-            self._note(db, now, task.id, event.value, {"state": state.value})
+            self._record(db, now, task.id, event.value, {"state": state.value})
         return self._need_task(task.id)
 
     def _update(self, db: sqlite3.Connection, task_id: str, changes: Mapping[str, Any]) -> None:
@@ -322,7 +314,7 @@ class Ledger:
         assignments = ", ".join(f"{name} = :{name}" for name in columns)
         db.execute(f"UPDATE task SET {assignments} WHERE id = :id", {**columns, "id": task_id})
 
-    def _note(self, db: sqlite3.Connection, now: float, subject: str, kind: str, detail: Mapping[str, Any]) -> None:
+    def _record(self, db: sqlite3.Connection, now: float, subject: str, kind: str, detail: Mapping[str, Any]) -> None:
         row = (now, subject, kind, json.dumps(detail))
         db.execute("INSERT INTO event (at, subject, kind, detail) VALUES (?, ?, ?, ?)", row)
 
@@ -344,13 +336,15 @@ class Ledger:
     def _need_sheet(self, sheet_id: str) -> Sheet:
         sheet = self.sheet(sheet_id)
         if sheet is None:
-            raise UnknownThing("There is no such sheet.", next_step="Call explain_payload to make one.")
+            raise UnknownThing("There is no such sheet.", next_step=NextStep(Action.EXPLAIN, "Create a sheet first."))
         return sheet
 
     def _need_task(self, task_id: str) -> Task:
         task = self.task(task_id)
         if task is None:
-            raise UnknownThing("There is no such task.", next_step="Call list_tasks to see all of them.")
+            raise UnknownThing(
+                "There is no such task.", next_step=NextStep(Action.LIST, "Look up its id in the list of tasks.")
+            )
         return task
 
     def _scalar(self, query: str, *values: Any) -> Any:
@@ -359,7 +353,7 @@ class Ledger:
 
     @contextmanager
     def _transaction(self, *, lasting: bool = True) -> Iterator[sqlite3.Connection]:
-        """One immediate transaction. If not `lasting`, its commit does not wait for the disk; the next one does."""
+        """One immediate transaction. Without `lasting`, its commit does not wait for the disk."""
         with self._guarded(), self._lock:
             if not lasting:
                 self._db.execute("PRAGMA synchronous = NORMAL")

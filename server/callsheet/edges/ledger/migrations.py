@@ -1,7 +1,7 @@
 """The ledger's schema as an append-only list of migrations; the length of the list is the version.
 
-Beside SQL's own functions a migration has `exact_text`, which writes a number as the rest of the program does:
-SQL's own cast rounds to 15 digits.
+A migration can call `exact_text`, which writes a number as the rest of the program does; SQL's own cast rounds to
+15 digits.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         BEGIN SELECT raise(ABORT, 'append-only'); END
         """,
         "ALTER TABLE sheet ADD COLUMN allowance TEXT",
-        # Sheets made before their end was part of what an approval is bound to.
+        # Older sheets: their expiry was not yet part of what an approval is bound to.
         "UPDATE sheet SET binding = json_set(binding, '$.expires', exact_text(expires_at))",
     ),
 )

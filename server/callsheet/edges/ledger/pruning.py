@@ -1,8 +1,8 @@
-"""What may be taken out of the ledger when a person wants it smaller, and how. Only `edges.ledger` calls.
+"""Removes old rows from the ledger when a person asks for it. Only `Ledger` calls this.
 
-What is open or of unknown outcome stays, whatever its age, and so does what counts against the caps of
-the current month. The number of the last take of a shot is kept, because a sheet's id, and with it the
-key by which a gateway recognises a repeated request, follows from it: it must never come up again.
+Open tasks and tasks of unknown outcome stay, whatever their age, and so does what counts against the caps of the
+current month. The number of a shot's last take is kept: a sheet's id, and with it the idempotency key that the gateway
+sees, depends on it and must never be used again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Pruned:
 
 @dataclass(frozen=True, slots=True)
 class PruneLimits:
-    """What ended before `before` may go; `now` is the present, `month_start` where the caps begin to count."""
+    """What ended before `before` may be removed; the caps count from `month_start`."""
 
     before: float
     now: float
@@ -42,7 +42,7 @@ class PruneLimits:
 
 
 def prune_rows(db: sqlite3.Connection, limits: PruneLimits, *, dry_run: bool) -> Pruned:
-    """Remove what may go, or only count it. The caller holds a transaction."""
+    """Remove what may be removed, or only count it. The caller holds a transaction."""
     spent = _find_ended(db, limits)
     unspent = _find_unspent(db, limits)
     tasks = [task_id for task_id, _ in spent]
@@ -59,7 +59,7 @@ def prune_rows(db: sqlite3.Connection, limits: PruneLimits, *, dry_run: bool) ->
 
 
 def _find_ended(db: sqlite3.Connection, limits: PruneLimits) -> list[tuple[str, str]]:
-    """The tasks that may go, each with its sheet."""
+    """The tasks that may be removed, each with its sheet."""
     rows = db.execute(
         "SELECT id, sheet_id FROM task WHERE updated_at < ? AND state NOT IN (SELECT value FROM json_each(?))"
         f" AND NOT (mode = ? AND {COUNTS_SINCE})",
@@ -69,7 +69,7 @@ def _find_ended(db: sqlite3.Connection, limits: PruneLimits) -> list[tuple[str, 
 
 
 def _find_unspent(db: sqlite3.Connection, limits: PruneLimits) -> list[str]:
-    """The sheets that never became a task and cannot any more."""
+    """The expired sheets that were never spent."""
     rows = db.execute(
         "SELECT id FROM sheet WHERE made_at < ? AND expires_at < ? AND id NOT IN (SELECT sheet_id FROM task)",
         (limits.before, limits.now),
@@ -78,7 +78,7 @@ def _find_unspent(db: sqlite3.Connection, limits: PruneLimits) -> list[str]:
 
 
 def _keep_takes(db: sqlite3.Connection, sheets: str, now: float) -> None:
-    """Remember the highest take of each shot that was spent or declined, in the place of what was remembered before."""
+    """Store the highest take of each shot that was spent or declined, replacing what was stored before."""
     takes = db.execute(
         "SELECT shot_digest, max(take) AS take FROM sheet WHERE state IN (?, ?)"
         " AND id IN (SELECT value FROM json_each(?)) GROUP BY shot_digest",
@@ -94,7 +94,7 @@ def _keep_takes(db: sqlite3.Connection, sheets: str, now: float) -> None:
 
 
 def last_take(db: sqlite3.Connection, shot_digest: str) -> int:
-    """The highest take of a shot that there ever was, those that were pruned included; 0 for none."""
+    """The highest take of a shot, pruned ones included; 0 if there is none."""
     found = db.execute(
         "SELECT max(take) FROM (SELECT take FROM sheet WHERE shot_digest = ?1"
         " UNION ALL SELECT json_extract(detail, '$.take') FROM event WHERE subject = ?1 AND kind = ?2)",

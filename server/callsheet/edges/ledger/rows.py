@@ -1,4 +1,4 @@
-"""How sheets and tasks lie in the ledger's rows. No database here: rows are plain mappings."""
+"""Converts sheets and tasks to rows of the ledger and back. Rows are plain mappings; no database here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TASK_JSON = {"problem": Problem, "clip": Clip}
 
 
 def sheet_row(sheet: Sheet) -> dict[str, Any]:
-    """A sheet as the columns of its row."""
+    """A sheet as a row."""
     return {
         "id": sheet.id,
         "shot_digest": sheet.binding.shot_digest,
@@ -45,7 +45,7 @@ def sheet_row(sheet: Sheet) -> dict[str, Any]:
 
 
 def read_sheet(row: Row) -> Sheet:
-    """The way back from `sheet_row`; `task_id` is joined in by the query."""
+    """The sheet of a row; the query joins `task_id` in."""
     price = json.loads(row["price"])
     for name in ("amount", "usd"):
         price[name] = None if price[name] is None else Decimal(price[name])
@@ -69,7 +69,7 @@ def read_sheet(row: Row) -> Sheet:
 
 
 def task_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes of a task as column values: enums and values become text."""
+    """Attributes of a task as column values: enums and records become text."""
     columns = {}
     for name, value in changes.items():
         if name in _TASK_JSON:
@@ -80,12 +80,12 @@ def task_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def task_row(task: Task) -> dict[str, Any]:
-    """A task as the columns of its row."""
+    """A task as a row."""
     return task_changes({field.name: getattr(task, field.name) for field in fields(Task)})
 
 
 def read_task(row: Row) -> Task:
-    """The way back from `task_row`."""
+    """The task of a row."""
     values: dict[str, Any] = {field.name: row[field.name] for field in fields(Task)}
     values["mode"] = Mode(values["mode"])
     values["state"] = TaskState(values["state"])
@@ -95,13 +95,13 @@ def read_task(row: Row) -> Task:
 
 
 def state_marks(states: Iterable[StrEnum]) -> tuple[str, list[str]]:
-    """Placeholders for these states, and the values that go into them."""
+    """Placeholders for these states, and their values."""
     values = [state.value for state in states]
     return ",".join("?" * len(values)), values
 
 
 def build_insert(table: str, row: Row, suffix: str = "") -> str:
-    """The statement that stores a row; the names are this package's own, the values stay placeholders."""
+    """The statement that inserts a row. Only column names of this package go into its text; values are placeholders."""
     names = ", ".join(row)
     marks = ", ".join(f":{name}" for name in row)
     return f"INSERT INTO {table} ({names}) VALUES ({marks}) {suffix}"

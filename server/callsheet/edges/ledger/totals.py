@@ -1,4 +1,4 @@
-"""What the ledger counts inside its transactions: money reserved or spent, and concurrent slots. Only it calls."""
+"""Counts money and concurrent slots inside the ledger's transactions. Only `Ledger` calls this."""
 
 from __future__ import annotations
 
@@ -23,11 +23,14 @@ COUNTS_SINCE = (
     "((state IN ('waiting', 'submitting') OR coalesce(deadline, created_at) >= ?)"
     f" AND (state IN ({_RESERVING}) OR (state = 'abandoned' AND gateway_task_id IS NOT NULL)))"
 )
-"""Whether a task counts against a cap that began at that time: by when it was sent, not by when it was made."""
+"""Whether a task counts against a cap that began at that time: by when it was sent, not created."""
 
 
 def count_spending(db: sqlite3.Connection, mode: Mode, windows: tuple[float, float]) -> Spending:
-    """Counted by when they were sent; what waits or is under way counts now, and so does what was given up late."""
+    """Money reserved or spent in the windows (day, month), by when it was sent, and the number of open tasks.
+
+    Waiting tasks count as sent now. Abandoned tasks that the gateway had accepted count too.
+    """
     query = f"SELECT coalesce(sum(reserve_micros), 0) FROM task WHERE mode = ? AND {COUNTS_SINCE}"
     day, month = (_scalar(db, query, mode.value, start) for start in windows)
     open_marks, open_states = state_marks(OPEN_STATES)
@@ -38,7 +41,7 @@ def count_spending(db: sqlite3.Connection, mode: Mode, windows: tuple[float, flo
 
 
 def count_taken(db: sqlite3.Connection, mode: Mode, gateway: str, unknown_since: float) -> int:
-    """How many tasks hold a slot at gateways of that name (`%`: all)."""
+    """How many tasks hold a slot at that gateway (`%`: at all of them)."""
     marks, states = state_marks(SLOT_STATES)
     query = (
         f"SELECT count(*) FROM task WHERE mode = ? AND gateway LIKE ? AND state IN ({marks})"
@@ -49,10 +52,8 @@ def count_taken(db: sqlite3.Connection, mode: Mode, gateway: str, unknown_since:
 
 
 def count_missing(db: sqlite3.Connection, task: Task, *, now: float, slots: Slots) -> int:
-    """How many slots too few there are for a waiting task, if its owner's longer waiting ones go first.
-
-    Those count that wait for nothing but a slot.
-    """
+    """How many slots a waiting task lacks if its owner's older waiting tasks, that need only a slot,
+    go first."""
     since = now - slots.unknown_holds_seconds
     query = (
         "SELECT count(*) FROM task WHERE mode = ? AND gateway LIKE ? AND owner IS ? AND state = 'waiting'"

@@ -1,1 +1,1 @@
-"""The process: hardening, the background watcher, the task runner, the desk's lock, loopback servers."""
+"""The process: hardening, the task runner, the background runner, locks, loopback servers."""

@@ -1,8 +1,7 @@
-"""Where the running desk is: an address beside a lock that lives as long as the desk's process.
+"""Where the running desk is: its address in a file, beside a lock that the desk's process holds.
 
-The address holds no secret: whoever opens it still has to sign in. The operating system drops the lock with the
-process, so an address that was left behind is never believed. Called by the desk, and by whoever sends a person
-to it.
+The address is no secret: signing in is still required. It counts only while the lock is held, so an old address that a
+killed desk left is never used.
 """
 
 from __future__ import annotations
@@ -16,8 +15,10 @@ from pathlib import Path
 from callsheet.edges.files.files import read_private, write_private
 from callsheet.errors import SetupProblem
 
+from .locks import try_lock
+
 HOLD_SECONDS = 2.0
-"""How long a desk that starts waits for somebody who only looks whether there is one."""
+"""How long a starting desk waits for a process that only checks whether one is running."""
 
 ADDRESS_FILE = "desk.json"
 LOCK_FILE = "desk.lock"
@@ -28,61 +29,46 @@ _ADDRESS = re.compile(r"http://localhost:[0-9]{1,5}/")
 
 @contextmanager
 def hold_desk(state: Path) -> Iterator[bool]:
-    """Be the one desk of that state directory while the block runs; False when there is one already.
+    """Hold the lock of that state directory's only desk while the block runs; False if another desk holds it.
 
-    Raises `SetupProblem` where the lock cannot be made.
+    Raises `SetupProblem` if the lock cannot be created.
     """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(state / LOCK_FILE, mode=0o600)
-    try:
-        state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock.acquire(timeout=HOLD_SECONDS)
-    except Timeout:
-        yield False
-        return
-    except OSError as error:
-        raise SetupProblem(
-            f"{state / LOCK_FILE} cannot be used ({error.strerror or type(error).__name__}).",
-            next_step="Make its directory writable for you, or set CALLSHEET_HOME to one that is.",
-        ) from None
     address = state / ADDRESS_FILE
-    try:
-        # Left behind by a desk that was killed; it must not be taken for this one's.
-        address.unlink(missing_ok=True)
-        yield True
-    finally:
-        address.unlink(missing_ok=True)
-        lock.release()
+    with try_lock(state / LOCK_FILE, seconds=HOLD_SECONDS) as is_free:
+        if not is_free:
+            yield False
+            return
+        try:
+            # A killed desk left it; it must not be mistaken for this one's.
+            address.unlink(missing_ok=True)
+            yield True
+        finally:
+            address.unlink(missing_ok=True)
 
 
-def tell_address(state: Path, url: str) -> None:
-    """Write where the desk is; only its holder calls. `url` carries no secret."""
+def write_address(state: Path, url: str) -> None:
+    """Store the desk's address; call it only while holding the lock. `url` contains no secret."""
     write_private(state / ADDRESS_FILE, json.dumps({"url": url}).encode(), what=_WHAT)
 
 
 def find_desk(state: Path) -> str | None:
-    """The address of the desk that is running now, None when there is none. Raises nothing."""
+    """The address of the running desk, None if there is none. Never raises."""
     if not (state / LOCK_FILE).exists():
         return None
-    from filelock import FileLock, Timeout
-
     try:
-        with FileLock(state / LOCK_FILE, mode=0o600, timeout=0):
-            return None
-    except Timeout:
-        return _read_address(state / ADDRESS_FILE)
-    except OSError:
+        with try_lock(state / LOCK_FILE) as is_free:
+            return None if is_free else _read_address(state / ADDRESS_FILE)
+    except SetupProblem:
         return None
 
 
 def _read_address(path: Path) -> str | None:
     try:
-        said = json.loads(read_private(path, what=_WHAT) or b"{}")
+        content = json.loads(read_private(path, what=_WHAT) or b"{}")
     except (SetupProblem, ValueError):
         return None
-    url = said.get("url") if isinstance(said, dict) else None
+    url = content.get("url") if isinstance(content, dict) else None
     return url if isinstance(url, str) and _ADDRESS.fullmatch(url) else None
 
 
-__all__ = ["find_desk", "hold_desk", "tell_address"]
+__all__ = ["find_desk", "hold_desk", "write_address"]

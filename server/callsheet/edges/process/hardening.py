@@ -1,10 +1,8 @@
-"""What a process takes from itself at its start: memory open to others, core files, loose file modes, loud errors.
+"""Process hardening at start-up: no core dumps, no debugger, private umask, terse uncaught errors.
 
-Called once by `__main__`, before anything else is imported; a library that is used by tests does none of it.
-Everything is best effort: a system that lacks a switch is no reason not to start. Nobody else calls.
-
-Of an error that nobody caught, in whatever thread, task or finaliser, one line tells the type and an id: its text
-and its traceback may hold a prompt, an address or a key.
+`__main__` calls it once, before it imports anything else. Everything is best effort: a missing system feature does not
+stop the start. An uncaught error in any thread, task or finaliser becomes one line with its type and an id, because
+its text and its traceback may contain a prompt, an address or a key.
 """
 
 from __future__ import annotations
@@ -28,16 +26,16 @@ LONGEST_NAME = 60
 
 
 def harden() -> None:
-    """Close the process, and let what nobody caught be told by its type alone."""
+    """Close the process to others, and report uncaught errors only by their type."""
     close_process()
     install_hooks()
 
 
 def close_process() -> None:
-    """New files are private, no core file is written, and on Linux no process of the same user may look inside.
+    """Make new files private, write no core file, and on Linux hide memory from other processes of the user.
 
-    Not dumpable means that `/proc/<pid>/environ` and `mem` belong to root, and no debugger may attach; both would
-    give away the keys. It does not outlive `exec`: whatever is started closes itself.
+    In a process that is not dumpable, `/proc/<pid>/environ` and `mem` belong to root and no debugger can attach; both
+    would reveal the keys. The setting ends at `exec`, so each started program has to repeat it.
     """
     os.umask(PRIVATE_UMASK)
     with suppress(ImportError, OSError, ValueError):
@@ -52,12 +50,12 @@ def close_process() -> None:
 
 
 def install_hooks() -> None:
-    """One voice for what is raised and not caught: main thread, threads, event loops, finalisers, plain loggers."""
-    sys.excepthook = _tell_uncaught
-    threading.excepthook = _tell_thread
-    sys.unraisablehook = _tell_unraisable
-    # Every event loop reports through this logger, whoever makes the loop and whenever.
-    logging.getLogger("asyncio").addFilter(_type_alone)
+    """Report uncaught errors in one form: main thread, threads, event loops, finalisers, loggers without a handler."""
+    sys.excepthook = _report_uncaught
+    threading.excepthook = _report_thread
+    sys.unraisablehook = _report_unraisable
+    # Every event loop reports through this logger, also one that is created later.
+    logging.getLogger("asyncio").addFilter(_keep_type_only)
     plain = logging.StreamHandler()
     plain.setFormatter(_Plain())
     plain.setLevel(logging.WARNING)
@@ -65,7 +63,7 @@ def install_hooks() -> None:
 
 
 def name_types(error: BaseException | type[BaseException] | None) -> str:
-    """The type of an error, for a group the types of what is in it; never a word of its text."""
+    """The type of an error, or of the errors in a group; never a part of its text."""
     if error is None:
         return "no exception"
     if isinstance(error, BaseExceptionGroup):
@@ -79,45 +77,45 @@ def _name(kind: type[BaseException]) -> str:
     return "".join(mark for mark in kind.__name__ if mark.isalnum() or mark == "_")[:LONGEST_NAME]
 
 
-def _tell(where: str, error: BaseException | type[BaseException] | None) -> None:
-    # Standard error may be closed, or gone altogether under a host that has no console.
+def _report(where: str, error: BaseException | type[BaseException] | None) -> None:
+    # Standard error may be closed, or missing under a host without a console.
     with suppress(OSError, ValueError, AttributeError):
         sys.stderr.write(f"callsheet: error {secrets.token_hex(4)} {where}: {name_types(error)}\n")
         sys.stderr.flush()
 
 
-def _tell_uncaught(kind: type[BaseException], error: BaseException, _: TracebackType | None) -> None:
-    _tell("at the top", error if error is not None else kind)
+def _report_uncaught(kind: type[BaseException], error: BaseException, _: TracebackType | None) -> None:
+    _report("at the top", error if error is not None else kind)
 
 
-def _tell_thread(caught: threading.ExceptHookArgs) -> None:
-    # A thread that ends by SystemExit has ended as it meant to.
+def _report_thread(caught: threading.ExceptHookArgs) -> None:
+    # SystemExit ends a thread on purpose.
     if not issubclass(caught.exc_type, SystemExit):
-        _tell("in a thread", caught.exc_value or caught.exc_type)
+        _report("in a thread", caught.exc_value or caught.exc_type)
 
 
-def _tell_unraisable(caught: UnraisableHookArgs) -> None:
-    _tell("in a finaliser", caught.exc_value or caught.exc_type)
+def _report_unraisable(caught: UnraisableHookArgs) -> None:
+    _report("in a finaliser", caught.exc_value or caught.exc_type)
 
 
-def _type_alone(record: logging.LogRecord) -> bool:
-    """Rewrites what an event loop reports: its words hold the exception's own, and the names of coroutines."""
+def _keep_type_only(record: logging.LogRecord) -> bool:
+    """Rewrite an event loop's report, which contains the exception's text and the names of coroutines."""
     error = record.exc_info[1] if record.exc_info else None
-    told = f": {name_types(error)}" if error is not None else ""
-    record.msg, record.args = f"error {secrets.token_hex(4)} in an event loop{told}", ()
+    kind = f": {name_types(error)}" if error is not None else ""
+    record.msg, record.args = f"error {secrets.token_hex(4)} in an event loop{kind}", ()
     record.exc_info = record.exc_text = record.stack_info = None
     return True
 
 
 class _Plain(logging.Formatter):
-    """For loggers that nobody gave a handler: the logger's name, and of an exception the type and an id."""
+    """For loggers without a handler: the logger's name, an id, and the type of an exception."""
 
     def format(self, record: logging.LogRecord) -> str:
         error = record.exc_info[1] if record.exc_info else None
         if error is None and record.name == "asyncio":
             return f"callsheet: {record.getMessage()}"
-        told = f": {name_types(error)}" if error is not None else ""
-        return f"callsheet: {record.levelname.lower()} {secrets.token_hex(4)} in {record.name}{told}"
+        kind = f": {name_types(error)}" if error is not None else ""
+        return f"callsheet: {record.levelname.lower()} {secrets.token_hex(4)} in {record.name}{kind}"
 
 
 __all__ = ["close_process", "harden", "install_hooks", "name_types"]

@@ -1,6 +1,6 @@
-"""Serving on this computer alone: the listening socket, and a web server that leaves the program's signals to it.
+"""Serves on the loopback interface only: the listening socket, and a web server that does not handle signals.
 
-The sandbox, the desk and MCP over HTTP are served this way. Uvicorn is imported when used.
+The sandbox, the desk and MCP over HTTP use it. Uvicorn is imported when used.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ HOST_6 = "::1"
 def bind_loopback(port: int, *, host: str = HOST) -> socket.socket:
     """A socket that listens on `host`, a loopback address; port 0 takes a free one. Raises `OSError`."""
     family = socket.AF_INET6 if host == HOST_6 else socket.AF_INET
-    # Named in full: only then does the event loop send small answers at once, instead of 40 ms later.
+    # With the protocol named, the event loop turns Nagle's algorithm off; else small answers are sent 40 ms later.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if sys.platform != "win32":
-            # There it means something else: that another program may take the port over.
+            # On Windows this option would let another program take over the port.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family is socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -35,7 +35,7 @@ def bind_loopback(port: int, *, host: str = HOST) -> socket.socket:
     return listener
 
 
-def make_web_server(app: Any, *, ready: asyncio.Event | None = None, **options: Any) -> Any:
+def build_web_server(app: Any, *, ready: asyncio.Event | None = None, **options: Any) -> Any:
     """A `uvicorn.Server` for that ASGI application, without logs of requests; `ready` is set once it listens.
 
     `options` are those of `uvicorn.Config` that differ.
@@ -43,7 +43,7 @@ def make_web_server(app: Any, *, ready: asyncio.Event | None = None, **options: 
     import uvicorn
 
     class Server(uvicorn.Server):
-        """Leaves the program's signals alone."""
+        """Does not handle signals."""
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets=sockets)
@@ -67,4 +67,4 @@ def make_web_server(app: Any, *, ready: asyncio.Event | None = None, **options: 
     return Server(uvicorn.Config(app, **(usual | options)))
 
 
-__all__ = ["HOST", "HOST_6", "bind_loopback", "make_web_server"]
+__all__ = ["HOST", "HOST_6", "bind_loopback", "build_web_server"]

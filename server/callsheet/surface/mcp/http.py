@@ -20,7 +20,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from callsheet.edges.files.files import write_private
-from callsheet.edges.process.loopback import HOST, bind_loopback, make_web_server
+from callsheet.edges.process.loopback import HOST, bind_loopback, build_web_server
 from callsheet.errors import SetupProblem
 
 from .http_auth import Guard, loopback_only
@@ -70,7 +70,7 @@ def loopback_app(server: CallsheetServer, port: int) -> ASGIApp:
 
 def make_mcp_server(app: ASGIApp) -> Any:
     """A web server for it: it logs no request, names no version, believes no proxy and leaves signals alone."""
-    return make_web_server(
+    return build_web_server(
         app, lifespan="on", limit_concurrency=MOST_AT_ONCE, timeout_graceful_shutdown=SHUTDOWN_SECONDS
     )
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from callsheet.core.shot import JsonValue
 from callsheet.core.tasks.states import OPEN_STATES
-from callsheet.edges.process.daemon import BackgroundWatch
+from callsheet.edges.process.daemon import BackgroundRunner
 from callsheet.errors import CallsheetError, SetupProblem
 from callsheet.service import TaskReport
 from callsheet.service.results import iso
@@ -42,7 +42,7 @@ def require_offered(platform: str = sys.platform) -> None:
 def detach(session: Session) -> int:
     """Start the background watcher, unless nothing is open or there is one."""
     require_offered()
-    background = BackgroundWatch(session.program.paths.state)
+    background = BackgroundRunner(session.program.paths.state)
     if not _open_tasks(session):
         return _tell(session, "nothing_open", "No task is open; nothing was started.")
     if background.is_running():
@@ -61,10 +61,10 @@ def detach(session: Session) -> int:
 def stop(session: Session) -> int:
     """End the background watcher kindly: what is on its way to a gateway is given its time."""
     require_offered()
-    background = BackgroundWatch(session.program.paths.state)
+    background = BackgroundRunner(session.program.paths.state)
     if not background.is_running():
         return _tell(session, "not_running", "There is no background watcher.")
-    if not background.stop(patience_seconds=session.service.stop_grace_seconds + MORE_SECONDS):
+    if not background.stop(timeout_seconds=session.service.stop_grace_seconds + MORE_SECONDS):
         raise SetupProblem(
             "The background watcher was asked to end and has not ended yet.",
             next_step=f"Run `callsheet watch --stop` again, or read {background.log}.",
@@ -77,8 +77,8 @@ def stop(session: Session) -> int:
 def run_background(session: Session) -> int:
     """Be the background watcher; only `detach` starts this."""
     require_offered()
-    background = BackgroundWatch(session.program.paths.state)
-    background.settle()
+    background = BackgroundRunner(session.program.paths.state)
+    background.detach()
     # From here on it may be told to end, also before the run that listens for that has begun.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with background.hold() as held:
@@ -132,7 +132,7 @@ def _log(session: Session, text: str) -> None:
     session.screen.note(f"{iso(session.service.now())}  {text}", style="", whole=True)
 
 
-def _tell_running(session: Session, background: BackgroundWatch) -> int:
+def _tell_running(session: Session, background: BackgroundRunner) -> int:
     pid = background.pid()
     known = f", as process {pid}" if pid else ""
     said = f"A background watcher is running already{known}; it follows every open task."

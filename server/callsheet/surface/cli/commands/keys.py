@@ -14,7 +14,7 @@ import typer
 from rich.text import Text
 
 from callsheet.core.catalogue.cards import GatewayFacts
-from callsheet.edges.keys.passphrase import load_verifier
+from callsheet.edges.keys.passphrase import create_recipe, load_verifier
 from callsheet.edges.keys.sealed import SealedKey, load_sealed, open_key, remove_sealed, seal_key, write_sealed
 from callsheet.edges.keys.store import SecretKey, read_typed_key, remove_stored_key, store_key_file
 from callsheet.errors import InvalidRequest, KeyProblem, NotApproved, SetupProblem
@@ -136,7 +136,8 @@ def _seal(session: Session, person: Person, facts: GatewayFacts) -> str:
             raise NotApproved("Nothing was sealed.", next_step="Look at [gateways] in the policy file.")
     person.say("Without the passphrase nobody can use it or get it back, you included.")
     passphrase = ask_passphrase(person, verifier)
-    write_sealed(seal_key(key, passphrase, base_url=base_url), keys_directory=directory)
+    recipe = create_recipe(session.program.derivation_cost)
+    write_sealed(seal_key(key, passphrase, base_url=base_url, recipe=recipe), keys_directory=directory)
     _require_opens(session, facts, key, passphrase)
     session.service.record_audit("key_sealed", facts.id, actor=ACTOR, detail=_detail(key, base_url))
     return _remove_copies(session, facts, key)

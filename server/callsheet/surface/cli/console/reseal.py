@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from callsheet.edges.keys.passphrase import create_recipe
 from callsheet.edges.keys.sealed import SealedKey, load_sealed, open_key, seal_key, write_sealed
 from callsheet.edges.keys.store import SecretKey
 from callsheet.errors import NotApproved
@@ -31,7 +32,9 @@ def open_all(person: Person, program: Program, gateways: tuple[str, ...], passph
 def seal_all(program: Program, opened: Opened, passphrase: str) -> None:
     """Seal them under the new passphrase, each for the address that it was sealed for."""
     for sealed, key in opened:
-        write_sealed(seal_key(key, passphrase, base_url=sealed.base_url), keys_directory=program.keys_directory)
+        recipe = create_recipe(program.derivation_cost)
+        again = seal_key(key, passphrase, base_url=sealed.base_url, recipe=recipe)
+        write_sealed(again, keys_directory=program.keys_directory)
 
 
 def _opens(sealed: SealedKey, passphrase: str) -> bool:

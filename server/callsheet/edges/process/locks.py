@@ -1,0 +1,90 @@
+"""Lock files that show which processes run. The operating system releases a lock when its process ends.
+
+So a lock needs no heartbeat and cannot be left behind. The `filelock` library is imported when used.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from callsheet.errors import SetupProblem
+
+
+@contextmanager
+def try_lock(path: Path, *, seconds: float = 0.0) -> Iterator[bool]:
+    """Hold that lock while the block runs; False if it could not be had within that time. Raises `SetupProblem`."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, mode=0o600)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock.acquire(timeout=seconds)
+    except Timeout:
+        yield False
+        return
+    except OSError as error:
+        raise unusable(path, error) from None
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def unusable(path: Path, error: OSError) -> SetupProblem:
+    """The error for a file in the state directory that cannot be written."""
+    return SetupProblem(
+        f"{path} cannot be used ({error.strerror or type(error).__name__}).",
+        next_step="Make its directory writable, or set CALLSHEET_HOME to a writable one.",
+    )
+
+
+class FileLeases:
+    """Which runners are alive: each holds the lock file of its id in one directory while it runs."""
+
+    def __init__(self, directory: Path, runner_id: str | None = None) -> None:
+        self.runner_id = runner_id or secrets.token_hex(8)
+        self._directory = directory
+        self._held: ExitStack | None = None
+
+    def hold(self) -> None:
+        """Take this process's lock; idempotent. Raises `SetupProblem`."""
+        if self._held is None:
+            held = ExitStack()
+            if not held.enter_context(try_lock(self._path(self.runner_id))):
+                raise unusable(self._path(self.runner_id), TimeoutError("another process holds it"))
+            self._held = held
+
+    def release(self) -> None:
+        """Release it, so that others can adopt this runner's tasks immediately."""
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+            with suppress(OSError):
+                self._path(self.runner_id).unlink()
+
+    def is_alive(self, runner_id: str | None) -> bool:
+        """Whether the process of that runner still holds its lock."""
+        if runner_id == self.runner_id:
+            return True
+        if runner_id is None or not self._path(runner_id).exists():
+            return False
+        with try_lock(self._path(runner_id)) as is_free:
+            if not is_free:
+                return True
+        with suppress(OSError):
+            self._path(runner_id).unlink()
+        return False
+
+    def others_live(self) -> bool:
+        """Whether another process holds such a lock: it adopts what this one leaves."""
+        found = (path.stem for path in self._directory.glob("*.lock"))
+        return any(runner_id != self.runner_id and self.is_alive(runner_id) for runner_id in found)
+
+    def _path(self, runner_id: str) -> Path:
+        return self._directory / f"{runner_id}.lock"
+
+
+__all__ = ["FileLeases", "try_lock", "unusable"]

@@ -1,0 +1,165 @@
+"""The ledger's file: private, local, whole, and of the right version, or it is refused."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from callsheet.core.tasks.models import Sheet
+from callsheet.edges.ledger import connection
+from callsheet.edges.ledger.ledger import Ledger
+from callsheet.errors import LedgerProblem
+from samples import START, a_sheet
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    """An empty ledger in a directory of its own."""
+    return Ledger(tmp_path / "data" / "ledger.sqlite3")
+
+
+@pytest.fixture
+def sheet(ledger: Ledger) -> Sheet:
+    """An approved sheet in it."""
+    return ledger.add_sheet(a_sheet(), now=START)
+
+
+def test_the_file_is_private(ledger: Ledger) -> None:
+    """No other user of the machine reads prompts or links."""
+    assert stat.S_IMODE(ledger.path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(ledger.path.parent.stat().st_mode) == 0o700
+
+
+def test_a_file_that_is_no_ledger_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """With the advice to keep it."""
+    path = tmp_path / "ledger.sqlite3"
+    path.write_bytes(b"this is not a database, but it is long enough to look like one" * 40)
+
+    with pytest.raises(LedgerProblem, match="not a database") as caught:
+        Ledger(path)
+    assert "keep it" in caught.value.next_step.text
+    assert path.read_bytes().startswith(b"this is not")
+
+
+def test_a_newer_schema_is_refused(ledger: Ledger) -> None:
+    """An old program does not guess at new columns."""
+    with sqlite3.connect(ledger.path) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+
+    with pytest.raises(LedgerProblem, match="newer version"):
+        Ledger(ledger.path)
+
+
+def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    """The place of the ledger is part of the message."""
+    (tmp_path / "data").write_text("a file where a directory should be")
+
+    with pytest.raises(LedgerProblem, match="data"):
+        Ledger(tmp_path / "data" / "ledger.sqlite3")
+
+
+def test_a_full_disk_refuses_and_keeps_what_was_stored(ledger: Ledger, sheet: Sheet) -> None:
+    """A page limit instead of a full disk: SQLite reports both the same way."""
+    database = connection.open_database(ledger.path)
+    ledger = Ledger(ledger.path, connect=lambda _: database)
+    database.execute("PRAGMA max_page_count = 1")
+
+    with pytest.raises(LedgerProblem, match="full"):  # noqa: PT012 - which row fills it is not known
+        for number in range(2000):
+            ledger.add_sheet(replace(sheet, id=f"s{number}", take=number + 2, shown="x" * 4000), now=START)
+    assert Ledger(ledger.path).sheet(sheet.id) == sheet
+
+
+def test_a_trail_to_which_others_add_while_it_is_checked_is_not_called_broken(tmp_path: Path) -> None:
+    """Another process writes an entry between any two looks of the one that checks."""
+    path = tmp_path / "ledger.sqlite3"
+    database = connection.open_database(path)
+    mine, others = Ledger(path, connect=lambda _: database), Ledger(path)
+    mine.consent.record("key_sealed", "poyo", actor="terminal", now=START)
+    written: list[None] = []
+
+    def meddle(statement: str) -> None:
+        if statement.startswith("SELECT * FROM audit ORDER BY seq"):
+            written.append(others.consent.record("key_sealed", "apixo", actor="terminal", now=START + 1))
+
+    database.set_trace_callback(meddle)
+    verdict = mine.consent.verify()
+    database.set_trace_callback(None)
+
+    assert (len(written), verdict.broken, verdict.entries) == (1, None, 1)
+    assert (mine.consent.verify().broken, mine.consent.verify().entries) == (None, 2)
+
+
+def test_an_old_schema_is_copied_before_it_is_changed(ledger: Ledger, sheet: Sheet, tmp_path: Path) -> None:
+    """And the copy is a whole ledger of its own."""
+    old = tmp_path / "old.sqlite3"
+    with sqlite3.connect(ledger.path) as db:
+        db.execute("VACUUM INTO ?", (str(old),))
+    db.close()
+    later = (*connection.MIGRATIONS, ("CREATE TABLE later (x TEXT) STRICT",))
+
+    database = connection.open_database(old, migrations=later)
+    tables = {row["name"] for row in database.execute("SELECT name FROM sqlite_master")}
+    database.close()
+
+    assert "later" in tables
+    backup = old.with_name(f"old.sqlite3.before-version-{len(later)}")
+    assert Ledger(backup).sheet(sheet.id) == sheet
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o600
+
+
+def test_a_copy_that_was_cut_short_is_not_taken_for_one(ledger: Ledger, sheet: Sheet, tmp_path: Path) -> None:
+    """A full disk, or a program that was ended: the next start makes a whole copy before it changes anything."""
+    for number in range(400):
+        ledger.add_sheet(replace(sheet, id=f"s{number}", take=number + 2, shown="x" * 4000), now=START)
+    version = len(connection.MIGRATIONS)
+    old, later = tmp_path / "old.sqlite3", (*connection.MIGRATIONS, ("CREATE TABLE later (x TEXT) STRICT",))
+    backup = tmp_path / f"old.sqlite3.before-version-{version + 1}"
+    with closing(sqlite3.connect(ledger.path)) as db:
+        db.execute("VACUUM INTO ?", (str(old),))
+    with closing(sqlite3.connect(old)) as db:
+        db.set_progress_handler(lambda: True, 1000)
+        with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+            connection.back_up(db, old, version)
+    assert list(tmp_path.glob("*before*")) == []
+
+    connection.open_database(old, migrations=later).close()
+
+    with closing(sqlite3.connect(backup)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (version,)
+        assert db.execute("SELECT count(*) FROM sheet").fetchone() == (401,)
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o600
+
+
+def test_a_damaged_page_is_found_at_the_start(ledger: Ledger, sheet: Sheet) -> None:
+    """Before anything is read from it or sent because of it."""
+    ledger.close()
+    content = bytearray(ledger.path.read_bytes())
+    content[4096:8192] = b"\xff" * 4096
+    ledger.path.write_bytes(content)
+
+    with pytest.raises(LedgerProblem, match="malformed"):
+        Ledger(ledger.path)
+
+
+@pytest.mark.parametrize(("kind", "refused"), [("nfs4", True), ("fuse.sshfs", True), ("ext4", False), ("tmpfs", False)])
+def test_a_network_file_system_is_refused(tmp_path: Path, kind: str, refused: bool) -> None:
+    """The innermost mount decides; spaces in its name are escaped."""
+    home = tmp_path / "my home" / "data"
+    home.mkdir(parents=True)
+    mounts = tmp_path / "mounts"
+    escaped = str(home.parent).replace(" ", "\\040")
+    mounts.write_text(f"/dev/sda1 / ext4 rw 0 0\nserver:/x {escaped} {kind} rw 0 0\n", encoding="utf-8")
+
+    if refused:
+        with pytest.raises(LedgerProblem, match="network file system"):
+            connection.require_local_disk(home, mounts=mounts)
+    else:
+        connection.require_local_disk(home, mounts=mounts)
+        connection.require_local_disk(home, mounts=tmp_path / "none")

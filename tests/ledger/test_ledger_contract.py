@@ -1,0 +1,218 @@
+"""What every ledger promises: what it stores survives, what it refuses changes nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from decimal import Decimal
+
+import pytest
+
+from callsheet.core.consent.approval import Means
+from callsheet.core.consent.policy import Caps
+from callsheet.core.spending.limits import Slots, SpendTerms
+from callsheet.core.tasks.models import ClaimedTask, Clip, Problem, Sheet, Task
+from callsheet.core.tasks.states import IllegalEvent, SheetEvent, SheetState, TaskEvent, TaskState
+from callsheet.edges.ledger.ledger import Ledger
+from callsheet.errors import Action, NotApproved, PolicyRefusal, UnknownThing
+from samples import START, a_sheet, a_task
+
+WINDOWS = (START - 1000, START - 1000)
+
+
+def spend(ledger: Ledger, sheet: Sheet, task: Task | None = None, caps: Caps | None = None) -> Task:
+    """Spend the sheet on that task, bound as it is."""
+    return ledger.spend(
+        sheet.id,
+        task=task or a_task(sheet),
+        terms=SpendTerms(sheet.binding.digest, caps or Caps(), WINDOWS),
+        now=START,
+    )
+
+
+def test_a_sheet_comes_back_as_it_was_stored(make_ledger: Callable[[], Ledger], ledger: Ledger, sheet: Sheet) -> None:
+    """In another process too."""
+    assert make_ledger().sheet(sheet.id) == sheet
+    assert sheet.approved_by is Means.TERMINAL
+    assert sheet.price.usd == Decimal("0.24")
+
+
+def test_a_task_comes_back_as_it_was_stored(make_ledger: Callable[[], Ledger], ledger: Ledger, sheet: Sheet) -> None:
+    """With its problem and its clip."""
+    spend(ledger, sheet)
+    changes = {
+        "problem": Problem("x", "y", "unknown", "said"),
+        "clip": Clip("/a", 1, "b", 4.0, 2, 3, "/c", "/d"),
+        "percent": 7,
+    }
+
+    stored = ledger.touch("t1", now=START + 1, changes=changes)
+
+    assert make_ledger().task("t1") == stored
+    assert stored.clip == changes["clip"]
+    assert stored.problem == changes["problem"]
+
+
+def test_spending_twice_returns_the_same_task(ledger: Ledger, sheet: Sheet) -> None:
+    """The second task is never created."""
+    first = spend(ledger, sheet)
+
+    assert spend(ledger, sheet, a_task(sheet, "t2")) == first
+    assert [task.id for task in ledger.tasks()] == ["t1"]
+
+
+def test_forty_threads_in_two_ledgers_spend_one_sheet_once(
+    make_ledger: Callable[[], Ledger], ledger: Ledger, sheet: Sheet
+) -> None:
+    """Only one task is created, and all of them get it."""
+    other = make_ledger()
+    found: list[Task] = []
+    barrier = threading.Barrier(40)
+
+    def race(number: int) -> None:
+        barrier.wait()
+        found.append(spend((ledger, other)[number % 2], sheet, a_task(sheet, f"t{number}")))
+
+    threads = [threading.Thread(target=race, args=(number,)) for number in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(found) == 40
+    assert len({task.id for task in found}) == 1
+    assert len(ledger.tasks(limit=100)) == 1
+
+
+@pytest.mark.parametrize("state", [SheetEvent.DECLINED, SheetEvent.EXPIRED])
+def test_a_sheet_that_is_not_approved_cannot_be_spent(ledger: Ledger, sheet: Sheet, state: SheetEvent) -> None:
+    """And nothing is left behind."""
+    ledger.move_sheet(sheet.id, state, now=START)
+
+    with pytest.raises(NotApproved):
+        spend(ledger, sheet)
+    assert ledger.tasks() == []
+
+
+def test_a_binding_that_changed_cannot_be_spent(ledger: Ledger, sheet: Sheet) -> None:
+    """One other byte in any part is another digest."""
+    with pytest.raises(NotApproved, match="has changed"):
+        ledger.spend(sheet.id, task=a_task(sheet), terms=SpendTerms("00", Caps(), WINDOWS), now=START)
+    assert ledger.sheet(sheet.id).state is SheetState.APPROVED
+
+
+def test_breaking_a_cap_leaves_the_sheet_unspent(ledger: Ledger, sheet: Sheet) -> None:
+    """So that it can be spent when there is room."""
+    with pytest.raises(PolicyRefusal):
+        spend(ledger, sheet, caps=Caps(per_clip=Decimal("0.10")))
+
+    assert ledger.sheet(sheet.id).state is SheetState.APPROVED
+    assert ledger.tasks() == []
+
+
+def test_an_illegal_event_changes_nothing(ledger: Ledger, sheet: Sheet) -> None:
+    """Neither on a task nor on a sheet."""
+    before = spend(ledger, sheet)
+
+    with pytest.raises(IllegalEvent):
+        ledger.advance("t1", TaskEvent.CLIP_SAVED, now=START, changes={"percent": 9})
+    with pytest.raises(IllegalEvent):
+        ledger.move_sheet(sheet.id, SheetEvent.APPROVED, now=START)
+    assert ledger.task("t1") == before
+
+
+def test_an_answer_of_another_attempt_is_not_taken(ledger: Ledger, sheet: Sheet) -> None:
+    """A zombie cannot overwrite what a later attempt did."""
+    spend(ledger, sheet)
+    ledger.claim("t1", attempt="first", deadline=START + 9, now=START, slots=Slots(5, 5))
+
+    with pytest.raises(IllegalEvent):
+        ledger.advance("t1", TaskEvent.ACCEPTED, now=START, attempt="other", changes={})
+    assert ledger.task("t1").state is TaskState.SUBMITTING
+
+
+def test_a_claim_returns_what_may_be_sent(ledger: Ledger, sheet: Sheet) -> None:
+    """The task with its attempt on record, and the sheet that was spent on it."""
+    spend(ledger, sheet)
+
+    claimed = ledger.claim("t1", attempt="a", deadline=START + 9, now=START, slots=Slots(5, 5))
+
+    assert claimed == ClaimedTask(ledger.task("t1"), ledger.sheet(sheet.id), "a", START + 9)
+    assert claimed.task.state is TaskState.SUBMITTING
+    assert claimed.sheet.state is SheetState.SPENT
+    with pytest.raises(IllegalEvent):
+        ledger.claim("t1", attempt="b", deadline=START + 9, now=START, slots=Slots(5, 5))
+
+
+def test_without_a_free_slot_nothing_is_claimed(ledger: Ledger, sheet: Sheet) -> None:
+    """The task keeps waiting, and the number of missing slots says how far back it is."""
+    task = spend(ledger, sheet)
+
+    assert ledger.claim("t1", attempt="a", deadline=START + 9, now=START, slots=Slots(0, 5)) is None
+    assert ledger.task("t1").state is TaskState.WAITING
+    assert ledger.missing_slots(task, now=START, slots=Slots(0, 5)) == 1
+    assert ledger.missing_slots(task, now=START, slots=Slots(1, 5)) == 0
+
+
+def test_times_that_a_wrong_clock_set_are_brought_back(ledger: Ledger, sheet: Sheet) -> None:
+    """Within a minute the task is due again; a time in the next hour is left unchanged."""
+    spend(ledger, sheet, a_task(sheet, next_at=START + 90_000))
+
+    ledger.reset_future_times(now=START)
+
+    assert ledger.next_due("me") == START + 60
+    ledger.touch("t1", now=START, changes={"next_at": START + 3000})
+    ledger.reset_future_times(now=START)
+    assert ledger.next_due("me") == START + 3000
+
+
+def test_a_late_answer_of_the_same_attempt_still_wins(ledger: Ledger, sheet: Sheet) -> None:
+    """Unknown becomes accepted."""
+    spend(ledger, sheet)
+    ledger.claim("t1", attempt="a", deadline=START + 9, now=START, slots=Slots(5, 5))
+    ledger.advance("t1", TaskEvent.ANSWER_LOST, now=START + 10, attempt="a", changes={})
+
+    task = ledger.advance("t1", TaskEvent.ACCEPTED, now=START + 11, attempt="a", changes={"gateway_task_id": "g"})
+
+    assert task.state is TaskState.QUEUED
+    assert ledger.task("t1") == task
+
+
+def test_pace_is_exact_over_several_ledgers(make_ledger: Callable[[], Ledger], ledger: Ledger) -> None:
+    """A burst, then one request per interval, over all ledgers."""
+    other = make_ledger()
+
+    waits = [(ledger, other)[n % 2].reserve_pace("k", interval=2.0, burst=3, now=START) for n in range(6)]
+
+    assert waits == [0, 0, 0, 2.0, 4.0, 6.0]
+
+
+def test_tasks_of_an_owner_that_is_gone_are_adopted(ledger: Ledger, sheet: Sheet) -> None:
+    """Only the open ones."""
+    spend(ledger, sheet)
+
+    assert ledger.owners() == ["me"]
+    assert ledger.adopt("me", "you") == 1
+    assert ledger.due("you", now=START, limit=5) == ["t1"]
+    assert ledger.next_due("you") == START
+    assert ledger.due("me", now=START, limit=5) == []
+
+
+def test_history_tells_what_happened_in_order(ledger: Ledger, sheet: Sheet) -> None:
+    """Of sheets and of tasks."""
+    spend(ledger, sheet)
+    other = ledger.add_sheet(a_sheet("sheet_b"), now=START)
+    ledger.move_sheet(other.id, SheetEvent.DECLINED, now=START)
+
+    assert [entry["kind"] for entry in ledger.history(other.id)] == ["drafted", "declined"]
+    assert [entry["kind"] for entry in ledger.history("t1")] == ["created"]
+
+
+def test_unknown_ids_are_named_as_such(ledger: Ledger) -> None:
+    """With what to do instead."""
+    with pytest.raises(UnknownThing) as no_task:
+        ledger.touch("nothing", now=START, changes={"percent": 1})
+    with pytest.raises(UnknownThing) as no_sheet:
+        ledger.move_sheet("nothing", SheetEvent.APPROVED, now=START)
+    assert no_task.value.next_step.action is Action.LIST
+    assert no_sheet.value.next_step.action is Action.EXPLAIN
