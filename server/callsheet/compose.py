@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -27,7 +27,7 @@ from callsheet.edges.keys.store import SecretKey, build_redactor, find_all_keys,
 from callsheet.edges.keys.unlocked import OpenedKeys
 from callsheet.edges.ledger.ledger import Ledger
 from callsheet.edges.process.desk_lock import find_desk
-from callsheet.edges.process.runner import RunnerLock
+from callsheet.edges.process.runner import Runner, RunnerLock
 from callsheet.service.dependencies import Dependencies
 from callsheet.service.sandbox_server import SandboxServer
 from callsheet.surface.program import Program
@@ -131,8 +131,9 @@ def build_service(surroundings: Surroundings) -> Service:
     http = GatewayHttp(transport=surroundings.transport)
     sandbox = SandboxServer(lambda: _open_sandbox(paths, policy().sandbox_speed))
     lock = RunnerLock(paths.state / RUNNERS_DIRECTORY)
+    ledger = _once(lambda: Ledger(paths.data / LEDGER_FILE))
     deps = Dependencies(
-        ledger=_once(lambda: Ledger(paths.data / LEDGER_FILE)),
+        ledger=ledger,
         http=http,
         clock=surroundings.clock,
         catalogue=load_catalogue,
@@ -155,7 +156,11 @@ def build_service(surroundings: Surroundings) -> Service:
         runner_id=lock.runner_id,
         desk_url=lambda: find_desk(paths.state),
     )
-    return Service(deps, lock, sandbox)
+
+    def build_runner(run_task: Callable[[str], Awaitable[None]]) -> Runner:
+        return Runner(ledger=ledger, clock=deps.clock, lock=lock, run_task=run_task, wait_for_change=deps.changes.wait)
+
+    return Service(deps, lock, sandbox, build_runner)
 
 
 def policy_reader(surroundings: Surroundings, paths: Paths) -> Callable[[], Policy]:

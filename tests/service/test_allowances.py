@@ -47,7 +47,7 @@ async def test_an_allowance_stands_in_for_an_approval_and_every_use_is_told(work
 
     [made] = service.allowances()
     assert answer.status == "submitted"
-    assert f"allowance {made.id}, of which 1 of 2 clips, 0.24 of 0.50 USD are used" in answer.notice
+    assert f"allowance {made.id}; used so far: 1 of 2 clips, 0.24 of 0.50 USD" in answer.notice
     assert workspace.gateway.paid[0].content == service.deps.ledger().sheet(sheet_id).body
     sheet = service.deps.ledger().sheet(sheet_id)
     assert (sheet.approved_by, sheet.allowance) == (Means.ALLOWANCE, made.id)

@@ -87,7 +87,7 @@ def test_in_the_sandbox_the_first_answer_says_so_and_how_to_go_live(workspace: W
 
     assert "POYO_API_KEY" in notice
     assert "never armed" in notice
-    assert "callsheet setup" in notice
+    assert "Only a person can switch to live mode" in notice
 
 
 @pytest.mark.parametrize("place", ["prompt", "image_url"])

@@ -18,7 +18,6 @@ from callsheet.core.security.redaction import fingerprint
 from callsheet.core.shot import Shot
 from callsheet.core.tasks.models import Clip, Task
 from callsheet.core.tasks.states import SheetEvent, TaskState
-from callsheet.edges.clips.download import LinkGone
 from callsheet.edges.keys.kdf import make_scrypt_recipe
 from callsheet.edges.keys.sealed import seal_key, write_sealed
 from callsheet.edges.keys.store import SecretKey
@@ -28,11 +27,12 @@ from callsheet.errors import (
     GatewayUnreachable,
     InvalidRequest,
     KeyProblem,
+    LinkGone,
     NotApproved,
     OutcomeUnknown,
     PolicyRefusal,
 )
-from callsheet.service import Service, open_tasks_notice
+from callsheet.service import Service
 from callsheet.service.polling import run_task
 from callsheet.service.sealed_keys import claim_for_sending, permit, settle_permit
 from callsheet.service.submission import submit
@@ -331,7 +331,7 @@ async def test_approve_and_send_is_one_paid_request_and_says_so(workspace: Works
     with anyio.fail_after(ENOUGH):
         async with service.running():
             answer = await service.approve_and_send(sheet_id, passphrase=PASSPHRASE, by=Means.TERMINAL)
-            with pytest.raises(InvalidRequest, match="sent already"):
+            with pytest.raises(InvalidRequest, match="already sent"):
                 await service.approve_and_send(sheet_id, passphrase=PASSPHRASE, by=Means.TERMINAL)
 
     assert answer.status == "submitted"
@@ -635,9 +635,11 @@ async def test_the_last_line_of_a_program_tells_what_a_sealed_task_waits_for(wor
     workspace.gateway.replies = [accepted()]
     await step(workspace, first, await opened_task(first, draft(first)))
 
-    notice = open_tasks_notice(process(workspace))
+    notice = process(workspace).closing_notice()
 
-    assert notice == "1 open task waits for a sealed key: run `callsheet watch` at a terminal, with the passphrase."
+    assert notice is not None
+    assert notice.action is Action.WATCH
+    assert notice.text == "1 open task waits for a sealed key, which needs the passphrase at a terminal."
 
 
 async def test_a_finished_clip_is_saved_without_the_key(workspace: Workspace) -> None:

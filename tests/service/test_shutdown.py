@@ -22,7 +22,7 @@ from callsheet.core.consent.approval import Means
 from callsheet.core.shot import Shot
 from callsheet.core.tasks.states import TaskState
 from callsheet.edges.clock import SystemClock
-from callsheet.service import Service, open_tasks_notice
+from callsheet.service import Service
 from workspace import KEY, draft
 
 NEVER = 60.0
@@ -270,20 +270,26 @@ def test_a_signal_ends_a_command_in_good_order(
     assert all(line.startswith("1 task is still open; ") for line in notices)
 
 
+def notice_text(service: Service) -> str | None:
+    """The words of the closing notice."""
+    notice = service.closing_notice()
+    return None if notice is None else notice.text
+
+
 async def test_the_last_line_tells_who_goes_on(environ: dict[str, str], gateway: SlowGateway) -> None:
     """Nothing when nothing is open; else the next start, or another program that runs and adopts within seconds."""
     service = start(environ)
-    assert open_tasks_notice(service) is None
+    assert service.closing_notice() is None
     await end_while_sending(service, gateway, ENDINGS[0])
 
-    alone = open_tasks_notice(service)
+    alone = notice_text(service)
     other = start(environ)
     # Alive, but it has not looked yet.
-    other._lock.hold()
-    accompanied = open_tasks_notice(service)
+    other._leases.hold()
+    accompanied = notice_text(service)
     other.deps.ledger().adopt(service.deps.runner_id, other.deps.runner_id)
-    followed = open_tasks_notice(service)
-    other._lock.release()
+    followed = notice_text(service)
+    other._leases.release()
 
     assert alone is not None
     assert "1 task is still open" in alone
@@ -298,4 +304,4 @@ def test_an_end_does_not_complain_about_the_ledger(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "ledger.sqlite3").write_bytes(b"no database, but long enough to be taken for one" * 100)
 
-    assert open_tasks_notice(start({"CALLSHEET_HOME": str(tmp_path)})) is None
+    assert start({"CALLSHEET_HOME": str(tmp_path)}).closing_notice() is None

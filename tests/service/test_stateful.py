@@ -27,8 +27,7 @@ from callsheet.core.consent.policy import Mode
 from callsheet.core.shot import Shot
 from callsheet.core.tasks.models import Clip, Sheet, Task
 from callsheet.core.tasks.states import TaskState
-from callsheet.edges.clips.download import LinkGone
-from callsheet.errors import CallsheetError, DownloadProblem
+from callsheet.errors import CallsheetError, DownloadProblem, LinkGone
 from callsheet.service import Service
 from callsheet.service.polling import resolve_task, run_task
 from callsheet.service.submission import submit

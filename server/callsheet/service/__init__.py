@@ -21,18 +21,16 @@ from callsheet.core.consent.policy import Mode, Policy
 from callsheet.core.security.redaction import Redactor
 from callsheet.core.shot import JsonValue
 from callsheet.core.spending.allowances import Allowance
-from callsheet.core.tasks.models import Sheet, Task
+from callsheet.core.tasks.models import Pruned, PruneLimits, Sheet, Task
 from callsheet.core.tasks.states import OPEN_STATES, SheetState, TaskState
-from callsheet.edges.keys.store import SecretKey
-from callsheet.edges.ledger.pruning import Pruned, PruneLimits
-from callsheet.edges.process.runner import Runner, RunnerLock
 from callsheet.errors import Action, CallsheetError, NextStep, UnknownThing
 
 from . import allowances, consent, drafts, export, lifecycle, polling, results, sealed_keys, submission
 from .consent import Question
 from .dependencies import Dependencies, card_of
 from .drafts import Draft
-from .lifecycle import STOP_GRACE_SECONDS, open_tasks_notice
+from .lifecycle import STOP_GRACE_SECONDS
+from .ports import BuildRunner, Leases, SecretKey, TaskRunner
 from .results import Explanation, Submission, TaskReport
 from .sandbox_server import SandboxServer
 
@@ -49,11 +47,12 @@ UNSENT = (TaskState.WAITING, TaskState.SUBMITTING)
 class Service:
     """The use cases over one set of dependencies."""
 
-    def __init__(self, deps: Dependencies, lock: RunnerLock, sandbox: SandboxServer) -> None:
+    def __init__(self, deps: Dependencies, leases: Leases, sandbox: SandboxServer, build_runner: BuildRunner) -> None:
         self.deps = deps
         self.stop_grace_seconds = STOP_GRACE_SECONDS
-        self._lock = lock
+        self._leases = leases
         self._sandbox = sandbox
+        self._build_runner = build_runner
 
     def now(self) -> float:
         """The time, in seconds since the epoch."""
@@ -222,7 +221,7 @@ class Service:
         """Sheets that wait for a person; where a key is sealed also those that were agreed to and not sent."""
         now = self.deps.clock.now()
         asked = self.deps.ledger().sheets([SheetState.AWAITING_APPROVAL])
-        unsent = sealed_keys.unsent_sheets(self.deps, is_alive=self._lock.is_alive)
+        unsent = sealed_keys.unsent_sheets(self.deps, is_alive=self._leases.is_alive)
         return [*(sheet for sheet in asked if now <= sheet.expires_at), *unsent]
 
     def resolve(self, task_id: str, *, accepted_as: str | None) -> Task:
@@ -245,12 +244,9 @@ class Service:
         """Remove ended tasks with their sheets and history, and sheets never spent; or only count them."""
         return self.deps.ledger().prune(limits, dry_run=dry_run)
 
-    def left_open(self) -> tuple[list[Task], bool]:
-        """The open tasks that no other running program follows, and whether there is one that will pick them up."""
-        tasks = self.deps.ledger().tasks(states=tuple(OPEN_STATES), limit=export.ALL)
-        mine = self.deps.runner_id
-        left = [task for task in tasks if task.owner == mine or not self._lock.is_alive(task.owner)]
-        return left, bool(left) and self._lock.others_live()
+    def closing_notice(self) -> NextStep | None:
+        """What a program that ends says of its open tasks; see `lifecycle.closing_notice`."""
+        return lifecycle.closing_notice(self.deps, self._leases)
 
     def find_key(self, facts: GatewayFacts) -> SecretKey | None:
         """The unsealed key in use for a gateway; None where it is missing or sealed. Raises `KeyProblem`."""
@@ -291,7 +287,7 @@ class Service:
 
     def held(self) -> list[Task]:
         """Open tasks that wait for somebody to open a sealed key."""
-        return sealed_keys.held_tasks(self.deps, is_alive=self._lock.is_alive)
+        return sealed_keys.held_tasks(self.deps, is_alive=self._leases.is_alive)
 
     def unlock(
         self, gateway_id: str, passphrase: str, *, wanted: Collection[str] = (), by: Means = Means.TERMINAL
@@ -301,7 +297,7 @@ class Service:
         Needs a running watcher. Raises `NotApproved` for a wrong passphrase. The key is forgotten when the last of
         them has ended.
         """
-        taken = sealed_keys.unlock(self.deps, gateway_id, passphrase, is_alive=self._lock.is_alive, wanted=wanted)
+        taken = sealed_keys.unlock(self.deps, gateway_id, passphrase, is_alive=self._leases.is_alive, wanted=wanted)
         self.record_audit("key_opened", gateway_id, actor=by.value, detail={"tasks": str(taken)})
         return taken
 
@@ -390,9 +386,12 @@ class Service:
                 return report
             await self.deps.changes.wait(min(left, LOOK_AGAIN_SECONDS))
 
-    def running(self) -> AbstractAsyncContextManager[Runner]:
+    def running(self) -> AbstractAsyncContextManager[TaskRunner]:
         """Follow tasks while the block runs; see `lifecycle.run`."""
-        return lifecycle.run(self.deps, self._lock, self._sandbox, grace_seconds=lambda: self.stop_grace_seconds)
+        runner = self._build_runner(lambda task_id: polling.run_task(self.deps, task_id))
+        return lifecycle.run(
+            self.deps, runner, self._leases, self._sandbox, grace_seconds=lambda: self.stop_grace_seconds
+        )
 
 
-__all__ = ["Draft", "Explanation", "Question", "Service", "Submission", "TaskReport", "open_tasks_notice"]
+__all__ = ["Draft", "Explanation", "Question", "Service", "Submission", "TaskReport"]

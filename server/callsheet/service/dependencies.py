@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import anyio
 
@@ -17,23 +16,24 @@ from callsheet.core.catalogue.cards import Catalogue, GatewayFacts, ModelCard
 from callsheet.core.consent.policy import Mode, Policy
 from callsheet.core.gateway.protocol import Gateway
 from callsheet.core.security.redaction import Redactor, clean
-from callsheet.core.tasks.models import Clip, Sheet, Task
-from callsheet.edges.clock import Clock
-from callsheet.edges.http.client import GatewayHttp
-from callsheet.edges.keys.sealed import SealedKey, require_address
-from callsheet.edges.keys.store import SecretKey
-from callsheet.edges.keys.unlocked import OpenedKeys
-from callsheet.edges.ledger.ledger import Ledger
+from callsheet.core.tasks.models import Sheet, Task
 from callsheet.errors import Action, KeyProblem, NextStep, SetupProblem, UnknownThing
+
+from .ports import (
+    ClipStore,
+    Clock,
+    HttpClient,
+    Ledger,
+    OpenKeys,
+    PolicySource,
+    SealedKey,
+    SecretKey,
+    Wakeups,
+    require_address,
+)
 
 KEY_SEALED = "key_sealed"
 """The code of the problem of a task that waits for a person to open its sealed key."""
-
-
-class ClipKeeper(Protocol):
-    """Fetches a finished video, proves it whole, draws its pictures. Raises `DownloadProblem`, `LinkGone`."""
-
-    async def keep(self, task: Task, url: str, *, directory: Path, loopback: str | None) -> Clip: ...
 
 
 class Changes:
@@ -68,25 +68,25 @@ class Dependencies:
     """
 
     ledger: Callable[[], Ledger]
-    http: GatewayHttp
+    http: HttpClient
     clock: Clock
     catalogue: Callable[[], Catalogue]
     gateway: Callable[[str], Gateway]
-    policy: Callable[[], Policy]
+    policy: PolicySource
     find_key: Callable[[GatewayFacts], SecretKey | None]
     is_sealed: Callable[[str], bool]
     sealed_key: Callable[[str], SealedKey | None]
     stored_keys: Callable[[GatewayFacts], list[SecretKey]]
-    opened: OpenedKeys
+    opened: OpenKeys
     redactor: Callable[[], Redactor]
     sandbox_url: Callable[[], Awaitable[str]]
     sandbox_plays: Callable[[str], bool]
     sandbox_key: SecretKey
-    clips: ClipKeeper
+    clips: ClipStore
     save_directory: Callable[[Policy], Path]
     runner_id: str
     desk_url: Callable[[], str | None] = lambda: None
-    changes: Changes = field(default_factory=Changes)
+    changes: Wakeups = field(default_factory=Changes)
     paced: dict[str, float] = field(default_factory=dict)
     sending: dict[str, anyio.CancelScope] = field(default_factory=dict)
 

@@ -30,11 +30,10 @@ from callsheet.core.security.redaction import clean
 from callsheet.core.tasks.states import OPEN_STATES, TaskState
 from callsheet.edges.files.paths import Paths
 from callsheet.edges.keys.passphrase import load_verifier
-from callsheet.edges.keys.sealed import require_address
-from callsheet.edges.keys.store import SecretKey
 from callsheet.errors import Action, CallsheetError, KeyProblem, NextStep
 
 from .dependencies import Dependencies
+from .ports import SecretKey, require_address
 
 PACKAGES = ("mcp", "httpx2", "pydantic", "cryptography", "keyring", "av", "pillow", "typer", "rich", "uvicorn")
 CLIENTS = ("claude", "codex", "gemini", "openclaw", "mcporter", "cursor-agent", "opencode", "goose")

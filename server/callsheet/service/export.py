@@ -16,9 +16,9 @@ from callsheet.core.security.redaction import clean
 from callsheet.core.shot import JsonValue
 from callsheet.core.tasks.models import Sheet, Task
 from callsheet.core.tasks.states import SheetState
-from callsheet.edges.ledger.ledger import Ledger
 
 from .dependencies import Dependencies
+from .ports import Ledger
 from .results import fate_sentence, iso
 
 EXPORT_VERSION = 1

@@ -15,8 +15,7 @@ from callsheet.core.gateway.protocol import Phase, Progress, StatusOutcome, Stat
 from callsheet.core.tasks.models import Problem, Task
 from callsheet.core.tasks.polling import next_poll_delay, retry_delay
 from callsheet.core.tasks.states import IllegalEvent, TaskEvent, TaskState
-from callsheet.edges.clips.download import LinkGone
-from callsheet.errors import Action, CallsheetError, Fate, InvalidRequest, LedgerProblem, NextStep
+from callsheet.errors import Action, CallsheetError, Fate, InvalidRequest, LedgerProblem, LinkGone, NextStep
 
 from .dependencies import Dependencies, card_of, clip_seconds_of
 from .outcomes import expire_attempt, quote_problem

@@ -18,8 +18,6 @@ from callsheet.core.gateway.protocol import Postponed, SubmitOutcome
 from callsheet.core.spending.limits import is_fresh
 from callsheet.core.tasks.models import Problem, Sheet, Task
 from callsheet.core.tasks.states import OPEN_STATES, SheetState, TaskState
-from callsheet.edges.keys.sealed import SealedKey, open_key
-from callsheet.edges.keys.store import SecretKey, build_redactor
 from callsheet.errors import (
     Action,
     CallsheetError,
@@ -43,6 +41,7 @@ from .consent import (
     shown_text,
 )
 from .dependencies import KEY_SEALED, Dependencies, card_of
+from .ports import SealedKey, SecretKey, build_redactor, open_key
 from .results import OPEN_THE_KEY, fate_of, waits_for_key
 
 HELD_SECONDS = 60.0
