@@ -1,7 +1,6 @@
 """The use cases, for every surface: explain, submit, approve, decline, follow, resolve, list.
 
-`Service` is what the composition root hands to the MCP server and the command line. It holds no
-state of its own: the ledger is the truth.
+The composition root gives a `Service` to each surface. It holds no state of its own: the ledger is the truth.
 """
 
 from __future__ import annotations
@@ -122,7 +121,7 @@ class Service:
         return consent.approve_typed(self.deps, sheet_id, typed=typed, by=by)
 
     def approve(self, sheet_id: str, *, by: Means, who: str = "") -> Sheet:
-        """Record consent that the surface has made sure of."""
+        """Record consent that the surface has verified."""
         sheet = consent.approve(self.deps, sheet_id, by=by, who=who)
         self.deps.changes.notify()
         return sheet
@@ -152,11 +151,11 @@ class Service:
         return consent.decline(self.deps, sheet_id, by=by)
 
     def allow(self, models: tuple[str, ...], *, clips: int, up_to: Decimal, seconds: float, by: Means) -> Allowance:
-        """Make an allowance; the surface has made sure that a person does. See `allowances.allow`."""
+        """Create an allowance; the surface has verified that a person does. See `allowances.allow`."""
         return allowances.allow(self.deps, models, clips=clips, up_to=up_to, seconds=seconds, by=by)
 
     def allowable(self, models: tuple[str, ...], *, clips: int, up_to: Decimal, seconds: float) -> Policy:
-        """The policy under which such an allowance could be made now; see `allowances.allowable`."""
+        """The policy under which such an allowance could be created now; see `allowances.allowable`."""
         return allowances.allowable(self.deps, models, clips=clips, up_to=up_to, seconds=seconds)
 
     def require_policy(self, version: str) -> None:
@@ -257,7 +256,7 @@ class Service:
         return self.deps.stored_keys(facts)
 
     def key_address(self, facts: GatewayFacts) -> str:
-        """Where a gateway's key is sent: its own address, or the one that the policy names."""
+        """Where a gateway's key is sent: its own address, or the address in the policy."""
         return self.deps.live_base_url(facts)
 
     @property
@@ -269,16 +268,16 @@ class Service:
         """Whether that gateway's key is sealed: it then pays only through `approve_and_send`."""
         return self.deps.is_sealed(gateway_id)
 
-    def needs_seal(self, sheet_id: str) -> bool:
+    def needs_passphrase(self, sheet_id: str) -> bool:
         """Whether a sealed key must be opened to send that sheet, which was not sent yet."""
-        return sealed_keys.awaits_key(self.deps, sheet_id)
+        return sealed_keys.needs_passphrase(self.deps, sheet_id)
 
-    def payable(self, sheet_id: str) -> Sheet:
-        """That sheet if it could be sent now, once its sealed key is opened; also one that was spent and never sent."""
-        return sealed_keys.payable(self.deps, sheet_id)
+    def sendable(self, sheet_id: str) -> Sheet:
+        """That sheet if it could be sent now with its sealed key open; a sheet spent and never sent counts."""
+        return sealed_keys.sendable(self.deps, sheet_id)
 
     def sending_text(self, sheet_id: str) -> str:
-        """What a person is shown before they have such a sheet sent; raises as `payable`."""
+        """What a person is shown before they have such a sheet sent; raises as `sendable`."""
         return sealed_keys.sending_text(self.deps, sheet_id)
 
     def opens(self, gateway_id: str, passphrase: str) -> bool:
@@ -287,7 +286,7 @@ class Service:
 
     def held(self) -> list[Task]:
         """Open tasks that wait for somebody to open a sealed key."""
-        return sealed_keys.held_tasks(self.deps, is_alive=self._leases.is_alive)
+        return sealed_keys.locked_tasks(self.deps, is_alive=self._leases.is_alive)
 
     def unlock(
         self, gateway_id: str, passphrase: str, *, wanted: Collection[str] = (), by: Means = Means.TERMINAL
@@ -357,7 +356,7 @@ class Service:
         deadline = anyio.current_time() + wait_seconds
         while (left := deadline - anyio.current_time()) > 0:
             sheet = consent.need_sheet(self.deps, sheet_id)
-            elsewhere = sheet.state is SheetState.APPROVED and not sealed_keys.may_pay(self.deps, sheet)
+            elsewhere = sheet.state is SheetState.APPROVED and sealed_keys.is_locked(self.deps, sheet)
             if sheet.state not in (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL) and not elsewhere:
                 return
             await self.deps.changes.wait(min(left, LOOK_AGAIN_SECONDS))

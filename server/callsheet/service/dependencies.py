@@ -1,7 +1,7 @@
-"""What the use cases need of the outside, handed over by the composition root in one value.
+"""What the use cases need of the outside, passed on by the composition root in one value.
 
-Nothing here opens or sends anything by itself: each member is an edge, or a function that makes one
-on first use, so that listing tools costs nothing.
+Nothing here opens or sends anything: each member is an edge, or a function that builds one on first use, so that
+listing tools costs nothing.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Dependencies:
             return Policy().sandbox_speed
 
     def live_base_url(self, facts: GatewayFacts) -> str:
-        """The gateway's own address, or the one that the policy names."""
+        """The gateway's own address, or the address in the policy."""
         return self.policy().base_url(facts.id) or facts.base_url
 
     async def reach(self, mode: Mode, facts: GatewayFacts) -> tuple[str, SecretKey | None]:
@@ -137,7 +137,7 @@ class Dependencies:
         return base_url, self.find_key(facts)
 
     def account(self, facts: GatewayFacts) -> str:
-        """The fingerprint of the live key, also of one that is sealed; empty without a key."""
+        """The fingerprint of the live key, sealed or not; empty without a key."""
         if self.is_sealed(facts.id):
             sealed = self.sealed_key(facts.id)
             return sealed.fingerprint if sealed else ""

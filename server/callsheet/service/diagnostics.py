@@ -2,7 +2,7 @@
 
 Each look answers with `Check` values and raises nothing, so that one broken part does not hide the
 others. `ask_gateways` is the exception to "sends nothing": a person asks for it, and it asks only what
-is free. A key goes to its gateway's own address alone. No check holds any part of a key.
+is free. A key goes only to its gateway's own address. No check holds any part of a key.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def _check_policy(policy: Policy | CallsheetError, path: Path) -> Iterator[Check
     caps = policy.caps
     limits = ((caps.per_clip, "a clip"), (caps.per_day, "a day"), (caps.per_month, "a month"))
     said = ", ".join(f"{dollars(cap)} USD {what}" if cap is not None else f"no limit {what}" for cap, what in limits)
-    yield Check("Policy", Grade.OK, f"{policy.mode.value}; {said}; {caps.concurrent} tasks at once ({where})")
+    yield Check("Policy", Grade.OK, f"{policy.mode.value}; {said}; {caps.concurrent} tasks at the same time ({where})")
     if policy.mode is Mode.LIVE and None in (caps.per_clip, caps.per_day, caps.per_month):
         yield Check("Policy", Grade.WARNING, "live without every limit", NextStep(Action.SETUP, "Set the missing one."))
     for gateway, url in policy.base_urls:
@@ -305,7 +305,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class GatewayAnswer:
-    """What a gateway answered, and when (seconds since the epoch). `said` tells why there is no balance."""
+    """What a gateway answered, and when (seconds since the epoch). `said` is why there is no balance."""
 
     gateway: str
     name: str
@@ -363,7 +363,7 @@ async def _ask_listings(deps: Dependencies, facts: GatewayFacts, gateway: Gatewa
         request = gateway.build_listing(card.model)
         if request is None:
             return ()
-        # No gateway needs a key here; one that came to need it would not be asked.
+        # No gateway needs a key here. If one ever does, it is not asked.
         reply = await _fetch(deps, facts, request, None)
         if isinstance(reply, CallsheetError):
             return (*listings, Listing(card.model, None, reply.message))

@@ -88,7 +88,7 @@ def closing_notice(deps: Dependencies, leases: Leases) -> NextStep | None:
         tasks = deps.ledger().tasks(states=tuple(OPEN_STATES), limit=ALL)
         mine = [task for task in tasks if task.owner == deps.runner_id or not leases.is_alive(task.owner)]
         picked_up = bool(mine) and leases.others_live()
-        sealed = sum(sealed_keys.needs_opening(deps, task) for task in mine)
+        sealed = sum(sealed_keys.stays_locked(deps, task) for task in mine)
     except CallsheetError:
         return None
     texts, left = [], len(mine) - sealed

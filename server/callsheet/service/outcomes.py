@@ -1,6 +1,6 @@
 """What became of a paid request: how the answer of an attempt is stored, however late and whatever the disk says.
 
-Nothing here sends. An answer is stored under its attempt; one that comes after somebody had settled the matter
+Nothing here sends. An answer is stored under its attempt. An answer that comes after the outcome was settled
 otherwise is kept beside it, because it may be all that is known of a paid job.
 """
 
@@ -118,7 +118,7 @@ def _store_outcome(
 
 
 def _keep_late_id(deps: Dependencies, task: Task, attempt: str, gateway_task_id: str) -> None:
-    """The gateway's own answer came after somebody had settled the matter otherwise: it may be right, so it is kept."""
+    """The gateway's own answer came after the outcome was settled otherwise: it may be right, so it is kept."""
     current = deps.ledger().task(task.id)
     if current is None or current.attempt != attempt or current.gateway_task_id == gateway_task_id:
         return

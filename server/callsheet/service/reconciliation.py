@@ -1,7 +1,7 @@
 """What may help a person to find out what became of a request whose answer was lost. Hints, never proof.
 
-Gateways disagree on when they charge, so a balance that fell proves nothing and one that did not fall
-proves nothing either. Everything here is free to ask, bounded in time, and fails with nothing more
+Gateways disagree on when they charge, so neither a balance that fell nor an unchanged balance
+proves anything. Everything here is free to ask, bounded in time, and fails with nothing more
 than "could not be read": no hint may delay or decide anything.
 """
 

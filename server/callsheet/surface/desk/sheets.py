@@ -69,13 +69,13 @@ async def approve(visit: Visit) -> Response:
     try:
         _require_shown(visit, sheet)
         _require_decidable(visit, sheet)
-        if visit.office.service.needs_seal(sheet.id) and visit.form.get("passkey"):
+        if visit.office.service.needs_passphrase(sheet.id) and visit.form.get("passkey"):
             raise NotApproved(NO_PASSKEY, next_step="Type the passphrase.")
         _require_amount(visit, sheet)
         proof = await office.prover.prove(visit.form, visit.session, subject_of(sheet))
     except CallsheetError as error:
         return _page(visit, sheet, error)
-    if visit.office.service.needs_seal(sheet.id):
+    if visit.office.service.needs_passphrase(sheet.id):
         return await approve_and_send(visit, sheet)
     office.service.approve(sheet.id, by=proof.means, who=proof.who)
     how = "with your passkey" if proof.means is Means.PASSKEY else "with the passphrase"
@@ -95,7 +95,7 @@ async def challenge(visit: Visit) -> Response:
     sheet = office.service.sheet(visit.named("sheet_id"))
     _require_shown(visit, sheet)
     _require_decidable(visit, sheet)
-    if visit.office.service.needs_seal(sheet.id):
+    if visit.office.service.needs_passphrase(sheet.id):
         raise NotApproved(NO_PASSKEY, next_step="Type the passphrase.")
     nonce, to_sign = office.prover.challenges.issue(visit.session, subject_of(sheet))
     return JSONResponse({"nonce": nonce, "options": office.passkeys.signing_options(to_sign)})
@@ -113,8 +113,8 @@ def _require_shown(visit: Visit, sheet: Sheet) -> None:
 def _require_decidable(visit: Visit, sheet: Sheet) -> None:
     """Raises unless the sheet could be approved, and spent, as things stand."""
     service = visit.office.service
-    if service.needs_seal(sheet.id):
-        service.payable(sheet.id)
+    if service.needs_passphrase(sheet.id):
+        service.sendable(sheet.id)
     else:
         service.approvable(sheet.id)
     policy = service.policy
@@ -128,7 +128,7 @@ def _require_decidable(visit: Visit, sheet: Sheet) -> None:
 
 def _is_undecided(visit: Visit, sheet: Sheet) -> bool:
     """Whether there is something to decide. Where a key is sealed, that the ledger says "approved" sends nothing."""
-    return sheet.state in OPEN or (sheet.state in SENDABLE and visit.office.service.needs_seal(sheet.id))
+    return sheet.state in OPEN or (sheet.state in SENDABLE and visit.office.service.needs_passphrase(sheet.id))
 
 
 def has_lapsed(visit: Visit, sheet: Sheet) -> bool:
@@ -192,7 +192,7 @@ def _ways(visit: Visit, sheet: Sheet) -> dict[str, Any]:
         passphrase, passkeys = office.door.has_passphrase(), bool(office.passkeys.all())
     except SetupProblem as error:
         return {"has_passphrase": False, "has_passkey": False, "sealed": False, "setup": said(error)}
-    sealed = visit.office.service.needs_seal(sheet.id)
+    sealed = visit.office.service.needs_passphrase(sheet.id)
     return {"has_passphrase": passphrase, "has_passkey": passkeys and not sealed, "sealed": sealed, "setup": None}
 
 
@@ -210,7 +210,7 @@ def _text(visit: Visit, sheet: Sheet) -> str:
     if too_old or not _is_undecided(visit, sheet) or _hindrance(visit, sheet) is not None:
         return sheet.shown
     service = visit.office.service
-    return service.sending_text(sheet.id) if service.needs_seal(sheet.id) else service.approval_text(sheet.id)
+    return service.sending_text(sheet.id) if service.needs_passphrase(sheet.id) else service.approval_text(sheet.id)
 
 
 __all__ = ["approve", "challenge", "decline", "has_lapsed", "show", "subject_of", "summary"]

@@ -39,7 +39,7 @@ def submit(
     ends the waiting, not the task. Where the gateway's key is sealed, you are asked as by `callsheet approve`.
     """
     session = begin(context, as_json)
-    if session.service.needs_seal(sheet) and somebody_types():
+    if session.service.needs_passphrase(sheet) and somebody_types():
         return send_sealed(session, sheet, wait=wait)
     try:
         submission = run_watched(session, lambda: submit_and_follow(session, sheet, wait=wait))
