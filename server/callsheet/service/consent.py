@@ -47,7 +47,7 @@ CHANGE_MODE = NextStep(Action.SETUP, "Only a person can change the mode.")
 OPEN_SHEETS = (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL, SheetState.APPROVED)
 
 
-def make_binding(deps: Dependencies, card: ModelCard, *, mode: Mode, shot: Shot, body: bytes, price: Price) -> Binding:
+def build_binding(deps: Dependencies, card: ModelCard, *, mode: Mode, shot: Shot, body: bytes, price: Price) -> Binding:
     """What an approval of this body, as a first take, would be bound to as things stand now."""
     facts = deps.facts(card.gateway)
     policy = deps.policy()
@@ -74,9 +74,9 @@ def make_binding(deps: Dependencies, card: ModelCard, *, mode: Mode, shot: Shot,
 def binding_now(deps: Dependencies, sheet: Sheet) -> Binding:
     """The sheet's binding, built again from its stored bytes and from what holds now, price included."""
     card = card_of(deps, sheet)
-    shot = reread(deps, card, sheet.body)
+    shot = read_shot(deps, card, sheet.body)
     price = price_clip(card, duration_seconds=shot.duration_seconds, resolution=shot.resolution)
-    binding = make_binding(deps, card, mode=sheet.mode, shot=shot, body=sheet.body, price=price)
+    binding = build_binding(deps, card, mode=sheet.mode, shot=shot, body=sheet.body, price=price)
     return replace(binding, take=str(sheet.take), expires=str(sheet.expires_at))
 
 
@@ -91,17 +91,17 @@ def changed_since(deps: Dependencies, sheet: Sheet) -> tuple[str, ...]:
     return changed if same_price or "price" in changed or "policy" in changed else (*changed, "price")
 
 
-def reread(deps: Dependencies, card: ModelCard, body: bytes) -> Shot:
+def read_shot(deps: Dependencies, card: ModelCard, body: bytes) -> Shot:
     """The shot that these bytes ask for: read back from what will be sent, not from what was asked for."""
     return recognise(json.loads(body), deps.catalogue(), gateway=card.gateway, model=card.model).shot
 
 
-def shown_text(
+def render_shown(
     deps: Dependencies, card: ModelCard, binding: Binding, *, body: bytes, price: Price, earlier: str
 ) -> str:
     """The text a person agrees to, rendered from the bytes that will be sent and not from what was asked for."""
     policy = deps.policy()
-    shot = reread(deps, card, body)
+    shot = read_shot(deps, card, body)
     shot = replace(shot, resolution=shot.resolution or card.resolution_when_absent)
     return render_approval(
         ApprovalView(
@@ -132,13 +132,13 @@ def approval_text(deps: Dependencies, sheet_id: str) -> str:
     sheet = approvable(deps, sheet_id)
     earlier = earlier_takes(deps, sheet.binding)
     # `approvable` has seen that address, price and bytes are those that the sheet is bound to.
-    return shown_text(deps, card_of(deps, sheet), sheet.binding, body=sheet.body, price=sheet.price, earlier=earlier)
+    return render_shown(deps, card_of(deps, sheet), sheet.binding, body=sheet.body, price=sheet.price, earlier=earlier)
 
 
 def whole_prompt(deps: Dependencies, sheet_id: str) -> str:
     """The whole prompt, from the bytes, if the text for the person cuts it off; else the empty text."""
     sheet = need_sheet(deps, sheet_id)
-    prompt = escape_block(reread(deps, card_of(deps, sheet), sheet.body).prompt, len(sheet.body) * 20)
+    prompt = escape_block(read_shot(deps, card_of(deps, sheet), sheet.body).prompt, len(sheet.body) * 20)
     return prompt if len(prompt) > PROMPT_SHOWN else ""
 
 

@@ -18,7 +18,7 @@ from callsheet.core.tasks.models import APPROVAL_LIFETIME, SHEET_LIFETIME, Sheet
 from callsheet.core.tasks.states import IllegalEvent, SheetEvent, SheetId, SheetState
 from callsheet.errors import Action, InvalidRequest, NextStep
 
-from .consent import OPEN_SHEETS, earlier_takes, make_binding, shown_text
+from .consent import OPEN_SHEETS, build_binding, earlier_takes, render_shown
 from .dependencies import Dependencies
 from .results import Explanation, Option, curl_line, notice
 
@@ -169,7 +169,7 @@ def _explain_card(
     facts = deps.facts(card.gateway)
     price = _price(card, settled)
     mode = deps.policy().mode
-    binding = make_binding(deps, card, mode=mode, shot=settled, body=frozen, price=price)
+    binding = build_binding(deps, card, mode=mode, shot=settled, body=frozen, price=price)
     url = binding.base_url + binding.path
     sheet = earlier = None
     if not verdict.blocked:
@@ -224,7 +224,7 @@ def _sheet(
         price=price,
         body=body,
         reserve_micros=None if reserve is None else to_micros(reserve),
-        shown=shown_text(deps, card, binding, body=body, price=price, earlier=earlier),
+        shown=render_shown(deps, card, binding, body=body, price=price, earlier=earlier),
         made_at=now,
         expires_at=expires_at,
     )

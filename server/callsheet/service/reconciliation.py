@@ -37,7 +37,7 @@ async def record_balance(deps: Dependencies, task: Task) -> Task:
     return deps.ledger().touch(task.id, now=deps.clock.now(), changes={"balance_before": balance})
 
 
-async def gather_hints(deps: Dependencies, task: Task) -> None:
+async def record_hints(deps: Dependencies, task: Task) -> None:
     """Store what the gateway reports after an answer was lost: the balance, and recent tasks of that model."""
     hints = []
     if task.balance_before is not None:

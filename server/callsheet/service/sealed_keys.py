@@ -38,8 +38,8 @@ from .consent import (
     changed_since,
     earlier_takes,
     need_sheet,
+    render_shown,
     require_mode,
-    shown_text,
 )
 from .dependencies import KEY_SEALED, Dependencies, card_of
 from .ports import SealedKey, SecretKey, build_redactor, open_key
@@ -281,7 +281,7 @@ def sending_text(deps: Dependencies, sheet_id: str) -> str:
     earlier = earlier_takes(deps, sheet.binding)
     if not earlier.startswith(DUPLICATE):
         earlier = f"Approved before and not sent yet: task {sheet.task_id}."
-    return shown_text(deps, card_of(deps, sheet), sheet.binding, body=sheet.body, price=sheet.price, earlier=earlier)
+    return render_shown(deps, card_of(deps, sheet), sheet.binding, body=sheet.body, price=sheet.price, earlier=earlier)
 
 
 def sendable(deps: Dependencies, sheet_id: str) -> Sheet:

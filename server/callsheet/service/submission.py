@@ -44,7 +44,7 @@ from .consent import (
 from .dependencies import Dependencies, card_of
 from .outcomes import keep_outcome
 from .rate_limit import wait_for_pace
-from .reconciliation import asks_balance, gather_hints, record_balance
+from .reconciliation import asks_balance, record_balance, record_hints
 from .results import Submission, notice, report_task
 from .sealed_keys import approval_texts, hold_unsent, is_locked, reach_to_pay, settle_permit
 
@@ -305,7 +305,7 @@ async def _send_claimed(deps: Dependencies, claimed: ClaimedTask) -> None:
             deps.sending.pop(task.id, None)
     deps.changes.notify()
     if stored is not None and stored.state is TaskState.OUTCOME_UNKNOWN and stored.mode is Mode.LIVE:
-        await gather_hints(deps, stored)
+        await record_hints(deps, stored)
 
 
 async def _post(deps: Dependencies, claimed: ClaimedTask) -> SubmitOutcome:
