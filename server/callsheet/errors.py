@@ -50,6 +50,7 @@ class Action(StrEnum):
     ALLOW = "allow"
     ALLOWANCES = "allowances"
     WATCH = "watch"
+    WATCH_DETACHED = "watch --detach"
     RESUME = "resume"
     SETUP = "setup"
     DOCTOR = "doctor"

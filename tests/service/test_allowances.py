@@ -216,7 +216,7 @@ def test_a_rule_forbids_a_gateway_a_model_or_a_price(workspace: Workspace, polic
 
 
 def test_a_live_sheet_cannot_be_approved_as_a_rehearsal(workspace: Workspace) -> None:
-    """The automatic means are for the sandbox and for the ledger alone."""
+    """The automatic means are only for the sandbox and for the ledger."""
     workspace.go_live()
     service = workspace.service()
     sheet_id = draft(service)

@@ -145,7 +145,7 @@ def test_without_the_passphrase_a_sealed_key_sends_nothing_and_says_what_a_perso
 
 
 async def test_an_approval_written_into_the_ledger_sends_nothing(workspace: Workspace) -> None:
-    """This is what a sealed key is for: whoever can edit the file still cannot pay."""
+    """This is what a sealed key is for: editing the file is not enough to pay."""
     service = sealed_service(workspace)
     sheet_id = draft(service)
     edit(
@@ -662,7 +662,7 @@ async def test_a_finished_clip_is_saved_without_the_key(workspace: Workspace) ->
 
 
 async def test_a_task_that_was_never_sent_is_sent_after_its_person_agreed_again(workspace: Workspace) -> None:
-    """Its process was killed before it could send; following alone does not send it, the sheet's own permit does."""
+    """Its process was killed before it could send; following does not send it, the sheet's own permit does."""
     first = sealed_service(workspace)
     sheet_id = draft(first)
     task_id = await opened_task(first, sheet_id)
@@ -763,7 +763,7 @@ async def test_the_opened_key_is_hidden_in_whatever_is_said_and_nowhere_in_the_l
 
 
 async def test_an_unsealed_gateway_has_nothing_to_open(workspace: Workspace) -> None:
-    """The way with the passphrase in hand is for sealed keys alone."""
+    """The way with the passphrase in hand is only for sealed keys."""
     workspace.go_live()
     service = workspace.service()
     sheet_id = draft(service)

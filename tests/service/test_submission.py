@@ -367,7 +367,7 @@ def test_an_unknown_price_needs_a_ceiling_that_a_person_set(workspace: Workspace
 
 
 def test_an_approval_grows_old(workspace: Workspace) -> None:
-    """An hour later the sheet must be approved anew."""
+    """An hour later the sheet must be approved again."""
     service, sheet_id = approved(workspace)
     workspace.clock.time += 3601
 

@@ -102,4 +102,5 @@ def closing_notice(deps: Dependencies, leases: Leases) -> NextStep | None:
         texts.append(f"{sealed} open {wait} for a sealed key, which needs the passphrase at a terminal.")
     if not texts:
         return None
-    return NextStep(Action.NOTHING if picked_up and not sealed else Action.WATCH, " ".join(texts))
+    action = Action.WATCH if sealed else Action.NOTHING if picked_up else Action.WATCH_DETACHED
+    return NextStep(action, " ".join(texts))
