@@ -293,7 +293,7 @@ class Service:
     ) -> int:
         """Open a sealed key to follow the tasks that wait for it, and those `wanted` by id; how many were taken over.
 
-        Needs a running watcher. Raises `NotApproved` for a wrong passphrase. The key is forgotten when the last of
+        Needs `running`. Raises `NotApproved` for a wrong passphrase. The key is forgotten when the last of
         them has ended.
         """
         taken = sealed_keys.unlock(self.deps, gateway_id, passphrase, is_alive=self._leases.is_alive, wanted=wanted)
@@ -303,7 +303,7 @@ class Service:
     # --- with waiting -----------------------------------------------------------------------------
 
     async def submit(self, sheet_id: str, *, wait_seconds: float = SUBMIT_WAIT_SECONDS) -> Submission:
-        """Spend an approved sheet; waits a little for the gateway's answer. Needs a running watcher."""
+        """Spend an approved sheet; waits a little for the gateway's answer. Needs `running`."""
         result = submission.submit(self.deps, sheet_id)
         if result.report is None:
             return result
@@ -319,7 +319,7 @@ class Service:
     async def approve_and_send(
         self, sheet_id: str, *, passphrase: str, by: Means, wait_seconds: float = SUBMIT_WAIT_SECONDS
     ) -> Submission:
-        """Open the sealed key of a sheet, approve the sheet and send it, once. Needs a running watcher.
+        """Open the sealed key of a sheet, approve the sheet and send it, once. Needs `running`.
 
         A sheet that was approved and spent but never sent is sent now. Raises `NotApproved` for a wrong passphrase and
         what `approve` and `submit` raise; the permit is then withdrawn, and nothing was sent.

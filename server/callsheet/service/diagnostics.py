@@ -148,8 +148,10 @@ def _check_policy(policy: Policy | CallsheetError, path: Path) -> Iterator[Check
     where = str(path) if path.exists() else "no policy file, so the defaults"
     caps = policy.caps
     limits = ((caps.per_clip, "a clip"), (caps.per_day, "a day"), (caps.per_month, "a month"))
-    said = ", ".join(f"{dollars(cap)} USD {what}" if cap is not None else f"no limit {what}" for cap, what in limits)
-    yield Check("Policy", Grade.OK, f"{policy.mode.value}; {said}; {caps.concurrent} tasks at the same time ({where})")
+    sums = ", ".join(f"{dollars(cap)} USD {what}" if cap is not None else f"no limit {what}" for cap, what in limits)
+    yield Check(
+        "Policy", Grade.OK, f"{policy.mode.value}; {sums}; {caps.concurrent} tasks at the same time ({where})"
+    )
     if policy.mode is Mode.LIVE and None in (caps.per_clip, caps.per_day, caps.per_month):
         yield Check("Policy", Grade.WARNING, "live without every limit", NextStep(Action.SETUP, "Set the missing one."))
     for gateway, url in policy.base_urls:
@@ -215,8 +217,8 @@ def _check_sealed(deps: Dependencies, facts: GatewayFacts, name: str) -> Iterato
             step = NextStep(text="Remove it there: until then the seal protects nothing.")
             yield Check(name, Grade.WARNING, f"an unsealed copy of the sealed key is in {where}", step)
         else:
-            said = f"{where} holds another key (fingerprint {stored.fingerprint}), which is not used"
-            yield Check(name, Grade.NOTE, said, NextStep(text="Remove it there."))
+            text = f"{where} holds another key (fingerprint {stored.fingerprint}), which is not used"
+            yield Check(name, Grade.NOTE, text, NextStep(text="Remove it there."))
 
 
 def _check_ledger(deps: Dependencies) -> Iterator[Check]:
@@ -330,12 +332,12 @@ async def ask_gateways(deps: Dependencies) -> list[GatewayAnswer]:
 
 async def _ask_gateway(deps: Dependencies, facts: GatewayFacts) -> GatewayAnswer:
     if deps.live_base_url(facts) != facts.base_url:
-        said = "not asked: the policy names another address for it"
-        return GatewayAnswer(facts.id, facts.name, deps.clock.now(), None, said, ())
+        why = "not asked: the policy names another address for it"
+        return GatewayAnswer(facts.id, facts.name, deps.clock.now(), None, why, ())
     gateway = deps.gateway(facts.id)
-    balance, said = await _ask_balance(deps, facts, gateway)
+    balance, why = await _ask_balance(deps, facts, gateway)
     listings = await _ask_listings(deps, facts, gateway)
-    return GatewayAnswer(facts.id, facts.name, deps.clock.now(), balance, said, listings)
+    return GatewayAnswer(facts.id, facts.name, deps.clock.now(), balance, why, listings)
 
 
 async def _ask_balance(deps: Dependencies, facts: GatewayFacts, gateway: Gateway) -> tuple[Balance | None, str]:
