@@ -187,7 +187,7 @@ async def test_an_error_code_inside_http_200_is_read(workspace: Workspace) -> No
 
 
 async def test_a_task_found_being_submitted_after_its_deadline_is_unknown(workspace: Workspace) -> None:
-    """A process that died in the middle leaves a task that is never sent again by itself."""
+    """A process that died in the middle leaves a task that is never sent again automatically."""
     service, sheet_id = approved(workspace)
     task_id = submit(service.deps, sheet_id).report.task.id
     now = workspace.clock.now()
