@@ -10,7 +10,7 @@ from callsheet.core.catalogue.pricing import Price, price_clip, to_micros
 from callsheet.core.consent.approval import DUPLICATE, Binding, amount_to_type, sheet_id_for, warns_of_duplicate
 from callsheet.core.consent.policy import Mode
 from callsheet.core.payload.build import build_body, freeze_body
-from callsheet.core.payload.prompt_lint import note_prompt
+from callsheet.core.payload.prompt_lint import lint_prompt
 from callsheet.core.payload.recognition import Payload, recognise
 from callsheet.core.payload.validation import Finding, Hosts, Verdict, check_shot
 from callsheet.core.shot import JsonValue, Shot
@@ -147,7 +147,7 @@ def _rank(option: Option) -> tuple[bool, bool, bool, object, str]:
 def _option(card: ModelCard, shot: Shot, hosts: Hosts) -> Option:
     verdict = check_shot(card, shot, hosts)
     wrong = next((finding for finding in verdict.findings if finding.severity == "error"), None)
-    return Option(card, _price(card, verdict.mended), why_not=wrong.rule if wrong else "")
+    return Option(card, _price(card, verdict.corrected), why_not=wrong.rule if wrong else "")
 
 
 def _price(card: ModelCard, shot: Shot) -> Price:
@@ -155,15 +155,15 @@ def _price(card: ModelCard, shot: Shot) -> Price:
 
 
 def _notes(shot: Shot) -> tuple[str, ...]:
-    return note_prompt(shot.prompt, duration_seconds=shot.duration_seconds, with_image=shot.image_url is not None)
+    return lint_prompt(shot.prompt, duration_seconds=shot.duration_seconds, with_image=shot.image_url is not None)
 
 
 def _explain_card(
     deps: Dependencies, card: ModelCard, shot: Shot, *, what: str, findings: tuple[Finding, ...]
 ) -> Explanation:
     verdict = check_shot(card, shot, hosts_of(deps))
-    verdict = Verdict((*verdict.findings, *findings), verdict.mended)
-    settled = verdict.mended
+    verdict = Verdict((*verdict.findings, *findings), verdict.corrected)
+    settled = verdict.corrected
     body = build_body(card, settled)
     frozen = freeze_body(body)
     facts = deps.facts(card.gateway)

@@ -249,7 +249,7 @@ def _is_blocked(deps: Dependencies, task: Task, sheet: Sheet) -> bool:
 
 def _awaits_slot(deps: Dependencies, task: Task) -> bool:
     """Whether there is no slot for the task yet, those of this process that wait longer going first."""
-    missing = deps.ledger().places_missing(task, now=deps.clock.now(), slots=slots_for(deps, task))
+    missing = deps.ledger().missing_slots(task, now=deps.clock.now(), slots=slots_for(deps, task))
     if missing > 0:
         _hold_for_slot(deps, task, places=missing)
     return missing > 0

@@ -182,7 +182,7 @@ class Ledger:
             claimed = self._advance(db, task, TaskEvent.CLAIMED, now, changes)
         return ClaimedTask(claimed, sheet, attempt, deadline)
 
-    def places_missing(self, task: Task, *, now: float, slots: Slots) -> int:
+    def missing_slots(self, task: Task, *, now: float, slots: Slots) -> int:
         """How many slots too few there are for a waiting task, if its owner's longer waiting ones go first.
 
         Those count that wait for nothing but a slot. Zero or less: it may try to `claim` one.
@@ -271,7 +271,7 @@ class Ledger:
             ).fetchone()
         return max(0.0, float(row[0]) - now - interval * burst)
 
-    def mend_times(self, *, now: float) -> None:
+    def reset_future_times(self, *, now: float) -> None:
         """After the clock was set back: nothing may wait for a time that only the wrong clock meant."""
         times = {"now": now, "late": now + WRONG_CLOCK_SECONDS}
         with self._transaction(lasting=False) as db:
