@@ -1,4 +1,4 @@
-"""What holds the house together, checked from the sources."""
+"""Rules of structure, checked from the sources."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_nothing_heavy_is_imported_to_serve_mcp() -> None:
 
 
 def test_exactly_one_function_builds_the_authorization_header() -> None:
-    """Nobody else writes the word Bearer into a header, or asks a key for its value."""
+    """Nothing else writes the word Bearer into a header, or asks a key for its value."""
     builders = [
         relative(path)
         for path in SOURCES
@@ -116,15 +116,15 @@ def test_only_a_spent_sheet_makes_a_task() -> None:
     """The row is inserted where the sheet is spent. That only a claimed task is sent is a matter of types."""
     ledger = (PACKAGE / "edges" / "ledger" / "ledger.py").read_text(encoding="utf-8")
     spend = next(node for node in ast.walk(ast.parse(ledger)) if getattr(node, "name", "") == "spend")
-    told = [ast.unparse(node) for node in ast.walk(spend) if isinstance(node, ast.Call)]
+    calls = [ast.unparse(node) for node in ast.walk(spend) if isinstance(node, ast.Call)]
 
     inserts = [
         relative(path) for path in SOURCES if re.search(r"""(INSERT INTO|build_insert\()\W*task\b""", read(path))
     ]
     assert inserts == ["edges/ledger/ledger.py"]
     assert ledger.count('build_insert("task"') == 1
-    assert any(call.startswith("require_fresh_approval(sheet") for call in told)
-    assert any("build_insert('task'" in call for call in told)
+    assert any(call.startswith("require_fresh_approval(sheet") for call in calls)
+    assert any("build_insert('task'" in call for call in calls)
 
 
 def test_surfaces_call_use_cases_and_never_their_dependencies() -> None:

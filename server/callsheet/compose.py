@@ -1,11 +1,11 @@
-"""The composition root: builds the real edges and hands them on. `__main__` and the tests are the only callers."""
+"""The composition root: builds the real edges and passes them on. `__main__` and the tests are the only callers."""
 
 from __future__ import annotations
 
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -29,6 +29,7 @@ from callsheet.edges.keys.unlocked import OpenedKeys
 from callsheet.edges.ledger.ledger import Ledger
 from callsheet.edges.process.desk_lock import find_desk
 from callsheet.edges.process.locks import FileLeases
+from callsheet.edges.process.runner import Runner
 from callsheet.service.dependencies import Dependencies
 from callsheet.service.sandbox_server import SandboxServer
 from callsheet.surface.program import Program
@@ -40,7 +41,7 @@ from .service import Service
 if TYPE_CHECKING:
     import httpx2
 
-Made = TypeVar("Made")
+Built = TypeVar("Built")
 KeyFinder = Callable[[GatewayFacts], SecretKey | None]
 
 POLICY_FILE = "policy.toml"
@@ -54,7 +55,7 @@ SETTLED_NS = 2_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the process was started with; tests hand over their own."""
+    """What the process was started with; tests pass their own."""
 
     environ: Mapping[str, str]
     working_directory: Path
@@ -69,14 +70,14 @@ class Surroundings:
 
 
 def project_directory(surroundings: Surroundings) -> Path:
-    """What a policy may not lie in or under: the working directory, unless it is the home or stands above it.
+    """Where a policy may not be stored: the working directory, unless that is the home or contains it.
 
-    Every person's usual configuration lies under their home, and a new terminal opens there: the home is no
-    project, and `callsheet approve` must work in it. A home that `CALLSHEET_HOME` names gets no such pardon.
+    The usual configuration is stored under the home, and a new terminal opens there. So the home is no project,
+    and approving must work in it. A home that `CALLSHEET_HOME` names gets no such exception.
     """
     here = surroundings.working_directory
-    pardoned = not surroundings.environ.get(HOME_VARIABLE, "").strip() and Path.home().is_relative_to(here)
-    return Path(here.anchor) if pardoned else here
+    exempt = not surroundings.environ.get(HOME_VARIABLE, "").strip() and Path.home().is_relative_to(here)
+    return Path(here.anchor) if exempt else here
 
 
 def build_program(surroundings: Surroundings) -> Program:
@@ -134,8 +135,9 @@ def build_service(surroundings: Surroundings) -> Service:
     http = GatewayHttp(transport=surroundings.transport)
     sandbox = SandboxServer(lambda: _open_sandbox(paths, policy().sandbox_speed))
     lock = FileLeases(paths.state / RUNNERS_DIRECTORY)
+    ledger = _once(lambda: Ledger(paths.data / LEDGER_FILE))
     deps = Dependencies(
-        ledger=_once(lambda: Ledger(paths.data / LEDGER_FILE)),
+        ledger=ledger,
         http=http,
         clock=surroundings.clock,
         catalogue=load_catalogue,
@@ -146,7 +148,7 @@ def build_service(surroundings: Surroundings) -> Service:
         sealed_key=lambda gateway_id: load_sealed(gateway_id, keys_directory=directory),
         stored_keys=_stored_keys(surroundings, paths, policy),
         opened=opened,
-        # A stored key that an environment variable or a seal hides from use is no less a secret.
+        # A stored key that is not used, because of an environment variable or a seal, is still a secret.
         redactor=_redactor(
             (unsealed, _key_finder(replace(surroundings, environ={}), paths, policy)), load_catalogue, opened
         ),
@@ -158,14 +160,20 @@ def build_service(surroundings: Surroundings) -> Service:
         runner_id=lock.runner_id,
         desk_url=lambda: find_desk(paths.state),
     )
-    return Service(deps, lock, sandbox)
+
+    def build_runner(run_task: Callable[[str], Awaitable[None]]) -> Runner:
+        return Runner(
+            ledger=ledger, clock=deps.clock, leases=lock, run_task=run_task, wait_for_change=deps.changes.wait
+        )
+
+    return Service(deps, lock, sandbox, build_runner)
 
 
 def policy_reader(surroundings: Surroundings, paths: Paths) -> Callable[[], Policy]:
-    """Looks at the policy file each time, so that arming and disarming take effect at once.
+    """Looks at the policy file each time, so that arming and disarming take effect immediately.
 
-    It is read again unless it is surely the same file as before: one that was changed a moment ago may change
-    once more without its times showing it.
+    It is read again unless it is certainly the same file as before: a file that changed a moment ago may change
+    again without a new time stamp.
     """
     path = paths.config / POLICY_FILE
     kept: list[tuple[object, Policy]] = []
@@ -186,7 +194,7 @@ def policy_reader(surroundings: Surroundings, paths: Paths) -> Callable[[], Poli
 
 
 def _identity(path: Path) -> tuple[int, ...] | None:
-    """What tells a file and its content from every other; None when there is none or it has only just changed."""
+    """The identity of a file and its content; None when there is no file or it has just changed."""
     try:
         status = os.lstat(path)
     except OSError:
@@ -199,7 +207,7 @@ def _identity(path: Path) -> tuple[int, ...] | None:
 def _key_finder(
     surroundings: Surroundings, paths: Paths, policy: Callable[[], Policy]
 ) -> Callable[[GatewayFacts], SecretKey | None]:
-    """Finds the key that lies unsealed in the first of the places that has one."""
+    """Finds the unsealed key in the first place that has one."""
 
     def find(facts: GatewayFacts) -> SecretKey | None:
         return find_key(
@@ -216,7 +224,7 @@ def _key_finder(
 def _stored_keys(
     surroundings: Surroundings, paths: Paths, policy: Callable[[], Policy]
 ) -> Callable[[GatewayFacts], list[SecretKey]]:
-    """Finds all keys of a gateway that lie unsealed, used or not."""
+    """Finds all unsealed keys of a gateway, in use or not."""
 
     def find(facts: GatewayFacts) -> list[SecretKey]:
         return find_all_keys(
@@ -234,18 +242,18 @@ def _uses_keyring(policy: Callable[[], Policy]) -> bool:
     try:
         return policy().use_keyring
     except SetupProblem:
-        # Nothing can be sent under such a policy, but the other keys must be hidden all the same.
+        # Nothing can be sent under such a policy, but the other keys must still be hidden.
         return False
 
 
 def _redactor(
     finders: tuple[KeyFinder, ...], catalogue: Callable[[], Catalogue], opened: OpenedKeys
 ) -> Callable[[], Redactor]:
-    """A redactor for the keys that are configured or open now, made again only when they change."""
+    """A redactor for the keys that are configured or open now, built again only when they change."""
 
-    # One alone is kept: an older one would hold a key that was to be forgotten.
+    # Only one is kept: an older redactor would hold a key that must be forgotten.
     @lru_cache(maxsize=1)
-    def made(keys: frozenset[SecretKey]) -> Redactor:
+    def build(keys: frozenset[SecretKey]) -> Redactor:
         return build_redactor(keys)
 
     def current() -> Redactor:
@@ -258,7 +266,7 @@ def _redactor(
                 continue
             if key is not None:
                 found.add(key)
-        return made(frozenset(found))
+        return build(frozenset(found))
 
     return current
 
@@ -269,14 +277,14 @@ def _save_directory(policy: Policy, paths: Paths) -> Path:
     return paths.clips
 
 
-def _once(make: Callable[[], Made]) -> Callable[[], Made]:
-    """Calls `make` on first use and keeps what it made; a failure is not kept, so mending helps."""
-    made: list[Made] = []
+def _once(build: Callable[[], Built]) -> Callable[[], Built]:
+    """Calls `build` on first use and keeps its result. A failure is not kept, so a later call can succeed."""
+    kept: list[Built] = []
 
-    def get() -> Made:
-        if not made:
-            made.append(make())
-        return made[0]
+    def get() -> Built:
+        if not kept:
+            kept.append(build())
+        return kept[0]
 
     return get
 

@@ -12,6 +12,7 @@
         ├── GatewayUnreachable     the request never arrived
         ├── OutcomeUnknown         the request may have arrived; it is never sent again automatically
         ├── DownloadProblem        a finished clip could not be downloaded or is not complete
+         │   └── LinkGone               its link no longer works: ask the gateway for a fresh one
         ├── LedgerProblem          the ledger cannot be read or written
         └── SetupProblem           a file, directory or program that is needed is not usable
 
@@ -49,6 +50,7 @@ class Action(StrEnum):
     ALLOW = "allow"
     ALLOWANCES = "allowances"
     WATCH = "watch"
+    WATCH_DETACHED = "watch --detach"
     RESUME = "resume"
     SETUP = "setup"
     DOCTOR = "doctor"
@@ -195,6 +197,12 @@ class DownloadProblem(ExternalError):
     default_retry = "after(30)"
 
 
+class LinkGone(DownloadProblem):
+    """The link no longer leads to the clip (403, 404, 410): ask the gateway for a fresh one."""
+
+    code = "link_gone"
+
+
 class LedgerProblem(ExternalError):
     """The ledger cannot be read or written, so nothing may be submitted."""
 
@@ -220,6 +228,7 @@ __all__ = [
     "InvalidRequest",
     "KeyProblem",
     "LedgerProblem",
+    "LinkGone",
     "NextStep",
     "NotApproved",
     "OutcomeUnknown",

@@ -19,9 +19,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.edges.clips.download import LinkGone, SavedFile, clip_name, save_clip
+from callsheet.edges.clips.download import SavedFile, clip_name, save_clip
 from callsheet.edges.clips.part_file import WRITE_BYTES
-from callsheet.errors import CallsheetError, DownloadProblem, Fate, SetupProblem
+from callsheet.errors import CallsheetError, DownloadProblem, Fate, LinkGone, SetupProblem
 
 URL = "https://cdn.clips.test/a/b.mp4?signature=canary-signature"
 ETAG = '"v1-strong"'

@@ -47,7 +47,7 @@ async def test_an_allowance_stands_in_for_an_approval_and_every_use_is_told(work
 
     [made] = service.allowances()
     assert answer.status == "submitted"
-    assert f"allowance {made.id}, of which 1 of 2 clips, 0.24 of 0.50 USD are used" in answer.notice
+    assert f"allowance {made.id}; used so far: 1 of 2 clips, 0.24 of 0.50 USD" in answer.notice
     assert workspace.gateway.paid[0].content == service.deps.ledger().sheet(sheet_id).body
     sheet = service.deps.ledger().sheet(sheet_id)
     assert (sheet.approved_by, sheet.allowance) == (Means.ALLOWANCE, made.id)
@@ -216,7 +216,7 @@ def test_a_rule_forbids_a_gateway_a_model_or_a_price(workspace: Workspace, polic
 
 
 def test_a_live_sheet_cannot_be_approved_as_a_rehearsal(workspace: Workspace) -> None:
-    """The automatic means are for the sandbox and for the ledger alone."""
+    """The automatic means are only for the sandbox and for the ledger."""
     workspace.go_live()
     service = workspace.service()
     sheet_id = draft(service)

@@ -1,4 +1,4 @@
-"""Two at the same sheet at the same moment: each is told what holds, and never of a mistake inside."""
+"""Two calls on one sheet at the same moment: each reports what holds, and neither an internal error."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Overtaken:
 
 
 def overtaken(service: Service, call: str, act: Callable[[], object]) -> Dependencies:
-    """The service's world, with such a ledger."""
+    """The service's dependencies, with such a ledger."""
     ledger = Overtaken(service.deps.ledger(), call, act)
     return replace(service.deps, ledger=lambda: ledger)
 
@@ -62,7 +62,7 @@ def test_a_sheet_that_is_declined_while_an_allowance_is_about_to_spend_it_is_not
     service.allow((MODEL,), clips=1, up_to=Decimal(1), seconds=3600, by=Means.TERMINAL)
     deps = overtaken(service, "spend", lambda: other.decline(sheet_id, by=Means.DESK))
 
-    with pytest.raises(InvalidRequest, match=r"is declined already.*Nothing was sent"):
+    with pytest.raises(InvalidRequest, match=r"is already declined.*Nothing was sent"):
         submit(deps, sheet_id)
 
     assert service.tasks() == []
@@ -70,12 +70,12 @@ def test_a_sheet_that_is_declined_while_an_allowance_is_about_to_spend_it_is_not
 
 
 def test_a_sheet_that_is_declined_while_it_grows_too_old_says_so(workspace: Workspace) -> None:
-    """To whoever submits it, and to whoever approves it."""
+    """When it is submitted, and when it is approved."""
     for act in (submit, lambda deps, sheet_id: approve(deps, sheet_id, by=Means.TERMINAL)):
         service, other, sheet_id = meeting(workspace)
         workspace.clock.time += SHEET_LIFETIME + 1
         deps = overtaken(service, "move_sheet", lambda other=other, sheet_id=sheet_id: other.decline(sheet_id))
-        with pytest.raises(InvalidRequest, match="is declined already"):
+        with pytest.raises(InvalidRequest, match="is already declined"):
             act(deps, sheet_id)
 
 
@@ -84,7 +84,7 @@ def test_who_comes_too_late_to_approve_is_told_what_the_sheet_is_now(workspace: 
     service, other, sheet_id = meeting(workspace)
     deps = overtaken(service, "move_sheet", lambda: other.decline(sheet_id))
 
-    with pytest.raises(InvalidRequest, match="is declined already"):
+    with pytest.raises(InvalidRequest, match="is already declined"):
         approve(deps, sheet_id, by=Means.TERMINAL)
 
 

@@ -87,14 +87,14 @@ def test_in_the_sandbox_the_first_answer_says_so_and_how_to_go_live(workspace: W
 
     assert "POYO_API_KEY" in notice
     assert "never armed" in notice
-    assert "callsheet setup" in notice
+    assert "Only a person can switch to live mode" in notice
 
 
 @pytest.mark.parametrize("place", ["prompt", "image_url"])
 def test_a_payload_that_carries_a_configured_key_is_refused(workspace: Workspace, place: str) -> None:
-    """It would be filmed, or sent to a stranger."""
+    """It would be stored, or sent to a stranger."""
     workspace.environ["POYO_API_KEY"] = KEY
-    value = {"prompt": f"film {KEY}", "image_url": f"https://x.example.com/a.png?k={KEY}"}[place]
+    value = {"prompt": f"draw {KEY}", "image_url": f"https://x.example.com/a.png?k={KEY}"}[place]
 
     with pytest.raises(InvalidRequest) as caught:
         workspace.service().explain(Draft(shot=Shot(**{"prompt": "x", place: value}), gateway="poyo"))
@@ -124,7 +124,7 @@ def test_unknown_names_are_refused_with_what_there_is(workspace: Workspace) -> N
 
 
 def test_a_model_may_be_named_as_it_is_listed(workspace: Workspace) -> None:
-    """Everything names it gateway/model, so whoever repeats that means both."""
+    """Everything names it gateway/model, so a caller that repeats it means both."""
     service = workspace.service()
     apart = service.explain(Draft(shot=SHOT, gateway="poyo", model="sora-2-official"))
 

@@ -14,9 +14,8 @@ import pytest
 from callsheet.core.consent.approval import Means
 from callsheet.core.consent.policy import Mode
 from callsheet.core.shot import Shot
-from callsheet.core.tasks.models import Clip, Problem
+from callsheet.core.tasks.models import Clip, Problem, Pruned
 from callsheet.core.tasks.states import OPEN_STATES, TaskState
-from callsheet.edges.ledger.pruning import Pruned
 from callsheet.errors import UnknownThing
 from callsheet.service import Service
 from callsheet.service.export import COLUMNS, EXPORT_VERSION, export_rows

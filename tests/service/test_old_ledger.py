@@ -38,7 +38,7 @@ def make_old(path: Path) -> None:
 
 
 async def test_what_an_older_version_left_open_goes_on_as_it_was_approved(workspace: Workspace) -> None:
-    """Approved, waiting, being submitted, queued: none is sent twice, none is held for ever, none is asked for anew."""
+    """Approved, waiting, being submitted, queued: none is sent twice, held for ever or approved again."""
     workspace.go_live()
     workspace.clock.time = PRECISE
     service = workspace.service()

@@ -13,8 +13,7 @@ from callsheet.core.consent.policy import Mode
 from callsheet.core.security.redaction import fingerprint
 from callsheet.core.tasks.models import Clip, Task
 from callsheet.core.tasks.states import TaskState
-from callsheet.edges.clips.download import LinkGone
-from callsheet.errors import DownloadProblem, InvalidRequest
+from callsheet.errors import DownloadProblem, InvalidRequest, LinkGone
 from callsheet.service import Service
 from callsheet.service.polling import resolve_task, run_task
 from callsheet.service.submission import submit
@@ -180,7 +179,7 @@ async def test_finished_without_a_file_is_asked_again(workspace: Workspace) -> N
     task = await step(workspace, service, task_id)
 
     assert task.state is TaskState.QUEUED
-    assert "names no video" in task.problem.message
+    assert task.problem.code == "no_file_named"
 
 
 async def test_a_key_that_went_missing_only_delays(workspace: Workspace) -> None:

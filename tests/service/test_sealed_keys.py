@@ -18,7 +18,6 @@ from callsheet.core.security.redaction import fingerprint
 from callsheet.core.shot import Shot
 from callsheet.core.tasks.models import Clip, Task
 from callsheet.core.tasks.states import SheetEvent, TaskState
-from callsheet.edges.clips.download import LinkGone
 from callsheet.edges.keys.passphrase import create_recipe
 from callsheet.edges.keys.sealed import seal_key, write_sealed
 from callsheet.edges.keys.store import SecretKey
@@ -28,11 +27,12 @@ from callsheet.errors import (
     GatewayUnreachable,
     InvalidRequest,
     KeyProblem,
+    LinkGone,
     NotApproved,
     OutcomeUnknown,
     PolicyRefusal,
 )
-from callsheet.service import Service, open_tasks_notice
+from callsheet.service import Service
 from callsheet.service.polling import run_task
 from callsheet.service.sealed_keys import claim_for_sending, permit, settle_permit
 from callsheet.service.submission import submit
@@ -144,7 +144,7 @@ def test_without_the_passphrase_a_sealed_key_sends_nothing_and_says_what_a_perso
 
 
 async def test_an_approval_written_into_the_ledger_sends_nothing(workspace: Workspace) -> None:
-    """This is what a sealed key is for: whoever can edit the file still cannot pay."""
+    """This is what a sealed key is for: editing the file is not enough to pay."""
     service = sealed_service(workspace)
     sheet_id = draft(service)
     edit(
@@ -330,7 +330,7 @@ async def test_approve_and_send_is_one_paid_request_and_says_so(workspace: Works
     with anyio.fail_after(ENOUGH):
         async with service.running():
             answer = await service.approve_and_send(sheet_id, passphrase=PASSPHRASE, by=Means.TERMINAL)
-            with pytest.raises(InvalidRequest, match="sent already"):
+            with pytest.raises(InvalidRequest, match="already sent"):
                 await service.approve_and_send(sheet_id, passphrase=PASSPHRASE, by=Means.TERMINAL)
 
     assert answer.status == "submitted"
@@ -634,9 +634,11 @@ async def test_the_last_line_of_a_program_tells_what_a_sealed_task_waits_for(wor
     workspace.gateway.replies = [accepted()]
     await step(workspace, first, await opened_task(first, draft(first)))
 
-    notice = open_tasks_notice(process(workspace))
+    notice = process(workspace).closing_notice()
 
-    assert notice == "1 open task waits for a sealed key: run `callsheet watch` at a terminal, with the passphrase."
+    assert notice is not None
+    assert notice.action is Action.WATCH
+    assert notice.text == "1 open task waits for a sealed key, which needs the passphrase at a terminal."
 
 
 async def test_a_finished_clip_is_saved_without_the_key(workspace: Workspace) -> None:
@@ -659,7 +661,7 @@ async def test_a_finished_clip_is_saved_without_the_key(workspace: Workspace) ->
 
 
 async def test_a_task_that_was_never_sent_is_sent_after_its_person_agreed_again(workspace: Workspace) -> None:
-    """Its process was killed before it could send; following alone does not send it, the sheet's own permit does."""
+    """Its process was killed before it could send; following does not send it, the sheet's own permit does."""
     first = sealed_service(workspace)
     sheet_id = draft(first)
     task_id = await opened_task(first, sheet_id)
@@ -760,7 +762,7 @@ async def test_the_opened_key_is_hidden_in_whatever_is_said_and_nowhere_in_the_l
 
 
 async def test_an_unsealed_gateway_has_nothing_to_open(workspace: Workspace) -> None:
-    """The way with the passphrase in hand is for sealed keys alone."""
+    """The way with the passphrase in hand is only for sealed keys."""
     workspace.go_live()
     service = workspace.service()
     sheet_id = draft(service)

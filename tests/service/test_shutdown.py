@@ -22,7 +22,8 @@ from callsheet.core.consent.approval import Means
 from callsheet.core.shot import Shot
 from callsheet.core.tasks.states import TaskState
 from callsheet.edges.clock import SystemClock
-from callsheet.service import Service, open_tasks_notice
+from callsheet.service import Service
+from callsheet.surface.next_steps import for_person
 from workspace import KEY, draft
 
 NEVER = 60.0
@@ -243,7 +244,7 @@ HEARS_HANGUPS = pytest.mark.skipif(
 def test_a_signal_ends_a_command_in_good_order(
     environ: dict[str, str], gateway: SlowGateway, number: signal.Signals, answer_after: float, state: TaskState
 ) -> None:
-    """A process that is told to end stores the answer or that it is unknown, and says what is still open."""
+    """A process that is asked to end stores the answer or that it is unknown, and says what is still open."""
     gateway.answer_after = answer_after
     grace = GRACE if answer_after is NEVER else ENOUGH
     sheet_id = approve(start(environ))
@@ -254,7 +255,7 @@ def test_a_signal_ends_a_command_in_good_order(
         assert gateway.arrived.wait(ENOUGH * 2)
         began = time.monotonic()
         child.send_signal(number)
-        _, told = child.communicate(timeout=ENOUGH * 2)
+        _, printed = child.communicate(timeout=ENOUGH * 2)
         seconds = time.monotonic() - began
 
     assert child.returncode == 130
@@ -262,28 +263,34 @@ def test_a_signal_ends_a_command_in_good_order(
     [report] = start(environ).tasks()
     assert report.task.state is state
     assert gateway.paid == 1
-    assert "is not lost" in told
+    assert "is not lost" in printed
     # A person who sees nothing happen would press Ctrl-C again, and lose the answer.
-    assert "Another Ctrl-C would lose it." in told
-    notices = [line for line in told.splitlines() if "watch --detach" in line]
+    assert "Another Ctrl-C would lose it." in printed
+    notices = [line for line in printed.splitlines() if "watch --detach" in line]
     assert len(notices) == (1 if state is TaskState.QUEUED else 0)
     assert all(line.startswith("1 task is still open; ") for line in notices)
+
+
+def notice_text(service: Service) -> str | None:
+    """The closing notice as a person reads it."""
+    notice = service.closing_notice()
+    return None if notice is None else for_person(notice)
 
 
 async def test_the_last_line_tells_who_goes_on(environ: dict[str, str], gateway: SlowGateway) -> None:
     """Nothing when nothing is open; else the next start, or another program that runs and adopts within seconds."""
     service = start(environ)
-    assert open_tasks_notice(service) is None
+    assert service.closing_notice() is None
     await end_while_sending(service, gateway, ENDINGS[0])
 
-    alone = open_tasks_notice(service)
+    alone = notice_text(service)
     other = start(environ)
     # Alive, but it has not looked yet.
-    other._lock.hold()
-    accompanied = open_tasks_notice(service)
+    other._leases.hold()
+    accompanied = notice_text(service)
     other.deps.ledger().adopt(service.deps.runner_id, other.deps.runner_id)
-    followed = open_tasks_notice(service)
-    other._lock.release()
+    followed = notice_text(service)
+    other._leases.release()
 
     assert alone is not None
     assert "1 task is still open" in alone
@@ -298,4 +305,4 @@ def test_an_end_does_not_complain_about_the_ledger(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "ledger.sqlite3").write_bytes(b"no database, but long enough to be taken for one" * 100)
 
-    assert open_tasks_notice(start({"CALLSHEET_HOME": str(tmp_path)})) is None
+    assert start({"CALLSHEET_HOME": str(tmp_path)}).closing_notice() is None

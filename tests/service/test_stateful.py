@@ -27,8 +27,7 @@ from callsheet.core.consent.policy import Mode
 from callsheet.core.shot import Shot
 from callsheet.core.tasks.models import Clip, Sheet, Task
 from callsheet.core.tasks.states import TaskState
-from callsheet.edges.clips.download import LinkGone
-from callsheet.errors import CallsheetError, DownloadProblem
+from callsheet.errors import CallsheetError, DownloadProblem, LinkGone
 from callsheet.service import Service
 from callsheet.service.polling import resolve_task, run_task
 from callsheet.service.submission import submit
@@ -97,7 +96,7 @@ class Production(RuleBasedStateMachine):
         self.go(self.mode)
         self.service: Service = self.start()
 
-    # --- the world ---------------------------------------------------------------------------------
+    # --- the surroundings ---------------------------------------------------------------------------
 
     def start(self) -> Service:
         """A new process on the same home, which takes over what the last one left."""
@@ -305,21 +304,21 @@ class Production(RuleBasedStateMachine):
 
     @rule(
         paid=st.sampled_from(PAID_KINDS),
-        told=st.sampled_from((*STATUS_KINDS, "finished", "finished")),
+        reported=st.sampled_from((*STATUS_KINDS, "finished", "finished")),
         kept=st.sampled_from((*KEEPING, "saved")),
         jumps=st.integers(0, 6),
         flip=st.sampled_from((False, False, False, True)),
     )
-    def run_due(self, paid: str, told: str, kept: str, jumps: int, flip: bool) -> None:
+    def run_due(self, paid: str, reported: str, kept: str, jumps: int, flip: bool) -> None:
         """What is due is done, and the gateway answers like this; perhaps the next due times come first."""
         self.flip_at_balance = flip
         for _ in range(max(jumps, 1)):
-            self.work(paid, told, kept, jump=jumps > 0)
+            self.work(paid, reported, kept, jump=jumps > 0)
         self.flip_at_balance = False
 
-    def work(self, paid: str, told: str, kept: str, *, jump: bool) -> None:
+    def work(self, paid: str, reported: str, kept: str, *, jump: bool) -> None:
         """One round of a runner."""
-        self.paid_kind, self.status_kind, self.keep_kind = paid, told, kept
+        self.paid_kind, self.status_kind, self.keep_kind = paid, reported, kept
         deps = self.service.deps
         due_at = deps.ledger().next_due(deps.runner_id)
         if jump and due_at is not None:

@@ -1,7 +1,6 @@
 """The use cases, for every surface: explain, submit, approve, decline, follow, resolve, list.
 
-`Service` is what the composition root hands to the MCP server and the command line. It holds no
-state of its own: the ledger is the truth.
+The composition root gives a `Service` to each surface. It holds no state of its own: the ledger is the truth.
 """
 
 from __future__ import annotations
@@ -21,18 +20,16 @@ from callsheet.core.consent.policy import Mode, Policy
 from callsheet.core.security.redaction import Redactor
 from callsheet.core.shot import JsonValue
 from callsheet.core.spending.allowances import Allowance
-from callsheet.core.tasks.models import Sheet, Task
+from callsheet.core.tasks.models import Pruned, PruneLimits, Sheet, Task
 from callsheet.core.tasks.states import OPEN_STATES, SheetState, TaskState
-from callsheet.edges.keys.store import SecretKey
-from callsheet.edges.ledger.pruning import Pruned, PruneLimits
-from callsheet.edges.process.runner import Runner, RunnerLock
 from callsheet.errors import Action, CallsheetError, NextStep, UnknownThing
 
 from . import allowances, consent, drafts, export, lifecycle, polling, results, sealed_keys, submission
 from .consent import Question
 from .dependencies import Dependencies, card_of
 from .drafts import Draft
-from .lifecycle import STOP_GRACE_SECONDS, open_tasks_notice
+from .lifecycle import STOP_GRACE_SECONDS
+from .ports import BuildRunner, Leases, SecretKey, TaskRunner
 from .results import Explanation, Submission, TaskReport
 from .sandbox_server import SandboxServer
 
@@ -49,11 +46,12 @@ UNSENT = (TaskState.WAITING, TaskState.SUBMITTING)
 class Service:
     """The use cases over one set of dependencies."""
 
-    def __init__(self, deps: Dependencies, lock: RunnerLock, sandbox: SandboxServer) -> None:
+    def __init__(self, deps: Dependencies, leases: Leases, sandbox: SandboxServer, build_runner: BuildRunner) -> None:
         self.deps = deps
         self.stop_grace_seconds = STOP_GRACE_SECONDS
-        self._lock = lock
+        self._leases = leases
         self._sandbox = sandbox
+        self._build_runner = build_runner
 
     def now(self) -> float:
         """The time, in seconds since the epoch."""
@@ -123,7 +121,7 @@ class Service:
         return consent.approve_typed(self.deps, sheet_id, typed=typed, by=by)
 
     def approve(self, sheet_id: str, *, by: Means, who: str = "") -> Sheet:
-        """Record consent that the surface has made sure of."""
+        """Record consent that the surface has verified."""
         sheet = consent.approve(self.deps, sheet_id, by=by, who=who)
         self.deps.changes.notify()
         return sheet
@@ -153,11 +151,11 @@ class Service:
         return consent.decline(self.deps, sheet_id, by=by)
 
     def allow(self, models: tuple[str, ...], *, clips: int, up_to: Decimal, seconds: float, by: Means) -> Allowance:
-        """Make an allowance; the surface has made sure that a person does. See `allowances.allow`."""
+        """Create an allowance; the surface has verified that a person does. See `allowances.allow`."""
         return allowances.allow(self.deps, models, clips=clips, up_to=up_to, seconds=seconds, by=by)
 
     def allowable(self, models: tuple[str, ...], *, clips: int, up_to: Decimal, seconds: float) -> Policy:
-        """The policy under which such an allowance could be made now; see `allowances.allowable`."""
+        """The policy under which such an allowance could be created now; see `allowances.allowable`."""
         return allowances.allowable(self.deps, models, clips=clips, up_to=up_to, seconds=seconds)
 
     def require_policy(self, version: str) -> None:
@@ -191,7 +189,7 @@ class Service:
     def record_audit(self, action: str, subject: str, *, actor: str, detail: Mapping[str, str] | None = None) -> None:
         """Add a person's act that is no approval (a key sealed, a passkey added) to the audit trail."""
         now = self.deps.clock.now()
-        self.deps.ledger().consent.note(action, subject, actor=actor, now=now, detail=detail)
+        self.deps.ledger().consent.record(action, subject, actor=actor, now=now, detail=detail)
 
     def find_task(self, task_id: str) -> Task | None:
         """That task without a report on it; None where there is none."""
@@ -222,7 +220,7 @@ class Service:
         """Sheets that wait for a person; where a key is sealed also those that were agreed to and not sent."""
         now = self.deps.clock.now()
         asked = self.deps.ledger().sheets([SheetState.AWAITING_APPROVAL])
-        unsent = sealed_keys.unsent_sheets(self.deps, is_alive=self._lock.is_alive)
+        unsent = sealed_keys.unsent_sheets(self.deps, is_alive=self._leases.is_alive)
         return [*(sheet for sheet in asked if now <= sheet.expires_at), *unsent]
 
     def resolve(self, task_id: str, *, accepted_as: str | None) -> Task:
@@ -245,12 +243,9 @@ class Service:
         """Remove ended tasks with their sheets and history, and sheets never spent; or only count them."""
         return self.deps.ledger().prune(limits, dry_run=dry_run)
 
-    def left_open(self) -> tuple[list[Task], bool]:
-        """The open tasks that no other running program follows, and whether there is one that will pick them up."""
-        tasks = self.deps.ledger().tasks(states=tuple(OPEN_STATES), limit=export.ALL)
-        mine = self.deps.runner_id
-        left = [task for task in tasks if task.owner == mine or not self._lock.is_alive(task.owner)]
-        return left, bool(left) and self._lock.others_live()
+    def closing_notice(self) -> NextStep | None:
+        """What a program that ends says of its open tasks; see `lifecycle.closing_notice`."""
+        return lifecycle.closing_notice(self.deps, self._leases)
 
     def find_key(self, facts: GatewayFacts) -> SecretKey | None:
         """The unsealed key in use for a gateway; None where it is missing or sealed. Raises `KeyProblem`."""
@@ -261,7 +256,7 @@ class Service:
         return self.deps.stored_keys(facts)
 
     def key_address(self, facts: GatewayFacts) -> str:
-        """Where a gateway's key is sent: its own address, or the one that the policy names."""
+        """Where a gateway's key is sent: its own address, or the address in the policy."""
         return self.deps.live_base_url(facts)
 
     @property
@@ -273,16 +268,16 @@ class Service:
         """Whether that gateway's key is sealed: it then pays only through `approve_and_send`."""
         return self.deps.is_sealed(gateway_id)
 
-    def needs_seal(self, sheet_id: str) -> bool:
+    def needs_passphrase(self, sheet_id: str) -> bool:
         """Whether a sealed key must be opened to send that sheet, which was not sent yet."""
-        return sealed_keys.awaits_key(self.deps, sheet_id)
+        return sealed_keys.needs_passphrase(self.deps, sheet_id)
 
-    def payable(self, sheet_id: str) -> Sheet:
-        """That sheet if it could be sent now, once its sealed key is opened; also one that was spent and never sent."""
-        return sealed_keys.payable(self.deps, sheet_id)
+    def sendable(self, sheet_id: str) -> Sheet:
+        """That sheet if it could be sent now with its sealed key open; a sheet spent and never sent counts."""
+        return sealed_keys.sendable(self.deps, sheet_id)
 
     def sending_text(self, sheet_id: str) -> str:
-        """What a person is shown before they have such a sheet sent; raises as `payable`."""
+        """What a person is shown before they have such a sheet sent; raises as `sendable`."""
         return sealed_keys.sending_text(self.deps, sheet_id)
 
     def opens(self, gateway_id: str, passphrase: str) -> bool:
@@ -291,24 +286,24 @@ class Service:
 
     def held(self) -> list[Task]:
         """Open tasks that wait for somebody to open a sealed key."""
-        return sealed_keys.held_tasks(self.deps, is_alive=self._lock.is_alive)
+        return sealed_keys.locked_tasks(self.deps, is_alive=self._leases.is_alive)
 
     def unlock(
         self, gateway_id: str, passphrase: str, *, wanted: Collection[str] = (), by: Means = Means.TERMINAL
     ) -> int:
         """Open a sealed key to follow the tasks that wait for it, and those `wanted` by id; how many were taken over.
 
-        Needs a running watcher. Raises `NotApproved` for a wrong passphrase. The key is forgotten when the last of
+        Needs `running`. Raises `NotApproved` for a wrong passphrase. The key is forgotten when the last of
         them has ended.
         """
-        taken = sealed_keys.unlock(self.deps, gateway_id, passphrase, is_alive=self._lock.is_alive, wanted=wanted)
+        taken = sealed_keys.unlock(self.deps, gateway_id, passphrase, is_alive=self._leases.is_alive, wanted=wanted)
         self.record_audit("key_opened", gateway_id, actor=by.value, detail={"tasks": str(taken)})
         return taken
 
     # --- with waiting -----------------------------------------------------------------------------
 
     async def submit(self, sheet_id: str, *, wait_seconds: float = SUBMIT_WAIT_SECONDS) -> Submission:
-        """Spend an approved sheet; waits a little for the gateway's answer. Needs a running watcher."""
+        """Spend an approved sheet; waits a little for the gateway's answer. Needs `running`."""
         result = submission.submit(self.deps, sheet_id)
         if result.report is None:
             return result
@@ -324,7 +319,7 @@ class Service:
     async def approve_and_send(
         self, sheet_id: str, *, passphrase: str, by: Means, wait_seconds: float = SUBMIT_WAIT_SECONDS
     ) -> Submission:
-        """Open the sealed key of a sheet, approve the sheet and send it, once. Needs a running watcher.
+        """Open the sealed key of a sheet, approve the sheet and send it, once. Needs `running`.
 
         A sheet that was approved and spent but never sent is sent now. Raises `NotApproved` for a wrong passphrase and
         what `approve` and `submit` raise; the permit is then withdrawn, and nothing was sent.
@@ -361,7 +356,7 @@ class Service:
         deadline = anyio.current_time() + wait_seconds
         while (left := deadline - anyio.current_time()) > 0:
             sheet = consent.need_sheet(self.deps, sheet_id)
-            elsewhere = sheet.state is SheetState.APPROVED and not sealed_keys.may_pay(self.deps, sheet)
+            elsewhere = sheet.state is SheetState.APPROVED and sealed_keys.is_locked(self.deps, sheet)
             if sheet.state not in (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL) and not elsewhere:
                 return
             await self.deps.changes.wait(min(left, LOOK_AGAIN_SECONDS))
@@ -390,9 +385,12 @@ class Service:
                 return report
             await self.deps.changes.wait(min(left, LOOK_AGAIN_SECONDS))
 
-    def running(self) -> AbstractAsyncContextManager[Runner]:
+    def running(self) -> AbstractAsyncContextManager[TaskRunner]:
         """Follow tasks while the block runs; see `lifecycle.run`."""
-        return lifecycle.run(self.deps, self._lock, self._sandbox, grace_seconds=lambda: self.stop_grace_seconds)
+        runner = self._build_runner(lambda task_id: polling.run_task(self.deps, task_id))
+        return lifecycle.run(
+            self.deps, runner, self._leases, self._sandbox, grace_seconds=lambda: self.stop_grace_seconds
+        )
 
 
-__all__ = ["Draft", "Explanation", "Question", "Service", "Submission", "TaskReport", "open_tasks_notice"]
+__all__ = ["Draft", "Explanation", "Question", "Service", "Submission", "TaskReport"]

@@ -1,4 +1,4 @@
-"""Allowances: a person creates, lists and revokes them. Consent for several clips at once, within bounds."""
+"""Allowances: a person creates, lists and revokes them. Consent for several clips together, within bounds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def allow(
 ) -> Allowance:
     """Record a person's consent to `clips` clips of these models (`gateway/model`) up to a sum in US dollars.
 
-    The surface has made sure that it is that person. Raises `InvalidRequest`, `UnknownThing`, `PolicyRefusal`.
+    The surface has verified that it is that person. Raises `InvalidRequest`, `UnknownThing`, `PolicyRefusal`.
     """
     if by not in PERSONS_MEANS:
         raise NotApproved("Only a person can create an allowance.", next_step=NextStep(Action.ALLOW))

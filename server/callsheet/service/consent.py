@@ -81,7 +81,7 @@ def binding_now(deps: Dependencies, sheet: Sheet) -> Binding:
 
 
 def changed_since(deps: Dependencies, sheet: Sheet) -> tuple[str, ...]:
-    """The names of what is no longer as it was when the sheet was made, outside or in the sheet's own row."""
+    """The names of what has changed since the sheet was created, outside or in the sheet's own row."""
     now = binding_now(deps, sheet)
     changed = sheet.binding.differences(now)
     reserve = amount_to_type(sheet.price, deps.policy())
@@ -152,7 +152,7 @@ class Question:
 
     @property
     def amount_text(self) -> str:
-        """The amount as it is to be typed."""
+        """The amount to type."""
         return dollars(self.amount)
 
 
@@ -262,13 +262,13 @@ def approvable(deps: Dependencies, sheet_id: str) -> Sheet:
     changed = changed_since(deps, sheet)
     if changed:
         raise NotApproved(
-            f"Since sheet {sheet_id} was made, this has changed: {', '.join(changed)}.",
+            f"Since sheet {sheet_id} was created, this has changed: {', '.join(changed)}.",
             next_step=NEW_SHEET,
         )
     earlier = earlier_takes(deps, sheet.binding)
     if earlier.startswith(DUPLICATE) and not warns_of_duplicate(sheet.shown):
         raise NotApproved(
-            f"Since sheet {sheet_id} was made, an earlier take of this shot got an unknown outcome. {earlier}",
+            f"Since sheet {sheet_id} was created, an earlier take of this shot got an unknown outcome. {earlier}",
             next_step=NextStep(Action.EXPLAIN, "The approval text of a new sheet shows this."),
         )
     if sheet.mode is Mode.LIVE:

@@ -1,7 +1,7 @@
-"""What the use cases need of the outside, handed over by the composition root in one value.
+"""What the use cases need of the outside, passed on by the composition root in one value.
 
-Nothing here opens or sends anything by itself: each member is an edge, or a function that makes one
-on first use, so that listing tools costs nothing.
+Nothing here opens or sends anything: each member is an edge, or a function that builds one on first use, so that
+listing tools costs nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import anyio
 
@@ -17,23 +16,24 @@ from callsheet.core.catalogue.cards import Catalogue, GatewayFacts, ModelCard
 from callsheet.core.consent.policy import Mode, Policy
 from callsheet.core.gateway.protocol import Gateway
 from callsheet.core.security.redaction import Redactor, clean
-from callsheet.core.tasks.models import Clip, Sheet, Task
-from callsheet.edges.clock import Clock
-from callsheet.edges.http.client import GatewayHttp
-from callsheet.edges.keys.sealed import SealedKey, require_address
-from callsheet.edges.keys.store import SecretKey
-from callsheet.edges.keys.unlocked import OpenedKeys
-from callsheet.edges.ledger.ledger import Ledger
+from callsheet.core.tasks.models import Sheet, Task
 from callsheet.errors import Action, KeyProblem, NextStep, SetupProblem, UnknownThing
+
+from .ports import (
+    ClipStore,
+    Clock,
+    HttpClient,
+    Ledger,
+    OpenKeys,
+    PolicySource,
+    SealedKey,
+    SecretKey,
+    Wakeups,
+    require_address,
+)
 
 KEY_SEALED = "key_sealed"
 """The code of the problem of a task that waits for a person to open its sealed key."""
-
-
-class ClipKeeper(Protocol):
-    """Fetches a finished video, proves it whole, draws its pictures. Raises `DownloadProblem`, `LinkGone`."""
-
-    async def keep(self, task: Task, url: str, *, directory: Path, loopback: str | None) -> Clip: ...
 
 
 class Changes:
@@ -68,25 +68,25 @@ class Dependencies:
     """
 
     ledger: Callable[[], Ledger]
-    http: GatewayHttp
+    http: HttpClient
     clock: Clock
     catalogue: Callable[[], Catalogue]
     gateway: Callable[[str], Gateway]
-    policy: Callable[[], Policy]
+    policy: PolicySource
     find_key: Callable[[GatewayFacts], SecretKey | None]
     is_sealed: Callable[[str], bool]
     sealed_key: Callable[[str], SealedKey | None]
     stored_keys: Callable[[GatewayFacts], list[SecretKey]]
-    opened: OpenedKeys
+    opened: OpenKeys
     redactor: Callable[[], Redactor]
     sandbox_url: Callable[[], Awaitable[str]]
     sandbox_plays: Callable[[str], bool]
     sandbox_key: SecretKey
-    clips: ClipKeeper
+    clips: ClipStore
     save_directory: Callable[[Policy], Path]
     runner_id: str
     desk_url: Callable[[], str | None] = lambda: None
-    changes: Changes = field(default_factory=Changes)
+    changes: Wakeups = field(default_factory=Changes)
     paced: dict[str, float] = field(default_factory=dict)
     sending: dict[str, anyio.CancelScope] = field(default_factory=dict)
 
@@ -117,7 +117,7 @@ class Dependencies:
             return Policy().sandbox_speed
 
     def live_base_url(self, facts: GatewayFacts) -> str:
-        """The gateway's own address, or the one that the policy names."""
+        """The gateway's own address, or the address in the policy."""
         return self.policy().base_url(facts.id) or facts.base_url
 
     async def reach(self, mode: Mode, facts: GatewayFacts) -> tuple[str, SecretKey | None]:
@@ -137,7 +137,7 @@ class Dependencies:
         return base_url, self.find_key(facts)
 
     def account(self, facts: GatewayFacts) -> str:
-        """The fingerprint of the live key, also of one that is sealed; empty without a key."""
+        """The fingerprint of the live key, sealed or not; empty without a key."""
         if self.is_sealed(facts.id):
             sealed = self.sealed_key(facts.id)
             return sealed.fingerprint if sealed else ""

@@ -2,7 +2,7 @@
 
 Each look answers with `Check` values and raises nothing, so that one broken part does not hide the
 others. `ask_gateways` is the exception to "sends nothing": a person asks for it, and it asks only what
-is free. A key goes to its gateway's own address alone. No check holds any part of a key.
+is free. A key goes only to its gateway's own address. No check holds any part of a key.
 """
 
 from __future__ import annotations
@@ -30,11 +30,10 @@ from callsheet.core.security.redaction import clean
 from callsheet.core.tasks.states import OPEN_STATES, TaskState
 from callsheet.edges.files.paths import Paths
 from callsheet.edges.keys.passphrase import load_verifier
-from callsheet.edges.keys.sealed import require_address
-from callsheet.edges.keys.store import SecretKey
 from callsheet.errors import Action, CallsheetError, KeyProblem, NextStep
 
 from .dependencies import Dependencies
+from .ports import SecretKey, require_address
 
 PACKAGES = ("mcp", "httpx2", "pydantic", "cryptography", "keyring", "av", "pillow", "typer", "rich", "uvicorn")
 CLIENTS = ("claude", "codex", "gemini", "openclaw", "mcporter", "cursor-agent", "opencode", "goose")
@@ -149,8 +148,8 @@ def _check_policy(policy: Policy | CallsheetError, path: Path) -> Iterator[Check
     where = str(path) if path.exists() else "no policy file, so the defaults"
     caps = policy.caps
     limits = ((caps.per_clip, "a clip"), (caps.per_day, "a day"), (caps.per_month, "a month"))
-    said = ", ".join(f"{dollars(cap)} USD {what}" if cap is not None else f"no limit {what}" for cap, what in limits)
-    yield Check("Policy", Grade.OK, f"{policy.mode.value}; {said}; {caps.concurrent} tasks at once ({where})")
+    sums = ", ".join(f"{dollars(cap)} USD {what}" if cap is not None else f"no limit {what}" for cap, what in limits)
+    yield Check("Policy", Grade.OK, f"{policy.mode.value}; {sums}; {caps.concurrent} tasks at the same time ({where})")
     if policy.mode is Mode.LIVE and None in (caps.per_clip, caps.per_day, caps.per_month):
         yield Check("Policy", Grade.WARNING, "live without every limit", NextStep(Action.SETUP, "Set the missing one."))
     for gateway, url in policy.base_urls:
@@ -216,8 +215,8 @@ def _check_sealed(deps: Dependencies, facts: GatewayFacts, name: str) -> Iterato
             step = NextStep(text="Remove it there: until then the seal protects nothing.")
             yield Check(name, Grade.WARNING, f"an unsealed copy of the sealed key is in {where}", step)
         else:
-            said = f"{where} holds another key (fingerprint {stored.fingerprint}), which is not used"
-            yield Check(name, Grade.NOTE, said, NextStep(text="Remove it there."))
+            text = f"{where} holds another key (fingerprint {stored.fingerprint}), which is not used"
+            yield Check(name, Grade.NOTE, text, NextStep(text="Remove it there."))
 
 
 def _check_ledger(deps: Dependencies) -> Iterator[Check]:
@@ -306,7 +305,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class GatewayAnswer:
-    """What a gateway answered, and when (seconds since the epoch). `said` tells why there is no balance."""
+    """What a gateway answered, and when (seconds since the epoch). `said` is why there is no balance."""
 
     gateway: str
     name: str
@@ -331,12 +330,12 @@ async def ask_gateways(deps: Dependencies) -> list[GatewayAnswer]:
 
 async def _ask_gateway(deps: Dependencies, facts: GatewayFacts) -> GatewayAnswer:
     if deps.live_base_url(facts) != facts.base_url:
-        said = "not asked: the policy names another address for it"
-        return GatewayAnswer(facts.id, facts.name, deps.clock.now(), None, said, ())
+        why = "not asked: the policy names another address for it"
+        return GatewayAnswer(facts.id, facts.name, deps.clock.now(), None, why, ())
     gateway = deps.gateway(facts.id)
-    balance, said = await _ask_balance(deps, facts, gateway)
+    balance, why = await _ask_balance(deps, facts, gateway)
     listings = await _ask_listings(deps, facts, gateway)
-    return GatewayAnswer(facts.id, facts.name, deps.clock.now(), balance, said, listings)
+    return GatewayAnswer(facts.id, facts.name, deps.clock.now(), balance, why, listings)
 
 
 async def _ask_balance(deps: Dependencies, facts: GatewayFacts, gateway: Gateway) -> tuple[Balance | None, str]:

@@ -18,7 +18,7 @@ from callsheet.core.tasks.models import APPROVAL_LIFETIME, SHEET_LIFETIME, Sheet
 from callsheet.core.tasks.states import IllegalEvent, SheetEvent, SheetId, SheetState
 from callsheet.errors import Action, InvalidRequest, NextStep
 
-from .consent import OPEN_SHEETS, earlier_takes, build_binding, render_shown
+from .consent import OPEN_SHEETS, build_binding, earlier_takes, render_shown
 from .dependencies import Dependencies
 from .results import Explanation, Option, curl_line, notice
 

@@ -1,7 +1,7 @@
 """All sheets and tasks for people's own books: as one document, or as one row for each task.
 
 What is exported is the picture of one moment, without keys: everything passes the redactor here, so that
-no surface can forget it. Links to clips at the gateways are left out, for they open the clip to whoever has them.
+no surface can forget it. Links to clips at the gateways are left out: anybody who has such a link can open the clip.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from callsheet.core.security.redaction import clean
 from callsheet.core.shot import JsonValue
 from callsheet.core.tasks.models import Sheet, Task
 from callsheet.core.tasks.states import SheetState
-from callsheet.edges.ledger.ledger import Ledger
 
 from .dependencies import Dependencies
+from .ports import Ledger
 from .results import fate_sentence, iso
 
 EXPORT_VERSION = 1
@@ -39,7 +39,7 @@ JsonObject = dict[str, JsonValue]
 
 
 def export(deps: Dependencies, *, since: float | None = None) -> JsonObject:
-    """Sheets and tasks made since then (seconds since the epoch; None: all), oldest first, each with its history.
+    """Sheets and tasks created since then (seconds since the epoch; None: all), oldest first, each with its history.
 
     A task is never without its sheet, even if that is older. Times are ISO 8601 in UTC, money is text.
     """

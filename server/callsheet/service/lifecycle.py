@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
 
 import anyio
 
-from callsheet.edges.process.runner import Runner, RunnerLock
+from callsheet.core.tasks.states import OPEN_STATES
 from callsheet.errors import Action, CallsheetError, NextStep
 
-from . import polling, sealed_keys
+from . import sealed_keys
 from .dependencies import Dependencies
+from .export import ALL
+from .ports import Leases, TaskRunner
 from .sandbox_server import SandboxServer
-
-if TYPE_CHECKING:
-    from . import Service
 
 STOP_GRACE_SECONDS = 8.0
 """Below the 10 s after which most supervisors kill a process that was asked to stop."""
@@ -27,27 +25,25 @@ TEND_SECONDS = 2.0
 
 @asynccontextmanager
 async def run(
-    deps: Dependencies, lock: RunnerLock, sandbox: SandboxServer, *, grace_seconds: Callable[[], float]
-) -> AsyncIterator[Runner]:
+    deps: Dependencies,
+    runner: TaskRunner,
+    leases: Leases,
+    sandbox: SandboxServer,
+    *,
+    grace_seconds: Callable[[], float],
+) -> AsyncIterator[TaskRunner]:
     """Follow tasks while the block runs. On leaving, paid requests on their way get `grace_seconds` to be answered.
 
     Raises `SetupProblem` where the lock file that shows this process to be alive cannot be created.
     """
-    runner = Runner(
-        ledger=deps.ledger,
-        clock=deps.clock,
-        lock=lock,
-        run_task=lambda task_id: polling.run_task(deps, task_id),
-        wait_for_change=deps.changes.wait,
-    )
     # Before anything is started, so that an unusable directory is an error here and does not end a run under way.
-    lock.hold()
+    leases.hold()
     async with deps.http, anyio.create_task_group() as group:
         await group.start(sandbox.run)
         try:
             async with anyio.create_task_group() as runners:
                 runners.start_soon(runner.watch)
-                runners.start_soon(_tend, deps, lock)
+                runners.start_soon(_tend, deps, leases)
                 try:
                     yield runner
                 finally:
@@ -62,12 +58,12 @@ async def run(
             group.cancel_scope.cancel()
 
 
-async def _tend(deps: Dependencies, lock: RunnerLock) -> None:
+async def _tend(deps: Dependencies, leases: Leases) -> None:
     """Look after tasks whose key is sealed: see `sealed_keys.tend`."""
     while True:
         # The runner reports trouble with the ledger; here it only means later.
         with suppress(CallsheetError):
-            sealed_keys.tend(deps, is_alive=lock.is_alive)
+            sealed_keys.tend(deps, is_alive=leases.is_alive)
         await deps.changes.wait(TEND_SECONDS)
 
 
@@ -83,17 +79,19 @@ async def _wind_down(deps: Dependencies, grace_seconds: float) -> None:
         await deps.changes.wait(0.05)
 
 
-def open_tasks_notice(service: Service) -> NextStep | None:
+def closing_notice(deps: Dependencies, leases: Leases) -> NextStep | None:
     """How many tasks are still open when the program ends, and what continues them; None without any.
 
-    Call it after `running()` has been left. Ledger errors are ignored, since the program is exiting.
+    Call it after `run` has been left. Ledger errors are ignored, since the program is exiting.
     """
     try:
-        open_now, picked_up = service.left_open()
-        sealed = sum(sealed_keys.needs_opening(service.deps, task) for task in open_now)
+        tasks = deps.ledger().tasks(states=tuple(OPEN_STATES), limit=ALL)
+        mine = [task for task in tasks if task.owner == deps.runner_id or not leases.is_alive(task.owner)]
+        picked_up = bool(mine) and leases.others_live()
+        sealed = sum(sealed_keys.stays_locked(deps, task) for task in mine)
     except CallsheetError:
         return None
-    texts, left = [], len(open_now) - sealed
+    texts, left = [], len(mine) - sealed
     if left:
         them = "them" if left > 1 else "it"
         who = "another running Callsheet" if picked_up else "the next start of Callsheet"
@@ -104,4 +102,5 @@ def open_tasks_notice(service: Service) -> NextStep | None:
         texts.append(f"{sealed} open {wait} for a sealed key, which needs the passphrase at a terminal.")
     if not texts:
         return None
-    return NextStep(Action.NOTHING if picked_up and not sealed else Action.WATCH, " ".join(texts))
+    action = Action.WATCH if sealed else Action.NOTHING if picked_up else Action.WATCH_DETACHED
+    return NextStep(action, " ".join(texts))

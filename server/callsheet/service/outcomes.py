@@ -1,6 +1,6 @@
 """What became of a paid request: how the answer of an attempt is stored, however late and whatever the disk says.
 
-Nothing here sends. An answer is stored under its attempt; one that comes after somebody had settled the matter
+Nothing here sends. An answer is stored under its attempt. An answer that comes after the outcome was settled
 otherwise is kept beside it, because it may be all that is known of a paid job.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import Any
 
 import anyio
 
@@ -24,6 +25,8 @@ MOST_ATTEMPTS_LIMITED = 6
 LEAST_LIMITED_SECONDS = 5.0
 STORE_AGAIN_SECONDS = 0.2
 STORE_GRACE_SECONDS = 5.0
+
+Changes = dict[str, Any]
 
 log = logging.getLogger(__name__)
 
@@ -57,56 +60,10 @@ def _store_outcome(
 ) -> Task | None:
     """Store what became of an attempt. Nothing here can lead to a second request for the same attempt."""
     now = deps.clock.now()
-    speed = deps.speed(task.mode)
-    match outcome:
-        case Accepted(gateway_task_id, state):
-            delay = first_poll_delay(
-                card_of(deps, task).poll,
-                jitter=deps.clock.jitter(),
-                clip_seconds=clip_seconds_of(deps, task),
-                speed=speed,
-            )
-            event = TaskEvent.ACCEPTED
-            changes = {
-                "gateway_task_id": gateway_task_id,
-                "said": deps.sanitize(state, limit=60),
-                "accepted_at": now,
-                "problem": None,
-                "next_at": now + delay,
-            }
-        case Rejected(problem):
-            event = TaskEvent.REFUSED
-            refusal = quote_problem(deps, problem.code, problem.message, Fate.SENT_NOT_CHARGED)
-            lasting = problem.status not in ACCOUNT_STATUSES
-            changes = {"problem": replace(refusal, lasting=lasting), "finished_at": now}
-        case Postponed(problem) if task.attempts >= MOST_ATTEMPTS_LIMITED:
-            # A limiter that never lets go must not be asked without end.
-            event = TaskEvent.REFUSED
-            refusal = quote_problem(deps, "rate_limited", problem.message, Fate.SENT_NOT_CHARGED)
-            changes = {"problem": refusal, "finished_at": now}
-        case Postponed(problem):
-            delay = retry_delay(
-                task.attempts, retry_after=problem.retry_after_seconds, jitter=deps.clock.jitter(), speed=speed
-            )
-            event = TaskEvent.NOT_SENT
-            changes = {
-                "problem": quote_problem(deps, "rate_limited", problem.message, Fate.SENT_NOT_CHARGED),
-                "next_at": now + max(delay, LEAST_LIMITED_SECONDS / speed),
-            }
-        case GatewayUnreachable():
-            delay = retry_delay(task.attempts, retry_after=None, jitter=deps.clock.jitter(), speed=speed)
-            event = TaskEvent.NOT_SENT
-            changes = {
-                "problem": Problem("unreachable", outcome.message, Fate.NOTHING_SENT.value),
-                "next_at": now + delay,
-            }
-        case CallsheetError():
-            event = TaskEvent.ANSWER_LOST
-            changes = {"problem": Problem("outcome_unknown", outcome.message, Fate.UNKNOWN.value)}
-        case unclear:
-            event = TaskEvent.ANSWER_LOST
-            code = unclear.problem.code or f"http_{unclear.problem.status}"
-            changes = {"problem": quote_problem(deps, code, unclear.problem.message, Fate.UNKNOWN)}
+    if isinstance(outcome, CallsheetError):
+        event, changes = _read_error(deps, task, outcome, now)
+    else:
+        event, changes = _read_answer(deps, task, outcome, now)
     try:
         return deps.ledger().advance(task.id, event, now=now, attempt=attempt, changes=changes)
     except IllegalEvent as error:
@@ -117,8 +74,55 @@ def _store_outcome(
         return None
 
 
+def _read_answer(deps: Dependencies, task: Task, outcome: SubmitOutcome, now: float) -> tuple[TaskEvent, Changes]:
+    """The event and the changes that a gateway's answer means for its task."""
+    speed = deps.speed(task.mode)
+    match outcome:
+        case Accepted(gateway_task_id, state):
+            delay = first_poll_delay(
+                card_of(deps, task).poll,
+                jitter=deps.clock.jitter(),
+                clip_seconds=clip_seconds_of(deps, task),
+                speed=speed,
+            )
+            return TaskEvent.ACCEPTED, {
+                "gateway_task_id": gateway_task_id,
+                "said": deps.sanitize(state, limit=60),
+                "accepted_at": now,
+                "problem": None,
+                "next_at": now + delay,
+            }
+        case Rejected(problem):
+            refusal = quote_problem(deps, problem.code, problem.message, Fate.SENT_NOT_CHARGED)
+            lasting = problem.status not in ACCOUNT_STATUSES
+            return TaskEvent.REFUSED, {"problem": replace(refusal, lasting=lasting), "finished_at": now}
+        case Postponed(problem):
+            refusal = quote_problem(deps, "rate_limited", problem.message, Fate.SENT_NOT_CHARGED)
+            # A limiter that never lets go must not be asked without end.
+            if task.attempts >= MOST_ATTEMPTS_LIMITED:
+                return TaskEvent.REFUSED, {"problem": refusal, "finished_at": now}
+            delay = retry_delay(
+                task.attempts, retry_after=problem.retry_after_seconds, jitter=deps.clock.jitter(), speed=speed
+            )
+            next_at = now + max(delay, LEAST_LIMITED_SECONDS / speed)
+            return TaskEvent.NOT_SENT, {"problem": refusal, "next_at": next_at}
+        case unclear:
+            code = unclear.problem.code or f"http_{unclear.problem.status}"
+            return TaskEvent.ANSWER_LOST, {"problem": quote_problem(deps, code, unclear.problem.message, Fate.UNKNOWN)}
+
+
+def _read_error(deps: Dependencies, task: Task, error: CallsheetError, now: float) -> tuple[TaskEvent, Changes]:
+    """The event and the changes that a failed request means for its task."""
+    if not isinstance(error, GatewayUnreachable):
+        problem = Problem("outcome_unknown", error.message, Fate.UNKNOWN.value)
+        return TaskEvent.ANSWER_LOST, {"problem": problem}
+    delay = retry_delay(task.attempts, retry_after=None, jitter=deps.clock.jitter(), speed=deps.speed(task.mode))
+    problem = Problem("unreachable", error.message, Fate.NOTHING_SENT.value)
+    return TaskEvent.NOT_SENT, {"problem": problem, "next_at": now + delay}
+
+
 def _keep_late_id(deps: Dependencies, task: Task, attempt: str, gateway_task_id: str) -> None:
-    """The gateway's own answer came after somebody had settled the matter otherwise: it may be right, so it is kept."""
+    """The gateway's own answer came after the outcome was settled otherwise: it may be right, so it is kept."""
     current = deps.ledger().task(task.id)
     if current is None or current.attempt != attempt or current.gateway_task_id == gateway_task_id:
         return

@@ -15,14 +15,13 @@ from callsheet.core.gateway.protocol import Phase, Progress, StatusOutcome, Stat
 from callsheet.core.tasks.models import Problem, Task
 from callsheet.core.tasks.polling import next_poll_delay, retry_delay
 from callsheet.core.tasks.states import IllegalEvent, TaskEvent, TaskState
-from callsheet.edges.clips.download import LinkGone
-from callsheet.errors import Action, CallsheetError, Fate, InvalidRequest, LedgerProblem, NextStep
+from callsheet.errors import Action, CallsheetError, Fate, InvalidRequest, LedgerProblem, LinkGone, NextStep
 
 from .dependencies import Dependencies, card_of, clip_seconds_of
 from .outcomes import expire_attempt, quote_problem
 from .rate_limit import wait_for_pace
 from .results import fate_of
-from .sealed_keys import forget_idle, hold_unasked, is_away
+from .sealed_keys import forget_idle, hold_unasked, is_locked
 from .submission import send_task
 
 KEYLESS_RETRY_SECONDS = 60.0
@@ -59,14 +58,14 @@ async def run_task(deps: Dependencies, task_id: str) -> None:
             case _:
                 return
     except IllegalEvent as error:
-        # Somebody else moved the task on, or the gateway took a word back; the ledger holds what is true.
+        # Another process moved the task on, or the gateway contradicted itself; the ledger holds what is true.
         log.info("task %s: %s", task_id, error)
         now = deps.clock.now()
         deps.ledger().touch(task_id, now=now, changes={"next_at": now + CONTRADICTION_SECONDS})
     except LedgerProblem:
         raise
     except CallsheetError as error:
-        # A policy or key file that cannot be read, a card that is gone: said on the task, and tried again.
+        # A policy or key file that cannot be read, a card that is gone: recorded on the task, and tried again.
         _hold_open(deps, task, error)
     forget_idle(deps)
     deps.changes.notify()
@@ -80,7 +79,7 @@ def _hold_open(deps: Dependencies, task: Task, error: CallsheetError) -> None:
 
 
 async def _read_status(deps: Dependencies, task: Task) -> None:
-    if is_away(deps, task):
+    if is_locked(deps, task):
         hold_unasked(deps, task)
     elif wait_for_pace(deps, task):
         await poll_task(deps, task)
@@ -133,7 +132,7 @@ def _store_status(deps: Dependencies, task: Task, outcome: StatusOutcome) -> Tas
     if outcome.charge is not None:
         changes["charge"] = deps.sanitize(f"{outcome.charge.amount} {outcome.charge.unit}", limit=60)
     changes.update(_phase_changes(deps, outcome, now))
-    # What the next read tells again need not wait for the disk; an end must.
+    # What the next read repeats need not wait for the disk; an end must.
     lasting = outcome.phase in (Phase.SUCCEEDED, Phase.FAILED)
     return deps.ledger().advance(task.id, PHASE_EVENTS[outcome.phase], now=now, changes=changes, lasting=lasting)
 
@@ -172,14 +171,14 @@ def _postpone(
 
 async def _fetch_clip(deps: Dependencies, task: Task) -> None:
     """Save the clip. A download that failed before asks for a fresh link first, if it can."""
-    if (task.failures and not is_away(deps, task)) or task.result_url is None:
+    if (task.failures and not is_locked(deps, task)) or task.result_url is None:
         if not wait_for_pace(deps, task):
             return
         failures, problem = task.failures, task.problem
         try:
             task = await poll_task(deps, task)
         except IllegalEvent as error:
-            # The gateway took its word back; the link that it gave may work all the same.
+            # The gateway contradicted itself; the link that it gave may still work.
             log.info("task %s: %s", task.id, error)
         if task.state is not TaskState.SUCCEEDED or task.result_url is None:
             return
@@ -202,12 +201,12 @@ async def _fetch_clip(deps: Dependencies, task: Task) -> None:
 def _link_gone(deps: Dependencies, task: Task, error: LinkGone) -> None:
     """A dead link is asked for again once, after a pause; if the fresh one is dead too, the clip has expired."""
     if task.problem is None or task.problem.code != "link_gone":
-        # Storage that is slow to publish a file, or a clock that differs, gets the time to come right.
+        # Storage that is slow to publish a file, or a clock that differs, gets time to recover.
         pause = LINK_PAUSE_SECONDS / deps.speed(task.mode)
         _postpone(deps, task, "link_gone", error.message, pause, failures=task.failures + 1)
         return
-    if is_away(deps, task):
-        # Nobody has asked for a fresh link yet.
+    if is_locked(deps, task):
+        # No fresh link was asked for yet.
         hold_unasked(deps, task)
         return
     problem = Problem("expired", error.message, Fate.CHARGED.value)
@@ -215,7 +214,7 @@ def _link_gone(deps: Dependencies, task: Task, error: LinkGone) -> None:
 
 
 def resolve_task(deps: Dependencies, task_id: str, *, accepted_as: str | None) -> Task:
-    """A person says what became of a task of unknown outcome: accepted under an id, or lost."""
+    """Record what a person found out about a task of unknown outcome: accepted under an id, or lost."""
     task = deps.ledger().task(task_id)
     if task is None:
         raise InvalidRequest("There is no task with that id.", next_step=NextStep(Action.LIST))
@@ -241,5 +240,5 @@ def resolve_task(deps: Dependencies, task_id: str, *, accepted_as: str | None) -
             fate=fate_of(task),
         ) from None
     detail = {"as": accepted_as or "lost", "sheet": task.sheet_id}
-    deps.ledger().consent.note(event.value, task_id, actor=Means.TERMINAL.value, now=now, detail=detail)
+    deps.ledger().consent.record(event.value, task_id, actor=Means.TERMINAL.value, now=now, detail=detail)
     return resolved

@@ -24,7 +24,7 @@ def wait_for_pace(deps: Dependencies, task: Task, *, requests: int = 1) -> bool:
     interval, burst = _pace(deps, task)
     now = deps.clock.now()
     reserved = deps.paced.pop(task.id, None)
-    # A reservation that was slept through is gone: used late, many of them would come out as a crowd.
+    # A reservation that was slept through is gone: used late, many requests would go out together.
     if reserved is not None and now <= reserved + interval * burst:
         return True
     account, wait = _account(deps, task), 0.0
@@ -48,7 +48,7 @@ def _pace(deps: Dependencies, task: Task) -> tuple[float, int]:
     limit = card_of(deps, task).rate_limit
     per_minute = limit.requests_per_minute or limit.assumed_per_minute
     burst = max(LEAST_BURST, per_minute // BURST_SHARE)
-    # A tenth is left in hand: on their way requests change places, and a minute must hold no more all the same.
+    # A tenth is kept in reserve: requests may overtake each other, and still no minute may hold more.
     return 60.0 / max(1, per_minute - 2 * burst) / deps.speed(task.mode), burst
 
 

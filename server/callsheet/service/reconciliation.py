@@ -1,7 +1,7 @@
 """What may help a person to find out what became of a request whose answer was lost. Hints, never proof.
 
-Gateways disagree on when they charge, so a balance that fell proves nothing and one that did not fall
-proves nothing either. Everything here is free to ask, bounded in time, and fails with nothing more
+Gateways disagree on when they charge, so neither a balance that fell nor an unchanged balance
+proves anything. Everything here is free to ask, bounded in time, and fails with nothing more
 than "could not be read": no hint may delay or decide anything.
 """
 
@@ -37,7 +37,7 @@ async def record_balance(deps: Dependencies, task: Task) -> Task:
     return deps.ledger().touch(task.id, now=deps.clock.now(), changes={"balance_before": balance})
 
 
-async def gather_hints(deps: Dependencies, task: Task) -> None:
+async def record_hints(deps: Dependencies, task: Task) -> None:
     """Store what the gateway reports after an answer was lost: the balance, and recent tasks of that model."""
     hints = []
     if task.balance_before is not None:

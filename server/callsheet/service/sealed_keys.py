@@ -1,9 +1,10 @@
-"""Keys that are sealed: who may send, who may ask, and what waits for a person who knows the passphrase.
+"""Sealed keys: who may send, who may read a status, and what waits for a person who knows the passphrase.
 
-A sealed key is opened in the process in which its passphrase was typed, since handing it to another one would show it
-on the way. There it pays for the one sheet that the person agreed to, and asks after tasks under way; when the last of
-them has ended it is forgotten. Other processes hold such tasks: they are not asked after, not lost, and say what a
-person has to do. What the ledger says of an approval does not count here: the permit is in `deps.opened`, in memory.
+A sealed key is opened in the process in which its passphrase was typed, because passing it on would expose it.
+There it pays for the one sheet that the person agreed to, and reads the status of tasks under way. When the last of
+them has ended it is forgotten. Other processes hold such tasks: their status is not read, they are not lost, and they
+say what a person has to do. What the ledger says of an approval does not count here: the permit is in `deps.opened`,
+in memory.
 """
 
 from __future__ import annotations
@@ -18,8 +19,6 @@ from callsheet.core.gateway.protocol import Postponed, SubmitOutcome
 from callsheet.core.spending.limits import is_fresh
 from callsheet.core.tasks.models import Problem, Sheet, Task
 from callsheet.core.tasks.states import OPEN_STATES, SheetState, TaskState
-from callsheet.edges.keys.sealed import SealedKey, open_key
-from callsheet.edges.keys.store import SecretKey, build_redactor
 from callsheet.errors import (
     Action,
     CallsheetError,
@@ -39,10 +38,11 @@ from .consent import (
     changed_since,
     earlier_takes,
     need_sheet,
-    require_mode,
     render_shown,
+    require_mode,
 )
 from .dependencies import KEY_SEALED, Dependencies, card_of
+from .ports import SealedKey, SecretKey, build_redactor, open_key
 from .results import OPEN_THE_KEY, fate_of, waits_for_key
 
 HELD_SECONDS = 60.0
@@ -56,34 +56,35 @@ UNASKED_TEXT = "its key is sealed, so its status is not read until a person open
 IsAlive = Callable[[str | None], bool]
 
 
-def needs_passphrase(deps: Dependencies, sheet: Sheet) -> bool:
-    """Whether a sealed key must be opened to send that sheet."""
-    return sheet.mode is Mode.LIVE and deps.is_sealed(sheet.binding.gateway)
+def uses_sealed_key(deps: Dependencies, item: Sheet | Task) -> bool:
+    """Whether that sheet or task is live and the key of its gateway is sealed."""
+    gateway_id = item.binding.gateway if isinstance(item, Sheet) else item.gateway
+    return item.mode is Mode.LIVE and deps.is_sealed(gateway_id)
 
 
-def awaits_key(deps: Dependencies, sheet_id: str) -> bool:
+def is_locked(deps: Dependencies, item: Sheet | Task) -> bool:
+    """Whether a sealed key keeps this process from sending that sheet, or from reading the status of that task.
+
+    For a sheet the key must have been opened here for this very sheet; for a task it is enough that it is open.
+    """
+    if not uses_sealed_key(deps, item):
+        return False
+    return not (deps.opened.allows(item.id) if isinstance(item, Sheet) else deps.opened.is_open(item.gateway))
+
+
+def needs_passphrase(deps: Dependencies, sheet_id: str) -> bool:
     """Whether a sealed key must be opened to send that sheet, which was not sent yet."""
     sheet, task = deps.ledger().sheet(sheet_id), _task_of(deps, sheet_id)
-    return sheet is not None and needs_passphrase(deps, sheet) and (task is None or task.state is TaskState.WAITING)
+    return sheet is not None and uses_sealed_key(deps, sheet) and (task is None or task.state is TaskState.WAITING)
 
 
-def may_pay(deps: Dependencies, sheet: Sheet) -> bool:
-    """Whether this process could send that sheet: its key is not sealed, or was opened here for this very sheet."""
-    return not needs_passphrase(deps, sheet) or deps.opened.allows(sheet.id)
-
-
-def is_away(deps: Dependencies, task: Task) -> bool:
-    """Whether the task's key is sealed and not open here, so that the gateway cannot be asked."""
-    return task.mode is Mode.LIVE and deps.is_sealed(task.gateway) and not deps.opened.is_open(task.gateway)
-
-
-def needs_opening(deps: Dependencies, task: Task) -> bool:
+def stays_locked(deps: Dependencies, task: Task) -> bool:
     """Whether an open task goes on only when a person opens its key; a finished clip is fetched without one."""
-    return is_away(deps, task) and task.state is not TaskState.SUCCEEDED
+    return is_locked(deps, task) and task.state is not TaskState.SUCCEEDED
 
 
 def opens(deps: Dependencies, gateway_id: str, passphrase: str) -> bool:
-    """Whether that passphrase opens the gateway's sealed key. Raises `KeyProblem` for one that nothing would open."""
+    """Whether that passphrase opens the gateway's sealed key. Raises `KeyProblem` for a key that cannot be opened."""
     try:
         _open(deps, gateway_id, passphrase)
     except NotApproved:
@@ -105,9 +106,9 @@ def unlock(
 
 
 async def permit(deps: Dependencies, sheet_id: str, passphrase: str) -> Sheet:
-    """Open the key for one paid request of that sheet, as it is now. Raises what keeps it from being sent.
+    """Open the key for one paid request of that sheet in its present state. Raises what prevents it.
 
-    The sheet's id is made from everything that is bound, so what was shown under this id is what is sent, whatever
+    The sheet's id is derived from everything that is bound, so what was shown under this id is what is sent, whatever
     was written into the ledger meanwhile.
     """
     gateway_id = sendable(deps, sheet_id).binding.gateway
@@ -132,7 +133,7 @@ async def permit(deps: Dependencies, sheet_id: str, passphrase: str) -> Sheet:
 def claim_for_sending(deps: Dependencies, sheet_id: str) -> None:
     """Make the task of a sheet with a permit this process's own, to be sent immediately.
 
-    Where another process was faster and is sending it, the permit made here came to nothing.
+    Where another process was faster and is sending it, this permit is taken back.
     """
     task, now = _task_of(deps, sheet_id), deps.clock.now()
     if task is None or task.state is not TaskState.WAITING:
@@ -144,7 +145,7 @@ def claim_for_sending(deps: Dependencies, sheet_id: str) -> None:
 
 def approval_texts(deps: Dependencies, sheet: Sheet) -> tuple[str, str]:
     """Why a sheet was not sent, and what follows its approval."""
-    if may_pay(deps, sheet):
+    if not is_locked(deps, sheet):
         return "Not approved: nothing was sent.", "Submit the sheet again after a person has approved it."
     return (
         "Nothing was sent: the key is sealed, so only a person can have it sent.",
@@ -153,7 +154,7 @@ def approval_texts(deps: Dependencies, sheet: Sheet) -> tuple[str, str]:
 
 
 def withdraw(deps: Dependencies, sheet_id: str) -> None:
-    """Take back a permit that came to nothing."""
+    """Take back a permit that was not used."""
     deps.opened.settle(sheet_id)
     forget_idle(deps)
 
@@ -195,20 +196,20 @@ def take_over(deps: Dependencies, gateway_id: str, *, is_alive: IsAlive, wanted:
     return taken
 
 
-def held_tasks(deps: Dependencies, *, is_alive: IsAlive) -> list[Task]:
+def locked_tasks(deps: Dependencies, *, is_alive: IsAlive) -> list[Task]:
     """Open tasks that wait for a sealed key, or will, since no process that might have it open follows them."""
     tasks = [
-        task for gateway_id in _sealed_gateways(deps) for task in _open_tasks(deps, gateway_id) if is_away(deps, task)
+        task for gateway_id in _sealed_gateways(deps) for task in _open_tasks(deps, gateway_id) if is_locked(deps, task)
     ]
     return [
         task
         for task in tasks
-        if waits_for_key(task) or (_is_nobodys(deps, task, is_alive) and needs_opening(deps, task))
+        if waits_for_key(task) or (_is_nobodys(deps, task, is_alive) and stays_locked(deps, task))
     ]
 
 
 def _is_nobodys(deps: Dependencies, task: Task, is_alive: IsAlive) -> bool:
-    """Whether no other process follows the task, one that may have the key open."""
+    """Whether no other process, which may have the key open, follows the task."""
     return task.owner == deps.runner_id or not is_alive(task.owner)
 
 
@@ -221,7 +222,7 @@ def unsent_sheets(deps: Dependencies, *, is_alive: IsAlive) -> list[Sheet]:
             sheet = ledger.sheet(task.sheet_id)
             if sheet is not None and (waits_for_key(task) or _is_nobodys(deps, task, is_alive)):
                 found.append(sheet)
-    return [sheet for sheet in found if not may_pay(deps, sheet)]
+    return [sheet for sheet in found if is_locked(deps, sheet)]
 
 
 def _sealed_gateways(deps: Dependencies) -> list[str]:
@@ -240,7 +241,7 @@ def hold_unasked(deps: Dependencies, task: Task) -> Task:
 
 async def reach_to_pay(deps: Dependencies, task: Task, sheet: Sheet) -> tuple[str, SecretKey | None]:
     """Base URL and key for a task's paid request. A sealed key is handed out once, for the sheet it is open for."""
-    if not needs_passphrase(deps, sheet):
+    if not uses_sealed_key(deps, sheet):
         return await deps.reach(task.mode, deps.facts(task.gateway))
     base_url, digest = sheet.binding.base_url, binding_now(deps, sheet).digest
     key = deps.opened.take(task.gateway, sheet.id, digest=digest, base_url=base_url)
@@ -273,7 +274,7 @@ def forget_idle(deps: Dependencies) -> None:
 
 
 def sending_text(deps: Dependencies, sheet_id: str) -> str:
-    """What the person is shown who is about to have a sheet sent, rendered now; raises as `payable`."""
+    """What the person is shown who is about to have a sheet sent, rendered now; raises as `sendable`."""
     sheet = sendable(deps, sheet_id)
     if sheet.task_id is None:
         return approval_text(deps, sheet_id)
@@ -286,12 +287,12 @@ def sending_text(deps: Dependencies, sheet_id: str) -> str:
 def sendable(deps: Dependencies, sheet_id: str) -> Sheet:
     """The sheet, if its key is sealed and a person could have it sent now: not spent yet, or spent and not sent.
 
-    It must be as it was made, and named after what it is bound to. Raises `NotApproved`, `PolicyRefusal`,
+    It must be unchanged, and its id must match what it is bound to. Raises `NotApproved`, `PolicyRefusal`,
     `KeyProblem`, `InvalidRequest`.
     """
     sheet = need_sheet(deps, sheet_id)
     require_mode(deps.policy(), sheet)
-    if not needs_passphrase(deps, sheet):
+    if not uses_sealed_key(deps, sheet):
         raise KeyProblem(
             f"The key for {sheet.binding.gateway} is not sealed.",
             next_step=NextStep(Action.APPROVE, "It needs no sealed key.", target=sheet.id),

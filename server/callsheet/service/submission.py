@@ -1,6 +1,6 @@
 """Submitting: from an approved sheet to at most one paid request.
 
-The order is what protects the money. One transaction spends the sheet, reserves its price and makes
+The order is what protects the money. One transaction spends the sheet, reserves its price and creates
 the task; a second one records that the task is being submitted, with an attempt id and a deadline; only
 then does the first byte go out, and only if less than half of the deadline has passed. What comes
 back is stored as the answer of that attempt, even when it comes late.
@@ -44,9 +44,9 @@ from .consent import (
 from .dependencies import Dependencies, card_of
 from .outcomes import keep_outcome
 from .rate_limit import wait_for_pace
-from .reconciliation import asks_balance, gather_hints, record_balance
+from .reconciliation import asks_balance, record_balance, record_hints
 from .results import Submission, notice, report_task
-from .sealed_keys import approval_texts, hold_unsent, may_pay, reach_to_pay, settle_permit
+from .sealed_keys import approval_texts, hold_unsent, is_locked, reach_to_pay, settle_permit
 
 ATTEMPT_SECONDS = 150.0
 """The deadline of an attempt: a request may start in its first half, takes `POST_SECONDS`, and leaves time to store."""
@@ -94,7 +94,7 @@ def _submit_unspent(deps: Dependencies, sheet: Sheet) -> Submission:
     sheet = approvable(deps, sheet_id)
     _require_reachable(deps, sheet)
     _require_not_refused_before(deps, sheet)
-    if not may_pay(deps, sheet):
+    if is_locked(deps, sheet):
         return _approval_needed(deps, sheet)
     asks = sheet.state is not SheetState.APPROVED and decide_need(policy, sheet.mode) is Need.PERSON
     if asks and allowance_for(deps, sheet) is None:
@@ -170,7 +170,7 @@ def _approval_needed(deps: Dependencies, sheet: Sheet) -> Submission:
 
 
 def _spend(deps: Dependencies, sheet: Sheet, *, by_allowance: bool) -> tuple[Task, bool]:
-    """The sheet's one task, and whether this call made it."""
+    """The sheet's one task, and whether this call created it."""
     now = deps.clock.now()
     task = Task(
         id=TaskId(f"task_{deps.clock.token()}"),
@@ -232,7 +232,7 @@ async def send_task(deps: Dependencies, task: Task) -> None:
 
 def _is_blocked(deps: Dependencies, task: Task, sheet: Sheet) -> bool:
     """Whether the policy forbids sending now, or things are not as they were approved; the task then waits."""
-    if not may_pay(deps, sheet):
+    if is_locked(deps, sheet):
         hold_unsent(deps, task)
         return True
     try:
@@ -249,7 +249,7 @@ def _is_blocked(deps: Dependencies, task: Task, sheet: Sheet) -> bool:
 
 def _awaits_slot(deps: Dependencies, task: Task) -> bool:
     """Whether there is no slot for the task yet, those of this process that wait longer going first."""
-    missing = deps.ledger().places_missing(task, now=deps.clock.now(), slots=slots_for(deps, task))
+    missing = deps.ledger().missing_slots(task, now=deps.clock.now(), slots=slots_for(deps, task))
     if missing > 0:
         _hold_for_slot(deps, task, places=missing)
     return missing > 0
@@ -262,7 +262,7 @@ def _hold_for_slot(deps: Dependencies, task: Task, *, places: int) -> None:
 
 
 def slots_for(deps: Dependencies, task: Task) -> Slots:
-    """How many tasks may be open at once: the person's cap over all, and the documented limit of the gateway.
+    """How many tasks may be open at once: the person's cap in total, and the documented limit of the gateway.
 
     In the sandbox the person's cap is not applied, so that load can be rehearsed.
     """
@@ -305,7 +305,7 @@ async def _send_claimed(deps: Dependencies, claimed: ClaimedTask) -> None:
             deps.sending.pop(task.id, None)
     deps.changes.notify()
     if stored is not None and stored.state is TaskState.OUTCOME_UNKNOWN and stored.mode is Mode.LIVE:
-        await gather_hints(deps, stored)
+        await record_hints(deps, stored)
 
 
 async def _post(deps: Dependencies, claimed: ClaimedTask) -> SubmitOutcome:

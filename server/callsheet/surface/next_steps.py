@@ -23,6 +23,7 @@ FOR_PEOPLE = frozenset(
         Action.ALLOW,
         Action.ALLOWANCES,
         Action.WATCH,
+        Action.WATCH_DETACHED,
         Action.RESUME,
         Action.SETUP,
         Action.DOCTOR,

@@ -10,7 +10,7 @@ WORDS = {
     TaskState.WAITING: "Waiting to be sent",
     TaskState.SUBMITTING: "Sending",
     TaskState.QUEUED: "In the queue",
-    TaskState.RUNNING: "Filming",
+    TaskState.RUNNING: "Generating",
     TaskState.SUCCEEDED: "Saving the clip",
     TaskState.SAVED: "Saved",
     TaskState.REJECTED: "Refused",

@@ -259,7 +259,7 @@ def test_ctrl_c_leaves_the_task_to_the_next_start(workspace: Workspace, tmp_path
     sheet_id = draft(program.build_service())
 
     with Terminal(["submit", sheet_id], workspace.environ, project) as terminal:
-        terminal.expect("Filming")
+        terminal.expect("Generating")
         terminal.interrupt()
         terminal.expect("is not lost")
         assert terminal.finish() == ExitCode.INTERRUPTED

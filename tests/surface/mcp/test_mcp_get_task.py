@@ -93,7 +93,7 @@ async def test_waiting_reports_progress_that_only_rises(workspace: Workspace, er
     assert len(values) >= 3
     assert values == sorted(set(values))
     assert all(total == 100 and 0 <= progress <= 100 for progress, total, _ in heard)
-    assert any("Filming 40 %" in (message or "") for _, _, message in heard)
+    assert any("Generating 40 %" in (message or "") for _, _, message in heard)
     assert result.structured_content["status"] == "failed"
     assert "the dunes were too hot" in result.structured_content["untrusted_gateway_message"]
     assert "dunes" not in result.structured_content["status_text"]

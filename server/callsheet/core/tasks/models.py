@@ -141,3 +141,21 @@ class ClaimedTask:
     sheet: Sheet
     attempt: str
     deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """How many rows were removed, or would be."""
+
+    tasks: int
+    sheets: int
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
+class PruneLimits:
+    """What ended before `before` may go; `now` is the present, `month_start` where the caps begin to count."""
+
+    before: float
+    now: float
+    month_start: float

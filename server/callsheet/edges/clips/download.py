@@ -23,7 +23,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from callsheet.errors import CallsheetError, DownloadProblem
+from callsheet.errors import CallsheetError, LinkGone
 
 from .part_file import (
     STRONG_ETAG,
@@ -75,12 +75,6 @@ OpenStream = Callable[[str, Mapping[str, str]], AbstractAsyncContextManager[Byte
 
 OnProgress = Callable[[int, int | None], None]
 """Told the bytes that are on disk, and how many there will be when that is known; in any thread."""
-
-
-class LinkGone(DownloadProblem):
-    """The link no longer leads to the clip (403, 404, 410): ask the gateway for a fresh one."""
-
-    code = "link_gone"
 
 
 async def save_clip(
@@ -274,4 +268,4 @@ def _read_identity(headers: Mapping[str, str], source: str) -> Identity | None:
     return Identity(etag, total, source)
 
 
-__all__ = ["BodyRest", "ByteStream", "LinkGone", "OnProgress", "OpenStream", "SavedFile", "clip_name", "save_clip"]
+__all__ = ["BodyRest", "ByteStream", "OnProgress", "OpenStream", "SavedFile", "clip_name", "save_clip"]

@@ -20,7 +20,7 @@ from typing import Any
 from callsheet.core.consent.approval import Means, Spending
 from callsheet.core.consent.policy import Mode
 from callsheet.core.spending.limits import Slots, SpendTerms, require_fresh_approval, require_within_caps
-from callsheet.core.tasks.models import ClaimedTask, Sheet, Task
+from callsheet.core.tasks.models import ClaimedTask, Pruned, PruneLimits, Sheet, Task
 from callsheet.core.tasks.states import (
     OPEN_STATES,
     IllegalEvent,
@@ -36,7 +36,7 @@ from callsheet.errors import Action, NextStep, NotApproved, UnknownThing
 
 from .allowances import Consent, append_audit, use_allowance
 from .connection import ledger_problem, open_database
-from .pruning import Pruned, PruneLimits, last_take, prune_rows
+from .pruning import last_take, prune_rows
 from .rows import build_insert, read_sheet, read_task, sheet_row, state_marks, task_changes, task_row
 from .totals import count_missing, count_spending, count_taken
 

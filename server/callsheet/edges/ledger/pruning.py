@@ -8,10 +8,10 @@ sees, depends on it and must never be used again.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from callsheet.core.consent.policy import Mode
+from callsheet.core.tasks.models import Pruned, PruneLimits
 from callsheet.core.tasks.states import OPEN_STATES, SheetState, TaskState
 
 from .totals import COUNTS_SINCE
@@ -21,24 +21,6 @@ if TYPE_CHECKING:
 
 TAKE_KEPT = "take_kept"
 KEPT_STATES = (*OPEN_STATES, TaskState.OUTCOME_UNKNOWN)
-
-
-@dataclass(frozen=True, slots=True)
-class Pruned:
-    """How many rows were removed, or would be."""
-
-    tasks: int
-    sheets: int
-    events: int
-
-
-@dataclass(frozen=True, slots=True)
-class PruneLimits:
-    """What ended before `before` may be removed; the caps count from `month_start`."""
-
-    before: float
-    now: float
-    month_start: float
 
 
 def prune_rows(db: sqlite3.Connection, limits: PruneLimits, *, dry_run: bool) -> Pruned:

@@ -51,10 +51,9 @@ class Backstage:
         """What to say when the server ends: how many tasks are still open. None when it never made a service."""
         if self._service is None:
             return None
-        from callsheet.service import open_tasks_notice
         from callsheet.surface.next_steps import for_person
 
-        notice = open_tasks_notice(self._service)
+        notice = self._service.closing_notice()
         return None if notice is None else for_person(notice)
 
     def hide(self, text: str) -> str:

@@ -21,7 +21,7 @@ from rich.text import Text
 from callsheet.core.tasks.models import Task
 from callsheet.core.tasks.states import OPEN_STATES, TaskState
 from callsheet.errors import CallsheetError
-from callsheet.service import Service, TaskReport, open_tasks_notice
+from callsheet.service import Service, TaskReport
 from callsheet.service.results import waits_for_key
 from callsheet.surface.next_steps import for_person
 from callsheet.surface.progress import WORDS, progress_share
@@ -101,7 +101,7 @@ def _cancelled_by_signals(scope: anyio.CancelScope) -> Iterator[None]:
 
 def say_left_open(session: Session) -> None:
     """Of a command that was interrupted: say how many tasks are still open, and who goes on with them."""
-    notice = open_tasks_notice(session.service)
+    notice = session.service.closing_notice()
     if notice is not None:
         session.screen.note(for_person(notice), style="yellow", whole=not session.screen.err.is_terminal)
 
