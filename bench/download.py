@@ -65,7 +65,8 @@ def save(url: str, target: Path) -> None:
     """What a task's clip goes through, in this process; prints seconds, CPU seconds and memory in MB."""
     import anyio
 
-    from callsheet.edges.clips.download import ByteStream, save_clip
+    from callsheet.edges.clips.download import save_clip
+    from callsheet.edges.http.streams import ByteStream
     from callsheet.edges.http.client import GatewayHttp
 
     async def run() -> None:

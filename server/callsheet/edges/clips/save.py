@@ -12,9 +12,10 @@ import anyio.to_thread
 
 from callsheet.core.tasks.models import Clip, Task
 from callsheet.edges.http.client import GatewayHttp
+from callsheet.edges.http.streams import ByteStream
 from callsheet.errors import SetupProblem
 
-from .download import ByteStream, save_clip
+from .download import save_clip
 from .part_file import clip_name
 
 DOWNLOADS_AT_ONCE = 4

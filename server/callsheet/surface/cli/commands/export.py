@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 from callsheet.core.shot import JsonValue
-from callsheet.edges.files.exported_file import write_exported
+from callsheet.edges.files.files import write_exported
 from callsheet.edges.ledger.pruning import Pruned
 from callsheet.errors import InvalidRequest, NotApproved
 from callsheet.service.export import export_rows
