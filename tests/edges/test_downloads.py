@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.edges.clips.download import LinkGone, SavedFile, save_clip
-from callsheet.edges.clips.part_file import WRITE_BYTES, clip_name, name_other_content
+from callsheet.edges.clips.part_file import WRITE_BYTES, clip_name
 from callsheet.errors import CallsheetError, DownloadProblem, Fate, SetupProblem
 from edges.clip_bytes import box, padded_clip
 

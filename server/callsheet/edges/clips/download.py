@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import anyio
@@ -103,35 +102,25 @@ async def _receive(
 ) -> None:
     """Read the body into the part and hold it to the announced size and to the limit.
 
-    A thread hashes and writes one batch while the next one arrives.
+    A thread hashes and writes each batch.
     """
+
+    async def write() -> None:
+        await on_disk(part.path, part.write, part.take())
+        if on_progress is not None:
+            on_progress(part.size, total)
+
     if total is not None:
         _require_allowed(total, part, total, max_bytes)
         await on_disk(part.path, part.require_space, total - part.size)
-    writer = ThreadPoolExecutor(max_workers=1)
-    writing: Future[None] | None = None
-
-    async def finish_writing() -> None:
-        if writing is not None:
-            await on_disk(part.path, writing.result)
-            if on_progress is not None:
-                on_progress(part.size, total)
-
-    try:
-        async for chunk in stream.chunks():
-            _require_allowed(part.received + len(chunk), part, total, max_bytes)
-            part.add(chunk)
-            if part.is_due:
-                await finish_writing()
-                writing = writer.submit(part.write, part.take())
-        if total is not None and part.received < total:
-            raise problem(f"The download ended after {part.received:,} of {total:,} bytes.")
-        await finish_writing()
-        writing = writer.submit(part.write, part.take())
-        await finish_writing()
-    finally:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(writer.shutdown)
+    async for chunk in stream.chunks():
+        _require_allowed(part.received + len(chunk), part, total, max_bytes)
+        part.add(chunk)
+        if part.is_due:
+            await write()
+    if total is not None and part.received < total:
+        raise problem(f"The download ended after {part.received:,} of {total:,} bytes.")
+    await write()
 
 
 def _require_allowed(size: int, part: PartFile, total: int | None, max_bytes: int) -> None:

@@ -162,7 +162,6 @@ class PartFile:
         self._digest = hashlib.sha256()
         self._pending = bytearray()
         self._sent_on = 0
-        self._incomplete = False
         self._finished = False
 
     @property
@@ -194,7 +193,7 @@ class PartFile:
         self._note_path.unlink(missing_ok=True)
         os.ftruncate(self._fd, 0)
         self.identity, self.size, self.received = identity, 0, 0
-        self._digest, self._sent_on, self._incomplete = hashlib.sha256(), 0, False
+        self._digest, self._sent_on = hashlib.sha256(), 0
         self._pending.clear()
 
     def require_space(self, missing: int) -> None:
@@ -220,15 +219,12 @@ class PartFile:
             if other is not None:
                 self.identity = None
                 raise problem(f"The link returned {other} instead of a video.")
-        # Until the whole block is written, a later block must not follow it.
-        self._incomplete = True
         data = memoryview(gathered)
         while data:
             written = os.pwrite(self._fd, data, self.size)
             self._digest.update(data[:written])
             self.size += written
             data = data[written:]
-        self._incomplete = False
         if sys.platform == "linux" and self.size - self._sent_on >= WRITEBACK_BYTES:
             # Linux starts to write out what is new, so the fsync at the end finds little left to do. It also drops
             # what is on the disk already, so a clip takes no more of the cache than this.
@@ -268,7 +264,7 @@ class PartFile:
     def _keep(self) -> bool:
         """Make the bytes durable and write the note that describes them; False if that is not possible."""
         try:
-            if self.identity is not None and self._pending and not self._incomplete:
+            if self.identity is not None and self._pending:
                 self.write(self.take())
             if self.identity is None or not 0 < self.size < self.identity.total:
                 return False

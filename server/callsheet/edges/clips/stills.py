@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from io import SEEK_END
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from callsheet.errors import DownloadProblem, Fate, SetupProblem

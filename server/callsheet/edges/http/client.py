@@ -92,7 +92,7 @@ class GatewayHttp:
         try:
             with anyio.fail_after(within):
                 async with self._client(keepalive=0, timeout=PAID_TIMEOUT) as client:
-                    return await _exchange(client, _build_request(client, request, base_url, key))
+                    return await _exchange(client, _build(client, request, base_url, key))
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
             _raise_paid(error)
         except TimeoutError as error:
@@ -110,7 +110,9 @@ class GatewayHttp:
         if request.method != "GET" or request.body is not None:
             raise ValueError("only a paid request may write")
         if self._pool is None:
-            self._pool = await self._stack.enter_async_context(self._client(keepalive=CONNECTIONS, timeout=READ_TIMEOUT))
+            self._pool = await self._stack.enter_async_context(
+                self._client(keepalive=CONNECTIONS, timeout=READ_TIMEOUT)
+            )
         client = self._pool
         try:
             async for attempt in stamina.retry_context(
@@ -118,7 +120,7 @@ class GatewayHttp:
             ):
                 # The whole exchange is bounded: a body that drips would outlast any limit between two bytes.
                 with attempt, anyio.fail_after(READ_TOTAL):
-                    return await _exchange(client, _build_request(client, request, base_url, key))
+                    return await _exchange(client, _build(client, request, base_url, key))
         except (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, _ReplyTooLarge) as error:
             raise GatewayUnreachable(
                 f"The gateway could not be read ({type(error).__name__}).",
@@ -194,7 +196,7 @@ async def _exchange(client: httpx2.AsyncClient, request: httpx2.Request) -> Http
     return HttpReply(response.status_code, headers, bytes(body))
 
 
-def _build_request(client: httpx2.AsyncClient, request: HttpRequest, base_url: str, key: SecretKey | None) -> httpx2.Request:
+def _build(client: httpx2.AsyncClient, request: HttpRequest, base_url: str, key: SecretKey | None) -> httpx2.Request:
     headers = dict(request.headers)
     if request.authorized and key is not None:
         name, value = authorization_header(key)
