@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from io import SEEK_END
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from callsheet.errors import DownloadProblem, Fate, SetupProblem
 
@@ -260,7 +260,7 @@ def _timed_packets(container: InputContainer) -> Iterator[tuple[int, Packet[Vide
         count += 1
         if count > MAX_PACKETS:
             raise UnsupportedClip(f"It has more than {MAX_PACKETS:,} frames.")
-        yield packet.pts, packet
+        yield packet.pts, cast("Packet[VideoStream]", packet)
 
 
 def _picture(frame: VideoFrame, size: tuple[int, int]) -> Image:
