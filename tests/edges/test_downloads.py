@@ -19,24 +19,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.edges.clips.download import SavedFile, clip_name, save_clip
-from callsheet.edges.clips.part_file import WRITE_BYTES
+from callsheet.edges.clips.download import SavedFile, save_clip
+from callsheet.edges.clips.part_file import WRITE_BYTES, clip_name
 from callsheet.errors import CallsheetError, DownloadProblem, Fate, LinkGone, SetupProblem
+from edges.clip_bytes import box, padded_clip
 
 URL = "https://cdn.clips.test/a/b.mp4?signature=canary-signature"
 ETAG = '"v1-strong"'
 
 
-def box(kind: bytes, payload: bytes) -> bytes:
-    return (8 + len(payload)).to_bytes(4, "big") + kind + payload
-
-
-def film(media: int = 900_000) -> bytes:
-    body = bytes(range(251)) * (media // 251)
-    return box(b"ftyp", b"isom\0\0\0\0") + box(b"moov", b"m" * 64) + box(b"mdat", body)
-
-
-FILM = film()
+CLIP = padded_clip(900_000)
 CUT = 600_000
 
 
@@ -52,7 +44,6 @@ class Answer:
     breaks: BaseException | None = None
     stalls: bool = False
     host: str = "cdn.clips.test"
-    rest: None = None
 
     async def chunks(self) -> AsyncIterator[bytes]:
         for start in range(0, len(self.body), 65_521):
@@ -82,15 +73,15 @@ class Server:
             self.open -= 1
 
 
-def whole(body: bytes = FILM, **headers: str) -> Answer:
+def whole(body: bytes = CLIP, **headers: str) -> Answer:
     return Answer(200, {"content-length": str(len(body)), **headers}, body)
 
 
-def broken(body: bytes = FILM, *, etag: str = ETAG, cut: int = CUT) -> Answer:
+def broken(body: bytes = CLIP, *, etag: str = ETAG, cut: int = CUT) -> Answer:
     return Answer(200, {"content-length": str(len(body)), "etag": etag}, body[:cut], breaks=Broken("reset"))
 
 
-def rest(start: int = CUT, body: bytes = FILM, **changes: str) -> Answer:
+def rest(start: int = CUT, body: bytes = CLIP, **changes: str) -> Answer:
     headers = {
         "content-length": str(len(body) - start),
         "content-range": f"bytes {start}-{len(body) - 1}/{len(body)}",
@@ -107,7 +98,7 @@ def beside(target: Path) -> set[str]:
     return {path.name for path in target.parent.iterdir()}
 
 
-def assert_saved(saved: SavedFile, target: Path, body: bytes = FILM) -> None:
+def assert_saved(saved: SavedFile, target: Path, body: bytes = CLIP) -> None:
     assert saved == SavedFile(target, len(body), hashlib.sha256(body).hexdigest())
     assert target.read_bytes() == body
     assert beside(target) == {"clip.mp4"}
@@ -139,8 +130,8 @@ async def test_a_clip_is_saved_with_its_size_and_hash(tmp_path: Path) -> None:
     assert server.asked == [{"accept-encoding": "identity"}]
     assert server.open == 0
     assert target.stat().st_mode & 0o777 == 0o600
-    assert seen[-1] == (len(FILM), len(FILM))
-    assert len(seen) == len(FILM) // WRITE_BYTES + 1
+    assert seen[-1] == (len(CLIP), len(CLIP))
+    assert len(seen) == len(CLIP) // WRITE_BYTES + 1
 
 
 async def test_a_clip_without_an_announced_size_is_saved(tmp_path: Path) -> None:
@@ -148,10 +139,10 @@ async def test_a_clip_without_an_announced_size_is_saved(tmp_path: Path) -> None
     seen = list[tuple[int, int | None]]()
     target = target_in(tmp_path)
     saved = await save_clip(
-        Server([Answer(200, {}, FILM)]), URL, target, on_progress=lambda done, total: seen.append((done, total))
+        Server([Answer(200, {}, CLIP)]), URL, target, on_progress=lambda done, total: seen.append((done, total))
     )
     assert_saved(saved, target)
-    assert seen[-1] == (len(FILM), None)
+    assert seen[-1] == (len(CLIP), None)
 
 
 async def test_a_clip_that_is_there_is_checked_and_nothing_is_fetched(tmp_path: Path) -> None:
@@ -165,19 +156,19 @@ async def test_a_damaged_file_at_the_target_is_left_alone(tmp_path: Path) -> Non
     """What stands under the clip's name is never written over, even if it is no clip."""
     target = target_in(tmp_path)
     target.parent.mkdir()
-    target.write_bytes(FILM[:-1])
+    target.write_bytes(CLIP[:-1])
     error = await refused(Server([]), target)
-    assert "is not a whole MP4; it was left alone" in error.message
-    assert target.read_bytes() == FILM[:-1]
+    assert "is not a complete video; it was left unchanged" in error.message
+    assert target.read_bytes() == CLIP[:-1]
 
 
 async def test_a_symbolic_link_at_the_target_is_not_followed(tmp_path: Path) -> None:
     """A link in place of the clip is refused, though it leads to a good one."""
     target, elsewhere = target_in(tmp_path), tmp_path / "elsewhere.mp4"
-    elsewhere.write_bytes(FILM)
+    elsewhere.write_bytes(CLIP)
     target.parent.mkdir()
     target.symlink_to(elsewhere)
-    assert "a symbolic link stands where the file belongs" in (await refused(Server([]), target)).message
+    assert "there is a symbolic link at the file's path" in (await refused(Server([]), target)).message
 
 
 async def test_a_symbolic_link_at_the_part_is_not_written_through(tmp_path: Path) -> None:
@@ -187,7 +178,7 @@ async def test_a_symbolic_link_at_the_part_is_not_written_through(tmp_path: Path
     target.parent.mkdir()
     (target.parent / "clip.mp4.part").symlink_to(victim)
     error = await refused(Server([whole()]), target)
-    assert "a symbolic link stands where the file belongs" in error.message
+    assert "there is a symbolic link at the file's path" in error.message
     assert victim.read_bytes() == b"precious"
 
 
@@ -202,7 +193,7 @@ async def test_a_part_that_is_not_our_own_plain_file_is_not_written_to(tmp_path:
         os.mkfifo(part)
     else:
         part.hardlink_to(victim)
-    assert "not a file of this program's own" in (await refused(Server([whole()]), target)).message
+    assert "was not created by Callsheet" in (await refused(Server([whole()]), target)).message
     assert victim.read_bytes() == b"precious"
 
 
@@ -219,7 +210,7 @@ async def test_a_link_that_is_gone_has_its_own_error(tmp_path: Path, status: int
 @pytest.mark.parametrize("status", [204, 206, 302, 416, 429, 500, 503])
 async def test_any_other_answer_is_a_download_problem(tmp_path: Path, status: int) -> None:
     """Only 200 is a video when no range was asked for."""
-    error = await refused(Server([Answer(status, {}, FILM, host="evil\x1b[31m host")]), target_in(tmp_path))
+    error = await refused(Server([Answer(status, {}, CLIP, host="evil\x1b[31m host")]), target_in(tmp_path))
     assert error.message == f"The download host answered {status} instead of the video."
     assert not isinstance(error, LinkGone)
 
@@ -246,9 +237,8 @@ async def test_a_message_instead_of_a_video_is_named_and_not_repeated(tmp_path: 
 async def test_a_video_with_whole_transfer_and_broken_boxes_is_refused(tmp_path: Path) -> None:
     """All announced bytes came and they are still not a whole MP4; they are not kept."""
     target = target_in(tmp_path)
-    error = await refused(Server([whole(FILM[:-5], etag=ETAG)]), target)
-    assert "not a whole MP4" in error.message
-    assert "reaches 5 bytes beyond the end" in error.message
+    error = await refused(Server([whole(CLIP[:-5], etag=ETAG)]), target)
+    assert "not a whole video" in error.message
     assert beside(target) == set()
 
 
@@ -262,17 +252,17 @@ async def test_a_content_encoding_that_was_not_asked_for_is_refused(tmp_path: Pa
 async def test_more_bytes_than_announced_are_refused_and_not_kept(tmp_path: Path) -> None:
     """A body that outgrows its Content-Length is not the file that was announced."""
     target = target_in(tmp_path)
-    announced = {"content-length": str(len(FILM) - 1), "etag": ETAG}
-    assert "More bytes came" in (await refused(Server([Answer(200, announced, FILM)]), target)).message
+    announced = {"content-length": str(len(CLIP) - 1), "etag": ETAG}
+    assert "and sent more" in (await refused(Server([Answer(200, announced, CLIP)]), target)).message
     assert beside(target) == set()
 
 
 async def test_fewer_bytes_than_announced_are_refused_and_kept_for_later(tmp_path: Path) -> None:
     """A body that ends early without an error is an interruption like any other."""
     target = target_in(tmp_path)
-    announced = {"content-length": str(len(FILM)), "etag": ETAG}
-    error = await refused(Server([Answer(200, announced, FILM[:CUT])]), target)
-    assert f"ended after {CUT:,} of {len(FILM):,} bytes" in error.message
+    announced = {"content-length": str(len(CLIP)), "etag": ETAG}
+    error = await refused(Server([Answer(200, announced, CLIP[:CUT])]), target)
+    assert f"ended after {CUT:,} of {len(CLIP):,} bytes" in error.message
     server = Server([rest()])
     assert_saved(await save_clip(server, URL, target), target)
     assert server.asked[0]["range"] == f"bytes={CUT}-"
@@ -281,22 +271,22 @@ async def test_fewer_bytes_than_announced_are_refused_and_kept_for_later(tmp_pat
 @pytest.mark.parametrize("length", ["-1", "1e9", "12, 12", "", "9" * 30])
 async def test_a_size_that_is_no_number_is_refused(tmp_path: Path, length: str) -> None:
     """A Content-Length that cannot be read is not guessed at."""
-    error = await refused(Server([Answer(200, {"content-length": length}, FILM)]), target_in(tmp_path))
+    error = await refused(Server([Answer(200, {"content-length": length}, CLIP)]), target_in(tmp_path))
     assert "not a number" in error.message
 
 
-@pytest.mark.parametrize("headers", [{}, {"content-length": str(len(FILM)), "etag": ETAG}])
+@pytest.mark.parametrize("headers", [{}, {"content-length": str(len(CLIP)), "etag": ETAG}])
 async def test_a_video_beyond_the_limit_is_refused(tmp_path: Path, headers: dict[str, str]) -> None:
     """The limit holds whether or not the size was announced."""
     target = target_in(tmp_path)
-    error = await refused(Server([Answer(200, headers, FILM)]), target, max_bytes=len(FILM) - 1)
+    error = await refused(Server([Answer(200, headers, CLIP)]), target, max_bytes=len(CLIP) - 1)
     assert "larger than the limit" in error.message
     assert beside(target) == set()
 
 
 async def test_a_video_for_which_the_disk_has_no_room_is_not_begun(tmp_path: Path) -> None:
     """The announced size is compared with the free space before a byte is written."""
-    huge = Answer(200, {"content-length": str(10**15 - 1)}, FILM)
+    huge = Answer(200, {"content-length": str(10**15 - 1)}, CLIP)
     error = await refused(Server([huge]), target_in(tmp_path), max_bytes=10**15)
     assert isinstance(error, SetupProblem)
     assert "free" in error.message
@@ -316,7 +306,7 @@ async def test_a_stream_that_breaks_is_continued_under_its_strong_etag(tmp_path:
 async def test_an_error_of_the_stream_passes_through_unchanged(tmp_path: Path) -> None:
     """The HTTP layer's own error reaches the caller as the same object, after the file was closed."""
     lost, target = Broken("reset"), target_in(tmp_path)
-    server = Server([Answer(200, {}, FILM[:CUT], breaks=lost)])
+    server = Server([Answer(200, {}, CLIP[:CUT], breaks=lost)])
     with pytest.raises(Broken) as caught:
         await save_clip(server, URL, target)
     assert caught.value is lost
@@ -349,7 +339,7 @@ async def test_a_part_without_a_note_is_written_anew(tmp_path: Path) -> None:
     """What a killed process left is not trusted, and its tail does not survive."""
     target = target_in(tmp_path)
     target.parent.mkdir()
-    (target.parent / "clip.mp4.part").write_bytes(b"z" * (len(FILM) + 999))
+    (target.parent / "clip.mp4.part").write_bytes(b"z" * (len(CLIP) + 999))
     server = Server([whole()])
     assert_saved(await save_clip(server, URL, target), target)
     assert "range" not in server.asked[0]
@@ -395,7 +385,7 @@ async def test_another_link_is_not_continued(tmp_path: Path) -> None:
 
 async def test_a_server_that_ignores_the_range_sends_everything_again(tmp_path: Path) -> None:
     """A 200 to a range request starts over in the same answer; so does a changed ETag."""
-    target, other = target_in(tmp_path), film(700_000)
+    target, other = target_in(tmp_path), padded_clip(700_000)
     await interrupted(target)
     server = Server([whole(other, etag='"v2"')])
     assert_saved(await save_clip(server, URL, target), target, other)
@@ -405,11 +395,11 @@ async def test_a_server_that_ignores_the_range_sends_everything_again(tmp_path: 
 @pytest.mark.parametrize(
     "lie",
     [
-        {"content_range": f"bytes {CUT - 1}-{len(FILM) - 1}/{len(FILM)}"},
-        {"content_range": f"bytes 0-{len(FILM) - 1}/{len(FILM)}"},
-        {"content_range": f"bytes {CUT}-{len(FILM)}/{len(FILM) + 1}"},
-        {"content_range": f"bytes {CUT}-{len(FILM) - 2}/{len(FILM)}"},
-        {"content_range": f"bytes {CUT}-{len(FILM) - 1}/*"},
+        {"content_range": f"bytes {CUT - 1}-{len(CLIP) - 1}/{len(CLIP)}"},
+        {"content_range": f"bytes 0-{len(CLIP) - 1}/{len(CLIP)}"},
+        {"content_range": f"bytes {CUT}-{len(CLIP)}/{len(CLIP) + 1}"},
+        {"content_range": f"bytes {CUT}-{len(CLIP) - 2}/{len(CLIP)}"},
+        {"content_range": f"bytes {CUT}-{len(CLIP) - 1}/*"},
         {"content_range": ""},
         {"content_length": "7"},
         {"etag": '"v2"'},
@@ -436,11 +426,11 @@ async def test_a_range_that_cannot_be_satisfied_starts_over(tmp_path: Path) -> N
 
 async def test_a_partial_answer_with_other_bytes_is_caught_by_the_boxes(tmp_path: Path) -> None:
     """A second half that ends elsewhere than its box fails the check, and nothing is kept of it."""
-    target, longer = target_in(tmp_path), film(CUT) + box(b"free", b"")
+    target, longer = target_in(tmp_path), padded_clip(CUT) + box(b"free", b"")
     await interrupted(target, Answer(200, {"content-length": str(len(longer)), "etag": ETAG}, longer[:-8], Broken()))
     tail = rest(len(longer) - 8, longer)
-    tail.body = b"\0" * 8
-    assert "not a whole MP4" in (await refused(Server([tail]), target)).message
+    tail.body = b"\1" * 8
+    assert "not a whole video" in (await refused(Server([tail]), target)).message
     assert beside(target) == set()
 
 
@@ -464,7 +454,7 @@ async def test_a_download_that_takes_too_long_is_stopped(tmp_path: Path) -> None
 async def test_a_cancelled_download_keeps_what_it_had(tmp_path: Path) -> None:
     """Stopping the program in the middle is an interruption, not a loss."""
     target = target_in(tmp_path)
-    stalled = Answer(200, {"content-length": str(len(FILM)), "etag": ETAG}, FILM[:CUT], stalls=True)
+    stalled = Answer(200, {"content-length": str(len(CLIP)), "etag": ETAG}, CLIP[:CUT], stalls=True)
     async with anyio.create_task_group() as group:
 
         def stop_soon(done: int, total: int | None) -> None:

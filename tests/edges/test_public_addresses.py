@@ -1,77 +1,142 @@
-"""Downloads connect to the address that was checked, and to no other."""
+"""Downloads connect to an address that was checked, and to no other; certificates are checked for the name."""
 
 from __future__ import annotations
 
-import httpcore2
+import anyio
+import anyio.abc
+import httpx2
 import pytest
+from anyio.streams.tls import TLSListener
 
-from callsheet.edges.http.public_addresses import AddressRefused, PinnedBackend
+from callsheet.edges.http.client import GatewayHttp
+from callsheet.errors import DownloadProblem, GatewayUnreachable
+from faults.certificates import server_context, trusting_context
+
+LINK = "https://cdn.example.com/clip.mp4"
+PUBLIC = "93.184.216.34"
 
 
-class Network(httpcore2.AsyncNetworkBackend):
-    """Remembers what was connected to; some addresses do not answer."""
+class Network(httpx2.AsyncBaseTransport):
+    """Records the requests; some addresses do not answer."""
 
     def __init__(self, *, dead: tuple[str, ...] = ()) -> None:
-        self.connected: list[str] = []
+        self.requests: list[httpx2.Request] = []
         self.dead = dead
 
-    async def connect_tcp(self, host: str, port: int, **_: object) -> httpcore2.AsyncNetworkStream:
-        self.connected.append(host)
-        if host in self.dead:
-            raise httpcore2.ConnectError("refused")
-        return httpcore2.AsyncNetworkStream()
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        self.requests.append(request)
+        if request.url.host in self.dead:
+            raise httpx2.ConnectError("refused")
+        return httpx2.Response(200, stream=httpx2.ByteStream(b"clip"))
+
+    @property
+    def hosts(self) -> list[str]:
+        return [request.url.host for request in self.requests]
 
 
 class Names:
-    """A resolver with a script: each look-up of a name gives the next answer."""
+    """A resolver with a script: each lookup of a name gives the next answer."""
 
     def __init__(self, *answers: list[str]) -> None:
         self.answers = list(answers)
-        self.asked = 0
+        self.asked = list[str]()
 
     async def __call__(self, host: str, port: int) -> list[str]:
-        self.asked += 1
-        return self.answers[min(self.asked, len(self.answers)) - 1]
+        self.asked.append(host)
+        return self.answers[min(len(self.asked), len(self.answers)) - 1]
 
 
-async def test_the_name_is_looked_up_once_and_that_address_is_connected_to() -> None:
-    """A second, different answer is never asked for."""
-    network, names = Network(), Names(["93.184.216.34"], ["127.0.0.1"])
-
-    await PinnedBackend(network, resolver=names).connect_tcp("cdn.example.com", 443)
-
-    assert network.connected == ["93.184.216.34"]
-    assert names.asked == 1
+async def fetch(network: httpx2.AsyncBaseTransport, names: Names, link: str = LINK) -> tuple[str, bytes]:
+    async with (
+        GatewayHttp(transport=network, resolver=names) as http,
+        http.open_stream(link, {}) as stream,
+    ):
+        return stream.host, b"".join([chunk async for chunk in stream.chunks()])
 
 
-@pytest.mark.parametrize("answer", [["127.0.0.1"], ["10.0.0.1"], ["93.184.216.34", "169.254.169.254"], ["::1"], []])
+@pytest.mark.parametrize("address", [PUBLIC, "2606:4700:4700::1111"])
+async def test_the_name_is_looked_up_once_and_that_address_is_connected_to(address: str) -> None:
+    """The request goes to the address; the Host header and the name for TLS are those of the link."""
+    network, names = Network(), Names([address], ["127.0.0.1"])
+
+    assert await fetch(network, names) == ("cdn.example.com", b"clip")
+
+    [request] = network.requests
+    assert names.asked == ["cdn.example.com"]
+    assert request.url.host == address
+    assert request.headers["host"] == "cdn.example.com"
+    assert request.extensions["sni_hostname"] == "cdn.example.com"
+
+
+@pytest.mark.parametrize("answer", [["127.0.0.1"], ["10.0.0.1"], [PUBLIC, "169.254.169.254"], ["::1"], []])
 async def test_an_answer_that_leads_inside_is_refused_before_any_connection(answer: list[str]) -> None:
     """One private address among public ones is enough."""
     network = Network()
 
-    with pytest.raises(AddressRefused):
-        await PinnedBackend(network, resolver=Names(answer)).connect_tcp("cdn.example.com", 443)
-    assert network.connected == []
+    with pytest.raises(DownloadProblem, match="not public"):
+        await fetch(network, Names(answer))
+    assert network.requests == []
 
 
 async def test_the_next_checked_address_is_tried_when_one_does_not_answer() -> None:
     """As any client would."""
-    network = Network(dead=("93.184.216.34",))
+    network = Network(dead=(PUBLIC,))
 
-    await PinnedBackend(network, resolver=Names(["93.184.216.34", "1.1.1.1"])).connect_tcp("cdn.example.com", 443)
+    await fetch(network, Names([PUBLIC, "1.1.1.1"]))
 
-    assert network.connected == ["93.184.216.34", "1.1.1.1"]
-
-
-async def test_when_none_answers_the_failure_is_a_refused_connection() -> None:
-    """So that the download is tried again later."""
-    network = Network(dead=("1.1.1.1",))
-
-    with pytest.raises(httpcore2.ConnectError):
-        await PinnedBackend(network, resolver=Names(["1.1.1.1"])).connect_tcp("cdn.example.com", 443)
+    assert network.hosts == [PUBLIC, "1.1.1.1"]
 
 
-async def test_local_sockets_are_never_used() -> None:
-    """A link cannot name one."""
-    with pytest.raises(AddressRefused):
-        await PinnedBackend(Network()).connect_unix_socket("/run/x.sock")
+async def test_when_none_answers_the_download_can_be_tried_again() -> None:
+    """The error names no address."""
+    with pytest.raises(GatewayUnreachable, match="ConnectError") as caught:
+        await fetch(Network(dead=("1.1.1.1",)), Names(["1.1.1.1"]))
+    assert "1.1.1.1" not in str(caught.value)
+
+
+async def test_a_redirect_is_looked_up_and_judged_again() -> None:
+    """A public first hop cannot lead inside."""
+
+    class Redirecting(Network):
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            self.requests.append(request)
+            return httpx2.Response(302, headers={"location": "https://inside.example.com/x"})
+
+    network, names = Redirecting(), Names([PUBLIC], ["10.0.0.1"])
+    with pytest.raises(DownloadProblem, match="not public"):
+        await fetch(network, names)
+    assert names.asked == ["cdn.example.com", "inside.example.com"]
+    assert network.hosts == [PUBLIC]
+
+
+@pytest.mark.parametrize(("certificate", "trusted"), [("cdn.example.com", True), ("other.example.com", False)])
+async def test_the_certificate_is_verified_for_the_name_and_not_for_the_address(
+    certificate: str, trusted: bool
+) -> None:
+    """With real TLS: the public address is routed to loopback below the client, everything else is real."""
+
+    async def answer(stream: anyio.abc.ByteStream) -> None:
+        async with stream:
+            await stream.receive()
+            await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nclip")
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(anyio.abc.SocketAttribute.local_port)
+
+    class Routed(httpx2.AsyncHTTPTransport):
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            request.url = request.url.copy_with(host="127.0.0.1", port=port)
+            return await super().handle_async_request(request)
+
+    async with (
+        TLSListener(listener, server_context(certificate), standard_compatible=False) as secure,
+        anyio.create_task_group() as group,
+        Routed(verify=trusting_context()) as network,
+    ):
+        group.start_soon(secure.serve, answer)
+        if trusted:
+            assert await fetch(network, Names([PUBLIC])) == ("cdn.example.com", b"clip")
+        else:
+            with pytest.raises(GatewayUnreachable, match="ConnectError"):
+                await fetch(network, Names([PUBLIC]))
+        group.cancel_scope.cancel()

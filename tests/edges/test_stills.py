@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from callsheet.edges.clips.contact_sheet import SHEET_WIDTH, Still, draw_sheet, plan_grid, write_picture
 from callsheet.edges.clips.stills import ClipFacts, draw_contact_sheet, draw_poster, draw_stills, inspect_clip
 from callsheet.errors import DownloadProblem, Fate, SetupProblem
+from edges.clip_bytes import encode_clip
 
 Film = Callable[..., Path]
 
@@ -138,7 +139,7 @@ def test_what_is_no_mp4_is_never_tried_as_anything_else(tmp_path: Path, data: by
     """A playlist or a web page in place of a clip is refused, not followed."""
     path = tmp_path / "clip.mp4"
     path.write_bytes(data)
-    with pytest.raises(DownloadProblem, match="cannot be decoded") as caught:
+    with pytest.raises(DownloadProblem, match="not a whole video") as caught:
         inspect_clip(path)
     assert caught.value.fate is Fate.CHARGED
 
@@ -161,10 +162,23 @@ def test_a_clip_whose_media_is_cut_short_is_refused(film: Film, tmp_path: Path) 
     assert data.index(b"moov") < data.rindex(b"mdat")
     assert inspect_clip(path).frames == 48
     path.write_bytes(data[:-3])
-    with pytest.raises(DownloadProblem, match="Part of its video is missing"):
+    with pytest.raises(DownloadProblem, match="not a whole video"):
         inspect_clip(path)
     path.write_bytes(data[: data.rindex(b"mdat") + 4])
     with pytest.raises(DownloadProblem):
+        inspect_clip(path)
+
+
+@pytest.mark.parametrize("sound", [False, True])
+@pytest.mark.parametrize("fast_start", [False, True])
+@pytest.mark.parametrize("cut", [1, 2, 8, 100, 0.1, 0.5])
+def test_every_truncation_is_refused(tmp_path: Path, cut: float, fast_start: bool, sound: bool) -> None:
+    """By bytes or by share, with the index first or last, with sound or without."""
+    data, path = encode_clip(fast_start=fast_start, sound=sound), tmp_path / "clip.mp4"
+    path.write_bytes(data)
+    assert inspect_clip(path).frames == 12
+    path.write_bytes(data[: -(cut if isinstance(cut, int) else round(len(data) * cut))])
+    with pytest.raises(DownloadProblem, match="not a whole video"):
         inspect_clip(path)
 
 
@@ -206,8 +220,9 @@ def test_a_clip_that_is_not_there_is_a_setup_problem(tmp_path: Path) -> None:
 def test_a_directory_that_cannot_be_written_is_a_setup_problem(film: Film, tmp_path: Path) -> None:
     """The person learns that the clip itself is safe."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(SetupProblem, match="The clip itself is safe") as caught:
+    with pytest.raises(SetupProblem, match="could not be written") as caught:
         draw_poster(film(), tmp_path / "file" / "poster.jpg")
+    assert "The clip itself is safe" in caught.value.next_step.text
     assert caught.value.fate is Fate.CHARGED
 
 

@@ -68,8 +68,8 @@ class ImpatientHttp(GatewayHttp):
         within = min(within, PATIENCE_SECONDS)
         return await super().post_paid(claimed, request, base_url=base_url, key=key, within=within)
 
-    def _client(self, *, keepalive: int) -> httpx2.AsyncClient:
-        client = super()._client(keepalive=keepalive)
+    def _client(self, *, keepalive: int, timeout: float) -> httpx2.AsyncClient:
+        client = super()._client(keepalive=keepalive, timeout=timeout)
         client.timeout = httpx2.Timeout(PATIENCE_SECONDS, connect=PATIENCE_SECONDS / 2)
         return client
 
@@ -134,8 +134,7 @@ def _world(row: Row, gateway: FaultyGateway, clock: VirtualClock, home: Path) ->
     _write_policy(home, row.gateway, f"{scheme}://127.0.0.1:{gateway.port}")
     environ = {"CALLSHEET_HOME": str(home), f"{row.gateway.upper()}_API_KEY": KEY}
     service = build_service(Surroundings(environ=environ, working_directory=Path("/nowhere"), clock=clock))
-    http = ImpatientHttp()
-    http._ssl = row.trusts() if row.trusts else usual_context()
+    http = ImpatientHttp(tls=row.trusts() if row.trusts else usual_context())
     deps = replace(service.deps, http=http)
     if row.base_url:
         # No policy file may name such a place, so the policy comes as a value.

@@ -36,13 +36,8 @@ class MarkedHttp(GatewayHttp):
         super().__init__()
         self._name = name
 
-    def _client(self, *, keepalive: int) -> httpx2.AsyncClient:
-        client = super()._client(keepalive=keepalive)
-        client.headers["x-child"] = self._name
-        return client
-
-    async def _downloader(self, *, local: bool) -> httpx2.AsyncClient:
-        client = await super()._downloader(local=local)
+    def _client(self, *, keepalive: int, timeout: float) -> httpx2.AsyncClient:
+        client = super()._client(keepalive=keepalive, timeout=timeout)
         client.headers["x-child"] = self._name
         return client
 

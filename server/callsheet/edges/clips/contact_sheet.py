@@ -1,20 +1,21 @@
 """The contact sheet: stills of one clip on a dark page, each with its timecode, under a heading.
 
-Only drawing and writing pictures; which frames are shown is decided in `edges.media`, the only caller.
+Only drawing and writing pictures; `stills` chooses the frames.
 Text may be any Unicode: what the bundled font cannot draw is folded to what it can, or becomes an
 ellipsis, and everything is cut to the page. A picture appears under its name whole or not at all.
 """
 
 from __future__ import annotations
 
-import tempfile
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from callsheet.edges.files.files import write_atomically
 from callsheet.errors import Fate, SetupProblem
 
 if TYPE_CHECKING:
@@ -112,20 +113,14 @@ def draw_sheet(stills: Sequence[Still], grid: Grid, *, heading: str, detail: str
 
 def write_picture(picture: Image, target: Path) -> None:
     """Write a picture under its name in one step: PNG when the name says so, else JPEG."""
+    encoded = BytesIO()
     try:
+        if target.suffix.lower() == ".png":
+            picture.save(encoded, format="PNG", compress_level=3)
+        else:
+            picture.save(encoded, format="JPEG", quality=88)
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name[:40]}.", delete=False) as file:
-            temporary = Path(file.name)
-            try:
-                if target.suffix.lower() == ".png":
-                    picture.save(file, format="PNG", compress_level=3)
-                else:
-                    picture.save(file, format="JPEG", quality=88)
-                file.flush()
-                temporary.replace(target)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
+        write_atomically(target, encoded.getvalue())
     except OSError as error:
         raise SetupProblem(
             f"The picture could not be written in {target.parent}: {error.strerror or type(error).__name__}.",

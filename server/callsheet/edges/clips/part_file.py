@@ -1,11 +1,11 @@
-"""Clips on disk: the `.part` that is being filled, the note that vouches for it, the finished file.
+"""Clips on disk: the `.part` file of a download, the note that describes it, the finished file.
 
-Invariants. A clip's final name is absent or belongs to a whole MP4 whose hash is known; a file that is
-there already is never written over, and nothing is written through a symbolic link. A `.part` is
-locked while it is open. It outlives an interruption only with a note (`<name>.part.note`) that says
-which bytes it holds, and is used again only after their hash was computed again.
+Invariants. A clip's final name is absent or belongs to a whole MP4 whose hash is known. An existing file is never
+overwritten, and nothing is written through a symbolic link. A `.part` is locked while it is open. It survives an
+interruption only with a note (`<name>.part.note`) that says which bytes it holds. It is used again only after their
+hash was computed again.
 
-Everything here blocks: `edges.downloads`, the only caller, does it in threads.
+Everything here blocks: `download`, the only caller, runs it in threads.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ import re
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
 import anyio.to_thread
 
+from callsheet.edges.files.files import NotRegularError, open_regular
 from callsheet.errors import DownloadProblem, Fate, SetupProblem
 
-from .mp4 import SNIFF_BYTES, Look, check_boxes, looks_like
+from .stills import UnsupportedClip, inspect_clip
 
 if sys.platform != "win32":
     import fcntl
@@ -36,10 +37,10 @@ WRITE_BYTES = 512 * 1024
 """Chunks are gathered to this size before they are written."""
 
 WRITEBACK_BYTES = 8 * 1024 * 1024
-"""How much may wait in the system's cache before it is sent on to the disk; about twice that stays."""
+"""How much may wait in the system's cache before it is sent to the disk; about twice that stays."""
 
 SPARE_BYTES = 16 * 1024 * 1024
-"""Free space that a download leaves alone: the ledger lives on the same disk as a rule."""
+"""Free space that a download leaves: the ledger is usually on the same disk."""
 
 STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]{0,200}"')
 
@@ -47,14 +48,8 @@ _NOTE = re.compile(
     rf"callsheet-part-1\n({STRONG_ETAG.pattern})\n(\d{{1,15}})\n([0-9a-f]{{64}})\n(\d{{1,15}})\n([0-9a-f]{{64}})\n"
 )
 
-_LOOKS: dict[Look, str] = {
-    "html": "a web page",
-    "json": "a JSON message",
-    "xml": "an XML message",
-    "webm": "a WebM file",
-    "empty": "nothing at all",
-    "unknown": "something that is not an MP4 file",
-}
+SNIFF_BYTES = 512
+"""How much of a file is looked at to name what came instead of a video."""
 
 Answer = TypeVar("Answer")
 Arguments = TypeVarTuple("Arguments")
@@ -79,7 +74,7 @@ class Identity:
 
 
 def clip_name(task_id: str, gateway: str, model: str) -> str:
-    """The file name of a task's clip: lower-case letters, digits and dashes, another one for each task id."""
+    """The file name of a task's clip: lower-case letters, digits and dashes, unique for each task id."""
     short = task_id
     if re.fullmatch(r"[a-z0-9-]{1,32}", task_id) is None:
         # Folding to the safe alphabet can make two ids equal; the digest keeps them apart.
@@ -88,27 +83,50 @@ def clip_name(task_id: str, gateway: str, model: str) -> str:
     return f"{_slug(gateway, 24)}-{_slug(model, 48)}-{short}.mp4"
 
 
+def name_other_content(start: bytes) -> str | None:
+    """What a file is, by its first bytes, if it is not an MP4; None for an MP4."""
+    if start[4:8] == b"ftyp":
+        return None
+    if not start:
+        return "nothing at all"
+    if start.startswith(b"\x1a\x45\xdf\xa3"):
+        return "a WebM file"
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if text.startswith((b"{", b"[")):
+        return "a JSON message"
+    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body", b"<!--")):
+        return "a web page"
+    if text.startswith((b"<?xml", b"<!doctype")) or (text[:1] == b"<" and text[1:2].isalpha()):
+        return "an XML message"
+    return "something that is not an MP4 file"
+
+
 def read_saved(target: Path) -> SavedFile | None:
-    """The facts of a clip that is there already, after checking it; None when there is none."""
+    """The facts of a clip that exists already, after checking it; None when there is none."""
     try:
-        fd = os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open_regular(target) as clip:
+            _require_whole(target)
+            return SavedFile(target, os.fstat(clip.fileno()).st_size, hashlib.file_digest(clip, "sha256").hexdigest())
     except FileNotFoundError:
         return None
-    with os.fdopen(fd, "rb") as clip:
-        facts = os.fstat(fd)
-        if not stat.S_ISREG(facts.st_mode):
-            raise _unusable(f"{target} is not a plain file; it was left alone.", target)
-        report = check_boxes(lambda offset, count: os.pread(fd, count, offset), facts.st_size)
-        if report.problem is not None:
-            raise _unusable(f"{target} exists and is not a whole MP4; it was left alone. {report.problem}", target)
-        return SavedFile(target, facts.st_size, hashlib.file_digest(clip, "sha256").hexdigest())
+    except NotRegularError:
+        raise _unusable(f"{target} is not a regular file; it was left unchanged.", target) from None
+    except DownloadProblem as error:
+        message = f"{target} exists and is not a complete video; it was left unchanged. {error.message}"
+        raise _unusable(message, target) from None
+
+
+def _require_whole(path: Path) -> None:
+    """Raise `DownloadProblem` if part of the clip is missing. A whole clip that cannot be shown is kept: it is paid."""
+    with suppress(UnsupportedClip):
+        inspect_clip(path)
 
 
 def open_part(target: Path) -> PartFile:
-    """Open and lock the `.part` of a target, never through a link, and adopt what it holds."""
+    """Open and lock the `.part` of a target, never through a link, and adopt the bytes it holds."""
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = _part_path(target)
-    for _ in range(3):  # each turn is lost only to a process that finished or gave up just then
+    for _ in range(3):  # a turn fails only when another process finished or gave up at that moment
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             if _claim(fd, path):
@@ -119,26 +137,19 @@ def open_part(target: Path) -> PartFile:
             os.close(fd)
             raise
         os.close(fd)
-    raise problem("Another process keeps taking the download of this clip.")
+    raise problem("Other processes keep starting the download of this clip.")
 
 
 async def on_disk(path: Path, work: Callable[[*Arguments], Answer], *arguments: *Arguments) -> Answer:
-    """Run blocking work on a clip's path in a thread; what the disk says becomes a `SetupProblem`."""
-    with disk_problems(path):
-        return await anyio.to_thread.run_sync(work, *arguments)
-
-
-@contextmanager
-def disk_problems(path: Path) -> Iterator[None]:
-    """Turn what the disk says into a `SetupProblem`."""
+    """Run blocking work on a clip's path in a thread. An error of the disk becomes a `SetupProblem`."""
     try:
-        yield
+        return await anyio.to_thread.run_sync(work, *arguments)
     except OSError as error:
         raise _disk_problem(error, path) from error
 
 
 class PartFile:
-    """The open, locked `.part` file. All that touch the disk block: run them in a thread, one at a time."""
+    """The open, locked `.part` file. Methods that touch the disk block: run them in a thread, one at a time."""
 
     def __init__(self, fd: int, target: Path) -> None:
         self.path = _part_path(target)
@@ -158,13 +169,13 @@ class PartFile:
         """Whether enough has been gathered for a write."""
         return len(self._pending) >= WRITE_BYTES
 
-    def add(self, chunk: bytes | memoryview) -> None:
+    def add(self, chunk: bytes) -> None:
         """Gather a chunk in memory."""
         self._pending += chunk
         self.received += len(chunk)
 
     def adopt_earlier(self) -> None:
-        """Take over what an interrupted attempt left, if a note vouches for it byte by byte."""
+        """Keep what an interrupted attempt left, if the hash in its note matches."""
         match = _NOTE.fullmatch(_read_note(self._note_path))
         if match is None:
             return
@@ -178,7 +189,7 @@ class PartFile:
             self.size, self.received, self._digest = size, size, digest
 
     def begin(self, identity: Identity | None) -> None:
-        """Start from nothing; the note goes first, since it vouches for bytes that end here."""
+        """Start from nothing. The note is removed first, because it describes bytes that are dropped now."""
         self._note_path.unlink(missing_ok=True)
         os.ftruncate(self._fd, 0)
         self.identity, self.size, self.received = identity, 0, 0
@@ -190,52 +201,44 @@ class PartFile:
         free = shutil.disk_usage(self.path.parent).free
         if missing + SPARE_BYTES > free:
             raise SetupProblem(
-                f"The clip needs {missing:,} bytes and {self.path.parent} has {free:,} free.",
-                next_step="Free some space, or choose another directory for clips; then ask again.",
+                f"The clip needs {missing:,} bytes, and {self.path.parent} has {free:,} free.",
+                next_step="Free some space or choose another directory for clips, then ask for the task again.",
                 fate=Fate.CHARGED,
                 retry="after(30)",
             )
 
-    def take(self, data: memoryview) -> None:
-        """Write a piece at once if it is large, else with those that follow it."""
-        if not self._pending and len(data) >= WRITE_BYTES:
-            self.received += len(data)
-            self._write(data)
-            return
-        self.add(data)
-        if self.is_due:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write all that was gathered."""
+    def take(self) -> bytearray:
+        """Hand over what was gathered, for `write`."""
         data, self._pending = self._pending, bytearray()
-        self._write(memoryview(data))
+        return data
 
-    def _write(self, data: memoryview) -> None:
-        """Put a block behind what is there. The first bytes must look like an MP4."""
+    def write(self, gathered: bytearray) -> None:
+        """Append a block to the file. The first bytes must look like an MP4."""
         if self.size == 0:
-            look = looks_like(bytes(data[:SNIFF_BYTES]))
-            if look != "mp4":
+            other = name_other_content(bytes(gathered[:SNIFF_BYTES]))
+            if other is not None:
                 self.identity = None
-                raise problem(f"The link returned {_LOOKS[look]} instead of a video.")
+                raise problem(f"The link returned {other} instead of a video.")
+        data = memoryview(gathered)
         while data:
             written = os.pwrite(self._fd, data, self.size)
             self._digest.update(data[:written])
             self.size += written
             data = data[written:]
         if sys.platform == "linux" and self.size - self._sent_on >= WRITEBACK_BYTES:
-            # Linux begins to write out what is new, so that the fsync at the end finds little left to do, and lets go
-            # of what is on the disk by now, so that a clip takes no more of the cache than this.
+            # Linux starts to write out what is new, so the fsync at the end finds little left to do. It also drops
+            # what is on the disk already, so a clip takes no more of the cache than this.
             os.posix_fadvise(self._fd, 0, self.size, os.POSIX_FADV_DONTNEED)
             self._sent_on = self.size
 
     def finish(self) -> SavedFile:
-        """Check the boxes, make the bytes durable and give the file its name."""
+        """Check the clip, make the bytes durable and give the file its name."""
         os.ftruncate(self._fd, self.size)
-        report = check_boxes(lambda offset, count: os.pread(self._fd, count, offset), self.size)
-        if report.problem is not None:
+        try:
+            _require_whole(self.path)
+        except DownloadProblem as error:
             self.identity = None
-            raise problem(f"What was downloaded is not a whole MP4. {report.problem}")
+            raise problem(f"The download was discarded. {error.message}") from error
         os.fsync(self._fd)
         self.path.replace(self._target)
         self._finished = True
@@ -248,10 +251,10 @@ class PartFile:
         return SavedFile(self._target, self.size, self._digest.hexdigest())
 
     def close(self) -> None:
-        """Let go of the file; an unfinished one stays only if a later attempt can use it."""
+        """Close the file. An unfinished one stays only if a later attempt can continue it."""
         try:
             if not self._finished and not self._keep():
-                # A file that cannot be removed is not vouched for either, so leaving it is harmless.
+                # A file that cannot be removed has no note, so leaving it is harmless.
                 with suppress(OSError):
                     self._note_path.unlink(missing_ok=True)
                     self.path.unlink(missing_ok=True)
@@ -259,10 +262,10 @@ class PartFile:
             os.close(self._fd)
 
     def _keep(self) -> bool:
-        """Make what came durable and write the note that vouches for it; False if that is not possible."""
+        """Make the bytes durable and write the note that describes them; False if that is not possible."""
         try:
             if self.identity is not None and self._pending:
-                self.flush()
+                self.write(self.take())
             if self.identity is None or not 0 < self.size < self.identity.total:
                 return False
             os.fsync(self._fd)
@@ -270,15 +273,15 @@ class PartFile:
             lines = ("callsheet-part-1", about.etag, about.total, about.source, self.size, self._digest.hexdigest())
             _write_note(self._note_path, "".join(f"{line}\n" for line in lines))
         except (OSError, DownloadProblem):
-            return False  # the attempt that ends here has an error of its own to report
+            return False  # the attempt that ends here reports its own error
         return True
 
 
 def _claim(fd: int, path: Path) -> bool:
-    """Lock the open file; False when its name has moved on to another file meanwhile."""
+    """Lock the open file; False when its name belongs to another file by now."""
     facts = os.fstat(fd)
     if not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
-        raise _unusable(f"{path} is not a file of this program's own; nothing was written to it.", path)
+        raise _unusable(f"{path} was not created by Callsheet; nothing was written to it.", path)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -294,11 +297,10 @@ def _claim(fd: int, path: Path) -> bool:
 def _read_note(path: Path) -> str:
     """The note beside a part; empty when there is none that can be read."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+        with open_regular(path) as note:
+            return note.read(1024).decode("ascii", "replace")
+    except (OSError, NotRegularError):
         return ""  # without a note the download starts over, which is always right
-    with os.fdopen(fd, "rb") as note:
-        return note.read(1024).decode("ascii", "replace")
 
 
 def _write_note(path: Path, text: str) -> None:
@@ -314,25 +316,26 @@ def _disk_problem(error: OSError, path: Path) -> SetupProblem:
         errno.EROFS: ("the file system is read-only", "Choose a directory for clips that can be written"),
         errno.EACCES: ("permission was denied", "Make the directory writable, or choose another one for clips"),
         errno.EPERM: ("permission was denied", "Make the directory writable, or choose another one for clips"),
-        errno.ELOOP: ("a symbolic link stands where the file belongs", "Remove the link"),
+        errno.ELOOP: ("there is a symbolic link at the file's path", "Remove the link"),
     }.get(
         error.errno or 0,
-        (f"the system said: {error.strerror or type(error).__name__}", "Check the directory for clips"),
+        (f"the system reported: {error.strerror or type(error).__name__}", "Check the directory for clips"),
     )
     return SetupProblem(
         f"The clip could not be written in {path.parent}: {what}.",
-        next_step=f"{step}; then ask for the task again. Fetching the clip is free.",
+        next_step=f"{step}, then ask for the task again. Fetching the clip is free.",
         fate=Fate.CHARGED,
         retry="after(30)",
     )
 
 
 def _unusable(message: str, path: Path) -> SetupProblem:
-    step = f"Move {path.name} away and ask again."
+    step = f"Move {path.name} away and ask for the task again."
     return SetupProblem(message, next_step=step, fate=Fate.CHARGED, retry="after(30)")
 
 
 def problem(message: str, *, next_step: str = "Ask for the task again: fetching the clip is free.") -> DownloadProblem:
+    """A download that can be tried again."""
     return DownloadProblem(message, next_step=next_step)
 
 
@@ -351,7 +354,7 @@ __all__ = [
     "PartFile",
     "SavedFile",
     "clip_name",
-    "disk_problems",
+    "name_other_content",
     "on_disk",
     "open_part",
     "problem",

@@ -1,4 +1,4 @@
-"""Keeps a finished clip: fetches it, proves it whole, measures it, draws poster and contact sheet."""
+"""Saves a finished clip: downloads it, checks that it is whole, measures it, draws poster and contact sheet."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import anyio.to_thread
 
 from callsheet.core.tasks.models import Clip, Task
 from callsheet.edges.http.client import GatewayHttp
+from callsheet.edges.http.streams import ByteStream
 from callsheet.errors import SetupProblem
 
-from .download import ByteStream, save_clip
+from .download import save_clip
 from .part_file import clip_name
 
 DOWNLOADS_AT_ONCE = 4
@@ -73,6 +74,6 @@ def _make_directory(directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise SetupProblem(
-            f"The directory for clips, {directory}, cannot be made ({type(error).__name__}).",
-            next_step="A person names another one in the policy file under [save] directory.",
+            f"The directory for clips, {directory}, cannot be created ({type(error).__name__}).",
+            next_step="Name another one in the policy file under [save] directory.",
         ) from error

@@ -1,12 +1,11 @@
 """What a clip shows: its facts, a poster and a contact sheet, drawn from few decoded frames.
 
-A clip comes from outside and is decoded here, so it is held to limits: it is opened as a file object
-and as MP4 only (no playlist, no second file, no network), with a short list of video codecs, bounded
-frame size, bounded packets and a bounded amount of decoding. Pictures appear under their name whole
-or not at all.
+A clip comes from outside and is decoded here, so limits apply. It is opened as a file object and as MP4 only (no
+playlist, no second file, no network), with a short list of video codecs, bounded frame size, bounded packets and a
+bounded amount of decoding. Pictures appear under their name whole or not at all.
 
-Everything here blocks and uses a processor: callers run it in a thread, one clip at a time. `av` and
-`PIL` are imported where they are used. For `service`, after a clip was saved.
+Everything here blocks and uses a processor: callers run it in a thread. `av` and `PIL` are imported where they are
+used.
 """
 
 from __future__ import annotations
@@ -16,8 +15,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from io import SEEK_END
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from callsheet.errors import DownloadProblem, Fate, SetupProblem
 
@@ -38,6 +38,9 @@ MAX_PACKETS = 20_000
 DECODE_BUDGET = 900 * 1920 * 1080
 """Pixels that may be decoded for one set of stills: 30 s of full HD without a key frame in between."""
 
+MAX_BOXES = 4096
+"""A fragmented clip of 20 s has a few hundred top-level boxes."""
+
 MAX_SECONDS = 3600.0
 POSTER_ROOM = (1920, 1920)
 CODECS = frozenset({"h264", "hevc", "av1", "vp9", "mpeg4"})
@@ -56,7 +59,7 @@ class ClipFacts:
 
 @dataclass(frozen=True, slots=True)
 class _Survey:
-    """Where the frames and the key frames are: presentation times in units of `unit` seconds, rising."""
+    """Where the frames and the key frames are: ascending presentation times in units of `unit` seconds."""
 
     facts: ClipFacts
     unit: Fraction
@@ -76,7 +79,7 @@ class _Survey:
 def inspect_clip(path: Path) -> ClipFacts:
     """Read the whole file, decode its first key frame and report what it holds.
 
-    Raises `DownloadProblem` when it is no video that can be decoded within the limits.
+    Raises `DownloadProblem` when it is not a whole video, `UnsupportedClip` when it is over the limits.
     """
     with _opened(path) as container:
         survey = _survey(container)
@@ -121,7 +124,7 @@ def draw_stills(path: Path, poster: Path, sheet: Path, *, heading: str, detail: 
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """The stills of one clip, how they are laid out, and the one that serves as poster."""
+    """The stills of one clip, their layout, and the poster."""
 
     stills: Sequence[Still]
     grid: Grid
@@ -129,10 +132,10 @@ class _Taken:
 
 
 def _take(container: InputContainer, survey: _Survey, *, columns: int = 4, rows: int = 3) -> _Taken:
-    """Decode the frames for a sheet and keep them at the size they are shown."""
+    """Decode the frames for a sheet and keep them at the size at which they are shown."""
     count = columns * rows
     if columns * (rows - 1) <= len(survey.keys) < count and rows > 1:
-        count = columns * (rows - 1)  # one row less, and every still can be a key frame
+        count = columns * (rows - 1)  # with one row less, every still can be a key frame
     reach = (1.0 if len(survey.keys) >= count else 0.6) / count
     picks = _choose(survey, [(n + 0.5) / count for n in range(count)], reach=reach)
     grid = plan_grid((survey.facts.width, survey.facts.height), count=len(picks), columns=columns)
@@ -155,7 +158,7 @@ def _take(container: InputContainer, survey: _Survey, *, columns: int = 4, rows:
 
 
 def _choose(survey: _Survey, shares: Sequence[float], *, reach: float) -> list[int]:
-    """The times of the frames to show, rising: a key frame within `reach` of each share (0..1), else the frame there.
+    """The ascending times of the frames to show: a key frame within `reach` of each share (0..1), else the frame there.
 
     A key frame costs one decoded frame; any other costs all since the key frame before it.
     """
@@ -197,18 +200,18 @@ def _decode(container: InputContainer, survey: _Survey, picks: Sequence[int]) ->
 
 
 def _frames(container: InputContainer, *, until_key: int | None) -> Iterator[VideoFrame]:
-    """Decode on from where the file was sought; after the key frame at that time, if one is given, stop."""
+    """Decode from the current position; stop after the key frame at `until_key`, if one is given."""
     stream = container.streams.video[0]
     for packet in container.demux(stream):
         yield from stream.codec_context.decode(packet)
         if until_key is not None and packet.pts is not None and packet.pts >= until_key:
-            # The decoder holds the frame back for reordering until it is told that no more will come.
+            # The decoder holds the frame back for reordering until it learns that no more packets come.
             yield from stream.codec_context.decode(None)
             return
 
 
 def _group(survey: _Survey, picks: Sequence[int]) -> dict[int, list[int]]:
-    """The picks under the key frame from which each has to be decoded."""
+    """The picks, grouped by the key frame from which each must be decoded."""
     groups: dict[int, list[int]] = {}
     for pick in picks:
         key = survey.keys[max(0, bisect_right(survey.keys, pick) - 1)]
@@ -224,7 +227,7 @@ def _survey(container: InputContainer) -> _Survey:
     # PyAV has no codec context at all where libav knows no decoder for the stream.
     codec = stream.codec_context.codec.canonical_name if stream.codec_context else "unknown"
     if codec not in CODECS:
-        raise _unreadable("Its video codec is none that is expected in an MP4.")
+        raise UnsupportedClip("Its video codec is not expected in an MP4.")
     width, height, unit = stream.codec_context.width, stream.codec_context.height, stream.time_base
     _require_size(width, height)
     times: list[int] = []
@@ -240,27 +243,28 @@ def _survey(container: InputContainer) -> _Survey:
         raise _unreadable("It has no frame from which decoding can begin.")
     seconds = float((end - min(times)) * unit)
     if not 0 < seconds <= MAX_SECONDS:
-        raise _unreadable("The times of its frames make no sense.")
+        raise UnsupportedClip("The times of its frames make no sense.")
     facts = ClipFacts(round(seconds, 3), width, height, len(times), codec)
     return _Survey(facts, unit, tuple(sorted(times)), tuple(sorted(keys)))
 
 
 def _timed_packets(container: InputContainer) -> Iterator[tuple[int, Packet[VideoStream]]]:
     """The video's packets with their presentation times, a bounded number of them and none cut short."""
+    video = container.streams.video[0]
     count = 0
-    for packet in container.demux(container.streams.video[0]):
-        if packet.pts is None:
-            continue
+    for packet in container.demux():
         if packet.is_corrupt:
-            raise _unreadable("Part of its video is missing.")
+            raise _unreadable("Part of it is missing.")
+        if packet.pts is None or packet.stream is not video:
+            continue
         count += 1
         if count > MAX_PACKETS:
-            raise _unreadable(f"It has more than {MAX_PACKETS:,} frames.")
-        yield packet.pts, packet
+            raise UnsupportedClip(f"It has more than {MAX_PACKETS:,} frames.")
+        yield packet.pts, cast("Packet[VideoStream]", packet)
 
 
 def _picture(frame: VideoFrame, size: tuple[int, int]) -> Image:
-    """The frame as a picture of that size; scaled while it is converted, which is the cheapest place."""
+    """The frame as a picture of that size. Scaling during the conversion is cheapest."""
     from PIL import Image
 
     plane = frame.reformat(size[0], size[1], "rgb24", interpolation="AREA").planes[0]
@@ -273,7 +277,7 @@ def _poster_size(frame: VideoFrame) -> tuple[int, int]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[InputContainer]:
-    """The clip as a container; whatever the decoder says becomes a `DownloadProblem`."""
+    """The clip as a container. Every error of the decoder becomes a `DownloadProblem`."""
     import av
 
     try:
@@ -281,11 +285,12 @@ def _opened(path: Path) -> Iterator[InputContainer]:
     except OSError as error:
         raise SetupProblem(
             f"{path} cannot be opened: {error.strerror or type(error).__name__}.",
-            next_step="Check that the clip is still there.",
+            next_step="Check that the clip still exists.",
             fate=Fate.CHARGED,
             retry="after(30)",
         ) from error
     with file:
+        _require_complete(file)
         try:
             # The format is named so that no playlist or script format is ever tried on these bytes.
             options = {"max_streams": "16", "max_pixels": str(MAX_PIXELS), "enable_drefs": "0"}
@@ -297,14 +302,42 @@ def _opened(path: Path) -> Iterator[InputContainer]:
 
 def _require_size(width: int, height: int) -> None:
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= MAX_PIXELS):
-        raise _unreadable(f"Its frames are not between 1 and {MAX_SIDE} pixels wide and high.")
+        raise UnsupportedClip(f"Its frames are not between 1 and {MAX_SIDE} pixels wide and high.")
+
+
+def _require_complete(file: BinaryIO) -> None:
+    """Refuse a file that does not end with its last box (ISO/IEC 14496-12, section 4.2).
+
+    libav notices missing frames, but not that metadata after them is cut short.
+    """
+    end, offset, boxes = file.seek(0, SEEK_END), 0, 0
+    while offset < end and boxes < MAX_BOXES:
+        file.seek(offset)
+        head = file.read(16)
+        size = int.from_bytes(head[:4], "big")
+        if size == 1:
+            size = int.from_bytes(head[8:], "big")
+        # A size of 0 means that the box reaches to the end of the file.
+        offset, boxes = (offset + max(size, 8) if size else end), boxes + 1
+    file.seek(0)
+    if offset != end:
+        raise _unreadable("It does not end where its last part should end.")
 
 
 def _unreadable(reason: str) -> DownloadProblem:
     return DownloadProblem(
-        f"The saved clip is not a video that can be shown. {reason}",
-        next_step="Keep the file for the gateway's support, move it away, and ask for the task again.",
+        f"The clip is not a whole video. {reason}", next_step="Move the file away and ask for the task again."
     )
 
 
-__all__ = ["ClipFacts", "draw_contact_sheet", "draw_poster", "draw_stills", "inspect_clip"]
+class UnsupportedClip(DownloadProblem):
+    """The clip may be whole, but it is over the limits within which Callsheet decodes."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"The saved clip is not a video that Callsheet can show. {reason}",
+            next_step="Keep the file: it is the clip as the gateway delivered it.",
+        )
+
+
+__all__ = ["ClipFacts", "UnsupportedClip", "draw_contact_sheet", "draw_poster", "draw_stills", "inspect_clip"]

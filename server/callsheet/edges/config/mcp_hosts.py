@@ -8,7 +8,6 @@ to do.
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 import sys
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from callsheet.edges.files.files import open_regular, read_bounded, write_atomically
 from callsheet.errors import Action, InvalidRequest, NextStep, SetupProblem
 
 from .mcp_entries import Entry, Slot, UneditableText, find_entry, put_entry, read_document, remove_entry
@@ -141,9 +141,9 @@ def write_entry(path: Path, slot: Slot, entry: Entry | None) -> Change:
         real.parent.mkdir(parents=True, exist_ok=True)
         if status is not None:
             backup = real.with_name(real.name + BACKUP_SUFFIX)
-            # The old text may contain keys of other servers, so only the owner can read the copy.
-            _replace(backup, text, mode=0o600)
-        _replace(real, new, mode=stat.S_IMODE(status.st_mode) if status else 0o600, seen=status)
+            # The old text may hold keys of other servers: the copy is for its owner alone.
+            write_atomically(backup, text.encode("utf-8"))
+        _replace(real, new, status)
     except OSError as error:
         raise SetupProblem(
             f"{path} cannot be written ({error.strerror or type(error).__name__}).",
@@ -153,13 +153,10 @@ def write_entry(path: Path, slot: Slot, entry: Entry | None) -> Change:
 
 
 def _read(path: Path) -> tuple[str, os.stat_result | None]:
-    """The text, line ends included, and the file's status, which identifies this version of it."""
+    """The text as it is, line ends included, and what distinguishes this version of the file from another."""
     try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
-                raise _unreadable(path, "it is not a regular file, or is too large")
-            return file.read().decode("utf-8"), status
+        with open_regular(path) as file:
+            return read_bounded(file, MAX_BYTES).decode("utf-8"), os.fstat(file.fileno())
     except FileNotFoundError:
         return "", None
     except UnicodeDecodeError:
@@ -172,23 +169,18 @@ def _unreadable(path: Path, reason: str) -> SetupProblem:
     return SetupProblem(f"{path} cannot be read: {reason}.", next_step="Check the file, then try again.")
 
 
-def _replace(path: Path, text: str, *, mode: int, seen: os.stat_result | None = None) -> None:
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(text.encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.chmod(mode)
+def _replace(path: Path, text: str, seen: os.stat_result | None) -> None:
+    """Write the file, unless another program has changed it since it was read."""
+
+    def require_unchanged() -> None:
         if seen is not None and _version(path.stat()) != _version(seen):
             raise SetupProblem(
                 f"{path} was changed by another program at the same moment.",
                 next_step="Close the host that uses it, then run the command again.",
             )
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+
+    mode = stat.S_IMODE(seen.st_mode) if seen else 0o600
+    write_atomically(path, text.encode("utf-8"), mode=mode, before_replacing=require_unchanged)
 
 
 def _version(status: os.stat_result) -> tuple[int, ...]:

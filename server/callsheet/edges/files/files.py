@@ -1,9 +1,8 @@
-"""Files that belong to one person: how they are read with suspicion and written whole.
+"""Reads files with suspicion and writes them whole: private files, exports, pictures.
 
-A file is read only if it is a regular file, no symbolic link, owned by the user, and closed to group
-and others; the checks look at the file that was opened, not at its name. Windows has no such modes, so there
-only kind and size are checked. Writing leaves the old file or the new one, never a part of it. For the
-edges that keep keys, policy and verifier; nobody else calls.
+Only regular files are read, never through a symbolic link and never more than a limit. The checks look at the file
+that was opened, not at its name. A private file must also belong to the user and be closed to group and others;
+Windows has no such modes. Writing leaves the old file or the new one, never a part of it.
 """
 
 from __future__ import annotations
@@ -13,14 +12,70 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path
+from typing import BinaryIO
 
-from callsheet.errors import SetupProblem
+from callsheet.errors import Action, Fate, InvalidRequest, NextStep, SetupProblem
 
 MAX_BYTES = 65_536
+MAX_PICTURE_BYTES = 2_097_152
+"""Posters and contact sheets of real clips take a quarter of that."""
+
+_JPEG = b"\xff\xd8\xff"
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _PLAIN = _NO_FOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-"""Follow no link, wait for no pipe, translate no line ends, each where the system knows it."""
+"""Follow no link, do not wait for a pipe, translate no line ends: each where the system supports it."""
+
+
+class NotRegularError(OSError):
+    """The path is a directory, a pipe or a device."""
+
+
+class TooLargeError(OSError):
+    """The file has more bytes than the caller allows."""
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a regular file for reading, and follow no symbolic link. Raises `NotRegularError` and `OSError`."""
+    if not _NO_FOLLOW and path.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    handle = os.open(path, os.O_RDONLY | _PLAIN)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise NotRegularError(errno.EINVAL, "it is not a regular file")
+    return os.fdopen(handle, "rb")
+
+
+def read_bounded(file: BinaryIO, limit: int) -> bytes:
+    """The rest of the file, at most `limit` bytes. Raises `TooLargeError` when there is more."""
+    content = file.read(limit + 1)
+    if len(content) > limit:
+        raise TooLargeError(errno.EFBIG, f"it is larger than {limit} bytes")
+    return content
+
+
+def write_atomically(
+    path: Path, content: bytes, *, mode: int = 0o600, before_replacing: Callable[[], None] | None = None
+) -> None:
+    """Replace the file in one step; a symbolic link is itself replaced. Raises `OSError`.
+
+    `before_replacing` runs when the new content is on the disk and may still stop it with an exception.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        _create(partial, content)
+        if mode != 0o600:
+            partial.chmod(mode)
+        if before_replacing is not None:
+            before_replacing()
+        partial.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+    _sync_directory(path.parent)
 
 
 def read_private(path: Path, *, what: str) -> bytes | None:
@@ -28,34 +83,28 @@ def read_private(path: Path, *, what: str) -> bytes | None:
 
     `what` names the file in messages ("policy file"). Raises `SetupProblem`, which never holds file content.
     """
-    if not _NO_FOLLOW and path.is_symlink():
-        raise _unsafe(path, what, "is a symbolic link")
     try:
-        handle = os.open(path, os.O_RDONLY | _PLAIN)
+        with open_regular(path) as file:
+            complaint = find_exposure(os.fstat(file.fileno()), user=current_user())
+            if complaint:
+                raise _unsafe(path, what, complaint)
+            return read_bounded(file, MAX_BYTES)
     except FileNotFoundError:
         return None
+    except NotRegularError:
+        raise _unsafe(path, what, "is not a regular file") from None
+    except TooLargeError:
+        raise _unsafe(path, what, f"is larger than {MAX_BYTES} bytes") from None
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise _unsafe(path, what, "is a symbolic link") from None
         raise _unusable(path, what, "be read", error) from None
-    status = os.fstat(handle)
-    complaint = find_exposure(status, user=current_user())
-    if status.st_size > MAX_BYTES:
-        complaint = complaint or f"is larger than {MAX_BYTES} bytes"
-    if complaint:
-        os.close(handle)
-        raise _unsafe(path, what, complaint)
-    with os.fdopen(handle, "rb") as file:
-        try:
-            return file.read(MAX_BYTES)
-        except OSError as error:
-            raise _unusable(path, what, "be read", error) from None
 
 
 def find_exposure(status: os.stat_result, *, user: int | None) -> str | None:
-    """What makes a file of that status unfit to be trusted, None when nothing does.
+    """Why a file of that status must not be trusted; None if it may be.
 
-    `user` is the numeric owner it must have; None skips owner and mode, where the system has neither.
+    `user` is the numeric id of the owner it must have. None skips owner and mode, on systems without them.
     """
     if not stat.S_ISREG(status.st_mode):
         return "is not a regular file"
@@ -68,34 +117,24 @@ def find_exposure(status: os.stat_result, *, user: int | None) -> str | None:
 
 
 def current_user() -> int | None:
-    """The numeric id of the user that runs the program; None on Windows."""
+    """The numeric id of the user who runs the program; None on Windows."""
     return os.geteuid() if hasattr(os, "geteuid") else None
 
 
 def write_private(path: Path, content: bytes, *, what: str) -> None:
-    """Put the file there with mode 0600 in a directory of mode 0700, replacing what was there at once.
+    """Write the file with mode 0600 in a directory of mode 0700, and replace what was there in one step.
 
     Raises `SetupProblem`; the old file, if any, is then still whole.
     """
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        _make_private_directory(path.parent)
-        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _PLAIN, 0o600)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-        _sync_directory(path.parent)
+        _create_private_directory(path.parent)
+        write_atomically(path, content)
     except OSError as error:
         raise _unusable(path, what, "be written", error) from None
 
 
 def remove_private(path: Path, *, what: str) -> None:
-    """Remove the file, if there is one; it stays gone after a loss of power. Raises `SetupProblem`."""
+    """Remove the file, if there is one; it stays removed after a power failure. Raises `SetupProblem`."""
     try:
         path.unlink(missing_ok=True)
         _sync_directory(path.parent)
@@ -103,7 +142,56 @@ def remove_private(path: Path, *, what: str) -> None:
         raise _unusable(path, what, "be removed", error) from None
 
 
-def _make_private_directory(directory: Path) -> None:
+def write_exported(path: Path, content: bytes, *, force: bool) -> None:
+    """Write a file that a person asked for, with mode 0600, in a directory that stays as it is.
+
+    An existing file is replaced, whole, only with `force`. Raises `InvalidRequest` when there is one, `SetupProblem`
+    when the file cannot be written; nothing has changed then. A symbolic link counts as an existing file.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(None, "it is a directory")
+        if force:
+            write_atomically(path, content)
+        else:
+            _create(path, content)
+    except FileExistsError:
+        raise InvalidRequest(
+            f"{path} already exists, so it was not written.", next_step="Name another file, or add --force."
+        ) from None
+    except OSError as error:
+        raise SetupProblem(
+            f"{path} cannot be written ({error.strerror or type(error).__name__}).",
+            next_step="Name a file in a directory that you own.",
+        ) from None
+
+
+def read_picture(path: Path) -> bytes:
+    """The bytes of a JPEG file. Raises `SetupProblem` for anything else: the path alone proves nothing."""
+    try:
+        with open_regular(path) as file:
+            content = read_bounded(file, MAX_PICTURE_BYTES)
+    except OSError as error:
+        raise _no_picture(path, f"cannot be read ({error.strerror or type(error).__name__})") from None
+    if not content.startswith(_JPEG):
+        raise _no_picture(path, "is not a JPEG picture")
+    return content
+
+
+def _create(path: Path, content: bytes) -> None:
+    """Create a file that did not exist, and leave none when it cannot be written whole."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _PLAIN, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _create_private_directory(directory: Path) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     if current_user() is not None and stat.S_IMODE(directory.stat().st_mode) & 0o077:
         directory.chmod(0o700)
@@ -122,7 +210,7 @@ def _sync_directory(directory: Path) -> None:
 def _unsafe(path: Path, what: str, complaint: str) -> SetupProblem:
     return SetupProblem(
         f"The {what} {path} {complaint}, so it is not used.",
-        next_step=f"Make it a regular file of your own and run: chmod 600 {path}",
+        next_step=f"Replace it with a regular file of your own and run: chmod 600 {path}",
     )
 
 
@@ -134,4 +222,27 @@ def _unusable(path: Path, what: str, verb: str, error: OSError) -> SetupProblem:
     )
 
 
-__all__ = ["MAX_BYTES", "current_user", "find_exposure", "read_private", "remove_private", "write_private"]
+def _no_picture(path: Path, complaint: str) -> SetupProblem:
+    return SetupProblem(
+        f"The picture {path} {complaint}.",
+        next_step=NextStep(Action.GET, "The clip itself is not affected."),
+        fate=Fate.CHARGED,
+    )
+
+
+__all__ = [
+    "MAX_BYTES",
+    "MAX_PICTURE_BYTES",
+    "NotRegularError",
+    "TooLargeError",
+    "current_user",
+    "find_exposure",
+    "open_regular",
+    "read_bounded",
+    "read_picture",
+    "read_private",
+    "remove_private",
+    "write_atomically",
+    "write_exported",
+    "write_private",
+]

@@ -147,7 +147,7 @@ def _clip(backstage: Backstage, task_id: str) -> Clip:
 
 
 async def _read_picture(path: str) -> bytes:
-    from callsheet.edges.files.picture_files import read_picture
+    from callsheet.edges.files.files import read_picture
 
     return await anyio.to_thread.run_sync(read_picture, Path(path))
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from callsheet.core.shot import JsonValue
 from callsheet.core.tasks.models import Pruned
-from callsheet.edges.files.exported_file import write_exported
+from callsheet.edges.files.files import write_exported
 from callsheet.errors import InvalidRequest, NotApproved
 from callsheet.service.export import export_rows
 from callsheet.service.results import iso

@@ -1,4 +1,4 @@
-"""Reading a picture of a clip: a whole JPEG of bounded size, or an error that says what lies there instead."""
+"""Reading a picture of a clip: a whole JPEG of bounded size, or an error that says what is there instead."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from callsheet.edges.clips.contact_sheet import write_picture
-from callsheet.edges.files.picture_files import MOST_PICTURE_BYTES, read_picture
+from callsheet.edges.files.files import MAX_PICTURE_BYTES, read_picture
 from callsheet.errors import Fate, SetupProblem
 
 
@@ -33,9 +33,9 @@ def put_link(path: Path) -> None:
     [
         (lambda path: None, "cannot be read (No such file or directory)"),
         (put_link, "cannot be read"),
-        (Path.mkdir, "is not a regular file"),
-        (os.mkfifo, "is not a regular file"),
-        (lambda path: path.write_bytes(b"\xff\xd8\xff" + bytes(MOST_PICTURE_BYTES)), "is larger than"),
+        (Path.mkdir, "not a regular file"),
+        (os.mkfifo, "not a regular file"),
+        (lambda path: path.write_bytes(b"\xff\xd8\xff" + bytes(MAX_PICTURE_BYTES)), "larger than"),
         (lambda path: path.write_text("[keys]\n"), "is not a JPEG picture"),
         (lambda path: path.write_bytes(b""), "is not a JPEG picture"),
     ],
@@ -44,7 +44,7 @@ def put_link(path: Path) -> None:
 def test_anything_else_is_refused_and_nothing_of_it_is_told(
     tmp_path: Path, put: Callable[[Path], object], told: str
 ) -> None:
-    """At once, also where reading would wait; the message names the path and what it is, and no content."""
+    """Immediately, also where reading would wait; the message names the path and what it is, and no content."""
     path = tmp_path / "kite.poster.jpg"
     put(path)
 
