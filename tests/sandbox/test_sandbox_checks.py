@@ -1,4 +1,4 @@
-"""What the four stages refuse, and in whose words."""
+"""What the four fake gateways refuse, and in whose words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sandbox_client import GATEWAYS, SUBMIT_PATHS, SandboxClient, body_for
 from callsheet.core.payload.build import build_body
 from callsheet.core.shot import Mode, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
-from callsheet.sandbox.checks import check_body, read_wanted
+from callsheet.sandbox.checks import check_body, read_parameters
 
 
 def _refusal(gateway: str, answer: Any) -> tuple[object, str]:
@@ -92,7 +92,7 @@ def test_a_missing_model_is_named(sandbox: SandboxClient) -> None:
 
 
 def test_auto_is_for_images_alone_and_only_on_the_pro_model(sandbox: SandboxClient) -> None:
-    """`auto` with an image films in landscape, without one it is refused."""
+    """`auto` with an image generates in landscape, without one it is refused."""
     shot = {"prompt": "A cat", "duration": 4, "aspect_ratio": "auto", "resolution": "720p"}
     body = {"model": "sora-2-pro-official", "input": shot}
     assert sandbox.send("POST", SUBMIT_PATHS["poyo"], body).status == 400
@@ -144,7 +144,7 @@ def _cards() -> list[Any]:
 
 
 @pytest.mark.parametrize(("card", "mode"), _cards())
-def test_what_the_program_builds_is_what_the_strict_stage_takes(card: Any, mode: Mode) -> None:
+def test_what_the_program_builds_is_what_the_strict_sandbox_takes(card: Any, mode: Mode) -> None:
     """A body built from the catalogue breaks no rule that the sandbox reads from the same catalogue."""
     extras = {
         field.path[-1]: "https://example.com/a.mp4" if field.path[-1].endswith("_url") else "a-value"
@@ -159,6 +159,6 @@ def test_what_the_program_builds_is_what_the_strict_stage_takes(card: Any, mode:
     )
     body = build_body(card, shot)
     assert check_body(card, body) == ()
-    wanted = read_wanted(card, body)
-    assert wanted.prompt in ("A cat", "")
-    assert wanted.width * wanted.height >= 1280 * 720
+    parameters = read_parameters(card, body)
+    assert parameters.prompt in ("A cat", "")
+    assert parameters.width * parameters.height >= 1280 * 720

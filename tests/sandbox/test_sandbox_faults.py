@@ -1,4 +1,4 @@
-"""Each stage direction: what it does, how often, and what the request log says of it."""
+"""Each fault: what it does, how often, and what the request log says of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sandbox_client import GATEWAYS, KEY, LONG_AFTER, SUBMIT_PATHS, SandboxClien
 
 from callsheet.sandbox.faults import FAULTS, UnknownTag, read_faults, strip_tags
 from callsheet.sandbox.store import count_accepted, count_submits, read_requests
-from callsheet.sandbox.submit_route import MISBEHAVIOURS
+from callsheet.sandbox.submit_route import FAULT_REPLIES
 
 
 def _raw(sandbox: SandboxClient, gateway: str, prompt: str, *, timeout: float = 20) -> bytes:
@@ -32,9 +32,9 @@ def _raw(sandbox: SandboxClient, gateway: str, prompt: str, *, timeout: float = 
         return received
 
 
-def _count_frames(film: bytes) -> int:
+def _count_frames(video: bytes) -> int:
     frames = 0
-    with av.open(io.BytesIO(film)) as container, suppress(av.error.InvalidDataError):
+    with av.open(io.BytesIO(video)) as container, suppress(av.error.InvalidDataError):
         for _ in container.decode(video=0):
             frames += 1
     return frames
@@ -48,7 +48,7 @@ def test_every_fault_has_a_name_a_sentence_and_a_handler() -> None:
         assert fault.meaning.endswith(".")
         assert fault.default == 0 or fault.value
         if fault.when == "submit" and fault.name != "drop-after":
-            assert fault.name in MISBEHAVIOURS
+            assert fault.name in FAULT_REPLIES
 
 
 def test_tags_are_read_with_their_values_and_left_out_of_the_film() -> None:
@@ -175,7 +175,7 @@ def test_a_failed_task_answers_200_in_the_gateways_words(
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
 def test_slow_stuck_and_unnamed_states(sandbox: SandboxClient, gateway: str) -> None:
-    """Four times as long, for ever, and a word that no document knows until the film is there."""
+    """Four times as long, for ever, and a word that no document knows until the video is there."""
     slow, stuck, unnamed = (
         sandbox.accepted(gateway, f"A lighthouse in a storm [[sandbox:{tag}]]")
         for tag in ("slow", "stuck", "unknown-state")
@@ -210,7 +210,7 @@ def test_an_expired_link_answers_as_asked(sandbox: SandboxClient, tag: str, stat
 
 
 def test_a_truncated_video_promises_more_than_it_sends(sandbox: SandboxClient) -> None:
-    """`Content-Length` is that of the whole film; the connection closes at half, the first time."""
+    """`Content-Length` is that of the whole video; the connection closes at half, the first time."""
     url = sandbox.finished_url("poyo", "A lighthouse in a storm [[sandbox:truncated-video=1]]")
     head = sandbox.send("HEAD", url)
     with socket.create_connection(("127.0.0.1", sandbox.port), timeout=20) as connection:

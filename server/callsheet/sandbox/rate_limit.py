@@ -21,7 +21,7 @@ class RateLimiter:
     _seen: dict[str, deque[float]] = field(default_factory=dict)
 
     def wait_for(self, caller: str, per_minute: int) -> float:
-        """0 and the request counts, or the real seconds until the next one is allowed."""
+        """0 if the request is allowed (it then counts), else the real seconds until the next one is."""
         now, window = self.clock(), 60.0 / self.speed
         seen = self._seen.setdefault(caller, deque())
         while seen and seen[0] <= now - window:

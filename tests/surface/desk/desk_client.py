@@ -18,7 +18,7 @@ from callsheet.edges.files.files import write_private
 from callsheet.edges.keys.passphrase import make_scrypt_verifier
 from callsheet.service import Service
 from callsheet.surface.desk.application import build_app
-from callsheet.surface.desk.state import Office, open_office
+from callsheet.surface.desk.state import DeskState, build_desk_state
 from workspace import SHOT, Workspace, draft
 
 PORT = 43117
@@ -42,7 +42,7 @@ class Desk:
 
     workspace: Workspace
     service: Service
-    office: Office
+    office: DeskState
     clock: Steady
     client: httpx2.AsyncClient
     headers: dict[str, str] = field(default_factory=lambda: {"origin": ORIGIN})
@@ -92,7 +92,7 @@ def open_desk(workspace: Workspace) -> Desk:
     """The desk over a studio's install."""
     service, clock = workspace.service(), Steady()
     config = workspace.home / "config"
-    office = open_office(
+    office = build_desk_state(
         service, passkeys=config / "passkeys.json", verifier=config / VERIFIER_FILE, port=PORT, now=clock
     )
     transport = httpx2.ASGITransport(app=build_app(office))

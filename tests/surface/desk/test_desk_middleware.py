@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from callsheet.core.tasks.states import SheetState
 from callsheet.surface.desk.application import _routes
-from callsheet.surface.desk.middleware import HEADERS, Guards
+from callsheet.surface.desk.middleware import HEADERS, DeskMiddleware
 
 EXTRA = {"sec-fetch-site": "same-origin"}
 PARTS = {
@@ -221,7 +221,7 @@ async def test_a_failure_outside_of_any_page_is_told_by_its_type_alone(caplog: p
     async def broken(_: Request) -> Response:
         raise ZeroDivisionError("the prompt")
 
-    app = Guards(Starlette(routes=[Route("/", broken)]), host=f"localhost:{PORT}", origin=ORIGIN)
+    app = DeskMiddleware(Starlette(routes=[Route("/", broken)]), host=f"localhost:{PORT}", origin=ORIGIN)
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url=ORIGIN) as client:
         answer = await client.get("/")
 

@@ -22,7 +22,7 @@ from callsheet.service.submission import submit
 from callsheet.surface.desk.requests import Visit, reading
 from callsheet.surface.desk.spending import bar, tasks_that_count
 from callsheet.surface.desk.tasks import A_PAGE
-from callsheet.surface.desk.templating import Paper
+from callsheet.surface.desk.templating import Templates
 from workspace import KEY, Workspace, accepted, draft, reply
 
 PAGES = ("/", "/tasks", "/spending", "/allowances", "/passkeys", "/audit")
@@ -149,7 +149,7 @@ async def test_keys_are_hidden_in_whatever_a_page_shows(live_desk: Desk) -> None
 def test_a_value_is_rid_of_keys_before_it_is_escaped(workspace: Workspace) -> None:
     """A key with an ampersand in it would be another text after."""
     key = "secret&key<with>marks"
-    paper = Paper(lambda: Redactor((key,)))
+    paper = Templates(lambda: Redactor((key,)))
 
     page = paper.render("problem.html", **around(), error={"message": f"It says {key}.", "fate": "", "next_step": key})
 

@@ -11,18 +11,18 @@ from starlette.types import ASGIApp
 from callsheet.errors import UnknownThing
 
 from . import allowances, audit, home, media, passkeys, sealed, sheets, sign_in, spending, tasks
-from .middleware import Guards
+from .middleware import DeskMiddleware
 from .requests import View, Visit, posting, reading
-from .state import Office
+from .state import DeskState
 from .templating import static_files
 
 
-def build_app(office: Office) -> ASGIApp:
+def build_app(office: DeskState) -> ASGIApp:
     """The whole desk as an ASGI application."""
-    return Guards(Starlette(routes=_routes(office)), host=office.host, origin=office.origin)
+    return DeskMiddleware(Starlette(routes=_routes(office)), host=office.host, origin=office.origin)
 
 
-def _routes(office: Office) -> list[BaseRoute]:
+def _routes(office: DeskState) -> list[BaseRoute]:
     def get(path: str, view: View) -> Route:
         return Route(path, reading(office, view), methods=["GET"])
 

@@ -36,7 +36,7 @@ HEADERS = {
 }
 
 
-class Guards:
+class DeskMiddleware:
     """Refuses what does not come from the desk's own pages or the person's address bar."""
 
     def __init__(self, app: ASGIApp, *, host: str, origin: str) -> None:

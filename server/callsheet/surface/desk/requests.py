@@ -31,8 +31,8 @@ from callsheet.errors import (
 from callsheet.surface.next_steps import for_person
 from callsheet.surface.text import in_commands
 
-from .sessions import Session, csrf_holds
-from .state import Office
+from .sessions import Session, is_csrf_valid
+from .state import DeskState
 
 MOST_BYTES = 65_536
 MOST_FIELDS = 200
@@ -57,7 +57,7 @@ class Form(dict[str, str]):
 class Visit:
     """One request by somebody who is signed in."""
 
-    office: Office
+    office: DeskState
     request: Request
     session: Session
     form: Form
@@ -100,7 +100,7 @@ View = Callable[[Visit], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def surroundings(office: Office) -> dict[str, Any]:
+def surroundings(office: DeskState) -> dict[str, Any]:
     """What every page shows: the mode, unmistakably, and what waits."""
     policy = read_policy(office)
     waiting = 0
@@ -114,7 +114,7 @@ def surroundings(office: Office) -> dict[str, Any]:
     return {"mode": policy.mode.value if policy else "unknown", "asks": asks, "waiting_count": waiting}
 
 
-def read_policy(office: Office) -> Policy | None:
+def read_policy(office: DeskState) -> Policy | None:
     """The policy as it is now, None when it cannot be used."""
     try:
         return office.service.deps.policy()
@@ -122,7 +122,7 @@ def read_policy(office: Office) -> Policy | None:
         return None
 
 
-def reading(office: Office, view: View) -> Endpoint:
+def reading(office: DeskState, view: View) -> Endpoint:
     """A page for those who are signed in; others are led to where they can."""
 
     async def endpoint(request: Request) -> Response:
@@ -134,7 +134,7 @@ def reading(office: Office, view: View) -> Endpoint:
     return endpoint
 
 
-def posting(office: Office, view: View) -> Endpoint:
+def posting(office: DeskState, view: View) -> Endpoint:
     """A form of those who are signed in, with their session's token in it."""
 
     async def endpoint(request: Request) -> Response:
@@ -145,7 +145,7 @@ def posting(office: Office, view: View) -> Endpoint:
             form = await read_form(request)
         except CallsheetError as error:
             return _turn_away(office, request, 413, error.message)
-        if not csrf_holds(session, form.get("csrf", "")):
+        if not is_csrf_valid(session, form.get("csrf", "")):
             return _turn_away(office, request, 403, "That form is not from this session.")
         return await _answer(Visit(office, request, session, form), view)
 
@@ -222,7 +222,7 @@ async def _answer(visit: Visit, view: View) -> Response:
         return PlainTextResponse(f"{mistake}\n", 500)
 
 
-def _turn_away(office: Office, request: Request, status: int, message: str) -> Response:
+def _turn_away(office: DeskState, request: Request, status: int, message: str) -> Response:
     """Nothing was done; said to a person as a page with a way back, and to our script as data."""
     error = {"message": message, "fate": "Nothing was changed.", "next_step": "Go back to the desk.", "code": ""}
     if wants_data(request):

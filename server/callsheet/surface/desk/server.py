@@ -22,7 +22,7 @@ from callsheet.errors import SetupProblem
 from callsheet.service import Service
 
 from .application import build_app
-from .state import Office, open_office
+from .state import DeskState, build_desk_state
 
 PASSKEYS_FILE = "passkeys.json"
 SHUTDOWN_SECONDS = 1
@@ -46,13 +46,13 @@ async def serve(service: Service, *, config: Path, state: Path, verifier: Path, 
         with ExitStack() as stack:
             listeners = [stack.enter_context(listener) for listener in listen(port)]
             number = listeners[0].getsockname()[1]
-            office = open_office(
+            office = build_desk_state(
                 service, passkeys=config / PASSKEYS_FILE, verifier=verifier, port=number, now=time.monotonic
             )
             await _serve_office(office, listeners, state, on_open)
 
 
-async def _serve_office(office: Office, listeners: list[socket.socket], state: Path, on_open: OnOpen) -> None:
+async def _serve_office(office: DeskState, listeners: list[socket.socket], state: Path, on_open: OnOpen) -> None:
     ready = asyncio.Event()
     server = make_web_server(
         build_app(office), ready=ready, log_level="error", timeout_graceful_shutdown=SHUTDOWN_SECONDS

@@ -87,7 +87,7 @@ class Sessions:
         self._sessions = {name: session for name, session in self._sessions.items() if now <= session.ends}
 
 
-def csrf_holds(session: Session, token: str) -> bool:
+def is_csrf_valid(session: Session, token: str) -> bool:
     """Whether a form carries its session's token."""
     return hmac.compare_digest(session.csrf.encode(), token.encode("utf-8", "replace"))
 

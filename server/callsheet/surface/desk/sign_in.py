@@ -13,7 +13,7 @@ from callsheet.errors import CallsheetError, SetupProblem
 
 from .requests import Visit, read_form, said, status_of, surroundings
 from .sessions import SESSION_SECONDS
-from .state import Office
+from .state import DeskState
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -25,7 +25,7 @@ def own_path(named: str) -> str:
     return named if _OWN_PATH.fullmatch(named) else "/"
 
 
-def sign_in_page(office: Office) -> Endpoint:
+def sign_in_page(office: DeskState) -> Endpoint:
     """Offers the passphrase; our script uses the bearer if the address brought one."""
 
     async def endpoint(request: Request) -> Response:
@@ -34,7 +34,7 @@ def sign_in_page(office: Office) -> Endpoint:
     return endpoint
 
 
-def sign_in(office: Office) -> Endpoint:
+def sign_in(office: DeskState) -> Endpoint:
     """A session for the passphrase. It has no token yet, so Origin and Host must do; they are checked before."""
 
     async def endpoint(request: Request) -> Response:
@@ -50,7 +50,7 @@ def sign_in(office: Office) -> Endpoint:
     return endpoint
 
 
-def exchange(office: Office) -> Endpoint:
+def exchange(office: DeskState) -> Endpoint:
     """A session for the bearer, once."""
 
     async def endpoint(request: Request) -> Response:
@@ -66,7 +66,7 @@ def exchange(office: Office) -> Endpoint:
     return endpoint
 
 
-def look(office: Office) -> Endpoint:
+def look(office: DeskState) -> Endpoint:
     """Whether this browser is signed in: after a link from elsewhere, its first request brings no cookie."""
 
     async def endpoint(request: Request) -> Response:
@@ -84,12 +84,12 @@ async def sign_out(visit: Visit) -> Response:
     return answer
 
 
-def _enter(office: Office, answer: Response, cookie: str) -> Response:
+def _enter(office: DeskState, answer: Response, cookie: str) -> Response:
     answer.set_cookie(office.cookie, cookie, max_age=int(SESSION_SECONDS), path="/", httponly=True, samesite="strict")
     return answer
 
 
-def _draw(office: Office, following: str, error: CallsheetError | None = None) -> Response:
+def _draw(office: DeskState, following: str, error: CallsheetError | None = None) -> Response:
     around = {**surroundings(office), "notices": [], "path": "/sign-in", "csrf": "", "signed_in": False}
     # How much waits is for those who are signed in.
     around["waiting_count"] = 0

@@ -11,8 +11,8 @@ from callsheet.edges.keys.passkeys import Passkeys
 from callsheet.service import Service
 
 from .sessions import Sessions
-from .step_up import Challenges, Door, Prover
-from .templating import Paper
+from .step_up import Challenges, PassphraseCheck, StepUp
+from .templating import Templates
 
 HOST = "localhost"
 COOKIE = "callsheet-desk"
@@ -21,15 +21,15 @@ Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Office:
+class DeskState:
     """One start of the desk. `cookie` holds the port, since cookies are shared by all ports of a host."""
 
     service: Service
     sessions: Sessions
-    door: Door
-    prover: Prover
+    door: PassphraseCheck
+    prover: StepUp
     passkeys: Passkeys
-    paper: Paper
+    paper: Templates
     host: str
     cookie: str
 
@@ -39,17 +39,17 @@ class Office:
         return f"http://{self.host}"
 
 
-def open_office(service: Service, *, passkeys: Path, verifier: Path, port: int, now: Clock) -> Office:
+def build_desk_state(service: Service, *, passkeys: Path, verifier: Path, port: int, now: Clock) -> DeskState:
     """The desk on that port. `now` is a clock that nobody sets back."""
     host = f"{HOST}:{port}"
 
     def on_closed(wrong: int) -> None:
         service.record_audit("passphrase_refused", "desk", actor=Means.DESK.value, detail={"wrong_tries": str(wrong)})
 
-    door, kept = Door(verifier, now, on_closed), Passkeys(passkeys)
-    prover = Prover(door, kept, Challenges(now), f"http://{host}", service.deps.clock.now)
-    paper = Paper(service.redactor)
-    return Office(service, Sessions(now), door, prover, kept, paper, host, f"{COOKIE}-{port}")
+    door, kept = PassphraseCheck(verifier, now, on_closed), Passkeys(passkeys)
+    prover = StepUp(door, kept, Challenges(now), f"http://{host}", service.deps.clock.now)
+    paper = Templates(service.redactor)
+    return DeskState(service, Sessions(now), door, prover, kept, paper, host, f"{COOKIE}-{port}")
 
 
 __all__ = ["HOST", "Office", "open_office"]

@@ -33,7 +33,7 @@ WRONG = "wrong_passphrase"
 PAUSED = "too_many_tries"
 
 
-class Door:
+class PassphraseCheck:
     """The passphrase, asked for slowly: one try at a time; after five wrong ones a minute between tries."""
 
     def __init__(self, verifier: Path, now: Callable[[], float], on_closed: Callable[[int], object]) -> None:
@@ -135,10 +135,10 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True)
-class Prover:
+class StepUp:
     """Decides whether a form carries a person's agreement to a subject."""
 
-    door: Door
+    door: PassphraseCheck
     passkeys: Passkeys
     challenges: Challenges
     origin: str
