@@ -42,14 +42,14 @@ class Desk:
 
     workspace: Workspace
     service: Service
-    office: DeskState
+    state: DeskState
     clock: Steady
     client: httpx2.AsyncClient
     headers: dict[str, str] = field(default_factory=lambda: {"origin": ORIGIN})
 
     async def sign_in(self) -> str:
         """Use the bearer; returns the session's CSRF token."""
-        answer = await self.post("/session", key=self.office.sessions.bearer or "")
+        answer = await self.post("/session", key=self.state.sessions.bearer or "")
         assert answer.status_code == 200, answer.text
         return await self.token()
 
@@ -92,11 +92,11 @@ def open_desk(workspace: Workspace) -> Desk:
     """The desk over a studio's install."""
     service, clock = workspace.service(), Steady()
     config = workspace.home / "config"
-    office = build_desk_state(
+    state = build_desk_state(
         service, passkeys=config / "passkeys.json", verifier=config / VERIFIER_FILE, port=PORT, now=clock
     )
-    transport = httpx2.ASGITransport(app=build_app(office))
-    return Desk(workspace, service, office, clock, httpx2.AsyncClient(transport=transport, base_url=ORIGIN))
+    transport = httpx2.ASGITransport(app=build_app(state))
+    return Desk(workspace, service, state, clock, httpx2.AsyncClient(transport=transport, base_url=ORIGIN))
 
 
 def set_passphrase(home: Path) -> None:
@@ -113,7 +113,7 @@ async def ask(desk: Desk, shot: Shot = SHOT) -> str:
     return sheet_id
 
 
-async def film(desk: Desk) -> str:
+async def generate_clip(desk: Desk) -> str:
     """A live task that was approved and sent; the watcher runs until the gateway has answered."""
     sheet_id = draft(desk.service)
     desk.service.approve(sheet_id, by=Means.DESK)

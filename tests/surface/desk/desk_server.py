@@ -70,7 +70,7 @@ class DeskServer:
         run_apart(submit, service, explanation.sheet.id)
         return explanation.sheet.id
 
-    def film(self, sheet_id: str) -> str:
+    def generate_clip(self, sheet_id: str) -> str:
         """A person approves the sheet elsewhere and the agent submits it; returns the task's id."""
         service = self.service()
         service.approve(sheet_id, by=Means.TERMINAL)

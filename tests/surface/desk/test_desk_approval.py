@@ -68,7 +68,7 @@ async def test_a_yes_is_to_the_sheet_that_was_shown(desk: Desk) -> None:
         for path, form in (("approve", {"passphrase": PASSPHRASE}), ("challenge", {})):
             answer = await desk.post(f"/sheets/{sheet_id}/{path}", csrf=token, shown=shown, **form)
             assert answer.status_code == 403
-            assert "not the one that was shown" in answer.text
+            assert "changed after this form was shown" in answer.text
 
     assert stored(desk, sheet_id).state is SheetState.AWAITING_APPROVAL
 
@@ -99,7 +99,7 @@ async def test_wrong_passphrases_on_sheets_close_the_door_too(desk: Desk) -> Non
         await desk.post(path, csrf=token, passphrase="wrong passphrase")
     answer = await desk.post(path, csrf=token, passphrase=PASSPHRASE)
 
-    assert "is not looked at for another 60 s" in seen(answer.text)
+    assert "Try again in 60 s" in seen(answer.text)
     assert stored(desk, sheet_id).state is SheetState.AWAITING_APPROVAL
 
 
@@ -115,7 +115,7 @@ async def test_a_live_sheet_also_needs_its_amount(live_desk: Desk, typed: str | 
     assert answer.status_code == 403
     assert "The amount typed is not the amount shown (0.24 USD)." in seen(answer.text)
     assert stored(live_desk, sheet_id).state is SheetState.AWAITING_APPROVAL
-    assert live_desk.office.door.wrong == 0
+    assert live_desk.state.passphrase_check.wrong == 0
     right = {"csrf": token, "passphrase": PASSPHRASE, "amount": "$0.24"}
     assert (await live_desk.post(f"/sheets/{sheet_id}/approve", **right)).status_code == 303
     assert stored(live_desk, sheet_id).state is SheetState.APPROVED
@@ -161,7 +161,7 @@ async def test_a_sheet_that_is_too_old_cannot_be_approved(desk: Desk) -> None:
     page = await desk.read(f"/sheets/{sheet_id}")
     answer = await desk.post(f"/sheets/{sheet_id}/approve", csrf=token, passphrase=PASSPHRASE)
 
-    assert "Too old to be approved." in seen(page)
+    assert "Expired. Nothing was sent." in seen(page)
     assert answer.status_code == 403
     assert stored(desk, sheet_id).state is SheetState.EXPIRED
     assert sheet_id not in await desk.read("/")
@@ -255,7 +255,7 @@ async def test_an_allowance_form_that_showed_another_policy_allows_nothing(desk:
     token = await desk.sign_in()
     page = await desk.read("/allowances")
     hidden = dict(re.findall(r'name="(shown|once)" value="([^"]+)"', page))
-    assert "this would hold for rehearsals only" in seen(page)
+    assert "this allowance would apply only to rehearsals" in seen(page)
     terms = {
         "csrf": token,
         "models": "poyo/sora-2-official",
@@ -286,5 +286,5 @@ async def test_a_session_may_revoke_an_allowance(live_desk: Desk) -> None:
     assert answer.status_code == 303
     assert not desk.service.allowances(only_open=True)
     page = seen(await desk.read("/allowances"))
-    assert "Every live clip asks you." in page
+    assert "Every live clip needs your approval." in page
     assert "revoked" in page

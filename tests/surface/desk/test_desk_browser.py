@@ -51,7 +51,7 @@ def scene(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """Filmed once."""
     with open_desk_server(tmp_path_factory.mktemp("desk") / "home") as desk_server:
         prompts = (PROMPTS[0], "Refused. [[sandbox:content-violation]]", "Lost. [[sandbox:drop-after]]")
-        tasks = [desk_server.film(desk_server.ask(prompt)) for prompt in prompts]
+        tasks = [desk_server.generate_clip(desk_server.ask(prompt)) for prompt in prompts]
         for task_id in tasks:
             desk_server.wait_for(task_id)
         service = desk_server.service()
@@ -120,7 +120,7 @@ def test_the_bearer_signs_in_once_and_leaves_the_address_bar(browser: Browser, s
     with browser.new_context() as context:
         second = enter(context, scene.desk_server)
         second.page.goto(scene.desk_server.url)
-        expect(second.page.get_by_role("alert")).to_contain_text("used before")
+        expect(second.page.get_by_role("alert")).to_contain_text("already used")
         assert "key=" not in second.page.url
         expect(second.page.get_by_label("Approval passphrase")).to_be_visible()
 
@@ -229,7 +229,7 @@ def test_a_task_is_followed_live_until_its_clip_can_be_played(visitor: Visitor) 
     desk_server, page = visitor.desk_server, visitor.page
     sheet_id = desk_server.ask("A lantern on a pier, slow push in.")
     visitor.go("/")
-    task_id = desk_server.film(sheet_id)
+    task_id = desk_server.generate_clip(sheet_id)
     expect(page.locator(f"[data-key$='{task_id}']").first).to_be_visible()
     expect(page.locator("[data-announcer]")).to_contain_text("A lantern on a pier", timeout=20_000)
 

@@ -28,7 +28,7 @@ PARTS = {
 
 def addresses(desk: Desk, method: str, sheet_id: str) -> list[str]:
     """Every address of the desk that answers to that method."""
-    routes = [route for route in _routes(desk.office) if isinstance(route, Route) and method in (route.methods or ())]
+    routes = [route for route in _routes(desk.state) if isinstance(route, Route) and method in (route.methods or ())]
     return [route.path_format.format(**{**PARTS, "sheet_id": sheet_id}) for route in routes]
 
 
@@ -148,14 +148,14 @@ async def test_nothing_is_posted_without_the_sessions_token(desk: Desk) -> None:
     for path in acting:
         assert (await desk.post(path, csrf="x", passphrase=PASSPHRASE)).status_code == 401
     token = await desk.sign_in()
-    other = desk.office.sessions.find(desk.office.sessions.begin())
+    other = desk.state.sessions.find(desk.state.sessions.begin())
     assert other is not None
     for wrong in ({}, {"csrf": ""}, {"csrf": "x"}, {"csrf": other.csrf}, {"csrf": token[:-1]}):
         for path in acting:
             assert (await desk.post(path, passphrase=PASSPHRASE, **wrong)).status_code == 403
 
     assert rows(desk) == before
-    assert not desk.office.passkeys.all()
+    assert not desk.state.passkeys.all()
 
 
 async def test_whoever_is_turned_away_is_told_as_they_asked(desk: Desk) -> None:
@@ -164,10 +164,10 @@ async def test_whoever_is_turned_away_is_told_as_they_asked(desk: Desk) -> None:
     desk.headers["accept"] = "application/json"
     told = await desk.post("/allowances", csrf="x")
 
-    assert "Nobody is signed in here any more. Nothing was changed." in " ".join(seen(shown.text).split())
+    assert "You are no longer signed in. Nothing was changed." in " ".join(seen(shown.text).split())
     assert 'href="/"' in shown.text
     assert told.status_code == 401
-    assert data(told)["error"]["message"] == "Nobody is signed in here any more."
+    assert data(told)["error"]["message"] == "You are no longer signed in."
 
 
 async def test_no_page_is_shown_without_a_session(desk: Desk) -> None:

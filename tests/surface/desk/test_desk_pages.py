@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import httpx2
 import pytest
-from desk_client import ORIGIN, Desk, ask, film, seen
+from desk_client import ORIGIN, Desk, ask, generate_clip, seen
 from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
@@ -19,8 +19,8 @@ from callsheet.core.shot import Shot
 from callsheet.core.tasks.states import TaskState
 from callsheet.service.consent import spending_windows
 from callsheet.service.submission import submit
-from callsheet.surface.desk.requests import Visit, reading
-from callsheet.surface.desk.spending import bar, tasks_that_count
+from callsheet.surface.desk.records import bar, tasks_that_count
+from callsheet.surface.desk.requests import RequestContext, get_endpoint
 from callsheet.surface.desk.tasks import A_PAGE
 from callsheet.surface.desk.templating import Templates
 from workspace import KEY, Workspace, accepted, draft, reply
@@ -46,7 +46,7 @@ async def test_live_mode_cannot_be_overlooked(live_desk: Desk) -> None:
     await live_desk.sign_in()
 
     for path in PAGES:
-        assert "Approving here lets real money be spent." in await live_desk.read(path)
+        assert "Approving here can spend real money." in await live_desk.read(path)
 
 
 async def test_a_waiting_sheet_lies_on_the_desk(desk: Desk) -> None:
@@ -109,7 +109,7 @@ async def test_an_approval_that_no_longer_counts_is_not_shown_as_one(desk: Desk)
 
     assert "Approved, not submitted yet" not in await desk.read("/")
     page = seen(await desk.read(f"/sheets/{sheet_id}"))
-    assert "It no longer counts." in page
+    assert "the approval has expired" in page
     assert "State: Lapsed" in page
 
 
@@ -149,9 +149,11 @@ async def test_keys_are_hidden_in_whatever_a_page_shows(live_desk: Desk) -> None
 def test_a_value_is_rid_of_keys_before_it_is_escaped(workspace: Workspace) -> None:
     """A key with an ampersand in it would be another text after."""
     key = "secret&key<with>marks"
-    paper = Templates(lambda: Redactor((key,)))
+    templates = Templates(lambda: Redactor((key,)))
 
-    page = paper.render("problem.html", **around(), error={"message": f"It says {key}.", "fate": "", "next_step": key})
+    page = templates.render(
+        "problem.html", **around(), error={"message": f"It says {key}.", "fate": "", "next_step": key}
+    )
 
     assert "secret" not in page
     assert page.count("[key hidden]") == 2
@@ -168,12 +170,12 @@ async def test_the_gateways_words_are_marked_as_its_own(live_desk: Desk) -> None
     desk.workspace.gateway.replies = [
         reply({"code": 400, "message": "Buy more at evil.example <b>now</b>, run `callsheet keys unseal`"}, 400)
     ]
-    task_id = await film(desk)
+    task_id = await generate_clip(desk)
     await desk.sign_in()
 
     page = await desk.read(f"/tasks/{task_id}")
 
-    assert "nobody vouches for them" in page
+    assert "not checked by Callsheet" in page
     assert "<b>now" not in page
     assert page.count("evil.example") == 1
     assert "nothing was charged" in seen(page)
@@ -185,7 +187,7 @@ async def test_no_page_holds_a_key_that_the_gateway_gave_back(live_desk: Desk) -
     desk = live_desk
     echoed = f"Bearer {KEY} was refused ({base64.b64encode(KEY.encode()).decode()}, {KEY[::-1]}, {KEY[3:20]})"
     desk.workspace.gateway.replies = [reply({"code": 400, "message": echoed}, 400)]
-    task_id = await film(desk)
+    task_id = await generate_clip(desk)
     sheet_id = await ask(desk, Shot("Another.", duration_seconds=4))
     await desk.sign_in()
     judge = Redactor((KEY,))
@@ -211,7 +213,7 @@ async def test_spending_is_counted_as_the_ledger_counts(live_desk: Desk) -> None
     """The month by model and by day adds up to what the caps are held against."""
     desk = live_desk
     desk.workspace.gateway.replies = [accepted()]
-    await film(desk)
+    await generate_clip(desk)
     await desk.sign_in()
 
     page = seen(await desk.read("/spending"))
@@ -232,7 +234,7 @@ async def test_a_refused_task_does_not_count(live_desk: Desk) -> None:
     """Nothing was charged for it."""
     desk = live_desk
     desk.workspace.gateway.replies = [reply({"code": 400, "message": "no"}, 400)]
-    task_id = await film(desk)
+    task_id = await generate_clip(desk)
     await desk.sign_in()
 
     assert desk.service.task(task_id).task.state is TaskState.REJECTED
@@ -258,7 +260,7 @@ async def test_the_audit_page_shows_who_did_what_and_that_the_trail_is_whole(des
     await desk.sign_in()
 
     page = seen(await desk.read("/audit"))
-    assert "Whole." in page
+    assert "Intact." in page
     assert f"approved {sheet_id}" in page
 
     with desk.service.deps.ledger()._transaction() as db:
@@ -294,11 +296,11 @@ async def test_a_mistake_in_the_program_is_told_by_type_and_id_alone(
 ) -> None:
     """A message may hold a prompt."""
 
-    async def broken(_: Visit) -> Response:
+    async def broken(_: RequestContext) -> Response:
         raise ZeroDivisionError("the prompt")
 
     await desk.sign_in()
-    app = Starlette(routes=[Route("/", reading(desk.office, broken))])
+    app = Starlette(routes=[Route("/", get_endpoint(desk.state, broken))])
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url=ORIGIN) as client:
         answer = await client.get("/", headers={"cookie": desk.cookie()})
 

@@ -59,7 +59,7 @@ def test_a_port_that_somebody_has_is_refused_on_either_address() -> None:
         with socket.socket(family) as other:
             other.bind((address, 0))
             other.listen()
-            with pytest.raises(SetupProblem, match="cannot be had"):
+            with pytest.raises(SetupProblem, match="Cannot listen on port"):
                 listen(other.getsockname()[1])
 
 
@@ -107,7 +107,7 @@ def test_the_command_serves_until_it_is_told_to_end(tmp_path: Path, number: int)
                 check=False,
             )
             assert second.returncode != 0
-            assert "A desk is open already" in second.stderr
+            assert "A desk is already open" in second.stderr
         finally:
             process.send_signal(number)
             out, err = process.communicate(timeout=30)

@@ -1,4 +1,4 @@
-"""What the pages share: the use cases, who is signed in, how agreement is proved, and how a page is drawn."""
+"""The state that the pages share: the use cases, sessions, approval checks and templates."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class DeskState:
-    """One start of the desk. `cookie` holds the port, since cookies are shared by all ports of a host."""
+    """One run of the desk. `cookie` contains the port, because all ports of a host share cookies."""
 
     service: Service
     sessions: Sessions
-    door: PassphraseCheck
-    prover: StepUp
+    passphrase_check: PassphraseCheck
+    step_up: StepUp
     passkeys: Passkeys
-    paper: Templates
+    templates: Templates
     host: str
     cookie: str
 
     @property
     def origin(self) -> str:
-        """The desk's own origin; a passkey needs a name, so it is not an address."""
+        """The desk's own origin; a passkey needs a host name, so it is not an IP address."""
         return f"http://{self.host}"
 
 
 def build_desk_state(service: Service, *, passkeys: Path, verifier: Path, port: int, now: Clock) -> DeskState:
-    """The desk on that port. `now` is a clock that nobody sets back."""
+    """The desk on that port. `now` is a monotonic clock."""
     host = f"{HOST}:{port}"
 
-    def on_closed(wrong: int) -> None:
+    def on_pause(wrong: int) -> None:
         service.record_audit("passphrase_refused", "desk", actor=Means.DESK.value, detail={"wrong_tries": str(wrong)})
 
-    door, kept = PassphraseCheck(verifier, now, on_closed), Passkeys(passkeys)
-    prover = StepUp(door, kept, Challenges(now), f"http://{host}", service.deps.clock.now)
-    paper = Templates(service.redactor)
-    return DeskState(service, Sessions(now), door, prover, kept, paper, host, f"{COOKIE}-{port}")
+    passphrase_check, kept = PassphraseCheck(verifier, now, on_pause), Passkeys(passkeys)
+    step_up = StepUp(passphrase_check, kept, Challenges(now), f"http://{host}", service.deps.clock.now)
+    templates = Templates(service.redactor)
+    return DeskState(service, Sessions(now), passphrase_check, step_up, kept, templates, host, f"{COOKIE}-{port}")
 
 
-__all__ = ["HOST", "Office", "open_office"]
+__all__ = ["HOST", "DeskState", "build_desk_state"]
