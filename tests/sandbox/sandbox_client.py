@@ -1,4 +1,4 @@
-"""What the sandbox's tests share: a clock that only moves when told, a server in a thread, plain HTTP."""
+"""What the sandbox's tests share: a clock that tests move, a server in a thread, plain HTTP."""
 
 from __future__ import annotations
 

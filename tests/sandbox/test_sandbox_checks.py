@@ -25,7 +25,7 @@ INVALID = {"poyo": "validation_error", "apidot": "invalid_request", "apixo": 400
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected"),
     [
         ({"prompt": None}, "prompt must be of type string"),
         ({"prompt": "  "}, "prompt must not be empty"),
@@ -41,7 +41,7 @@ INVALID = {"poyo": "validation_error", "apidot": "invalid_request", "apixo": 400
     ],
 )
 def test_a_broken_rule_is_a_400_in_the_gateways_own_body(
-    sandbox: SandboxClient, gateway: str, change: dict[str, object], told: str
+    sandbox: SandboxClient, gateway: str, change: dict[str, object], expected: str
 ) -> None:
     """Missing, ill-typed, wrong and unknown fields are refused before anything is accepted."""
     body = body_for(gateway, "A cat") | {}
@@ -50,7 +50,7 @@ def test_a_broken_rule_is_a_400_in_the_gateways_own_body(
     assert reply.status == 400
     code, message = _refusal(gateway, reply.json)
     assert code == INVALID[gateway]
-    assert told in message
+    assert expected in message
 
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
@@ -85,7 +85,7 @@ def test_an_unknown_model_is_refused_as_each_gateway_documents(sandbox: SandboxC
 
 
 def test_a_missing_model_is_named(sandbox: SandboxClient) -> None:
-    """The first thing that is missing is told."""
+    """The first missing field is reported."""
     assert (
         "model" in sandbox.send("POST", SUBMIT_PATHS["poyo"], {"input": {"prompt": "A cat"}}).json["error"]["message"]
     )

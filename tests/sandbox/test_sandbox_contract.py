@@ -108,7 +108,7 @@ def test_evolink_replays_an_idempotency_key_and_refuses_another_body_under_it(sa
 
 
 def test_poyo_does_not_promise_to_replay_an_idempotency_key(sandbox: SandboxClient) -> None:
-    """What PoYo's server does with the header is not documented, so the costly case is played."""
+    """What PoYo's server does with the header is not documented, so the sandbox does the expensive one."""
     header = {"Idempotency-Key": "run_0123456789abcdef"}
     first = sandbox.accepted("poyo", "A swing", headers=header)
     assert sandbox.accepted("poyo", "A swing", headers=header) != first

@@ -86,7 +86,7 @@ def test_a_refusal_accepts_nothing(sandbox: SandboxClient, gateway: str, tag: st
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
 def test_rate_limited_twice_then_accepted_then_limited_afresh(sandbox: SandboxClient, gateway: str) -> None:
-    """Attempts are counted per prompt, and anew after an acceptance."""
+    """Attempts are counted per prompt, and again from zero after an acceptance."""
     prompt = "A dog [[sandbox:rate-limited=2]]"
     replies = [sandbox.submit(gateway, prompt) for _ in range(4)]
     assert [reply.status for reply in replies] == [429, 429, 200, 429]
@@ -110,7 +110,7 @@ def test_drop_before_closes_the_connection_without_a_byte_and_accepts_nothing(
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
 def test_drop_after_accepts_the_job_and_closes_without_a_byte(sandbox: SandboxClient, gateway: str) -> None:
-    """The job runs although nobody was told its id: the log knows it."""
+    """The job runs although the caller never got its id: the log has it."""
     accepted = count_accepted(sandbox.store)
     assert _raw(sandbox, gateway, "A fox [[sandbox:drop-after]]") == b""
     assert count_accepted(sandbox.store) == accepted + 1
@@ -119,7 +119,7 @@ def test_drop_after_accepts_the_job_and_closes_without_a_byte(sandbox: SandboxCl
 
 
 def test_evolink_tells_the_task_of_a_dropped_answer_to_who_repeats_the_key(sandbox: SandboxClient) -> None:
-    """The case that idempotency keys are made for."""
+    """The case that idempotency keys exist for."""
     header = {"Idempotency-Key": "run_after_a_drop_0001"}
     with pytest.raises(ConnectionError):
         sandbox.submit("evolink", "A hen [[sandbox:drop-after]]", headers=header)
@@ -140,7 +140,7 @@ def test_hang_never_answers(sandbox: SandboxClient) -> None:
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
 def test_a_200_may_hold_an_error_or_no_json_at_all(sandbox: SandboxClient, gateway: str) -> None:
-    """Success is not the status alone."""
+    """HTTP 200 is not enough for success."""
     hidden = sandbox.submit(gateway, "An owl [[sandbox:error-in-200]]")
     assert hidden.status == 200
     assert "500" in str(hidden.json) or "internal_error" in str(hidden.json)
@@ -149,7 +149,7 @@ def test_a_200_may_hold_an_error_or_no_json_at_all(sandbox: SandboxClient, gatew
 
 
 @pytest.mark.parametrize(
-    ("gateway", "tag", "generation", "told"),
+    ("gateway", "tag", "generation", "expected"),
     [
         ("poyo", "content-violation", "new", "The prompt violates our content policy"),
         ("apidot", "content-violation", "new", "The prompt violates our content policy"),
@@ -162,14 +162,14 @@ def test_a_200_may_hold_an_error_or_no_json_at_all(sandbox: SandboxClient, gatew
     ],
 )
 def test_a_failed_task_answers_200_in_the_gateways_words(
-    sandbox: SandboxClient, gateway: str, tag: str, generation: str, told: str
+    sandbox: SandboxClient, gateway: str, tag: str, generation: str, expected: str
 ) -> None:
     """Accepted, then failed: the status answers 200, the state says failed."""
     task_id = sandbox.accepted(gateway, f"A cat [[sandbox:{tag}]]")
     sandbox.clock.advance(LONG_AFTER)
     reply = sandbox.status(gateway, task_id, headers={"X-Sandbox-Generation": generation})
     assert (reply.status, read_state(gateway, reply.json)) == (200, "failed")
-    assert told in str(reply.json)
+    assert expected in str(reply.json)
     assert ".mp4" not in str(reply.json)
 
 
@@ -226,7 +226,7 @@ def test_a_truncated_video_promises_more_than_it_sends(sandbox: SandboxClient) -
 
 
 def test_a_short_video_looks_complete_and_is_not(sandbox: SandboxClient) -> None:
-    """Its length is told truly, but half of its frames are missing."""
+    """Its length is right, but half of its frames are missing."""
     whole = sandbox.get(sandbox.finished_url("poyo", "A lighthouse in a storm")).body
     short = sandbox.get(sandbox.finished_url("poyo", "A lighthouse in a storm [[sandbox:short-video]]"))
     assert int(short.headers["content-length"]) == len(short.body) == len(whole) // 2

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from sandbox_client import GATEWAYS, KEY, SUBMIT_PATHS, Clock, SandboxClient, body_for, sandbox_in_thread
 
-from callsheet.sandbox.context import Settings
-from callsheet.sandbox.rate_limit import MOST_CALLERS, RateLimiter
+from callsheet.sandbox.context import MOST_CALLERS, RateLimiter, Settings
 from callsheet.sandbox.store import count_accepted
 
 

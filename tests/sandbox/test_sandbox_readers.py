@@ -6,7 +6,7 @@ import json
 
 import pytest
 from sandbox_client import GATEWAYS, LONG_AFTER, SandboxClient, body_for
-from sandbox_client import Reply as Heard
+from sandbox_client import Reply as SandboxReply
 
 from callsheet.core.gateway.protocol import (
     Accepted,
@@ -35,8 +35,8 @@ MODELS = {"poyo": "sora-2-official", "apidot": "sora-2-official", "apixo": "sora
 def _ask(sandbox: SandboxClient, gateway: str, request: HttpRequest, **headers: str) -> HttpReply:
     sent = dict(request.headers) | headers
     body = request.body
-    heard: Heard = sandbox.send(request.method, f"/{gateway}{request.path}", body, headers=sent)
-    return HttpReply(heard.status, tuple(heard.headers.items()), heard.body)
+    answer: SandboxReply = sandbox.send(request.method, f"/{gateway}{request.path}", body, headers=sent)
+    return HttpReply(answer.status, tuple(answer.headers.items()), answer.body)
 
 
 def _submit(sandbox: SandboxClient, gateway: str, prompt: str, **headers: str) -> object:
@@ -133,5 +133,5 @@ def test_callbacks_name_their_task(sandbox: SandboxClient, gateway: str, generat
     task = Store(sandbox.store).load_task(gateway, task_id)
     assert task is not None
     snapshot = snapshot_at(task, task.created + LONG_AFTER)
-    callback = FAKES[gateway].build_callback(task, snapshot, "http://127.0.0.1/film.mp4", generation)
+    callback = FAKES[gateway].build_callback(task, snapshot, "http://127.0.0.1/video.mp4", generation)
     assert load_gateway(gateway).read_callback(json.dumps(callback.body).encode()) == task_id

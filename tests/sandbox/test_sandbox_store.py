@@ -147,7 +147,7 @@ def test_the_life_of_a_task_is_a_function_of_time() -> None:
 
 
 async def test_callers_who_wait_for_the_same_video_share_one_rendering(tmp_path: Path) -> None:
-    """And a rendering that fails is told to who waits, then tried anew."""
+    """A failed rendering is reported to those who wait, then tried again."""
     rendered: list[Video] = []
     broken = True
 
@@ -169,7 +169,7 @@ async def test_callers_who_wait_for_the_same_video_share_one_rendering(tmp_path:
 
 
 async def test_a_port_that_is_taken_is_an_os_error(tmp_path: Path) -> None:
-    """Told to the caller, who can choose another."""
+    """The caller gets the error and can choose another."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -220,8 +220,8 @@ def test_it_runs_by_itself_until_it_is_interrupted(tmp_path: Path) -> None:
         text=True,
     ) as running:
         assert running.stdout is not None
-        told = [next(running.stdout) for _ in range(6)]
-        assert "http://127.0.0.1:" in told[2]
+        lines = [next(running.stdout) for _ in range(6)]
+        assert "http://127.0.0.1:" in lines[2]
         running.send_signal(signal.SIGINT)
         _, violations = running.communicate(timeout=20)
     assert (running.returncode, violations) == (0, "")

@@ -15,8 +15,8 @@ TITLE = "CALLSHEET SANDBOX \u00b7 poyo/sora-2-official \u00b7 1 s"
 
 @pytest.mark.parametrize("size", [(1280, 720), (720, 1280), (1792, 1024), (1080, 1920)])
 def test_a_video_has_the_asked_size_and_exact_length(tmp_path: Path, size: tuple[int, int]) -> None:
-    """One second, twelve frames, `moov` before `mdat`, readable by its owner alone."""
-    path = tmp_path / "film.mp4"
+    """One second, twelve frames, `moov` before `mdat`, readable only by its owner."""
+    path = tmp_path / "video.mp4"
     render_video(path, Video("A kite over the dunes", *size, seconds=1, title=TITLE))
     with av.open(str(path)) as container:
         frames = list(container.decode(video=0))
@@ -97,7 +97,7 @@ def test_a_rendering_can_be_stopped_between_two_frames(tmp_path: Path) -> None:
         return len(asked) > 3
 
     with pytest.raises(RenderingStopped):
-        render_video(tmp_path / "film.mp4", Video("A kite", 320, 180, 20, TITLE), stopped)
+        render_video(tmp_path / "video.mp4", Video("A kite", 320, 180, 20, TITLE), stopped)
     assert len(asked) == 4
     assert list(tmp_path.iterdir()) == []
 
@@ -105,5 +105,5 @@ def test_a_rendering_can_be_stopped_between_two_frames(tmp_path: Path) -> None:
 def test_a_rendering_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     """Neither a half video nor its temporary file."""
     with pytest.raises(ValueError, match=r"width|height|size|range|greater"):
-        render_video(tmp_path / "film.mp4", Video("A kite", 0, 0, 1, TITLE))
+        render_video(tmp_path / "video.mp4", Video("A kite", 0, 0, 1, TITLE))
     assert list(tmp_path.iterdir()) == []

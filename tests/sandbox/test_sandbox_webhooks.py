@@ -80,7 +80,7 @@ async def _deliver(task: SandboxTask, generation: Generation = Generation.NEW) -
         clock.advance(seconds)
 
     webhooks = WebhookSender(clock, sleep)
-    webhooks.send_when_done(task, video_url="http://127.0.0.1/film.mp4", generation=generation)
+    webhooks.send_when_done(task, video_url="http://127.0.0.1/video.mp4", generation=generation)
     async with asyncio.timeout(10):
         await webhooks.settle()
     return pauses
@@ -96,7 +96,7 @@ async def test_a_callback_comes_when_the_task_ends_and_is_retried_at_the_gateway
     headers, body = receiver.received[-1]
     assert headers[":target"] == "POST /hook?of=poyo HTTP/1.1"
     assert headers["content-type"] == "application/json"
-    assert (body["status"], body["results"]) == ("completed", ["http://127.0.0.1/film.mp4"])
+    assert (body["status"], body["results"]) == ("completed", ["http://127.0.0.1/video.mp4"])
 
 
 async def test_a_receiver_that_is_away_is_given_up_after_the_last_retry() -> None:
@@ -145,7 +145,7 @@ async def test_a_failure_is_called_back_too_and_a_stuck_task_never_is() -> None:
     ],
 )
 def test_only_loopback_is_contacted(url: str, contacted: bool) -> None:
-    """Any other host is left alone, and the answer says so."""
+    """No other host is contacted, and the answer says so."""
     assert (explain_undelivered(url) == "") is contacted
 
 

@@ -6,20 +6,23 @@ import asyncio
 import hashlib
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from callsheet.core.catalogue.cards import Catalogue, GatewayFacts
 from callsheet.sandbox.fakes.protocol import Answer, FakeGateway, Generation, Reason, Refusal
 
 from .fakes import FAKES
-from .rate_limit import OWN_PER_MINUTE, RateLimiter
 from .replies import Headers, Reply, json_reply
 from .store import Store
 from .video_cache import VideoCache
 from .webhooks import WebhookSender
 
+# Requests per minute and key, where a gateway documents none.
+OWN_PER_MINUTE = 120
+MOST_CALLERS = 1000
 _BEARER = re.compile(r"Bearer ([\x21-\x7e]{8,512})")
 
 
@@ -44,6 +47,28 @@ class Settings:
             raise ValueError(f"Speed {self.speed} is not between 0.01 and 1,000,000.")
         if self.rate is not None and self.rate < 1:
             raise ValueError(f"Rate {self.rate} is not at least 1 request per minute.")
+
+
+@dataclass(slots=True)
+class RateLimiter:
+    """Allows `per_minute` requests in any minute of sandbox time, counted in memory. Callers are digests of keys."""
+
+    clock: Callable[[], float]
+    speed: float
+    _seen: dict[str, deque[float]] = field(default_factory=dict)
+
+    def wait_for(self, caller: str, per_minute: int) -> float:
+        """0 if the request is allowed (it then counts), else the real seconds until the next one is."""
+        now, window = self.clock(), 60.0 / self.speed
+        seen = self._seen.setdefault(caller, deque())
+        while seen and seen[0] <= now - window:
+            seen.popleft()
+        if len(seen) >= per_minute:
+            return seen[0] + window - now
+        seen.append(now)
+        if len(self._seen) > MOST_CALLERS:
+            self._seen.pop(next(iter(self._seen)))
+        return 0.0
 
 
 class AppState:
@@ -132,4 +157,4 @@ class Outcome:
     replayed: bool = False
 
 
-__all__ = ["Answer", "AppState", "Outcome", "Reason", "Refusal", "Request", "Settings"]
+__all__ = ["Answer", "AppState", "Outcome", "RateLimiter", "Reason", "Refusal", "Request", "Settings"]

@@ -1,6 +1,6 @@
 """Draws the frames of a sandbox video: the prompt on a gradient, a title bar, a clock and a progress bar.
 
-What stands still is drawn once. A frame adds the moving light, the clock and the bar. Pillow is imported when used.
+What does not move is drawn once. A frame adds the moving light, the clock and the bar. Pillow is imported when used.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ async def serve_sandbox(
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         )
         serving = asyncio.create_task(server.serve(sockets=[listener]))
-        await _first(serving, ready)
+        await _wait_until_ready(serving, ready)
         try:
             state.store.prune(time.time())
             yield f"http://{HOST}:{listener.getsockname()[1]}"
@@ -88,7 +88,7 @@ def describe_sandbox(base_url: str, speed: float) -> str:
     return "\n".join([*lines, "", "Stop with Ctrl+C."])
 
 
-async def _first(serving: asyncio.Task[None], ready: asyncio.Event) -> None:
+async def _wait_until_ready(serving: asyncio.Task[None], ready: asyncio.Event) -> None:
     """Wait until the server listens; raise its error if it ends before that."""
     waiting = asyncio.create_task(ready.wait())
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)

@@ -28,7 +28,7 @@ PASSPHRASE = "a quiet slate of wild geese"
 
 @dataclass
 class Steady:
-    """The clock that nobody sets back; the test moves it."""
+    """A monotonic clock; the test moves it."""
 
     time: float = 100.0
 

@@ -1,4 +1,4 @@
-"""Clips and pictures on the desk: by the task's id alone, in parts, and never anything else of the disk."""
+"""Clips and pictures on the desk: only by the task's id, in ranges, and no other file on disk."""
 
 from __future__ import annotations
 

@@ -158,16 +158,16 @@ async def test_nothing_is_posted_without_the_sessions_token(desk: Desk) -> None:
     assert not desk.state.passkeys.all()
 
 
-async def test_whoever_is_turned_away_is_told_as_they_asked(desk: Desk) -> None:
+async def test_a_refusal_has_the_format_of_the_request(desk: Desk) -> None:
     """A person gets a page with a way back, our script the same words as data."""
     shown = await desk.post("/allowances", csrf="x")
     desk.headers["accept"] = "application/json"
-    told = await desk.post("/allowances", csrf="x")
+    urls = await desk.post("/allowances", csrf="x")
 
     assert "You are no longer signed in. Nothing was changed." in " ".join(seen(shown.text).split())
     assert 'href="/"' in shown.text
-    assert told.status_code == 401
-    assert data(told)["error"]["message"] == "You are no longer signed in."
+    assert urls.status_code == 401
+    assert data(urls)["error"]["message"] == "You are no longer signed in."
 
 
 async def test_no_page_is_shown_without_a_session(desk: Desk) -> None:
@@ -215,7 +215,7 @@ async def test_what_is_no_form_has_no_token(desk: Desk) -> None:
         assert answer.status_code == 403
 
 
-async def test_a_failure_outside_of_any_page_is_told_by_its_type_alone(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failure_outside_of_any_page_is_logged_only_by_its_type(caplog: pytest.LogCaptureFixture) -> None:
     """The browser gets an answer, and the log no message."""
 
     async def broken(_: Request) -> Response:

@@ -41,7 +41,7 @@ async def test_every_page_of_a_fresh_install_says_what_belongs_there(desk: Desk,
     assert 'aria-current="page"' in page
 
 
-async def test_live_mode_cannot_be_overlooked(live_desk: Desk) -> None:
+async def test_live_mode_is_unmistakable(live_desk: Desk) -> None:
     """On every page, in words."""
     await live_desk.sign_in()
 
@@ -49,7 +49,7 @@ async def test_live_mode_cannot_be_overlooked(live_desk: Desk) -> None:
         assert "Approving here can spend real money." in await live_desk.read(path)
 
 
-async def test_a_waiting_sheet_lies_on_the_desk(desk: Desk) -> None:
+async def test_a_waiting_sheet_is_shown_on_the_desk(desk: Desk) -> None:
     """With its price; and its page shows every line that a person agrees to."""
     sheet_id = await ask(desk, Shot("A paper boat in a gutter.", duration_seconds=4))
     await desk.sign_in()
@@ -85,7 +85,7 @@ async def test_no_prompt_adds_a_line_or_a_tag_to_the_sheet(desk: Desk) -> None:
 
 
 async def test_all_of_a_long_prompt_can_be_read_before_it_is_approved(desk: Desk) -> None:
-    """The text has its beginning alone; what comes after is filmed as well."""
+    """The text shows only its beginning, but all of it is sent."""
     long = "A calm sea. " * 60 + "\nAnd <b>then</b> the storm."
     sheet_id = await ask(desk, Shot(long, duration_seconds=4))
     short = await ask(desk, Shot("A calm sea.", duration_seconds=4))
@@ -99,7 +99,7 @@ async def test_all_of_a_long_prompt_can_be_read_before_it_is_approved(desk: Desk
 
 
 async def test_an_approval_that_no_longer_counts_is_not_shown_as_one(desk: Desk) -> None:
-    """After an hour; whoever waits for the agent then waits in vain."""
+    """After an hour; the agent can no longer submit it."""
     sheet_id = await ask(desk, Shot("A paper boat.", duration_seconds=4))
     desk.service.approve(sheet_id, by=Means.TERMINAL)
     await desk.sign_in()
@@ -114,12 +114,12 @@ async def test_an_approval_that_no_longer_counts_is_not_shown_as_one(desk: Desk)
 
 
 async def test_more_tasks_than_a_page_holds_are_on_the_next(desk: Desk) -> None:
-    """Each once, and a page that nobody can mean is the first."""
-    made = []
+    """Each once; an invalid page number is the first page."""
+    created = []
     for number in range(A_PAGE + 3):
         sheet_id = draft(desk.service, Shot(f"Take {number}.", duration_seconds=4))
         desk.service.approve(sheet_id, by=Means.TERMINAL)
-        made.append(submit(desk.service.deps, sheet_id).report.task.id)
+        created.append(submit(desk.service.deps, sheet_id).report.task.id)
         desk.workspace.clock.time += 1
     await desk.sign_in()
 
@@ -127,7 +127,7 @@ async def test_more_tasks_than_a_page_holds_are_on_the_next(desk: Desk) -> None:
 
     listed = [re.findall(r'<tr data-key="(\w+)"', page) for page in (first, second)]
     assert [len(names) for names in listed] == [A_PAGE, 3]
-    assert listed[0] + listed[1] == made[::-1]
+    assert listed[0] + listed[1] == created[::-1]
     assert 'href="/tasks?page=2" rel="next"' in first
     assert 'data-live="/tasks/live?page=2"' in second
     assert 'rel="next"' not in second
@@ -253,7 +253,7 @@ def test_a_bar_says_how_near_the_cap_is(spent: str, cap: str, percent: int, tone
     assert bar("Today", Decimal(spent), None)["percent"] is None
 
 
-async def test_the_audit_page_shows_who_did_what_and_that_the_trail_is_whole(desk: Desk) -> None:
+async def test_the_audit_page_shows_who_did_what_and_that_the_trail_is_intact(desk: Desk) -> None:
     """And says so when it is not."""
     sheet_id = await ask(desk, Shot("A paper boat.", duration_seconds=4))
     desk.service.approve(sheet_id, by=Means.TERMINAL)
@@ -268,7 +268,7 @@ async def test_the_audit_page_shows_who_did_what_and_that_the_trail_is_whole(des
         for (name,) in list(db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'audit'")):
             db.execute(f"DROP TRIGGER {name}")
         db.execute("UPDATE audit SET actor = 'client' WHERE seq = 1")
-    assert "Not as it was written, from entry 1 on." in seen(await desk.read("/audit"))
+    assert "Changed from entry 1 on." in seen(await desk.read("/audit"))
 
 
 async def test_a_thing_that_is_not_there_is_said_to_be_missing(desk: Desk) -> None:
@@ -291,9 +291,7 @@ async def test_a_thing_that_is_not_there_is_said_to_be_missing(desk: Desk) -> No
         assert 'href="/"' in answer.text
 
 
-async def test_a_mistake_in_the_program_is_told_by_type_and_id_alone(
-    desk: Desk, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_an_internal_error_is_reported_only_by_type_and_id(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     """A message may hold a prompt."""
 
     async def broken(_: RequestContext) -> Response:

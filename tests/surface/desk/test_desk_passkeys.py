@@ -82,7 +82,7 @@ async def test_a_live_sheet_is_approved_by_a_passkey_with_its_amount_on_the_butt
     assert state(live_desk, sheet_id) is SheetState.APPROVED
 
 
-async def test_a_signature_is_good_for_its_sheet_alone(desk: Desk) -> None:
+async def test_a_signature_is_valid_only_for_its_sheet(desk: Desk) -> None:
     """And only once, also when it was refused."""
     token, device = await desk.sign_in(), Authenticator()
     await register(desk, token, device)
@@ -162,7 +162,7 @@ async def test_a_signature_made_elsewhere_or_without_the_person_is_no_yes(
 
 
 async def test_another_devices_signature_is_no_yes(desk: Desk) -> None:
-    """Neither one that nobody registered, nor one that names a registered one."""
+    """Neither an unregistered one nor one that uses the name of a registered one."""
     token, device, stranger = await desk.sign_in(), Authenticator(), Authenticator()
     await register(desk, token, device)
     sheet_id = await ask(desk)
@@ -274,7 +274,7 @@ async def test_terms_that_were_signed_under_another_policy_are_not_allowed(live_
     assert not desk.service.allowances()
 
 
-def test_challenges_are_made_of_what_is_agreed_to_and_bounded() -> None:
+def test_challenges_depend_on_their_subject_and_are_bounded() -> None:
     """No two subjects and nonces give the same one; too many open ones push out the oldest."""
     session = Session(ends=1e9)
     challenges = Challenges(lambda: 0.0)

@@ -18,7 +18,7 @@ from workspace import KEY, Workspace, accepted, draft
 
 @asynccontextmanager
 async def sealed_desk(workspace: Workspace) -> AsyncIterator[Desk]:
-    """The desk of an install in live mode whose key for PoYo is sealed, with its watcher running."""
+    """The desk of an install in live mode whose key for PoYo is sealed, with its runner."""
 
     workspace.write_policy('mode = "live"\n')
     set_passphrase(workspace.home)
@@ -30,7 +30,7 @@ async def sealed_desk(workspace: Workspace) -> AsyncIterator[Desk]:
         yield desk
 
 
-async def test_what_is_approved_on_the_desk_is_sent_from_there_at_once(workspace: Workspace) -> None:
+async def test_what_is_approved_on_the_desk_is_sent_from_there_immediately(workspace: Workspace) -> None:
     """The person gets to its task; the gateway got one request, with the key."""
     workspace.gateway.replies = [accepted()]
     async with sealed_desk(workspace) as desk:
@@ -84,7 +84,7 @@ async def test_an_approval_that_somebody_wrote_into_the_ledger_still_asks_the_pe
 
 
 async def test_an_allowance_offers_no_model_of_a_sealed_key(workspace: Workspace) -> None:
-    """And one that names it is refused before a passphrase is looked at."""
+    """And one that names it is refused before a passphrase is checked."""
     async with sealed_desk(workspace) as desk:
         token = await desk.sign_in()
         page = await desk.read("/allowances")

@@ -165,7 +165,7 @@ async def test_without_a_passphrase_the_page_says_how_to_get_in(workspace: Works
     assert not desk.client.cookies
 
 
-async def test_a_verifier_that_others_can_change_lets_nobody_in(desk: Desk) -> None:
+async def test_a_verifier_that_others_can_change_refuses_everybody(desk: Desk) -> None:
     """The page says which file it is and what to do."""
     (desk.workspace.home / "config" / "approval-verifier").chmod(0o666)
 

@@ -114,7 +114,7 @@ def page_values(state: DeskState) -> dict[str, Any]:
 
 
 def read_policy(state: DeskState) -> Policy | None:
-    """The policy as it is now, None when it cannot be used."""
+    """The current policy; None when it cannot be used."""
     try:
         return state.service.deps.policy()
     except SetupProblem:

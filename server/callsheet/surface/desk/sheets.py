@@ -47,13 +47,13 @@ def sheet_summary(sheet: Sheet) -> dict[str, Any]:
     """A short summary of a sheet, for lists."""
     shot = sheet.shot
     length = f"{shot.duration_seconds} s" if shot.duration_seconds else ""
-    picture = " · ".join(part for part in (length, shot.aspect_ratio, shot.resolution) if part)
+    video_format = " · ".join(part for part in (length, shot.aspect_ratio, shot.resolution) if part)
     return {
         "id": sheet.id,
         "mode": sheet.mode.value,
         "price": f"{dollars(sheet.price.usd)} USD" if sheet.price.usd is not None else "Price unknown",
         "model": sheet.card_id,
-        "picture": clean(picture, limit=60),
+        "format": clean(video_format, limit=60),
         "prompt": clean(shot.prompt, limit=SUMMARY),
         "made_at": sheet.made_at,
     }
@@ -116,7 +116,7 @@ async def challenge(context: RequestContext) -> Response:
 
 
 def _require_shown(context: RequestContext, sheet: Sheet) -> None:
-    """Raises unless the form comes from a page that showed this sheet as it is bound now."""
+    """Raises unless the form comes from a page that showed this sheet with its current binding."""
     if not hmac.compare_digest(context.form.get("shown", "").encode(), sheet.binding.digest.encode()):
         raise NotApproved(
             "The sheet changed after this form was shown.",

@@ -1,4 +1,4 @@
-"""The pages of the tasks: state, progress, cost, and the clip with its pictures."""
+"""The pages of the tasks: state, progress, cost, and the clip with its stills."""
 
 from __future__ import annotations
 
@@ -91,7 +91,6 @@ def clip_summary(clip: Clip) -> dict[str, Any]:
         "poster": is_there(clip.poster),
         "contact_sheet": is_there(clip.contact_sheet),
         "seconds": f"{clip.duration_seconds:g} s",
-        "picture": f"{clip.width} x {clip.height}",
         "width": clip.width,
         "height": clip.height,
         "bytes": clip.size,
