@@ -27,7 +27,7 @@ from callsheet.edges.keys.store import SecretKey, build_redactor, find_all_keys,
 from callsheet.edges.keys.unlocked import OpenedKeys
 from callsheet.edges.ledger.ledger import Ledger
 from callsheet.edges.process.desk_lock import find_desk
-from callsheet.edges.process.runner import RunnerLock
+from callsheet.edges.process.runner import FileLeases
 from callsheet.service.dependencies import Dependencies
 from callsheet.service.sandbox_server import SandboxServer
 from callsheet.surface.program import Program
@@ -130,7 +130,7 @@ def build_service(surroundings: Surroundings) -> Service:
     opened = OpenedKeys()
     http = GatewayHttp(transport=surroundings.transport)
     sandbox = SandboxServer(lambda: _open_sandbox(paths, policy().sandbox_speed))
-    lock = RunnerLock(paths.state / RUNNERS_DIRECTORY)
+    lock = FileLeases(paths.state / RUNNERS_DIRECTORY)
     deps = Dependencies(
         ledger=_once(lambda: Ledger(paths.data / LEDGER_FILE)),
         http=http,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from callsheet.edges.config.catalogue_files import load_catalogue
-from callsheet.edges.process.loopback import HOST, bind_loopback, make_web_server
+from callsheet.edges.process.loopback import HOST, bind_loopback, build_web_server
 
 from .app import build_app
 from .context import AppState, Settings
@@ -42,7 +42,7 @@ async def serve_sandbox(
     state = AppState(Settings(store, speed, rate, clock), load_catalogue())
     with bind_loopback(port) as listener:
         ready = asyncio.Event()
-        server = make_web_server(
+        server = build_web_server(
             build_app(state),
             ready=ready,
             http=_protocol(),

@@ -17,7 +17,7 @@ from callsheet.core.tasks.models import Task
 from callsheet.core.tasks.states import RESERVING_STATES, TaskState
 from callsheet.service.consent import spending_now, spending_windows
 from callsheet.service.export import ALL
-from callsheet.surface.trail import read_detail
+from callsheet.surface.trail import read_audit_detail
 
 from .requests import RequestContext
 
@@ -125,7 +125,7 @@ def _entry(entry: AuditEntry) -> dict[str, Any]:
         "action": entry.action.replace("_", " "),
         "subject": clean(subject, limit=80),
         "link": f"/{kind}/{subject}" if kind else "",
-        "detail": read_detail(entry.detail),
+        "detail": read_audit_detail(entry.detail),
         "hash": entry.hash[:12],
     }
 

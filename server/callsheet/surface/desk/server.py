@@ -16,8 +16,8 @@ from pathlib import Path
 
 import anyio
 
-from callsheet.edges.process.desk_lock import find_desk, hold_desk, tell_address
-from callsheet.edges.process.loopback import HOST_6, bind_loopback, make_web_server
+from callsheet.edges.process.desk_lock import find_desk, hold_desk, write_address
+from callsheet.edges.process.loopback import HOST_6, bind_loopback, build_web_server
 from callsheet.errors import SetupProblem
 from callsheet.service import Service
 
@@ -54,7 +54,7 @@ async def serve(service: Service, *, config: Path, state_dir: Path, verifier: Pa
 
 async def _serve_desk(state: DeskState, listeners: list[socket.socket], state_dir: Path, on_open: OnOpen) -> None:
     ready = asyncio.Event()
-    server = make_web_server(
+    server = build_web_server(
         build_app(state), ready=ready, log_level="error", timeout_graceful_shutdown=SHUTDOWN_SECONDS
     )
     serving = asyncio.create_task(server.serve(sockets=listeners))
@@ -62,7 +62,7 @@ async def _serve_desk(state: DeskState, listeners: list[socket.socket], state_di
     try:
         await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if ready.is_set():
-            tell_address(state_dir, f"{state.origin}/")
+            write_address(state_dir, f"{state.origin}/")
             on_open(f"{state.origin}/#key={state.sessions.bearer}")
         await asyncio.shield(serving)
     finally:

@@ -73,13 +73,13 @@ async def approve(context: RequestContext) -> Response:
     try:
         _require_shown(context, sheet)
         _require_decidable(context, sheet)
-        if context.state.service.needs_seal(sheet.id) and context.form.get("passkey"):
+        if context.state.service.needs_passphrase(sheet.id) and context.form.get("passkey"):
             raise NotApproved(NO_PASSKEY, next_step="Type the passphrase.")
         _require_amount(context, sheet)
         proof = await state.step_up.prove(context.form, context.session, subject_of(sheet))
     except CallsheetError as error:
         return _page(context, sheet, error)
-    if context.state.service.needs_seal(sheet.id):
+    if context.state.service.needs_passphrase(sheet.id):
         return await _approve_and_send(context, sheet)
     state.service.approve(sheet.id, by=proof.means, who=proof.who)
     how = "with your passkey" if proof.means is Means.PASSKEY else "with the passphrase"
@@ -109,7 +109,7 @@ async def challenge(context: RequestContext) -> Response:
     sheet = need_sheet(state.service.deps, context.path_param("sheet_id"))
     _require_shown(context, sheet)
     _require_decidable(context, sheet)
-    if context.state.service.needs_seal(sheet.id):
+    if context.state.service.needs_passphrase(sheet.id):
         raise NotApproved(NO_PASSKEY, next_step="Type the passphrase.")
     nonce, to_sign = state.step_up.challenges.issue(context.session, subject_of(sheet))
     return JSONResponse({"nonce": nonce, "options": state.passkeys.signing_options(to_sign)})
@@ -127,8 +127,8 @@ def _require_shown(context: RequestContext, sheet: Sheet) -> None:
 def _require_decidable(context: RequestContext, sheet: Sheet) -> None:
     """Raises unless the sheet could now be approved and submitted."""
     service = context.state.service
-    if service.needs_seal(sheet.id):
-        service.payable(sheet.id)
+    if service.needs_passphrase(sheet.id):
+        service.sendable(sheet.id)
     else:
         service.approvable(sheet.id)
     policy = service.deps.policy()
@@ -142,7 +142,7 @@ def _require_decidable(context: RequestContext, sheet: Sheet) -> None:
 
 def _is_undecided(context: RequestContext, sheet: Sheet) -> bool:
     """Whether there is something to decide. With a sealed key, an approval in the ledger alone sends nothing."""
-    return sheet.state in OPEN or (sheet.state in SENDABLE and context.state.service.needs_seal(sheet.id))
+    return sheet.state in OPEN or (sheet.state in SENDABLE and context.state.service.needs_passphrase(sheet.id))
 
 
 def has_lapsed(context: RequestContext, sheet: Sheet) -> bool:
@@ -206,7 +206,7 @@ def _approval_ways(context: RequestContext, sheet: Sheet) -> dict[str, Any]:
         passphrase, passkeys = state.passphrase_check.has_passphrase(), bool(state.passkeys.all())
     except SetupProblem as error:
         return {"has_passphrase": False, "has_passkey": False, "sealed": False, "setup": render_error(error)}
-    sealed = context.state.service.needs_seal(sheet.id)
+    sealed = context.state.service.needs_passphrase(sheet.id)
     return {"has_passphrase": passphrase, "has_passkey": passkeys and not sealed, "sealed": sealed, "setup": None}
 
 
@@ -224,7 +224,7 @@ def _text(context: RequestContext, sheet: Sheet) -> str:
     if too_old or not _is_undecided(context, sheet) or _obstacle(context, sheet) is not None:
         return sheet.shown
     service = context.state.service
-    return service.sending_text(sheet.id) if service.needs_seal(sheet.id) else service.approval_text(sheet.id)
+    return service.sending_text(sheet.id) if service.needs_passphrase(sheet.id) else service.approval_text(sheet.id)
 
 
 __all__ = ["approve", "challenge", "decline", "has_lapsed", "page_view", "subject_of", "sheet_summary"]
