@@ -40,7 +40,7 @@ from callsheet.service import Draft, Service
 
 SERVE = """
 import pathlib, sys
-from callsheet.sandbox.serving import run_sandbox
+from callsheet.sandbox.server import run_sandbox
 run_sandbox(pathlib.Path(sys.argv[1]), speed=float(sys.argv[2]), port=int(sys.argv[3]), rate=100000)
 """
 CARD = ("poyo", "sora-2-official")

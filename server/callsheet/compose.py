@@ -290,9 +290,9 @@ def _once(build: Callable[[], Built]) -> Callable[[], Built]:
 
 
 def _sandbox_plays(gateway_id: str) -> bool:
-    from callsheet.sandbox.fakes import STAGES
+    from callsheet.sandbox.fakes import FAKES
 
-    return gateway_id in STAGES
+    return gateway_id in FAKES
 
 
 def _open_sandbox(paths: Paths, speed: float) -> AbstractAsyncContextManager[str]:

@@ -1,4 +1,4 @@
-"""One sandbox for most tests: it stands at life's speed, and its clock moves only when a test says so."""
+"""One sandbox for most tests: it runs at real speed, and its clock moves only when a test moves it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the sandbox's tests share: a clock that only moves when told, a server in a thread, plain HTTP."""
+"""What the sandbox's tests share: a clock that tests move, a server in a thread, plain HTTP."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class SandboxClient:
         return self.get(STATUS_PATHS[gateway].format(task_id), **more)
 
     def finished_url(self, gateway: str, prompt: str) -> str:
-        """Submit, let the time pass, and return the film's URL."""
+        """Submit, let the time pass, and return the video's URL."""
         task_id = self.accepted(gateway, prompt)
         self.clock.advance(LONG_AFTER)
         return read_video_url(gateway, self.status(gateway, task_id).json)

@@ -1,4 +1,4 @@
-"""What the four stages refuse, and in whose words."""
+"""What the four fake gateways refuse, and in whose words."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 from sandbox_client import GATEWAYS, SUBMIT_PATHS, SandboxClient, body_for
 
 from callsheet.core.payload.build import build_body
-from callsheet.core.shot import Kind, Shot
+from callsheet.core.shot import Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
-from callsheet.sandbox.checks import check_body, read_wanted
+from callsheet.sandbox.checks import check_body, read_parameters
 
 
 def _refusal(gateway: str, answer: Any) -> tuple[object, str]:
@@ -25,7 +25,7 @@ INVALID = {"poyo": "validation_error", "apidot": "invalid_request", "apixo": 400
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected"),
     [
         ({"prompt": None}, "prompt must be of type string"),
         ({"prompt": "  "}, "prompt must not be empty"),
@@ -41,7 +41,7 @@ INVALID = {"poyo": "validation_error", "apidot": "invalid_request", "apixo": 400
     ],
 )
 def test_a_broken_rule_is_a_400_in_the_gateways_own_body(
-    sandbox: SandboxClient, gateway: str, change: dict[str, object], told: str
+    sandbox: SandboxClient, gateway: str, change: dict[str, object], expected: str
 ) -> None:
     """Missing, ill-typed, wrong and unknown fields are refused before anything is accepted."""
     body = body_for(gateway, "A cat") | {}
@@ -50,7 +50,7 @@ def test_a_broken_rule_is_a_400_in_the_gateways_own_body(
     assert reply.status == 400
     code, message = _refusal(gateway, reply.json)
     assert code == INVALID[gateway]
-    assert told in message
+    assert expected in message
 
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
@@ -85,14 +85,14 @@ def test_an_unknown_model_is_refused_as_each_gateway_documents(sandbox: SandboxC
 
 
 def test_a_missing_model_is_named(sandbox: SandboxClient) -> None:
-    """The first thing that is missing is told."""
+    """The first missing field is reported."""
     assert (
         "model" in sandbox.send("POST", SUBMIT_PATHS["poyo"], {"input": {"prompt": "A cat"}}).json["error"]["message"]
     )
 
 
 def test_auto_is_for_images_alone_and_only_on_the_pro_model(sandbox: SandboxClient) -> None:
-    """`auto` with an image films in landscape, without one it is refused."""
+    """`auto` with an image generates in landscape, without one it is refused."""
     shot = {"prompt": "A cat", "duration": 4, "aspect_ratio": "auto", "resolution": "720p"}
     body = {"model": "sora-2-pro-official", "input": shot}
     assert sandbox.send("POST", SUBMIT_PATHS["poyo"], body).status == 400
@@ -144,7 +144,7 @@ def _cards() -> list[Any]:
 
 
 @pytest.mark.parametrize(("card", "mode"), _cards())
-def test_what_the_program_builds_is_what_the_strict_stage_takes(card: Any, mode: Kind) -> None:
+def test_what_the_program_builds_is_what_the_strict_sandbox_takes(card: Any, mode: Kind) -> None:
     """A body built from the catalogue breaks no rule that the sandbox reads from the same catalogue."""
     extras = {
         field.path[-1]: "https://example.com/a.mp4" if field.path[-1].endswith("_url") else "a-value"
@@ -159,6 +159,6 @@ def test_what_the_program_builds_is_what_the_strict_stage_takes(card: Any, mode:
     )
     body = build_body(card, shot)
     assert check_body(card, body) == ()
-    wanted = read_wanted(card, body)
-    assert wanted.prompt in ("A cat", "")
-    assert wanted.width * wanted.height >= 1280 * 720
+    parameters = read_parameters(card, body)
+    assert parameters.prompt in ("A cat", "")
+    assert parameters.width * parameters.height >= 1280 * 720

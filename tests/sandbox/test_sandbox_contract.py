@@ -1,4 +1,4 @@
-"""One contract, four gateways: what a task looks like from submission to the saved film."""
+"""One contract, four gateways: what a task looks like from submission to the saved video."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import av
 import pytest
 from sandbox_client import GATEWAYS, LONG_AFTER, SUBMIT_PATHS, SandboxClient, read_state, read_task_id, read_video_url
 
-from callsheet.sandbox.fakes import STAGES
-from callsheet.sandbox.fakes.tasks import moment_at
+from callsheet.sandbox.fakes import FAKES
+from callsheet.sandbox.fakes.tasks import snapshot_at
 from callsheet.sandbox.store import Store
 
 WORDS = {
@@ -22,7 +22,7 @@ WORDS = {
 
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
-def test_a_task_is_queued_then_runs_then_its_film_downloads_and_decodes(sandbox: SandboxClient, gateway: str) -> None:
+def test_a_task_is_queued_then_runs_then_its_video_downloads_and_decodes(sandbox: SandboxClient, gateway: str) -> None:
     """Submit -> queued -> running -> finished -> an MP4 of the asked size and exact length."""
     task_id = sandbox.accepted(gateway, "A lighthouse in a storm")
     seen = [read_state(gateway, sandbox.status(gateway, task_id).json)]
@@ -31,11 +31,11 @@ def test_a_task_is_queued_then_runs_then_its_film_downloads_and_decodes(sandbox:
     sandbox.clock.advance(LONG_AFTER)
     answer = sandbox.status(gateway, task_id).json
     assert (*seen, read_state(gateway, answer)) == WORDS[gateway]
-    film = sandbox.get(read_video_url(gateway, answer), key=None)
-    assert film.status == 200
-    assert film.headers["content-type"] == "video/mp4"
-    assert int(film.headers["content-length"]) == len(film.body) < 1_000_000
-    with av.open(io.BytesIO(film.body)) as container:
+    video = sandbox.get(read_video_url(gateway, answer), key=None)
+    assert video.status == 200
+    assert video.headers["content-type"] == "video/mp4"
+    assert int(video.headers["content-length"]) == len(video.body) < 1_000_000
+    with av.open(io.BytesIO(video.body)) as container:
         assert container.duration == 4_000_000
         frames = list(container.decode(video=0))
     assert len(frames) == 48
@@ -108,7 +108,7 @@ def test_evolink_replays_an_idempotency_key_and_refuses_another_body_under_it(sa
 
 
 def test_poyo_does_not_promise_to_replay_an_idempotency_key(sandbox: SandboxClient) -> None:
-    """What PoYo's server does with the header is not documented, so the costly case is played."""
+    """What PoYo's server does with the header is not documented, so the sandbox does the expensive one."""
     header = {"Idempotency-Key": "run_0123456789abcdef"}
     first = sandbox.accepted("poyo", "A swing", headers=header)
     assert sandbox.accepted("poyo", "A swing", headers=header) != first
@@ -147,8 +147,8 @@ def test_evolink_lists_its_tasks_newest_first_in_pages(sandbox: SandboxClient) -
     assert "http" not in str(listing)
 
 
-def test_a_portrait_pro_film_has_the_asked_size_and_length(sandbox: SandboxClient) -> None:
-    """Resolution, ratio and duration of the request are those of the film."""
+def test_a_portrait_pro_video_has_the_asked_size_and_length(sandbox: SandboxClient) -> None:
+    """Resolution, ratio and duration of the request are those of the video."""
     body = {
         "model": "sora-2-pro-official",
         "input": {"prompt": "Tall", "duration": 8, "aspect_ratio": "9:16", "resolution": "720p"},
@@ -156,8 +156,8 @@ def test_a_portrait_pro_film_has_the_asked_size_and_length(sandbox: SandboxClien
     task_id = read_task_id("poyo", sandbox.send("POST", SUBMIT_PATHS["poyo"], body).json)
     sandbox.clock.advance(LONG_AFTER)
     data = sandbox.status("poyo", task_id).json
-    film = sandbox.get(read_video_url("poyo", data), key=None)
-    with av.open(io.BytesIO(film.body)) as container:
+    video = sandbox.get(read_video_url("poyo", data), key=None)
+    with av.open(io.BytesIO(video.body)) as container:
         stream = container.streams.video[0]
         assert (stream.width, stream.height, container.duration) == (720, 1280, 8_000_000)
     assert data["data"]["credits_amount"] == 384
@@ -176,18 +176,18 @@ def test_an_unknown_task_is_a_404_in_the_gateways_own_body(sandbox: SandboxClien
 @pytest.mark.parametrize("gateway", GATEWAYS)
 def test_generation_takes_as_long_as_the_gateway_says(sandbox: SandboxClient, gateway: str) -> None:
     """The time is within the documented range and fixed by the task id."""
-    low, high = STAGES[gateway].COURSE.usual_seconds(4)
+    low, high = FAKES[gateway].PROFILE.usual_seconds(4)
     store = Store(sandbox.store)
     for number in range(5):
         task = store.load_task(gateway, sandbox.accepted(gateway, f"Take {number}"))
         assert task is not None
         assert low <= task.lasting <= high
-        assert moment_at(task, task.created + task.lasting * 0.99).ended is None
-        assert moment_at(task, task.created + task.lasting).ended == task.created + task.lasting
+        assert snapshot_at(task, task.created + task.lasting * 0.99).ended is None
+        assert snapshot_at(task, task.created + task.lasting).ended == task.created + task.lasting
 
 
 def test_every_answer_can_be_repeated_for_equal_prompts_with_one_film(sandbox: SandboxClient) -> None:
-    """Equal requests are two tasks under two links that share one film."""
+    """Equal requests are two tasks under two links that share one video."""
     first, second = (sandbox.finished_url("poyo", "A lighthouse in a storm") for _ in range(2))
     assert first != second
     one, two = sandbox.get(first, key=None), sandbox.get(second, key=None)

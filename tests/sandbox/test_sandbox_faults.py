@@ -1,4 +1,4 @@
-"""Each stage direction: what it does, how often, and what the request log says of it."""
+"""Each fault: what it does, how often, and what the request log says of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sandbox_client import GATEWAYS, KEY, LONG_AFTER, SUBMIT_PATHS, SandboxClien
 
 from callsheet.sandbox.faults import FAULTS, UnknownTag, read_faults, strip_tags
 from callsheet.sandbox.store import count_accepted, count_submits, read_requests
-from callsheet.sandbox.submit_route import MISBEHAVIOURS
+from callsheet.sandbox.submit_route import FAULT_REPLIES
 
 
 def _raw(sandbox: SandboxClient, gateway: str, prompt: str, *, timeout: float = 20) -> bytes:
@@ -32,9 +32,9 @@ def _raw(sandbox: SandboxClient, gateway: str, prompt: str, *, timeout: float = 
         return received
 
 
-def _count_frames(film: bytes) -> int:
+def _count_frames(video: bytes) -> int:
     frames = 0
-    with av.open(io.BytesIO(film)) as container, suppress(av.error.InvalidDataError):
+    with av.open(io.BytesIO(video)) as container, suppress(av.error.InvalidDataError):
         for _ in container.decode(video=0):
             frames += 1
     return frames
@@ -48,7 +48,7 @@ def test_every_fault_has_a_name_a_sentence_and_a_handler() -> None:
         assert fault.meaning.endswith(".")
         assert fault.default == 0 or fault.value
         if fault.when == "submit" and fault.name != "drop-after":
-            assert fault.name in MISBEHAVIOURS
+            assert fault.name in FAULT_REPLIES
 
 
 def test_tags_are_read_with_their_values_and_left_out_of_the_film() -> None:
@@ -86,7 +86,7 @@ def test_a_refusal_accepts_nothing(sandbox: SandboxClient, gateway: str, tag: st
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
 def test_rate_limited_twice_then_accepted_then_limited_afresh(sandbox: SandboxClient, gateway: str) -> None:
-    """Attempts are counted per prompt, and anew after an acceptance."""
+    """Attempts are counted per prompt, and again from zero after an acceptance."""
     prompt = "A dog [[sandbox:rate-limited=2]]"
     replies = [sandbox.submit(gateway, prompt) for _ in range(4)]
     assert [reply.status for reply in replies] == [429, 429, 200, 429]
@@ -110,7 +110,7 @@ def test_drop_before_closes_the_connection_without_a_byte_and_accepts_nothing(
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
 def test_drop_after_accepts_the_job_and_closes_without_a_byte(sandbox: SandboxClient, gateway: str) -> None:
-    """The job runs although nobody was told its id: the log knows it."""
+    """The job runs although the caller never got its id: the log has it."""
     accepted = count_accepted(sandbox.store)
     assert _raw(sandbox, gateway, "A fox [[sandbox:drop-after]]") == b""
     assert count_accepted(sandbox.store) == accepted + 1
@@ -119,7 +119,7 @@ def test_drop_after_accepts_the_job_and_closes_without_a_byte(sandbox: SandboxCl
 
 
 def test_evolink_tells_the_task_of_a_dropped_answer_to_who_repeats_the_key(sandbox: SandboxClient) -> None:
-    """The case that idempotency keys are made for."""
+    """The case that idempotency keys exist for."""
     header = {"Idempotency-Key": "run_after_a_drop_0001"}
     with pytest.raises(ConnectionError):
         sandbox.submit("evolink", "A hen [[sandbox:drop-after]]", headers=header)
@@ -140,7 +140,7 @@ def test_hang_never_answers(sandbox: SandboxClient) -> None:
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
 def test_a_200_may_hold_an_error_or_no_json_at_all(sandbox: SandboxClient, gateway: str) -> None:
-    """Success is not the status alone."""
+    """HTTP 200 is not enough for success."""
     hidden = sandbox.submit(gateway, "An owl [[sandbox:error-in-200]]")
     assert hidden.status == 200
     assert "500" in str(hidden.json) or "internal_error" in str(hidden.json)
@@ -149,7 +149,7 @@ def test_a_200_may_hold_an_error_or_no_json_at_all(sandbox: SandboxClient, gatew
 
 
 @pytest.mark.parametrize(
-    ("gateway", "tag", "generation", "told"),
+    ("gateway", "tag", "generation", "expected"),
     [
         ("poyo", "content-violation", "new", "The prompt violates our content policy"),
         ("apidot", "content-violation", "new", "The prompt violates our content policy"),
@@ -162,20 +162,20 @@ def test_a_200_may_hold_an_error_or_no_json_at_all(sandbox: SandboxClient, gatew
     ],
 )
 def test_a_failed_task_answers_200_in_the_gateways_words(
-    sandbox: SandboxClient, gateway: str, tag: str, generation: str, told: str
+    sandbox: SandboxClient, gateway: str, tag: str, generation: str, expected: str
 ) -> None:
     """Accepted, then failed: the status answers 200, the state says failed."""
     task_id = sandbox.accepted(gateway, f"A cat [[sandbox:{tag}]]")
     sandbox.clock.advance(LONG_AFTER)
     reply = sandbox.status(gateway, task_id, headers={"X-Sandbox-Generation": generation})
     assert (reply.status, read_state(gateway, reply.json)) == (200, "failed")
-    assert told in str(reply.json)
+    assert expected in str(reply.json)
     assert ".mp4" not in str(reply.json)
 
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
 def test_slow_stuck_and_unnamed_states(sandbox: SandboxClient, gateway: str) -> None:
-    """Four times as long, for ever, and a word that no document knows until the film is there."""
+    """Four times as long, for ever, and a word that no document knows until the video is there."""
     slow, stuck, unnamed = (
         sandbox.accepted(gateway, f"A lighthouse in a storm [[sandbox:{tag}]]")
         for tag in ("slow", "stuck", "unknown-state")
@@ -210,7 +210,7 @@ def test_an_expired_link_answers_as_asked(sandbox: SandboxClient, tag: str, stat
 
 
 def test_a_truncated_video_promises_more_than_it_sends(sandbox: SandboxClient) -> None:
-    """`Content-Length` is that of the whole film; the connection closes at half, the first time."""
+    """`Content-Length` is that of the whole video; the connection closes at half, the first time."""
     url = sandbox.finished_url("poyo", "A lighthouse in a storm [[sandbox:truncated-video=1]]")
     head = sandbox.send("HEAD", url)
     with socket.create_connection(("127.0.0.1", sandbox.port), timeout=20) as connection:
@@ -226,7 +226,7 @@ def test_a_truncated_video_promises_more_than_it_sends(sandbox: SandboxClient) -
 
 
 def test_a_short_video_looks_complete_and_is_not(sandbox: SandboxClient) -> None:
-    """Its length is told truly, but half of its frames are missing."""
+    """Its length is right, but half of its frames are missing."""
     whole = sandbox.get(sandbox.finished_url("poyo", "A lighthouse in a storm")).body
     short = sandbox.get(sandbox.finished_url("poyo", "A lighthouse in a storm [[sandbox:short-video]]"))
     assert int(short.headers["content-length"]) == len(short.body) == len(whole) // 2

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from sandbox_client import GATEWAYS, KEY, SUBMIT_PATHS, Clock, SandboxClient, body_for, sandbox_in_thread
 
-from callsheet.sandbox.context import Settings
-from callsheet.sandbox.rate_limit import MOST_CALLERS, RateLimiter
+from callsheet.sandbox.context import MOST_CALLERS, RateLimiter, Settings
 from callsheet.sandbox.store import count_accepted
 
 
@@ -66,7 +65,7 @@ def test_it_listens_on_loopback_alone(sandbox: SandboxClient) -> None:
         assert other.connect_ex(("127.0.0.2", sandbox.port)) != 0
 
 
-def test_a_film_is_reached_by_its_whole_name_alone(sandbox: SandboxClient) -> None:
+def test_a_video_is_reached_by_its_whole_name_alone(sandbox: SandboxClient) -> None:
     """The task id is not enough, nor a name of the same form, nor a path that climbs."""
     url = sandbox.finished_url("poyo", "A lighthouse in a storm")
     task_id, _, token = url.rsplit("/", 1)[1].removesuffix(".mp4").rpartition("-")
@@ -78,8 +77,8 @@ def test_a_film_is_reached_by_its_whole_name_alone(sandbox: SandboxClient) -> No
     assert sandbox.get(url, key=None).status == 200
 
 
-def test_a_film_is_not_there_before_its_task_is_finished(sandbox: SandboxClient) -> None:
-    """The name of an unfinished film tells nothing yet."""
+def test_a_video_is_not_there_before_its_task_is_finished(sandbox: SandboxClient) -> None:
+    """The name of an unfinished video tells nothing yet."""
     url = sandbox.finished_url("poyo", "A lighthouse in a storm")
     sandbox.clock.advance(-1990)
     try:
@@ -88,7 +87,7 @@ def test_a_film_is_not_there_before_its_task_is_finished(sandbox: SandboxClient)
         sandbox.clock.advance(1990)
 
 
-def test_films_answer_head_ranges_and_conditions(sandbox: SandboxClient) -> None:
+def test_videos_answer_head_ranges_and_conditions(sandbox: SandboxClient) -> None:
     """Length and a strong ETag, one range, a range beyond the end, a range on changed bytes."""
     url = sandbox.finished_url("poyo", "A lighthouse in a storm")
     whole = sandbox.get(url)

@@ -1,4 +1,4 @@
-"""The program's own gateway readers, before what the stages say: each answer is understood for what it is."""
+"""The program's own gateway readers, before what the fake gateways say: each answer is understood for what it is."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 import pytest
 from sandbox_client import GATEWAYS, LONG_AFTER, SandboxClient, body_for
-from sandbox_client import Reply as Heard
+from sandbox_client import Reply as SandboxReply
 
 from callsheet.core.gateway.protocol import (
     Accepted,
@@ -26,9 +26,9 @@ from callsheet.core.gateway.protocol import (
     Unclear,
 )
 from callsheet.gateways import load_gateway
-from callsheet.sandbox.fakes import STAGES
+from callsheet.sandbox.fakes import FAKES
 from callsheet.sandbox.fakes.protocol import Generation
-from callsheet.sandbox.fakes.tasks import moment_at
+from callsheet.sandbox.fakes.tasks import snapshot_at
 from callsheet.sandbox.store import Store
 
 MODELS = {"poyo": "sora-2-official", "apidot": "sora-2-official", "apixo": "sora-2", "evolink": "sora-2-preview"}
@@ -37,8 +37,8 @@ MODELS = {"poyo": "sora-2-official", "apidot": "sora-2-official", "apixo": "sora
 def _ask(sandbox: SandboxClient, gateway: str, request: HttpRequest, **headers: str) -> HttpReply:
     sent = dict(request.headers) | headers
     body = request.body
-    heard: Heard = sandbox.send(request.method, f"/{gateway}{request.path}", body, headers=sent)
-    return HttpReply(heard.status, tuple(heard.headers.items()), heard.body)
+    answer: SandboxReply = sandbox.send(request.method, f"/{gateway}{request.path}", body, headers=sent)
+    return HttpReply(answer.status, tuple(answer.headers.items()), answer.body)
 
 
 def _submit(sandbox: SandboxClient, gateway: str, prompt: str, **headers: str) -> object:
@@ -57,7 +57,7 @@ def _status(sandbox: SandboxClient, gateway: str, task_id: str, **headers: str) 
 @pytest.mark.parametrize("generation", ["new", "old"])
 @pytest.mark.parametrize("gateway", GATEWAYS)
 def test_a_whole_life_is_read_in_both_generations(sandbox: SandboxClient, gateway: str, generation: str) -> None:
-    """Accepted, queued, running, succeeded with one link to a film."""
+    """Accepted, queued, running, succeeded with one link to a video."""
     header = {"X-Sandbox-Generation": generation}
     accepted = _submit(sandbox, gateway, f"A lighthouse in a storm, {generation}", **header)
     assert isinstance(accepted, Accepted)
@@ -134,8 +134,6 @@ def test_callbacks_name_their_task(sandbox: SandboxClient, gateway: str, generat
     task_id = sandbox.accepted(gateway, "A cat")
     task = Store(sandbox.store).load_task(gateway, task_id)
     assert task is not None
-    moment = moment_at(task, task.created + LONG_AFTER)
-    callback = STAGES[gateway].write_callback(task, moment, "http://127.0.0.1/film.mp4", generation)
-    wrapped = callback.body.get("data")
-    named = {**callback.body, **(wrapped if isinstance(wrapped, dict) else {})}
-    assert task_id in (named.get("task_id"), named.get("taskId"), named.get("id"))
+    snapshot = snapshot_at(task, task.created + LONG_AFTER)
+    callback = FAKES[gateway].build_callback(task, snapshot, "http://127.0.0.1/video.mp4", generation)
+    assert load_gateway(gateway).read_callback(json.dumps(callback.body).encode()) == task_id

@@ -1,4 +1,4 @@
-"""What outlives a process: tasks, films, the log; and what is let go of in time."""
+"""What outlives a process: tasks, videos, the log; and what is pruned."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from sandbox_client import KEY, LONG_AFTER, Clock, read_state, read_video_url, sandbox_in_thread
 
-from callsheet.sandbox.fakes.tasks import SHORTEST_RETENTION_SECONDS, SandboxTask, choose_lasting, moment_at
+from callsheet.sandbox.fakes.tasks import SHORTEST_RETENTION_SECONDS, SandboxTask, choose_task_seconds, snapshot_at
 from callsheet.sandbox.server import describe_sandbox, serve_sandbox
 from callsheet.sandbox.store import FORGET_TASKS_AFTER_SECONDS, Store, count_accepted, count_submits, read_requests
-from callsheet.sandbox.video import Film
-from callsheet.sandbox.video_cache import Projector, film_of
+from callsheet.sandbox.video import Video
+from callsheet.sandbox.video_cache import VideoCache, video_of
 
 
 def _task(**more: object) -> SandboxTask:
@@ -69,7 +69,7 @@ def test_counts_of_attempts_outlive_a_restart(tmp_path: Path) -> None:
     assert statuses == [429, 429, 200]
 
 
-def test_a_film_expires_after_the_gateways_hours_and_never_before_ten_real_minutes(tmp_path: Path) -> None:
+def test_a_video_expires_after_the_gateways_hours_and_never_before_ten_real_minutes(tmp_path: Path) -> None:
     """24 hours at life's speed; at 600 times that, not 144 seconds but ten minutes."""
     clock = Clock()
     with sandbox_in_thread(tmp_path / "store", clock, speed=600) as sandbox:
@@ -83,32 +83,32 @@ def test_a_film_expires_after_the_gateways_hours_and_never_before_ten_real_minut
     assert _task(faults={"stuck": 0}).kept_until is None
 
 
-def test_a_film_that_the_cache_lost_is_rendered_again(tmp_path: Path) -> None:
+def test_a_video_that_the_cache_lost_is_rendered_again(tmp_path: Path) -> None:
     """A link works until it expires, whatever was pruned."""
     with sandbox_in_thread(tmp_path / "store", Clock()) as sandbox:
         url = sandbox.finished_url("poyo", "A lighthouse in a storm")
         before = sandbox.get(url)
-        Store(sandbox.store).prune_films(most_bytes=0)
-        for film in (sandbox.store / "films").iterdir():
-            film.unlink()
+        Store(sandbox.store).prune_videos(most_bytes=0)
+        for video in (sandbox.store / "films").iterdir():
+            video.unlink()
         after = sandbox.get(url)
         assert (after.status, after.headers["content-type"]) == (200, "video/mp4")
         assert len(after.body) == len(before.body)
 
 
-def test_the_films_used_longest_ago_go_first(tmp_path: Path) -> None:
+def test_the_videos_used_longest_ago_go_first(tmp_path: Path) -> None:
     """Bounds on number and bytes; the newest stays whatever its size."""
     store = Store(tmp_path / "store")
     for number in range(5):
-        path = store.films / f"{number}.mp4"
+        path = store.videos / f"{number}.mp4"
         path.write_bytes(b"x" * 100)
         os.utime(path, (1000 + number, 1000 + number))
-    store.prune_films(most=3)
-    assert sorted(path.stem for path in store.films.iterdir()) == ["2", "3", "4"]
-    store.prune_films(most_bytes=150)
-    assert [path.stem for path in store.films.iterdir()] == ["4"]
-    store.prune_films(most_bytes=10)
-    assert [path.stem for path in store.films.iterdir()] == ["4"]
+    store.prune_videos(most=3)
+    assert sorted(path.stem for path in store.videos.iterdir()) == ["2", "3", "4"]
+    store.prune_videos(most_bytes=150)
+    assert [path.stem for path in store.videos.iterdir()] == ["4"]
+    store.prune_videos(most_bytes=10)
+    assert [path.stem for path in store.videos.iterdir()] == ["4"]
 
 
 def test_what_is_a_month_old_is_forgotten(tmp_path: Path) -> None:
@@ -140,36 +140,36 @@ def test_a_store_that_nobody_used_has_an_empty_log(tmp_path: Path) -> None:
 def test_the_life_of_a_task_is_a_function_of_time() -> None:
     """Progress never falls, and equal times tell equal stories."""
     task = _task()
-    percents = [moment_at(task, 1000.0 + second).percent for second in range(-5, 130)]
+    percents = [snapshot_at(task, 1000.0 + second).percent for second in range(-5, 130)]
     assert percents == sorted(percents)
     assert (percents[0], percents[-1]) == (0, 100)
-    assert choose_lasting("a", (90.0, 300.0), {"slow": 4}) == 4 * choose_lasting("a", (90.0, 300.0), {})
+    assert choose_task_seconds("a", (90.0, 300.0), {"slow": 4}) == 4 * choose_task_seconds("a", (90.0, 300.0), {})
 
 
-async def test_callers_who_wait_for_the_same_film_share_one_rendering(tmp_path: Path) -> None:
-    """And a rendering that fails is told to who waits, then tried anew."""
-    rendered: list[Film] = []
+async def test_callers_who_wait_for_the_same_video_share_one_rendering(tmp_path: Path) -> None:
+    """A failed rendering is reported to those who wait, then tried again."""
+    rendered: list[Video] = []
     broken = True
 
-    def render(path: Path, film: Film, stopped: Callable[[], bool]) -> None:
-        rendered.append(film)
+    def render(path: Path, video: Video, stopped: Callable[[], bool]) -> None:
+        rendered.append(video)
         if broken:
             raise OSError("no space left")
-        path.write_bytes(b"film")
+        path.write_bytes(b"video")
 
-    projector = Projector(Store(tmp_path / "store"), render)
+    video_cache = VideoCache(Store(tmp_path / "store"), render)
     with pytest.raises(OSError, match="no space"):
-        await projector.fetch(_task())
+        await video_cache.fetch(_task())
     broken = False
-    projector.start(_task())
-    paths = await asyncio.gather(*(projector.fetch(_task()) for _ in range(3)))
-    await projector.close()
+    video_cache.start(_task())
+    paths = await asyncio.gather(*(video_cache.fetch(_task()) for _ in range(3)))
+    await video_cache.close()
     assert len(set(paths)) == 1
-    assert rendered == [film_of(_task())] * 2
+    assert rendered == [video_of(_task())] * 2
 
 
 async def test_a_port_that_is_taken_is_an_os_error(tmp_path: Path) -> None:
-    """Told to the caller, who can choose another."""
+    """The caller gets the error and can choose another."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -220,8 +220,8 @@ def test_it_runs_by_itself_until_it_is_interrupted(tmp_path: Path) -> None:
         text=True,
     ) as running:
         assert running.stdout is not None
-        told = [next(running.stdout) for _ in range(6)]
-        assert "http://127.0.0.1:" in told[2]
+        lines = [next(running.stdout) for _ in range(6)]
+        assert "http://127.0.0.1:" in lines[2]
         running.send_signal(signal.SIGINT)
-        _, complaints = running.communicate(timeout=20)
-    assert (running.returncode, complaints) == (0, "")
+        _, violations = running.communicate(timeout=20)
+    assert (running.returncode, violations) == (0, "")

@@ -15,38 +15,38 @@ from sandbox_client import SUBMIT_PATHS, Clock, SandboxClient, body_for, sandbox
 from callsheet.sandbox.fakes.poyo import sign
 from callsheet.sandbox.fakes.protocol import Callback, Generation
 from callsheet.sandbox.fakes.tasks import SandboxTask
-from callsheet.sandbox.webhooks import Courier, check_callback, post_callback
+from callsheet.sandbox.webhooks import WebhookSender, explain_undelivered, post_callback
 
 
 @dataclass
 class Receiver:
-    """A little HTTP server that notes what it is told and answers from a list of statuses."""
+    """An HTTP server that records what it receives and answers with statuses from a list."""
 
     statuses: list[int] = field(default_factory=list)
-    heard: list[tuple[dict[str, str], Any]] = field(default_factory=list)
+    received: list[tuple[dict[str, str], Any]] = field(default_factory=list)
     port: int = 0
-    rung: asyncio.Event = field(default_factory=asyncio.Event)
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/hook?of=poyo"
 
-    async def hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = dict(line.lower().split(": ", 1) for line in lines[1:] if line)
         body = await reader.readexactly(int(headers["content-length"]))
-        self.sanitize.append(({":target": lines[0], **headers}, json.loads(body)))
+        self.received.append(({":target": lines[0], **headers}, json.loads(body)))
         status = self.statuses.pop(0) if self.statuses else 200
         writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n".encode())
         await writer.drain()
         writer.close()
-        self.rung.set()
+        self.answered.set()
 
 
 @asynccontextmanager
 async def receiving(*statuses: int) -> AsyncIterator[Receiver]:
     receiver = Receiver(list(statuses))
-    server = await asyncio.start_server(receiver.hear, "127.0.0.1", 0)
+    server = await asyncio.start_server(receiver.answer, "127.0.0.1", 0)
     receiver.port = server.sockets[0].getsockname()[1]
     async with server:
         yield receiver
@@ -72,39 +72,39 @@ def _task(gateway: str, url: str, **faults: int) -> SandboxTask:
 
 
 async def _deliver(task: SandboxTask, generation: Generation = Generation.NEW) -> list[float]:
-    """See one delivery through on a virtual clock; the pauses that were made."""
-    clock, naps = Clock(), []
+    """Make one delivery on a virtual clock; the pauses between the attempts."""
+    clock, pauses = Clock(), []
 
-    async def nap(seconds: float) -> None:
-        naps.append(seconds)
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
         clock.advance(seconds)
 
-    courier = Courier(clock, nap)
-    courier.send_when_done(task, video_url="http://127.0.0.1/film.mp4", generation=generation)
+    webhooks = WebhookSender(clock, sleep)
+    webhooks.send_when_done(task, video_url="http://127.0.0.1/video.mp4", generation=generation)
     async with asyncio.timeout(10):
-        await courier.settle()
-    return naps
+        await webhooks.settle()
+    return pauses
 
 
 async def test_a_callback_comes_when_the_task_ends_and_is_retried_at_the_gateways_pace() -> None:
-    """EvoLink: after 1, 2 and 4 seconds of life, then no more."""
+    """EvoLink: after 1, 2 and 4 seconds at the gateway's pace, then no more."""
     async with receiving(500, 404, 200) as receiver:
-        naps = await _deliver(_task("evolink", receiver.url))
-    assert sum(naps[:-2]) == pytest.approx(10.0)
-    assert naps[-2:] == pytest.approx([0.1, 0.2])
-    assert len(receiver.sanitize) == 3
-    headers, body = receiver.sanitize[-1]
+        pauses = await _deliver(_task("evolink", receiver.url))
+    assert sum(pauses[:-2]) == pytest.approx(10.0)
+    assert pauses[-2:] == pytest.approx([0.1, 0.2])
+    assert len(receiver.received) == 3
+    headers, body = receiver.received[-1]
     assert headers[":target"] == "POST /hook?of=poyo HTTP/1.1"
     assert headers["content-type"] == "application/json"
-    assert (body["status"], body["results"]) == ("completed", ["http://127.0.0.1/film.mp4"])
+    assert (body["status"], body["results"]) == ("completed", ["http://127.0.0.1/video.mp4"])
 
 
 async def test_a_receiver_that_is_away_is_given_up_after_the_last_retry() -> None:
     """The status stays the truth."""
     async with receiving() as receiver:
         url = receiver.url
-    naps = await _deliver(_task("evolink", url))
-    assert naps[-3:] == pytest.approx([0.1, 0.2, 0.4])
+    pauses = await _deliver(_task("evolink", url))
+    assert pauses[-3:] == pytest.approx([0.1, 0.2, 0.4])
 
 
 async def test_poyo_signs_its_flat_callback_and_the_older_one_is_wrapped_and_bare() -> None:
@@ -112,7 +112,7 @@ async def test_poyo_signs_its_flat_callback_and_the_older_one_is_wrapped_and_bar
     async with receiving() as receiver:
         await _deliver(_task("poyo", receiver.url))
         await _deliver(_task("poyo", receiver.url), Generation.OLD)
-    (newer, flat), (older, wrapped) = receiver.sanitize
+    (newer, flat), (older, wrapped) = receiver.received
     assert newer["x-webhook-signature"] == sign(flat["task_id"], newer["x-webhook-timestamp"]).lower()
     assert "code" not in flat
     assert "progress" not in flat
@@ -125,7 +125,7 @@ async def test_a_failure_is_called_back_too_and_a_stuck_task_never_is() -> None:
     async with receiving() as receiver:
         await _deliver(_task("apixo", receiver.url, **{"content-violation": 0}))
         await _deliver(_task("apixo", receiver.url, stuck=0))
-    assert [body["data"]["state"] for _, body in receiver.sanitize] == ["failed"]
+    assert [body["data"]["state"] for _, body in receiver.received] == ["failed"]
 
 
 @pytest.mark.parametrize(
@@ -145,8 +145,8 @@ async def test_a_failure_is_called_back_too_and_a_stuck_task_never_is() -> None:
     ],
 )
 def test_only_loopback_is_contacted(url: str, contacted: bool) -> None:
-    """Any other host is left alone, and the answer says so."""
-    assert (check_callback(url) == "") is contacted
+    """No other host is contacted, and the answer says so."""
+    assert (explain_undelivered(url) == "") is contacted
 
 
 async def test_posting_to_another_host_is_refused_at_the_last_step_too() -> None:
@@ -173,5 +173,5 @@ async def test_a_served_sandbox_delivers_by_itself(tmp_path: Any) -> None:
             reply = await asyncio.to_thread(sandbox.send, "POST", SUBMIT_PATHS["poyo"], body)
             clock.advance(10)
             async with asyncio.timeout(10):
-                await receiver.rung.wait()
-    assert receiver.sanitize[0][1]["task_id"] == reply.json["data"]["task_id"]
+                await receiver.answered.wait()
+    assert receiver.received[0][1]["task_id"] == reply.json["data"]["task_id"]

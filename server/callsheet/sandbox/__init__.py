@@ -1,1 +1,1 @@
-"""The four gateways played on loopback: free, with real HTTP and real MP4 files. See `serving`."""
+"""Fake gateways on loopback: free, with real HTTP and real MP4 files. See `server`."""

@@ -1,7 +1,7 @@
 """Checks a request body against a model card, as a strict gateway would. Pure.
 
-Written against the catalogue alone and apart from `core.validation`, which judges shots before they
-are sent: what that one lets through, this one may still refuse, and a test may compare them.
+Written against the catalogue only, and independently of `core.payload.validation`, which checks shots before they
+are sent. A test compares the two.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MISSING = object()
 
 
 @dataclass(frozen=True, slots=True)
-class Complaint:
+class Violation:
     """One broken rule: the field's dotted path and a sentence that repeats no value of the request."""
 
     field: str
@@ -33,8 +33,8 @@ class Complaint:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a valid body asks for, in neutral words. `width` and `height` are pixels."""
+class Parameters:
+    """What a valid body asks for, in gateway-neutral terms. `width` and `height` are pixels."""
 
     prompt: str
     seconds: int
@@ -49,24 +49,24 @@ SIZES: dict[str, tuple[int, int]] = {"720p": (1280, 720), "1024p": (1792, 1024),
 SHORTEST_SECONDS, LONGEST_SECONDS = 1, 60
 
 
-def check_body(card: ModelCard, body: Body, *, longest_callback_url: int | None = None) -> tuple[Complaint, ...]:
-    """Every rule of the card that the body breaks; empty when a gateway would take it."""
+def check_body(card: ModelCard, body: Body, *, longest_callback_url: int | None = None) -> tuple[Violation, ...]:
+    """Every rule of the card that the body breaks; empty when a gateway would accept it."""
     mode = _mode(card, body)
-    complaints = list(_check_unknown(card, body))
+    violations = list(_check_unknown(card, body))
     for field in card.fields:
         value = _look(body, field.path)
         if value is _MISSING:
             if field.required and field.exists_in(mode):
-                complaints.append(Complaint(field.name, "missing", f"Missing required field: {field.name}"))
+                violations.append(Violation(field.name, "missing", f"Missing required field: {field.name}"))
         else:
-            complaints.extend(_check_field(field, value, mode))
-    complaints.extend(_check_situation(card, body, mode))
-    complaints.extend(_check_urls(card, body, longest_callback_url))
-    return tuple(complaints)
+            violations.extend(_check_field(field, value, mode))
+    violations.extend(_check_situation(card, body, mode))
+    violations.extend(_check_urls(card, body, longest_callback_url))
+    return tuple(violations)
 
 
-def read_wanted(card: ModelCard, body: Body) -> Wanted:
-    """What a body that `check_body` let through asks for; what it leaves open is the card's default."""
+def read_parameters(card: ModelCard, body: Body) -> Parameters:
+    """What a body that `check_body` accepted asks for, with the card's defaults."""
     mode = _mode(card, body)
     neutral: dict[str, JsonValue] = {}
     for field in card.fields:
@@ -79,7 +79,7 @@ def read_wanted(card: ModelCard, body: Body) -> Wanted:
     width, height = SIZES.get(resolution, SIZES["720p"])
     if neutral.get("aspect_ratio") == "9:16":
         width, height = height, width
-    return Wanted(
+    return Parameters(
         prompt=_text(card, body, "prompt"),
         seconds=_seconds(neutral.get("duration")),
         resolution=resolution,
@@ -132,7 +132,7 @@ def _look(body: Body, path: tuple[str, ...]) -> object:
     return table
 
 
-def _check_unknown(card: ModelCard, body: Body) -> Iterator[Complaint]:
+def _check_unknown(card: ModelCard, body: Body) -> Iterator[Violation]:
     known = {field.path for field in card.fields} | {("model",)}
     tables = {path[:depth] for path in known for depth in range(1, len(path))}
     waiting: list[tuple[tuple[str, ...], JsonValue]] = [((name,), value) for name, value in body.items()]
@@ -142,23 +142,23 @@ def _check_unknown(card: ModelCard, body: Body) -> Iterator[Complaint]:
             if isinstance(value, dict):
                 waiting.extend(((*path, key), inner) for key, inner in value.items())
             else:
-                yield Complaint(name, "type", f"{name} must be an object")
+                yield Violation(name, "type", f"{name} must be an object")
         elif path not in known:
-            yield Complaint(name, "unknown", f"Unknown field: {name}")
+            yield Violation(name, "unknown", f"Unknown field: {name}")
 
 
-def _check_field(field: Field, value: object, mode: ClipKind) -> Iterator[Complaint]:
+def _check_field(field: Field, value: object, mode: ClipKind) -> Iterator[Violation]:
     name = field.name
     kind = _TYPES[field.kind]
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        yield Complaint(name, "type", f"{name} must be of type {field.kind}")
+        yield Violation(name, "type", f"{name} must be of type {field.kind}")
         return
     if not field.exists_in(mode):
-        yield Complaint(name, "value", f"{name} is only available for {field.only}")
+        yield Violation(name, "value", f"{name} is only available for {field.only}")
     elif field.role not in ("model", "image"):
         allowed = field.allowed(mode) or tuple(wire for _, wire in field.fixed)
         if allowed and value not in allowed:
-            yield Complaint(name, "value", f"{name} must be one of {', '.join(_word(item) for item in allowed)}")
+            yield Violation(name, "value", f"{name} must be one of {', '.join(_word(item) for item in allowed)}")
     if isinstance(value, str):
         yield from _check_text(field, value)
     if isinstance(value, list):
@@ -169,48 +169,48 @@ def _word(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _check_text(field: Field, value: str) -> Iterator[Complaint]:
+def _check_text(field: Field, value: str) -> Iterator[Violation]:
     if field.required and not value.strip():
-        yield Complaint(field.name, "missing", f"{field.name} must not be empty")
+        yield Violation(field.name, "missing", f"{field.name} must not be empty")
     elif field.min_length is not None and len(value) < field.min_length:
-        yield Complaint(field.name, "value", f"{field.name} must have at least {field.min_length} characters")
+        yield Violation(field.name, "value", f"{field.name} must have at least {field.min_length} characters")
     if field.max_length is not None and len(value) > field.max_length:
         unit = field.unit or "characters"
-        yield Complaint(field.name, "too_long", f"{field.name} must have at most {field.max_length} {unit}")
+        yield Violation(field.name, "too_long", f"{field.name} must have at most {field.max_length} {unit}")
 
 
-def _check_list(field: Field, value: list[JsonValue]) -> Iterator[Complaint]:
+def _check_list(field: Field, value: list[JsonValue]) -> Iterator[Violation]:
     if not all(isinstance(item, str) for item in value):
-        yield Complaint(field.name, "type", f"{field.name} must be an array of strings")
+        yield Violation(field.name, "type", f"{field.name} must be an array of strings")
     if not value:
-        yield Complaint(field.name, "value", f"{field.name} must not be empty")
+        yield Violation(field.name, "value", f"{field.name} must not be empty")
     if field.max_items is not None and len(value) > field.max_items:
-        yield Complaint(field.name, "value", f"{field.name} must have at most {field.max_items} item(s)")
+        yield Violation(field.name, "value", f"{field.name} must have at most {field.max_items} item(s)")
 
 
-def _check_situation(card: ModelCard, body: Body, mode: ClipKind) -> Iterator[Complaint]:
+def _check_situation(card: ModelCard, body: Body, mode: ClipKind) -> Iterator[Violation]:
     """A value that announces an image or a callback must come with one."""
     image, callback = card.field_for("image"), card.field_for("callback")
     for field in card.fields:
         value = _look(body, field.path)
         announced = [situation for situation, wire in field.fixed if wire == value]
         if image is not None and "image" in announced and mode != IMAGE_TO_VIDEO:
-            yield Complaint(image.name, "missing", f"Missing required field: {image.name}")
+            yield Violation(image.name, "missing", f"Missing required field: {image.name}")
         if callback is not None and "callback" in announced and not _text(card, body, "callback"):
-            yield Complaint(callback.name, "missing", f"Missing required field: {callback.name}")
+            yield Violation(callback.name, "missing", f"Missing required field: {callback.name}")
 
 
-def _check_urls(card: ModelCard, body: Body, longest: int | None) -> Iterator[Complaint]:
+def _check_urls(card: ModelCard, body: Body, longest: int | None) -> Iterator[Violation]:
     image = card.field_for("image")
     found = _look(body, image.path) if image else _MISSING
     for url in found if isinstance(found, list) else [found]:
         if image is not None and isinstance(url, str) and not url.startswith(("https://", "http://", "data:image/")):
-            yield Complaint(image.name, "value", f"{image.name} must be a publicly accessible http(s) URL")
+            yield Violation(image.name, "value", f"{image.name} must be a publicly accessible http(s) URL")
     callback = card.field_for("callback")
     target = _text(card, body, "callback")
     if callback is None or not target:
         return
     if not target.startswith(("https://", "http://")) or not all("!" <= letter <= "~" for letter in target):
-        yield Complaint(callback.name, "value", f"{callback.name} must be an http(s) URL")
+        yield Violation(callback.name, "value", f"{callback.name} must be an http(s) URL")
     if longest is not None and len(target) > longest:
-        yield Complaint(callback.name, "too_long", f"{callback.name} must have at most {longest} characters")
+        yield Violation(callback.name, "too_long", f"{callback.name} must have at most {longest} characters")

@@ -1,4 +1,4 @@
-"""What every request handler of the sandbox shares, one request as they see it, and their verdict on it."""
+"""What the request handlers of the sandbox share: the state, a request, and its outcome."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ import asyncio
 import hashlib
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from callsheet.core.catalogue.cards import Catalogue, GatewayFacts
-from callsheet.sandbox.fakes.protocol import Answer, Generation, Reason, Refusal, Stage
+from callsheet.sandbox.fakes.protocol import Answer, FakeGateway, Generation, Reason, Refusal
 
-from .fakes import STAGES
-from .rate_limit import OWN_PER_MINUTE, RateLimiter
-from .replies import Headers, Reply, tell
+from .fakes import FAKES
+from .replies import Headers, Reply, json_reply
 from .store import Store
-from .video_cache import Projector
-from .webhooks import Courier
+from .video_cache import VideoCache
+from .webhooks import WebhookSender
 
+# Requests per minute and key, where a gateway documents none.
+OWN_PER_MINUTE = 120
+MOST_CALLERS = 1000
 _BEARER = re.compile(r"Bearer ([\x21-\x7e]{8,512})")
 
 
@@ -28,9 +31,9 @@ class Settings:
     """How a sandbox is run.
 
     Attributes:
-        store: directory of tasks, films and the request log.
-        speed: how many times faster than life tasks run and limits refill.
-        rate: requests per minute and key in place of all documented or own limits, None to keep to them.
+        store: directory of tasks, videos and the request log.
+        speed: how many times faster than the real gateways tasks run and limits refill.
+        rate: requests per minute and key, in place of every other limit; None keeps the gateways' limits.
         clock: Unix seconds.
     """
 
@@ -46,7 +49,29 @@ class Settings:
             raise ValueError(f"Rate {self.rate} is not at least 1 request per minute.")
 
 
-class House:
+@dataclass(slots=True)
+class RateLimiter:
+    """Allows `per_minute` requests in any minute of sandbox time, counted in memory. Callers are digests of keys."""
+
+    clock: Callable[[], float]
+    speed: float
+    _seen: dict[str, deque[float]] = field(default_factory=dict)
+
+    def wait_for(self, caller: str, per_minute: int) -> float:
+        """0 if the request is allowed (it then counts), else the real seconds until the next one is."""
+        now, window = self.clock(), 60.0 / self.speed
+        seen = self._seen.setdefault(caller, deque())
+        while seen and seen[0] <= now - window:
+            seen.popleft()
+        if len(seen) >= per_minute:
+            return seen[0] + window - now
+        seen.append(now)
+        if len(self._seen) > MOST_CALLERS:
+            self._seen.pop(next(iter(self._seen)))
+        return 0.0
+
+
+class AppState:
     """The parts that the handlers share. Create it in the event loop that serves it."""
 
     def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
@@ -54,32 +79,32 @@ class House:
         self.catalogue = catalogue
         self.clock = settings.clock
         self.store = Store(settings.store)
-        self.projector = Projector(self.store)
-        self.courier = Courier(settings.clock)
+        self.video_cache = VideoCache(self.store)
+        self.webhooks = WebhookSender(settings.clock)
         self.limiter = RateLimiter(settings.clock, settings.speed)
         self.closing = asyncio.Event()
 
     def facts(self, gateway: str) -> GatewayFacts:
-        """The catalogue's facts of a gateway that is on stage."""
+        """The catalogue's facts of a gateway that the sandbox has."""
         facts = self.catalogue.gateway(gateway)
         assert facts is not None, f"the catalogue has no gateway {gateway!r}"
         return facts
 
     def per_minute(self, gateway: str) -> int:
-        """The requests per minute and key: what was set, else the highest documented, else the sandbox's own."""
+        """The requests per minute and key: the setting, else the highest documented, else the sandbox's own."""
         documented = [card.rate_limit.requests_per_minute or 0 for card in self.facts(gateway).models]
         return self.settings.rate or max([*documented, 0]) or OWN_PER_MINUTE
 
     async def close(self) -> None:
-        """Let go of silent connections, give up waiting callbacks, finish films that were begun."""
+        """Release silent connections, cancel waiting callbacks, stop renderings."""
         self.closing.set()
-        await self.courier.close()
-        await self.projector.close()
+        await self.webhooks.close()
+        await self.video_cache.close()
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One request, read to its end. Header names are lower case; `path` is below the gateway's origin."""
+class Request:
+    """One request, completely read. Header names are lower case; `path` is below the gateway's origin."""
 
     gateway: str
     method: str
@@ -91,9 +116,9 @@ class Call:
     base_url: str
 
     @property
-    def stage(self) -> Stage:
-        """The module that plays the gateway."""
-        return STAGES[self.gateway]
+    def fake(self) -> FakeGateway:
+        """The fake gateway that answers it."""
+        return FAKES[self.gateway]
 
     @property
     def generation(self) -> Generation:
@@ -108,23 +133,23 @@ class Call:
 
     @property
     def key(self) -> str | None:
-        """The bearer key if it would be let in; it is kept nowhere."""
+        """The bearer key if it would be accepted; it is never stored."""
         match = _BEARER.fullmatch(self.headers.get("authorization", ""))
         return match[1] if match and "invalid" not in match[1].lower() else None
 
     def video_url(self, task_id: str, token: str) -> str:
-        """Where a task's film is, on the server that this request was sent to."""
+        """Where a task's video is, on the server that this request was sent to."""
         return f"{self.base_url}/files/{self.gateway}/{task_id}-{token}.mp4"
 
     def refuse(self, refusal: Refusal, *, generation: Generation | None = None, headers: Headers = ()) -> Outcome:
-        """The gateway's own no."""
-        answer = self.stage.write_refusal(refusal, generation or self.generation)
-        return Outcome(tell(answer, headers=headers))
+        """The gateway's own refusal."""
+        answer = self.fake.build_refusal(refusal, generation or self.generation)
+        return Outcome(json_reply(answer, headers=headers))
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What becomes of a request: the reply, and what the log says of it (see `store.LoggedRequest`)."""
+    """The result of a request: the reply, and what is logged (see `store.LoggedRequest`)."""
 
     reply: Reply
     task_id: str = ""
@@ -132,4 +157,4 @@ class Outcome:
     replayed: bool = False
 
 
-__all__ = ["Answer", "Call", "House", "Outcome", "Reason", "Refusal", "Settings"]
+__all__ = ["Answer", "AppState", "Outcome", "RateLimiter", "Reason", "Refusal", "Request", "Settings"]

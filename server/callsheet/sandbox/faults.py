@@ -1,7 +1,7 @@
-"""The sandbox's stage directions: tags in a prompt that make a gateway misbehave in a known way.
+"""The sandbox's faults: tags in a prompt that make a fake gateway fail in a known way.
 
-`[[sandbox:NAME]]` or `[[sandbox:NAME=VALUE]]`, anywhere in the prompt, several at once if wished.
-`FAULTS` is the one list of them: the sandbox obeys it, the standalone server prints it, and
+`[[sandbox:NAME]]` or `[[sandbox:NAME=VALUE]]`, anywhere in the prompt; several can be combined.
+`FAULTS` is the one list of them: the sandbox applies them, the standalone server prints it, and
 documents are rendered from it. Pure: counting attempts is the store's work.
 """
 
@@ -17,11 +17,11 @@ When = Literal["submit", "task", "status", "file", "all"]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One stage direction.
+    """One fault.
 
     Attributes:
-        name: what stands in the tag.
-        when: which request it touches: `submit`, `status`, `file`; `task` changes the course of the
+        name: the name in the tag.
+        when: which request it affects: `submit`, `status`, `file`; `task` changes the life of the
             task itself; `all` applies to every answer about it.
         meaning: one sentence.
         value: what `=VALUE` means, empty when the tag takes none.
@@ -69,7 +69,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault("garbage-in-200", "submit", "HTTP 200 with an HTML page; nothing is accepted.", _EVERY, counts=True),
     Fault("slow", "task", "Takes four times as long.", "how many times as long (default: 4)", 4),
-    Fault("stuck", "task", "Runs for ever and never finishes."),
+    Fault("stuck", "task", "Never finishes."),
     Fault("unknown-state", "task", "Reports a state that no document names until it is finished."),
     Fault("status-error", "status", "Status answers 500, then normally.", f"{_TIMES} (default: 3)", 3, counts=True),
     Fault(
@@ -107,17 +107,17 @@ _LOOSE_TAG = re.compile(r"\[\[\s*sandbox\b[^\]]{0,80}\]\]", re.IGNORECASE)
 
 
 class UnknownTag(ValueError):
-    """A tag that is no stage direction; the message says which and is safe to show."""
+    """A tag that names no fault; the message says which and is safe to show."""
 
 
 def read_faults(prompt: str) -> dict[str, int]:
-    """The tags of a prompt, name -> value; `UnknownTag` for a tag that is misspelt or takes no such value."""
+    """The tags of a prompt, name -> value; `UnknownTag` for a misspelt tag or a value it does not take."""
     found: dict[str, int] = {}
     for loose in _LOOSE_TAG.findall(prompt):
         match = _TAG.fullmatch(loose)
         fault = FAULT_BY_NAME.get(match[1].lower()) if match else None
         if match is None or fault is None:
-            raise UnknownTag(f"{loose[:60]!r} is no sandbox tag; known are: {', '.join(FAULT_BY_NAME)}.")
+            raise UnknownTag(f"{loose[:60]!r} is not a sandbox tag. The tags are: {', '.join(FAULT_BY_NAME)}.")
         found[fault.name] = fault.default if match[2] is None else _value(fault, int(match[2]))
     return found
 
@@ -131,5 +131,5 @@ def _value(fault: Fault, value: int) -> int:
 
 
 def strip_tags(prompt: str) -> str:
-    """The prompt as it is shown on the film, without its tags."""
+    """The prompt without its tags, as the video shows it."""
     return " ".join(_LOOSE_TAG.sub(" ", prompt).split())

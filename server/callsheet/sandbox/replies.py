@@ -1,8 +1,8 @@
-"""How an answer leaves the sandbox, or does not: JSON, HTML, a file, a cut, a closed or a silent connection.
+"""The replies of the sandbox: JSON, HTML, a file, a truncated file, a closed connection, no answer.
 
 Each reply is an ASGI application. The connection is reached through `scope["callsheet.transport"]`,
-which `serving` puts there; a reply that closes it waits for the server to notice, so that no answer
-is made up in its place.
+which `server` sets. A reply that closes it waits until the server has noticed, so that the server
+sends no answer of its own.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Reply(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class CompleteReply:
     """A complete answer in one piece."""
 
     status: int
@@ -56,8 +56,8 @@ class Whole:
 
 
 @dataclass(frozen=True, slots=True)
-class FilmFile:
-    """A film from the cache, with `Range`, `If-Range` and `HEAD`. `etag` is strong: it names the bytes."""
+class VideoReply:
+    """A video from the cache, with `Range`, `If-Range` and `HEAD`. `etag` is strong: it names the bytes."""
 
     path: Path
     etag: str
@@ -71,8 +71,8 @@ class FilmFile:
 
 
 @dataclass(frozen=True, slots=True)
-class CutShort:
-    """A file of which half is sent under a `Content-Length` that promises all; then the connection closes."""
+class TruncatedReply:
+    """Half of a file under the `Content-Length` of the whole file; then the connection closes."""
 
     body: bytes
     status: int = 200
@@ -88,8 +88,8 @@ class CutShort:
 
 
 @dataclass(frozen=True, slots=True)
-class Dropped:
-    """No answer: the connection is closed at once."""
+class DroppedConnection:
+    """No answer: the connection is closed immediately."""
 
     status: int = 0
 
@@ -99,8 +99,8 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
-class Silent:
-    """No answer either: the connection stays open until the caller gives up or the sandbox closes."""
+class NoReply:
+    """No answer: the connection stays open until the caller disconnects or the sandbox closes."""
 
     closing: asyncio.Event
     status: int = 0
@@ -113,19 +113,19 @@ class Silent:
             for wait in waits:
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
-        await Dropped()(scope, receive, send)
+        await DroppedConnection()(scope, receive, send)
 
 
-def tell(answer: Answer, *, headers: Headers = ()) -> Whole:
-    """A stage's answer as JSON bytes."""
+def json_reply(answer: Answer, *, headers: Headers = ()) -> CompleteReply:
+    """The answer of a fake gateway as JSON bytes."""
     body = json.dumps(answer.body, ensure_ascii=True).encode()
-    return Whole(answer.status, body, "application/json", (*answer.headers, *headers))
+    return CompleteReply(answer.status, body, "application/json", (*answer.headers, *headers))
 
 
-def tell_html(status: int = 200) -> Whole:
-    """The page that stands where JSON or a video was expected."""
+def html_reply(status: int = 200) -> CompleteReply:
+    """An HTML page, where JSON or a video was expected."""
     page = b"<!doctype html><title>Just a moment</title><h1>Just a moment...</h1><p>A page from the sandbox.</p>\n"
-    return Whole(status, page, "text/html; charset=utf-8")
+    return CompleteReply(status, page, "text/html; charset=utf-8")
 
 
 def _start(status: int, headers: Headers) -> Message:

@@ -1,7 +1,6 @@
-"""Runs the sandbox on loopback: inside a program (`serve_sandbox`) or by itself (`run_sandbox`).
+"""Runs the sandbox on loopback: inside a program (`serve_sandbox`) or as a program of its own (`run_sandbox`).
 
-It binds 127.0.0.1 and nothing else. Uvicorn is imported when used; its signal handlers are left out
-when it runs inside a program, which has its own.
+It binds 127.0.0.1 and nothing else. Uvicorn is imported when used, without its signal handlers.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.edges.process.loopback import HOST, bind_loopback, build_web_server
 
 from .app import build_app
-from .context import House, Settings
-from .fakes import STAGES
+from .context import AppState, Settings
+from .fakes import FAKES
 from .faults import FAULTS
 from .replies import TRANSPORT_KEY, Receive, Scope, Send
 
@@ -37,26 +36,26 @@ async def serve_sandbox(
 ) -> AsyncIterator[str]:
     """Yield the base URL, `http://127.0.0.1:43117`; a gateway's own origin is `<base>/<gateway id>`.
 
-    `speed` is how many times faster than life tasks run, `port` 0 takes a free one, `rate` (requests
+    `speed` is how many times faster than the real gateways tasks run, `port` 0 takes a free one, `rate` (requests
     per minute and key) replaces all limits, `clock` gives Unix seconds. OSError when the port is taken.
     """
-    house = House(Settings(store, speed, rate, clock), load_catalogue())
+    state = AppState(Settings(store, speed, rate, clock), load_catalogue())
     with bind_loopback(port) as listener:
         ready = asyncio.Event()
         server = build_web_server(
-            build_app(house),
+            build_app(state),
             ready=ready,
             http=_protocol(),
             log_level=log_level,
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         )
         serving = asyncio.create_task(server.serve(sockets=[listener]))
-        await _first(serving, ready)
+        await _wait_until_ready(serving, ready)
         try:
-            house.store.prune(time.time())
+            state.store.prune(time.time())
             yield f"http://{HOST}:{listener.getsockname()[1]}"
         finally:
-            await house.close()
+            await state.close()
             server.should_exit = True
             await serving
 
@@ -74,13 +73,13 @@ async def _run_until_interrupted(store: Path, *, speed: float, port: int, rate: 
 
 
 def describe_sandbox(base_url: str, speed: float) -> str:
-    """What the standalone sandbox tells on its first screen."""
-    lines = [f"The sandbox plays four gateways at {speed:g} times their speed. Nothing here costs anything.", ""]
-    lines += [f"  {gateway:<8} {base_url}/{gateway}" for gateway in STAGES]
+    """The first screen of the standalone sandbox."""
+    lines = [f"The sandbox imitates four gateways at {speed:g} times their speed. Everything here is free.", ""]
+    lines += [f"  {gateway:<8} {base_url}/{gateway}" for gateway in FAKES]
     lines += [
         "",
-        "Any bearer key of 8 characters or more is taken.",
-        "Tags that a prompt may hold, [[sandbox:NAME]] or [[sandbox:NAME=VALUE]]:",
+        "Any bearer key of 8 characters or more is accepted.",
+        "Tags you can put into a prompt, [[sandbox:NAME]] or [[sandbox:NAME=VALUE]]:",
         "",
     ]
     for fault in FAULTS:
@@ -89,8 +88,8 @@ def describe_sandbox(base_url: str, speed: float) -> str:
     return "\n".join([*lines, "", "Stop with Ctrl+C."])
 
 
-async def _first(serving: asyncio.Task[None], ready: asyncio.Event) -> None:
-    """Wait until the server listens; if it ends before, say why."""
+async def _wait_until_ready(serving: asyncio.Task[None], ready: asyncio.Event) -> None:
+    """Wait until the server listens; raise its error if it ends before that."""
     waiting = asyncio.create_task(ready.wait())
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
     if not ready.is_set():
@@ -99,7 +98,7 @@ async def _first(serving: asyncio.Task[None], ready: asyncio.Event) -> None:
 
 
 def _protocol() -> type[asyncio.Protocol]:
-    """Uvicorn's h11 protocol, which also hands each request its connection: stage directions may close it."""
+    """Uvicorn's h11 protocol, which also gives each request its connection, because a fault may close it."""
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class ReachableH11Protocol(H11Protocol):

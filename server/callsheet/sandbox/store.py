@@ -1,9 +1,9 @@
-"""The sandbox on disk: tasks, counts of attempts, replay keys, films, and the log of requests.
+"""The sandbox on disk: tasks, counts of attempts, replay keys, videos, and the log of requests.
 
-    <store>/tasks/<gateway>/<task id>.json   one file per task, written whole or not at all
-    <store>/counts/<digest>                  one byte per attempt, so that processes count together
+    <store>/tasks/<gateway>/<task id>.json   one file per task, written completely or not at all
+    <store>/counts/<digest>                  one byte per attempt, so that several processes share the count
     <store>/replays/<digest>.json            what an idempotency key was first used for
-    <store>/films/<digest>.mp4               rendered films, shared by equal requests
+    <store>/films/<digest>.mp4               rendered videos, shared by equal requests
     <store>/requests.jsonl                   every complete request: digests and ids, no key, no prompt
 
 Directories are 0700 and files 0600. Several processes may serve one store at the same time.
@@ -33,10 +33,10 @@ _SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 @dataclass(frozen=True, slots=True)
 class LoggedRequest:
-    """One request that was read to its end.
+    """One request that was completely read.
 
     `task_id` is set if and only if this request had a job accepted; a replayed answer accepts nothing
-    and is `replayed`. `fault` names the stage direction that answered. `status` is 0 when no HTTP
+    and is `replayed`. `fault` names the fault that answered. `status` is 0 when no HTTP
     answer was given. `at` is a Unix time.
     """
 
@@ -72,12 +72,12 @@ class Store:
             directory.chmod(0o700)
 
     @property
-    def films(self) -> Path:
-        """The directory of rendered films."""
+    def videos(self) -> Path:
+        """The directory of rendered videos."""
         return self.root / "films"
 
     def write_task(self, task: SandboxTask) -> None:
-        """Keep a task; it is never written again."""
+        """Store a task; it is never written again."""
         directory = self.root / "tasks" / task.gateway
         directory.mkdir(mode=0o700, exist_ok=True)
         record = {item.name: getattr(task, item.name) for item in fields(task)} | {"faults": dict(task.faults)}
@@ -95,7 +95,7 @@ class Store:
         return sorted((task for task in tasks if task is not None), key=lambda task: task.created, reverse=True)
 
     def count_task_files(self, gateway: str) -> int:
-        """How many tasks of a gateway are kept: cheap, an upper bound for those that are open."""
+        """How many tasks of a gateway are stored: cheap, and an upper bound for the open ones."""
         with suppress(FileNotFoundError):
             return sum(1 for _ in (self.root / "tasks" / gateway).iterdir())
         return 0
@@ -110,14 +110,14 @@ class Store:
             os.close(file)
 
     def forget_attempts(self, *about: str) -> None:
-        """Begin to count afresh."""
+        """Start counting from zero."""
         self._counter(about).unlink(missing_ok=True)
 
     def _counter(self, about: tuple[str, ...]) -> Path:
         return self.root / "counts" / _digest("\0".join(about))
 
     def remember_replay(self, gateway: str, key: str, replay: Replay) -> None:
-        """Bind an idempotency key to the task it bought."""
+        """Bind an idempotency key to its task."""
         _write_whole(self._replay(gateway, key), json.dumps(asdict(replay)).encode())
 
     def load_replay(self, gateway: str, key: str) -> Replay | None:
@@ -129,7 +129,7 @@ class Store:
         return self.root / "replays" / f"{_digest(gateway + chr(0) + key)}.json"
 
     def log(self, request: LoggedRequest) -> None:
-        """Append one line; a line is one write, so processes do not mix theirs."""
+        """Append one line. Each line is one write, so the lines of several processes do not mix."""
         line = json.dumps({key: value for key, value in asdict(request).items() if value is not False and value != ""})
         file = os.open(self.root / "requests.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
@@ -138,43 +138,43 @@ class Store:
             os.close(file)
 
     def prune(self, now: float) -> None:
-        """Forget what is a month old, and the oldest films over the bounds. `now` is a true Unix time."""
+        """Delete what is a month old, and the oldest videos above the limits. `now` is a true Unix time."""
         for name in ("tasks/*", "counts", "replays"):
             for path in self.root.glob(f"{name}/*"):
                 with suppress(FileNotFoundError):
                     if path.is_file() and path.stat().st_mtime < now - FORGET_TASKS_AFTER_SECONDS:
                         path.unlink()
-        self.prune_films()
+        self.prune_videos()
 
-    def prune_films(self, *, most: int = MOST_FILMS, most_bytes: int = MOST_FILM_BYTES) -> None:
-        """Remove the films used longest ago until at most so many, of so many bytes together, are left."""
-        films: list[tuple[float, int, Path]] = []
-        for path in self.films.iterdir():
+    def prune_videos(self, *, most: int = MOST_FILMS, most_bytes: int = MOST_FILM_BYTES) -> None:
+        """Remove the videos used longest ago until at most `most` videos and `most_bytes` bytes are left."""
+        videos: list[tuple[float, int, Path]] = []
+        for path in self.videos.iterdir():
             with suppress(FileNotFoundError):
                 found = path.stat()
-                films.append((found.st_mtime, found.st_size, path))
-        films.sort(reverse=True)
+                videos.append((found.st_mtime, found.st_size, path))
+        videos.sort(reverse=True)
         total = 0
-        for number, (_, size, path) in enumerate(films, start=1):
+        for number, (_, size, path) in enumerate(videos, start=1):
             total += size
             if number > 1 and (number > most or total > most_bytes):
                 path.unlink(missing_ok=True)
 
 
 def read_requests(store: Path) -> tuple[LoggedRequest, ...]:
-    """The log of a store, oldest first; empty when nothing was asked yet."""
+    """The log of a store, oldest first; empty when there was no request yet."""
     with suppress(FileNotFoundError):
         return tuple(LoggedRequest(**json.loads(line)) for line in _lines(store / "requests.jsonl"))
     return ()
 
 
 def count_accepted(store: Path, gateway: str | None = None) -> int:
-    """How many jobs were accepted: what would have been paid."""
+    """How many jobs were accepted: what would have been paid for."""
     return sum(1 for request in read_requests(store) if request.task_id and gateway in (None, request.gateway))
 
 
 def count_submits(store: Path, gateway: str | None = None) -> int:
-    """How many submit requests were read to their end, accepted or not."""
+    """How many submit requests were completely read, accepted or not."""
     return sum(1 for request in read_requests(store) if request.submit and gateway in (None, request.gateway))
 
 

@@ -1,4 +1,4 @@
-"""Submission: checks a request as the gateway would, obeys its stage directions, accepts the job."""
+"""The POST route: checks a request as the gateway would, applies the faults it asks for, accepts the job."""
 
 from __future__ import annotations
 
@@ -11,46 +11,50 @@ from types import MappingProxyType
 from callsheet.core.catalogue.cards import Availability, ModelCard
 from callsheet.core.catalogue.pricing import price_clip
 from callsheet.sandbox.fakes.protocol import Answer, Generation, Reason, Refusal
-from callsheet.sandbox.fakes.tasks import SandboxTask, choose_lasting, moment_at
+from callsheet.sandbox.fakes.tasks import SandboxTask, choose_task_seconds, snapshot_at
 
-from .checks import Body, Complaint, Wanted, check_body, read_prompt, read_wanted
-from .context import Call, House, Outcome
+from .checks import Body, Parameters, Violation, check_body, read_parameters, read_prompt
+from .context import AppState, Outcome, Request
 from .faults import FAULTS, UnknownTag, read_faults
-from .replies import Dropped, Headers, Silent, tell, tell_html
+from .replies import DroppedConnection, Headers, NoReply, html_reply, json_reply
 from .store import Replay
-from .webhooks import check_callback
+from .webhooks import explain_undelivered
 
 NOTE_HEADER = "x-sandbox-note"
 DEFAULT_RETENTION_HOURS = 24
 TASK_LETTERS = 12
 OPEN_AT_MOST_SECONDS = 3600.0
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
-_DROPPED_NOTE = "the gateway has taken this model out of its catalogue: the real one may refuse it"
+_DROPPED_NOTE = "the gateway has removed this model from its catalogue and may refuse it"
 
 
 @dataclass(frozen=True, slots=True)
-class _Order:
-    """A request that the gateway would take."""
+class _Submission:
+    """A valid submission."""
 
     card: ModelCard
-    wanted: Wanted
+    parameters: Parameters
     faults: Mapping[str, int]
     generation: Generation
 
 
-def answer_submit(house: House, call: Call) -> Outcome:
-    """Refuse, misbehave as directed, or accept."""
+def answer_submit(state: AppState, request: Request) -> Outcome:
+    """Refuse, apply a fault, or accept."""
     try:
-        order = _read_order(house, call)
-    except _RefusedOrder as refused:
-        return call.refuse(refused.refusal, generation=refused.generation)
-    if _too_many_open(house, order.card):
-        return call.refuse(Refusal(Reason.RATE_LIMITED), generation=order.generation)
-    return _replay(house, call, order) or _misbehave(house, call, order) or _accept(house, call, order)
+        submission = _read_submission(state, request)
+    except _Refused as refused:
+        return request.refuse(refused.refusal, generation=refused.generation)
+    if _too_many_open(state, submission.card):
+        return request.refuse(Refusal(Reason.RATE_LIMITED), generation=submission.generation)
+    return (
+        _replay(state, request, submission)
+        or _apply_fault(state, request, submission)
+        or _accept(state, request, submission)
+    )
 
 
-class _RefusedOrder(Exception):
-    """Carries a refusal out of the reading of an order."""
+class _Refused(Exception):
+    """Carries a refusal out of the code that reads a submission."""
 
     def __init__(self, refusal: Refusal, generation: Generation) -> None:
         super().__init__(refusal.reason)
@@ -58,98 +62,98 @@ class _RefusedOrder(Exception):
         self.generation = generation
 
 
-def _read_order(house: House, call: Call) -> _Order:
-    generation = call.generation
-    body = _read_json(call)
-    card = _find_card(house, call, body)
+def _read_submission(state: AppState, request: Request) -> _Submission:
+    generation = request.generation
+    body = _read_json(request)
+    card = _find_card(state, request, body)
     try:
         faults = read_faults(read_prompt(card, body))
     except UnknownTag as mistake:
-        raise _RefusedOrder(Refusal(Reason.INVALID, "prompt", str(mistake)), generation) from None
+        raise _Refused(Refusal(Reason.INVALID, "prompt", str(mistake)), generation) from None
     if "old-errors" in faults:
         generation = Generation.OLD
-    longest = house.facts(call.gateway).callback.max_length
-    complaints = check_body(card, body, longest_callback_url=longest)
-    if complaints:
-        raise _RefusedOrder(_refusal_of(complaints), generation)
-    return _Order(card, read_wanted(card, body), faults, generation)
+    longest = state.facts(request.gateway).callback.max_length
+    violations = check_body(card, body, longest_callback_url=longest)
+    if violations:
+        raise _Refused(_refusal_of(violations), generation)
+    return _Submission(card, read_parameters(card, body), faults, generation)
 
 
-def _read_json(call: Call) -> Body:
-    media_type = call.headers.get("content-type", "").split(";")[0].strip().lower()
+def _read_json(request: Request) -> Body:
+    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if media_type != "application/json":
-        raise _RefusedOrder(Refusal(Reason.INVALID, detail="Content-Type must be application/json"), call.generation)
+        raise _Refused(Refusal(Reason.INVALID, detail="Content-Type must be application/json"), request.generation)
     try:
-        body = json.loads(call.body, parse_constant=_refuse_constant)
+        body = json.loads(request.body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
-        raise _RefusedOrder(Refusal(Reason.INVALID, detail="The body must be a JSON object"), call.generation)
+        raise _Refused(Refusal(Reason.INVALID, detail="The body must be a JSON object"), request.generation)
     return body
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not valid JSON")
 
 
-def _find_card(house: House, call: Call, body: Body) -> ModelCard:
-    model = call.path_params.get("model") or body.get("model")
+def _find_card(state: AppState, request: Request, body: Body) -> ModelCard:
+    model = request.path_params.get("model") or body.get("model")
     if model is None:
-        raise _RefusedOrder(Refusal(Reason.INVALID, "model", "Missing required field: model"), call.generation)
-    card = house.catalogue.card(call.gateway, model) if isinstance(model, str) else None
+        raise _Refused(Refusal(Reason.INVALID, "model", "Missing required field: model"), request.generation)
+    card = state.catalogue.card(request.gateway, model) if isinstance(model, str) else None
     if card is None:
-        raise _RefusedOrder(Refusal(Reason.UNKNOWN_MODEL, "model"), call.generation)
+        raise _Refused(Refusal(Reason.UNKNOWN_MODEL, "model"), request.generation)
     return card
 
 
-def _refusal_of(complaints: tuple[Complaint, ...]) -> Refusal:
-    """Gateways name one mistake at a time; a missing field is named before a wrong one."""
-    first = min(complaints, key=lambda complaint: complaint.kind != "missing")
+def _refusal_of(violations: tuple[Violation, ...]) -> Refusal:
+    """Gateways report one mistake at a time; a missing field is reported before a wrong one."""
+    first = min(violations, key=lambda violation: violation.kind != "missing")
     reason = Reason.TOO_LONG if first.kind == "too_long" else Reason.INVALID
     return Refusal(reason, first.field, first.message)
 
 
-def _too_many_open(house: House, card: ModelCard) -> bool:
+def _too_many_open(state: AppState, card: ModelCard) -> bool:
     most = card.rate_limit.concurrent_tasks
-    if house.settings.rate is not None or most is None or house.store.count_task_files(card.gateway) < most:
+    if state.settings.rate is not None or most is None or state.store.count_task_files(card.gateway) < most:
         return False
-    now = house.clock()
-    return sum(1 for task in house.store.load_tasks(card.gateway) if _is_open(task, now)) >= most
+    now = state.clock()
+    return sum(1 for task in state.store.load_tasks(card.gateway) if _is_open(task, now)) >= most
 
 
 def _is_open(task: SandboxTask, now: float) -> bool:
-    """Whether a task takes a place; one that is stuck gives it up after an hour of life."""
-    return moment_at(task, now).ended is None and (now - task.created) * task.speed < OPEN_AT_MOST_SECONDS
+    """Whether a task counts as open. A stuck one stops counting after an hour at the gateway's speed."""
+    return snapshot_at(task, now).ended is None and (now - task.created) * task.speed < OPEN_AT_MOST_SECONDS
 
 
-def _replay(house: House, call: Call, order: _Order) -> Outcome | None:
-    """The first answer again, where the gateway knows idempotency keys and this one was used before."""
-    key = call.headers.get("idempotency-key", "")
-    if not key or not call.stage.COURSE.replays:
+def _replay(state: AppState, request: Request, submission: _Submission) -> Outcome | None:
+    """The first answer again, if the gateway supports idempotency keys and this one was used before."""
+    key = request.headers.get("idempotency-key", "")
+    if not key or not request.fake.PROFILE.replays:
         return None
-    replay = house.store.load_replay(call.gateway, key)
-    task = house.store.load_task(call.gateway, replay.task_id) if replay else None
+    replay = state.store.load_replay(request.gateway, key)
+    task = state.store.load_task(request.gateway, replay.task_id) if replay else None
     if replay is None or task is None:
         return None
-    if replay.body_sha256 != call.body_sha256:
-        return call.refuse(Refusal(Reason.REPLAY_CONFLICT), generation=order.generation)
-    answer = Answer(200, call.stage.write_accepted(task), (("idempotency-replayed", "true"),))
-    return Outcome(tell(answer), replayed=True)
+    if replay.body_sha256 != request.body_sha256:
+        return request.refuse(Refusal(Reason.REPLAY_CONFLICT), generation=submission.generation)
+    answer = Answer(200, request.fake.build_accepted(task), (("idempotency-replayed", "true"),))
+    return Outcome(json_reply(answer), replayed=True)
 
 
-Misbehaviour = Callable[[House, Call, Generation], Outcome]
+FaultReply = Callable[[AppState, Request, Generation], Outcome]
 
 
-def _refusing(reason: Reason, headers: Headers = ()) -> Misbehaviour:
-    return lambda house, call, generation: call.refuse(Refusal(reason), generation=generation, headers=headers)
+def _refusing(reason: Reason, headers: Headers = ()) -> FaultReply:
+    return lambda state, request, generation: request.refuse(Refusal(reason), generation=generation, headers=headers)
 
 
-def _error_in_200(house: House, call: Call, generation: Generation) -> Outcome:
-    answer = call.stage.write_refusal(Refusal(Reason.SERVER_ERROR), generation)
-    return Outcome(tell(replace(answer, status=200)))
+def _error_in_200(state: AppState, request: Request, generation: Generation) -> Outcome:
+    answer = request.fake.build_refusal(Refusal(Reason.SERVER_ERROR), generation)
+    return Outcome(json_reply(replace(answer, status=200)))
 
 
-MISBEHAVIOURS: Mapping[str, Misbehaviour] = MappingProxyType(
+FAULT_REPLIES: Mapping[str, FaultReply] = MappingProxyType(
     {
         "refused": _refusing(Reason.MODERATION),
         "insufficient-credits": _refusing(Reason.NO_CREDITS),
@@ -157,75 +161,75 @@ MISBEHAVIOURS: Mapping[str, Misbehaviour] = MappingProxyType(
         "rate-limited-bare": _refusing(Reason.RATE_LIMITED),
         "server-error": _refusing(Reason.SERVER_ERROR),
         "unavailable": _refusing(Reason.UNAVAILABLE),
-        "drop-before": lambda house, call, generation: Outcome(Dropped()),
-        "hang": lambda house, call, generation: Outcome(Silent(house.closing)),
+        "drop-before": lambda state, request, generation: Outcome(DroppedConnection()),
+        "hang": lambda state, request, generation: Outcome(NoReply(state.closing)),
         "error-in-200": _error_in_200,
-        "garbage-in-200": lambda house, call, generation: Outcome(tell_html()),
+        "garbage-in-200": lambda state, request, generation: Outcome(html_reply()),
     }
 )
-"""The stage directions that keep a submission from being accepted."""
+"""The faults that prevent a submission from being accepted."""
 
 
-def _misbehave(house: House, call: Call, order: _Order) -> Outcome | None:
+def _apply_fault(state: AppState, request: Request, submission: _Submission) -> Outcome | None:
     for fault in FAULTS:
-        if fault.name not in order.faults or fault.name not in MISBEHAVIOURS:
+        if fault.name not in submission.faults or fault.name not in FAULT_REPLIES:
             continue
-        times = order.faults[fault.name]
-        attempt = house.store.count_attempt(call.gateway, fault.name, order.wanted.prompt)
+        times = submission.faults[fault.name]
+        attempt = state.store.count_attempt(request.gateway, fault.name, submission.parameters.prompt)
         if not fault.counts or times == 0 or attempt <= times:
-            outcome = MISBEHAVIOURS[fault.name](house, call, order.generation)
+            outcome = FAULT_REPLIES[fault.name](state, request, submission.generation)
             return replace(outcome, fault=fault.name)
     return None
 
 
-def _accept(house: House, call: Call, order: _Order) -> Outcome:
-    task = _make_task(house, call, order)
-    house.store.write_task(task)
-    for name in order.faults:
-        house.store.forget_attempts(call.gateway, name, task.prompt)
-    if (key := call.headers.get("idempotency-key", "")) and call.stage.COURSE.replays:
-        house.store.remember_replay(call.gateway, key, Replay(call.body_sha256, task.task_id))
-    video_url = call.video_url(task.task_id, task.token)
-    house.courier.send_when_done(task, video_url=video_url, generation=order.generation)
-    if "drop-after" in order.faults:
-        return Outcome(Dropped(), task_id=task.task_id, fault="drop-after")
-    answer = Answer(200, call.stage.write_accepted(task))
-    return Outcome(tell(answer, headers=_notes(order)), task_id=task.task_id)
+def _accept(state: AppState, request: Request, submission: _Submission) -> Outcome:
+    task = _build_task(state, request, submission)
+    state.store.write_task(task)
+    for name in submission.faults:
+        state.store.forget_attempts(request.gateway, name, task.prompt)
+    if (key := request.headers.get("idempotency-key", "")) and request.fake.PROFILE.replays:
+        state.store.remember_replay(request.gateway, key, Replay(request.body_sha256, task.task_id))
+    video_url = request.video_url(task.task_id, task.token)
+    state.webhooks.send_when_done(task, video_url=video_url, generation=submission.generation)
+    if "drop-after" in submission.faults:
+        return Outcome(DroppedConnection(), task_id=task.task_id, fault="drop-after")
+    answer = Answer(200, request.fake.build_accepted(task))
+    return Outcome(json_reply(answer, headers=_notes(submission)), task_id=task.task_id)
 
 
-def _make_task(house: House, call: Call, order: _Order) -> SandboxTask:
-    card, wanted, now = order.card, order.wanted, house.clock()
-    task_id = call.stage.write_task_id(int(now), "".join(secrets.choice(_ALPHABET) for _ in range(TASK_LETTERS)))
+def _build_task(state: AppState, request: Request, submission: _Submission) -> SandboxTask:
+    card, parameters, now = submission.card, submission.parameters, state.clock()
+    task_id = request.fake.build_task_id(int(now), "".join(secrets.choice(_ALPHABET) for _ in range(TASK_LETTERS)))
     return SandboxTask(
-        gateway=call.gateway,
+        gateway=request.gateway,
         model=card.model,
         task_id=task_id,
         token=secrets.token_hex(16),
-        prompt=wanted.prompt,
-        width=wanted.width,
-        height=wanted.height,
-        seconds=wanted.seconds,
+        prompt=parameters.prompt,
+        width=parameters.width,
+        height=parameters.height,
+        seconds=parameters.seconds,
         created=now,
-        speed=house.settings.speed,
-        lasting=choose_lasting(task_id, call.stage.COURSE.usual_seconds(wanted.seconds), order.faults),
+        speed=state.settings.speed,
+        lasting=choose_task_seconds(task_id, request.fake.PROFILE.usual_seconds(parameters.seconds), submission.faults),
         retention_hours=card.retention.result_hours or DEFAULT_RETENTION_HOURS,
-        credits=_credits(card, wanted, call.stage.COURSE.credits_per_usd),
-        callback_url=wanted.callback_url,
-        faults=dict(order.faults),
+        credits=_credits(card, parameters, request.fake.PROFILE.credits_per_usd),
+        callback_url=parameters.callback_url,
+        faults=dict(submission.faults),
     )
 
 
-def _credits(card: ModelCard, wanted: Wanted, per_usd: int | None) -> str:
-    """The documented price as a decimal text of credits; empty when it cannot be told."""
-    price = price_clip(card, duration_seconds=wanted.seconds, resolution=wanted.resolution)
+def _credits(card: ModelCard, parameters: Parameters, per_usd: int | None) -> str:
+    """The documented price as a decimal text of credits; empty when it is not known."""
+    price = price_clip(card, duration_seconds=parameters.seconds, resolution=parameters.resolution)
     if price.unit == "credits":
         return "" if price.amount is None else str(price.amount)
     return "" if price.usd is None or per_usd is None else str(price.usd * per_usd)
 
 
-def _notes(order: _Order) -> Headers:
-    notes = [check_callback(order.wanted.callback_url)]
-    if order.card.lifecycle.availability is Availability.DROPPED:
+def _notes(submission: _Submission) -> Headers:
+    notes = [explain_undelivered(submission.parameters.callback_url)]
+    if submission.card.lifecycle.availability is Availability.DROPPED:
         notes.append(_DROPPED_NOTE)
-    said = "; ".join(note for note in notes if note)
-    return ((NOTE_HEADER, said),) if said else ()
+    text = "; ".join(note for note in notes if note)
+    return ((NOTE_HEADER, text),) if text else ()

@@ -1,4 +1,4 @@
-"""Renders the sandbox's films: real H.264 in a real MP4, of the asked size and the exact length.
+"""Renders the sandbox's videos: real H.264 in a real MP4, of the requested size and the exact length.
 
 PyAV and Pillow are imported when used. Everything here blocks: callers use a worker thread.
 """
@@ -14,16 +14,16 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from .frames import Scenery
+from .frames import FrameRenderer
 
 FRAMES_PER_SECOND = 12
-LOOK = 1
-"""Raised when the picture changes, so that films of an older look are not taken from the cache."""
+LOOK = 2
+"""Increase it when the frames change, so that videos of an older look are not taken from the cache."""
 
 
 @dataclass(frozen=True, slots=True)
-class Film:
-    """What is to be seen: words, size in pixels, length in whole seconds, the slate's title."""
+class Video:
+    """What a video shows: the prompt, the size in pixels, the length in whole seconds, the title."""
 
     prompt: str
     width: int
@@ -33,72 +33,73 @@ class Film:
 
     @property
     def digest(self) -> str:
-        """The name under which equal films share a file."""
+        """The name under which equal videos share a file."""
         text = json.dumps([LOOK, asdict(self)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:40]
 
     @property
     def seed(self) -> int:
-        """Decides palette and landscape; the same for the same words."""
+        """Decides the colours; the same for the same prompt."""
         return int.from_bytes(hashlib.sha256(self.prompt.encode(errors="replace")).digest()[:8], "big")
 
 
 class RenderingStopped(Exception):
-    """The sandbox is closing: the film was given up between two frames."""
+    """The sandbox is closing: the rendering was stopped between two frames."""
 
 
-def render_film(path: Path, film: Film, stopped: Callable[[], bool] = lambda: False) -> None:
-    """Write the film to `path`, whole or not at all, readable by its owner alone.
+def render_video(path: Path, video: Video, stopped: Callable[[], bool] = lambda: False) -> None:
+    """Write the video to `path`, complete or not at all, readable only by its owner.
 
-    `stopped` is asked before each frame; RenderingStopped when it says yes.
+    `stopped` is asked before each frame. Raises RenderingStopped when it says yes.
     """
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.mp4")
     try:
         temporary.touch(mode=0o600)
-        _encode(temporary, film, stopped)
+        _encode(temporary, video, stopped)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _encode(path: Path, film: Film, stopped: Callable[[], bool]) -> None:
+def _encode(path: Path, video: Video, stopped: Callable[[], bool]) -> None:
     import av
 
-    make_frame: Any = av.VideoFrame.from_image
-    scenery = Scenery(prompt=film.prompt, title=film.title, width=film.width, height=film.height, seed=film.seed)
-    frames = film.seconds * FRAMES_PER_SECOND
+    build_frame: Any = av.VideoFrame.from_image
+    renderer = FrameRenderer(
+        prompt=video.prompt, title=video.title, width=video.width, height=video.height, seed=video.seed
+    )
+    frames = video.seconds * FRAMES_PER_SECOND
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        container.metadata["title"] = film.title
-        stream = _add_stream(container, film)
+        container.metadata["title"] = video.title
+        stream = _add_stream(container, video)
         for number in range(frames):
             if stopped():
                 raise RenderingStopped
-            picture = scenery.draw(share=number / max(1, frames - 1), timecode=timecode(number))
-            frame = make_frame(picture)
+            clock = format_clock(number // FRAMES_PER_SECOND, video.seconds)
+            frame = build_frame(renderer.draw(share=number / max(1, frames - 1), clock=clock))
             frame.pts = number
             frame.time_base = Fraction(1, FRAMES_PER_SECOND)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
 
-def _add_stream(container: Any, film: Film) -> Any:
+def _add_stream(container: Any, video: Video) -> Any:
     """H.264 where the build has it, else MPEG-4 part 2, which every FFmpeg has."""
     import av
 
     h264 = "libx264" in av.codecs_available
     options = {"preset": "ultrafast", "crf": "28", "tune": "zerolatency"} if h264 else {"qscale": "6"}
     stream = container.add_stream("libx264" if h264 else "mpeg4", rate=FRAMES_PER_SECOND, options=options)
-    stream.width, stream.height = film.width, film.height
+    stream.width, stream.height = video.width, video.height
     stream.pix_fmt = "yuv420p"
     stream.codec_context.thread_count = 2
     return stream
 
 
-def timecode(frame: int) -> str:
-    """Hours, minutes, seconds and frames of a frame number.
+def format_clock(second: int, seconds: int) -> str:
+    """The second that is shown, and how many there are.
 
-    >>> timecode(43)
-    '00:00:03:07'
+    >>> format_clock(3, 8)
+    '0:03 / 0:08'
     """
-    seconds, rest = divmod(frame, FRAMES_PER_SECOND)
-    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}:{rest:02}"
+    return " / ".join(f"{value // 60}:{value % 60:02}" for value in (second, seconds))

@@ -1,7 +1,7 @@
-"""Delivers callbacks, on loopback only, so that people can test their receiver. Best effort.
+"""Delivers callbacks, on loopback only, so that you can test your own receiver.
 
-A delivery that is waiting when the sandbox stops is not resumed: as with the gateways, the status
-is the truth and a callback only a hint.
+A delivery that is waiting when the sandbox stops is not resumed. As with the gateways, a callback is
+only a hint; the status is the truth.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urlsplit
 
 from callsheet.sandbox.fakes.protocol import Callback, Generation
-from callsheet.sandbox.fakes.tasks import SandboxTask, moment_at
+from callsheet.sandbox.fakes.tasks import SandboxTask, snapshot_at
 
-from .fakes import STAGES
+from .fakes import FAKES
 
-LONGEST_NAP = 0.25
+LONGEST_SLEEP = 0.25
 _NOT_CONTACTED = "callback_url is not on loopback: the sandbox contacts no other host"
 
 Clock = Callable[[], float]
-Nap = Callable[[float], Awaitable[None]]
+Sleep = Callable[[float], Awaitable[None]]
 
 
-def check_callback(url: str) -> str:
+def explain_undelivered(url: str) -> str:
     """Why the sandbox will not deliver to a URL; empty when it will."""
     return "" if not url or _loopback(url) else _NOT_CONTACTED
 
@@ -48,51 +48,51 @@ def _loopback(url: str) -> SplitResult | None:
 
 
 @dataclass(slots=True)
-class Courier:
-    """Waits for tasks to end and posts what the gateway would. `nap` stands in for `asyncio.sleep` in tests."""
+class WebhookSender:
+    """Waits for tasks to end and posts what the gateway would. Tests pass a `sleep` of their own."""
 
     clock: Clock
-    nap: Nap = asyncio.sleep
-    _under_way: set[asyncio.Task[None]] = field(default_factory=set)
+    sleep: Sleep = asyncio.sleep
+    _deliveries: set[asyncio.Task[None]] = field(default_factory=set)
 
     def send_when_done(self, task: SandboxTask, *, video_url: str, generation: Generation) -> None:
-        """Begin to wait for a task's end, if it has one and its callback may be delivered."""
-        if task.ends_at is None or not task.callback_url or check_callback(task.callback_url):
+        """Start to wait for a task's end, if it has one and its callback can be delivered."""
+        if task.ends_at is None or not task.callback_url or explain_undelivered(task.callback_url):
             return
-        under_way = asyncio.create_task(self._see_through(task, video_url, generation))
-        self._under_way.add(under_way)
-        under_way.add_done_callback(self._under_way.discard)
+        delivery = asyncio.create_task(self._deliver(task, video_url, generation))
+        self._deliveries.add(delivery)
+        delivery.add_done_callback(self._deliveries.discard)
 
     async def settle(self) -> None:
-        """Wait until nothing is under way."""
-        await asyncio.gather(*self._under_way)
+        """Wait until all deliveries are finished."""
+        await asyncio.gather(*self._deliveries)
 
     async def close(self) -> None:
-        """Give up what is waiting."""
-        for under_way in self._under_way:
-            under_way.cancel()
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        """Cancel all deliveries."""
+        for delivery in self._deliveries:
+            delivery.cancel()
+        await asyncio.gather(*self._deliveries, return_exceptions=True)
 
-    async def _see_through(self, task: SandboxTask, video_url: str, generation: Generation) -> None:
+    async def _deliver(self, task: SandboxTask, video_url: str, generation: Generation) -> None:
         ends_at = task.ends_at
         assert ends_at is not None
         while (left := ends_at - self.clock()) > 0:
-            await self.nap(min(left, LONGEST_NAP))
-        stage = STAGES[task.gateway]
-        callback = stage.write_callback(task, moment_at(task, self.clock()), video_url, generation)
-        deadline = stage.COURSE.answer_within[generation]
-        for pause in (*stage.COURSE.callback_retries[generation], None):
+            await self.sleep(min(left, LONGEST_SLEEP))
+        fake = FAKES[task.gateway]
+        callback = fake.build_callback(task, snapshot_at(task, self.clock()), video_url, generation)
+        deadline = fake.PROFILE.answer_within[generation]
+        for pause in (*fake.PROFILE.callback_retries[generation], None):
             status = 0
-            # A receiver that is away, slow or speaks no HTTP counts as a failed delivery.
+            # A receiver that is down, slow or does not speak HTTP counts as a failed delivery.
             with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, ValueError):
                 status = await asyncio.wait_for(post_callback(task.callback_url, callback), deadline)
             if 200 <= status < 300 or pause is None:
                 return
-            await self.nap(pause / task.speed)
+            await self.sleep(pause / task.speed)
 
 
 async def post_callback(url: str, callback: Callback) -> int:
-    """POST a callback to a loopback URL; the HTTP status. OSError, ValueError when there is none."""
+    """POST a callback to a loopback URL and return the HTTP status. Raises OSError or ValueError when there is none."""
     parts = _loopback(url)
     if parts is None:
         raise ValueError(_NOT_CONTACTED)

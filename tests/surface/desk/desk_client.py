@@ -18,7 +18,7 @@ from callsheet.edges.files.files import write_private
 from callsheet.edges.keys.passphrase import create_verifier
 from callsheet.service import Service
 from callsheet.surface.desk.application import build_app
-from callsheet.surface.desk.state import Office, open_office
+from callsheet.surface.desk.state import DeskState, build_desk_state
 from samples import CHEAP
 from workspace import SHOT, Workspace, draft
 
@@ -29,7 +29,7 @@ PASSPHRASE = "a quiet slate of wild geese"
 
 @dataclass
 class Steady:
-    """The clock that nobody sets back; the test moves it."""
+    """A monotonic clock; the test moves it."""
 
     time: float = 100.0
 
@@ -43,14 +43,14 @@ class Desk:
 
     workspace: Workspace
     service: Service
-    office: Office
+    state: DeskState
     clock: Steady
     client: httpx2.AsyncClient
     headers: dict[str, str] = field(default_factory=lambda: {"origin": ORIGIN})
 
     async def sign_in(self) -> str:
         """Use the bearer; returns the session's CSRF token."""
-        answer = await self.post("/session", key=self.office.sessions.bearer or "")
+        answer = await self.post("/session", key=self.state.sessions.bearer or "")
         assert answer.status_code == 200, answer.text
         return await self.token()
 
@@ -93,11 +93,11 @@ def open_desk(workspace: Workspace) -> Desk:
     """The desk over a studio's install."""
     service, clock = workspace.service(), Steady()
     config = workspace.home / "config"
-    office = open_office(
+    state = build_desk_state(
         service, passkeys=config / "passkeys.json", verifier=config / VERIFIER_FILE, port=PORT, now=clock
     )
-    transport = httpx2.ASGITransport(app=build_app(office))
-    return Desk(workspace, service, office, clock, httpx2.AsyncClient(transport=transport, base_url=ORIGIN))
+    transport = httpx2.ASGITransport(app=build_app(state))
+    return Desk(workspace, service, state, clock, httpx2.AsyncClient(transport=transport, base_url=ORIGIN))
 
 
 def set_passphrase(home: Path) -> None:
@@ -114,7 +114,7 @@ async def ask(desk: Desk, shot: Shot = SHOT) -> str:
     return sheet_id
 
 
-async def film(desk: Desk) -> str:
+async def generate_clip(desk: Desk) -> str:
     """A live task that was approved and sent; the watcher runs until the gateway has answered."""
     sheet_id = draft(desk.service)
     desk.service.approve(sheet_id, by=Means.DESK)

@@ -25,7 +25,7 @@ from callsheet.core.tasks.states import OPEN_STATES
 from callsheet.edges.clock import SystemClock
 from callsheet.service import Draft, Service
 
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 FLAGS = (
     "--no-sandbox",
@@ -36,7 +36,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-PATIENCE_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 PROMPTS = (
     "A red kite over dunes at dusk, slow pan to the left, warm light, long shadows on the sand.",
     "Rain on the window of a night tram; the city blurs into orange and blue.",
@@ -70,7 +70,7 @@ class DeskServer:
         run_apart(submit, service, explanation.sheet.id)
         return explanation.sheet.id
 
-    def film(self, sheet_id: str) -> str:
+    def generate_clip(self, sheet_id: str) -> str:
         """A person approves the sheet elsewhere and the agent submits it; returns the task's id."""
         service = self.service()
         service.approve(sheet_id, by=Means.TERMINAL)
@@ -81,7 +81,7 @@ class DeskServer:
         service = self.service()
 
         async def ended() -> None:
-            with anyio.fail_after(PATIENCE_SECONDS):
+            with anyio.fail_after(TIMEOUT_SECONDS):
                 while service.task(task_id).task.state in OPEN_STATES:
                     await service.deps.changes.wait(0.2)
 
@@ -93,7 +93,7 @@ def surroundings(home: Path, environ: Mapping[str, str]) -> Surroundings:
     return Surroundings({"CALLSHEET_HOME": str(home), **environ}, Path("/nowhere"), SystemClock())
 
 
-def run_apart(work: Callable[..., Awaitable[Made]], *arguments: object) -> Made:
+def run_apart(work: Callable[..., Awaitable[Result]], *arguments: object) -> Result:
     """Run something asynchronous in a thread of its own: in this one Playwright's loop is running."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(anyio.run, work, *arguments).result()
@@ -114,11 +114,11 @@ def open_desk_server(home: Path, policy: str = POLICY, **environ: str) -> Iterat
     path.write_text(policy, encoding="utf-8")
     set_passphrase(home)
     program = build_program(surroundings(home, environ))
-    told: list[str] = []
+    urls: list[str] = []
     opened, failed, closing = threading.Event(), [], []
 
     def on_open(url: str) -> None:
-        told.append(url)
+        urls.append(url)
         opened.set()
 
     async def serve() -> None:
@@ -139,13 +139,13 @@ def open_desk_server(home: Path, policy: str = POLICY, **environ: str) -> Iterat
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        assert opened.wait(PATIENCE_SECONDS)
+        assert opened.wait(TIMEOUT_SECONDS)
         assert not failed, failed
-        yield DeskServer(home, told[0], environ)
+        yield DeskServer(home, urls[0], environ)
     finally:
         token, scope = closing[0]
         anyio.from_thread.run_sync(scope.cancel, token=token)
-        thread.join(PATIENCE_SECONDS)
+        thread.join(TIMEOUT_SECONDS)
     assert not failed, failed
 
 

@@ -20,13 +20,13 @@ CONSENTS = ("confirm", "approved", "approve", "token", "force", "yes", "consent"
 
 
 def stored(desk: Desk, sheet_id: str) -> Sheet:
-    """The sheet as it is in the ledger."""
+    """The sheet in the ledger."""
     sheet = desk.service.deps.ledger().sheet(sheet_id)
     assert sheet is not None
     return sheet
 
 
-async def test_a_session_alone_approves_nothing(desk: Desk) -> None:
+async def test_a_session_without_a_passphrase_approves_nothing(desk: Desk) -> None:
     """Whatever is in the form: an agent with a shell can get as far as that."""
     token = await desk.sign_in()
     sheet_id = await ask(desk)
@@ -59,7 +59,7 @@ async def test_the_passphrase_approves_a_sheet(desk: Desk) -> None:
     assert not desk.workspace.gateway.requests
 
 
-async def test_a_yes_is_to_the_sheet_that_was_shown(desk: Desk) -> None:
+async def test_an_approval_is_for_the_sheet_that_was_shown(desk: Desk) -> None:
     """If its row is not what the form's page showed, nothing is approved, by whatever means."""
     token = await desk.sign_in()
     sheet_id, other = await ask(desk), await ask(desk, Shot("Another.", duration_seconds=4))
@@ -68,7 +68,7 @@ async def test_a_yes_is_to_the_sheet_that_was_shown(desk: Desk) -> None:
         for path, form in (("approve", {"passphrase": PASSPHRASE}), ("challenge", {})):
             answer = await desk.post(f"/sheets/{sheet_id}/{path}", csrf=token, shown=shown, **form)
             assert answer.status_code == 403
-            assert "not the one that was shown" in answer.text
+            assert "changed after this form was shown" in answer.text
 
     assert stored(desk, sheet_id).state is SheetState.AWAITING_APPROVAL
 
@@ -89,7 +89,7 @@ async def test_a_wrong_passphrase_approves_nothing(desk: Desk, typed: str) -> No
     assert stored(desk, sheet_id).state is SheetState.AWAITING_APPROVAL
 
 
-async def test_wrong_passphrases_on_sheets_close_the_door_too(desk: Desk) -> None:
+async def test_wrong_passphrases_on_sheets_count_as_well(desk: Desk) -> None:
     """Trying them on sheet after sheet is no way around."""
     token = await desk.sign_in()
     sheet_id = await ask(desk)
@@ -99,7 +99,7 @@ async def test_wrong_passphrases_on_sheets_close_the_door_too(desk: Desk) -> Non
         await desk.post(path, csrf=token, passphrase="wrong passphrase")
     answer = await desk.post(path, csrf=token, passphrase=PASSPHRASE)
 
-    assert "is not looked at for another 60 s" in seen(answer.text)
+    assert "Try again in 60 s" in seen(answer.text)
     assert stored(desk, sheet_id).state is SheetState.AWAITING_APPROVAL
 
 
@@ -115,7 +115,7 @@ async def test_a_live_sheet_also_needs_its_amount(live_desk: Desk, typed: str | 
     assert answer.status_code == 403
     assert "The amount typed is not the amount shown (0.24 USD)." in seen(answer.text)
     assert stored(live_desk, sheet_id).state is SheetState.AWAITING_APPROVAL
-    assert live_desk.office.door.wrong == 0
+    assert live_desk.state.passphrase_check.wrong == 0
     right = {"csrf": token, "passphrase": PASSPHRASE, "amount": "$0.24"}
     assert (await live_desk.post(f"/sheets/{sheet_id}/approve", **right)).status_code == 303
     assert stored(live_desk, sheet_id).state is SheetState.APPROVED
@@ -161,7 +161,7 @@ async def test_a_sheet_that_is_too_old_cannot_be_approved(desk: Desk) -> None:
     page = await desk.read(f"/sheets/{sheet_id}")
     answer = await desk.post(f"/sheets/{sheet_id}/approve", csrf=token, passphrase=PASSPHRASE)
 
-    assert "Too old to be approved." in seen(page)
+    assert "Expired. Nothing was sent." in seen(page)
     assert answer.status_code == 403
     assert stored(desk, sheet_id).state is SheetState.EXPIRED
     assert sheet_id not in await desk.read("/")
@@ -180,7 +180,7 @@ async def test_read_only_wins_over_the_passphrase(live_desk: Desk) -> None:
 
 
 async def test_where_approval_is_automatic_nothing_is_asked(workspace: Workspace) -> None:
-    """A free rehearsal needs nobody."""
+    """A free rehearsal needs no approval."""
     set_passphrase(workspace.home)
     desk = open_desk(workspace)
     await desk.sign_in()
@@ -192,7 +192,7 @@ async def test_where_approval_is_automatic_nothing_is_asked(workspace: Workspace
     assert 'name="passphrase"' not in page
 
 
-async def test_without_a_passphrase_nobody_approves_on_the_desk(workspace: Workspace) -> None:
+async def test_without_a_passphrase_nothing_is_approved_on_the_desk(workspace: Workspace) -> None:
     """The page says what a person has to do first."""
     workspace.write_policy("[sandbox]\nasks = true\n")
     desk = open_desk(workspace)
@@ -208,7 +208,7 @@ async def test_without_a_passphrase_nobody_approves_on_the_desk(workspace: Works
 
 
 async def test_an_allowance_needs_the_passphrase_and_bounds(live_desk: Desk) -> None:
-    """A session alone makes none; what is out of bounds is said, all at once."""
+    """A session is not enough; all values out of bounds are reported together."""
     desk = live_desk
     token = await desk.sign_in()
     terms = {"csrf": token, "models": "poyo/sora-2-official", "clips": "3", "up_to": "1.00", "seconds": "3600"}
@@ -216,15 +216,10 @@ async def test_an_allowance_needs_the_passphrase_and_bounds(live_desk: Desk) -> 
     alone = await desk.post("/allowances", **terms)
     unbounded = await desk.post("/allowances", csrf=token, passphrase=PASSPHRASE, clips="0", up_to="x", seconds="1")
     assert not desk.service.allowances()
-    made = await desk.post("/allowances", **terms, passphrase=PASSPHRASE)
+    created = await desk.post("/allowances", **terms, passphrase=PASSPHRASE)
 
-    assert (alone.status_code, unbounded.status_code, made.status_code) == (403, 422, 303)
-    for rule in (
-        "at least one model",
-        "clips must be 1 to 100",
-        "the sum must be above 0",
-        "between 1 minute and 7 days",
-    ):
+    assert (alone.status_code, unbounded.status_code, created.status_code) == (403, 422, 303)
+    for rule in ("at least one model", "clips must be 1 to 100", "the sum must be above 0", "from a minute to 7 days"):
         assert rule in seen(unbounded.text)
     (allowance,) = desk.service.allowances()
     assert (allowance.clips, allowance.up_to_micros, allowance.made_by) == (3, 1_000_000, Means.DESK)
@@ -260,7 +255,7 @@ async def test_an_allowance_form_that_showed_another_policy_allows_nothing(desk:
     token = await desk.sign_in()
     page = await desk.read("/allowances")
     hidden = dict(re.findall(r'name="(shown|once)" value="([^"]+)"', page))
-    assert "this would hold for rehearsals only" in seen(page)
+    assert "this allowance would apply only to rehearsals" in seen(page)
     terms = {
         "csrf": token,
         "models": "poyo/sora-2-official",
@@ -291,5 +286,5 @@ async def test_a_session_may_revoke_an_allowance(live_desk: Desk) -> None:
     assert answer.status_code == 303
     assert not desk.service.allowances(only_open=True)
     page = seen(await desk.read("/allowances"))
-    assert "Every live clip asks you." in page
+    assert "Every live clip needs your approval." in page
     assert "revoked" in page

@@ -36,7 +36,7 @@ def browser() -> Iterator[Browser]:
 
 
 @dataclass
-class Set:
+class Scene:
     """A desk with something on it: a clip, a task that failed, one of unknown outcome, a sheet that waits."""
 
     desk_server: DeskServer
@@ -47,11 +47,11 @@ class Set:
 
 
 @pytest.fixture(scope="module")
-def scene(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Set]:
-    """Filmed once."""
+def scene(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """Set up once."""
     with open_desk_server(tmp_path_factory.mktemp("desk") / "home") as desk_server:
         prompts = (PROMPTS[0], "Refused. [[sandbox:content-violation]]", "Lost. [[sandbox:drop-after]]")
-        tasks = [desk_server.film(desk_server.ask(prompt)) for prompt in prompts]
+        tasks = [desk_server.generate_clip(desk_server.ask(prompt)) for prompt in prompts]
         for task_id in tasks:
             desk_server.wait_for(task_id)
         service = desk_server.service()
@@ -60,16 +60,16 @@ def scene(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         service.allow(models, clips=2, up_to=Decimal("1.00"), seconds=3600, by=Means.TERMINAL)
         ended = service.allow(models, clips=1, up_to=Decimal("1.00"), seconds=3600, by=Means.TERMINAL)
         service.revoke(ended.id, by=Means.TERMINAL)
-        yield Set(desk_server, *tasks, desk_server.ask(PROMPTS[1]))
+        yield Scene(desk_server, *tasks, desk_server.ask(PROMPTS[1]))
 
 
 @dataclass
-class Visitor:
-    """A browser window, and everything that the browser complained about."""
+class BrowserWindow:
+    """A browser window, and everything that the browser reported as a problem."""
 
     page: Page
     desk_server: DeskServer
-    complaints: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     def go(self, path: str) -> Page:
         """Open a page of the desk."""
@@ -77,26 +77,26 @@ class Visitor:
         return self.page
 
 
-def enter(context: BrowserContext, desk_server: DeskServer) -> Visitor:
-    """A window whose complaints are kept."""
-    visitor = Visitor(context.new_page(), desk_server)
-    visitor.page.on("console", lambda message: visitor.complaints.append(message.text))
-    visitor.page.on("pageerror", lambda error: visitor.complaints.append(str(error)))
-    outside = visitor.complaints.append
-    visitor.page.on(
+def open_window(context: BrowserContext, desk_server: DeskServer) -> BrowserWindow:
+    """A window that records its problems."""
+    window = BrowserWindow(context.new_page(), desk_server)
+    window.page.on("console", lambda message: window.problems.append(message.text))
+    window.page.on("pageerror", lambda error: window.problems.append(str(error)))
+    outside = window.problems.append
+    window.page.on(
         "request", lambda request: None if request.url.startswith(desk_server.origin) else outside(request.url)
     )
-    return visitor
+    return window
 
 
 @pytest.fixture
-def visitor(browser: Browser, scene: Set) -> Iterator[Visitor]:
+def window(browser: Browser, scene: Scene) -> Iterator[BrowserWindow]:
     """A person who is signed in; nothing may have been blocked or failed when they leave."""
     with browser.new_context(viewport=WIDE) as context:
-        entered = enter(context, scene.desk_server)
-        sign_in(entered.page, scene.desk_server)
-        yield entered
-        assert entered.complaints == []
+        opened_window = open_window(context, scene.desk_server)
+        sign_in(opened_window.page, scene.desk_server)
+        yield opened_window
+        assert opened_window.problems == []
 
 
 def state(desk_server: DeskServer, sheet_id: str) -> tuple[SheetState, Means | None]:
@@ -106,38 +106,38 @@ def state(desk_server: DeskServer, sheet_id: str) -> tuple[SheetState, Means | N
     return sheet.state, sheet.approved_by
 
 
-def test_the_bearer_signs_in_once_and_leaves_the_address_bar(browser: Browser, scene: Set) -> None:
-    """The second one to use it is told so, and has the passphrase."""
+def test_the_bearer_signs_in_once_and_leaves_the_address_bar(browser: Browser, scene: Scene) -> None:
+    """The second use of it is refused; the passphrase still works."""
     with browser.new_context() as context:
-        first = enter(context, scene.desk_server)
+        first = open_window(context, scene.desk_server)
         first.page.goto(scene.desk_server.url)
         first.page.wait_for_url(f"{scene.desk_server.origin}/")
         expect(first.page.get_by_role("heading", name="Waiting for you")).to_be_visible()
         assert "key=" not in first.page.evaluate("location.href + document.cookie + document.referrer")
         first.page.go_back()
         assert "key=" not in first.page.url
-        assert first.complaints == []
+        assert first.problems == []
     with browser.new_context() as context:
-        second = enter(context, scene.desk_server)
+        second = open_window(context, scene.desk_server)
         second.page.goto(scene.desk_server.url)
-        expect(second.page.get_by_role("alert")).to_contain_text("used before")
+        expect(second.page.get_by_role("alert")).to_contain_text("already used")
         assert "key=" not in second.page.url
         expect(second.page.get_by_label("Approval passphrase")).to_be_visible()
 
 
-def test_a_link_from_elsewhere_finds_the_person_signed_in(visitor: Visitor, scene: Set) -> None:
+def test_a_link_from_elsewhere_finds_the_person_signed_in(window: BrowserWindow, scene: Scene) -> None:
     """Its first request brings no cookie along; the sign-in page notices that there is one and goes on."""
-    page = visitor.go(f"/sign-in?next=/sheets/{scene.waiting}")
+    page = window.go(f"/sign-in?next=/sheets/{scene.waiting}")
 
     page.wait_for_url(f"**/sheets/{scene.waiting}")
 
     expect(page.get_by_role("heading", name="Call sheet")).to_be_visible()
 
 
-def test_a_sheet_is_approved_with_the_keyboard_alone(visitor: Visitor) -> None:
+def test_a_sheet_is_approved_with_only_the_keyboard(window: BrowserWindow) -> None:
     """From the first page: skip link, sheet, passphrase, Enter; no pointer anywhere."""
-    sheet_id = visitor.desk_server.ask("Approved by keyboard alone.")
-    page = visitor.go("/")
+    sheet_id = window.desk_server.ask("Approved by keyboard.")
+    page = window.go("/")
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")
@@ -153,8 +153,8 @@ def test_a_sheet_is_approved_with_the_keyboard_alone(visitor: Visitor) -> None:
     page.keyboard.press("Enter")
     expect(page.get_by_role("status").filter(has_text="Approved with the passphrase")).to_be_visible()
 
-    assert state(visitor.desk_server, sheet_id) == (SheetState.APPROVED, Means.DESK)
-    visitor.complaints[:] = [text for text in visitor.complaints if "403" not in text]
+    assert state(window.desk_server, sheet_id) == (SheetState.APPROVED, Means.DESK)
+    window.problems[:] = [text for text in window.problems if "403" not in text]
 
 
 def reach(page: Page, selector: str) -> None:
@@ -166,40 +166,40 @@ def reach(page: Page, selector: str) -> None:
     pytest.fail(f"{selector} cannot be reached by keyboard")
 
 
-def test_a_passkey_is_registered_approves_a_sheet_and_an_allowance_and_is_removed(visitor: Visitor) -> None:
+def test_a_passkey_is_registered_approves_a_sheet_and_an_allowance_and_is_removed(window: BrowserWindow) -> None:
     """With a virtual authenticator that verifies the person."""
-    page, desk_server = visitor.page, visitor.desk_server
+    page, desk_server = window.page, window.desk_server
     add_authenticator(page, verified=True)
-    visitor.go("/passkeys")
+    window.go("/passkeys")
     page.get_by_label("Name").fill("Virtual key")
     page.get_by_label("Approval passphrase").fill(PASSPHRASE)
     page.get_by_role("button", name="Register a passkey").click()
     expect(page.get_by_role("heading", name="Virtual key")).to_be_visible()
 
     sheet_id = desk_server.ask("Approved by passkey.")
-    visitor.go(f"/sheets/{sheet_id}")
+    window.go(f"/sheets/{sheet_id}")
     page.get_by_role("button", name="with a passkey").click()
     expect(page.get_by_role("status").filter(has_text="Approved with your passkey")).to_be_visible()
     assert state(desk_server, sheet_id) == (SheetState.APPROVED, Means.PASSKEY)
 
-    visitor.go("/allowances")
+    window.go("/allowances")
     page.get_by_label("Up to, in USD").fill("1.50")
     page.locator("input[value='apidot/sora-2-official']").check()
     page.get_by_role("button", name="Allow with a passkey").click()
     expect(page.get_by_role("status").filter(has_text="up to 1.50 USD")).to_be_visible()
     assert desk_server.service().allowances()[0].made_by is Means.PASSKEY
 
-    visitor.go("/passkeys")
+    window.go("/passkeys")
     page.get_by_label("Approval passphrase, to remove Virtual key").fill(PASSPHRASE)
     page.get_by_role("button", name="Remove Virtual key").click()
     expect(page.get_by_text("None yet.")).to_be_visible()
 
 
-def test_a_passkey_that_does_not_verify_the_person_is_no_yes(visitor: Visitor) -> None:
+def test_a_passkey_that_does_not_verify_the_person_is_no_yes(window: BrowserWindow) -> None:
     """The browser already refuses; the page says so and offers the passphrase still."""
-    page = visitor.page
+    page = window.page
     add_authenticator(page, verified=False)
-    visitor.go("/passkeys")
+    window.go("/passkeys")
     page.get_by_label("Approval passphrase").fill(PASSPHRASE)
     page.get_by_role("button", name="Register a passkey").click()
 
@@ -224,16 +224,16 @@ def add_authenticator(page: Page, *, verified: bool) -> None:
     session.send("WebAuthn.addVirtualAuthenticator", {"options": options})
 
 
-def test_a_task_is_followed_live_until_its_clip_can_be_played(visitor: Visitor) -> None:
-    """The list changes by itself, the change is announced, and the video has its length and can be sought in."""
-    desk_server, page = visitor.desk_server, visitor.page
+def test_a_task_is_followed_live_until_its_clip_can_be_played(window: BrowserWindow) -> None:
+    """The list updates automatically, the change is announced, and the video has its length and can be sought in."""
+    desk_server, page = window.desk_server, window.page
     sheet_id = desk_server.ask("A lantern on a pier, slow push in.")
-    visitor.go("/")
-    task_id = desk_server.film(sheet_id)
+    window.go("/")
+    task_id = desk_server.generate_clip(sheet_id)
     expect(page.locator(f"[data-key$='{task_id}']").first).to_be_visible()
     expect(page.locator("[data-announcer]")).to_contain_text("A lantern on a pier", timeout=20_000)
 
-    visitor.go(f"/tasks/{task_id}")
+    window.go(f"/tasks/{task_id}")
     video = page.locator("video")
     expect(video).to_be_visible(timeout=30_000)
     video.evaluate(LOADED)
@@ -242,12 +242,12 @@ def test_a_task_is_followed_live_until_its_clip_can_be_played(visitor: Visitor) 
     assert page.get_by_alt_text("Contact sheet").evaluate("image => image.complete && image.naturalWidth > 0")
 
 
-def test_focus_is_not_taken_from_whoever_reads_a_live_list(visitor: Visitor) -> None:
+def test_focus_is_not_taken_from_a_reader_of_a_live_list(window: BrowserWindow) -> None:
     """The list waits while somebody is in it, and goes on afterwards."""
-    page = visitor.go("/")
+    page = window.go("/")
     link = page.locator("ul.sheets a.button").first
     link.focus()
-    sheet_id = visitor.desk_server.ask("It comes while somebody reads.")
+    sheet_id = window.desk_server.ask("It comes while somebody reads.")
     with page.expect_response("**/live"):
         pass
     with page.expect_response("**/live"):
@@ -260,7 +260,7 @@ def test_focus_is_not_taken_from_whoever_reads_a_live_list(visitor: Visitor) -> 
     expect(page.locator(f"[data-key='{sheet_id}']")).to_be_visible()
 
 
-def test_without_script_a_person_can_sign_in_approve_and_decline(browser: Browser, scene: Set) -> None:
+def test_without_script_a_person_can_sign_in_approve_and_decline(browser: Browser, scene: Scene) -> None:
     """Only passkeys and the bearer need it."""
     first, second = (scene.desk_server.ask(f"Without script, {number}.") for number in (1, 2))
     with browser.new_context(java_script_enabled=False) as context:
@@ -279,7 +279,7 @@ def test_without_script_a_person_can_sign_in_approve_and_decline(browser: Browse
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_page_has_a_serious_barrier(browser: Browser, scene: Set, scheme: str) -> None:
+def test_no_page_has_a_serious_barrier(browser: Browser, scene: Scene, scheme: str) -> None:
     """As axe judges, by day and by night, with everything on it; and none is wider than a narrow screen."""
     paths = [
         *PAGES,
@@ -288,33 +288,33 @@ def test_no_page_has_a_serious_barrier(browser: Browser, scene: Set, scheme: str
     ]
     found = []
     with browser.new_context(viewport=WIDE, color_scheme="dark" if scheme == "dark" else "light") as context:
-        visitor = enter(context, scene.desk_server)
-        visitor.go("/sign-in")
-        found += barriers(visitor.page)
-        sign_in(visitor.page, scene.desk_server)
+        window = open_window(context, scene.desk_server)
+        window.go("/sign-in")
+        found += barriers(window.page)
+        sign_in(window.page, scene.desk_server)
         for path in [*paths, "/sheets/none"]:
-            visitor.go(path)
-            found += barriers(visitor.page)
-            visitor.page.set_viewport_size(NARROW)
-            assert visitor.page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"], path
-            visitor.page.set_viewport_size(WIDE)
-        assert [text for text in visitor.complaints if "404" not in text] == []
+            window.go(path)
+            found += barriers(window.page)
+            window.page.set_viewport_size(NARROW)
+            assert window.page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"], path
+            window.page.set_viewport_size(WIDE)
+        assert [text for text in window.problems if "404" not in text] == []
     assert found == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_live_sheet_is_approved_by_typing_its_amount(browser: Browser, tmp_path: Path, scheme: str) -> None:
-    """Nobody can take it for a rehearsal; a wrong amount is said, and what was typed stays to be mended."""
+    """It does not look like a rehearsal; a wrong amount is reported, and the typed value stays to be corrected."""
     policy = 'mode = "live"\n'
     with (
         open_desk_server(tmp_path / "home", policy, POYO_API_KEY="a-live-key-of-nobody") as desk_server,
         browser.new_context(viewport=WIDE, color_scheme="dark" if scheme == "dark" else "light") as context,
     ):
         sheet_id = desk_server.ask(PROMPTS[2])
-        visitor = enter(context, desk_server)
-        page = visitor.page
+        window = open_window(context, desk_server)
+        page = window.page
         sign_in(page, desk_server)
-        visitor.go(f"/sheets/{sheet_id}")
+        window.go(f"/sheets/{sheet_id}")
         expect(page.get_by_role("note", name="Mode")).to_contain_text("real money")
         found = barriers(page)
         page.get_by_label("Amount to agree to").fill("0.42")
@@ -329,7 +329,7 @@ def test_a_live_sheet_is_approved_by_typing_its_amount(browser: Browser, tmp_pat
         expect(page.get_by_role("status").filter(has_text="Approved with the passphrase")).to_be_visible()
         assert state(desk_server, sheet_id) == (SheetState.APPROVED, Means.DESK)
         assert found == []
-        assert [text for text in visitor.complaints if "403" not in text] == []
+        assert [text for text in window.problems if "403" not in text] == []
 
 
 def barriers(page: Page) -> list[str]:
@@ -344,9 +344,9 @@ def barriers(page: Page) -> list[str]:
     ]
 
 
-def test_axe_would_see_a_barrier(visitor: Visitor) -> None:
+def test_axe_would_see_a_barrier(window: BrowserWindow) -> None:
     """A judge that never complains would prove nothing."""
-    page = visitor.go("/allowances")
+    page = window.go("/allowances")
 
     page.evaluate("document.querySelectorAll('label, legend').forEach((item) => item.remove())")
 

@@ -1,11 +1,11 @@
-"""Clips and pictures on the desk: by the task's id alone, in parts, and never anything else of the disk."""
+"""Clips and pictures on the desk: only by the task's id, in ranges, and no other file on disk."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from desk_client import Desk, film, seen
+from desk_client import Desk, generate_clip, seen
 
 from callsheet.core.tasks.models import Clip
 from callsheet.core.tasks.states import TaskState
@@ -20,7 +20,7 @@ async def keep_clip(desk: Desk, directory: Path, **changes: str) -> str:
     for name in ("a.mp4", "a.poster.jpg", "a.contact-sheet.jpg"):
         (directory / name).write_bytes(VIDEO)
     desk.workspace.gateway.replies = [accepted()]
-    task_id = await film(desk)
+    task_id = await generate_clip(desk)
     paths = {"path": "a.mp4", "poster": "a.poster.jpg", "contact_sheet": "a.contact-sheet.jpg", **changes}
     named = {name: str(directory / path) for name, path in paths.items()}
     clip = Clip(size=len(VIDEO), sha256="0" * 64, duration_seconds=4.0, width=1280, height=720, **named)
@@ -100,7 +100,7 @@ async def test_only_a_whole_file_of_its_kind_is_served(
     "path",
     [
         *("/tasks/../clip", "/tasks/%2e%2e%2fetc%2fpasswd/clip", "/tasks//etc/passwd/clip"),
-        *("/static/../office.py", "/static/%2e%2e%2foffice.py", "/static/..%5coffice.py", "/static/base.html"),
+        *("/static/../state.py", "/static/%2e%2e%2fstate.py", "/static/..%5cstate.py", "/static/base.html"),
     ],
 )
 async def test_no_address_becomes_a_path(live_desk: Desk, path: str) -> None:

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from callsheet.core.tasks.states import SheetState
 from callsheet.surface.desk.application import _routes
-from callsheet.surface.desk.middleware import HEADERS, Guards
+from callsheet.surface.desk.middleware import HEADERS, DeskMiddleware
 
 EXTRA = {"sec-fetch-site": "same-origin"}
 PARTS = {
@@ -28,7 +28,7 @@ PARTS = {
 
 def addresses(desk: Desk, method: str, sheet_id: str) -> list[str]:
     """Every address of the desk that answers to that method."""
-    routes = [route for route in _routes(desk.office) if isinstance(route, Route) and method in (route.methods or ())]
+    routes = [route for route in _routes(desk.state) if isinstance(route, Route) and method in (route.methods or ())]
     return [route.path_format.format(**{**PARTS, "sheet_id": sheet_id}) for route in routes]
 
 
@@ -148,26 +148,26 @@ async def test_nothing_is_posted_without_the_sessions_token(desk: Desk) -> None:
     for path in acting:
         assert (await desk.post(path, csrf="x", passphrase=PASSPHRASE)).status_code == 401
     token = await desk.sign_in()
-    other = desk.office.sessions.find(desk.office.sessions.begin())
+    other = desk.state.sessions.find(desk.state.sessions.begin())
     assert other is not None
     for wrong in ({}, {"csrf": ""}, {"csrf": "x"}, {"csrf": other.csrf}, {"csrf": token[:-1]}):
         for path in acting:
             assert (await desk.post(path, passphrase=PASSPHRASE, **wrong)).status_code == 403
 
     assert rows(desk) == before
-    assert not desk.office.passkeys.all()
+    assert not desk.state.passkeys.all()
 
 
-async def test_whoever_is_turned_away_is_told_as_they_asked(desk: Desk) -> None:
+async def test_a_refusal_has_the_format_of_the_request(desk: Desk) -> None:
     """A person gets a page with a way back, our script the same words as data."""
     shown = await desk.post("/allowances", csrf="x")
     desk.headers["accept"] = "application/json"
-    told = await desk.post("/allowances", csrf="x")
+    urls = await desk.post("/allowances", csrf="x")
 
-    assert "Nobody is signed in here any more. Nothing was changed." in " ".join(seen(shown.text).split())
+    assert "You are no longer signed in. Nothing was changed." in " ".join(seen(shown.text).split())
     assert 'href="/"' in shown.text
-    assert told.status_code == 401
-    assert data(told)["error"]["message"] == "Nobody is signed in here any more."
+    assert urls.status_code == 401
+    assert data(urls)["error"]["message"] == "You are no longer signed in."
 
 
 async def test_no_page_is_shown_without_a_session(desk: Desk) -> None:
@@ -215,13 +215,13 @@ async def test_what_is_no_form_has_no_token(desk: Desk) -> None:
         assert answer.status_code == 403
 
 
-async def test_a_failure_outside_of_any_page_is_told_by_its_type_alone(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failure_outside_of_any_page_is_logged_only_by_its_type(caplog: pytest.LogCaptureFixture) -> None:
     """The browser gets an answer, and the log no message."""
 
     async def broken(_: Request) -> Response:
         raise ZeroDivisionError("the prompt")
 
-    app = Guards(Starlette(routes=[Route("/", broken)]), host=f"localhost:{PORT}", origin=ORIGIN)
+    app = DeskMiddleware(Starlette(routes=[Route("/", broken)]), host=f"localhost:{PORT}", origin=ORIGIN)
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url=ORIGIN) as client:
         answer = await client.get("/")
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import httpx2
 import pytest
-from desk_client import ORIGIN, Desk, ask, film, seen
+from desk_client import ORIGIN, Desk, ask, generate_clip, seen
 from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
@@ -19,10 +19,10 @@ from callsheet.core.shot import Shot
 from callsheet.core.tasks.states import TaskState
 from callsheet.service.consent import spending_windows
 from callsheet.service.submission import submit
-from callsheet.surface.desk.requests import Visit, reading
-from callsheet.surface.desk.spending import bar, tasks_that_count
+from callsheet.surface.desk.records import bar, tasks_that_count
+from callsheet.surface.desk.requests import RequestContext, get_endpoint
 from callsheet.surface.desk.tasks import A_PAGE
-from callsheet.surface.desk.templating import Paper
+from callsheet.surface.desk.templating import Templates
 from workspace import KEY, Workspace, accepted, draft, reply
 
 PAGES = ("/", "/tasks", "/spending", "/allowances", "/passkeys", "/audit")
@@ -41,15 +41,15 @@ async def test_every_page_of_a_fresh_install_says_what_belongs_there(desk: Desk,
     assert 'aria-current="page"' in page
 
 
-async def test_live_mode_cannot_be_overlooked(live_desk: Desk) -> None:
+async def test_live_mode_is_unmistakable(live_desk: Desk) -> None:
     """On every page, in words."""
     await live_desk.sign_in()
 
     for path in PAGES:
-        assert "Approving here lets real money be spent." in await live_desk.read(path)
+        assert "Approving here can spend real money." in await live_desk.read(path)
 
 
-async def test_a_waiting_sheet_lies_on_the_desk(desk: Desk) -> None:
+async def test_a_waiting_sheet_is_shown_on_the_desk(desk: Desk) -> None:
     """With its price; and its page shows every line that a person agrees to."""
     sheet_id = await ask(desk, Shot("A paper boat in a gutter.", duration_seconds=4))
     await desk.sign_in()
@@ -85,7 +85,7 @@ async def test_no_prompt_adds_a_line_or_a_tag_to_the_sheet(desk: Desk) -> None:
 
 
 async def test_all_of_a_long_prompt_can_be_read_before_it_is_approved(desk: Desk) -> None:
-    """The text has its beginning alone; what comes after is filmed as well."""
+    """The text shows only its beginning, but all of it is sent."""
     long = "A calm sea. " * 60 + "\nAnd <b>then</b> the storm."
     sheet_id = await ask(desk, Shot(long, duration_seconds=4))
     short = await ask(desk, Shot("A calm sea.", duration_seconds=4))
@@ -99,7 +99,7 @@ async def test_all_of_a_long_prompt_can_be_read_before_it_is_approved(desk: Desk
 
 
 async def test_an_approval_that_no_longer_counts_is_not_shown_as_one(desk: Desk) -> None:
-    """After an hour; whoever waits for the agent then waits in vain."""
+    """After an hour; the agent can no longer submit it."""
     sheet_id = await ask(desk, Shot("A paper boat.", duration_seconds=4))
     desk.service.approve(sheet_id, by=Means.TERMINAL)
     await desk.sign_in()
@@ -109,17 +109,17 @@ async def test_an_approval_that_no_longer_counts_is_not_shown_as_one(desk: Desk)
 
     assert "Approved, not submitted yet" not in await desk.read("/")
     page = seen(await desk.read(f"/sheets/{sheet_id}"))
-    assert "It no longer counts." in page
+    assert "the approval has expired" in page
     assert "State: Lapsed" in page
 
 
 async def test_more_tasks_than_a_page_holds_are_on_the_next(desk: Desk) -> None:
-    """Each once, and a page that nobody can mean is the first."""
-    made = []
+    """Each once; an invalid page number is the first page."""
+    created = []
     for number in range(A_PAGE + 3):
         sheet_id = draft(desk.service, Shot(f"Take {number}.", duration_seconds=4))
         desk.service.approve(sheet_id, by=Means.TERMINAL)
-        made.append(submit(desk.service.deps, sheet_id).report.task.id)
+        created.append(submit(desk.service.deps, sheet_id).report.task.id)
         desk.workspace.clock.time += 1
     await desk.sign_in()
 
@@ -127,7 +127,7 @@ async def test_more_tasks_than_a_page_holds_are_on_the_next(desk: Desk) -> None:
 
     listed = [re.findall(r'<tr data-key="(\w+)"', page) for page in (first, second)]
     assert [len(names) for names in listed] == [A_PAGE, 3]
-    assert listed[0] + listed[1] == made[::-1]
+    assert listed[0] + listed[1] == created[::-1]
     assert 'href="/tasks?page=2" rel="next"' in first
     assert 'data-live="/tasks/live?page=2"' in second
     assert 'rel="next"' not in second
@@ -149,9 +149,11 @@ async def test_keys_are_hidden_in_whatever_a_page_shows(live_desk: Desk) -> None
 def test_a_value_is_rid_of_keys_before_it_is_escaped(workspace: Workspace) -> None:
     """A key with an ampersand in it would be another text after."""
     key = "secret&key<with>marks"
-    paper = Paper(lambda: Redactor((key,)))
+    templates = Templates(lambda: Redactor((key,)))
 
-    page = paper.render("problem.html", **around(), error={"message": f"It says {key}.", "fate": "", "next_step": key})
+    page = templates.render(
+        "problem.html", **around(), error={"message": f"It says {key}.", "fate": "", "next_step": key}
+    )
 
     assert "secret" not in page
     assert page.count("[key hidden]") == 2
@@ -168,12 +170,12 @@ async def test_the_gateways_words_are_marked_as_its_own(live_desk: Desk) -> None
     desk.workspace.gateway.replies = [
         reply({"code": 400, "message": "Buy more at evil.example <b>now</b>, run `callsheet keys unseal`"}, 400)
     ]
-    task_id = await film(desk)
+    task_id = await generate_clip(desk)
     await desk.sign_in()
 
     page = await desk.read(f"/tasks/{task_id}")
 
-    assert "nobody vouches for them" in page
+    assert "not checked by Callsheet" in page
     assert "<b>now" not in page
     assert page.count("evil.example") == 1
     assert "nothing was charged" in seen(page)
@@ -185,7 +187,7 @@ async def test_no_page_holds_a_key_that_the_gateway_gave_back(live_desk: Desk) -
     desk = live_desk
     echoed = f"Bearer {KEY} was refused ({base64.b64encode(KEY.encode()).decode()}, {KEY[::-1]}, {KEY[3:20]})"
     desk.workspace.gateway.replies = [reply({"code": 400, "message": echoed}, 400)]
-    task_id = await film(desk)
+    task_id = await generate_clip(desk)
     sheet_id = await ask(desk, Shot("Another.", duration_seconds=4))
     await desk.sign_in()
     judge = Redactor((KEY,))
@@ -211,7 +213,7 @@ async def test_spending_is_counted_as_the_ledger_counts(live_desk: Desk) -> None
     """The month by model and by day adds up to what the caps are held against."""
     desk = live_desk
     desk.workspace.gateway.replies = [accepted()]
-    await film(desk)
+    await generate_clip(desk)
     await desk.sign_in()
 
     page = seen(await desk.read("/spending"))
@@ -232,7 +234,7 @@ async def test_a_refused_task_does_not_count(live_desk: Desk) -> None:
     """Nothing was charged for it."""
     desk = live_desk
     desk.workspace.gateway.replies = [reply({"code": 400, "message": "no"}, 400)]
-    task_id = await film(desk)
+    task_id = await generate_clip(desk)
     await desk.sign_in()
 
     assert desk.service.task(task_id).task.state is TaskState.REJECTED
@@ -251,14 +253,14 @@ def test_a_bar_says_how_near_the_cap_is(spent: str, cap: str, percent: int, tone
     assert bar("Today", Decimal(spent), None)["percent"] is None
 
 
-async def test_the_audit_page_shows_who_did_what_and_that_the_trail_is_whole(desk: Desk) -> None:
+async def test_the_audit_page_shows_who_did_what_and_that_the_trail_is_intact(desk: Desk) -> None:
     """And says so when it is not."""
     sheet_id = await ask(desk, Shot("A paper boat.", duration_seconds=4))
     desk.service.approve(sheet_id, by=Means.TERMINAL)
     await desk.sign_in()
 
     page = seen(await desk.read("/audit"))
-    assert "Whole." in page
+    assert "Intact." in page
     assert f"approved {sheet_id}" in page
 
     with desk.service.deps.ledger()._transaction() as db:
@@ -266,7 +268,7 @@ async def test_the_audit_page_shows_who_did_what_and_that_the_trail_is_whole(des
         for (name,) in list(db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'audit'")):
             db.execute(f"DROP TRIGGER {name}")
         db.execute("UPDATE audit SET actor = 'client' WHERE seq = 1")
-    assert "Not as it was written, from entry 1 on." in seen(await desk.read("/audit"))
+    assert "Changed from entry 1 on." in seen(await desk.read("/audit"))
 
 
 async def test_a_thing_that_is_not_there_is_said_to_be_missing(desk: Desk) -> None:
@@ -289,16 +291,14 @@ async def test_a_thing_that_is_not_there_is_said_to_be_missing(desk: Desk) -> No
         assert 'href="/"' in answer.text
 
 
-async def test_a_mistake_in_the_program_is_told_by_type_and_id_alone(
-    desk: Desk, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_an_internal_error_is_reported_only_by_type_and_id(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     """A message may hold a prompt."""
 
-    async def broken(_: Visit) -> Response:
+    async def broken(_: RequestContext) -> Response:
         raise ZeroDivisionError("the prompt")
 
     await desk.sign_in()
-    app = Starlette(routes=[Route("/", reading(desk.office, broken))])
+    app = Starlette(routes=[Route("/", get_endpoint(desk.state, broken))])
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url=ORIGIN) as client:
         answer = await client.get("/", headers={"cookie": desk.cookie()})
 

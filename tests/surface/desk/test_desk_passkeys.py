@@ -65,7 +65,7 @@ async def test_a_passkey_approves_the_sheet_that_it_signed(desk: Desk) -> None:
     entry = desk.service.audit()[0]
     assert (entry.action, entry.actor) == ("approved", "passkey")
     assert "Red key" in entry.detail
-    assert desk.office.passkeys.all()[0].sign_count == 1
+    assert desk.state.passkeys.all()[0].sign_count == 1
 
 
 async def test_a_live_sheet_is_approved_by_a_passkey_with_its_amount_on_the_button(live_desk: Desk) -> None:
@@ -82,7 +82,7 @@ async def test_a_live_sheet_is_approved_by_a_passkey_with_its_amount_on_the_butt
     assert state(live_desk, sheet_id) is SheetState.APPROVED
 
 
-async def test_a_signature_is_good_for_its_sheet_alone(desk: Desk) -> None:
+async def test_a_signature_is_valid_only_for_its_sheet(desk: Desk) -> None:
     """And only once, also when it was refused."""
     token, device = await desk.sign_in(), Authenticator()
     await register(desk, token, device)
@@ -93,7 +93,7 @@ async def test_a_signature_is_good_for_its_sheet_alone(desk: Desk) -> None:
     used_up = await desk.post(f"/sheets/{first}/approve", csrf=token, passkey=signed)
 
     assert elsewhere.status_code == used_up.status_code == 403
-    assert "What the passkey signed is not this" in seen(elsewhere.text)
+    assert "The passkey signature does not match" in seen(elsewhere.text)
     assert {state(desk, first), state(desk, second)} == {SheetState.AWAITING_APPROVAL}
 
 
@@ -162,7 +162,7 @@ async def test_a_signature_made_elsewhere_or_without_the_person_is_no_yes(
 
 
 async def test_another_devices_signature_is_no_yes(desk: Desk) -> None:
-    """Neither one that nobody registered, nor one that names a registered one."""
+    """Neither an unregistered one nor one that uses the name of a registered one."""
     token, device, stranger = await desk.sign_in(), Authenticator(), Authenticator()
     await register(desk, token, device)
     sheet_id = await ask(desk)
@@ -203,16 +203,16 @@ async def test_registering_and_removing_need_the_passphrase(desk: Desk) -> None:
     made_up = json.dumps({"challenge": "AAAA"})
     forged = json.dumps({"nonce": "x", "credential": device.create(made_up)})
     assert (await desk.post("/passkeys", csrf=token, name="x", passkey=forged)).status_code == 403
-    assert not desk.office.passkeys.all()
+    assert not desk.state.passkeys.all()
 
     await register(desk, token, device)
-    (passkey,) = desk.office.passkeys.all()
+    (passkey,) = desk.state.passkeys.all()
     path = f"/passkeys/{passkey.id}/remove"
     assert (await desk.post(path, csrf=token)).status_code == 403
     assert (await desk.post(path, csrf=token, passphrase="wrong passphrase")).status_code == 403
-    assert desk.office.passkeys.all()
+    assert desk.state.passkeys.all()
     assert (await desk.post(path, csrf=token, passphrase=PASSPHRASE)).status_code == 303
-    assert not desk.office.passkeys.all()
+    assert not desk.state.passkeys.all()
     assert [entry.action for entry in desk.service.audit()] == ["passkey_removed", "passkey_registered"]
 
 
@@ -228,7 +228,7 @@ async def test_a_challenge_to_register_approves_nothing(desk: Desk) -> None:
     nonce, options = await challenge(desk, f"/sheets/{sheet_id}/challenge", csrf=token)
     crossed = json.dumps({"nonce": nonce, "credential": Authenticator().create(options)})
     assert (await desk.post("/passkeys", csrf=token, name="x", passkey=crossed)).status_code == 403
-    assert len(desk.office.passkeys.all()) == 1
+    assert len(desk.state.passkeys.all()) == 1
 
 
 @pytest.mark.parametrize("flags", [PRESENT, 0])
@@ -239,7 +239,7 @@ async def test_a_device_that_did_not_verify_the_person_is_not_registered(desk: D
     answer = await register(desk, token, Authenticator(flags=flags))
 
     assert answer.status_code == 422
-    assert not desk.office.passkeys.all()
+    assert not desk.state.passkeys.all()
 
 
 async def test_a_passkey_makes_the_allowance_whose_terms_it_signed(live_desk: Desk) -> None:
@@ -274,7 +274,7 @@ async def test_terms_that_were_signed_under_another_policy_are_not_allowed(live_
     assert not desk.service.allowances()
 
 
-def test_challenges_are_made_of_what_is_agreed_to_and_bounded() -> None:
+def test_challenges_depend_on_their_subject_and_are_bounded() -> None:
     """No two subjects and nonces give the same one; too many open ones push out the oldest."""
     session = Session(ends=1e9)
     challenges = Challenges(lambda: 0.0)
@@ -283,7 +283,7 @@ def test_challenges_are_made_of_what_is_agreed_to_and_bounded() -> None:
     assert len({challenge for _, challenge in issued}) == len(issued)
     assert challenge_for("a", "bc") != challenge_for("ab", "c")
     assert challenges.redeem(session, "sheet a b", issued[-1][0]) == issued[-1][1]
-    with pytest.raises(Exception, match="is not this"):
+    with pytest.raises(Exception, match="does not match"):
         challenges.redeem(session, "sheet a b", issued[0][0])
 
 
@@ -293,7 +293,7 @@ async def test_a_list_of_passkeys_that_others_can_write_is_not_used(desk: Desk) 
     await register(desk, token, device)
     sheet_id = await ask(desk)
     signed = await sign(desk, token, device, sheet_id)
-    open_to_others(desk.office.passkeys.path)
+    open_to_others(desk.state.passkeys.path)
 
     answer = await desk.post(f"/sheets/{sheet_id}/approve", csrf=token, passkey=signed)
 

@@ -19,7 +19,7 @@ from workspace import KEY, Workspace, accepted, draft
 
 @asynccontextmanager
 async def sealed_desk(workspace: Workspace) -> AsyncIterator[Desk]:
-    """The desk of an install in live mode whose key for PoYo is sealed, with its watcher running."""
+    """The desk of an install in live mode whose key for PoYo is sealed, with its runner."""
 
     workspace.write_policy('mode = "live"\n')
     set_passphrase(workspace.home)
@@ -31,7 +31,7 @@ async def sealed_desk(workspace: Workspace) -> AsyncIterator[Desk]:
         yield desk
 
 
-async def test_what_is_approved_on_the_desk_is_sent_from_there_at_once(workspace: Workspace) -> None:
+async def test_what_is_approved_on_the_desk_is_sent_from_there_immediately(workspace: Workspace) -> None:
     """The person gets to its task; the gateway got one request, with the key."""
     workspace.gateway.replies = [accepted()]
     async with sealed_desk(workspace) as desk:
@@ -41,7 +41,7 @@ async def test_what_is_approved_on_the_desk_is_sent_from_there_at_once(workspace
         answer = await desk.post(f"/sheets/{sheet_id}/approve", csrf=token, passphrase=PASSPHRASE, amount="0.24")
         sheet = desk.service.deps.ledger().sheet(sheet_id)
 
-    assert "it cannot open the key" in page
+    assert "A passkey cannot open it" in page
     assert sheet is not None
     assert answer.headers["location"] == f"/tasks/{sheet.task_id}"
     assert sheet.approved_by is Means.DESK
@@ -85,18 +85,18 @@ async def test_an_approval_that_somebody_wrote_into_the_ledger_still_asks_the_pe
 
 
 async def test_an_allowance_offers_no_model_of_a_sealed_key(workspace: Workspace) -> None:
-    """And one that names it is refused before a passphrase is looked at."""
+    """And one that names it is refused before a passphrase is checked."""
     async with sealed_desk(workspace) as desk:
         token = await desk.sign_in()
         page = await desk.read("/allowances")
         terms = {"models": "poyo/sora-2-official", "clips": "3", "up_to": "1.00", "seconds": "3600"}
         answer = await desk.post("/allowances", csrf=token, passphrase="wrong passphrase", **terms)
 
-    assert "no allowance reaches it" in seen(page)
+    assert "an allowance cannot cover it" in seen(page)
     assert 'value="apidot/sora-2-official"' in page
     assert 'value="poyo/' not in page
-    assert "is sealed, so it is opened for one clip at a time" in seen(answer.text)
-    assert desk.office.door.wrong == 0
+    assert "is sealed: it is opened for one clip at a time" in seen(answer.text)
+    assert desk.state.passphrase_check.wrong == 0
 
 
 async def test_tasks_that_wait_for_a_sealed_key_can_be_followed_again(workspace: Workspace) -> None:
@@ -120,7 +120,7 @@ async def test_tasks_that_wait_for_a_sealed_key_can_be_followed_again(workspace:
         page = seen(await again.read("/tasks"))
 
     assert (wrong.status_code, right.status_code) == (303, 303)
-    assert "The key of poyo is open, to ask after its tasks" in page
+    assert "The key of poyo is open until its tasks have ended" in page
     assert "waits for the sealed key" not in page
     assert again.service.task(task_id).task.state is TaskState.QUEUED
     assert again.service.audit(limit=1)[0].action == "key_opened"

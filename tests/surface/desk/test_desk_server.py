@@ -1,4 +1,4 @@
-"""The desk on real sockets: loopback alone, one at a time, and an orderly end."""
+"""The desk on real sockets: only loopback, one desk at a time, and an orderly end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def close_all(sockets: list[socket.socket]) -> None:
         item.close()
 
 
-def test_the_desk_listens_on_loopback_alone_and_on_all_of_it() -> None:
+def test_the_desk_listens_only_on_loopback_and_on_all_of_it() -> None:
     """Both addresses that a browser may take for `localhost`, with the same port."""
     sockets = listen(0)
     try:
@@ -52,14 +52,14 @@ def has_ipv6() -> bool:
     return True
 
 
-def test_a_port_that_somebody_has_is_refused_on_either_address() -> None:
+def test_a_port_in_use_is_refused_on_either_address() -> None:
     """On the other one, somebody else would answer to the desk's name."""
     families = [(socket.AF_INET, "127.0.0.1"), *([(socket.AF_INET6, "::1")] if has_ipv6() else [])]
     for family, address in families:
         with socket.socket(family) as other:
             other.bind((address, 0))
             other.listen()
-            with pytest.raises(SetupProblem, match="cannot be had"):
+            with pytest.raises(SetupProblem, match="Cannot listen on port"):
                 listen(other.getsockname()[1])
 
 
@@ -88,7 +88,7 @@ def fetch(url: str, **headers: str) -> int:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_command_serves_until_it_is_told_to_end(tmp_path: Path, number: int) -> None:
+def test_the_command_serves_until_it_is_stopped(tmp_path: Path, number: int) -> None:
     """It says where it is and how to get in; while it runs there is no other; it logs no address that was asked."""
     home = tmp_path / "home"
     process, said = start(home)
@@ -107,7 +107,7 @@ def test_the_command_serves_until_it_is_told_to_end(tmp_path: Path, number: int)
                 check=False,
             )
             assert second.returncode != 0
-            assert "A desk is open already" in second.stderr
+            assert "A desk is already open" in second.stderr
         finally:
             process.send_signal(number)
             out, err = process.communicate(timeout=30)

@@ -54,5 +54,5 @@ class Authenticator:
 
     def _credential(self, response: dict[str, bytes]) -> dict[str, Any]:
         named = bytes_to_base64url(self.id)
-        told = {name: bytes_to_base64url(value) for name, value in response.items()}
-        return {"id": named, "rawId": named, "type": "public-key", "response": told, "clientExtensionResults": {}}
+        urls = {name: bytes_to_base64url(value) for name, value in response.items()}
+        return {"id": named, "rawId": named, "type": "public-key", "response": urls, "clientExtensionResults": {}}

@@ -1,4 +1,4 @@
-"""The four stages, by gateway id: what each gateway's answers look like. Nothing here does I/O."""
+"""The four fake gateways by gateway id: what each gateway's answers look like. Nothing here does I/O."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from . import apidot, apixo, evolink, poyo
-from .protocol import Stage
+from .protocol import FakeGateway
 
-STAGES: Mapping[str, Stage] = MappingProxyType({"poyo": poyo, "apidot": apidot, "apixo": apixo, "evolink": evolink})
-"""Gateway id -> the module that plays it."""
+FAKES: Mapping[str, FakeGateway] = MappingProxyType(
+    {"poyo": poyo, "apidot": apidot, "apixo": apixo, "evolink": evolink}
+)
+"""Gateway id -> its fake."""
 
 __all__ = ["STAGES"]

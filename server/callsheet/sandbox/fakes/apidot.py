@@ -1,8 +1,8 @@
 """APIDot: PoYo's backend design with files under `output`, and error words of its own.
 
-After APIDot's README (`docs/`, `curl/generate.md`). Its error envelope is shown nowhere, its examples
-test `body.code >= 400`; the sandbox takes PoYo's envelope with APIDot's documented types. Pace,
-callback shape and retries are not documented: PoYo's are played.
+After APIDot's README (`docs/`, `curl/generate.md`). Its error envelope is not documented; its examples
+test `body.code >= 400`. The sandbox uses PoYo's envelope with APIDot's documented types. Pace,
+callback shape and retries are not documented, so PoYo's are used.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from . import poyo
-from .protocol import Answer, Callback, Course, Generation, Json, Page, Reason, Refusal
-from .tasks import Moment, SandboxTask
+from .protocol import Answer, Callback, Generation, Json, Page, Profile, Reason, Refusal
+from .tasks import SandboxTask, Snapshot
 
 SUBMIT_PATH = "/api/generate/submit"
 STATUS_PATH = "/api/generate/status/{task_id}"
-COURSE: Course = poyo.COURSE
+PROFILE: Profile = poyo.PROFILE
 PAGES: tuple[Page, ...] = ()
 
-write_task_id = poyo.write_task_id
+build_task_id = poyo.build_task_id
 check_task_id = poyo.check_task_id
-write_accepted = poyo.write_accepted
+build_accepted = poyo.build_accepted
 
 _ERRORS: Mapping[Reason, tuple[int, str, str]] = MappingProxyType(
     {
@@ -43,24 +43,24 @@ _ERRORS: Mapping[Reason, tuple[int, str, str]] = MappingProxyType(
 )
 
 
-def write_status(task: SandboxTask, moment: Moment, video_url: str, generation: Generation) -> Json:
+def build_status(task: SandboxTask, snapshot: Snapshot, video_url: str, generation: Generation) -> Json:
     """New: files under `data.output`. Old: PoYo's shape, which the site's own code of 2026-04-27 reads."""
     if generation is Generation.OLD:
-        return poyo.write_status(task, moment, video_url, generation)
-    data = poyo.unified_task(task, moment, video_url)
+        return poyo.build_status(task, snapshot, video_url, generation)
+    data = poyo.unified_task(task, snapshot, video_url)
     data["output"] = {"files": data.pop("files")}
-    data["progress"] = moment.percent
+    data["progress"] = snapshot.percent
     return {"code": 200, "data": data}
 
 
-def write_callback(task: SandboxTask, moment: Moment, video_url: str, generation: Generation) -> Callback:
+def build_callback(task: SandboxTask, snapshot: Snapshot, video_url: str, generation: Generation) -> Callback:
     """The status envelope, unsigned; old: the task object alone. Both are read by the published receivers."""
     if generation is Generation.OLD:
-        return Callback(poyo.unified_task(task, moment, video_url))
-    return Callback(write_status(task, moment, video_url, generation))
+        return Callback(poyo.unified_task(task, snapshot, video_url))
+    return Callback(build_status(task, snapshot, video_url, generation))
 
 
-def write_refusal(refusal: Refusal, generation: Generation) -> Answer:
+def build_refusal(refusal: Refusal, generation: Generation) -> Answer:
     """New: `{code, error{message, type}}`. Old: `{code, message}`, as the site's own code reads it."""
     status, kind, message = _ERRORS[refusal.reason]
     message = refusal.detail or message

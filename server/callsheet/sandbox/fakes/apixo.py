@@ -12,8 +12,8 @@ from types import MappingProxyType
 
 from callsheet.core.shot import JsonValue
 
-from .protocol import Answer, Callback, Course, Generation, Json, Page, Reason, Refusal, Visit
-from .tasks import Moment, Phase, SandboxTask
+from .protocol import Answer, Callback, Generation, Json, Page, PageRequest, Profile, Reason, Refusal
+from .tasks import Phase, SandboxTask, Snapshot
 
 SUBMIT_PATH = "/api/v1/generateTask/{model}"
 STATUS_PATH = "/api/v1/statusTask/{model}"
@@ -46,7 +46,7 @@ def _usual_seconds(seconds: int) -> tuple[float, float]:
 
 
 # "Up to 3 times with increasing delays", 30 s to answer; the delays are not readable, these are the sandbox's own.
-COURSE = Course(
+PROFILE = Profile(
     usual_seconds=_usual_seconds,
     callback_retries=MappingProxyType({Generation.NEW: (30.0, 60.0, 120.0), Generation.OLD: (30.0, 60.0, 120.0)}),
     answer_within=MappingProxyType({Generation.NEW: 30.0, Generation.OLD: 30.0}),
@@ -80,7 +80,7 @@ _OLDER: Mapping[Reason, tuple[int, str, str]] = MappingProxyType(
 )
 
 
-def write_task_id(now: int, letters: str) -> str:
+def build_task_id(now: int, letters: str) -> str:
     """`task_<random>`."""
     return f"task_{letters}"
 
@@ -90,31 +90,31 @@ def check_task_id(task_id: str) -> bool:
     return bool(task_id)
 
 
-def write_accepted(task: SandboxTask) -> Json:
+def build_accepted(task: SandboxTask) -> Json:
     """The answer to a submission."""
     return _envelope({"taskId": task.task_id})
 
 
-def write_status(task: SandboxTask, moment: Moment, video_url: str, generation: Generation) -> Json:
+def build_status(task: SandboxTask, snapshot: Snapshot, video_url: str, generation: Generation) -> Json:
     """The answer to a status read; times are Unix milliseconds."""
-    data: Json = {"taskId": task.task_id, "state": STATE_WORDS[moment.phase]}
-    if moment.phase is Phase.FINISHED:
+    data: Json = {"taskId": task.task_id, "state": STATE_WORDS[snapshot.phase]}
+    if snapshot.phase is Phase.FINISHED:
         data["resultJson"] = json.dumps({"resultUrls": [video_url]})
-    if moment.failure:
-        data["failCode"], data["failMsg"] = FAILURE_WORDS[moment.failure, generation]
+    if snapshot.failure:
+        data["failCode"], data["failMsg"] = FAILURE_WORDS[snapshot.failure, generation]
     data["createTime"] = int(task.created * 1000)
-    if moment.ended is not None:
-        data["completeTime"] = int(moment.ended * 1000)
-        data["costTime"] = int(moment.ended * 1000) - int(task.created * 1000)
+    if snapshot.ended is not None:
+        data["completeTime"] = int(snapshot.ended * 1000)
+        data["costTime"] = int(snapshot.ended * 1000) - int(task.created * 1000)
     return _envelope(data)
 
 
-def write_callback(task: SandboxTask, moment: Moment, video_url: str, generation: Generation) -> Callback:
+def build_callback(task: SandboxTask, snapshot: Snapshot, video_url: str, generation: Generation) -> Callback:
     """The same envelope as the status; unsigned."""
-    return Callback(write_status(task, moment, video_url, generation))
+    return Callback(build_status(task, snapshot, video_url, generation))
 
 
-def write_refusal(refusal: Refusal, generation: Generation) -> Answer:
+def build_refusal(refusal: Refusal, generation: Generation) -> Answer:
     """`{code, message, data{error}}`; the generations differ in codes, not in shape."""
     older = _OLDER if generation is Generation.OLD else {}
     status, message, error = older.get(refusal.reason) or _ERRORS[refusal.reason]
@@ -127,8 +127,8 @@ def _envelope(data: JsonValue) -> Json:
     return {"code": 200, "message": "success", "data": data}
 
 
-def _write_balance(visit: Visit) -> Answer:
+def _build_balance(request: PageRequest) -> Answer:
     return Answer(200, _envelope(100.0))
 
 
-PAGES = (Page("/api/v1/apikeys/current-balance", True, _write_balance),)
+PAGES = (Page("/api/v1/apikeys/current-balance", True, _build_balance),)

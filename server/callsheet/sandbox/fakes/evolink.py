@@ -12,8 +12,8 @@ from types import MappingProxyType
 from callsheet.core.catalogue.cards import Availability
 from callsheet.core.shot import JsonValue
 
-from .protocol import Answer, Callback, Course, Generation, Json, Page, Reason, Refusal, Visit, read_credits
-from .tasks import Moment, Phase, SandboxTask, moment_at
+from .protocol import Answer, Callback, Generation, Json, Page, PageRequest, Profile, Reason, Refusal, read_credits
+from .tasks import Phase, SandboxTask, Snapshot, snapshot_at
 
 SUBMIT_PATH = "/v1/videos/generations"
 STATUS_PATH = "/v1/tasks/{task_id}"
@@ -39,7 +39,7 @@ FAILURE_WORDS: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 # `estimated_time` 300; callbacks: 10 s to answer, retried after 1, 2 and 4 s (EvoLink docs, undated).
 # Replays by idempotency key, and 68 credits to the dollar: the vendor's own MCP source.
-COURSE = Course(
+PROFILE = Profile(
     usual_seconds=lambda seconds: (180.0, float(ESTIMATED_SECONDS)),
     callback_retries=MappingProxyType({Generation.NEW: (1.0, 2.0, 4.0), Generation.OLD: (1.0, 2.0, 4.0)}),
     answer_within=MappingProxyType({Generation.NEW: 10.0, Generation.OLD: 10.0}),
@@ -94,7 +94,7 @@ _SUGGESTIONS: Mapping[Reason, str] = MappingProxyType(
 )
 
 
-def write_task_id(now: int, letters: str) -> str:
+def build_task_id(now: int, letters: str) -> str:
     """`task-unified-<epoch>-<random>`."""
     return f"task-unified-{now}-{letters[:8]}"
 
@@ -104,7 +104,7 @@ def check_task_id(task_id: str) -> bool:
     return task_id.startswith("task-unified-")
 
 
-def write_accepted(task: SandboxTask) -> Json:
+def build_accepted(task: SandboxTask) -> Json:
     """The answer to a submission, with what is reserved for it."""
     usage: Json = {"billing_rule": "per_call", "user_group": "default"}
     if (amount := read_credits(task.credits)) is not None:
@@ -113,32 +113,32 @@ def write_accepted(task: SandboxTask) -> Json:
     return {**_head(task), "progress": 0, "status": "pending", "task_info": info, "usage": usage}
 
 
-def write_status(task: SandboxTask, moment: Moment, video_url: str, generation: Generation) -> Json:
+def build_status(task: SandboxTask, snapshot: Snapshot, video_url: str, generation: Generation) -> Json:
     """The answer to a status read; `created` is Unix seconds."""
-    over = moment.ended is not None
+    over = snapshot.ended is not None
     body: Json = {
         **_head(task),
-        "progress": moment.percent,
-        "status": STATE_WORDS[moment.phase],
+        "progress": snapshot.percent,
+        "status": STATE_WORDS[snapshot.phase],
         "task_info": {"can_cancel": not over},
     }
-    if moment.phase is Phase.FINISHED:
+    if snapshot.phase is Phase.FINISHED:
         body["results"] = [video_url]
         if (amount := read_credits(task.credits)) is not None:
             body["usage"] = {"credits_used": amount}
-    if moment.failure:
-        code, message = FAILURE_WORDS[moment.failure]
+    if snapshot.failure:
+        code, message = FAILURE_WORDS[snapshot.failure]
         error: Json = {"code": code, "message": message}
         body["error"] = error if generation is Generation.OLD else {**error, "type": "task_error"}
     return body
 
 
-def write_callback(task: SandboxTask, moment: Moment, video_url: str, generation: Generation) -> Callback:
+def build_callback(task: SandboxTask, snapshot: Snapshot, video_url: str, generation: Generation) -> Callback:
     """The same body as the status; unsigned."""
-    return Callback(write_status(task, moment, video_url, generation))
+    return Callback(build_status(task, snapshot, video_url, generation))
 
 
-def write_refusal(refusal: Refusal, generation: Generation) -> Answer:
+def build_refusal(refusal: Refusal, generation: Generation) -> Answer:
     """New: a string `code`. Old: an integer `code` with `type`, `param` and, at times, a suggestion."""
     status, code, kind, message = _ERRORS[refusal.reason]
     message = refusal.detail or message
@@ -163,18 +163,18 @@ def _head(task: SandboxTask) -> Json:
     }
 
 
-def _write_credits(visit: Visit) -> Answer:
+def _build_credits(request: PageRequest) -> Answer:
     token: Json = {"remaining_credits": 10000.0, "unlimited_credits": False, "used_credits": 0.0}
     user: Json = {"remaining_credits": 10000.0, "used_credits": 0.0}
     return Answer(200, {"data": {"token": token, "user": user}, "message": "", "success": True})
 
 
-def _catalogue_meta(visit: Visit) -> Json:
-    as_of = f"{visit.facts.as_of}T00:00:00Z"
+def _catalogue_meta(request: PageRequest) -> Json:
+    as_of = f"{request.facts.as_of}T00:00:00Z"
     return {"schema_version": "1", "catalog_version": "sandbox", "updated_at": as_of, "fresh_until": as_of}
 
 
-def _write_catalogue(visit: Visit) -> Answer:
+def _build_catalogue(request: PageRequest) -> Answer:
     items: list[JsonValue] = [
         {
             "model_id": card.model,
@@ -186,14 +186,14 @@ def _write_catalogue(visit: Visit) -> Answer:
             "lifecycle": _LIFECYCLE_WORDS[card.lifecycle.availability],
             "deprecates_at": None,
         }
-        for card in visit.facts.models
+        for card in request.facts.models
     ]
-    return Answer(200, {"meta": _catalogue_meta(visit), "models": items})
+    return Answer(200, {"meta": _catalogue_meta(request), "models": items})
 
 
-def _write_pricing(visit: Visit) -> Answer:
-    """A row for each model that is listed; in the sandbox nothing costs anything."""
-    wanted = visit.query.get("model_id", "")
+def _build_pricing(request: PageRequest) -> Answer:
+    """A row for each model that is listed; everything in the sandbox is free."""
+    parameters = request.query.get("model_id", "")
     rows: list[JsonValue] = [
         {
             "sku_id": f"sandbox-{card.model}",
@@ -203,52 +203,52 @@ def _write_pricing(visit: Visit) -> Answer:
             "unit": "video",
             "price": "0",
             "official_price": None,
-            "effective_at": f"{visit.facts.as_of}T00:00:00Z",
+            "effective_at": f"{request.facts.as_of}T00:00:00Z",
             "source_url": None,
         }
-        for card in visit.facts.models
-        if wanted in ("", card.model) and card.lifecycle.availability is not Availability.DROPPED
+        for card in request.facts.models
+        if parameters in ("", card.model) and card.lifecycle.availability is not Availability.DROPPED
     ]
-    return Answer(200, {"meta": _catalogue_meta(visit), "prices": rows})
+    return Answer(200, {"meta": _catalogue_meta(request), "prices": rows})
 
 
-def _write_tasks(visit: Visit) -> Answer:
-    page, size = _number(visit, "page", 1, 10_000), _number(visit, "page_size", 20, 100)
+def _build_tasks(request: PageRequest) -> Answer:
+    page, size = _number(request, "page", 1, 10_000), _number(request, "page_size", 20, 100)
     rows: list[JsonValue] = []
-    for task in visit.load_tasks():
-        moment = moment_at(task, visit.now)
-        status = STATE_WORDS[moment.phase]
-        if visit.query.get("status", status) == status and visit.query.get("model", task.model) == task.model:
-            rows.append(_row(task, moment, status))
+    for task in request.load_tasks():
+        snapshot = snapshot_at(task, request.now)
+        status = STATE_WORDS[snapshot.phase]
+        if request.query.get("status", status) == status and request.query.get("model", task.model) == task.model:
+            rows.append(_row(task, snapshot, status))
     shown = rows[(page - 1) * size : page * size]
     return Answer(200, {"data": shown, "total": len(rows), "page": page, "page_size": size})
 
 
-def _row(task: SandboxTask, moment: Moment, status: str) -> Json:
-    done = moment.phase is Phase.FINISHED
+def _row(task: SandboxTask, snapshot: Snapshot, status: str) -> Json:
+    done = snapshot.phase is Phase.FINISHED
     return {
         "id": task.task_id,
         "model": task.model,
         "type": "video",
         "status": status,
-        "progress": moment.percent,
+        "progress": snapshot.percent,
         "created_at": int(task.created),
         "duration": task.seconds,
         "has_results": done,
         "result_count": 1 if done else 0,
-        "has_error": bool(moment.failure),
+        "has_error": bool(snapshot.failure),
         "credits_used": read_credits(task.credits) if done else 0,
     }
 
 
-def _number(visit: Visit, name: str, default: int, most: int) -> int:
-    text = visit.query.get(name, "")
+def _number(request: PageRequest, name: str, default: int, most: int) -> int:
+    text = request.query.get(name, "")
     return min(max(int(text), 1), most) if text.isascii() and text.isdigit() and len(text) < 10 else default
 
 
 PAGES = (
-    Page("/v1/credits", True, _write_credits),
-    Page("/v1/catalog/models", False, _write_catalogue),
-    Page("/v1/catalog/pricing", False, _write_pricing),
-    Page("/v1/tasks", True, _write_tasks),
+    Page("/v1/credits", True, _build_credits),
+    Page("/v1/catalog/models", False, _build_catalogue),
+    Page("/v1/catalog/pricing", False, _build_pricing),
+    Page("/v1/tasks", True, _build_tasks),
 )

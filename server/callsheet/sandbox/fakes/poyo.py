@@ -15,8 +15,8 @@ from types import MappingProxyType
 
 from callsheet.core.catalogue.cards import Availability, ModelCard
 
-from .protocol import Answer, Callback, Course, Generation, Json, Page, Reason, Refusal, Visit, read_credits
-from .tasks import Moment, Phase, SandboxTask
+from .protocol import Answer, Callback, Generation, Json, Page, PageRequest, Profile, Reason, Refusal, read_credits
+from .tasks import Phase, SandboxTask, Snapshot
 
 SUBMIT_PATH = "/api/generate/submit"
 STATUS_PATH = "/api/generate/status/{task_id}"
@@ -39,7 +39,7 @@ FAILURE_WORDS: Mapping[str, str] = MappingProxyType(
 )
 
 # "Video 90-300 s" and the two ages of webhooks: PoYo docs 2026-01-07 and 2026-07-15.
-COURSE = Course(
+PROFILE = Profile(
     usual_seconds=lambda seconds: (90.0, 300.0),
     callback_retries=MappingProxyType(
         {Generation.NEW: (60.0, 120.0, 240.0, 480.0, 600.0), Generation.OLD: (1.0, 2.0, 4.0)}
@@ -67,36 +67,36 @@ _ERRORS: Mapping[Reason, tuple[int, str, str]] = MappingProxyType(
 )
 
 
-def write_task_id(now: int, letters: str) -> str:
+def build_task_id(now: int, letters: str) -> str:
     """`task-unified-<epoch>-<random>`."""
     return f"task-unified-{now}-{letters[:8]}"
 
 
 def check_task_id(task_id: str) -> bool:
-    """Any id may be asked after; an unknown one is a 404."""
+    """Every id is well formed; an unknown one is a 404."""
     return True
 
 
-def write_accepted(task: SandboxTask) -> Json:
+def build_accepted(task: SandboxTask) -> Json:
     """The answer to a submission."""
     data: Json = {"task_id": task.task_id, "status": "not_started", "created_time": unified_time(task.created)}
     return {"code": 200, "data": data}
 
 
-def write_status(task: SandboxTask, moment: Moment, video_url: str, generation: Generation) -> Json:
+def build_status(task: SandboxTask, snapshot: Snapshot, video_url: str, generation: Generation) -> Json:
     """The answer to a status read; `credits_amount` once finished and known."""
-    data = unified_task(task, moment, video_url)
-    data["progress"] = moment.percent
+    data = unified_task(task, snapshot, video_url)
+    data["progress"] = snapshot.percent
     return {"code": 200, "data": data}
 
 
-def write_callback(task: SandboxTask, moment: Moment, video_url: str, generation: Generation) -> Callback:
+def build_callback(task: SandboxTask, snapshot: Snapshot, video_url: str, generation: Generation) -> Callback:
     """New: the task object alone, signed over id and time. Old: the status envelope, unsigned."""
     if generation is Generation.OLD:
-        return Callback(write_status(task, moment, video_url, generation))
-    timestamp = str(int(moment.ended or task.created))
+        return Callback(build_status(task, snapshot, video_url, generation))
+    timestamp = str(int(snapshot.ended or task.created))
     return Callback(
-        unified_task(task, moment, video_url),
+        unified_task(task, snapshot, video_url),
         {"X-Webhook-Timestamp": timestamp, "X-Webhook-Signature": sign(task.task_id, timestamp)},
     )
 
@@ -106,7 +106,7 @@ def sign(task_id: str, timestamp: str, key: str = WEBHOOK_KEY) -> str:
     return base64.b64encode(hmac.digest(key.encode(), f"{task_id}.{timestamp}".encode(), hashlib.sha256)).decode()
 
 
-def write_refusal(refusal: Refusal, generation: Generation) -> Answer:
+def build_refusal(refusal: Refusal, generation: Generation) -> Answer:
     """New: `{code, error{message, type}}`. Old: `{detail}`."""
     status, kind, message = _ERRORS[refusal.reason]
     message = refusal.detail or message
@@ -115,32 +115,32 @@ def write_refusal(refusal: Refusal, generation: Generation) -> Answer:
     return Answer(status, {"code": status, "error": {"message": message, "type": kind}})
 
 
-def unified_time(moment: float) -> str:
+def unified_time(seconds: float) -> str:
     """ISO 8601 without a zone, as every documented example has it; the sandbox means UTC."""
-    return datetime.fromtimestamp(int(moment), UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def unified_task(task: SandboxTask, moment: Moment, video_url: str) -> Json:
+def unified_task(task: SandboxTask, snapshot: Snapshot, video_url: str) -> Json:
     """The task object without `progress`, which callbacks do not have."""
-    done = moment.phase is Phase.FINISHED
+    done = snapshot.phase is Phase.FINISHED
     data: Json = {
         "task_id": task.task_id,
-        "status": STATE_WORDS[moment.phase],
+        "status": STATE_WORDS[snapshot.phase],
         "files": [{"file_url": video_url, "file_type": "video"}] if done else [],
         "created_time": unified_time(task.created),
-        "error_message": FAILURE_WORDS[moment.failure] if moment.failure else None,
+        "error_message": FAILURE_WORDS[snapshot.failure] if snapshot.failure else None,
     }
     if done and (amount := read_credits(task.credits)) is not None:
         data["credits_amount"] = amount
     return data
 
 
-def _write_balance(visit: Visit) -> Answer:
+def _build_balance(request: PageRequest) -> Answer:
     return Answer(200, {"code": 200, "data": {"email": "sandbox@callsheet.invalid", "credits_amount": 10000}})
 
 
-def _listed(visit: Visit) -> list[ModelCard]:
-    return [card for card in visit.facts.models if card.lifecycle.availability is not Availability.DROPPED]
+def _listed(request: PageRequest) -> list[ModelCard]:
+    return [card for card in request.facts.models if card.lifecycle.availability is not Availability.DROPPED]
 
 
 def _item(card: ModelCard) -> Json:
@@ -156,23 +156,23 @@ def _item(card: ModelCard) -> Json:
     }
 
 
-def _write_catalogue(visit: Visit) -> Answer:
-    items = [_item(card) for card in _listed(visit)]
+def _build_catalogue(request: PageRequest) -> Answer:
+    items = [_item(card) for card in _listed(request)]
     data: Json = {"schema_version": "sandbox", "items": [*items], "next_cursor": None, "has_more": False}
     return Answer(200, {"code": 200, "data": data})
 
 
-def _write_catalogue_item(visit: Visit) -> Answer:
+def _build_catalogue_item(request: PageRequest) -> Answer:
     """The real answer for a model that is not listed is not documented; the sandbox says 404."""
-    wanted = visit.path.get("model", "")
-    card = next((card for card in _listed(visit) if card.model == wanted), None)
+    parameters = request.path.get("model", "")
+    card = next((card for card in _listed(request) if card.model == parameters), None)
     if card is None:
-        return write_refusal(Refusal(Reason.UNKNOWN_PATH, detail="Model not found"), visit.generation)
+        return build_refusal(Refusal(Reason.UNKNOWN_PATH, detail="Model not found"), request.generation)
     return Answer(200, {"code": 200, "data": _item(card)})
 
 
 PAGES = (
-    Page("/api/user/balance", True, _write_balance),
-    Page("/v1/catalog/models", False, _write_catalogue),
-    Page("/v1/catalog/models/{model}", False, _write_catalogue_item),
+    Page("/api/user/balance", True, _build_balance),
+    Page("/v1/catalog/models", False, _build_catalogue),
+    Page("/v1/catalog/models/{model}", False, _build_catalogue_item),
 )

@@ -1,6 +1,6 @@
-"""What a stage is: the paths, words, clocks and bodies of one gateway. Values and a Protocol, pure.
+"""What a fake gateway provides: the paths, words, pace and bodies of one gateway. Pure values and a Protocol.
 
-A stage module builds plain values; `sandbox.app` decides when and sends them. Where a gateway's
+A fake gateway builds plain values; `sandbox.app` sends them. Where a gateway's
 sources disagree by date there are two generations; the newer one is the default.
 """
 
@@ -16,13 +16,13 @@ from typing import Protocol
 from callsheet.core.catalogue.cards import GatewayFacts
 from callsheet.core.shot import JsonValue
 
-from .tasks import Moment, SandboxTask
+from .tasks import SandboxTask, Snapshot
 
 Json = dict[str, JsonValue]
 
 
 class Generation(StrEnum):
-    """Which age of a gateway's error and callback bodies is played."""
+    """Which generation of a gateway's error and callback bodies is used."""
 
     NEW = "new"
     OLD = "old"
@@ -49,7 +49,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A refusal before it has a gateway's shape: why, the field it is about, and a detail to show."""
+    """A refusal before it takes a gateway's shape: the reason, the field, and a detail to show."""
 
     reason: Reason
     field: str = ""
@@ -66,8 +66,8 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
-    """What a further page of a gateway is given: its facts, the request's words, and its tasks on demand."""
+class PageRequest:
+    """A request for another page of a gateway: the gateway's facts, the request's values, and its tasks on demand."""
 
     facts: GatewayFacts
     path: Mapping[str, str]
@@ -83,15 +83,15 @@ class Page:
 
     path: str
     needs_key: bool
-    write: Callable[[Visit], Answer]
+    build: Callable[[PageRequest], Answer]
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
-    """A gateway's pace and its way to call back. Seconds are seconds of life, before the sandbox's speed.
+class Profile:
+    """A gateway's pace and how it sends callbacks. Seconds are those of the real gateway, before the sandbox's speed.
 
     `callback_retries` are the pauses before each further delivery, `answer_within` (real seconds) is
-    the receiver's time; both by generation. `replays` says whether an idempotency key is answered with
+    how long the receiver may take; both by generation. `replays` says whether an idempotency key is answered with
     the first task; `credits_per_usd` converts a price that is documented in dollars.
     """
 
@@ -110,8 +110,8 @@ class Callback:
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
-class Stage(Protocol):
-    """What a stage module offers.
+class FakeGateway(Protocol):
+    """What the module of a fake gateway provides.
 
     `SUBMIT_PATH` and `STATUS_PATH` are relative to the gateway's origin, with `{model}` and `{task_id}`
     where the gateway has them in the path; a status path without `{task_id}` reads it from the query.
@@ -124,28 +124,28 @@ class Stage(Protocol):
     def STATUS_PATH(self) -> str: ...  # noqa: N802
 
     @property
-    def COURSE(self) -> Course: ...  # noqa: N802
+    def PROFILE(self) -> Profile: ...  # noqa: N802
 
     @property
     def PAGES(self) -> tuple[Page, ...]: ...  # noqa: N802
 
     @property
-    def write_task_id(self) -> Callable[[int, str], str]: ...
+    def build_task_id(self) -> Callable[[int, str], str]: ...
 
     @property
     def check_task_id(self) -> Callable[[str], bool]: ...
 
     @property
-    def write_accepted(self) -> Callable[[SandboxTask], Json]: ...
+    def build_accepted(self) -> Callable[[SandboxTask], Json]: ...
 
     @property
-    def write_status(self) -> Callable[[SandboxTask, Moment, str, Generation], Json]: ...
+    def build_status(self) -> Callable[[SandboxTask, Snapshot, str, Generation], Json]: ...
 
     @property
-    def write_callback(self) -> Callable[[SandboxTask, Moment, str, Generation], Callback]: ...
+    def build_callback(self) -> Callable[[SandboxTask, Snapshot, str, Generation], Callback]: ...
 
     @property
-    def write_refusal(self) -> Callable[[Refusal, Generation], Answer]: ...
+    def build_refusal(self) -> Callable[[Refusal, Generation], Answer]: ...
 
 
 def read_credits(text: str) -> int | float | None:

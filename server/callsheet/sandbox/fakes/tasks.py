@@ -1,7 +1,7 @@
 """The life of a sandbox task: a pure function of what was submitted and how long ago.
 
-Nothing advances a task. Its state is worked out from the clock at each read, so every process that
-serves the same store tells the same story, and a restart changes nothing.
+Nothing advances a task. Each read computes its state from the clock, so every process that
+serves the same store gives the same answer, and a restart changes nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ STUCK_AT_PERCENT = 97
 
 
 class Phase(StrEnum):
-    """Where a task is, in the sandbox's own words; each stage has its gateway's word for it."""
+    """Where a task is, in the sandbox's own words; each fake gateway has its gateway's word for it."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -33,14 +33,14 @@ class SandboxTask:
     """One accepted job. Times are Unix seconds of the real clock.
 
     Attributes:
-        token: the unguessable part of the film's file name.
-        width, height, seconds: of the film.
-        speed: how many times faster than life this task runs; fixed at submission, so that processes
+        token: the unguessable part of the video's file name.
+        width, height, seconds: of the video.
+        speed: how many times faster than the real gateway this task runs; fixed at submission, so that processes
             with different speeds agree on it.
-        lasting: how long the generation takes in life, in seconds.
-        retention_hours: how long the gateway keeps the result, in life.
+        lasting: how long the generation takes at the real gateway, in seconds.
+        retention_hours: how long the real gateway keeps the result.
         credits: the documented price in the gateway's unit, as a decimal text; empty when unknown.
-        faults: the stage directions, name -> value.
+        faults: the faults, name -> value.
     """
 
     gateway: str
@@ -68,7 +68,7 @@ class SandboxTask:
 
     @property
     def fails(self) -> bool:
-        """Whether a stage direction makes it fail."""
+        """Whether a fault makes it fail."""
         return "content-violation" in self.faults or "unreachable-image" in self.faults
 
     @property
@@ -81,8 +81,8 @@ class SandboxTask:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """A task at one instant. `ended` is a Unix time or None; `failure` is the stage direction behind it."""
+class Snapshot:
+    """A task at one instant. `ended` is a Unix time or None; `failure` is the fault that caused it."""
 
     phase: Phase
     percent: int
@@ -90,25 +90,25 @@ class Moment:
     failure: str = ""
 
 
-def moment_at(task: SandboxTask, now: float) -> Moment:
-    """What a read at `now` (Unix seconds) finds. A clock that stands before the submission finds it queued."""
+def snapshot_at(task: SandboxTask, now: float) -> Snapshot:
+    """What a read at `now` (Unix seconds) finds. With a clock before the submission, the task is queued."""
     share = max(0.0, now - task.created) * task.speed / task.lasting
     ends_at = task.ends_at
     if ends_at is not None and now >= ends_at:
         if task.fails:
             failure = "content-violation" if "content-violation" in task.faults else "unreachable-image"
-            return Moment(Phase.FAILED, 0, ends_at, failure)
-        return Moment(Phase.FINISHED, 100, ends_at)
+            return Snapshot(Phase.FAILED, 0, ends_at, failure)
+        return Snapshot(Phase.FINISHED, 100, ends_at)
     percent = max(0, min(STUCK_AT_PERCENT, int(100 * (share - QUEUED_SHARE) / (1.0 - QUEUED_SHARE))))
     if "unknown-state" in task.faults:
-        return Moment(Phase.UNNAMED, percent)
+        return Snapshot(Phase.UNNAMED, percent)
     if share < QUEUED_SHARE:
-        return Moment(Phase.QUEUED, 0)
-    return Moment(Phase.RUNNING, percent)
+        return Snapshot(Phase.QUEUED, 0)
+    return Snapshot(Phase.RUNNING, percent)
 
 
-def choose_lasting(task_id: str, usual_seconds: tuple[float, float], faults: Mapping[str, int]) -> float:
-    """How many seconds the generation takes in life: somewhere in the gateway's range, fixed by the task id."""
+def choose_task_seconds(task_id: str, usual_seconds: tuple[float, float], faults: Mapping[str, int]) -> float:
+    """How many seconds the generation takes at the real gateway: a value in its range, fixed by the task id."""
     low, high = usual_seconds
     share = int.from_bytes(hashlib.sha256(task_id.encode()).digest()[:4], "big") / 2**32
     return (low + (high - low) * share) * faults.get("slow", 1)

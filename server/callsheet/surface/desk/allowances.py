@@ -1,4 +1,4 @@
-"""Allowances: a person's yes, given ahead, to a number of clips up to a sum, for named models, until a time."""
+"""The allowances page: approval in advance of a number of clips up to a sum, for named models, until a time."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from callsheet.core.consent.policy import Mode
 from callsheet.core.spending.allowances import Allowance
 from callsheet.errors import CallsheetError, SetupProblem
 
-from .requests import Form, Visit, said, status_of
+from .requests import Form, RequestContext, http_status, render_error
 
 SPANS = {3600: "1 hour", 2 * 3600: "2 hours", 8 * 3600: "8 hours", 24 * 3600: "1 day", 7 * 24 * 3600: "7 days"}
-USUAL = {"clips": "5", "up_to": "", "seconds": "7200"}
+DEFAULTS = {"clips": "5", "up_to": "", "seconds": "7200"}
 FULL = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What an allowance would allow, and under which policy."""
+    """What an allowance would permit, and under which policy."""
 
     mode: Mode
     policy: str
@@ -36,63 +36,63 @@ class Terms:
 
     @property
     def subject(self) -> str:
-        """What a passkey signs for: exactly these terms."""
+        """What a passkey signs: exactly these terms."""
         return f"allowance {json.dumps(asdict(self), sort_keys=True, default=str)}"
 
 
-async def show(visit: Visit) -> Response:
-    """The allowances there are, and the form for a new one."""
-    return _page(visit)
+async def page_view(context: RequestContext) -> Response:
+    """The existing allowances, and the form for a new one."""
+    return _page(context)
 
 
-async def allow(visit: Visit) -> Response:
-    """Make one: with the passphrase or a passkey, in this very request."""
-    office = visit.office
+async def create(context: RequestContext) -> Response:
+    """Create one: with the passphrase or a passkey, in this same request."""
+    state = context.state
     try:
-        terms = _read_terms(visit)
-        proof = await office.prover.prove(visit.form, visit.session, terms.subject)
-        # Proving takes its time; what holds now counts. A second click waited behind the first one's proof.
-        office.service.require_policy(terms.policy)
-        if not visit.session.first_use(visit.form.get("once", "")):
-            return visit.go("/allowances", "That form was sent before, and allowed what it says once.")
-        made = office.service.allow(
+        terms = _read_terms(context)
+        proof = await state.step_up.prove(context.form, context.session, terms.subject)
+        # The check takes time, so the policy is read again. A second click waited for the first one's check.
+        state.service.require_policy(terms.policy)
+        if not context.session.first_use(context.form.get("once", "")):
+            return context.redirect("/allowances", "That form was already sent. The allowance was created only once.")
+        allowance = state.service.allow(
             terms.models, clips=terms.clips, up_to=terms.up_to, seconds=terms.seconds, by=proof.means
         )
     except CallsheetError as error:
-        return _page(visit, error)
-    return visit.go("/allowances", f"Allowed: {made.clips} clips, up to {dollars(terms.up_to)} USD.")
+        return _page(context, error)
+    return context.redirect("/allowances", f"Allowed: {allowance.clips} clips, up to {dollars(terms.up_to)} USD.")
 
 
-async def revoke(visit: Visit) -> Response:
-    """End one now. Needs no proof: it can only prevent."""
-    ended = visit.office.service.revoke(visit.named("allowance_id"), by=Means.DESK)
-    return visit.go("/allowances", f"Revoked; it had been used for {ended.use}. What was sent is not called back.")
+async def revoke(context: RequestContext) -> Response:
+    """End one now. Needs no passphrase, because it can only prevent spending."""
+    ended = context.state.service.revoke(context.path_param("allowance_id"), by=Means.DESK)
+    return context.redirect("/allowances", f"Revoked. Used so far: {ended.use}. Requests already sent continue.")
 
 
-async def challenge(visit: Visit) -> Response:
-    """What a passkey is to sign for these terms."""
-    office = visit.office
-    nonce, to_sign = office.prover.challenges.issue(visit.session, _read_terms(visit).subject)
-    return JSONResponse({"nonce": nonce, "options": office.passkeys.signing_options(to_sign)})
+async def challenge(context: RequestContext) -> Response:
+    """What a passkey must sign for these terms."""
+    state = context.state
+    nonce, to_sign = state.step_up.challenges.issue(context.session, _read_terms(context).subject)
+    return JSONResponse({"nonce": nonce, "options": state.passkeys.signing_options(to_sign)})
 
 
-def _read_terms(visit: Visit) -> Terms:
-    """The terms in the form, which was shown under the policy in force; raises what is wrong with them."""
-    form = visit.form
-    models = tuple(sorted(set(form.every("models"))))
-    clips, up_to, seconds = _whole(form, "clips"), _sum(form), _whole(form, "seconds")
-    service = visit.office.service
+def _read_terms(context: RequestContext) -> Terms:
+    """The terms in the form, checked against the policy in force. Raises for terms that are not allowed."""
+    form = context.form
+    models = tuple(sorted(set(form.all_values("models"))))
+    clips, up_to, seconds = _read_whole(form, "clips"), _read_sum(form), _read_whole(form, "seconds")
+    service = context.state.service
     service.require_policy(form.get("shown", ""))
     policy = service.allowable(models, clips=clips, up_to=up_to, seconds=seconds)
     return Terms(policy.mode, policy.version, models, clips, up_to, seconds)
 
 
-def _whole(form: Form, name: str) -> int:
+def _read_whole(form: Form, name: str) -> int:
     text = form.get(name, "").strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0
 
 
-def _sum(form: Form) -> Decimal:
+def _read_sum(form: Form) -> Decimal:
     text = form.get("up_to", "").strip().removeprefix("$").strip()
     if not text or len(text) > 12 or set(text) - set("0123456789."):
         return Decimal(0)
@@ -102,47 +102,47 @@ def _sum(form: Form) -> Decimal:
         return Decimal(0)
 
 
-def _page(visit: Visit, error: CallsheetError | None = None) -> Response:
-    office = visit.office
-    policy = office.service.policy
-    found = [_facts(item, office.service.allowance_end(item)) for item in office.service.allowances()]
-    filled = {name: visit.form.get(name, usual) for name, usual in USUAL.items()}
-    return visit.page(
+def _page(context: RequestContext, error: CallsheetError | None = None) -> Response:
+    state = context.state
+    policy = state.service.policy
+    found = [_row(item, state.service.allowance_end(item)) for item in state.service.allowances()]
+    filled = {name: context.form.get(name, usual) for name, usual in DEFAULTS.items()}
+    return context.page(
         "allowances.html",
-        status=status_of(error) if error else 200,
+        status=http_status(error) if error else 200,
         allowances=[item for item in found if not item["end"]],
         ended=[item for item in found if item["end"]],
-        gateways=_choices(visit),
-        chosen=visit.form.every("models"),
+        gateways=_model_choices(context),
+        chosen=context.form.all_values("models"),
         filled=filled,
         spans=SPANS,
-        error=said(error) if error else None,
+        error=render_error(error) if error else None,
         live=policy.mode is Mode.LIVE,
         shown=policy.version,
         once=secrets.token_urlsafe(16),
-        **_ways(visit),
+        **_approval_ways(context),
     )
 
 
-def _ways(visit: Visit) -> dict[str, Any]:
-    office = visit.office
+def _approval_ways(context: RequestContext) -> dict[str, Any]:
+    state = context.state
     try:
         return {
-            "has_passphrase": office.door.has_passphrase(),
-            "has_passkey": bool(office.passkeys.all()),
+            "has_passphrase": state.passphrase_check.has_passphrase(),
+            "has_passkey": bool(state.passkeys.all()),
             "setup": None,
         }
     except SetupProblem as error:
-        return {"has_passphrase": False, "has_passkey": False, "setup": said(error)}
+        return {"has_passphrase": False, "has_passkey": False, "setup": render_error(error)}
 
 
-def _choices(visit: Visit) -> list[dict[str, Any]]:
-    """Every model by gateway; one whose price is not documented is covered by no allowance."""
-    catalogue, live = visit.office.service.catalogue, visit.office.service.policy.mode is Mode.LIVE
+def _model_choices(context: RequestContext) -> list[dict[str, Any]]:
+    """Every model by gateway. An allowance cannot cover a model without a documented price."""
+    catalogue, live = context.state.service.catalogue, context.state.service.policy.mode is Mode.LIVE
     return [
         {
             "name": facts.name,
-            "sealed": live and visit.office.service.is_sealed(facts.id),
+            "sealed": live and context.state.service.is_sealed(facts.id),
             "models": [{"id": card.id, "model": card.model} for card in facts.models if card.price.kind != "unknown"],
             "unpriced": [card.model for card in facts.models if card.price.kind == "unknown"],
         }
@@ -150,7 +150,7 @@ def _choices(visit: Visit) -> list[dict[str, Any]]:
     ]
 
 
-def _facts(allowance: Allowance, end: str | None) -> dict[str, Any]:
+def _row(allowance: Allowance, end: str | None) -> dict[str, Any]:
     return {
         "id": allowance.id,
         "mode": allowance.mode.value,
@@ -170,4 +170,4 @@ def _facts(allowance: Allowance, end: str | None) -> dict[str, Any]:
     }
 
 
-__all__ = ["Terms", "allow", "challenge", "revoke", "show"]
+__all__ = ["Terms", "create", "challenge", "revoke", "page_view"]

@@ -1,4 +1,4 @@
-"""The desk's addresses, each with what it does. A GET changes nothing; what acts is posted."""
+"""The desk's routes. A GET changes nothing; every action is a POST."""
 
 from __future__ import annotations
 
@@ -10,66 +10,66 @@ from starlette.types import ASGIApp
 
 from callsheet.errors import UnknownThing
 
-from . import allowances, audit, home, media, passkeys, sealed, sheets, sign_in, spending, tasks
-from .middleware import Guards
-from .requests import View, Visit, posting, reading
-from .state import Office
+from . import allowances, home, passkeys, records, sheets, sign_in, tasks
+from .middleware import DeskMiddleware
+from .requests import RequestContext, View, get_endpoint, post_endpoint
+from .state import DeskState
 from .templating import static_files
 
 
-def build_app(office: Office) -> ASGIApp:
+def build_app(state: DeskState) -> ASGIApp:
     """The whole desk as an ASGI application."""
-    return Guards(Starlette(routes=_routes(office)), host=office.host, origin=office.origin)
+    return DeskMiddleware(Starlette(routes=_routes(state)), host=state.host, origin=state.origin)
 
 
-def _routes(office: Office) -> list[BaseRoute]:
+def _routes(state: DeskState) -> list[BaseRoute]:
     def get(path: str, view: View) -> Route:
-        return Route(path, reading(office, view), methods=["GET"])
+        return Route(path, get_endpoint(state, view), methods=["GET"])
 
     def post(path: str, view: View) -> Route:
-        return Route(path, posting(office, view), methods=["POST"])
+        return Route(path, post_endpoint(state, view), methods=["POST"])
 
     return [
-        get("/", home.show),
-        get("/live", home.live),
-        get("/sheets/{sheet_id}", sheets.show),
+        get("/", home.page_view),
+        get("/live", home.fragment),
+        get("/sheets/{sheet_id}", sheets.page_view),
         post("/sheets/{sheet_id}/approve", sheets.approve),
         post("/sheets/{sheet_id}/decline", sheets.decline),
         post("/sheets/{sheet_id}/challenge", sheets.challenge),
-        get("/tasks", tasks.show_all),
-        get("/tasks/live", tasks.live_all),
-        get("/tasks/{task_id}", tasks.show),
-        get("/tasks/{task_id}/live", tasks.live),
-        get("/tasks/{task_id}/clip", media.clip),
-        get("/tasks/{task_id}/poster", media.poster),
-        get("/tasks/{task_id}/contact-sheet", media.contact_sheet),
-        post("/keys/{gateway}/open", sealed.open_key),
-        get("/spending", spending.show),
-        get("/allowances", allowances.show),
-        post("/allowances", allowances.allow),
+        get("/tasks", tasks.list_page),
+        get("/tasks/live", tasks.list_fragment),
+        get("/tasks/{task_id}", tasks.page_view),
+        get("/tasks/{task_id}/live", tasks.fragment),
+        get("/tasks/{task_id}/clip", tasks.clip),
+        get("/tasks/{task_id}/poster", tasks.poster),
+        get("/tasks/{task_id}/contact-sheet", tasks.contact_sheet),
+        post("/keys/{gateway}/open", tasks.open_key),
+        get("/spending", records.spending_page),
+        get("/allowances", allowances.page_view),
+        post("/allowances", allowances.create),
         post("/allowances/challenge", allowances.challenge),
         post("/allowances/{allowance_id}/revoke", allowances.revoke),
-        get("/passkeys", passkeys.show),
+        get("/passkeys", passkeys.page_view),
         post("/passkeys", passkeys.register),
-        post("/passkeys/challenge", passkeys.offer),
+        post("/passkeys/challenge", passkeys.registration_options),
         post("/passkeys/{passkey_id}/remove", passkeys.remove),
-        get("/audit", audit.show),
-        Route("/sign-in", sign_in.sign_in_page(office), methods=["GET"]),
-        Route("/sign-in", sign_in.sign_in(office), methods=["POST"]),
-        Route("/session", sign_in.look(office), methods=["GET"]),
-        Route("/session", sign_in.exchange(office), methods=["POST"]),
+        get("/audit", records.audit_page),
+        Route("/sign-in", sign_in.sign_in_page(state), methods=["GET"]),
+        Route("/sign-in", sign_in.sign_in(state), methods=["POST"]),
+        Route("/session", sign_in.session_status(state), methods=["GET"]),
+        Route("/session", sign_in.exchange(state), methods=["POST"]),
         post("/sign-out", sign_in.sign_out),
-        Route("/static/{name}", _static, methods=["GET"]),
+        Route("/static/{name}", _static_file, methods=["GET"]),
         Route("/favicon.ico", _icon, methods=["GET"]),
-        get("/{rest:path}", _nowhere),
+        get("/{rest:path}", _not_found),
     ]
 
 
-async def _nowhere(_: Visit) -> Response:
+async def _not_found(_: RequestContext) -> Response:
     raise UnknownThing("There is no such page.", next_step="Go back to the desk.")
 
 
-async def _static(request: Request) -> Response:
+async def _static_file(request: Request) -> Response:
     found = static_files().get(request.path_params["name"])
     if found is None:
         return PlainTextResponse("There is no such file.\n", 404)

@@ -1,4 +1,4 @@
-"""The first page: what waits for the person, what is being made, and the latest clips."""
+"""The first page: what waits for you, what is being generated, and the latest clips."""
 
 from __future__ import annotations
 
@@ -8,35 +8,34 @@ from starlette.responses import Response
 
 from callsheet.core.tasks.states import SheetState
 
-from .requests import Visit
-from .sealed import held_keys
-from .sheets import has_lapsed, summary
-from .tasks import brief
+from .requests import RequestContext
+from .sheets import has_lapsed, sheet_summary
+from .tasks import held_keys, task_summary
 
 CLIPS = 8
 LOOKED_AT = 60
 
 
-async def show(visit: Visit) -> Response:
+async def page_view(context: RequestContext) -> Response:
     """The page."""
-    return visit.page("home.html", **_contents(visit))
+    return context.page("home.html", **_contents(context))
 
 
-async def live(visit: Visit) -> Response:
-    """What of it changes by itself."""
-    return visit.part("_home_live.html", **_contents(visit))
+async def fragment(context: RequestContext) -> Response:
+    """The part that updates automatically."""
+    return context.fragment("_home_live.html", **_contents(context))
 
 
-def _contents(visit: Visit) -> dict[str, Any]:
-    service, now = visit.office.service, visit.now
-    briefs = [brief(service, report) for report in service.tasks(limit=LOOKED_AT)]
-    going = [brief(service, report) for report in service.tasks(only_open=True, limit=LOOKED_AT)]
+def _contents(context: RequestContext) -> dict[str, Any]:
+    service, now = context.state.service, context.now
+    briefs = [task_summary(service, report) for report in service.tasks(limit=LOOKED_AT)]
+    going = [task_summary(service, report) for report in service.tasks(only_open=True, limit=LOOKED_AT)]
     pending = service.pending()
     asked = {sheet.id for sheet in pending}
-    approved = [sheet for sheet in service.sheets([SheetState.APPROVED]) if not has_lapsed(visit, sheet)]
+    approved = [sheet for sheet in service.sheets([SheetState.APPROVED]) if not has_lapsed(context, sheet)]
     return {
-        "waiting": [summary(sheet) for sheet in pending],
-        "approved": [summary(sheet) for sheet in approved if sheet.id not in asked],
+        "waiting": [sheet_summary(sheet) for sheet in pending],
+        "approved": [sheet_summary(sheet) for sheet in approved if sheet.id not in asked],
         "held": held_keys(service),
         "unknown": [task for task in going if not task["open"]],
         "running": [task for task in going if task["open"]],
@@ -45,4 +44,4 @@ def _contents(visit: Visit) -> dict[str, Any]:
     }
 
 
-__all__ = ["live", "show"]
+__all__ = ["fragment", "page_view"]

@@ -1,8 +1,8 @@
-"""What every request passes before any page sees it, and what every answer carries.
+"""The checks that every request passes first, and the headers of every answer.
 
-Web pages in the person's own browser can reach a loopback port: another site can lead a name of its own here
-(then the Host is not ours), post a form across (then the Origin is not), or embed us. Other ports of `localhost`
-even count as the same site for cookies, hence the Origin is compared with its port.
+Web pages in the person's own browser can reach a loopback port. Another site can point its own host name here
+(then the Host is not ours), post a form to us (then the Origin is not ours), or embed our pages. Other ports
+of `localhost` count as the same site for cookies, so the Origin is compared with its port.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HEADERS = {
     ),
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    # `no-referrer` would make browsers send `Origin: null` with our own forms, and so blind the check of it.
+    # `no-referrer` would make browsers send `Origin: null` with our own forms, and the Origin could not be checked.
     "referrer-policy": "same-origin",
     "cache-control": "no-store",
     "cross-origin-opener-policy": "same-origin",
@@ -36,8 +36,8 @@ HEADERS = {
 }
 
 
-class Guards:
-    """Refuses what does not come from the desk's own pages or the person's address bar."""
+class DeskMiddleware:
+    """Refuses requests that come neither from the desk's own pages nor from the address bar."""
 
     def __init__(self, app: ASGIApp, *, host: str, origin: str) -> None:
         self._app = app
@@ -62,25 +62,25 @@ class Guards:
         try:
             await self._app(scope, receive, send_guarded)
         except Exception as error:
-            # The answer has been given. Whoever serves us would log the message, which may hold a prompt.
+            # The answer has been sent. The server would log the message, which may contain a prompt.
             log.error("the desk failed: %s", type(error).__name__)  # noqa: TRY400 - see above
 
     def _refusal(self, method: str, headers: Headers) -> PlainTextResponse | None:
         if headers.getlist("host") != [self._host]:
-            return _refuse(421, f"This is the desk at {self._origin}/ and answers to no other name.")
+            return _refuse(421, f"This is the desk at {self._origin}/ and uses no other name.")
         if method not in (*READING, "POST"):
-            return _refuse(405, "Pages are read, and forms are posted.")
+            return _refuse(405, "Only GET, HEAD and POST are allowed.")
         origins = headers.getlist("origin")
         if origins != [self._origin] and (origins or method == "POST"):
-            return _refuse(403, "Only the desk's own pages may ask this.")
+            return _refuse(403, "Only the desk's own pages may send this request.")
         site = headers.get("sec-fetch-site", "")
         if site not in ("", "same-origin") and not (method in READING and _opened_by_person(headers, site)):
-            return _refuse(403, "Only the desk's own pages may ask this.")
+            return _refuse(403, "Only the desk's own pages may send this request.")
         return None
 
 
 def _opened_by_person(headers: Headers, site: str) -> bool:
-    """A page that was opened from the address bar, or by a link elsewhere: then no cookie comes along."""
+    """Whether the page was opened from the address bar or by a link elsewhere. Such a request carries no cookie."""
     if site == "none":
         return True
     return headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
@@ -90,4 +90,4 @@ def _refuse(status: int, text: str) -> PlainTextResponse:
     return PlainTextResponse(f"{text} Nothing was changed.\n", status)
 
 
-__all__ = ["HEADERS", "Guards"]
+__all__ = ["HEADERS", "DeskMiddleware"]

@@ -1,4 +1,4 @@
-"""The person's passkeys: which there are, a new one, and one less. Both changes need the passphrase."""
+"""The passkeys page: list, add and remove. Adding and removing need the passphrase."""
 
 from __future__ import annotations
 
@@ -9,71 +9,73 @@ from callsheet.core.security.redaction import clean
 from callsheet.edges.keys.passkeys import Passkey
 from callsheet.errors import CallsheetError, SetupProblem
 
-from .requests import Visit, said, status_of
+from .requests import RequestContext, http_status, render_error
 from .step_up import read_signature
 
 SUBJECT = "passkey registration"
 
 
-async def show(visit: Visit) -> Response:
-    """The passkeys there are, and the form for a new one."""
-    return _page(visit)
+async def page_view(context: RequestContext) -> Response:
+    """The existing passkeys, and the form for a new one."""
+    return _page(context)
 
 
-async def offer(visit: Visit) -> Response:
-    """For the passphrase, what the browser needs to make a new passkey."""
-    office = visit.office
-    await office.door.check(visit.form.get("passphrase", ""))
-    nonce, challenge = office.prover.challenges.issue(visit.session, SUBJECT)
-    return JSONResponse({"nonce": nonce, "options": office.passkeys.registration_options(challenge)})
+async def registration_options(context: RequestContext) -> Response:
+    """After the passphrase, the options that the browser needs to create a passkey."""
+    state = context.state
+    await state.passphrase_check.check(context.form.get("passphrase", ""))
+    nonce, challenge = state.step_up.challenges.issue(context.session, SUBJECT)
+    return JSONResponse({"nonce": nonce, "options": state.passkeys.registration_options(challenge)})
 
 
-async def register(visit: Visit) -> Response:
-    """Keep the passkey that the browser made for a challenge which only the passphrase got."""
-    office = visit.office
+async def register(context: RequestContext) -> Response:
+    """Store the passkey that the browser created for a challenge issued after the passphrase."""
+    state = context.state
     try:
-        nonce, credential = read_signature(visit.form.get("passkey", ""))
-        challenge = office.prover.challenges.redeem(visit.session, SUBJECT, nonce)
-        name = clean(visit.form.get("name", ""), limit=60)
-        made = office.passkeys.register(credential, challenge=challenge, origin=office.origin, name=name, now=visit.now)
+        nonce, credential = read_signature(context.form.get("passkey", ""))
+        challenge = state.step_up.challenges.redeem(context.session, SUBJECT, nonce)
+        name = clean(context.form.get("name", ""), limit=60)
+        passkey = state.passkeys.register(
+            credential, challenge=challenge, origin=state.origin, name=name, now=context.now
+        )
     except CallsheetError as error:
-        return _page(visit, error)
-    _note(visit, "passkey_registered", made)
-    return visit.go("/passkeys", f"“{made.name}” can approve from now on.")
+        return _page(context, error)
+    _record(context, "passkey_registered", passkey)
+    return context.redirect("/passkeys", f"“{passkey.name}” can now approve.")
 
 
-async def remove(visit: Visit) -> Response:
-    """Forget one, for the passphrase."""
-    office = visit.office
+async def remove(context: RequestContext) -> Response:
+    """Remove one, after the passphrase."""
+    state = context.state
     try:
-        await office.door.check(visit.form.get("passphrase", ""))
-        gone = office.passkeys.remove(visit.named("passkey_id"))
+        await state.passphrase_check.check(context.form.get("passphrase", ""))
+        passkey = state.passkeys.remove(context.path_param("passkey_id"))
     except CallsheetError as error:
-        return _page(visit, error)
-    _note(visit, "passkey_removed", gone)
-    return visit.go("/passkeys", f"“{gone.name}” can approve no longer. Your device may still list it.")
+        return _page(context, error)
+    _record(context, "passkey_removed", passkey)
+    return context.redirect("/passkeys", f"“{passkey.name}” can no longer approve. Your device may still list it.")
 
 
-def _note(visit: Visit, action: str, passkey: Passkey) -> None:
-    visit.office.service.record_audit(action, passkey.id[:24], actor=Means.DESK.value, detail={"name": passkey.name})
+def _record(context: RequestContext, action: str, passkey: Passkey) -> None:
+    context.state.service.record_audit(action, passkey.id[:24], actor=Means.DESK.value, detail={"name": passkey.name})
 
 
-def _page(visit: Visit, error: CallsheetError | None = None) -> Response:
-    office = visit.office
+def _page(context: RequestContext, error: CallsheetError | None = None) -> Response:
+    state = context.state
     setup, found, known = None, [], False
     try:
-        known, found = office.door.has_passphrase(), office.passkeys.all()
+        known, found = state.passphrase_check.has_passphrase(), state.passkeys.all()
     except SetupProblem as problem:
-        setup = said(problem)
-    return visit.page(
+        setup = render_error(problem)
+    return context.page(
         "passkeys.html",
-        status=status_of(error) if error else 200,
+        status=http_status(error) if error else 200,
         passkeys=found,
         has_passphrase=known,
-        name=clean(visit.form.get("name", ""), limit=60),
+        name=clean(context.form.get("name", ""), limit=60),
         setup=setup,
-        error=said(error) if error else None,
+        error=render_error(error) if error else None,
     )
 
 
-__all__ = ["offer", "register", "remove", "show"]
+__all__ = ["registration_options", "register", "remove", "page_view"]

@@ -1,14 +1,14 @@
-"""A request with a session, and the two ways in which one becomes an answer: reading a page, and posting a form.
+"""A request with a session, and the two kinds of endpoint: reading a page and posting a form.
 
-Reading changes nothing. Posting needs the session's token in the form, and ends with a redirect. Whatever goes
-wrong becomes a page that says what happened, whether anything was sent or spent, and what to do.
+Reading changes nothing. Posting needs the session's token in the form, and ends with a redirect. Every error
+becomes a page that says what happened, whether anything was sent or spent, and what to do.
 """
 
 from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
@@ -29,10 +29,9 @@ from callsheet.errors import (
     UnknownThing,
 )
 from callsheet.surface.next_steps import for_person
-from callsheet.surface.text import in_commands
 
-from .sessions import Session, csrf_holds
-from .state import Office
+from .sessions import Session, is_csrf_valid
+from .state import DeskState
 
 MOST_BYTES = 65_536
 MOST_FIELDS = 200
@@ -42,22 +41,22 @@ log = logging.getLogger(__name__)
 
 
 class Form(dict[str, str]):
-    """A posted form; `every` has all values of a field that may come more than once."""
+    """A posted form; `all_values` returns all values of a field that occurs more than once."""
 
     def __init__(self, pairs: list[tuple[str, str]]) -> None:
         super().__init__(pairs)
         self._pairs = pairs
 
-    def every(self, name: str) -> tuple[str, ...]:
+    def all_values(self, name: str) -> tuple[str, ...]:
         """All values of that field, in order."""
         return tuple(value for key, value in self._pairs if key == name)
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
-    """One request by somebody who is signed in."""
+class RequestContext:
+    """One request of a signed-in session."""
 
-    office: Office
+    state: DeskState
     request: Request
     session: Session
     form: Form
@@ -65,30 +64,30 @@ class Visit:
     @property
     def now(self) -> float:
         """The time by the program's clock."""
-        return self.office.service.now()
+        return self.state.service.now()
 
-    def named(self, part: str) -> str:
-        """A part of the address."""
-        return str(self.request.path_params[part])
+    def path_param(self, name: str) -> str:
+        """A parameter of the path."""
+        return str(self.request.path_params[name])
 
     def page(self, template: str, *, status: int = 200, **values: Any) -> Response:
-        """Draw a page."""
-        text = self.office.paper.render(template, **self._around(), **values)
+        """Render a page."""
+        text = self.state.templates.render(template, **self._page_values(), **values)
         return HTMLResponse(text, status)
 
-    def part(self, template: str, **values: Any) -> Response:
-        """Draw a part of a page, for one that keeps itself up to date."""
-        return HTMLResponse(self.office.paper.render(template, csrf=self.session.csrf, **values))
+    def fragment(self, template: str, **values: Any) -> Response:
+        """Render the part of a page that updates automatically."""
+        return HTMLResponse(self.state.templates.render(template, csrf=self.session.csrf, **values))
 
-    def go(self, path: str, notice: str = "") -> Response:
-        """After something was done: on to a page that says so."""
+    def redirect(self, path: str, notice: str = "") -> Response:
+        """Redirect after an action, with a notice on the next page."""
         if notice:
             self.session.notices.append(notice)
         return RedirectResponse(path, HTTP_303_SEE_OTHER)
 
-    def _around(self) -> dict[str, Any]:
+    def _page_values(self) -> dict[str, Any]:
         return {
-            **surroundings(self.office),
+            **page_values(self.state),
             "csrf": self.session.csrf,
             "notices": self.session.take_notices(),
             "path": self.request.url.path,
@@ -96,17 +95,17 @@ class Visit:
         }
 
 
-View = Callable[[Visit], Awaitable[Response]]
+View = Callable[[RequestContext], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def surroundings(office: Office) -> dict[str, Any]:
-    """What every page shows: the mode, unmistakably, and what waits."""
-    policy = read_policy(office)
+def page_values(state: DeskState) -> dict[str, Any]:
+    """What every page shows: the mode, and how many sheets wait."""
+    policy = read_policy(state)
     waiting = 0
     if policy is not None:
         try:
-            waiting = len(office.service.pending())
+            waiting = len(state.service.pending())
         except CallsheetError:
             # The page itself says what is wrong with the ledger.
             waiting = 0
@@ -114,52 +113,52 @@ def surroundings(office: Office) -> dict[str, Any]:
     return {"mode": policy.mode.value if policy else "unknown", "asks": asks, "waiting_count": waiting}
 
 
-def read_policy(office: Office) -> Policy | None:
-    """The policy as it is now, None when it cannot be used."""
+def read_policy(state: DeskState) -> Policy | None:
+    """The current policy; None when it cannot be used."""
     try:
-        return office.service.policy
+        return state.service.policy
     except SetupProblem:
         return None
 
 
-def reading(office: Office, view: View) -> Endpoint:
-    """A page for those who are signed in; others are led to where they can."""
+def get_endpoint(state: DeskState, view: View) -> Endpoint:
+    """A page for a signed-in session; others are sent to sign in."""
 
     async def endpoint(request: Request) -> Response:
-        session = office.sessions.find(request.cookies.get(office.cookie, ""))
+        session = state.sessions.find(request.cookies.get(state.cookie, ""))
         if session is None:
-            return _lead_in(request)
-        return await _answer(Visit(office, request, session, Form([])), view)
+            return _redirect_to_sign_in(request)
+        return await _answer(RequestContext(state, request, session, Form([])), view)
 
     return endpoint
 
 
-def posting(office: Office, view: View) -> Endpoint:
-    """A form of those who are signed in, with their session's token in it."""
+def post_endpoint(state: DeskState, view: View) -> Endpoint:
+    """A form of a signed-in session, with the session's token in it."""
 
     async def endpoint(request: Request) -> Response:
-        session = office.sessions.find(request.cookies.get(office.cookie, ""))
+        session = state.sessions.find(request.cookies.get(state.cookie, ""))
         if session is None:
-            return _turn_away(office, request, 401, "Nobody is signed in here any more.")
+            return _refuse(state, request, 401, "You are no longer signed in.")
         try:
             form = await read_form(request)
         except CallsheetError as error:
-            return _turn_away(office, request, 413, error.message)
-        if not csrf_holds(session, form.get("csrf", "")):
-            return _turn_away(office, request, 403, "That form is not from this session.")
-        return await _answer(Visit(office, request, session, form), view)
+            return _refuse(state, request, 413, error.message)
+        if not is_csrf_valid(session, form.get("csrf", "")):
+            return _refuse(state, request, 403, "This form belongs to another session.")
+        return await _answer(RequestContext(state, request, session, form), view)
 
     return endpoint
 
 
 async def read_form(request: Request) -> Form:
-    """The fields of a posted form; raises `InvalidRequest` for what is too large or no form."""
+    """The fields of a posted form; raises `InvalidRequest` when it is too large."""
     body = b""
     try:
         async for chunk in request.stream():
             body += chunk
             if len(body) > MOST_BYTES:
-                raise InvalidRequest("That is more than any form here holds.", next_step="Send less.")
+                raise InvalidRequest("The form is too large.", next_step="Send less.")
     except ClientDisconnect:
         body = b""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
@@ -167,20 +166,20 @@ async def read_form(request: Request) -> Form:
     try:
         return Form(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS))
     except ValueError:
-        raise InvalidRequest("That form has too many fields.", next_step="Send less.") from None
+        raise InvalidRequest("The form has too many fields.", next_step="Send less.") from None
 
 
-def said(error: CallsheetError) -> dict[str, str]:
-    """An error in the words of the desk: what happened, what became of the money, what to do."""
+def render_error(error: CallsheetError) -> dict[str, str]:
+    """An error for a page: what happened, whether money was spent, what to do."""
     return {
-        "message": in_commands(error.message),
+        "message": error.message,
         "fate": FATE_SENTENCES[error.fate],
-        "next_step": in_commands(for_person(error.next_step)),
+        "next_step": for_person(error.next_step),
         "code": error.error_code,
     }
 
 
-def status_of(error: CallsheetError) -> int:
+def http_status(error: CallsheetError) -> int:
     """The HTTP status for an error."""
     if isinstance(error, UnknownThing):
         return 404
@@ -189,70 +188,67 @@ def status_of(error: CallsheetError) -> int:
     return 422 if isinstance(error, InvalidRequest) else 409
 
 
-def wants_data(request: Request) -> bool:
-    """Whether our script asks, rather than the browser for a page."""
+def wants_json(request: Request) -> bool:
+    """Whether our script sent the request, which expects JSON."""
     return "application/json" in request.headers.get("accept", "")
 
 
-def told(visit: Visit, error: CallsheetError) -> Response:
+def error_response(context: RequestContext, error: CallsheetError) -> Response:
     """An error as an answer."""
-    if wants_data(visit.request):
-        redacted = {name: visit.office.service.redactor().text(text) for name, text in said(error).items()}
-        return JSONResponse({"error": redacted}, status_of(error))
-    return visit.page("problem.html", status=status_of(error), error=said(error))
+    if wants_json(context.request):
+        redacted = {name: context.state.service.redactor().text(text) for name, text in render_error(error).items()}
+        return JSONResponse({"error": redacted}, http_status(error))
+    return context.page("problem.html", status=http_status(error), error=render_error(error))
 
 
-async def _answer(visit: Visit, view: View) -> Response:
+async def _answer(context: RequestContext, view: View) -> Response:
     try:
-        return await view(visit)
+        return await view(context)
     except CallsheetError as error:
-        return told(visit, error)
+        return error_response(context, error)
     except Exception as error:
-        # A traceback may hold a prompt, so the type and an id must do.
+        # A traceback may contain a prompt, so only the type and an id are logged.
         error_id = secrets.token_hex(4)
         log.error("a page failed: %s, id %s", type(error).__name__, error_id)  # noqa: TRY400 - see above
         mistake = SetupProblem(
-            f"A mistake in the program: {type(error).__name__}, id {error_id}.",
-            next_step="Look at the tasks before you try again, and report it.",
+            f"Internal error: {type(error).__name__}, id {error_id}.",
+            next_step="Check your tasks before you try again, and report this error.",
             fate=Fate.UNKNOWN,
         )
-        if wants_data(visit.request):
-            return JSONResponse({"error": said(mistake)}, 500)
-        # Not as a page: what every page shows may be what failed.
+        if wants_json(context.request):
+            return JSONResponse({"error": render_error(mistake)}, 500)
+        # Plain text: rendering a page may be what failed.
         return PlainTextResponse(f"{mistake}\n", 500)
 
 
-def _turn_away(office: Office, request: Request, status: int, message: str) -> Response:
-    """Nothing was done; said to a person as a page with a way back, and to our script as data."""
+def _refuse(state: DeskState, request: Request, status: int, message: str) -> Response:
+    """A refusal before any action: a page with a link back, or JSON for our script."""
     error = {"message": message, "fate": "Nothing was changed.", "next_step": "Go back to the desk.", "code": ""}
-    if wants_data(request):
+    if wants_json(request):
         return JSONResponse({"error": error}, status)
-    # How much waits is for those who are signed in.
-    around = {**surroundings(office), "waiting_count": 0, "notices": [], "path": "", "csrf": "", "signed_in": False}
-    return HTMLResponse(office.paper.render("problem.html", **around, error=error), status)
+    # Only signed-in sessions see how many sheets wait.
+    around = {**page_values(state), "waiting_count": 0, "notices": [], "path": "", "csrf": "", "signed_in": False}
+    return HTMLResponse(state.templates.render("problem.html", **around, error=error), status)
 
 
-def _lead_in(request: Request) -> Response:
+def _redirect_to_sign_in(request: Request) -> Response:
     if request.headers.get("sec-fetch-mode", "navigate") != "navigate":
-        return PlainTextResponse("Nobody is signed in here.\n", 401)
+        return PlainTextResponse("You are not signed in.\n", 401)
     return RedirectResponse(f"/sign-in?next={request.url.path}", HTTP_303_SEE_OTHER)
 
 
-Facts = Mapping[str, Any]
-
 __all__ = [
     "Endpoint",
-    "Facts",
     "Form",
+    "RequestContext",
     "View",
-    "Visit",
-    "posting",
+    "error_response",
+    "get_endpoint",
+    "http_status",
+    "page_values",
+    "post_endpoint",
     "read_form",
     "read_policy",
-    "reading",
-    "said",
-    "status_of",
-    "surroundings",
-    "told",
-    "wants_data",
+    "render_error",
+    "wants_json",
 ]

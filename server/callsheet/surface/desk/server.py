@@ -1,7 +1,7 @@
-"""Serves the desk on loopback until it is cancelled: on both loopback addresses, under one name.
+"""Serves the desk on both loopback addresses until it is cancelled.
 
-A browser may take either address for `localhost`, so both are ours or the desk does not start: on the other one
-somebody else could listen. Uvicorn is imported when used, with no access log and without signal handlers.
+A browser may use either address for `localhost`. If another program could listen on one of them, the desk does
+not start. Uvicorn is imported when used, with no access log and without signal handlers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from callsheet.errors import SetupProblem
 from callsheet.service import Service
 
 from .application import build_app
-from .state import Office, open_office
+from .state import DeskState, build_desk_state
 
 PASSKEYS_FILE = "passkeys.json"
 SHUTDOWN_SECONDS = 1
@@ -32,38 +32,38 @@ NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 OnOpen = Callable[[str], object]
 
 
-async def serve(service: Service, *, config: Path, state: Path, verifier: Path, port: int, on_open: OnOpen) -> None:
-    """Serve until cancelled. `on_open` is told the address with its bearer as soon as it answers.
+async def serve(service: Service, *, config: Path, state_dir: Path, verifier: Path, port: int, on_open: OnOpen) -> None:
+    """Serve until cancelled. `on_open` gets the address with its bearer as soon as the desk answers.
 
-    Raises `SetupProblem` when a desk is open already or the port cannot be had. The caller runs the watcher.
+    Raises `SetupProblem` when a desk is already open or the port is taken. The caller starts the runner.
     """
-    with hold_desk(state) as alone:
-        if not alone:
+    with hold_desk(state_dir) as acquired:
+        if not acquired:
             raise SetupProblem(
-                f"A desk is open already, at {find_desk(state) or 'an address that cannot be read'}.",
-                next_step="Open it there and sign in with the approval passphrase, or end it with Ctrl-C first.",
+                f"A desk is already open at {find_desk(state_dir) or 'an address that cannot be read'}.",
+                next_step="Open it there and sign in with the approval passphrase, or stop it with Ctrl-C first.",
             )
         with ExitStack() as stack:
             listeners = [stack.enter_context(listener) for listener in listen(port)]
             number = listeners[0].getsockname()[1]
-            office = open_office(
+            state = build_desk_state(
                 service, passkeys=config / PASSKEYS_FILE, verifier=verifier, port=number, now=time.monotonic
             )
-            await _serve_office(office, listeners, state, on_open)
+            await _serve_desk(state, listeners, state_dir, on_open)
 
 
-async def _serve_office(office: Office, listeners: list[socket.socket], state: Path, on_open: OnOpen) -> None:
+async def _serve_desk(state: DeskState, listeners: list[socket.socket], state_dir: Path, on_open: OnOpen) -> None:
     ready = asyncio.Event()
     server = build_web_server(
-        build_app(office), ready=ready, log_level="error", timeout_graceful_shutdown=SHUTDOWN_SECONDS
+        build_app(state), ready=ready, log_level="error", timeout_graceful_shutdown=SHUTDOWN_SECONDS
     )
     serving = asyncio.create_task(server.serve(sockets=listeners))
     waiting = asyncio.create_task(ready.wait())
     try:
         await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if ready.is_set():
-            write_address(state, f"{office.origin}/")
-            on_open(f"{office.origin}/#key={office.sessions.bearer}")
+            write_address(state_dir, f"{state.origin}/")
+            on_open(f"{state.origin}/#key={state.sessions.bearer}")
         await asyncio.shield(serving)
     finally:
         waiting.cancel()
@@ -88,8 +88,8 @@ def listen(port: int) -> list[socket.socket]:
         else:
             return sockets
     raise SetupProblem(
-        f"The port {port or 'that was free'} on loopback cannot be had ({failure.strerror or type(failure).__name__}).",
-        next_step="Choose another one with --port, or leave it out.",
+        f"Cannot listen on {f'port {port}' if port else 'a free port'}: {failure.strerror or type(failure).__name__}.",
+        next_step="Choose another port with --port, or omit --port.",
     ) from None
 
 
@@ -97,7 +97,7 @@ def _add_second(sockets: list[socket.socket]) -> None:
     try:
         sockets.append(bind_loopback(sockets[0].getsockname()[1], host=HOST_6))
     except OSError as error:
-        # A computer without IPv6 has no second loopback address, so nobody else can have it either.
+        # A computer without IPv6 has no second loopback address, so no other program can listen on it.
         if error.errno not in NO_SUCH_ADDRESS:
             raise
 

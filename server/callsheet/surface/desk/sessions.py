@@ -1,6 +1,6 @@
-"""Who is at the desk: the bearer of this start, the sessions it leads to, and their CSRF tokens. In memory only.
+"""Sessions: the bearer of this start, the sessions that begin with it, and their CSRF tokens. In memory only.
 
-A session lets its holder read, decline and revoke. It never approves: see `proof`.
+A session can read, decline and revoke. It cannot approve: see `step_up`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TOKEN_BYTES = 32
 
 @dataclass
 class Session:
-    """One browser. `notices` are shown once, on the next page; `forms` have done what they may do once."""
+    """One browser. `notices` are shown once, on the next page; `forms` are those already used."""
 
     ends: float
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(TOKEN_BYTES))
@@ -29,20 +29,20 @@ class Session:
     forms: set[str] = field(default_factory=set)
 
     def first_use(self, form: str) -> bool:
-        """Whether that form does its work for the first time; one without a name never does."""
+        """Whether that form is used for the first time; False for a form without an id."""
         if not form or form in self.forms:
             return False
         self.forms.add(form)
         return True
 
     def take_notices(self) -> list[str]:
-        """What is still to be said, once."""
-        said, self.notices = self.notices, []
-        return said
+        """The notices to show, once."""
+        notices, self.notices = self.notices, []
+        return notices
 
 
 class Sessions:
-    """The sessions of one start of the desk. `now` is a clock that nobody sets back."""
+    """The sessions of one start of the desk. `now` is a monotonic clock."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -52,7 +52,7 @@ class Sessions:
 
     @property
     def bearer(self) -> str | None:
-        """The bearer of this start, None once it was used."""
+        """The bearer of this start; None after it was used."""
         return self._bearer
 
     def exchange(self, bearer: str) -> str | None:
@@ -74,7 +74,7 @@ class Sessions:
         return cookie
 
     def find(self, cookie: str) -> Session | None:
-        """The session of that cookie. Looked up by a digest, so that time tells nothing of a cookie."""
+        """The session of that cookie. Looked up by digest, so that timing reveals nothing about a cookie."""
         session = self._sessions.get(_name(cookie))
         return session if session is not None and self._now() <= session.ends else None
 
@@ -87,8 +87,8 @@ class Sessions:
         self._sessions = {name: session for name, session in self._sessions.items() if now <= session.ends}
 
 
-def csrf_holds(session: Session, token: str) -> bool:
-    """Whether a form carries its session's token."""
+def is_csrf_valid(session: Session, token: str) -> bool:
+    """Whether the token is that of the session."""
     return hmac.compare_digest(session.csrf.encode(), token.encode("utf-8", "replace"))
 
 
@@ -96,4 +96,4 @@ def _name(cookie: str) -> bytes:
     return hashlib.sha256(cookie.encode("utf-8", "replace")).digest()
 
 
-__all__ = ["BEARER_SECONDS", "SESSION_SECONDS", "Session", "Sessions", "csrf_holds"]
+__all__ = ["BEARER_SECONDS", "SESSION_SECONDS", "Session", "Sessions", "is_csrf_valid"]

@@ -1,4 +1,4 @@
-"""How a person gets a session: by the bearer of this start, or by the passphrase. And how it ends."""
+"""Sign-in with the bearer of this start or with the passphrase, and sign-out."""
 
 from __future__ import annotations
 
@@ -11,102 +11,102 @@ from starlette.status import HTTP_303_SEE_OTHER
 
 from callsheet.errors import CallsheetError, SetupProblem
 
-from .requests import Visit, read_form, said, status_of, surroundings
+from .requests import RequestContext, http_status, page_values, read_form, render_error
 from .sessions import SESSION_SECONDS
-from .state import Office
+from .state import DeskState
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 _OWN_PATH = re.compile(r"/(?:(?:sheets|tasks)/[A-Za-z0-9_]{1,64}|tasks|spending|allowances|passkeys|audit)?")
 
 
-def own_path(named: str) -> str:
-    """Where to go after signing in: one of our own pages, never an address that somebody wrote."""
-    return named if _OWN_PATH.fullmatch(named) else "/"
+def own_path(path: str) -> str:
+    """Where to go after sign-in: only one of our own pages."""
+    return path if _OWN_PATH.fullmatch(path) else "/"
 
 
-def sign_in_page(office: Office) -> Endpoint:
-    """Offers the passphrase; our script uses the bearer if the address brought one."""
+def sign_in_page(state: DeskState) -> Endpoint:
+    """The sign-in form; our script uses the bearer if the address contains one."""
 
     async def endpoint(request: Request) -> Response:
-        return _draw(office, own_path(request.query_params.get("next", "/")))
+        return _render(state, own_path(request.query_params.get("next", "/")))
 
     return endpoint
 
 
-def sign_in(office: Office) -> Endpoint:
-    """A session for the passphrase. It has no token yet, so Origin and Host must do; they are checked before."""
+def sign_in(state: DeskState) -> Endpoint:
+    """Begin a session with the passphrase. There is no CSRF token yet; Origin and Host were checked before."""
 
     async def endpoint(request: Request) -> Response:
         following = "/"
         try:
             form = await read_form(request)
             following = own_path(form.get("next", "/"))
-            await office.door.check(form.get("passphrase", ""))
+            await state.passphrase_check.check(form.get("passphrase", ""))
         except CallsheetError as error:
-            return _draw(office, following, error)
-        return _enter(office, RedirectResponse(following, HTTP_303_SEE_OTHER), office.sessions.begin())
+            return _render(state, following, error)
+        return _start_session(state, RedirectResponse(following, HTTP_303_SEE_OTHER), state.sessions.begin())
 
     return endpoint
 
 
-def exchange(office: Office) -> Endpoint:
-    """A session for the bearer, once."""
+def exchange(state: DeskState) -> Endpoint:
+    """Begin a session with the bearer, once."""
 
     async def endpoint(request: Request) -> Response:
         try:
             form = await read_form(request)
         except CallsheetError as error:
-            return JSONResponse({"error": said(error)}, 413)
-        cookie = office.sessions.exchange(form.get("key", ""))
+            return JSONResponse({"error": render_error(error)}, 413)
+        cookie = state.sessions.exchange(form.get("key", ""))
         if cookie is None:
-            return JSONResponse({"error": {"message": "That address was used before, or is too old."}}, 403)
-        return _enter(office, JSONResponse({"next": own_path(form.get("next", "/"))}), cookie)
+            return JSONResponse({"error": {"message": "That address was already used or has expired."}}, 403)
+        return _start_session(state, JSONResponse({"next": own_path(form.get("next", "/"))}), cookie)
 
     return endpoint
 
 
-def look(office: Office) -> Endpoint:
-    """Whether this browser is signed in: after a link from elsewhere, its first request brings no cookie."""
+def session_status(state: DeskState) -> Endpoint:
+    """Whether this browser is signed in. After a link from another site, the first request carries no cookie."""
 
     async def endpoint(request: Request) -> Response:
-        signed_in = office.sessions.find(request.cookies.get(office.cookie, "")) is not None
+        signed_in = state.sessions.find(request.cookies.get(state.cookie, "")) is not None
         return JSONResponse({"signed_in": signed_in})
 
     return endpoint
 
 
-async def sign_out(visit: Visit) -> Response:
+async def sign_out(context: RequestContext) -> Response:
     """End the session."""
-    visit.office.sessions.end(visit.request.cookies.get(visit.office.cookie, ""))
+    context.state.sessions.end(context.request.cookies.get(context.state.cookie, ""))
     answer = RedirectResponse("/sign-in", HTTP_303_SEE_OTHER)
-    answer.delete_cookie(visit.office.cookie, path="/", httponly=True, samesite="strict")
+    answer.delete_cookie(context.state.cookie, path="/", httponly=True, samesite="strict")
     return answer
 
 
-def _enter(office: Office, answer: Response, cookie: str) -> Response:
-    answer.set_cookie(office.cookie, cookie, max_age=int(SESSION_SECONDS), path="/", httponly=True, samesite="strict")
+def _start_session(state: DeskState, answer: Response, cookie: str) -> Response:
+    answer.set_cookie(state.cookie, cookie, max_age=int(SESSION_SECONDS), path="/", httponly=True, samesite="strict")
     return answer
 
 
-def _draw(office: Office, following: str, error: CallsheetError | None = None) -> Response:
-    around = {**surroundings(office), "notices": [], "path": "/sign-in", "csrf": "", "signed_in": False}
-    # How much waits is for those who are signed in.
+def _render(state: DeskState, following: str, error: CallsheetError | None = None) -> Response:
+    around = {**page_values(state), "notices": [], "path": "/sign-in", "csrf": "", "signed_in": False}
+    # Only signed-in sessions see how many sheets wait.
     around["waiting_count"] = 0
     setup = None
     try:
-        known = office.door.has_passphrase()
+        known = state.passphrase_check.has_passphrase()
     except SetupProblem as problem:
-        known, setup = False, said(problem)
-    text = office.paper.render(
+        known, setup = False, render_error(problem)
+    text = state.templates.render(
         "sign_in.html",
         **around,
         next=following,
         has_passphrase=known,
         setup=setup,
-        error=said(error) if error else None,
+        error=render_error(error) if error else None,
     )
-    return HTMLResponse(text, status_of(error) if error else 200)
+    return HTMLResponse(text, http_status(error) if error else 200)
 
 
-__all__ = ["exchange", "look", "own_path", "sign_in", "sign_in_page", "sign_out"]
+__all__ = ["exchange", "session_status", "own_path", "sign_in", "sign_in_page", "sign_out"]

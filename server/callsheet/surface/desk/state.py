@@ -1,4 +1,4 @@
-"""What the pages share: the use cases, who is signed in, how agreement is proved, and how a page is drawn."""
+"""The state that the pages share: the use cases, sessions, approval checks and templates."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from callsheet.edges.keys.passkeys import Passkeys
 from callsheet.service import Service
 
 from .sessions import Sessions
-from .step_up import Challenges, Door, Prover
-from .templating import Paper
+from .step_up import Challenges, PassphraseCheck, StepUp
+from .templating import Templates
 
 HOST = "localhost"
 COOKIE = "callsheet-desk"
@@ -21,35 +21,35 @@ Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Office:
-    """One start of the desk. `cookie` holds the port, since cookies are shared by all ports of a host."""
+class DeskState:
+    """One run of the desk. `cookie` contains the port, because all ports of a host share cookies."""
 
     service: Service
     sessions: Sessions
-    door: Door
-    prover: Prover
+    passphrase_check: PassphraseCheck
+    step_up: StepUp
     passkeys: Passkeys
-    paper: Paper
+    templates: Templates
     host: str
     cookie: str
 
     @property
     def origin(self) -> str:
-        """The desk's own origin; a passkey needs a name, so it is not an address."""
+        """The desk's own origin; a passkey needs a host name, so it is not an IP address."""
         return f"http://{self.host}"
 
 
-def open_office(service: Service, *, passkeys: Path, verifier: Path, port: int, now: Clock) -> Office:
-    """The desk on that port. `now` is a clock that nobody sets back."""
+def build_desk_state(service: Service, *, passkeys: Path, verifier: Path, port: int, now: Clock) -> DeskState:
+    """The desk on that port. `now` is a monotonic clock."""
     host = f"{HOST}:{port}"
 
-    def on_closed(wrong: int) -> None:
+    def on_pause(wrong: int) -> None:
         service.record_audit("passphrase_refused", "desk", actor=Means.DESK.value, detail={"wrong_tries": str(wrong)})
 
-    door, kept = Door(verifier, now, on_closed), Passkeys(passkeys)
-    prover = Prover(door, kept, Challenges(now), f"http://{host}", service.now)
-    paper = Paper(service.redactor)
-    return Office(service, Sessions(now), door, prover, kept, paper, host, f"{COOKIE}-{port}")
+    passphrase_check, kept = PassphraseCheck(verifier, now, on_pause), Passkeys(passkeys)
+    step_up = StepUp(passphrase_check, kept, Challenges(now), f"http://{host}", service.now)
+    templates = Templates(service.redactor)
+    return DeskState(service, Sessions(now), passphrase_check, step_up, kept, templates, host, f"{COOKIE}-{port}")
 
 
-__all__ = ["HOST", "Office", "open_office"]
+__all__ = ["HOST", "DeskState", "build_desk_state"]

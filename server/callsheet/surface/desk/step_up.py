@@ -1,8 +1,8 @@
-"""That a person, and not only a session, agrees: the passphrase or a passkey, in the very request that acts.
+"""Step-up checks: the passphrase or a passkey, in the same request that acts.
 
-An agent with a shell can fetch the desk's pages and may get hold of a session. So a yes needs what it does not have.
-Wrong passphrases are counted over all connections. A passkey signs a challenge made from exactly what is agreed to
-(`subject`) and from a nonce that is kept here, works once, for the session that asked, for a few minutes.
+An agent with a shell can fetch the desk's pages and may obtain a session, so a session cannot approve.
+Wrong passphrases are counted over all connections. A passkey signs a challenge derived from exactly what is approved
+(`subject`) and a nonce. The nonce works once, for the session that asked, for a few minutes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import anyio.to_thread
 from callsheet.core.consent.approval import Means
 from callsheet.edges.keys.passkeys import Passkeys
 from callsheet.edges.keys.passphrase import check_passphrase, load_verifier
-from callsheet.errors import InvalidRequest, NotApproved, SetupProblem
+from callsheet.errors import Action, InvalidRequest, NextStep, NotApproved, SetupProblem
 
 from .sessions import Session
 
@@ -33,59 +33,59 @@ WRONG = "wrong_passphrase"
 PAUSED = "too_many_tries"
 
 
-class Door:
-    """The passphrase, asked for slowly: one try at a time; after five wrong ones a minute between tries."""
+class PassphraseCheck:
+    """Checks the passphrase, one try at a time. After five wrong ones there is one try a minute."""
 
-    def __init__(self, verifier: Path, now: Callable[[], float], on_closed: Callable[[int], object]) -> None:
-        """`on_closed` hears how many wrong tries there were whenever a pause begins."""
-        self._on_closed = on_closed
+    def __init__(self, verifier: Path, now: Callable[[], float], on_pause: Callable[[int], object]) -> None:
+        """`on_pause` is called with the number of wrong tries when a pause begins."""
+        self._on_pause = on_pause
         self._verifier = verifier
         self._now = now
         self._one_at_a_time = anyio.Lock()
-        self._closed_until = float("-inf")
+        self._paused_until = float("-inf")
         self.wrong = 0
 
     def has_passphrase(self) -> bool:
-        """Whether a passphrase is set; raises `SetupProblem` for a verifier that cannot be trusted."""
+        """Whether a passphrase is set; raises `SetupProblem` for an untrusted verifier file."""
         return load_verifier(self._verifier) is not None
 
     async def check(self, passphrase: str) -> None:
-        """Return if it is the passphrase; raises `NotApproved`, or `SetupProblem` when none is set."""
+        """Return if the passphrase is right; raises `NotApproved`, or `SetupProblem` when none is set."""
         async with self._one_at_a_time:
-            left = self._closed_until - self._now()
+            left = self._paused_until - self._now()
             if left > 0:
                 raise NotApproved(
-                    f"The passphrase was wrong {self.wrong} times; it is not looked at for another {left:.0f} s.",
-                    next_step="Wait that long, or approve in your own terminal with `callsheet approve`.",
+                    f"Too many wrong passphrases. Try again in {left:.0f} s.",
+                    next_step="Wait, or approve in your own terminal.",
                     code=PAUSED,
                 )
             verifier = load_verifier(self._verifier)
             if verifier is None:
                 raise SetupProblem(
-                    "No approval passphrase has been set, so nobody can approve here.",
-                    next_step="Run `callsheet setup` in your own terminal and choose one.",
+                    "No approval passphrase has been set, so nothing can be approved here.",
+                    next_step=NextStep(Action.SETUP, "Choose one in your own terminal."),
                 )
             if not passphrase:
-                raise _not_it("The approval passphrase is missing.")
+                raise _wrong_passphrase("The approval passphrase is missing.")
             if not await anyio.to_thread.run_sync(check_passphrase, passphrase, verifier):
-                self._count_wrong()
-                raise _not_it("That is not the approval passphrase.")
+                self._count_wrong_try()
+                raise _wrong_passphrase("That is not the approval passphrase.")
             self.wrong = 0
 
-    def _count_wrong(self) -> None:
+    def _count_wrong_try(self) -> None:
         self.wrong += 1
         if self.wrong >= TRIES:
-            self._closed_until = self._now() + PAUSE_SECONDS
-            self._on_closed(self.wrong)
+            self._paused_until = self._now() + PAUSE_SECONDS
+            self._on_pause(self.wrong)
 
 
-def _not_it(message: str) -> NotApproved:
-    return NotApproved(message, next_step="Type the passphrase that you chose in `callsheet setup`.", code=WRONG)
+def _wrong_passphrase(message: str) -> NotApproved:
+    return NotApproved(message, next_step="Type the passphrase you chose during setup.", code=WRONG)
 
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A challenge that was handed out: to whom, for what, until when."""
+    """An issued challenge: its session, its subject, its end."""
 
     session: str
     subject: str
@@ -93,14 +93,14 @@ class Issued:
 
 
 class Challenges:
-    """The challenges that wait to be signed."""
+    """The challenges that have been issued and not yet signed."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._issued: dict[str, Issued] = {}
 
     def issue(self, session: Session, subject: str) -> tuple[str, bytes]:
-        """A new nonce, and the challenge to be signed."""
+        """A new nonce, and the challenge to sign."""
         now = self._now()
         kept = {nonce: item for nonce, item in self._issued.items() if now <= item.ends}
         while len(kept) >= MOST_CHALLENGES:
@@ -110,44 +110,44 @@ class Challenges:
         return nonce, challenge_for(subject, nonce)
 
     def redeem(self, session: Session, subject: str, nonce: str) -> bytes:
-        """The challenge of that nonce, which is used up by this; raises `NotApproved` if it is not for this."""
+        """The challenge of that nonce, which cannot be used again. Raises `NotApproved` if it does not match."""
         issued = self._issued.pop(nonce, None)
         if issued is None or self._now() > issued.ends or issued.session != session.id or issued.subject != subject:
             raise NotApproved(
-                "What the passkey signed is not this, or is too old, or was used before.",
-                next_step="Look at what is shown now and use the passkey again.",
+                "The passkey signature does not match this request, has expired, or was already used.",
+                next_step="Check what the page shows now, then use the passkey again.",
             )
         return challenge_for(subject, nonce)
 
 
 def challenge_for(subject: str, nonce: str) -> bytes:
-    """SHA-256 over what is agreed to and the nonce; both are lengthened by their size, so that neither runs over."""
+    """SHA-256 over the subject and the nonce, each with its length, so that the two cannot be confused."""
     parts = ("callsheet desk 1", subject, nonce)
     return hashlib.sha256("".join(f"{len(part)}:{part};" for part in parts).encode()).digest()
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """By which means a person agreed, and what is known of them beside that: the name of their passkey."""
+    """How a person approved, and the name of their passkey if they used one."""
 
     means: Means
     who: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Prover:
-    """Decides whether a form carries a person's agreement to a subject."""
+class StepUp:
+    """Decides whether a form contains a person's approval of a subject."""
 
-    door: Door
+    passphrase_check: PassphraseCheck
     passkeys: Passkeys
     challenges: Challenges
     origin: str
     time: Callable[[], float]
 
     async def prove(self, form: Mapping[str, str], session: Session, subject: str) -> Proof:
-        """That a person agreed to the subject; raises `NotApproved`. Nothing else in a form counts."""
+        """Check that a person approved the subject; raises `NotApproved`. Nothing else in a form counts."""
         if not form.get("passkey"):
-            await self.door.check(form.get("passphrase", ""))
+            await self.passphrase_check.check(form.get("passphrase", ""))
             return Proof(Means.DESK)
         nonce, credential = read_signature(form["passkey"])
         challenge = self.challenges.redeem(session, subject, nonce)
@@ -155,14 +155,14 @@ class Prover:
         return Proof(Means.PASSKEY, f"passkey {used.name}")
 
 
-def read_signature(said: str) -> tuple[str, str]:
-    """Nonce and credential (JSON) of what our script put into the form; raises `InvalidRequest`."""
+def read_signature(render_error: str) -> tuple[str, str]:
+    """The nonce and the credential (JSON) that our script put into the form; raises `InvalidRequest`."""
     try:
-        found = json.loads(said)
+        found = json.loads(render_error)
         nonce, credential = str(found["nonce"]), json.dumps(found["credential"])
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise InvalidRequest("That is no answer of a passkey.", next_step="Use the passkey again.") from None
+        raise InvalidRequest("That is not a passkey signature.", next_step="Use the passkey again.") from None
     return nonce, credential
 
 
-__all__ = ["PAUSED", "WRONG", "Challenges", "Door", "Proof", "Prover", "challenge_for", "read_signature"]
+__all__ = ["PAUSED", "WRONG", "Challenges", "PassphraseCheck", "Proof", "StepUp", "challenge_for", "read_signature"]

@@ -1,32 +1,35 @@
-"""The tasks: what runs, how far it is, the clip with its pictures, and what it cost."""
+"""The pages of the tasks: state, progress, cost, and the clip with its stills."""
 
 from __future__ import annotations
 
 import json
+import os
+import stat
+from pathlib import Path
 from typing import Any
 
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 
 from callsheet.core.catalogue.pricing import dollars, from_micros
+from callsheet.core.consent.approval import Means
 from callsheet.core.security.redaction import clean
 from callsheet.core.tasks.models import Clip, Task
 from callsheet.core.tasks.states import OPEN_STATES, TaskState
-from callsheet.errors import CallsheetError
+from callsheet.errors import CallsheetError, UnknownThing
 from callsheet.service import Service, TaskReport
 from callsheet.service.results import fate_sentence, status_text
 from callsheet.surface.next_steps import for_person
 from callsheet.surface.progress import WORDS, progress_share
-from callsheet.surface.text import in_commands, span
+from callsheet.surface.text import span
 
-from .media import is_there
-from .requests import Visit
-from .sealed import held_keys
-from .spending import NOT_SENT, counts
+from .records import NOT_SENT, counts
+from .requests import RequestContext
 
 A_PAGE = 100
 MOST_PAGES = 9999
 EXCERPT = 140
-GONE = "The clip was saved, but its file is no longer where it was put."
+GONE = "The clip was saved, but its file is no longer there."
+KINDS = {".mp4": "video/mp4", ".jpg": "image/jpeg", ".png": "image/png"}
 TONES = {
     TaskState.SAVED: "good",
     TaskState.REJECTED: "bad",
@@ -37,31 +40,31 @@ TONES = {
 }
 
 
-async def show_all(visit: Visit) -> Response:
-    """Tasks, a page of them: those of unknown outcome first, then the newest."""
-    return visit.page("tasks.html", held=held_keys(visit.office.service), **_all(visit))
+async def list_page(context: RequestContext) -> Response:
+    """A page of the task list: unknown outcomes first, then the newest."""
+    return context.page("tasks.html", held=held_keys(context.state.service), **_all(context))
 
 
-async def live_all(visit: Visit) -> Response:
-    """The same list by itself."""
-    return visit.part("_tasks_live.html", **_all(visit))
+async def list_fragment(context: RequestContext) -> Response:
+    """The list without the page around it."""
+    return context.fragment("_tasks_live.html", **_all(context))
 
 
-async def show(visit: Visit) -> Response:
-    """One task with everything that is known of it."""
-    return visit.page("task.html", **_one(visit))
+async def page_view(context: RequestContext) -> Response:
+    """One task with all its details."""
+    return context.page("task.html", **_one(context))
 
 
-async def live(visit: Visit) -> Response:
-    """Where that task is now."""
-    return visit.part("_task_live.html", **_one(visit))
+async def fragment(context: RequestContext) -> Response:
+    """The task's current state."""
+    return context.fragment("_task_live.html", **_one(context))
 
 
-def brief(service: Service, report: TaskReport) -> dict[str, Any]:
-    """A task in few words, for lists."""
+def task_summary(service: Service, report: TaskReport) -> dict[str, Any]:
+    """A short summary of a task, for lists."""
     task = report.task
-    clip = clip_facts(task.clip) if task.clip else None
-    # The gateway's words have a place of their own, where they cannot be taken for ours.
+    clip = clip_summary(task.clip) if task.clip else None
+    # The gateway's words are shown separately, so that they are not mistaken for ours.
     status = status_text(task, quoting=False) if clip is None or clip["there"] else GONE
     return {
         "id": task.id,
@@ -73,22 +76,21 @@ def brief(service: Service, report: TaskReport) -> dict[str, Any]:
         "tone": TONES.get(task.state, "going"),
         "open": task.state in OPEN_STATES,
         "percent": round(100 * _share(service, task)),
-        "status": in_commands(status),
+        "status": status,
         "created_at": task.created_at,
         "clip": clip,
         "usual": _usual(service, task),
     }
 
 
-def clip_facts(clip: Clip) -> dict[str, Any]:
-    """What is worth knowing of a clip."""
+def clip_summary(clip: Clip) -> dict[str, Any]:
+    """The facts of a clip that the page shows."""
     return {
         "path": clip.path,
         "there": is_there(clip.path),
         "poster": is_there(clip.poster),
         "contact_sheet": is_there(clip.contact_sheet),
         "seconds": f"{clip.duration_seconds:g} s",
-        "picture": f"{clip.width} x {clip.height}",
         "width": clip.width,
         "height": clip.height,
         "bytes": clip.size,
@@ -96,29 +98,29 @@ def clip_facts(clip: Clip) -> dict[str, Any]:
     }
 
 
-def _all(visit: Visit) -> dict[str, Any]:
-    service, page = visit.office.service, _page_wanted(visit)
+def _all(context: RequestContext) -> dict[str, Any]:
+    service, page = context.state.service, _page_wanted(context)
     found = service.tasks(limit=A_PAGE + 1, offset=(page - 1) * A_PAGE)
     return {
-        "tasks": [brief(service, report) for report in found[:A_PAGE]],
+        "tasks": [task_summary(service, report) for report in found[:A_PAGE]],
         "page": page,
         "more": len(found) > A_PAGE,
-        "now": visit.now,
+        "now": context.now,
     }
 
 
-def _page_wanted(visit: Visit) -> int:
-    named = visit.request.query_params.get("page", "1")
-    good = named.isascii() and named.isdigit() and len(named) < 6
-    return min(max(1, int(named)), MOST_PAGES) if good else 1
+def _page_wanted(context: RequestContext) -> int:
+    text = context.request.query_params.get("page", "1")
+    good = text.isascii() and text.isdigit() and len(text) < 6
+    return min(max(1, int(text)), MOST_PAGES) if good else 1
 
 
-def _one(visit: Visit) -> dict[str, Any]:
-    service = visit.office.service
-    report = service.task(visit.named("task_id"))
+def _one(context: RequestContext) -> dict[str, Any]:
+    service = context.state.service
+    report = service.task(context.path_param("task_id"))
     task = report.task
     return {
-        "task": brief(service, report),
+        "task": task_summary(service, report),
         "prompt": report.prompt,
         "money": fate_sentence(task),
         "counted": dollars(from_micros(task.reserve_micros)) if counts(task) else "",
@@ -126,18 +128,18 @@ def _one(visit: Visit) -> dict[str, Any]:
         "gateway_task_id": task.gateway_task_id or ("none yet" if task.state in NOT_SENT else "none"),
         "updated_at": task.updated_at,
         "problem": {"message": task.problem.message, "said": task.problem.said} if task.problem else None,
-        "todo": _todo(service, task, in_commands(for_person(report.next_step))),
+        "todo": _todo(service, task, for_person(report.next_step)),
         "history": [_event(entry) for entry in service.history(task.id)],
-        "now": visit.now,
+        "now": context.now,
     }
 
 
 def _todo(service: Service, task: Task, next_step: str) -> dict[str, str]:
-    """What only the person can do now: in words, with the page of the desk on which it is done."""
+    """What only a person can do now, with the page of the desk to do it on."""
     if task.id in {held.id for held in service.held()}:
         if task.state is TaskState.WAITING:
-            return {"text": "It was not sent; agree to its call sheet again.", "link": f"/sheets/{task.sheet_id}"}
-        return {"text": "Open the key, so that it is asked after.", "link": "/tasks"}
+            return {"text": "It was not sent. Approve its call sheet again.", "link": f"/sheets/{task.sheet_id}"}
+        return {"text": "Open the key, so that Callsheet can check the task.", "link": "/tasks"}
     return {"text": next_step, "link": ""} if task.state is TaskState.OUTCOME_UNKNOWN else {}
 
 
@@ -158,7 +160,7 @@ def _share(service: Service, task: Task) -> float:
     try:
         return progress_share(service, task)
     except CallsheetError:
-        # A model that the catalogue no longer has: how far it is cannot be told, all else can.
+        # The catalogue no longer has this model, so its progress is not known.
         return 0.0
 
 
@@ -172,4 +174,85 @@ def _usual(service: Service, task: Task) -> str:
     return f"usually {span(*usual)}" if usual else ""
 
 
-__all__ = ["brief", "clip_facts", "live", "live_all", "show", "show_all"]
+def held_keys(service: Service) -> list[dict[str, Any]]:
+    """The gateways whose sent tasks wait for a sealed key, with their number."""
+    counts: dict[str, int] = {}
+    for task in service.held():
+        if task.state is TaskState.WAITING:
+            continue
+        counts[task.gateway] = counts.get(task.gateway, 0) + 1
+    return [{"gateway": gateway, "tasks": count} for gateway, count in counts.items()]
+
+
+async def open_key(context: RequestContext) -> Response:
+    """Open a key for as long as tasks need it, to check them. It cannot pay."""
+    state, gateway = context.state, context.path_param("gateway")
+    state.service.facts(gateway)
+    passphrase = context.form.get("passphrase", "")
+    try:
+        await state.passphrase_check.check(passphrase)
+    except CallsheetError as error:
+        context.session.notices.append(error.message)
+        return context.redirect("/tasks")
+    state.service.unlock(gateway, passphrase, by=Means.DESK)
+    return context.redirect("/tasks", f"The key of {gateway} is open until its tasks have ended.")
+
+
+async def clip(context: RequestContext) -> Response:
+    """The video, complete or in the ranges that a player requests."""
+    return _file(_clip_of(context).path)
+
+
+async def poster(context: RequestContext) -> Response:
+    """The first frame of the clip."""
+    return _file(_clip_of(context).poster)
+
+
+async def contact_sheet(context: RequestContext) -> Response:
+    """The contact sheet of the clip."""
+    return _file(_clip_of(context).contact_sheet)
+
+
+def _clip_of(context: RequestContext) -> Clip:
+    kept = context.state.service.task(context.path_param("task_id")).task.clip
+    if kept is None:
+        raise UnknownThing("That task has no clip.", next_step="Open the task to see its state.")
+    return kept
+
+
+def is_there(recorded: str) -> bool:
+    """Whether that file is still where the ledger says."""
+    return _stat(recorded) is not None
+
+
+def _stat(recorded: str) -> os.stat_result | None:
+    try:
+        status = Path(recorded).lstat()
+    except (OSError, ValueError):
+        return None
+    return status if stat.S_ISREG(status.st_mode) else None
+
+
+def _file(recorded: str) -> Response:
+    path, status = Path(recorded), _stat(recorded)
+    kind = KINDS.get(path.suffix)
+    if status is None or kind is None:
+        raise UnknownThing(
+            "The file is no longer where it was saved.", next_step="If it was moved, look for it there; it is yours."
+        )
+    return FileResponse(path, media_type=kind, stat_result=status)
+
+
+__all__ = [
+    "task_summary",
+    "clip",
+    "clip_summary",
+    "contact_sheet",
+    "held_keys",
+    "open_key",
+    "poster",
+    "fragment",
+    "list_fragment",
+    "page_view",
+    "list_page",
+]

@@ -1,7 +1,6 @@
-"""How a page becomes text: Jinja's templates, everything escaped, nothing of a key in it.
+"""Renders the Jinja templates: everything escaped, keys redacted.
 
-Each value passes the redactor before it is escaped, and the whole page once more after, so that no template can
-forget it.
+The redactor sees each value before it is escaped, and the finished page, so that no template can leak a key.
 """
 
 from __future__ import annotations
@@ -17,17 +16,18 @@ import jinja2
 from markupsafe import Markup, escape
 
 from callsheet.core.security.redaction import Redactor
+from callsheet.surface.next_steps import program
 from callsheet.surface.text import age, size
 
 HERE = Path(__file__).parent
 TEMPLATES = HERE / "templates"
 STATIC = HERE / "static"
-_TICKED = re.compile(r"`([^`<>]{1,120})`")
+_TICKED = re.compile(r"`([^`<>]{1,400})`")
 KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
-class Paper:
-    """Renders templates. Not for several threads: the redactor of a page is kept while it is drawn."""
+class Templates:
+    """Renders templates. Not thread-safe: it keeps the redactor of a page while rendering it."""
 
     def __init__(self, redactor: Callable[[], Redactor]) -> None:
         self._make_redactor = redactor
@@ -40,17 +40,18 @@ class Paper:
             lstrip_blocks=True,
             finalize=self._finalize,
         )
-        self._environment.filters |= {"age": age, "size": size, "moment": moment, "ticks": self._ticks}
+        self._environment.globals["program"] = program
+        self._environment.filters |= {"age": age, "size": size, "moment": format_time, "ticks": self._ticks}
 
     def render(self, template: str, **values: Any) -> str:
-        """One page, or a part of one."""
+        """One page, or a part of it."""
         self._redactor = self._make_redactor()
         text = self._environment.get_template(template).render(**values)
-        # Halves of surrogate pairs come from odd file names, and no page can carry them.
+        # Lone surrogates come from odd file names and cannot be encoded.
         return self._redactor.text(text).encode("utf-8", "replace").decode()
 
     def _ticks(self, text: str) -> Markup:
-        """A sentence with the commands in it, which stand between backticks, set as code."""
+        """A sentence whose commands, between backticks, are set as code."""
         escaped = str(escape(self._redactor.text(text)))
         return Markup(_TICKED.sub(r"<code>\1</code>", escaped))  # noqa: S704 - escaped above
 
@@ -60,19 +61,19 @@ class Paper:
         return self._redactor.text(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def moment(seconds: float | None, *, exact: bool = False) -> Markup | str:
-    """A time (UTC) for people and programs; `exact` to the second. Our script shows it in the person's own zone."""
+def format_time(seconds: float | None, *, exact: bool = False) -> Markup | str:
+    """A time (UTC) for people and programs; `exact` to the second. Our script shows it in the browser's time zone."""
     if seconds is None:
         return ""
     at = datetime.fromtimestamp(seconds, UTC)
-    told = "%-d %b %Y, %H:%M:%S UTC" if exact else "%-d %b %Y, %H:%M UTC"
-    return Markup('<time datetime="{}">{}</time>').format(at.strftime("%Y-%m-%dT%H:%M:%SZ"), at.strftime(told))
+    style = "%-d %b %Y, %H:%M:%S UTC" if exact else "%-d %b %Y, %H:%M UTC"
+    return Markup('<time datetime="{}">{}</time>').format(at.strftime("%Y-%m-%dT%H:%M:%SZ"), at.strftime(style))
 
 
 @cache
 def static_files() -> dict[str, tuple[bytes, str]]:
-    """Every file that pages refer to, with its kind: read once, so that no address ever becomes a path."""
+    """Every static file with its media type: read once, so that no request path becomes a file path."""
     return {path.name: (path.read_bytes(), KINDS[path.suffix]) for path in STATIC.iterdir() if path.suffix in KINDS}
 
 
-__all__ = ["Paper", "moment", "static_files"]
+__all__ = ["Templates", "format_time", "static_files"]

@@ -15,14 +15,14 @@
       redirect: "error",
     });
     const said = await answer.json().catch(() => ({}));
-    if (!answer.ok) throw new Error(words(said.error || { message: "The desk did not take that. Nothing was changed." }));
+    if (!answer.ok) throw new Error(words(said.error || { message: "The desk refused the request. Nothing was changed." }));
     return said;
   };
   const reach = async (path, options) => {
     try {
       return await fetch(path, options);
     } catch {
-      throw new Error("The desk does not answer. Does `callsheet desk` still run? Nothing was changed.");
+      throw new Error("The desk does not answer. Is `callsheet desk` still running? Nothing was changed.");
     }
   };
   const words = (error) => [error.message, error.fate, error.next_step].filter(Boolean).join(" ");
@@ -42,7 +42,7 @@
     }
   };
 
-  // --- The bearer: out of the address bar at once, then exchanged for a session.
+  // --- The bearer: out of the address bar immediately, then exchanged for a session.
   const bearer = new URLSearchParams(location.hash.slice(1)).get("key");
   if (bearer !== null) history.replaceState(null, "", location.pathname + location.search);
 
@@ -55,7 +55,7 @@
         location.replace(next);
         return;
       }
-      // A link from elsewhere brings no cookie along, although this browser may be signed in.
+      // A link from another site carries no cookie, although this browser may be signed in.
       const answer = await fetch("/session", { credentials: "same-origin" });
       if ((await answer.json()).signed_in) location.replace(page.dataset.next);
     } catch (error) {
@@ -63,7 +63,7 @@
     }
   };
 
-  // --- Lists that keep themselves up to date, quietly, and only while somebody looks.
+  // --- Lists that update automatically while the page is visible.
   const PAUSE = 2000;
   const MISSED = 3;
   const announcer = one("[data-announcer]");
@@ -78,16 +78,16 @@
       if (answer.status === 401) return location.reload();
       if (!answer.ok) return undefined;
       const text = await answer.text();
-      // Whoever is reading or typing in there must not lose their place.
+      // Somebody who reads or types in there must not lose their place.
       const inside = region.contains(document.activeElement);
       if (text === last || inside) return undefined;
       const before = states(region);
       region.innerHTML = text;
       localTimes(region);
       last = text;
-      return tell(region, before);
+      return announce(region, before);
     };
-    const tell = (place, before) => {
+    const announce = (place, before) => {
       const news = all("[data-key]", place).filter((item) => before.get(item.dataset.key) !== item.dataset.state);
       const wanted = place.dataset.reloadOn;
       if (wanted && news.some((item) => item.dataset.state === wanted)) return location.reload();
@@ -105,7 +105,7 @@
           await look();
           missed = 0;
         } catch {
-          // The desk was closed, or the computer slept; the next look tells.
+          // The desk was closed, or the computer slept; the next request shows which.
           missed += 1;
         }
         one("[data-gone]").hidden = missed < MISSED;
@@ -137,7 +137,7 @@
     button.disabled = true;
     try {
       form.elements.passkey.value = await ceremony();
-      // Only what the passkey signed is to count; a passphrase that was typed as well stays here.
+      // Only the passkey's signature counts; a passphrase that was also typed is not sent.
       if (form.elements.passphrase) form.elements.passphrase.value = "";
       form.submit();
     } catch (error) {
@@ -175,11 +175,11 @@
     }
   };
 
-  // --- A form that was sent is not sent again by a second click.
+  // --- A second click does not send a form again.
   const sendOnce = () => {
     for (const form of all('form[method="post"]')) {
       form.addEventListener("submit", (event) => {
-        // After this turn: the browser reads the fields first, and of a disabled button it would read nothing.
+        // After this turn: the browser reads the fields first, and it skips disabled buttons.
         if (!event.defaultPrevented) setTimeout(() => all("button", form).forEach((button) => (button.disabled = true)));
       });
     }

@@ -1,4 +1,4 @@
-"""What was spent and what is left: the caps, and the month by model and by day. Counted as the ledger counts."""
+"""The spending page, counted as the ledger counts, and the page of the audit trail."""
 
 from __future__ import annotations
 
@@ -10,29 +10,33 @@ from typing import Any, TypeVar
 from starlette.responses import Response
 
 from callsheet.core.catalogue.pricing import dollars, from_micros
+from callsheet.core.consent.audit import AuditEntry
 from callsheet.core.consent.policy import Mode
+from callsheet.core.security.redaction import clean
 from callsheet.core.tasks.models import Task
 from callsheet.core.tasks.states import RESERVING_STATES, TaskState
 from callsheet.service.consent import spending_windows
+from callsheet.surface.trail import read_detail as read_audit_detail
 
-from .requests import Visit
+from .requests import RequestContext
 
 Named = TypeVar("Named", bound=Hashable)
 FULL = 100
 NEARLY = 80
+AUDIT_ENTRIES = 100
 NOT_SENT = (TaskState.WAITING, TaskState.SUBMITTING)
 
 
-async def show(visit: Visit) -> Response:
-    """The page. In the sandbox it shows what was rehearsed, and says that none of it was charged."""
-    service = visit.office.service
+async def spending_page(context: RequestContext) -> Response:
+    """The caps, and the month by model and by day. In the sandbox, what the rehearsals would have cost."""
+    service = context.state.service
     policy = service.policy
     mode = Mode.SANDBOX if policy.mode is Mode.SANDBOX else Mode.LIVE
     spent, caps = service.spending(mode), policy.caps
-    month = tasks_that_count(service.task_records(), mode=mode, since=spending_windows(visit.now)[1])
+    month = tasks_that_count(service.task_records(), mode=mode, since=spending_windows(context.now)[1])
     models = _grouped(month, lambda task: task.card_id)
     models.sort(key=lambda group: -group[1])
-    return visit.page(
+    return context.page(
         "spending.html",
         rehearsed=mode is Mode.SANDBOX,
         bars=[bar("Today", spent.today, caps.per_day), bar("This month", spent.this_month, caps.per_month)],
@@ -47,7 +51,7 @@ async def show(visit: Visit) -> Response:
 
 
 def bar(name: str, spent: Decimal, cap: Decimal | None) -> dict[str, Any]:
-    """A sum against its cap; `percent` is None where there is no cap."""
+    """A sum against its cap; `percent` is None without a cap."""
     percent = None if cap is None else FULL if cap == 0 else min(FULL, round(FULL * spent / cap))
     tone = "" if percent is None else "full" if percent >= FULL else "nearly" if percent >= NEARLY else "fine"
     return {
@@ -61,7 +65,7 @@ def bar(name: str, spent: Decimal, cap: Decimal | None) -> dict[str, Any]:
 
 
 def sent_at(task: Task) -> float:
-    """When the task counts as spent: when it was sent, which its deadline tells."""
+    """When the task counts as spent: the time it was sent, which is its deadline."""
     return task.deadline if task.deadline is not None else task.created_at
 
 
@@ -101,4 +105,28 @@ def _rows(groups: list[tuple[str, int, int]]) -> list[dict[str, Any]]:
     ]
 
 
-__all__ = ["NOT_SENT", "bar", "counts", "day_of", "sent_at", "show", "tasks_that_count"]
+async def audit_page(context: RequestContext) -> Response:
+    """The latest entries of the audit trail, newest first."""
+    service = context.state.service
+    verdict = service.verify_audit()
+    return context.page(
+        "audit.html", verdict=verdict, entries=[_entry(entry) for entry in service.audit(limit=AUDIT_ENTRIES)]
+    )
+
+
+def _entry(entry: AuditEntry) -> dict[str, Any]:
+    subject = entry.subject
+    kind = {"sheet": "sheets", "task_": "tasks"}.get(subject[:5])
+    return {
+        "seq": entry.seq,
+        "at": entry.at,
+        "actor": entry.actor,
+        "action": entry.action.replace("_", " "),
+        "subject": clean(subject, limit=80),
+        "link": f"/{kind}/{subject}" if kind else "",
+        "detail": read_audit_detail(entry.detail),
+        "hash": entry.hash[:12],
+    }
+
+
+__all__ = ["NOT_SENT", "audit_page", "bar", "counts", "day_of", "sent_at", "spending_page", "tasks_that_count"]
