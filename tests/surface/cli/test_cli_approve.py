@@ -13,7 +13,7 @@ from callsheet.core.consent.approval import Means
 from callsheet.core.tasks.models import Sheet
 from callsheet.core.tasks.states import SheetState
 from callsheet.edges.keys.passphrase import store_verifier
-from callsheet.surface.cli.commands.approve import approval_panel
+from callsheet.surface.cli.console.prompts import approval_panel
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
 from workspace import KEY, SHOT, Workspace, draft

@@ -18,7 +18,7 @@ from callsheet.core.tasks.states import TaskState
 from callsheet.edges.clock import SystemClock
 from callsheet.edges.process.daemon import BackgroundWatch
 from callsheet.errors import SetupProblem
-from callsheet.surface.cli.commands.detach import require_offered
+from callsheet.surface.cli.commands.detach import require_supported
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
 from workspace import Workspace, draft
@@ -147,6 +147,6 @@ def test_detaching_concerns_all_tasks(cli: CommandLine) -> None:
 def test_windows_has_no_background_watcher() -> None:
     """It is said, with what to do instead."""
     with pytest.raises(SetupProblem, match="Windows"):
-        require_offered("win32")
-    require_offered("linux")
-    require_offered("darwin")
+        require_supported("win32")
+    require_supported("linux")
+    require_supported("darwin")

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from callsheet.core.consent.audit import AuditEntry
 from callsheet.core.security.redaction import clean
-from callsheet.surface.trail import read_detail
+from callsheet.surface.text import read_audit_detail
 
 from .requests import Visit
 
@@ -32,7 +32,7 @@ def _facts(entry: AuditEntry) -> dict[str, Any]:
         "action": entry.action.replace("_", " "),
         "subject": clean(subject, limit=80),
         "link": f"/{kind}/{subject}" if kind else "",
-        "detail": read_detail(entry.detail),
+        "detail": read_audit_detail(entry.detail),
         "hash": entry.hash[:12],
     }
 

@@ -15,8 +15,7 @@ from callsheet.errors import CallsheetError
 from callsheet.service import Service, TaskReport
 from callsheet.service.results import fate_sentence, status_text
 from callsheet.surface.next_steps import for_person
-from callsheet.surface.progress import WORDS, progress_share, usual_seconds
-from callsheet.surface.text import in_commands, span
+from callsheet.surface.text import STATE_LABELS, format_range, in_commands, progress_share, usual_seconds
 
 from .media import is_there
 from .requests import Visit
@@ -69,7 +68,7 @@ def brief(service: Service, report: TaskReport) -> dict[str, Any]:
         "model": task.card_id,
         "prompt": clean(report.prompt, limit=EXCERPT),
         "state": task.state.value,
-        "word": WORDS[task.state],
+        "word": STATE_LABELS[task.state],
         "tone": TONES.get(task.state, "going"),
         "open": task.state in OPEN_STATES,
         "percent": round(100 * _share(service, task)),
@@ -169,7 +168,7 @@ def _usual(service: Service, task: Task) -> str:
         usual = usual_seconds(service, task)
     except CallsheetError:
         return ""
-    return f"usually {span(*usual)}" if usual else ""
+    return f"usually {format_range(*usual)}" if usual else ""
 
 
 __all__ = ["brief", "clip_facts", "live", "live_all", "show", "show_all"]

@@ -17,7 +17,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from callsheet.core.security.redaction import Redactor
-from callsheet.surface.text import age, size
+from callsheet.surface.text import format_age, format_size
 
 HERE = Path(__file__).parent
 TEMPLATES = HERE / "templates"
@@ -40,7 +40,7 @@ class Paper:
             lstrip_blocks=True,
             finalize=self._finalize,
         )
-        self._environment.filters |= {"age": age, "size": size, "moment": moment, "ticks": self._ticks}
+        self._environment.filters |= {"age": format_age, "size": format_size, "moment": moment, "ticks": self._ticks}
 
     def render(self, template: str, **values: Any) -> str:
         """One page, or a part of one."""
