@@ -84,7 +84,7 @@ def test_a_background_watcher_saves_the_clip_and_ends(
     assert task.clip is not None
     log = background.log.read_text(encoding="utf-8")
     assert f"{task_id}  The clip is on disk." in log
-    assert log.splitlines()[-1].endswith("nothing is open any more")
+    assert log.splitlines()[-1].endswith("no task is open")
     assert stat.S_IMODE(background.log.stat().st_mode) == 0o600
 
 
@@ -108,7 +108,7 @@ def test_there_is_one_background_watcher_and_it_ends_kindly(
     assert "has ended" in stopped.out
     assert "1 task is still open" in stopped.err
     assert not background.is_running()
-    assert "told to end" in background.log.read_text(encoding="utf-8")
+    assert "asked to stop" in background.log.read_text(encoding="utf-8")
     assert program.build_service().task(task_id).task.state in (TaskState.QUEUED, TaskState.RUNNING)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cli_terminal import CommandLine, Terminal, run_without_terminal
+from cli_terminal import CHEAP_RECIPE, CommandLine, Terminal, run_without_terminal, store_cheap_verifier
 
 from callsheet.core.security.redaction import fingerprint
-from callsheet.edges.keys.passphrase import check_passphrase, load_verifier, store_verifier
+from callsheet.edges.keys.passphrase import check_passphrase, load_verifier
 from callsheet.edges.keys.sealed import load_sealed, open_key, seal_key, write_sealed
 from callsheet.edges.keys.store import SecretKey, authorization_header
 from callsheet.surface.cli.console.exit_codes import ExitCode
@@ -24,7 +24,7 @@ OTHER = "another-key-51c0ffee7d"
 @pytest.fixture
 def known(program: Program) -> Program:
     """A passphrase is set."""
-    store_verifier(program.verifier_path, PASSPHRASE)
+    store_cheap_verifier(program.verifier_path, PASSPHRASE)
     return program
 
 
@@ -45,7 +45,9 @@ def put_key_file(program: Program, value: str = KEY) -> Path:
 def seal(program: Program, passphrase: str = PASSPHRASE, *, gateway: str = "poyo", base_url: str = ADDRESS) -> Path:
     """What `keys seal` leaves behind."""
     key = SecretKey(gateway, KEY, source="file")
-    return write_sealed(seal_key(key, passphrase, base_url=base_url), keys_directory=program.keys_directory)
+    return write_sealed(
+        seal_key(key, passphrase, base_url=base_url, recipe=CHEAP_RECIPE), keys_directory=program.keys_directory
+    )
 
 
 def opened(program: Program, passphrase: str) -> str:
@@ -104,8 +106,8 @@ def test_a_variable_that_holds_the_key_must_be_unset_by_the_person(
         terminal.type(PASSPHRASE)
         assert terminal.finish() == 0
         said = " ".join(terminal.text.split())
-    assert "The environment variable POYO_API_KEY still holds it" in said
-    assert f"Another key lies in the file (fingerprint {fingerprint(OTHER)})" in said
+    assert "The environment variable POYO_API_KEY still contains it" in said
+    assert f"another key (fingerprint {fingerprint(OTHER)})" in said
     assert other.read_text() == OTHER
 
     checks = [check for check in cli("doctor", "--json").json["checks"] if check["name"] == "Key PoYo"]
@@ -147,10 +149,10 @@ def test_sealing_needs_a_terminal_a_passphrase_and_a_key_that_is_not_sealed(
         assert terminal.finish() == ExitCode.SETUP
     assert load_sealed("poyo", keys_directory=program.keys_directory) is None
 
-    store_verifier(program.verifier_path, PASSPHRASE)
+    store_cheap_verifier(program.verifier_path, PASSPHRASE)
     seal(program)
     with on_terminal(workspace, program, "keys", "seal", "poyo") as terminal:
-        terminal.expect("sealed already")
+        terminal.expect("already sealed")
         assert terminal.finish() == ExitCode.INVALID
 
 
