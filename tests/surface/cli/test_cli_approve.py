@@ -180,7 +180,7 @@ def test_an_approved_sheet_needs_no_second_yes_and_an_old_one_a_new_sheet(
     program.build_service().approve(armed, by=Means.TERMINAL)
     again = cli("approve", armed)
     assert again.code == 0
-    assert "already" in again.out
+    assert "Already approved" in again.out
 
     workspace.clock.time += 3601
     late = cli("approve", armed)

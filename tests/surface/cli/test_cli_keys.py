@@ -261,18 +261,18 @@ class Setup(Terminal):
             "one clip",
             "one day",
             "one month",
-            "at once",
+            "Concurrent tasks",
             "unknown price",
             "is needed from",
         ):
             self.answer(question)
-        for question in ("Callback hosts", "saved in", "Store a key"):
+        for question in ("Callback hosts", "saved clips", "Store a key"):
             self.answer(question)
 
     def choose(self, passphrase: str) -> None:
         """Type a new passphrase twice and agree."""
         self.answer("New passphrase", passphrase)
-        self.answer("The same again", passphrase)
+        self.answer("Repeat it", passphrase)
         self.answer("Write this?", "yes")
 
 
@@ -283,7 +283,7 @@ def test_a_new_passphrase_seals_the_keys_anew(workspace: Workspace, known: Progr
         talk.keep_all()
         talk.answer("Change it?", "yes")
         talk.choose(NEW)
-        talk.answer("The approval passphrase that is set now", PASSPHRASE)
+        talk.answer("The present approval passphrase", PASSPHRASE)
         talk.expect("Done")
         assert talk.finish() == 0
 
@@ -302,7 +302,7 @@ def test_a_key_under_another_passphrase_keeps_the_passphrase_from_changing(
         talk.keep_all()
         talk.answer("Change it?", "yes")
         talk.choose(NEW)
-        talk.answer("The approval passphrase that is set now", PASSPHRASE)
+        talk.answer("The present approval passphrase", PASSPHRASE)
         talk.expect("callsheet keys unseal poyo")
         assert talk.finish() == ExitCode.NOT_APPROVED
 
@@ -324,7 +324,7 @@ def test_a_removed_verifier_does_not_hand_the_sealed_keys_to_a_new_passphrase(
         talk.answer("Choose one now?", "yes")
         talk.choose("an agent's own words")
         for _ in range(3):
-            talk.answer("The passphrase that your keys are sealed with", "an agent's own words")
+            talk.answer("The passphrase your keys are sealed with", "an agent's own words")
         assert talk.finish() == ExitCode.NOT_APPROVED
 
     assert not known.verifier_path.exists()
@@ -340,13 +340,13 @@ def test_setup_stores_no_key_beside_a_sealed_one(workspace: Workspace, known: Pr
             "one clip",
             "one day",
             "one month",
-            "at once",
+            "Concurrent tasks",
             "unknown price",
             "is needed from",
         ):
             talk.answer(question)
         talk.answer("Callback hosts")
-        talk.answer("saved in")
+        talk.answer("saved clips")
         talk.expect("sealed with your passphrase")
         talk.answer("Store a key", "poyo")
         talk.expect("callsheet keys unseal poyo")

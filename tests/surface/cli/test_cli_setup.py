@@ -35,11 +35,11 @@ class Setup(Terminal):
             "one clip",
             "one day",
             "one month",
-            "at once",
+            "Concurrent tasks",
             "unknown price",
             "needed from",
             "Callback hosts",
-            "saved in",
+            "saved clips",
         ):
             self.answer(question)
 
@@ -58,13 +58,13 @@ def test_setup_arms_live_mode_with_limits_key_and_passphrase(workspace: Workspac
         talk.answer("one day", "much")
         talk.answer("An amount like", "none")
         talk.answer("one month", "20")
-        talk.answer("at once", "0")
+        talk.answer("Concurrent tasks", "0")
         talk.answer("A whole number", "2")
         talk.answer("unknown price", "0.80")
         talk.answer("needed from", "0.50")
         talk.answer("Callback hosts", "Hooks.example.com 127.0.0.1")
         talk.answer("Not a public host name", "hooks.example.com")
-        talk.answer("saved in", "clips")
+        talk.answer("saved clips", "clips")
         talk.answer("An absolute path", str(program.working_directory / "clips"))
         talk.answer("Store a key", "poyo")
         talk.answer("(not shown)", "short")
@@ -75,10 +75,10 @@ def test_setup_arms_live_mode_with_limits_key_and_passphrase(workspace: Workspac
         talk.answer("Store a key", "none")
         talk.answer("New passphrase", "short")
         talk.answer("New passphrase", PASSPHRASE)
-        talk.answer("The same again", "another one")
+        talk.answer("Repeat it", "another one")
         talk.expect("do not match")
         talk.answer("New passphrase", PASSPHRASE)
-        talk.answer("The same again", PASSPHRASE)
+        talk.answer("Repeat it", PASSPHRASE)
         talk.expect('+ mode = "live"')
         talk.expect("+ a key for poyo")
         talk.expect("real money")
@@ -132,7 +132,7 @@ def test_changing_the_passphrase_needs_the_old_one(workspace: Workspace, program
         talk.answer("Store a key")
         talk.answer("Change it?", "yes")
         talk.answer("New passphrase", "an agent's own words")
-        talk.answer("The same again", "an agent's own words")
+        talk.answer("Repeat it", "an agent's own words")
         talk.answer("Write this?", "yes")
         for _ in range(3):
             talk.answer("The present approval passphrase", "an agent's own words")
@@ -163,11 +163,11 @@ def test_every_change_but_disarming_needs_the_passphrase(workspace: Workspace, p
         talk.answer("one clip", "100")
         talk.answer("one day")
         talk.answer("one month")
-        talk.answer("at once")
+        talk.answer("Concurrent tasks")
         talk.answer("unknown price")
         talk.answer("needed from")
         talk.answer("Callback hosts")
-        talk.answer("saved in")
+        talk.answer("saved clips")
         talk.answer("Store a key")
         talk.answer("Change it?")
         talk.answer("Write this?", "yes")

@@ -43,8 +43,17 @@ def write_explanation(output: Output, explanation: Explanation, catalogue: Catal
         output.write("")
         take = f"take {sheet.take} · {sheet.state.value.replace('_', ' ')} · valid until {iso(sheet.expires_at)}"
         output.write(label_table([("Sheet", Text.assemble((sheet.id, "bold cyan"), f"  {take}"))]))
-    submits = sheet is not None and explanation.mode.value != "read-only"
-    output.write_next_step(NextStep(Action.SUBMIT, target=sheet.id) if sheet and submits else explanation.next_step)
+    output.write_next_step(_next_step(explanation))
+
+
+def _next_step(explanation: Explanation) -> NextStep:
+    if explanation.sheet is not None and explanation.mode.value != "read-only":
+        return NextStep(Action.SUBMIT, target=explanation.sheet.id)
+    fitting = [option.card for option in explanation.options if option.fits]
+    if fitting:
+        example = f"--gateway {fitting[0].gateway} --model {fitting[0].model}"
+        return NextStep(text=f"Choose a model and run the command again, for example with {example}.")
+    return explanation.next_step
 
 
 def _write_notice(output: Output, explanation: Explanation) -> None:
