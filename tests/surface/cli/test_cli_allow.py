@@ -34,7 +34,7 @@ def test_a_person_allows_several_clips_with_the_passphrase(
     """The terms are shown before it is asked for; then it is listed, used and revoked."""
     with Terminal(ALLOW, workspace.environ, armed.working_directory) as terminal:
         terminal.expect("At most 3 clips and 1.50 USD in total, for 2 h")
-        terminal.expect("LIVE: each costs real money")
+        terminal.expect("LIVE: each clip costs real money")
         terminal.expect("Approval passphrase: ")
         terminal.type(PASSPHRASE)
         terminal.expect("callsheet revoke")
@@ -99,7 +99,7 @@ def test_without_a_terminal_nothing_can_be_allowed(workspace: Workspace, armed: 
     ("option", "value", "told"),
     [
         ("--clips", "0", "clips must be 1 to 100"),
-        ("--up-to", "five", "amount of US dollars"),
+        ("--up-to", "five", "amount in US dollars"),
         ("--for", "2 hours", "minutes, hours or days"),
         ("--for", "30d", "7 days"),
         ("--models", "poyo/nothing", "no model of that id"),
