@@ -16,7 +16,7 @@ from cli_terminal import PATIENCE_SECONDS, CommandLine, Terminal, run_without_te
 from callsheet.compose import Surroundings, build_program
 from callsheet.core.tasks.states import TaskState
 from callsheet.edges.clock import SystemClock
-from callsheet.edges.process.daemon import BackgroundWatch
+from callsheet.edges.process.daemon import BackgroundRunner
 from callsheet.errors import SetupProblem
 from callsheet.surface.cli.commands.detach import require_supported
 from callsheet.surface.cli.console.exit_codes import ExitCode
@@ -33,9 +33,9 @@ def program(workspace: Workspace, tmp_path: Path) -> Program:
 
 
 @pytest.fixture
-def background(program: Program) -> Iterator[BackgroundWatch]:
+def background(program: Program) -> Iterator[BackgroundRunner]:
     """The install's background watcher; none is left when the test ends."""
-    watch = BackgroundWatch(program.paths.state)
+    watch = BackgroundRunner(program.paths.state)
     yield watch
     pid = watch.pid() if watch.is_running() else None
     if pid is not None:
@@ -51,7 +51,7 @@ def film(workspace: Workspace, cli: CommandLine, program: Program, *, speed: int
     return task_id
 
 
-def test_with_nothing_open_nothing_is_started(cli: CommandLine, background: BackgroundWatch) -> None:
+def test_with_nothing_open_nothing_is_started(cli: CommandLine, background: BackgroundRunner) -> None:
     """It says so; there is no process, no log and nothing to stop."""
     ran, stopped = cli("watch", "--detach"), cli("watch", "--stop", "--json")
 
@@ -62,7 +62,7 @@ def test_with_nothing_open_nothing_is_started(cli: CommandLine, background: Back
 
 
 def test_a_background_watcher_saves_the_clip_and_ends(
-    workspace: Workspace, program: Program, cli: CommandLine, background: BackgroundWatch
+    workspace: Workspace, program: Program, cli: CommandLine, background: BackgroundRunner
 ) -> None:
     """Started from a terminal that goes away; in a session of its own, nobody's child, with a private log."""
     task_id = film(workspace, cli, program, speed=60)
@@ -89,7 +89,7 @@ def test_a_background_watcher_saves_the_clip_and_ends(
 
 
 def test_there_is_one_background_watcher_and_it_ends_kindly(
-    workspace: Workspace, program: Program, cli: CommandLine, background: BackgroundWatch
+    workspace: Workspace, program: Program, cli: CommandLine, background: BackgroundRunner
 ) -> None:
     """A second start names the first; --stop leaves the task to the next start."""
     task_id = film(workspace, cli, program, speed=1)
@@ -113,7 +113,7 @@ def test_there_is_one_background_watcher_and_it_ends_kindly(
 
 
 def test_a_second_background_process_goes_away_by_itself(
-    workspace: Workspace, program: Program, background: BackgroundWatch
+    workspace: Workspace, program: Program, background: BackgroundRunner
 ) -> None:
     """Two starts at the same moment make one watcher."""
     with background._alone(0) as alone:
@@ -127,7 +127,7 @@ def test_a_second_background_process_goes_away_by_itself(
 
 def test_a_watcher_that_cannot_start_is_told(tmp_path: Path, program: Program) -> None:
     """No process id came; and a log that cannot be written is named."""
-    background = BackgroundWatch(tmp_path / "state")
+    background = BackgroundRunner(tmp_path / "state")
 
     assert background.start(["false"], environ={"PATH": os.environ["PATH"]}, directory=tmp_path) is None
     assert not background.is_running()

@@ -26,7 +26,7 @@ _TICKED = re.compile(r"`([^`<>]{1,120})`")
 KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
-class Paper:
+class Templates:
     """Renders templates. Not for several threads: the redactor of a page is kept while it is drawn."""
 
     def __init__(self, redactor: Callable[[], Redactor]) -> None:

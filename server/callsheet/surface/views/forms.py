@@ -130,7 +130,7 @@ def poll_form(card: ModelCard) -> JsonObject:
     """When to ask after a task."""
     usual = card.poll.usual_seconds
     return {
-        "first_after_seconds": card.poll.default_first_seconds,
+        "first_after_seconds": card.poll.first_after_seconds,
         "every_seconds": card.poll.every_seconds,
         "usual_seconds": list(usual) if usual else None,
         "note": card.poll.note,

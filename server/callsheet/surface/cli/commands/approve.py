@@ -39,7 +39,7 @@ def approve(context: typer.Context, sheet: SheetArgument, as_json: Json = False)
     passphrase unlocks it for this one sheet, which is sent immediately and followed until its clip is saved.
     """
     session = begin(context, as_json)
-    if session.service.needs_seal(sheet):
+    if session.service.needs_passphrase(sheet):
         return send_sealed(session, sheet)
     found = _checked(session, sheet)
     policy = session.program.policy()

@@ -11,7 +11,7 @@ import sys
 
 from callsheet.core.shot import JsonValue
 from callsheet.core.tasks.states import OPEN_STATES
-from callsheet.edges.process.daemon import BackgroundWatch
+from callsheet.edges.process.daemon import BackgroundRunner
 from callsheet.errors import Action, CallsheetError, NextStep, SetupProblem
 from callsheet.service import TaskReport
 from callsheet.service.results import iso
@@ -42,7 +42,7 @@ def require_supported(platform: str = sys.platform) -> None:
 def detach(session: Session) -> int:
     """Start the background watcher, unless it runs already or no task is open."""
     require_supported()
-    background = BackgroundWatch(session.program.paths.state)
+    background = BackgroundRunner(session.program.paths.state)
     if not _open_tasks(session):
         return _write_answer(session, "nothing_open", "No task is open; nothing was started.")
     if background.is_running():
@@ -60,7 +60,7 @@ def detach(session: Session) -> int:
 def stop(session: Session) -> int:
     """Stop the background watcher; requests in flight get time to finish."""
     require_supported()
-    background = BackgroundWatch(session.program.paths.state)
+    background = BackgroundRunner(session.program.paths.state)
     if not background.is_running():
         return _write_answer(session, "not_running", "The background watcher is not running.")
     if not background.stop(patience_seconds=session.service.stop_grace_seconds + MORE_SECONDS):
@@ -76,7 +76,7 @@ def stop(session: Session) -> int:
 def run_background(session: Session) -> int:
     """Run as the background watcher; only `detach` starts this."""
     require_supported()
-    background = BackgroundWatch(session.program.paths.state)
+    background = BackgroundRunner(session.program.paths.state)
     background.settle()
     # SIGTERM may also arrive before the runner listens for it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -131,7 +131,7 @@ def _log(session: Session, text: str) -> None:
     session.output.write_note(f"{iso(session.service.deps.clock.now())}  {text}", style="", wrap=False)
 
 
-def _write_running(session: Session, background: BackgroundWatch) -> int:
+def _write_running(session: Session, background: BackgroundRunner) -> int:
     pid = background.pid()
     known = f", as process {pid}" if pid else ""
     text = f"The background watcher is already running{known}. It follows every open task."

@@ -38,7 +38,7 @@ def submit(
     ends the waiting, not the task. If the gateway's key is sealed, you are asked as in `callsheet approve`.
     """
     session = begin(context, as_json)
-    if session.service.needs_seal(sheet) and is_interactive():
+    if session.service.needs_passphrase(sheet) and is_interactive():
         return send_sealed(session, sheet, wait=wait)
     try:
         submission = run_with_runner(session, lambda: submit_and_follow(session, sheet, wait=wait))

@@ -120,7 +120,7 @@ def format_polling(card: ModelCard) -> str:
     """How often to check a task."""
     advice = card.poll
     usual = f"; usually done in {format_range(*advice.usual_seconds)}" if advice.usual_seconds else ""
-    return f"{advice.default_first_seconds:g} s, then every {advice.every_seconds:g} s{usual}"
+    return f"{advice.first_after_seconds:g} s, then every {advice.every_seconds:g} s{usual}"
 
 
 def _write_findings(output: Output, findings: tuple[Finding, ...]) -> None:

@@ -29,7 +29,7 @@ SENDS_NOW = "agreeing sends this now, once and unchanged."
 def send_sealed(session: Session, sheet_id: str, *, wait: bool = True) -> int:
     """Send a sheet whose key is sealed: show it, ask for amount and passphrase, send it, follow its task."""
     service = session.service
-    gateway = service.payable(sheet_id).binding.gateway
+    gateway = service.sendable(sheet_id).binding.gateway
     with session.open_terminal("unlock a sealed key") as terminal:
         confirm_sheet(session, terminal, sheet_id)
         passphrase = ask_until_right(terminal, lambda typed: service.opens(gateway, typed))
@@ -48,7 +48,7 @@ def send_sealed(session: Session, sheet_id: str, *, wait: bool = True) -> int:
 
 def confirm_sheet(session: Session, terminal: Terminal, sheet_id: str) -> None:
     """Show a sheet that is sent if the person types its amount; raises if they do not, or if it cannot be sent."""
-    sheet = session.service.payable(sheet_id)
+    sheet = session.service.sendable(sheet_id)
     shown = replace(sheet, shown=session.service.sending_text(sheet_id))
     ask_amount(terminal, shown, amount_to_type(sheet.price, session.program.policy()), meaning=SENDS_NOW)
 

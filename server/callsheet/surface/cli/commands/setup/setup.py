@@ -18,7 +18,7 @@ from callsheet.core.catalogue.cards import GatewayFacts
 from callsheet.core.catalogue.pricing import dollars
 from callsheet.core.consent.policy import Mode, Policy
 from callsheet.edges.config.policy_file import load_policy, parse_policy, render_policy, write_policy
-from callsheet.edges.keys.passphrase import load_verifier, store_verifier
+from callsheet.edges.keys.passphrase import load_verifier, write_verifier
 from callsheet.edges.keys.sealed import is_sealed
 from callsheet.edges.keys.store import KEYRING_SERVICE, key_status, write_key_file
 from callsheet.errors import Action, CallsheetError, NextStep, SetupProblem
@@ -185,7 +185,7 @@ def _write(program: Program, plan: Plan, opened: OpenedKeys) -> None:
     """Write the passphrase before the policy, so that live mode is never armed without one; reseal the keys."""
     if plan.passphrase is not None:
         seal_all(program, opened, plan.passphrase)
-        store_verifier(program.verifier_path, plan.passphrase)
+        write_verifier(program.verifier_path, plan.passphrase)
     for key in plan.keys:
         if key.place == KEYRING:
             _store_in_keyring(key)
