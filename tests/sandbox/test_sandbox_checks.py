@@ -8,7 +8,7 @@ import pytest
 from sandbox_client import GATEWAYS, SUBMIT_PATHS, SandboxClient, body_for
 
 from callsheet.core.payload.build import build_body
-from callsheet.core.shot import Shot
+from callsheet.core.shot import Kind, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.sandbox.checks import check_body, read_parameters
 

@@ -1,4 +1,4 @@
-"""What the composition root hands to a surface: where it runs, and how to make the use cases."""
+"""What the composition root gives to a surface: where the program runs, and how to build the use cases."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from callsheet.service import Service
 
 
 class ServeDesk(Protocol):
-    """Serves the desk until cancelled; `on_open` is told its address, with the bearer, once it answers."""
+    """Serves the desk until cancelled; calls `on_open` with its address, bearer included, once it listens."""
 
     def __call__(self, service: Service, *, port: int, on_open: Callable[[str], object]) -> Awaitable[None]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One start of the program. `build_service` opens nothing by itself; `serve_mcp` blocks until stdin closes,
-    `serve_http`, given a port, until a signal ends it.
+    """One start of the program. `build_service` opens nothing; `serve_mcp` blocks until stdin closes, `serve_http`
+    (given a port) until a signal ends it.
 
-    Relative names that a person writes are under `working_directory`; no policy may lie under
-    `project_directory`. `policy` reads the policy file anew; `policy_path`, `verifier_path` and
-    `keys_directory` are what `callsheet setup` writes. `with_environ` makes the program again for
-    another environment, as the demonstration needs it: a home of its own and no key. `derivation_cost` is what
-    a new passphrase or sealed key costs to check; tests lower it.
+    Relative paths from a person are resolved against `working_directory`; no policy may be below
+    `project_directory`. `policy` reads the policy file each time; `policy_path`, `verifier_path` and
+    `keys_directory` are what `callsheet setup` writes. `with_environ` builds the program again for
+    another environment: the demo needs a home of its own and no key. `derivation_cost` is the cost of checking a
+    new passphrase or sealed key; tests lower it.
     """
 
     environ: Mapping[str, str]

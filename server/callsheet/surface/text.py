@@ -1,6 +1,6 @@
-"""Words for people: the use cases speak to agents in tool names, people type commands.
+"""How values are written for a person on the terminal and on the desk: safe text, times, sizes, states, audit details.
 
-Also how text is made safe to show, and how times, lengths and sizes are said. Pure.
+Pure, except that the progress of a task is read through the service.
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ from collections.abc import Iterable
 
 from callsheet.core.security.redaction import clean
 from callsheet.core.shot import JsonValue
+from callsheet.core.tasks.models import Task
+from callsheet.core.tasks.states import OPEN_STATES, TaskState
+from callsheet.service import Service
+from callsheet.service.results import iso
 
 COMMANDS = {
     "explain_payload": "explain",
@@ -20,6 +24,20 @@ COMMANDS = {
     "list_tasks": "list",
     "list_models": "models",
 }
+STATE_LABELS = {
+    TaskState.WAITING: "Waiting to be sent",
+    TaskState.SUBMITTING: "Sending",
+    TaskState.QUEUED: "In the queue",
+    TaskState.RUNNING: "Generating",
+    TaskState.SUCCEEDED: "Saving the clip",
+    TaskState.SAVED: "Saved",
+    TaskState.REJECTED: "Refused",
+    TaskState.FAILED: "Failed",
+    TaskState.EXPIRED: "Expired",
+    TaskState.OUTCOME_UNKNOWN: "Outcome unknown",
+    TaskState.ABANDONED: "Given up",
+}
+NEARLY_DONE = 0.95
 
 _SUBMIT = re.compile(r'submit_video with sheet_id="(\w+)"')
 _WAIT = re.compile(r"get_task with wait_seconds=\d+")
@@ -27,7 +45,8 @@ _GET = re.compile(r"get_task with (task_\w+)")
 _CHOICE = re.compile(r'gateway="([^"]*)", model="([^"]*)"')
 _TOOL = re.compile(rf"\b({'|'.join(COMMANDS)})\b")
 _CALL = re.compile(r"\b([Cc])all (?=`)")
-_UNSHOWN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_DIGEST = re.compile("[0-9a-f]{40,}")
 
 
 def in_commands(text: str) -> str:
@@ -49,19 +68,18 @@ def one_line(text: object, limit: int = 500) -> str:
     return clean(text, limit=limit)
 
 
-def json_text(value: JsonValue, *, indent: int | None = 2, ascii_only: bool = False) -> str:
-    """JSON that can be shown on any terminal: what is invisible or moves a cursor is escaped, all else is readable."""
+def format_json(value: JsonValue, *, indent: int | None = 2, ascii_only: bool = False) -> str:
+    """JSON that any terminal can show: characters that are invisible or move the cursor are escaped."""
     text = json.dumps(value, ensure_ascii=ascii_only, indent=indent)
-    return "".join(_shown(character) for character in text)
+    return "".join(
+        character
+        if character == "\n" or unicodedata.category(character) not in _INVISIBLE
+        else json.dumps(character)[1:-1]
+        for character in text
+    )
 
 
-def _shown(character: str) -> str:
-    if character == "\n" or unicodedata.category(character) not in _UNSHOWN:
-        return character
-    return json.dumps(character)[1:-1]
-
-
-def age(seconds: float) -> str:
+def format_age(seconds: float) -> str:
     """How long ago, in the largest unit that fits: `12 s`, `5 min`, `3 h`, `2 days`."""
     whole = max(0, round(seconds))
     if whole < 60:
@@ -70,29 +88,25 @@ def age(seconds: float) -> str:
         return f"{whole // 60} min"
     if whole < 86400:
         return f"{whole // 3600} h"
-    days = whole // 86400
-    return f"{days} day" if days == 1 else f"{days} days"
+    return format_count(whole // 86400, "day")
 
 
-def length(seconds: float) -> str:
-    """A span of time to the minute, with nothing rounded off: `30 min`, `1 h 30 min`, `1 day 12 h`."""
+def format_duration(seconds: float) -> str:
+    """A length of time to the minute: `30 min`, `1 h 30 min`, `1 day 12 h`."""
     minutes = round(seconds / 60)
-    parts = (
-        (minutes // 1440, "day" if minutes // 1440 == 1 else "days"),
-        (minutes // 60 % 24, "h"),
-        (minutes % 60, "min"),
-    )
-    return " ".join(f"{number} {unit}" for number, unit in parts if number) or "0 min"
+    days, hours, rest = minutes // 1440, minutes // 60 % 24, minutes % 60
+    parts = (days and format_count(days, "day"), hours and f"{hours} h", rest and f"{rest} min")
+    return " ".join(part for part in parts if part) or "0 min"
 
 
-def span(low: float, high: float) -> str:
-    """A range of seconds as people say it: `90-300 s`, `2-5 min`."""
+def format_range(low: float, high: float) -> str:
+    """A range of seconds: `90-300 s`, `2-5 min`."""
     if low >= 120:
         return f"{round(low / 60)}-{round(high / 60)} min"
     return f"{round(low)}-{round(high)} s"
 
 
-def size(octets: int) -> str:
+def format_size(octets: int) -> str:
     """A file's size: `248 kB`, `3.1 MB`."""
     if octets < 1_000_000:
         return f"{max(1, round(octets / 1000))} kB"
@@ -101,9 +115,62 @@ def size(octets: int) -> str:
     return f"{octets / 1_000_000_000:.1f} GB"
 
 
-def joined(words: Iterable[object], otherwise: str = "not documented") -> str:
-    """Words in a row, or what to say when there are none."""
+def format_count(number: int, noun: str) -> str:
+    """A number of things: `1 task`, `3 tasks`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def join_words(words: Iterable[object], otherwise: str = "not documented") -> str:
+    """Words with commas between them, or `otherwise` if there are none."""
     return ", ".join(str(word) for word in words) or otherwise
 
 
-__all__ = ["age", "in_commands", "joined", "json_text", "length", "one_line", "size", "span"]
+def progress_share(service: Service, task: Task) -> float:
+    """How much is done, 0 to 1: the gateway's own percentage, else the elapsed share of the usual time."""
+    if task.state in (TaskState.WAITING, TaskState.SUBMITTING):
+        return 0.0
+    if task.state not in OPEN_STATES:
+        return 1.0 if task.state is TaskState.SAVED else 0.0
+    if task.state is TaskState.SUCCEEDED:
+        return NEARLY_DONE + 0.03
+    if task.percent is not None:
+        return min(task.percent / 100, NEARLY_DONE + 0.03)
+    usual = service.usual_seconds(task)
+    if usual is None or task.accepted_at is None:
+        return 0.0
+    return min((service.now() - task.accepted_at) / usual[1], NEARLY_DONE)
+
+
+def read_audit_detail(detail: object) -> list[tuple[str, str]]:
+    """An audit entry's details as names and texts, also from a damaged row; empty ones are left out."""
+    try:
+        found = detail if isinstance(detail, dict) else json.loads(str(detail))
+        pairs = [
+            (clean(name, limit=40).replace("_", " "), _format_detail(name, value)) for name, value in found.items()
+        ]
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return [("unreadable", clean(detail, limit=200))]
+    return [(name, text) for name, text in pairs if text]
+
+
+def _format_detail(name: str, value: object) -> str:
+    text = clean(value, limit=200)
+    if name == "expires" and text.isascii() and text.isdigit() and len(text) <= 10:
+        return iso(float(text)) or ""
+    return f"{text[:16]}…" if _DIGEST.fullmatch(text) else text
+
+
+__all__ = [
+    "STATE_LABELS",
+    "format_age",
+    "format_count",
+    "format_duration",
+    "format_json",
+    "format_range",
+    "format_size",
+    "in_commands",
+    "join_words",
+    "one_line",
+    "progress_share",
+    "read_audit_detail",
+]

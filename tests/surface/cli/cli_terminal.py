@@ -15,16 +15,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
 PATIENCE_SECONDS = 30.0
 # The child becomes the leader of a session whose controlling terminal is the one that it is given.
 LAUNCH = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
+# A test run in the background ignores Ctrl-C, and so would the child.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 terminal = os.open(sys.argv[1], os.O_RDWR)
 fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
 for number in (0, 1, 2):
     os.dup2(terminal, number)
 os.execv(sys.executable, [sys.executable, "-m", "callsheet", *sys.argv[2:]])
 """
+CHEAP_RECIPE = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHRzYWx0c2FsdA"
+"""The lowest costs of Argon2id, for tests whose subject is not the cost."""
 _STYLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -49,6 +55,14 @@ def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """What a child needs beside the test's own variables, and nothing of the tester's."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "HOME") if name in os.environ}
     return {**kept, "TERM": "xterm-256color", **environ}
+
+
+def store_cheap_verifier(path: Path, passphrase: str) -> None:
+    """Store a verifier of that passphrase which is fast to check."""
+    argon2 = Argon2id(salt=b"saltsaltsaltsalt", length=32, iterations=1, lanes=1, memory_cost=8)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.touch(mode=0o600)
+    path.write_text(f"{argon2.derive_phc_encoded(passphrase.encode())}\n", encoding="ascii")
 
 
 class Terminal:
@@ -84,13 +98,14 @@ class Terminal:
         return _STYLE.sub("", self._raw.decode("utf-8", "replace")).replace("\r", "")
 
     def expect(self, awaited: str) -> None:
-        """Wait until that text is shown, after what was awaited before."""
+        """Wait until that text is shown, after what was awaited before. A space also matches a line break."""
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while (found := self.text.find(awaited, self._read_to)) < 0:
+        pattern = re.compile(re.escape(awaited).replace("\\ ", r"\s+"))
+        while (found := pattern.search(self.text, self._read_to)) is None:
             assert time.monotonic() < deadline, f"{awaited!r} was not shown; this was:\n{self.text}"
             assert self._child.poll() is None or self._pending(), f"it ended without {awaited!r}:\n{self.text}"
             self._read(0.1)
-        self._read_to = found + len(awaited)
+        self._read_to = found.end()
 
     def type(self, line: str) -> None:
         """Type a line and press Enter."""

@@ -17,7 +17,7 @@ from workspace import Workspace
 
 @pytest.fixture
 def program(workspace: Workspace, tmp_path: Path) -> Program:
-    """The program on the studio's home, its clock and its scripted gateway."""
+    """The program on the workspace's home, its clock and its scripted gateway."""
     project = tmp_path / "project"
     project.mkdir()
     return build_program(

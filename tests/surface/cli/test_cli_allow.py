@@ -9,12 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_terminal import CommandLine, Terminal, run_without_terminal
+from cli_terminal import CommandLine, Terminal, run_without_terminal, store_cheap_verifier
 
-from callsheet.edges.keys.passphrase import write_verifier
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
-from samples import CHEAP
 from workspace import Workspace, accepted, draft
 
 PASSPHRASE = "a heron over the reeds"
@@ -25,7 +23,7 @@ ALLOW = ["allow", "--clips", "3", "--up-to", "1.50", "--for", "2h", "--models", 
 def armed(workspace: Workspace, program: Program) -> Program:
     """A live install whose person has set a passphrase."""
     workspace.go_live()
-    write_verifier(program.verifier_path, PASSPHRASE, cost=CHEAP)
+    store_cheap_verifier(program.verifier_path, PASSPHRASE)
     workspace.clock.time = time.time()
     return program
 
@@ -35,11 +33,11 @@ def test_a_person_allows_several_clips_with_the_passphrase(
 ) -> None:
     """The terms are shown before it is asked for; then it is listed, used and revoked."""
     with Terminal(ALLOW, workspace.environ, armed.working_directory) as terminal:
-        terminal.expect("3 clips at most, 1.50 USD together at most, for 2 h")
-        terminal.expect("LIVE: each costs real money")
+        terminal.expect("At most 3 clips and 1.50 USD in total, for 2 h")
+        terminal.expect("LIVE: each clip costs real money")
         terminal.expect("Approval passphrase: ")
         terminal.type(PASSPHRASE)
-        terminal.expect("To end it before: callsheet revoke")
+        terminal.expect("callsheet revoke")
         assert terminal.finish() == 0
         assert PASSPHRASE not in terminal.text
 
@@ -51,7 +49,7 @@ def test_a_person_allows_several_clips_with_the_passphrase(
     assert "1 of 3 clips, 0.24 of 1.50 USD" in cli("allowances").out
     revoked = cli("revoke", listed["allowance"])
     assert (revoked.code, "1 of 3 clips" in revoked.out) == (0, True)
-    assert cli("allowances", "--open").out.startswith("Nothing is allowed beforehand")
+    assert cli("allowances", "--open").out.startswith("There are no allowances")
 
 
 def test_the_time_is_shown_as_long_as_it_is(workspace: Workspace, armed: Program) -> None:
@@ -101,7 +99,7 @@ def test_without_a_terminal_nothing_can_be_allowed(workspace: Workspace, armed: 
     ("option", "value", "told"),
     [
         ("--clips", "0", "clips must be 1 to 100"),
-        ("--up-to", "five", "amount of US dollars"),
+        ("--up-to", "five", "amount in US dollars"),
         ("--for", "2 hours", "minutes, hours or days"),
         ("--for", "30d", "7 days"),
         ("--models", "poyo/nothing", "no model of that id"),
@@ -121,7 +119,7 @@ def test_terms_out_of_bounds_are_refused_before_anybody_is_asked(
 
 def test_the_trail_is_shown_and_checked(workspace: Workspace, armed: Program, cli: CommandLine) -> None:
     """A trail that somebody wrote into is an error with its own exit code."""
-    assert "Nobody has agreed" in cli("audit").out
+    assert "is empty" in cli("audit").out
     cli("decline", draft(armed.build_service()))
     told = cli("audit").out
     assert "terminal: declined sheet_" in told
@@ -136,7 +134,7 @@ def test_the_trail_is_shown_and_checked(workspace: Workspace, armed: Program, cl
         db.executescript("DROP TRIGGER audit_is_final; UPDATE audit SET actor = 'desk'")
     db.close()
     ran = cli("audit", "verify")
-    assert (ran.code, "entry 1 was changed" in ran.err) == (ExitCode.SETUP, True)
+    assert (ran.code, "entry 1" in ran.err) == (ExitCode.SETUP, True)
 
 
 def test_pausing_is_easy_and_going_on_needs_the_person(workspace: Workspace, armed: Program, cli: CommandLine) -> None:
@@ -152,8 +150,8 @@ def test_pausing_is_easy_and_going_on_needs_the_person(workspace: Workspace, arm
     with Terminal(["resume"], workspace.environ, armed.working_directory) as terminal:
         terminal.expect("Approval passphrase: ")
         terminal.type(PASSPHRASE)
-        terminal.expect("Submissions go on.")
+        terminal.expect("Submissions are resumed.")
         assert terminal.finish() == 0
     assert cli("submit", sheet_id).code == ExitCode.NOT_APPROVED
-    assert "Nothing is paused" in cli("resume").out
+    assert "not paused" in cli("resume").out
     assert [entry["action"] for entry in json.loads(cli("audit", "--json").out)["entries"]] == ["resumed", "paused"]

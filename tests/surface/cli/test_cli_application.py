@@ -157,7 +157,7 @@ def test_a_mistake_in_the_program_shows_its_type_and_an_id_only(program: Program
     ran = cli("decline", sheet_id)
 
     assert ran.code == ExitCode.UNEXPECTED
-    assert "A mistake in the program: JSONDecodeError, id " in ran.err
+    assert "Internal error: JSONDecodeError, id " in ran.err
     assert "Traceback" not in ran.err
     [kept] = (program.paths.state / "mistakes").iterdir()
     assert kept.stem in ran.err

@@ -6,17 +6,15 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_terminal import CommandLine, Terminal, run_without_terminal
+from cli_terminal import CommandLine, Terminal, run_without_terminal, store_cheap_verifier
 from rich.console import Console
 
 from callsheet.core.consent.approval import Means
 from callsheet.core.tasks.models import Sheet
 from callsheet.core.tasks.states import SheetState
-from callsheet.edges.keys.passphrase import write_verifier
-from callsheet.surface.cli.commands.approve import approval_panel
 from callsheet.surface.cli.console.exit_codes import ExitCode
+from callsheet.surface.cli.console.prompts import approval_panel
 from callsheet.surface.program import Program
-from samples import CHEAP
 from workspace import KEY, SHOT, Workspace, draft
 
 PASSPHRASE = "a heron over the reeds"
@@ -26,7 +24,7 @@ PASSPHRASE = "a heron over the reeds"
 def armed(workspace: Workspace, program: Program) -> str:
     """A live sheet that waits for its person, who has set a passphrase; its id."""
     workspace.go_live()
-    write_verifier(program.verifier_path, PASSPHRASE, cost=CHEAP)
+    store_cheap_verifier(program.verifier_path, PASSPHRASE)
     workspace.clock.time = time.time()
     return draft(program.build_service())
 
@@ -47,7 +45,7 @@ def test_the_amount_and_the_passphrase_approve_a_live_sheet(workspace: Workspace
         terminal.type("0.24")
         terminal.expect("Approval passphrase: ")
         terminal.type(PASSPHRASE)
-        terminal.expect("The agent may call submit_video again")
+        terminal.expect("Approved for one hour")
         assert terminal.finish() == 0
         assert PASSPHRASE not in terminal.text
         assert KEY not in terminal.text
@@ -117,7 +115,7 @@ def test_ctrl_c_is_a_no(workspace: Workspace, program: Program, armed: str) -> N
 def test_a_rehearsed_approval_asks_for_the_passphrase_alone(workspace: Workspace, program: Program) -> None:
     """With `asks` in the policy the sandbox works like life, but nothing costs anything."""
     workspace.write_policy("[sandbox]\nasks = true\n")
-    write_verifier(program.verifier_path, PASSPHRASE, cost=CHEAP)
+    store_cheap_verifier(program.verifier_path, PASSPHRASE)
     workspace.clock.time = time.time()
     sheet_id = draft(program.build_service())
 
@@ -182,7 +180,7 @@ def test_an_approved_sheet_needs_no_second_yes_and_an_old_one_a_new_sheet(
     program.build_service().approve(armed, by=Means.TERMINAL)
     again = cli("approve", armed)
     assert again.code == 0
-    assert "already" in again.out
+    assert "Already approved" in again.out
 
     workspace.clock.time += 3601
     late = cli("approve", armed)

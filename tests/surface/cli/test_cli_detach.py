@@ -19,7 +19,7 @@ from callsheet.edges.clock import SystemClock
 from callsheet.edges.process.daemon import BackgroundRunner
 from callsheet.edges.process.locks import try_lock
 from callsheet.errors import SetupProblem
-from callsheet.surface.cli.commands.detach import require_offered
+from callsheet.surface.cli.commands.detach import require_supported
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
 from workspace import Workspace, draft
@@ -85,7 +85,7 @@ def test_a_background_watcher_saves_the_clip_and_ends(
     assert task.clip is not None
     log = background.log.read_text(encoding="utf-8")
     assert f"{task_id}  The clip is on disk." in log
-    assert log.splitlines()[-1].endswith("nothing is open any more")
+    assert log.splitlines()[-1].endswith("no task is open")
     assert stat.S_IMODE(background.log.stat().st_mode) == 0o600
 
 
@@ -109,14 +109,16 @@ def test_there_is_one_background_watcher_and_it_ends_kindly(
     assert "has ended" in stopped.out
     assert "1 task is still open" in stopped.err
     assert not background.is_running()
-    assert "told to end" in background.log.read_text(encoding="utf-8")
+    assert "asked to stop" in background.log.read_text(encoding="utf-8")
     assert program.build_service().task(task_id).task.state in (TaskState.QUEUED, TaskState.RUNNING)
 
 
-def test_a_second_background_process_goes_away_by_itself(workspace: Workspace, program: Program) -> None:
-    """Two starts at the same moment lead to one watcher."""
-    with try_lock(program.paths.state / "watch.lock") as is_free:
-        assert is_free
+def test_a_second_background_process_goes_away_by_itself(
+    workspace: Workspace, program: Program, background: BackgroundRunner
+) -> None:
+    """Two starts at the same moment make one watcher."""
+    with background._alone(0) as alone:
+        assert alone
         ran = run_without_terminal(["watch", "--background"], workspace.environ, program.working_directory)
 
     assert ran.returncode == 0
@@ -146,6 +148,6 @@ def test_detaching_concerns_all_tasks(cli: CommandLine) -> None:
 def test_windows_has_no_background_watcher() -> None:
     """It is said, with what to do instead."""
     with pytest.raises(SetupProblem, match="Windows"):
-        require_offered("win32")
-    require_offered("linux")
-    require_offered("darwin")
+        require_supported("win32")
+    require_supported("linux")
+    require_supported("darwin")

@@ -27,7 +27,7 @@ def test_the_notice_comes_first_and_availability_before_the_price(cli: CommandLi
     assert "$POYO_API_KEY" in ran.out
     assert "24 hours" in ran.out
     assert "usually done in" in ran.out
-    assert ran.out.rstrip().splitlines()[-1].split()[1:3] == ["callsheet", "submit"]
+    assert "callsheet submit sheet_" in ran.out.rstrip().splitlines()[-1]
     assert workspace.gateway.requests == []
 
 

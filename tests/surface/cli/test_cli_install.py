@@ -98,11 +98,11 @@ def test_a_person_is_told_what_changed_and_what_did_not(cli: CommandLine, home: 
     path.write_text("# mine\n", encoding="utf-8")
     first, second = cli("install", "codex"), cli("install", "codex")
 
-    assert "is now in the configuration of Codex:" in first.out
+    assert "added to the configuration of Codex:" in first.out
     assert str(path) in first.out
     assert f"{path}.callsheet-backup" in first.err
-    assert "Start Codex again." in first.out
-    assert "already; nothing was changed:" in second.out
+    assert "Restart Codex." in first.out
+    assert "already in" in second.out
     assert path.read_text(encoding="utf-8").startswith("# mine\n")
 
 
@@ -114,8 +114,8 @@ def test_uninstalling_takes_the_entry_out(cli: CommandLine, home: Path) -> None:
     cli("install", "gemini")
     first, second = cli("install", "gemini", "--uninstall"), cli("install", "gemini", "--uninstall")
 
-    assert "is now out of" in first.out
-    assert "was out of" in second.out
+    assert "removed from" in first.out
+    assert "is not in" in second.out
     assert json.loads(path.read_text(encoding="utf-8")) == {"theme": "dark", "mcpServers": {"other": {"command": "o"}}}
 
 
@@ -134,8 +134,8 @@ def test_a_key_that_somebody_put_into_the_entry_is_warned_of(cli: CommandLine, h
     (home / ".claude.json").write_text(json.dumps(old), encoding="utf-8")
     ran = cli("install", "claude")
 
-    assert "sets POYO_API_KEY" in ran.err
-    assert "callsheet setup" in ran.err
+    assert "sets POYO_API_KEY" in " ".join(ran.err.split())
+    assert "callsheet setup" in " ".join(ran.err.split())
 
 
 def test_a_broken_file_is_left_alone(cli: CommandLine, home: Path) -> None:

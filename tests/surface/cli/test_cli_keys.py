@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cli_terminal import CommandLine, Terminal, run_without_terminal
+from cli_terminal import CHEAP_RECIPE, CommandLine, Terminal, run_without_terminal, store_cheap_verifier
 
 from callsheet.core.security.redaction import fingerprint
-from callsheet.edges.keys.passphrase import check_passphrase, create_recipe, load_verifier, write_verifier
+from callsheet.edges.keys.passphrase import check_passphrase, load_verifier
 from callsheet.edges.keys.sealed import load_sealed, open_key, seal_key, write_sealed
 from callsheet.edges.keys.store import SecretKey, authorization_header
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
-from samples import CHEAP
 from workspace import KEY, Workspace, reply
 
 PASSPHRASE = "a heron over the reeds"
@@ -25,7 +24,7 @@ OTHER = "another-key-51c0ffee7d"
 @pytest.fixture
 def known(program: Program) -> Program:
     """A passphrase is set."""
-    write_verifier(program.verifier_path, PASSPHRASE, cost=CHEAP)
+    store_cheap_verifier(program.verifier_path, PASSPHRASE)
     return program
 
 
@@ -47,7 +46,7 @@ def seal(program: Program, passphrase: str = PASSPHRASE, *, gateway: str = "poyo
     """What `keys seal` leaves behind."""
     key = SecretKey(gateway, KEY, source="file")
     return write_sealed(
-        seal_key(key, passphrase, base_url=base_url, recipe=create_recipe(CHEAP)), keys_directory=program.keys_directory
+        seal_key(key, passphrase, base_url=base_url, recipe=CHEAP_RECIPE), keys_directory=program.keys_directory
     )
 
 
@@ -107,8 +106,8 @@ def test_a_variable_that_holds_the_key_must_be_unset_by_the_person(
         terminal.type(PASSPHRASE)
         assert terminal.finish() == 0
         said = " ".join(terminal.text.split())
-    assert "The environment variable POYO_API_KEY still holds it" in said
-    assert f"Another key lies in the file (fingerprint {fingerprint(OTHER)})" in said
+    assert "The environment variable POYO_API_KEY still contains it" in said
+    assert f"another key (fingerprint {fingerprint(OTHER)})" in said
     assert other.read_text() == OTHER
 
     checks = [check for check in cli("doctor", "--json").json["checks"] if check["name"] == "Key PoYo"]
@@ -150,10 +149,10 @@ def test_sealing_needs_a_terminal_a_passphrase_and_a_key_that_is_not_sealed(
         assert terminal.finish() == ExitCode.SETUP
     assert load_sealed("poyo", keys_directory=program.keys_directory) is None
 
-    write_verifier(program.verifier_path, PASSPHRASE, cost=CHEAP)
+    store_cheap_verifier(program.verifier_path, PASSPHRASE)
     seal(program)
     with on_terminal(workspace, program, "keys", "seal", "poyo") as terminal:
-        terminal.expect("sealed already")
+        terminal.expect("already sealed")
         assert terminal.finish() == ExitCode.INVALID
 
 
@@ -262,18 +261,18 @@ class Setup(Terminal):
             "one clip",
             "one day",
             "one month",
-            "at once",
+            "Concurrent tasks",
             "unknown price",
             "is needed from",
         ):
             self.answer(question)
-        for question in ("Callback hosts", "saved in", "Store a key"):
+        for question in ("Callback hosts", "saved clips", "Store a key"):
             self.answer(question)
 
     def choose(self, passphrase: str) -> None:
         """Type a new passphrase twice and agree."""
         self.answer("New passphrase", passphrase)
-        self.answer("The same again", passphrase)
+        self.answer("Repeat it", passphrase)
         self.answer("Write this?", "yes")
 
 
@@ -284,7 +283,7 @@ def test_a_new_passphrase_seals_the_keys_anew(workspace: Workspace, known: Progr
         talk.keep_all()
         talk.answer("Change it?", "yes")
         talk.choose(NEW)
-        talk.answer("The approval passphrase that is set now", PASSPHRASE)
+        talk.answer("The present approval passphrase", PASSPHRASE)
         talk.expect("Done")
         assert talk.finish() == 0
 
@@ -303,7 +302,7 @@ def test_a_key_under_another_passphrase_keeps_the_passphrase_from_changing(
         talk.keep_all()
         talk.answer("Change it?", "yes")
         talk.choose(NEW)
-        talk.answer("The approval passphrase that is set now", PASSPHRASE)
+        talk.answer("The present approval passphrase", PASSPHRASE)
         talk.expect("callsheet keys unseal poyo")
         assert talk.finish() == ExitCode.NOT_APPROVED
 
@@ -325,7 +324,7 @@ def test_a_removed_verifier_does_not_hand_the_sealed_keys_to_a_new_passphrase(
         talk.answer("Choose one now?", "yes")
         talk.choose("an agent's own words")
         for _ in range(3):
-            talk.answer("The passphrase that your keys are sealed with", "an agent's own words")
+            talk.answer("The passphrase your keys are sealed with", "an agent's own words")
         assert talk.finish() == ExitCode.NOT_APPROVED
 
     assert not known.verifier_path.exists()
@@ -341,13 +340,13 @@ def test_setup_stores_no_key_beside_a_sealed_one(workspace: Workspace, known: Pr
             "one clip",
             "one day",
             "one month",
-            "at once",
+            "Concurrent tasks",
             "unknown price",
             "is needed from",
         ):
             talk.answer(question)
         talk.answer("Callback hosts")
-        talk.answer("saved in")
+        talk.answer("saved clips")
         talk.expect("sealed with your passphrase")
         talk.answer("Store a key", "poyo")
         talk.expect("callsheet keys unseal poyo")

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import anyio
 import pytest
-from cli_terminal import CommandLine, Ran, Terminal, run_without_terminal
+from cli_terminal import CHEAP_RECIPE, CommandLine, Ran, Terminal, run_without_terminal, store_cheap_verifier
 
 from callsheet.compose import Surroundings, build_program
 from callsheet.core.consent.approval import Means
 from callsheet.core.security.redaction import variants
 from callsheet.core.tasks.states import TaskState
 from callsheet.edges.clock import SystemClock
-from callsheet.edges.keys.passphrase import create_recipe, write_verifier
 from callsheet.edges.keys.sealed import seal_key, write_sealed
 from callsheet.edges.keys.store import SecretKey
 from callsheet.service import Service
@@ -26,7 +25,6 @@ from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
 from crash.crash_gateway import LoopbackGateway, Manners
 from crash.crash_video import make_film
-from samples import CHEAP
 from workspace import KEY, SHOT, Workspace, draft
 
 PASSPHRASE = "a heron over the reeds"
@@ -57,9 +55,9 @@ def armed(workspace: Workspace, tmp_path: Path, gateway: LoopbackGateway) -> Pro
     program = build_program(
         Surroundings(environ=workspace.environ, working_directory=project, clock=SystemClock(), transport=None)
     )
-    write_verifier(program.verifier_path, PASSPHRASE, cost=CHEAP)
+    store_cheap_verifier(program.verifier_path, PASSPHRASE)
     key = SecretKey("poyo", KEY, source="file")
-    sealed = seal_key(key, PASSPHRASE, base_url=gateway.url, recipe=create_recipe(CHEAP))
+    sealed = seal_key(key, PASSPHRASE, base_url=gateway.url, recipe=CHEAP_RECIPE)
     write_sealed(sealed, keys_directory=program.keys_directory)
     return program
 
@@ -146,7 +144,7 @@ def test_ctrl_c_ends_the_following_and_not_the_task(
         agree(terminal)
         terminal.expect("In the queue")
         terminal.interrupt()
-        terminal.expect("is not lost")
+        terminal.expect("Stopped waiting")
         terminal.expect("with the passphrase")
         assert terminal.finish() == ExitCode.INTERRUPTED
 
@@ -182,7 +180,7 @@ def test_a_verifier_of_somebody_elses_opens_nothing(
     workspace: Workspace, armed: Program, gateway: LoopbackGateway
 ) -> None:
     """Whoever writes the files can put their own passphrase in; it approves no sealed key's sheet."""
-    write_verifier(armed.verifier_path, "an agent's own words", cost=CHEAP)
+    store_cheap_verifier(armed.verifier_path, "an agent's own words")
     service = armed.build_service()
     with on_terminal(workspace, armed, "approve", draft(service)) as terminal:
         terminal.expect("Type the amount")
@@ -206,7 +204,7 @@ def test_without_a_terminal_nothing_is_opened(workspace: Workspace, armed: Progr
     ran = piped(workspace, armed, "submit", sheet_id)
 
     assert ran.code == ExitCode.NOT_APPROVED
-    assert "the key is sealed" in ran.out
+    assert "key is sealed" in ran.out
     assert f"callsheet approve {sheet_id}" in ran.out
     assert service.tasks() == []
     assert gateway.receipts == []
@@ -226,7 +224,7 @@ def test_after_a_kill_others_hold_the_task_and_watch_takes_it_over_and_saves_it(
     assert held.json["state"] == "queued"
     assert held.json["problem"]["code"] == "key_sealed"
     assert "callsheet watch" in held.json["next_step"]
-    assert "1 of them waits for a key that is sealed" in piped(workspace, armed, "list").out
+    assert "1 of them waits for a sealed key" in piped(workspace, armed, "list").out
     assert "its key is sealed" in " ".join(piped(workspace, armed, "get", task_id).out.split())
 
     with on_terminal(workspace, armed, "watch") as terminal:

@@ -6,15 +6,14 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from cli_terminal import CommandLine, Terminal, run_without_terminal
+from cli_terminal import CommandLine, Terminal, run_without_terminal, store_cheap_verifier
 
 from callsheet.compose import Surroundings, build_program
 from callsheet.core.consent.policy import Mode
 from callsheet.edges.clock import SystemClock
-from callsheet.edges.keys.passphrase import check_passphrase, load_verifier, write_verifier
+from callsheet.edges.keys.passphrase import check_passphrase, load_verifier
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
-from samples import CHEAP
 from workspace import Workspace
 
 PASSPHRASE = "a heron over the reeds"
@@ -36,11 +35,11 @@ class Setup(Terminal):
             "one clip",
             "one day",
             "one month",
-            "at once",
+            "Concurrent tasks",
             "unknown price",
             "needed from",
             "Callback hosts",
-            "saved in",
+            "saved clips",
         ):
             self.answer(question)
 
@@ -59,27 +58,27 @@ def test_setup_arms_live_mode_with_limits_key_and_passphrase(workspace: Workspac
         talk.answer("one day", "much")
         talk.answer("An amount like", "none")
         talk.answer("one month", "20")
-        talk.answer("at once", "0")
+        talk.answer("Concurrent tasks", "0")
         talk.answer("A whole number", "2")
         talk.answer("unknown price", "0.80")
         talk.answer("needed from", "0.50")
         talk.answer("Callback hosts", "Hooks.example.com 127.0.0.1")
         talk.answer("Not a public host name", "hooks.example.com")
-        talk.answer("saved in", "clips")
+        talk.answer("saved clips", "clips")
         talk.answer("An absolute path", str(program.working_directory / "clips"))
         talk.answer("Store a key", "poyo")
         talk.answer("(not shown)", "short")
-        talk.expect("That is no key")
+        talk.expect("That is not a key")
         talk.answer("Store a key", "poyo")
         talk.answer("(not shown)", TYPED_KEY)
         talk.answer("private file", "file")
         talk.answer("Store a key", "none")
         talk.answer("New passphrase", "short")
         talk.answer("New passphrase", PASSPHRASE)
-        talk.answer("The same again", "another one")
-        talk.expect("not the same")
+        talk.answer("Repeat it", "another one")
+        talk.expect("do not match")
         talk.answer("New passphrase", PASSPHRASE)
-        talk.answer("The same again", PASSPHRASE)
+        talk.answer("Repeat it", PASSPHRASE)
         talk.expect('+ mode = "live"')
         talk.expect("+ a key for poyo")
         talk.expect("real money")
@@ -107,7 +106,7 @@ def test_setup_arms_live_mode_with_limits_key_and_passphrase(workspace: Workspac
 @pytest.mark.parametrize("knows", [True, False])
 def test_arming_needs_the_passphrase_that_is_set(workspace: Workspace, program: Program, knows: bool) -> None:
     """Whoever does not know it changes nothing."""
-    write_verifier(program.verifier_path, PASSPHRASE, cost=CHEAP)
+    store_cheap_verifier(program.verifier_path, PASSPHRASE)
 
     with start(workspace, program) as talk:
         talk.answer("Type the mode", "live")
@@ -116,7 +115,7 @@ def test_arming_needs_the_passphrase_that_is_set(workspace: Workspace, program: 
         talk.answer("Change it?", "no")
         talk.answer("Write this?", "yes")
         for _ in range(1 if knows else 3):
-            talk.answer("The approval passphrase that is set now", PASSPHRASE if knows else "a guess")
+            talk.answer("The present approval passphrase", PASSPHRASE if knows else "a guess")
         assert talk.finish() == (0 if knows else ExitCode.NOT_APPROVED)
 
     assert program.policy().mode is (Mode.LIVE if knows else Mode.SANDBOX)
@@ -125,7 +124,7 @@ def test_arming_needs_the_passphrase_that_is_set(workspace: Workspace, program: 
 
 def test_changing_the_passphrase_needs_the_old_one(workspace: Workspace, program: Program) -> None:
     """Also in the sandbox."""
-    write_verifier(program.verifier_path, PASSPHRASE, cost=CHEAP)
+    store_cheap_verifier(program.verifier_path, PASSPHRASE)
 
     with start(workspace, program) as talk:
         talk.answer("Type the mode")
@@ -133,10 +132,10 @@ def test_changing_the_passphrase_needs_the_old_one(workspace: Workspace, program
         talk.answer("Store a key")
         talk.answer("Change it?", "yes")
         talk.answer("New passphrase", "an agent's own words")
-        talk.answer("The same again", "an agent's own words")
+        talk.answer("Repeat it", "an agent's own words")
         talk.answer("Write this?", "yes")
         for _ in range(3):
-            talk.answer("The approval passphrase that is set now", "an agent's own words")
+            talk.answer("The present approval passphrase", "an agent's own words")
         assert talk.finish() == ExitCode.NOT_APPROVED
 
     verifier = load_verifier(program.verifier_path)
@@ -147,7 +146,7 @@ def test_changing_the_passphrase_needs_the_old_one(workspace: Workspace, program
 def test_every_change_but_disarming_needs_the_passphrase(workspace: Workspace, program: Program) -> None:
     """What is loosened in the sandbox today would be live tomorrow; back to the sandbox anybody may go."""
     workspace.write_policy('mode = "live"\n')
-    write_verifier(program.verifier_path, PASSPHRASE, cost=CHEAP)
+    store_cheap_verifier(program.verifier_path, PASSPHRASE)
 
     with start(workspace, program) as talk:
         talk.answer("Type the mode", "sandbox")
@@ -164,15 +163,15 @@ def test_every_change_but_disarming_needs_the_passphrase(workspace: Workspace, p
         talk.answer("one clip", "100")
         talk.answer("one day")
         talk.answer("one month")
-        talk.answer("at once")
+        talk.answer("Concurrent tasks")
         talk.answer("unknown price")
         talk.answer("needed from")
         talk.answer("Callback hosts")
-        talk.answer("saved in")
+        talk.answer("saved clips")
         talk.answer("Store a key")
         talk.answer("Change it?")
         talk.answer("Write this?", "yes")
-        talk.expect("The approval passphrase that is set now")
+        talk.expect("The present approval passphrase")
         talk.interrupt()
         assert talk.finish() == ExitCode.INTERRUPTED
     assert program.policy().caps.per_clip == Decimal("2.00")
@@ -231,18 +230,18 @@ def test_a_policy_that_would_not_be_read_is_not_written(workspace: Workspace, tm
     program = build_program(Surroundings(workspace.environ, tmp_path, SystemClock()))
 
     with Setup(["setup"], workspace.environ, tmp_path) as talk:
-        talk.expect("The policy would lie below")
+        talk.expect("The policy would be below")
         assert talk.finish() == ExitCode.SETUP
 
     assert not program.policy_path.exists()
 
 
-def test_a_broken_policy_is_written_anew(workspace: Workspace, program: Program) -> None:
+def test_a_broken_policy_is_replaced(workspace: Workspace, program: Program) -> None:
     """It says that the old one was not used."""
     workspace.write_policy('mode = "lively"\n')
 
     with start(workspace, program) as talk:
-        talk.expect("written anew")
+        talk.expect("replaced here")
         talk.answer("Type the mode")
         talk.keep_limits_and_hosts()
         talk.answer("Store a key")

@@ -75,7 +75,7 @@ def test_an_approved_sheet_is_sent_once(workspace: Workspace, program: Program, 
     assert second.json["status"] == "already_submitted"
     assert second.json["task"]["task_id"] == first.json["task"]["task_id"]
     assert len(workspace.gateway.paid) == 1
-    assert "was submitted before" in cli("submit", sheet_id, "--no-wait").out
+    assert "already submitted" in cli("submit", sheet_id, "--no-wait").out
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_a_person_types_what_became_of_a_task(
     task_id = unknown(workspace, program, cli)
 
     with Terminal(["resolve", task_id, "--lost"], workspace.environ, program.working_directory) as terminal:
-        terminal.expect("paid twice")
+        terminal.expect("pay twice")
         terminal.expect("Type lost to agree: ")
         terminal.type(typed)
         assert terminal.finish() == code
@@ -261,7 +261,7 @@ def test_ctrl_c_leaves_the_task_to_the_next_start(workspace: Workspace, tmp_path
     with Terminal(["submit", sheet_id], workspace.environ, project) as terminal:
         terminal.expect("Generating")
         terminal.interrupt()
-        terminal.expect("is not lost")
+        terminal.expect("Stopped waiting")
         assert terminal.finish() == ExitCode.INTERRUPTED
 
     [report] = program.build_service().tasks()

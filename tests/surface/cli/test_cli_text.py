@@ -1,4 +1,4 @@
-"""Words for the terminal: commands for tools, and text that cannot harm."""
+"""Text for people: safe text, times and sizes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.edges.config.catalogue_files import load_catalogue
-from callsheet.surface.cli.console.wording import age, in_commands, json_text, length, one_line, size, span
+from callsheet.surface.text import (
+    format_age,
+    format_duration,
+    format_json,
+    format_range,
+    format_size,
+    in_commands,
+    one_line,
+)
 from callsheet.surface.views.card_choices import choices_of, price_range
 
 
@@ -36,8 +44,8 @@ def test_what_is_said_to_agents_is_shown_as_commands(said: str, shown: str) -> N
     )
 )
 def test_json_is_the_same_value_and_harmless_on_a_terminal(value: object) -> None:
-    """Whatever is invisible or moves a cursor is escaped; reading it gives the value again."""
-    text = json_text(value)  # type: ignore[arg-type]
+    """Characters that are invisible or move a cursor are escaped; the parsed value is the same."""
+    text = format_json(value)  # type: ignore[arg-type]
 
     assert json.loads(text) == value
     assert all(character == "\n" or character.isprintable() or character.isspace() for character in text)
@@ -53,9 +61,9 @@ def test_a_line_stays_a_line(text: str) -> None:
     assert "\x1b" not in shown
 
 
-def test_times_and_sizes_are_said_as_people_say_them() -> None:
+def test_times_and_sizes_are_written_in_the_largest_unit() -> None:
     """In the largest unit that fits."""
-    assert [age(seconds) for seconds in (-5, 59, 60, 7200, 86400, 200_000)] == [
+    assert [format_age(seconds) for seconds in (-5, 59, 60, 7200, 86400, 200_000)] == [
         "0 s",
         "59 s",
         "1 min",
@@ -63,9 +71,9 @@ def test_times_and_sizes_are_said_as_people_say_them() -> None:
         "1 day",
         "2 days",
     ]
-    assert span(90, 300) == "90-300 s"
-    assert span(120, 360) == "2-6 min"
-    assert [size(octets) for octets in (10, 254_393, 3_100_000, 2_000_000_000)] == [
+    assert format_range(90, 300) == "90-300 s"
+    assert format_range(120, 360) == "2-6 min"
+    assert [format_size(octets) for octets in (10, 254_393, 3_100_000, 2_000_000_000)] == [
         "1 kB",
         "254 kB",
         "3.1 MB",
@@ -86,7 +94,7 @@ def test_every_card_has_a_short_price_and_choices() -> None:
     assert shown["apixo/sora-2-pro"][1].resolutions == ("720p", "1024p", "1080p")
 
 
-def test_a_length_rounds_nothing_off() -> None:
+def test_a_duration_is_not_rounded() -> None:
     """It is what a person agrees to."""
     shown = {60: "1 min", 1800: "30 min", 5400: "1 h 30 min", 86_400: "1 day", 604_800: "7 days", 129_600: "1 day 12 h"}
-    assert {seconds: length(seconds) for seconds in shown} == shown
+    assert {seconds: format_duration(seconds) for seconds in shown} == shown

@@ -6,7 +6,7 @@ from callsheet.surface.program import Program
 
 
 def run(program: Program, arguments: list[str]) -> int:
-    """Run one command and return its exit code (see `exits.ExitCode`). No arguments show the help."""
+    """Run one command and return its exit code (see `exit_codes.ExitCode`). No arguments show the help."""
     from .application import run_command
 
     return run_command(program, arguments)

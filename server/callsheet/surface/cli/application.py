@@ -1,7 +1,7 @@
-"""Builds the commands, runs one, and turns whatever happens into words and an exit code.
+"""Builds the commands, runs one, and turns the outcome into a message and an exit code.
 
-Nobody is shown a traceback. A mistake in the program is shown as its type and an id; under that id
-the details, rid of keys, are kept in the state directory.
+No traceback is shown. An internal error is reported as its type and an id; the details, without
+keys, are stored under that id in the state directory.
 """
 
 from __future__ import annotations
@@ -17,49 +17,54 @@ from typing import Annotated
 import typer
 
 from callsheet import __version__
-from callsheet.errors import CallsheetError, InvalidRequest, SetupProblem
-from callsheet.surface.cli.commands.allow import COMMANDS as ALLOWING
-from callsheet.surface.cli.commands.approve import COMMANDS as APPROVING
-from callsheet.surface.cli.commands.audit import COMMANDS as AUDITING
-from callsheet.surface.cli.commands.demo import COMMANDS as REHEARSING
-from callsheet.surface.cli.commands.desk import COMMANDS as DESK
-from callsheet.surface.cli.commands.doctor import COMMANDS as DOCTOR
-from callsheet.surface.cli.commands.explain import COMMANDS as EXPLAINING
-from callsheet.surface.cli.commands.export import COMMANDS as KEEPING
-from callsheet.surface.cli.commands.install import COMMANDS as INSTALLING
-from callsheet.surface.cli.commands.keys import COMMANDS as KEYS
-from callsheet.surface.cli.commands.models import COMMANDS as MODELS
-from callsheet.surface.cli.commands.pause import COMMANDS as PAUSING
-from callsheet.surface.cli.commands.setup import COMMANDS as SETUP
-from callsheet.surface.cli.commands.submit import COMMANDS as SUBMITTING
-from callsheet.surface.cli.commands.tasks import COMMANDS as LISTING
-from callsheet.surface.cli.commands.watch import COMMANDS as WATCHING
+from callsheet.errors import Action, CallsheetError, InvalidRequest, NextStep, SetupProblem
+from callsheet.surface.cli.commands import (
+    allow,
+    approve,
+    audit,
+    demo,
+    desk,
+    doctor,
+    explain,
+    export,
+    models,
+    pause,
+    resolve,
+    submit,
+    tasks,
+    watch,
+)
+from callsheet.surface.cli.commands.setup import install, keys, mcp, prune, sandbox, setup
 from callsheet.surface.cli.console.command import GroupedHelp
 from callsheet.surface.cli.console.exit_codes import MEANINGS, ExitCode, exit_for_error
 from callsheet.surface.cli.console.session import Session, find_session
+from callsheet.surface.next_steps import PROGRAM, program
 from callsheet.surface.program import Program
 from callsheet.surface.views.forms import error_form
 
-PROGRAM = "callsheet"
-
 COMMANDS = (
-    *EXPLAINING,
-    *SUBMITTING,
-    *APPROVING,
-    *ALLOWING,
-    *PAUSING,
-    *DESK,
-    *LISTING,
-    *WATCHING,
-    *MODELS,
-    *DOCTOR,
-    *AUDITING,
-    *KEEPING,
-    *REHEARSING,
-    *SETUP,
-    *KEYS,
-    *INSTALLING,
+    *explain.COMMANDS,
+    *submit.COMMANDS,
+    *approve.COMMANDS,
+    *allow.COMMANDS,
+    *pause.COMMANDS,
+    *desk.COMMANDS,
+    *tasks.COMMANDS,
+    *resolve.COMMANDS,
+    *watch.COMMANDS,
+    *models.COMMANDS,
+    *doctor.COMMANDS,
+    *audit.COMMANDS,
+    *export.COMMANDS,
+    *demo.COMMANDS,
+    *setup.COMMANDS,
+    *keys.COMMANDS,
+    *install.COMMANDS,
+    *mcp.COMMANDS,
+    *sandbox.COMMANDS,
+    *prune.COMMANDS,
 )
+"""In the order of the help."""
 
 
 def run_command(program: Program, arguments: list[str]) -> int:
@@ -75,11 +80,11 @@ def run_command(program: Program, arguments: list[str]) -> int:
     except SystemExit as end:
         return int(end.code) if isinstance(end.code, int) else ExitCode.OK
     except BrokenPipeError:
-        # Whoever read the answer has seen enough. The interpreter must not fail on what is left of it.
+        # The reader closed the pipe. The interpreter must not fail on the unwritten rest.
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
         return ExitCode.OK
     except Exception as error:
-        return _tell(session, _single(error))
+        return _write_failure(session, _unwrap(error))
 
 
 def build_app() -> typer.Typer:
@@ -107,35 +112,35 @@ def build_app() -> typer.Typer:
 
 
 def _block(lines: list[str]) -> str:
-    """Lines that the help leaves as they are."""
+    """Lines that the help does not wrap."""
     return "\b\n" + "\n".join(lines)
 
 
-def _show_version(context: typer.Context, wanted: bool) -> None:
+def _write_version(context: typer.Context, wanted: bool) -> None:
     if wanted:
-        find_session(context).screen.whole(f"{PROGRAM} {__version__}", indent=0)
+        find_session(context).output.write_unwrapped(f"{PROGRAM} {__version__}", indent=0)
         raise typer.Exit(ExitCode.OK)
 
 
 def _before_all(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version)
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_write_version)
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Tell on standard error what goes on.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log to standard error.")] = False,
 ) -> None:
     _direct_log(find_session(context), logging.INFO if verbose else logging.CRITICAL)
 
 
 class _LogLines(logging.Handler):
-    """Shows the program's own log on standard error, past a progress bar if there is one."""
+    """Writes the program's log to standard error, above a progress bar if there is one."""
 
     def __init__(self, session: Session, level: int) -> None:
         super().__init__(level)
         self._session = session
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._session.screen.note(f"{record.name}: {record.getMessage()}")
+        self._session.output.write_note(f"{record.name}: {record.getMessage()}")
 
 
 def _direct_log(session: Session, level: int) -> None:
@@ -146,22 +151,22 @@ def _direct_log(session: Session, level: int) -> None:
     log.setLevel(min(level, logging.WARNING))
 
 
-def _single(error: Exception) -> Exception:
+def _unwrap(error: Exception) -> Exception:
     """The error inside a group of one, as task groups make them."""
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
 
 
-def _tell(session: Session, error: Exception) -> int:
-    """Show what went wrong and say with which code to end."""
+def _write_failure(session: Session, error: Exception) -> int:
+    """Write what went wrong; returns the exit code."""
     known = _as_known(error)
     if known is None:
-        return _tell_mistake(session, error)
+        return _write_unexpected(session, error)
     if session.as_json:
-        session.screen.answer(session.redactor.value(error_form(known)))
+        session.write_json(error_form(known))
     else:
-        session.screen.error(known)
+        session.output.write_error(known)
     return exit_for_error(known)
 
 
@@ -171,13 +176,15 @@ def _as_known(error: Exception) -> CallsheetError | None:
     if hasattr(error, "format_message"):
         path = _command_path(error)
         usage = str(error.format_message()).rstrip(".")
-        if path.endswith(f" {KEYS[0].name}"):
-            # What is wrong there may be a key that somebody gave as an argument; it is not repeated.
-            usage = "That is not how this command is called; keys and passphrases are typed at the terminal alone"
-        return InvalidRequest(f"{usage}.", next_step=f"Run `{path} --help`.", code="usage")
+        if path.endswith(f" {keys.COMMANDS[0].name}"):
+            # The invalid argument may be a key, so it is not repeated.
+            usage = "Invalid usage. Keys and passphrases are only accepted at the terminal prompt"
+        return InvalidRequest(
+            f"{usage}.", next_step=f"Run `{path.replace(PROGRAM, program(), 1)} --help`.", code="usage"
+        )
     if isinstance(error, OSError) and error.filename is not None:
         return SetupProblem(
-            f"{error.filename}: {error.strerror or type(error).__name__}.", next_step="Run `callsheet doctor`."
+            f"{error.filename}: {error.strerror or type(error).__name__}.", next_step=NextStep(Action.DOCTOR)
         )
     return None
 
@@ -187,21 +194,21 @@ def _command_path(error: Exception) -> str:
     return getattr(context, "command_path", PROGRAM)
 
 
-def _tell_mistake(session: Session, error: Exception) -> int:
+def _write_unexpected(session: Session, error: Exception) -> int:
     error_id = secrets.token_hex(4)
-    kept = _keep_details(session, error, error_id)
-    message = f"A mistake in the program: {type(error).__name__}, id {error_id}."
-    step = f"Report it with {kept}." if kept else "Report it."
+    stored = _store_details(session, error, error_id)
+    message = f"Internal error: {type(error).__name__}, id {error_id}."
+    step = f"Report it with {stored}." if stored else "Report it."
     if session.as_json:
         form = {"code": "unexpected", "message": message, "fate": "unknown", "retry": "never", "next_step": step}
-        session.screen.answer(session.redactor.value({"error": {**form}}))
+        session.write_json({"error": {**form}})
     else:
-        session.screen.note(f"{message} {step}", style="red")
+        session.output.write_note(f"{message} {step}", style="red")
     return ExitCode.UNEXPECTED
 
 
-def _keep_details(session: Session, error: Exception, error_id: str) -> str:
-    """Where the details were written; the empty text when they could not be."""
+def _store_details(session: Session, error: Exception, error_id: str) -> str:
+    """The path of the stored details; the empty text if they could not be stored."""
     directory = session.program.paths.state / "mistakes"
     path = directory / f"{error_id}.txt"
     text = session.redactor.text("".join(traceback.format_exception(error)))

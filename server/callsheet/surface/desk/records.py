@@ -16,7 +16,7 @@ from callsheet.core.security.redaction import clean
 from callsheet.core.tasks.models import Task
 from callsheet.core.tasks.states import RESERVING_STATES, TaskState
 from callsheet.service.consent import spending_windows
-from callsheet.surface.trail import read_detail as read_audit_detail
+from callsheet.surface.text import read_audit_detail
 
 from .requests import RequestContext
 

@@ -19,8 +19,7 @@ from callsheet.errors import CallsheetError, UnknownThing
 from callsheet.service import Service, TaskReport
 from callsheet.service.results import fate_sentence, status_text
 from callsheet.surface.next_steps import for_person
-from callsheet.surface.progress import WORDS, progress_share
-from callsheet.surface.text import span
+from callsheet.surface.text import STATE_LABELS, format_range, progress_share
 
 from .records import NOT_SENT, counts
 from .requests import RequestContext
@@ -72,7 +71,7 @@ def task_summary(service: Service, report: TaskReport) -> dict[str, Any]:
         "model": task.card_id,
         "prompt": clean(report.prompt, limit=EXCERPT),
         "state": task.state.value,
-        "word": WORDS[task.state],
+        "word": STATE_LABELS[task.state],
         "tone": TONES.get(task.state, "going"),
         "open": task.state in OPEN_STATES,
         "percent": round(100 * _share(service, task)),
@@ -171,7 +170,7 @@ def _usual(service: Service, task: Task) -> str:
         usual = service.usual_seconds(task)
     except CallsheetError:
         return ""
-    return f"usually {span(*usual)}" if usual else ""
+    return f"usually {format_range(*usual)}" if usual else ""
 
 
 def held_keys(service: Service) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 
 from callsheet.core.security.redaction import Redactor
 from callsheet.surface.next_steps import program
-from callsheet.surface.text import age, size
+from callsheet.surface.text import format_age, format_size
 
 HERE = Path(__file__).parent
 TEMPLATES = HERE / "templates"
@@ -41,7 +41,12 @@ class Templates:
             finalize=self._finalize,
         )
         self._environment.globals["program"] = program
-        self._environment.filters |= {"age": age, "size": size, "moment": format_time, "ticks": self._ticks}
+        self._environment.filters |= {
+            "age": format_age,
+            "size": format_size,
+            "moment": format_time,
+            "ticks": self._ticks,
+        }
 
     def render(self, template: str, **values: Any) -> str:
         """One page, or a part of it."""

@@ -13,8 +13,8 @@ from callsheet.core.tasks.models import Sheet, Task
 from callsheet.errors import FATE_SENTENCES, CallsheetError
 from callsheet.service import Explanation, Submission, TaskReport
 from callsheet.service.results import Option, fate_sentence, iso
-from callsheet.surface.cli.console.wording import in_commands
 from callsheet.surface.next_steps import command, for_person
+from callsheet.surface.text import in_commands
 
 from .card_choices import choices_of
 

@@ -1,7 +1,7 @@
-"""`callsheet allow`, `allowances` and `revoke`: a person's consent to several clips at once, within bounds.
+"""`callsheet allow`, `allowances` and `revoke`: a person's consent to several clips, within limits.
 
-Making one is approving, so it is done as `callsheet approve` is: at a terminal, with the passphrase, after the
-terms were shown. No option answers for the person. Revoking needs no passphrase.
+Creating an allowance is an approval. It needs what `callsheet approve` needs: a terminal, the terms on it, and the
+passphrase. No option answers for the person. Revoking needs no passphrase.
 """
 
 from __future__ import annotations
@@ -18,19 +18,16 @@ from callsheet.core.consent.approval import Means
 from callsheet.core.consent.policy import Mode
 from callsheet.core.security.redaction import clean
 from callsheet.core.spending.allowances import Allowance
-from callsheet.edges.keys.passphrase import load_verifier
-from callsheet.errors import InvalidRequest, SetupProblem
+from callsheet.errors import InvalidRequest
 from callsheet.service.results import iso
-from callsheet.surface.cli.console.command import MAKE, Command
+from callsheet.surface.cli.console.command import MAKE, Command, Json
 from callsheet.surface.cli.console.exit_codes import ExitCode
-from callsheet.surface.cli.console.output import facts
-from callsheet.surface.cli.console.parameters import Json
+from callsheet.surface.cli.console.output import label_table
+from callsheet.surface.cli.console.prompts import ask_passphrase, require_verifier
 from callsheet.surface.cli.console.session import Session, begin
-from callsheet.surface.cli.console.terminal import meet_person
-from callsheet.surface.cli.console.wording import joined, length
+from callsheet.surface.next_steps import program
+from callsheet.surface.text import format_duration, join_words
 from callsheet.surface.views.forms import JsonObject
-
-from .approve import ask_passphrase
 
 ALLOW_EXAMPLES = ("allow --clips 10 --up-to 5.00 --for 2h --models poyo/sora-2-official",)
 LIST_EXAMPLES = ("allowances", "allowances --open --json")
@@ -43,67 +40,64 @@ _SUM = re.compile(r"[0-9]{1,5}(?:\.[0-9]{1,4})?")
 
 def allow(
     context: typer.Context,
-    clips: Annotated[int, typer.Option(metavar="N", help="How many clips at most.", show_default=False)],
-    up_to: Annotated[str, typer.Option(metavar="USD", help="What they cost together at most.", show_default=False)],
+    clips: Annotated[int, typer.Option(metavar="N", help="The maximum number of clips.", show_default=False)],
+    up_to: Annotated[str, typer.Option(metavar="USD", help="The maximum total cost.", show_default=False)],
     lasting: Annotated[
-        str, typer.Option("--for", metavar="TIME", help="How long it holds: 30m, 2h, 1d.", show_default=False)
+        str, typer.Option("--for", metavar="TIME", help="How long it is valid: 30m, 2h, 1d.", show_default=False)
     ],
     models: Annotated[
         str,
-        typer.Option(metavar="NAMES", help="Models, as gateway/model, with commas between.", show_default=False),
+        typer.Option(metavar="NAMES", help="Models as gateway/model, separated by commas.", show_default=False),
     ],
     as_json: Json = False,
 ) -> int:
-    """Allow an agent several clips without being asked for each: so many, up to a sum, for a time, of named models.
+    """Allow an agent several clips without asking you about each: a number, a total, a time, and named models.
 
-    Needs a terminal and the approval passphrase. The limits of the policy hold all the same, clips of unknown price
-    and possible duplicates are still asked for, and an edit of the policy ends it.
+    Needs a terminal and the approval passphrase. The limits of the policy still apply. Clips of unknown price
+    and possible duplicates still need your approval. Any change of the policy ends the allowance.
     """
     session = begin(context, as_json)
     named = tuple(name for name in models.replace(",", " ").split() if name)
     amount, seconds = _read_sum(up_to), _read_span(lasting)
     policy = session.service.allowable(named, clips=clips, up_to=amount, seconds=seconds)
-    verifier = load_verifier(session.program.verifier_path)
-    if verifier is None:
-        raise SetupProblem(
-            "No approval passphrase has been set, so nobody can allow anything here.",
-            next_step="Run `callsheet setup` in your own terminal and choose one.",
+    verifier = require_verifier(session.program)
+    with session.open_terminal("allow clips") as terminal:
+        terminal.write()
+        terminal.write(
+            f"At most {clips} clips and {dollars(amount)} USD in total, for {format_duration(seconds)}", style="bold"
         )
-    with meet_person(session.program.environ, session.redactor.text, purpose="allow clips") as person:
-        person.say()
-        person.say(
-            f"{clips} clips at most, {dollars(amount)} USD together at most, for {length(seconds)}", style="bold"
-        )
-        live = "LIVE: each costs real money, and you are not asked again"
+        live = "LIVE: each clip costs real money, and you are not asked again"
         money = live if policy.mode is Mode.LIVE else "SANDBOX REHEARSAL: free"
-        person.say(facts([("Models", joined(named)), ("Mode", money)]))
-        ask_passphrase(person, verifier)
+        terminal.write(label_table([("Models", join_words(named)), ("Mode", money)]))
+        ask_passphrase(terminal, verifier)
     session.service.require_policy(policy.version)
-    made = session.service.allow(named, clips=clips, up_to=amount, seconds=seconds, by=Means.TERMINAL)
-    return _tell(session, made, f"Allowed until {iso(made.expires_at)}. To end it before: callsheet revoke {made.id}")
+    allowed = session.service.allow(named, clips=clips, up_to=amount, seconds=seconds, by=Means.TERMINAL)
+    return _write_answer(
+        session, allowed, f"Allowed until {iso(allowed.expires_at)}. To end it earlier: {program()} revoke {allowed.id}"
+    )
 
 
 def allowances(
     context: typer.Context,
-    only_open: Annotated[bool, typer.Option("--open", help="Only those that still hold.")] = False,
+    only_open: Annotated[bool, typer.Option("--open", help="Only valid ones.")] = False,
     as_json: Json = False,
 ) -> int:
-    """List allowances and what of each is used, newest first."""
+    """List allowances and how much of each is used, newest first."""
     session = begin(context, as_json)
     found = session.service.allowances(only_open=only_open)
     if as_json:
-        session.screen.answer({"allowances": [_form(session, item) for item in found]})
+        session.write_json({"allowances": [_allowance_answer(session, item) for item in found]})
         return ExitCode.OK
     if not found:
-        session.screen.show(Text("Nothing is allowed beforehand: each clip is asked for."))
+        session.output.write(Text("There are no allowances. Each clip needs your approval."))
         return ExitCode.OK
     rows = []
     for item in found:
         end = session.service.allowance_end(item)
-        holds = Text(f"until {iso(item.expires_at)}" if end is None else end, style="dim" if end else "green")
+        validity = Text(f"until {iso(item.expires_at)}" if end is None else end, style="dim" if end else "green")
         rows.append((item.id, Text(item.use)))
-        rows.append(("", holds + Text(f" · {joined(item.models)}", style="dim")))
-    session.screen.show(facts(rows))
+        rows.append(("", validity + Text(f" · {join_words(item.models)}", style="dim")))
+    session.output.write(label_table(rows))
     return ExitCode.OK
 
 
@@ -112,22 +106,22 @@ def revoke(
     allowance: Annotated[str, typer.Argument(metavar="ALLOWANCE", help="Its id.")],
     as_json: Json = False,
 ) -> int:
-    """End an allowance now. Clips that were submitted under it are finished and saved. Needs no passphrase."""
+    """End an allowance now. Clips submitted under it are still followed and saved. Needs no passphrase."""
     session = begin(context, as_json)
     ended = session.service.revoke(allowance, by=Means.TERMINAL)
-    return _tell(session, ended, f"Revoked; {ended.use} were used.")
+    return _write_answer(session, ended, f"Revoked. Used: {ended.use}.")
 
 
-def _tell(session: Session, allowance: Allowance, text: str) -> int:
+def _write_answer(session: Session, allowance: Allowance, text: str) -> int:
     if session.as_json:
-        session.screen.answer({**_form(session, allowance), "next_step": text})
+        session.write_json({**_allowance_answer(session, allowance), "next_step": text})
     else:
-        session.screen.whole(allowance.id, indent=0, style="bold cyan")
-        session.screen.show(Text(text))
+        session.output.write_unwrapped(allowance.id, indent=0, style="bold cyan")
+        session.output.write_unwrapped(text, indent=0)
     return ExitCode.OK
 
 
-def _form(session: Session, allowance: Allowance) -> JsonObject:
+def _allowance_answer(session: Session, allowance: Allowance) -> JsonObject:
     return {
         "allowance": allowance.id,
         "mode": allowance.mode.value,
@@ -145,7 +139,7 @@ def _form(session: Session, allowance: Allowance) -> JsonObject:
 
 def _read_sum(text: str) -> Decimal:
     if not _SUM.fullmatch(text):
-        raise InvalidRequest("--up-to is an amount of US dollars.", next_step="Write it as 5.00.")
+        raise InvalidRequest("--up-to must be an amount in US dollars.", next_step="For example: 5.00.")
     return Decimal(text)
 
 
@@ -153,14 +147,15 @@ def _read_span(text: str) -> float:
     found = _SPAN.fullmatch(text.strip())
     if found is None:
         raise InvalidRequest(
-            f"--for is minutes, hours or days, not {clean(text, limit=20)}.", next_step="Write it as 30m, 2h or 1d."
+            f"--for must be minutes, hours or days, not {clean(text, limit=20)}.",
+            next_step="For example: 30m, 2h or 1d.",
         )
     return int(found[1]) * _SPAN_SECONDS[found[2]]
 
 
 COMMANDS = (
-    Command("allow", allow, MAKE, "allow several clips beforehand, with the passphrase", ALLOW_EXAMPLES),
-    Command("allowances", allowances, MAKE, "what is allowed beforehand, and what of it is used", LIST_EXAMPLES),
+    Command("allow", allow, MAKE, "allow several clips in advance, with the passphrase", ALLOW_EXAMPLES),
+    Command("allowances", allowances, MAKE, "allowances and how much of each is used", LIST_EXAMPLES),
     Command("revoke", revoke, MAKE, "end an allowance", REVOKE_EXAMPLES),
 )
 

@@ -1,8 +1,8 @@
-"""`callsheet approve` and `callsheet decline`: a person's yes or no to one call sheet.
+"""`callsheet approve` and `callsheet decline`: a person's yes or no to one sheet.
 
-Everything is checked before anybody is asked. The text that is shown is rendered at this moment from
-the bytes that will be sent, and it is shown on the terminal that asks, wherever the output goes.
-The passphrase is read there too; no argument, variable or pipe can give it.
+Everything is checked before the person is asked. The text is rendered at that moment from the bytes
+that will be sent. It appears on the terminal that asks, even if the output is redirected.
+The passphrase is read there too; no argument, variable or pipe can supply it.
 """
 
 from __future__ import annotations
@@ -10,37 +10,33 @@ from __future__ import annotations
 from dataclasses import replace
 
 import typer
-from rich.text import Text
 
 from callsheet.core.consent.approval import Means, Need, amount_to_type, decide_need
 from callsheet.core.consent.policy import Mode
 from callsheet.core.tasks.models import APPROVAL_LIFETIME, Sheet
 from callsheet.core.tasks.states import SheetState
-from callsheet.edges.keys.passphrase import load_verifier
-from callsheet.errors import NotApproved, SetupProblem
+from callsheet.errors import Action, NextStep, NotApproved
 from callsheet.service.consent import require_mode
-from callsheet.surface.cli.console.command import MAKE, Command
+from callsheet.surface.cli.console.command import MAKE, Command, Json, SheetArgument
 from callsheet.surface.cli.console.exit_codes import ExitCode
-from callsheet.surface.cli.console.parameters import Json, SheetArgument
-from callsheet.surface.cli.console.prompts import approval_panel, ask_amount, ask_passphrase
+from callsheet.surface.cli.console.prompts import ask_amount, ask_passphrase, require_verifier
 from callsheet.surface.cli.console.send import send_sealed
 from callsheet.surface.cli.console.session import Session, begin
-from callsheet.surface.cli.console.terminal import meet_person
-from callsheet.surface.cli.console.wording import age
+from callsheet.surface.next_steps import command
+from callsheet.surface.text import format_age
 from callsheet.surface.views.forms import sheet_form
 
 APPROVE_EXAMPLES = ("approve sheet_ixesul7gcrf73z7jv4iy",)
 DECLINE_EXAMPLES = ("decline sheet_ixesul7gcrf73z7jv4iy",)
 
-LETS_SEND = "approving lets this be sent once, exactly as it is."
-AGENT_MAY = "Approved for one hour. The agent may call submit_video again; or run: callsheet submit {}"
+LETS_SEND = "approving allows this to be sent once, unchanged."
 
 
 def approve(context: typer.Context, sheet: SheetArgument, as_json: Json = False) -> int:
-    """Agree to one call sheet: shows what will be sent and asks for the approval passphrase.
+    """Approve one sheet: shows what will be sent and asks for the approval passphrase.
 
-    Works at a terminal only. A live sheet also asks for its price to be typed. Where the gateway's key is sealed, the
-    passphrase opens it for this one sheet, which is sent at once and followed until its clip is saved.
+    Works at a terminal only. For a live sheet you also type its price. If the gateway's key is sealed, the
+    passphrase unlocks it for this one sheet, which is sent immediately and followed until its clip is saved.
     """
     session = begin(context, as_json)
     if session.service.needs_passphrase(sheet):
@@ -48,60 +44,63 @@ def approve(context: typer.Context, sheet: SheetArgument, as_json: Json = False)
     found = _checked(session, sheet)
     policy = session.program.policy()
     if found.state is SheetState.APPROVED:
-        return _tell(session, found, _approved_before(session, found))
+        return _write_answer(session, found, _approved_before(session, found))
     if decide_need(policy, found.mode) is Need.NOTHING:
-        said = f"In the sandbox approval is automatic: nothing needs to be approved. Run: callsheet submit {found.id}"
-        return _tell(session, found, said)
-    verifier = load_verifier(session.program.verifier_path)
-    if verifier is None:
-        raise SetupProblem(
-            "No approval passphrase has been set, so nobody can approve here.",
-            next_step="Run `callsheet setup` in your own terminal and choose one.",
-        )
+        text = f"In the sandbox approval is automatic. Run: {_submit_command(found)}"
+        return _write_answer(session, found, text)
+    verifier = require_verifier(session.program)
     amount = amount_to_type(found.price, policy) if found.mode is Mode.LIVE else None
-    with meet_person(session.program.environ, session.redactor.text, purpose="approve a sheet") as person:
-        ask_amount(person, replace(found, shown=session.service.approval_text(sheet)), amount, meaning=LETS_SEND)
-        ask_passphrase(person, verifier)
+    with session.open_terminal("approve a sheet") as terminal:
+        ask_amount(terminal, replace(found, shown=session.service.approval_text(sheet)), amount, meaning=LETS_SEND)
+        ask_passphrase(terminal, verifier)
     approved = session.service.approve(sheet, by=Means.TERMINAL)
-    return _tell(session, approved, AGENT_MAY.format(approved.id))
+    return _write_answer(
+        session, approved, f"Approved for one hour. Your agent can submit it now. Or run: {_submit_command(approved)}"
+    )
 
 
 def decline(context: typer.Context, sheet: SheetArgument, as_json: Json = False) -> int:
-    """Say no to one call sheet: it can never be submitted. Needs no passphrase."""
+    """Decline one sheet, so that it can never be submitted. Needs no passphrase."""
     session = begin(context, as_json)
     declined = session.service.decline(sheet)
-    return _tell(session, declined, f"Declined. Sheet {declined.id} can no longer be submitted; nothing was sent.")
+    return _write_answer(
+        session, declined, f"Declined. Sheet {declined.id} can no longer be submitted; nothing was sent."
+    )
 
 
 def _checked(session: Session, sheet_id: str) -> Sheet:
-    """The sheet, if it could be approved and spent as things stand."""
+    """The sheet, if it can be approved and sent now."""
     sheet = session.service.approvable(sheet_id)
     require_mode(session.program.policy(), sheet)
     return sheet
 
 
 def _approved_before(session: Session, sheet: Sheet) -> str:
-    """What to say of a sheet that was approved already; raises `NotApproved` when that was too long ago."""
+    """The answer for a sheet that is already approved; raises `NotApproved` if the approval has expired."""
     passed = session.service.now() - (sheet.approved_at or 0.0)
     if not 0 <= passed <= APPROVAL_LIFETIME:
         raise NotApproved(
-            f"Sheet {sheet.id} was approved too long ago; an approval holds for one hour.",
-            next_step=f"Run `callsheet decline {sheet.id}`, then `callsheet explain` for a new sheet.",
+            f"The approval of sheet {sheet.id} has expired; an approval is valid for one hour.",
+            next_step=NextStep(Action.DECLINE, "Decline it, then explain the shot again.", target=sheet.id),
         )
-    return f"Approved {age(passed)} ago already; it holds for one hour. Run: callsheet submit {sheet.id}"
+    return f"Already approved {format_age(passed)} ago, for one hour. Run: {_submit_command(sheet)}"
 
 
-def _tell(session: Session, sheet: Sheet, text: str) -> int:
+def _submit_command(sheet: Sheet) -> str:
+    return command(NextStep(Action.SUBMIT, target=sheet.id))
+
+
+def _write_answer(session: Session, sheet: Sheet, text: str) -> int:
     if session.as_json:
-        session.screen.answer(session.redactor.value({**sheet_form(sheet), "next_step": text}))
+        session.write_json({**sheet_form(sheet), "next_step": text})
     else:
-        session.screen.show(Text(text))
+        session.output.write_unwrapped(text, indent=0)
     return ExitCode.OK
 
 
 COMMANDS = (
-    Command("approve", approve, MAKE, "agree to a sheet, with the passphrase", APPROVE_EXAMPLES),
-    Command("decline", decline, MAKE, "say no to a sheet", DECLINE_EXAMPLES),
+    Command("approve", approve, MAKE, "approve a sheet, with the passphrase", APPROVE_EXAMPLES),
+    Command("decline", decline, MAKE, "decline a sheet", DECLINE_EXAMPLES),
 )
 
-__all__ = ["COMMANDS", "approval_panel", "ask_passphrase"]
+__all__ = ["COMMANDS"]

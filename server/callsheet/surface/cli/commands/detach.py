@@ -1,7 +1,7 @@
-"""`callsheet watch --detach` and `--stop`: follow all open tasks to their end without a terminal, or no longer.
+"""`callsheet watch --detach` and `--stop`: start or stop the background watcher, which needs no terminal.
 
-The background watcher is a runner like every other: tasks of a process that lives stay with it, those of
-processes that are gone are adopted. It ends by itself when nothing is open any more.
+It runs the same runner as every other process: tasks of a live process stay with that process, tasks of
+dead processes are adopted. It ends automatically when no task is open.
 """
 
 from __future__ import annotations
@@ -9,94 +9,93 @@ from __future__ import annotations
 import signal
 import sys
 
-from rich.text import Text
-
 from callsheet.core.shot import JsonValue
 from callsheet.core.tasks.states import OPEN_STATES
 from callsheet.edges.process.daemon import BackgroundRunner
-from callsheet.errors import CallsheetError, SetupProblem
+from callsheet.errors import Action, CallsheetError, NextStep, SetupProblem
 from callsheet.service import TaskReport
 from callsheet.service.results import iso
 from callsheet.surface.cli.console.exit_codes import ExitCode
-from callsheet.surface.cli.console.progress import run_watched, say_left_open
+from callsheet.surface.cli.console.progress import run_with_runner, write_open_tasks
 from callsheet.surface.cli.console.session import Session
-from callsheet.surface.cli.console.wording import one_line
+from callsheet.surface.next_steps import program
+from callsheet.surface.text import one_line
 
+STOP = "{} watch --stop"
 TICK_SECONDS = 1.0
 TROUBLE_SECONDS = 5.0
 MORE_SECONDS = 4.0
-"""What the end needs beside the grace for requests on their way."""
+"""What stopping needs beyond the grace for requests in flight."""
 
-EVERY = -1
+NO_LIMIT = -1
 
 
-def require_offered(platform: str = sys.platform) -> None:
-    """Raises `SetupProblem` where there is no background watcher."""
+def require_supported(platform: str = sys.platform) -> None:
+    """Raises `SetupProblem` on platforms without a background watcher."""
     if platform == "win32":
         raise SetupProblem(
-            "A background watcher is not offered on Windows.",
-            next_step="Leave `callsheet watch` running in a window of its own.",
+            "The background watcher is not available on Windows.",
+            next_step=NextStep(Action.WATCH, "Keep this running in a window of its own."),
         )
 
 
 def detach(session: Session) -> int:
-    """Start the background watcher, unless nothing is open or there is one."""
-    require_offered()
+    """Start the background watcher, unless it runs already or no task is open."""
+    require_supported()
     background = BackgroundRunner(session.program.paths.state)
     if not _open_tasks(session):
-        return _tell(session, "nothing_open", "No task is open; nothing was started.")
+        return _write_answer(session, "nothing_open", "No task is open; nothing was started.")
     if background.is_running():
-        return _tell_running(session, background)
+        return _write_running(session, background)
     command = [sys.executable, "-P", "-m", "callsheet", "--verbose", "watch", "--background"]
-    program = session.program
-    pid = background.start(command, environ=program.environ, directory=program.working_directory)
+    pid = background.start(command, environ=session.program.environ, directory=session.program.working_directory)
     if pid is not None:
-        said = f"Following all open tasks in the background, as process {pid}. `callsheet watch --stop` ends it."
-        return _tell(session, "started", said, pid=pid, log=background.log)
+        text = f"Following all open tasks in the background, as process {pid}. To stop it: {STOP.format(program())}"
+        return _write_answer(session, "started", text, pid=pid, log=background.log)
     if background.is_running():
-        return _tell_running(session, background)
+        return _write_running(session, background)
     raise SetupProblem("The background watcher could not be started.", next_step=f"Read {background.log}.")
 
 
 def stop(session: Session) -> int:
-    """End the background watcher kindly: what is on its way to a gateway is given its time."""
-    require_offered()
+    """Stop the background watcher; requests in flight get time to finish."""
+    require_supported()
     background = BackgroundRunner(session.program.paths.state)
     if not background.is_running():
-        return _tell(session, "not_running", "There is no background watcher.")
+        return _write_answer(session, "not_running", "The background watcher is not running.")
     if not background.stop(timeout_seconds=session.service.stop_grace_seconds + MORE_SECONDS):
         raise SetupProblem(
-            "The background watcher was asked to end and has not ended yet.",
-            next_step=f"Run `callsheet watch --stop` again, or read {background.log}.",
+            "The background watcher is stopping, but has not ended yet.",
+            next_step=f"Run `{STOP.format(program())}` again, or read {background.log}.",
         )
-    code = _tell(session, "stopped", "The background watcher has ended.")
-    say_left_open(session)
+    code = _write_answer(session, "stopped", "The background watcher has ended.")
+    write_open_tasks(session)
     return code
 
 
 def run_background(session: Session) -> int:
-    """Be the background watcher; only `detach` starts this."""
-    require_offered()
+    """Run as the background watcher; only `detach` starts this."""
+    require_supported()
     background = BackgroundRunner(session.program.paths.state)
     background.detach()
-    # From here on it may be told to end, also before the run that listens for that has begun.
+    # SIGTERM may also arrive before the runner listens for it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with background.hold() as held:
         if not held:
             _log(session, "another background watcher is running")
             return ExitCode.OK
         try:
-            run_watched(session, lambda: _follow_all(session))
+            run_with_runner(session, lambda: _follow_all(session))
         except KeyboardInterrupt:
-            _log(session, "told to end")
-            say_left_open(session)
+            _log(session, "asked to stop")
+            write_open_tasks(session)
             return ExitCode.INTERRUPTED
-        _log(session, "nothing is open any more")
+        _log(session, "no task is open")
     return ExitCode.OK
 
 
 async def _follow_all(session: Session) -> None:
-    """Log each change of the open tasks until there is none; a ledger in trouble is tried again."""
+    """Log each change of the open tasks until none is open; ledger errors are logged and tried again."""
     seen: dict[str, object] = {}
     while True:
         pause = TICK_SECONDS
@@ -104,7 +103,7 @@ async def _follow_all(session: Session) -> None:
             found = _open_tasks(session)
             for report in [*found, *_just_ended(session, seen, found)]:
                 task = report.task
-                # Without the percentage: the log is to stay short.
+                # Without the percentage, to keep the log short.
                 news = (task.state, task.problem and task.problem.code)
                 if seen.get(task.id) != news:
                     _log(session, f"{task.id}  {one_line(report.status_text)}")
@@ -119,7 +118,7 @@ async def _follow_all(session: Session) -> None:
 
 
 def _open_tasks(session: Session) -> list[TaskReport]:
-    found = session.service.tasks(only_open=True, limit=EVERY)
+    found = session.service.tasks(only_open=True, limit=NO_LIMIT)
     return [report for report in found if report.task.state in OPEN_STATES]
 
 
@@ -129,25 +128,25 @@ def _just_ended(session: Session, seen: dict[str, object], found: list[TaskRepor
 
 
 def _log(session: Session, text: str) -> None:
-    session.screen.note(f"{iso(session.service.now())}  {text}", style="", whole=True)
+    session.output.write_note(f"{iso(session.service.now())}  {text}", style="", wrap=False)
 
 
-def _tell_running(session: Session, background: BackgroundRunner) -> int:
+def _write_running(session: Session, background: BackgroundRunner) -> int:
     pid = background.pid()
     known = f", as process {pid}" if pid else ""
-    said = f"A background watcher is running already{known}; it follows every open task."
-    return _tell(session, "already_running", said, pid=pid, log=background.log)
+    text = f"The background watcher is already running{known}. It follows every open task."
+    return _write_answer(session, "already_running", text, pid=pid, log=background.log)
 
 
-def _tell(session: Session, status: str, text: str, *, pid: int | None = None, log: object = None) -> int:
+def _write_answer(session: Session, status: str, text: str, *, pid: int | None = None, log: object = None) -> int:
     if session.as_json:
         form: dict[str, JsonValue] = {"status": status, "pid": pid, "log": str(log) if log else None}
-        session.screen.answer(session.redactor.value(form))
+        session.write_json(form)
         return ExitCode.OK
-    session.screen.show(Text(text))
+    session.output.write_unwrapped(text, indent=0)
     if log:
-        session.screen.whole(f"Log: {log}", indent=0)
+        session.output.write_unwrapped(f"Log: {log}", indent=0)
     return ExitCode.OK
 
 
-__all__ = ["detach", "require_offered", "run_background", "stop"]
+__all__ = ["detach", "require_supported", "run_background", "stop"]

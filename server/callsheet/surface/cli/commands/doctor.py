@@ -1,4 +1,4 @@
-"""`callsheet doctor`: shows what `service.checkup` finds."""
+"""`callsheet doctor`: shows what `service.diagnostics` finds."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import typer
 from rich.text import Text
 
 from callsheet.core.shot import JsonValue
+from callsheet.errors import NextStep
 from callsheet.service.diagnostics import Check, GatewayAnswer, Grade, Install, Listing
 from callsheet.service.results import iso
-from callsheet.surface.cli.console.command import KNOW, Command
+from callsheet.surface.cli.console.command import KNOW, Command, Json
 from callsheet.surface.cli.console.exit_codes import ExitCode
-from callsheet.surface.cli.console.output import Screen, facts, indented
-from callsheet.surface.cli.console.parameters import Json
+from callsheet.surface.cli.console.output import Output, indent, label_table
 from callsheet.surface.cli.console.session import begin
-from callsheet.surface.cli.console.wording import one_line
 from callsheet.surface.next_steps import for_person
+from callsheet.surface.text import format_count, one_line
 
 EXAMPLES = ("doctor", "doctor --online", "doctor --json")
 MARKS = {
@@ -32,13 +32,13 @@ MARKS = {
 def doctor(
     context: typer.Context,
     online: Annotated[
-        bool, typer.Option("--online", help="Also ask the gateways what is free: balance, models that they list.")
+        bool, typer.Option("--online", help="Also query the gateways, for free: balance, listed models.")
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """Look for what is missing or amiss. Nothing is sent, unless --online is given.
+    """Check the installation. Sends nothing unless --online is given.
 
-    The exit code is 8 when something keeps Callsheet from working.
+    The exit code is 8 if a problem keeps Callsheet from working.
     """
     session = begin(context, as_json)
     program = session.program
@@ -46,19 +46,20 @@ def doctor(
     checks = session.service.check_up(install)
     answers = anyio.run(session.service.ask_gateways) if online else []
     if as_json:
-        session.screen.answer(session.redactor.value(_form(checks, answers, online)))
+        session.write_json(_build_answer(checks, answers, online))
     else:
-        _show_checks(session.screen, checks)
+        _write_checks(session.output, checks)
         if online:
-            _show_answers(session.screen, answers)
+            _write_answers(session.output, answers)
     return ExitCode.SETUP if any(check.grade is Grade.PROBLEM for check in checks) else ExitCode.OK
 
 
-def _form(checks: list[Check], answers: list[GatewayAnswer], online: bool) -> dict[str, JsonValue]:
+def _build_answer(checks: list[Check], answers: list[GatewayAnswer], online: bool) -> dict[str, JsonValue]:
     form: dict[str, JsonValue] = {
         "healthy": all(check.grade is not Grade.PROBLEM for check in checks),
         "checks": [
-            {**asdict(check), "grade": check.grade.value, "next_step": for_person(check.next_step)} for check in checks
+            {"name": check.name, "grade": check.grade.value, "text": check.text, "next_step": _step(check)}
+            for check in checks
         ],
     }
     if online:
@@ -75,33 +76,38 @@ def _form(checks: list[Check], answers: list[GatewayAnswer], online: bool) -> di
     return form
 
 
-def _show_checks(screen: Screen, checks: list[Check]) -> None:
-    grid = facts([], label_width=1)
+def _write_checks(output: Output, checks: list[Check]) -> None:
+    grid = label_table([], label_width=1)
     grid.add_column(overflow="fold")
     for check in checks:
         mark, style = MARKS[check.grade]
         text = Text(check.text)
-        if step := for_person(check.next_step):
+        if step := _step(check):
             text.append(f"\n→ {step}", style="cyan")
-        grid.add_row(Text(check.grade.value if screen.plain else mark, style=style), Text(check.name), text)
-    screen.show(grid)
+        grid.add_row(Text(check.grade.value if output.plain else mark, style=style), Text(check.name), text)
+    output.write(grid)
     problems = sum(1 for check in checks if check.grade is Grade.PROBLEM)
-    screen.show("", _verdict(problems))
+    output.write("", _verdict(problems))
+
+
+def _step(check: Check) -> str:
+    step: NextStep | str = check.next_step
+    return for_person(step) if isinstance(step, NextStep) else step
 
 
 def _verdict(problems: int) -> Text:
     if not problems:
-        return Text("Nothing keeps it from working.", style="green")
-    return Text(f"{problems} problem{'s' if problems > 1 else ''} to mend.", style="bold red")
+        return Text("No problems found.", style="green")
+    return Text(f"{format_count(problems, 'problem')} to fix.", style="bold red")
 
 
-def _show_answers(screen: Screen, answers: list[GatewayAnswer]) -> None:
-    screen.heading("Asked now")
+def _write_answers(output: Output, answers: list[GatewayAnswer]) -> None:
+    output.write_heading("Queried now")
     for answer in answers:
         left = f"{one_line(answer.balance.amount)} {answer.balance.unit} left" if answer.balance else answer.said
-        screen.show(indented(facts([(answer.name, Text(f"{left} · {iso(answer.at)}"))])))
+        output.write(indent(label_table([(answer.name, Text(f"{left} · {iso(answer.at)}"))])))
         for listing in answer.listings:
-            screen.show(indented(Text.assemble(_listed(listing), f"  {listing.model}"), 6))
+            output.write(indent(Text.assemble(_listed(listing), f"  {listing.model}"), 6))
 
 
 def _listed(listing: Listing) -> tuple[str, str]:
@@ -110,6 +116,6 @@ def _listed(listing: Listing) -> tuple[str, str]:
     return ("listed    ", "green") if listing.listed else ("not listed", "yellow")
 
 
-COMMANDS = (Command("doctor", doctor, KNOW, "what is missing or amiss", EXAMPLES),)
+COMMANDS = (Command("doctor", doctor, KNOW, "check the installation", EXAMPLES),)
 
 __all__ = ["COMMANDS"]

@@ -1,4 +1,4 @@
-"""`callsheet explain`: what would be sent, what is wrong with it, what it costs. Sends nothing."""
+"""`callsheet explain`: the request, its errors and its price. Sends nothing."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from callsheet.core.payload.recognition import Payload
 from callsheet.core.shot import Shot
 from callsheet.errors import InvalidRequest
 from callsheet.service import Draft, Explanation
-from callsheet.surface.cli.console.command import MAKE, Command
+from callsheet.surface.cli.console.command import MAKE, Command, GatewayOption, Json, ModelOption
 from callsheet.surface.cli.console.exit_codes import ExitCode
-from callsheet.surface.cli.console.explanation_view import show_explanation
-from callsheet.surface.cli.console.parameters import GatewayOption, Json, ModelOption
+from callsheet.surface.cli.console.explanation_view import write_explanation
 from callsheet.surface.cli.console.session import begin
+from callsheet.surface.next_steps import program
 from callsheet.surface.views.forms import explanation_form
 
 EXAMPLES = (
@@ -30,14 +30,14 @@ MAX_PAYLOAD_BYTES = 1 << 20
 
 def explain(  # noqa: PLR0917 - the options of a command
     context: typer.Context,
-    prompt: Annotated[str | None, typer.Argument(metavar="PROMPT", help="What is to be seen and heard.")] = None,
+    prompt: Annotated[str | None, typer.Argument(metavar="PROMPT", help="What the clip shows and sounds like.")] = None,
     duration: Annotated[int | None, typer.Option(metavar="SECONDS", help="Length of the clip.")] = None,
     ratio: Annotated[str | None, typer.Option(metavar="W:H", help="Aspect ratio, 16:9 or 9:16.")] = None,
     resolution: Annotated[str | None, typer.Option(metavar="LINES", help="720p, 1024p or 1080p.")] = None,
-    image: Annotated[str | None, typer.Option(metavar="URL", help="A reference image, public, https.")] = None,
+    image: Annotated[str | None, typer.Option(metavar="URL", help="A public https URL of a reference image.")] = None,
     gateway: GatewayOption = None,
     model: ModelOption = None,
-    callback: Annotated[str | None, typer.Option(metavar="URL", help="Where the gateway tells the end, too.")] = None,
+    callback: Annotated[str | None, typer.Option(metavar="URL", help="Where the gateway also reports the end.")] = None,
     payload: Annotated[
         str | None, typer.Option(metavar="FILE", help="Raw gateway JSON instead of a shot; - is standard input.")
     ] = None,
@@ -46,7 +46,7 @@ def explain(  # noqa: PLR0917 - the options of a command
     """Show the exact request for a shot, its price and what is wrong with it. Nothing is sent.
 
     Without a model, the models that can take the shot are listed, cheapest first. The answer names a
-    sheet: that is what can be approved and submitted.
+    sheet, which can then be approved and submitted.
     """
     session = begin(context, as_json)
     shot = Shot(
@@ -57,24 +57,24 @@ def explain(  # noqa: PLR0917 - the options of a command
         image_url=image,
         callback_url=callback,
     )
-    draft = _make_draft(shot, payload, gateway=gateway, model=model)
+    draft = _build_draft(shot, payload, gateway=gateway, model=model)
     explanation = session.service.explain(draft)
     catalogue = session.service.catalogue
     if as_json:
-        session.screen.answer(session.redactor.value(explanation_form(explanation, catalogue)))
+        session.write_json(explanation_form(explanation, catalogue))
     else:
-        show_explanation(session.screen, explanation, catalogue)
+        write_explanation(session.output, explanation, catalogue)
     return _exit_code(explanation)
 
 
-def _make_draft(shot: Shot, payload: str | None, *, gateway: str | None, model: str | None) -> Draft:
+def _build_draft(shot: Shot, payload: str | None, *, gateway: str | None, model: str | None) -> Draft:
     if payload is None:
         if shot == Shot():
-            raise InvalidRequest("There is no prompt.", next_step='Run `callsheet explain "what is to be seen"`.')
+            raise InvalidRequest("There is no prompt.", next_step=f'Run `{program()} explain "what to show"`.')
         return Draft(shot=shot, gateway=gateway, model=model)
     if shot != Shot():
         raise InvalidRequest(
-            "A raw payload says everything itself.", next_step="Leave prompt and shot options out, or --payload."
+            "A raw payload cannot be combined with a prompt or shot options.", next_step="Omit either of them."
         )
     return Draft(payload=read_payload(payload), gateway=gateway, model=model)
 
@@ -89,14 +89,14 @@ def read_payload(name: str) -> Payload:
             next_step="Name a file with JSON, or - for standard input.",
         ) from None
     if len(raw) > MAX_PAYLOAD_BYTES:
-        raise InvalidRequest("The payload is larger than 1 MB.", next_step="Name the request body alone.")
+        raise InvalidRequest("The payload is larger than 1 MB.", next_step="Name only the request body.")
     try:
         payload = json.loads(raw.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         where = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
-        raise InvalidRequest(f"The payload is not JSON{where}.", next_step="Mend it there.") from None
+        raise InvalidRequest(f"The payload is not JSON{where}.", next_step="Fix it there.") from None
     if not isinstance(payload, dict):
-        raise InvalidRequest("The payload is not a JSON object.", next_step="Name the request body alone.")
+        raise InvalidRequest("The payload is not a JSON object.", next_step="Name only the request body.")
     return payload
 
 
@@ -111,6 +111,6 @@ def _exit_code(explanation: Explanation) -> ExitCode:
     return ExitCode.INVALID
 
 
-COMMANDS = (Command("explain", explain, MAKE, "what would be sent, what it costs, what is wrong", EXAMPLES),)
+COMMANDS = (Command("explain", explain, MAKE, "what would be sent, its price, its errors", EXAMPLES),)
 
 __all__ = ["COMMANDS", "read_payload"]

@@ -1,15 +1,30 @@
-"""What a command is to the application, and how the commands are listed in the help: by what they are for."""
+"""What a command is to the application, the arguments that several commands share, and the grouped help."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import cleandoc
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from typer.core import TyperGroup
 
+from .completion import complete_gateways, complete_models, complete_open_sheets, complete_tasks
+
 MAKE, FOLLOW, KNOW, SET_UP = "Make a clip", "Follow", "Know", "Set up"
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+SheetArgument = Annotated[
+    str, typer.Argument(metavar="SHEET", help="The sheet's id.", autocompletion=complete_open_sheets)
+]
+TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="The task's id.", autocompletion=complete_tasks)]
+GatewayOption = Annotated[
+    str | None, typer.Option("--gateway", metavar="NAME", help="The gateway.", autocompletion=complete_gateways)
+]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", metavar="ID", help="The gateway's model id.", autocompletion=complete_models)
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +39,7 @@ class Command:
 
     @property
     def help(self) -> str:
-        """The help, each paragraph on one line, so that it is wrapped as the terminal has it."""
+        """The help, each paragraph on one line, so that it wraps at the terminal's width."""
         paragraphs = cleandoc(self.run.__doc__ or "").split("\n\n")
         return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
@@ -43,4 +58,16 @@ class GroupedHelp(TyperGroup):
                 formatter.write_dl(rows)
 
 
-__all__ = ["FOLLOW", "KNOW", "MAKE", "SET_UP", "Command", "GroupedHelp"]
+__all__ = [
+    "FOLLOW",
+    "KNOW",
+    "MAKE",
+    "SET_UP",
+    "Command",
+    "GatewayOption",
+    "GroupedHelp",
+    "Json",
+    "ModelOption",
+    "SheetArgument",
+    "TaskArgument",
+]

@@ -1,6 +1,6 @@
 """What the shell offers when Tab is pressed: ids from the ledger, names from the catalogue.
 
-Nothing here may fail aloud or wait for anything: an error means that nothing is offered.
+Nothing here reports an error or waits: an error means that nothing is offered.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _offer(context: typer.Context, incomplete: str, list_all: Callable[[Session]
     try:
         return [offer for offer in list_all(session) if offer[0].startswith(incomplete)]
     except (CallsheetError, OSError):
-        # A shell that asks for completions cannot show an error; the command itself will.
+        # The shell cannot show an error here; the command itself will.
         return []
 
 
@@ -59,7 +59,7 @@ def complete_gateways(context: typer.Context, incomplete: str) -> Any:
 
 
 def complete_models(context: typer.Context, incomplete: str) -> Any:
-    """The models of the gateway that is named already, else of all."""
+    """The models of the gateway on the command line, else of all gateways."""
     named = context.params.get("gateway")
 
     def models(_: Session) -> Offers:

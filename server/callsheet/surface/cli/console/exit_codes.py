@@ -21,7 +21,7 @@ from callsheet.errors import (
 
 
 class ExitCode(IntEnum):
-    """The exit codes of every command; `MEANINGS` says them in words."""
+    """The exit codes of every command; `MEANINGS` describes them."""
 
     OK = 0
     UNEXPECTED = 1
@@ -50,7 +50,7 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C, or a signal to end)",
 }
 
-# The first class that fits decides.
+# The first class that matches decides.
 _BY_ERROR: tuple[tuple[type[CallsheetError], ExitCode], ...] = (
     (InvalidRequest, ExitCode.INVALID),
     (UnknownThing, ExitCode.INVALID),
@@ -80,7 +80,7 @@ def exit_for_error(error: CallsheetError) -> ExitCode:
 
 
 def exit_for_state(state: TaskState) -> ExitCode:
-    """The exit code of a command that ended with a task in that state; a task still under way is no failure."""
+    """The exit code of a command that ended with a task in that state; an open task is no failure."""
     return _BY_STATE.get(state, ExitCode.OK)
 
 

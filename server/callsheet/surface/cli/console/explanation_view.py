@@ -1,4 +1,4 @@
-"""How an explanation looks: the notice, availability before the price, the request, what is wrong, the next step."""
+"""An explanation on the terminal: the notice, availability before the price, the request, findings, the next step."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from callsheet.core.catalogue.cards import Availability, Catalogue, ModelCard
 from callsheet.core.catalogue.pricing import Price, dollars
 from callsheet.core.payload.validation import Finding
 from callsheet.core.shot import Shot
+from callsheet.errors import Action, NextStep
 from callsheet.service import Explanation
 from callsheet.service.results import Option, iso
-from callsheet.surface.next_steps import for_person
+from callsheet.surface.text import format_json, format_range, one_line
 
-from .output import Screen, facts, indented
-from .wording import in_commands, json_text, one_line, span
+from .output import Output, indent, label_table
 
 AVAILABILITY_STYLES = {
     Availability.LIVE: "green",
@@ -25,73 +25,76 @@ AVAILABILITY_STYLES = {
 SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
-def show_explanation(screen: Screen, explanation: Explanation, catalogue: Catalogue) -> None:
+def write_explanation(output: Output, explanation: Explanation, catalogue: Catalogue) -> None:
     """The whole answer of `explain`, for people."""
-    show_notice(screen, explanation)
+    _write_notice(output, explanation)
     if explanation.card is not None and explanation.shot is not None:
-        _show_card(screen, explanation, explanation.card, explanation.shot, catalogue)
+        _write_card(output, explanation, explanation.card, explanation.shot, catalogue)
     if explanation.findings:
-        _show_findings(screen, explanation.findings)
+        _write_findings(output, explanation.findings)
     if explanation.options:
-        show_options(screen, explanation.options)
+        write_options(output, explanation.options)
     if explanation.prompt_notes:
-        screen.heading("On the prompt")
+        output.write_heading("On the prompt")
         for note in explanation.prompt_notes:
-            screen.show(indented(Text(note)))
-    if explanation.sheet is not None:
-        sheet = explanation.sheet
-        screen.show("")
+            output.write(indent(Text(note)))
+    sheet = explanation.sheet
+    if sheet is not None:
+        output.write("")
         take = f"take {sheet.take} · {sheet.state.value.replace('_', ' ')} · valid until {iso(sheet.expires_at)}"
-        screen.show(facts([("Sheet", Text.assemble((sheet.id, "bold cyan"), f"  {take}"))]))
-    screen.next_step(next_command(explanation))
+        output.write(label_table([("Sheet", Text.assemble((sheet.id, "bold cyan"), f"  {take}"))]))
+    output.write_next_step(_next_step(explanation))
 
 
-def show_notice(screen: Screen, explanation: Explanation) -> None:
-    """What must be said first; an earlier take of the same shot, and a possible duplicate charge, before all."""
-    if explanation.earlier:
-        screen.show(Text(explanation.earlier, style="bold yellow"), "")
-    screen.show(Text(explanation.notice, style="bold" if explanation.mode.value == "live" else "dim"))
-
-
-def next_command(explanation: Explanation) -> str:
-    """The one thing to do now, as a command where there is one."""
+def _next_step(explanation: Explanation) -> NextStep:
     if explanation.sheet is not None and explanation.mode.value != "read-only":
-        return f"callsheet submit {explanation.sheet.id}"
-    return in_commands(for_person(explanation.next_step))
+        return NextStep(Action.SUBMIT, target=explanation.sheet.id)
+    fitting = [option.card for option in explanation.options if option.fits]
+    if fitting:
+        example = f"--gateway {fitting[0].gateway} --model {fitting[0].model}"
+        return NextStep(text=f"Choose a model and run the command again, for example with {example}.")
+    return explanation.next_step
 
 
-def _show_card(screen: Screen, explanation: Explanation, card: ModelCard, shot: Shot, catalogue: Catalogue) -> None:
-    rows: list[tuple[str, RenderableType]] = [("Availability", availability(card))]
+def _write_notice(output: Output, explanation: Explanation) -> None:
+    """The notice; before it an earlier take of the same shot, and a possible duplicate charge."""
+    if explanation.earlier:
+        output.write(Text(explanation.earlier, style="bold yellow"), "")
+    output.write(Text(explanation.notice, style="bold" if explanation.mode.value == "live" else "dim"))
+
+
+def _write_card(output: Output, explanation: Explanation, card: ModelCard, shot: Shot, catalogue: Catalogue) -> None:
+    rows: list[tuple[str, RenderableType]] = [("Availability", format_availability(card))]
     if explanation.price is not None:
-        rows.append(("Price", price_text(explanation.price, catalogue, card)))
+        rows.append(("Price", format_price(explanation.price, catalogue, card)))
     rows += [
         ("Model", Text(f"{card.id} · {shot.kind}")),
-        ("Picture", Text(picture(shot, card))),
+        ("Video", Text(format_video(shot, card))),
         ("Reference", Text(one_line(shot.image_url) if shot.image_url else "no image")),
     ]
     if shot.callback_url:
         rows.append(("Callback", Text(one_line(shot.callback_url))))
     rows += [
-        ("Kept", Text(retention(card))),
-        ("Ask after", Text(poll(card))),
+        ("Kept", Text(format_retention(card))),
+        ("Polled", Text(format_polling(card))),
     ]
     if explanation.what != "a shot":
         rows.append(("Payload", Text(one_line(explanation.what))))
-    screen.show("", facts(rows))
-    screen.heading(f"{explanation.method} {explanation.url}")
-    screen.whole(json_text(explanation.body).replace("\n", "\n  "))
-    screen.heading("The same with curl (the body in payload.json)")
-    screen.whole(explanation.curl)
+    output.write("", label_table(rows))
+    output.write_heading(f"{explanation.method} {explanation.url}")
+    output.write_unwrapped(format_json(explanation.body).replace("\n", "\n  "))
+    output.write_heading("The same with curl (the body in payload.json)")
+    output.write_unwrapped(explanation.curl)
 
 
-def availability(card: ModelCard) -> Text:
-    """Whether the model may be expected to answer."""
+def format_availability(card: ModelCard) -> Text:
+    """Whether the model is expected to work."""
     state = card.lifecycle.availability
     return Text.assemble((state.value, AVAILABILITY_STYLES[state]), f" · {card.lifecycle.summary}")
 
 
-def price_text(price: Price, catalogue: Catalogue, card: ModelCard) -> Text:
-    """The price, as of when, and whose word it is."""
+def format_price(price: Price, catalogue: Catalogue, card: ModelCard) -> Text:
+    """The price with its date and source."""
     source = catalogue.source(card, price.source)
     origin = f" · {price.as_of}, {source.title}" if source else f" · {price.as_of}"
     text = Text.assemble((str(price), "bold"), origin)
@@ -100,47 +103,44 @@ def price_text(price: Price, catalogue: Catalogue, card: ModelCard) -> Text:
     return text
 
 
-def picture(shot: Shot, card: ModelCard) -> str:
+def format_video(shot: Shot, card: ModelCard) -> str:
     """Length, ratio and resolution, or that they are not documented."""
     length = f"{shot.duration_seconds} s" if shot.duration_seconds else "length not documented"
     resolution = shot.resolution or card.resolution_when_absent or "resolution not documented"
     return f"{length} · {shot.aspect_ratio or 'ratio not documented'} · {resolution}"
 
 
-def retention(card: ModelCard) -> str:
+def format_retention(card: ModelCard) -> str:
     """How long the gateway keeps a result."""
     hours = card.retention.result_hours
-    return f"{hours} hours at the gateway; saved here as soon as it is there" if hours else "how long is not documented"
+    return f"{hours} hours at the gateway; saved here as soon as it is ready" if hours else "not documented"
 
 
-def poll(card: ModelCard) -> str:
-    """When to ask after a task."""
+def format_polling(card: ModelCard) -> str:
+    """How often to check a task."""
     advice = card.poll
-    usual = f"; usually done in {span(*advice.usual_seconds)}" if advice.usual_seconds else ""
+    usual = f"; usually done in {format_range(*advice.usual_seconds)}" if advice.usual_seconds else ""
     return f"{advice.first_after_seconds:g} s, then every {advice.every_seconds:g} s{usual}"
 
 
-def _show_findings(screen: Screen, findings: tuple[Finding, ...]) -> None:
-    screen.heading("Findings")
-    rows: list[tuple[str, RenderableType]] = []
+def _write_findings(output: Output, findings: tuple[Finding, ...]) -> None:
+    output.write_heading("Findings")
+    grid = label_table([], label_width=10)
     for finding in findings:
         text = Text.assemble((one_line(finding.field), "bold"), f" {one_line(finding.value)}".rstrip(), "\n")
         text.append(one_line(finding.rule))
         if finding.instead:
             text.append(f"\n→ {one_line(finding.instead)}", style="cyan")
-        rows.append((finding.severity, text))
-    grid = facts([], label_width=10)
-    for severity, said in rows:
-        grid.add_row(Text(severity, style=SEVERITY_STYLES[severity]), said)
-    screen.show(indented(grid))
+        grid.add_row(Text(finding.severity, style=SEVERITY_STYLES[finding.severity]), text)
+    output.write(indent(grid))
 
 
-def show_options(screen: Screen, options: tuple[Option, ...]) -> None:
+def write_options(output: Output, options: tuple[Option, ...]) -> None:
     """The models that can take the shot, cheapest first, then those that cannot, with why."""
     fitting = [option for option in options if option.fits]
     if fitting:
-        screen.heading("Can take it, cheapest first")
-        table = screen.table("!Model", "Availability", ">USD", ">Units", "Priced")
+        output.write_heading("Can take it, cheapest first")
+        table = output.build_table("!Model", "Availability", ">USD", ">Units", "Priced")
         for option in fitting:
             state, price = option.card.lifecycle.availability, option.price
             table.add_row(
@@ -150,27 +150,25 @@ def show_options(screen: Screen, options: tuple[Option, ...]) -> None:
                 Text("" if price.amount is None or price.unit == "USD" else f"{price.amount:g} {price.unit}"),
                 Text(price.as_of, style="dim"),
             )
-        screen.show(indented(table))
+        output.write(indent(table))
     reasons: dict[str, list[str]] = {}
     for option in options:
         if not option.fits:
             reasons.setdefault(one_line(option.why_not), []).append(option.card.id)
     if reasons:
-        screen.heading("Cannot take it")
-        grid = facts([], label_width=26)
+        output.write_heading("Cannot take it")
+        grid = label_table([], label_width=26)
         for reason, cards in reasons.items():
             grid.add_row(Text("\n".join(cards)), Text(reason, style="dim"))
-        screen.show(indented(grid))
+        output.write(indent(grid))
 
 
 __all__ = [
     "AVAILABILITY_STYLES",
-    "availability",
-    "picture",
-    "poll",
-    "price_text",
-    "retention",
-    "show_explanation",
-    "show_notice",
-    "show_options",
+    "format_availability",
+    "format_polling",
+    "format_price",
+    "format_retention",
+    "write_explanation",
+    "write_options",
 ]

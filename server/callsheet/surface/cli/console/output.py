@@ -1,7 +1,7 @@
 """Where a command writes: answers to standard output, everything else to standard error.
 
-All of it passes the redactor on its way out. Nothing is ever read as markup: text from prompts and
-gateways is shown as it is. Colours and lines are for terminals; a pipe and `NO_COLOR` get plain text.
+All of it passes the redactor. Nothing is read as markup: text from prompts and gateways is shown
+unchanged. Colours and lines are for terminals; a pipe and `NO_COLOR` get plain text.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from rich.table import Table
 from rich.text import Text
 
 from callsheet.core.shot import JsonValue
-from callsheet.errors import FATE_SENTENCES, CallsheetError
-from callsheet.surface.next_steps import for_person
-
-from .wording import in_commands, json_text
+from callsheet.errors import FATE_SENTENCES, CallsheetError, NextStep
+from callsheet.surface.next_steps import command
+from callsheet.surface.text import format_json
 
 PIPE_WIDTH = 120
 NARROW = 100
+LABEL_WIDTH = 12
 
 _PADDING = re.compile(r"[ ]+(?=\n)")
 
@@ -32,7 +32,7 @@ Redact = Callable[[str], str]
 
 
 class _Redacted:
-    """A stream that takes keys out of whatever is written to it; for a pipe also the padding at the ends of lines."""
+    """A stream that removes keys from what is written to it; for a pipe also the padding at the ends of lines."""
 
     def __init__(self, inner: IO[str], redact: Redact) -> None:
         self._inner = inner
@@ -57,18 +57,18 @@ class _Redacted:
         return getattr(self._inner, "encoding", None) or "utf-8"
 
 
-def wants_plain(stream: IO[str], environ: Mapping[str, str]) -> bool:
-    """Whether that stream is to get no colours and no lines."""
+def is_plain(stream: IO[str], environ: Mapping[str, str]) -> bool:
+    """Whether that stream gets no colours and no lines."""
     return not stream.isatty() or bool(environ.get("NO_COLOR")) or environ.get("TERM") == "dumb"
 
 
-def make_console(stream: IO[str], environ: Mapping[str, str], redact: Redact) -> Console:
-    """A console on that stream that shows text as it is."""
+def build_console(stream: IO[str], environ: Mapping[str, str], redact: Redact) -> Console:
+    """A console on that stream that reads no markup."""
     terminal = stream.isatty()
     return Console(
         file=cast("IO[str]", _Redacted(stream, redact)),
         force_terminal=terminal,
-        color_system=None if wants_plain(stream, environ) else "auto",
+        color_system=None if is_plain(stream, environ) else "auto",
         width=None if terminal else _pipe_width(environ),
         markup=False,
         emoji=False,
@@ -82,63 +82,63 @@ def _pipe_width(environ: Mapping[str, str]) -> int:
     return max(40, int(named)) if named.isascii() and named.isdigit() else PIPE_WIDTH
 
 
-class Screen:
+class Output:
     """The two streams of one run."""
 
     def __init__(self, environ: Mapping[str, str], redact: Redact) -> None:
         for stream in (sys.stdout, sys.stderr):
-            # A prompt may hold what an old locale cannot write; that is no reason to fail.
+            # A prompt may contain what an old locale cannot write; the command must not fail because of it.
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
-        self.out = make_console(sys.stdout, environ, redact)
-        self.err = make_console(sys.stderr, environ, redact)
-        self.plain = wants_plain(sys.stdout, environ)
+        self.out = build_console(sys.stdout, environ, redact)
+        self.err = build_console(sys.stderr, environ, redact)
+        self.plain = is_plain(sys.stdout, environ)
         self._ascii = "utf" not in (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
 
     @property
     def narrow(self) -> bool:
-        """Whether there is no room for what is nice to have."""
+        """Whether optional columns have no room."""
         return self.out.width < NARROW
 
-    def answer(self, value: JsonValue, *, compact: bool = False) -> None:
+    def write_json(self, value: JsonValue, *, compact: bool = False) -> None:
         """Write the one JSON answer of a command (or, compact, one line of several)."""
-        text = json_text(value, indent=None if compact else 2, ascii_only=self._ascii)
-        self.out.file.write(f"{text}\n")
+        self.write_raw(f"{format_json(value, indent=None if compact else 2, ascii_only=self._ascii)}\n")
+
+    def write_raw(self, text: str) -> None:
+        """Write text for a file or a program to standard output: redacted, otherwise unchanged."""
+        self.out.file.write(text)
         self.out.file.flush()
 
-    def show(self, *parts: RenderableType) -> None:
-        """Write to standard output; strings are shown as they are, wrapped at words."""
+    def write(self, *parts: RenderableType) -> None:
+        """Write to standard output, wrapped at words."""
         for part in parts:
             self.out.print(part)
 
-    def whole(self, text: str, *, indent: int = 2, style: str = "") -> None:
+    def write_unwrapped(self, text: str, *, indent: int = 2, style: str = "") -> None:
         """Write something to be copied: never broken into lines."""
         self.out.print(Text(" " * indent + text, style=style), soft_wrap=True)
 
-    def heading(self, text: str) -> None:
+    def write_heading(self, text: str) -> None:
         """Begin a part of an answer."""
         self.out.print()
         self.out.print(Text(text, style="bold"), soft_wrap=True)
 
-    def next_step(self, text: str) -> None:
-        """Close an answer with the one thing to do now."""
+    def write_next_step(self, step: NextStep) -> None:
+        """End an answer with the one thing to do now."""
         self.out.print()
-        self.out.print(facts([("Next", Text(text, style="bold cyan"))]))
+        _print_step(self.out, step, style="bold cyan")
 
-    def note(self, text: str, style: str = "dim", *, whole: bool = False) -> None:
-        """Say something aside, on standard error; if `whole`, never broken into lines."""
-        self.err.print(Text(text, style=style), soft_wrap=whole)
+    def write_note(self, text: str, style: str = "dim", *, wrap: bool = True) -> None:
+        """Write a remark to standard error; without `wrap`, never broken into lines."""
+        self.err.print(Text(text, style=style), soft_wrap=not wrap)
 
-    def error(self, error: CallsheetError) -> None:
-        """Tell what happened, whether money was spent, and what to do."""
-        rows = [
-            ("Error", Text(error.message, style="bold red")),
-            ("", Text(FATE_SENTENCES[error.fate])),
-            ("Next", Text(in_commands(for_person(error.next_step)), style="cyan")),
-        ]
-        self.err.print(facts(rows))
+    def write_error(self, error: CallsheetError) -> None:
+        """Write what happened, whether money was spent, and what to do."""
+        rows = [("Error", Text(error.message, style="bold red")), ("", Text(FATE_SENTENCES[error.fate]))]
+        self.err.print(label_table(rows))
+        _print_step(self.err, error.next_step, style="cyan")
 
-    def table(self, *columns: str) -> Table:
+    def build_table(self, *columns: str) -> Table:
         """An empty table; `>` before a heading: numbers; `!`: ids, never broken."""
         style = (
             {"box": None, "padding": (0, 2, 0, 0)} if self.plain else {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0)}
@@ -146,13 +146,25 @@ class Screen:
         table = Table(header_style="dim", pad_edge=False, show_edge=False, border_style="dim", **style)
         for column in columns:
             justify = "right" if column.startswith(">") else "left"
-            whole = column.startswith("!")
-            table.add_column(Text(column.lstrip(">!")), justify=justify, overflow="fold", no_wrap=whole)  # type: ignore[arg-type]
+            unbroken = column.startswith("!")
+            table.add_column(Text(column.lstrip(">!")), justify=justify, overflow="fold", no_wrap=unbroken)  # type: ignore[arg-type]
         return table
 
 
-def facts(rows: Iterable[tuple[str, RenderableType]], *, label_width: int = 12) -> Table:
-    """Labels on the left, what they say on the right."""
+def _print_step(console: Console, step: NextStep, *, style: str) -> None:
+    """The sentence wrapped at words; the command below it on one line, so that it can be copied."""
+    call = command(step)
+    if step.text or not call:
+        console.print(label_table([("Next", Text(step.text, style=style))]))
+    if call:
+        label = "" if step.text else "Next"
+        console.print(Text.assemble((f"{label:<{LABEL_WIDTH}}  ", "dim"), (call, style)), soft_wrap=True)
+    if step.desk_url:
+        console.print(Text(f"{'':<{LABEL_WIDTH}}  or open {step.desk_url}", style=style), soft_wrap=True)
+
+
+def label_table(rows: Iterable[tuple[str, RenderableType]], *, label_width: int = LABEL_WIDTH) -> Table:
+    """Labels on the left, their values on the right."""
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="dim", no_wrap=True, min_width=label_width)
     grid.add_column(overflow="fold")
@@ -161,9 +173,9 @@ def facts(rows: Iterable[tuple[str, RenderableType]], *, label_width: int = 12) 
     return grid
 
 
-def indented(part: RenderableType, by: int = 2) -> Padding:
-    """Something moved to the right."""
+def indent(part: RenderableType, by: int = 2) -> Padding:
+    """The same, moved to the right."""
     return Padding(part, (0, 0, 0, by))
 
 
-__all__ = ["NARROW", "Screen", "facts", "indented", "make_console", "wants_plain"]
+__all__ = ["NARROW", "Output", "Redact", "build_console", "indent", "is_plain", "label_table"]

@@ -1,7 +1,7 @@
-"""Following tasks live: runs the watcher while somebody looks, and draws where a task is.
+"""Follows tasks live: runs the runner during a command, and draws a task's progress.
 
-The task does not depend on anyone looking. Ctrl-C only ends the looking: the ledger has the task, and
-the next start of the program, by whatever surface, follows it to its end.
+A task does not depend on the command. Ctrl-C only ends the waiting: the task is in the ledger, and
+the next start of the program, by any surface, follows it to its end.
 """
 
 from __future__ import annotations
@@ -24,16 +24,15 @@ from callsheet.errors import CallsheetError
 from callsheet.service import Service, TaskReport
 from callsheet.service.results import waits_for_key
 from callsheet.surface.next_steps import for_person
-from callsheet.surface.progress import WORDS, progress_share
+from callsheet.surface.text import STATE_LABELS, format_range, one_line, progress_share
 
-from .output import Screen
+from .output import Output
 from .session import Session
-from .wording import one_line, span
 
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 LOOK_SECONDS = 40.0
-STYLES = {
+STATE_STYLES = {
     TaskState.SAVED: "green",
     TaskState.REJECTED: "red",
     TaskState.FAILED: "red",
@@ -43,48 +42,48 @@ STYLES = {
 }
 
 
-class _ToldToEnd(Exception):
+class _Terminated(Exception):
     """A signal asked the program to end."""
 
 
-def run_watched(session: Session, work: Callable[[], Awaitable[Made]]) -> Made:
-    """Run `work` while the watcher of this process follows tasks; returns what it returns.
+def run_with_runner(session: Session, work: Callable[[], Awaitable[Result]]) -> Result:
+    """Run `work` while the runner of this process follows tasks; returns its result.
 
-    A signal to end (or the terminal going away) is treated like Ctrl-C: requests on their way get their bounded
+    A signal to end (or the terminal going away) is treated like Ctrl-C: requests in flight get a bounded
     grace, then `KeyboardInterrupt` is raised.
     """
     try:
-        return anyio.run(_hold, session, work)
-    except _ToldToEnd:
+        return anyio.run(_run, session, work)
+    except _Terminated:
         raise KeyboardInterrupt from None
 
 
-async def _hold(session: Session, work: Callable[[], Awaitable[Made]]) -> Made:
-    failure: Exception = _ToldToEnd()
+async def _run(session: Session, work: Callable[[], Awaitable[Result]]) -> Result:
+    failure: Exception = _Terminated()
     with anyio.CancelScope() as scope, _cancelled_by_signals(scope):
         async with session.service.running():
             try:
                 return await work()
             except anyio.get_cancelled_exc_class():
-                _say_waiting(session)
+                _write_waiting(session)
                 raise
             except CallsheetError as error:
-                # Raised again outside, for the task group inside would wrap it.
+                # Raised outside, because the task group would wrap it.
                 failure = error
     raise failure
 
 
-def _say_waiting(session: Session) -> None:
-    """Whoever sees nothing happen presses Ctrl-C again, and that would leave a paid request's outcome unknown."""
+def _write_waiting(session: Session) -> None:
+    """Say why nothing happens: a second Ctrl-C would leave a paid request's outcome unknown."""
     if session.service.is_sending:
         seconds = round(session.service.stop_grace_seconds)
-        said = f"Waiting at most {seconds} s for the gateway's answer to what was sent. Another Ctrl-C would lose it."
-        session.screen.note(said, style="yellow")
+        text = f"Waiting up to {seconds} s for the gateway's answer. Press Ctrl-C again only to give it up."
+        session.output.write_note(text, style="yellow")
 
 
 @contextmanager
 def _cancelled_by_signals(scope: anyio.CancelScope) -> Iterator[None]:
-    """Cancel the scope on SIGTERM and SIGHUP; what the starter chose to ignore (`nohup`) stays ignored."""
+    """Cancel the scope on SIGTERM and SIGHUP, except where they are ignored (`nohup`)."""
     if sys.platform == "win32":
         yield
         return
@@ -99,20 +98,17 @@ def _cancelled_by_signals(scope: anyio.CancelScope) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-def say_left_open(session: Session) -> None:
-    """Of a command that was interrupted: say how many tasks are still open, and who goes on with them."""
+def write_open_tasks(session: Session) -> None:
+    """After an interrupted command: how many tasks are still open, and what follows them."""
     notice = session.service.closing_notice()
     if notice is not None:
-        session.screen.note(for_person(notice), style="yellow", whole=not session.screen.err.is_terminal)
+        session.output.write_note(for_person(notice), style="yellow", wrap=session.output.err.is_terminal)
 
 
-async def follow(
+async def follow_task(
     session: Session, task_id: str, *, until: Callable[[Task], bool] | None = None, seconds: float | None = None
 ) -> TaskReport:
-    """Show where a task is until it has ended (or `until` holds, or that many seconds have passed).
-
-    Also until it is held for a sealed key: here nothing more will happen to it then.
-    """
+    """Draw a task until it has ended, `until` holds, that many seconds have passed, or it waits for a sealed key."""
     service = session.service
     until = until or (lambda task: task.state not in OPEN_STATES)
     deadline = anyio.current_time() + seconds if seconds is not None else None
@@ -120,31 +116,26 @@ async def follow(
     def done(task: Task) -> bool:
         return until(task) or waits_for_key(task)
 
-    with watch_one(session) as view:
+    with TaskProgress(session.output, session.service) as progress:
         while True:
             left = LOOK_SECONDS if deadline is None else max(0.0, min(LOOK_SECONDS, deadline - anyio.current_time()))
-            report = await service.wait_for(task_id, wait_seconds=left, until=done, on_report=view.show)
+            report = await service.wait_for(task_id, wait_seconds=left, until=done, on_report=progress.draw)
             if done(report.task) or (deadline is not None and anyio.current_time() >= deadline):
                 return report
 
 
-def watch_one(session: Session) -> TaskView:
-    """The view that fits the terminal, or the lack of one."""
-    return TaskView(session.screen, session.service)
-
-
-class TaskView:
+class TaskProgress:
     """One task on standard error: a progress bar on a terminal, else one line for each change."""
 
-    def __init__(self, screen: Screen, service: Service) -> None:
-        self._screen = screen
+    def __init__(self, output: Output, service: Service) -> None:
+        self._output = output
         self._service = service
-        self._progress = _make_progress(screen) if screen.err.is_terminal else None
+        self._progress = _make_progress(output) if output.err.is_terminal else None
         self._bar = self._progress.add_task("", total=100.0, note="") if self._progress else None
         self._held: AbstractContextManager[object] = self._progress or nullcontext()
         self._last = ""
 
-    def __enter__(self) -> TaskView:
+    def __enter__(self) -> TaskProgress:
         self._held.__enter__()
         return self
 
@@ -153,34 +144,34 @@ class TaskView:
     ) -> None:
         self._held.__exit__(kind, error, trace)
 
-    def show(self, report: TaskReport) -> None:
-        """Draw where the task is now."""
+    def draw(self, report: TaskReport) -> None:
+        """Draw the task's present state."""
         task = report.task
         if self._progress is not None and self._bar is not None:
             self._progress.update(
                 self._bar,
-                description=WORDS[task.state],
+                description=STATE_LABELS[task.state],
                 completed=100.0 * progress_share(self._service, task),
-                note=note_of(self._service, task),
+                note=format_progress(self._service, task),
             )
         elif report.status_text != self._last:
-            self._screen.note(f"{task.id}  {one_line(report.status_text)}", style="")
+            self._output.write_note(f"{task.id}  {one_line(report.status_text)}", style="")
         self._last = report.status_text
 
 
-def _make_progress(screen: Screen) -> Progress:
+def _make_progress(output: Output) -> Progress:
     return Progress(
         SpinnerColumn(style="cyan", finished_text=" "),
         TextColumn("{task.description}", markup=False, style="bold"),
         BarColumn(bar_width=28, complete_style="cyan", finished_style="green", pulse_style="cyan"),
         TextColumn("{task.fields[note]}", markup=False, style="dim"),
-        console=screen.err,
+        console=output.err,
         transient=True,
     )
 
 
-def note_of(service: Service, task: Task, *, room: int = 60) -> str:
-    """The percentage if the gateway tells one, else the usual time; the time that passed; what is wrong."""
+def format_progress(service: Service, task: Task, *, room: int = 60) -> str:
+    """The gateway's percentage, else the usual time; the elapsed time; the problem, if there is one."""
     until = service.now() if task.state in OPEN_STATES else task.updated_at
     passed = max(0, round(until - task.created_at))
     parts = [f"{passed // 60}:{passed % 60:02}"]
@@ -189,7 +180,7 @@ def note_of(service: Service, task: Task, *, room: int = 60) -> str:
         if task.percent is not None:
             parts.insert(0, f"{task.percent:3} %")
         elif usual is not None and not waits_for_key(task):
-            parts.append(f"usually {span(*usual)}")
+            parts.append(f"usually {format_range(*usual)}")
     if waits_for_key(task):
         parts.append("key sealed")
     elif task.problem is not None:
@@ -197,19 +188,15 @@ def note_of(service: Service, task: Task, *, room: int = 60) -> str:
     return " · ".join(parts)
 
 
-def state_text(task: Task) -> Text:
+def format_state(task: Task) -> Text:
     """The task's state in words and colour."""
-    return Text(WORDS[task.state], style=STYLES.get(task.state, "cyan"))
+    return Text(STATE_LABELS[task.state], style=STATE_STYLES.get(task.state, "cyan"))
 
 
 __all__ = [
-    "STYLES",
-    "WORDS",
-    "follow",
-    "note_of",
-    "progress_share",
-    "run_watched",
-    "say_left_open",
-    "state_text",
-    "watch_one",
+    "follow_task",
+    "format_progress",
+    "format_state",
+    "run_with_runner",
+    "write_open_tasks",
 ]

@@ -1,4 +1,4 @@
-"""What a person at the terminal is shown and asked before they agree: the call sheet, its amount, their passphrase."""
+"""What a person sees and types before they approve: the call sheet, its amount, the passphrase."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from rich.text import Text
 from callsheet.core.catalogue.pricing import dollars
 from callsheet.core.consent.approval import amount_matches, split_approval
 from callsheet.core.tasks.models import Sheet
-from callsheet.edges.keys.passphrase import check_passphrase
-from callsheet.errors import NotApproved
+from callsheet.edges.keys.passphrase import check_passphrase, load_verifier
+from callsheet.errors import Action, NextStep, NotApproved, SetupProblem
+from callsheet.surface.program import Program
 
-from .output import facts
-from .terminal import TRIES, Person
+from .output import label_table
+from .terminal import TRIES, Terminal
 
 
 def approval_panel(shown: str, *, plain: bool) -> RenderableType:
-    """The call sheet as the person sees it: labels on the left; never read as markup, never cut."""
+    """The call sheet as the person sees it: labels on the left, no markup, nothing cut."""
     rows: list[tuple[str, RenderableType]] = []
     for label, line in split_approval(shown):
         style = "bold yellow" if not label else "" if rows else "bold"
         rows.append((label, Text(line, style=style)))
-    grid = facts(rows)
+    grid = label_table(rows)
     if plain:
         return grid
     return Panel(
@@ -34,39 +35,62 @@ def approval_panel(shown: str, *, plain: bool) -> RenderableType:
     )
 
 
-def ask_amount(person: Person, sheet: Sheet, amount: Decimal | None, *, meaning: str) -> None:
-    """Show the sheet and have its amount typed, if it costs one; returns if it was right, else raises `NotApproved`."""
-    person.say()
-    person.say(approval_panel(sheet.shown, plain=person.plain))
-    person.say(f"{sheet.id} · {meaning} Ctrl-C is a no.", style="dim")
-    person.say()
+def ask_amount(terminal: Terminal, sheet: Sheet, amount: Decimal | None, *, meaning: str) -> None:
+    """Show the sheet and ask for its amount, if it costs one. Raises `NotApproved` for a wrong amount."""
+    terminal.write()
+    terminal.write(approval_panel(sheet.shown, plain=terminal.plain))
+    terminal.write(f"{sheet.id} · {meaning} Ctrl-C means no.", style="dim")
+    terminal.write()
     if amount is None:
         return
-    typed = person.ask(f"Type the amount to agree, {dollars(amount)}")
+    typed = terminal.ask(f"Type the amount to agree, {dollars(amount)}")
     if not amount_matches(typed, amount):
         raise NotApproved(
             f"The amount typed is not the amount shown ({dollars(amount)} USD).",
-            next_step=f"Run `callsheet approve {sheet.id}` again, or decline it.",
+            next_step=NextStep(Action.APPROVE, "Try again, or decline the sheet.", target=sheet.id),
         )
 
 
-def ask_passphrase(person: Person, verifier: str, *, question: str = "Approval passphrase") -> str:
-    """Returns the passphrase once it was typed; raises `NotApproved` after three wrong tries."""
-    return ask_until_right(person, lambda typed: check_passphrase(typed, verifier), question=question)
+def require_verifier(program: Program) -> str:
+    """The line that checks the approval passphrase; raises `SetupProblem` if no passphrase is set."""
+    verifier = load_verifier(program.verifier_path)
+    if verifier is None:
+        raise SetupProblem(
+            "No approval passphrase has been set, so this cannot be approved.",
+            next_step=NextStep(Action.SETUP, "Choose an approval passphrase in your own terminal."),
+        )
+    return verifier
 
 
-def ask_until_right(person: Person, check: Callable[[str], bool], *, question: str = "Approval passphrase") -> str:
-    """Returns what was typed once `check` says that it is right; raises `NotApproved` after three wrong tries."""
+def ask_passphrase(terminal: Terminal, verifier: str, *, question: str = "Approval passphrase") -> str:
+    """The approval passphrase; raises `NotApproved` after three wrong tries."""
+    return ask_until_right(terminal, lambda typed: check_passphrase(typed, verifier), question=question)
+
+
+def ask_until_right(terminal: Terminal, check: Callable[[str], bool], *, question: str = "Approval passphrase") -> str:
+    """The first typed passphrase that `check` accepts; raises `NotApproved` after three wrong tries."""
     for left in reversed(range(TRIES)):
-        typed = person.ask_secret(question)
+        typed = terminal.ask_secret(question)
         if check(typed):
             return typed
         if left:
-            person.say("That is not the passphrase.", style="yellow")
-    raise NotApproved(
+            terminal.write("That is not the passphrase.", style="yellow")
+    raise wrong_passphrase()
+
+
+def wrong_passphrase() -> NotApproved:
+    """The error after the last wrong try."""
+    return NotApproved(
         f"The approval passphrase was wrong {TRIES} times.",
-        next_step="Somebody who knows the passphrase runs the same command again.",
+        next_step="Run the command again with the correct passphrase.",
     )
 
 
-__all__ = ["approval_panel", "ask_amount", "ask_passphrase", "ask_until_right"]
+__all__ = [
+    "approval_panel",
+    "ask_amount",
+    "ask_passphrase",
+    "ask_until_right",
+    "require_verifier",
+    "wrong_passphrase",
+]

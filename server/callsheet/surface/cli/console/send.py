@@ -1,7 +1,7 @@
-"""Sending from the terminal: what follows an agreement, and sheets whose key is sealed.
+"""Sending from the terminal: what follows an approval, and sheets whose key is sealed.
 
-A sealed key is opened in the process in which its passphrase was typed, so the command that asks for it also sends, and
-follows the task to its clip.
+A sealed key is unlocked in the process in which its passphrase was typed, so the command that asks for it also sends,
+and follows the task to its clip.
 """
 
 from __future__ import annotations
@@ -15,77 +15,83 @@ from callsheet.service import Submission
 from callsheet.surface.views.forms import submission_form
 
 from .exit_codes import ExitCode, exit_for_state
-from .progress import follow, run_watched, say_left_open
+from .progress import follow_task, run_with_runner, write_open_tasks
 from .prompts import ask_amount, ask_until_right
 from .session import Session
-from .task_view import show_report
-from .terminal import Person, meet_person
-from .wording import in_commands
+from .task_view import write_report
+from .terminal import Terminal
 
 ANSWER_SECONDS = 90.0
-LEFT = "Not waiting any longer. {} is not lost."
-SENDS_NOW = "agreeing sends this now, once, exactly as it is."
+STOPPED_WAITING = "Stopped waiting. {} continues."
+SENDS_NOW = "agreeing sends this now, once and unchanged."
 
 
 def send_sealed(session: Session, sheet_id: str, *, wait: bool = True) -> int:
-    """Have a sheet sent whose key is sealed: show it, ask for amount and passphrase, send it, follow its task."""
+    """Send a sheet whose key is sealed: show it, ask for amount and passphrase, send it, follow its task."""
     service = session.service
     gateway = service.sendable(sheet_id).binding.gateway
-    with meet_person(session.program.environ, session.redactor.text, purpose="open a sealed key") as person:
-        agree_to_sheet(session, person, sheet_id)
-        passphrase = ask_until_right(person, lambda typed: service.opens(gateway, typed))
+    with session.open_terminal("unlock a sealed key") as terminal:
+        confirm_sheet(session, terminal, sheet_id)
+        passphrase = ask_until_right(terminal, lambda typed: service.opens(gateway, typed))
     try:
-        submission = run_watched(session, lambda: _send_and_follow(session, sheet_id, passphrase, wait=wait))
+        submission = run_with_runner(session, lambda: _send_and_follow(session, sheet_id, passphrase, wait=wait))
     except KeyboardInterrupt:
-        say_left(session, sheet_id)
+        write_interrupted(session, sheet_id)
         return ExitCode.INTERRUPTED
     assert submission.report is not None
     if session.as_json:
-        session.screen.answer(session.redactor.value(submission_form(submission, sheet_id)))
+        session.write_json(submission_form(submission, sheet_id))
     else:
-        show_report(session, submission.report)
+        write_report(session, submission.report)
     return exit_for_state(submission.report.task.state)
 
 
-def agree_to_sheet(session: Session, person: Person, sheet_id: str) -> None:
-    """Returns if the person typed the amount of a sheet that would be sent now; raises what keeps it from being."""
+def confirm_sheet(session: Session, terminal: Terminal, sheet_id: str) -> None:
+    """Show a sheet that is sent if the person types its amount; raises if they do not, or if it cannot be sent."""
     sheet = session.service.sendable(sheet_id)
     shown = replace(sheet, shown=session.service.sending_text(sheet_id))
-    ask_amount(person, shown, amount_to_type(sheet.price, session.program.policy()), meaning=SENDS_NOW)
+    ask_amount(terminal, shown, amount_to_type(sheet.price, session.program.policy()), meaning=SENDS_NOW)
+
+
+async def submit_and_follow(session: Session, sheet_id: str, *, wait: bool) -> Submission:
+    """Submit a sheet and follow its task. Needs the runner."""
+    return await _follow(session, await session.service.submit(sheet_id, wait_seconds=0), wait=wait)
 
 
 async def _send_and_follow(session: Session, sheet_id: str, passphrase: str, *, wait: bool) -> Submission:
     sent = await session.service.approve_and_send(sheet_id, passphrase=passphrase, by=Means.TERMINAL, wait_seconds=0)
-    return await follow_submission(session, sent, wait=wait)
+    return await _follow(session, sent, wait=wait)
 
 
-async def follow_submission(session: Session, submission: Submission, *, wait: bool) -> Submission:
-    """Follow a submission's task to its end, or only to the gateway's answer. Needs the watcher."""
+async def _follow(session: Session, submission: Submission, *, wait: bool) -> Submission:
+    """Follow a submission's task to its end, or only to the gateway's answer."""
     if submission.report is None:
         return submission
     task_id = submission.report.task.id
     report = await (
-        follow(session, task_id) if wait else follow(session, task_id, until=_answered, seconds=ANSWER_SECONDS)
+        follow_task(session, task_id)
+        if wait
+        else follow_task(session, task_id, until=_is_answered, seconds=ANSWER_SECONDS)
     )
     return submission.followed(report)
 
 
-def _answered(task: Task) -> bool:
+def _is_answered(task: Task) -> bool:
     """Whether the gateway has answered, or it is known why it was not asked yet."""
     if task.state is TaskState.WAITING:
         return task.problem is not None
     return task.state is not TaskState.SUBMITTING
 
 
-def say_left(session: Session, sheet_id: str) -> None:
-    """Of a command that was interrupted: what became of the sheet."""
+def write_interrupted(session: Session, sheet_id: str) -> None:
+    """After an interrupted command: what became of the sheet."""
     found = session.service.sheet(sheet_id)
-    if found.task_id is not None:
-        session.screen.note(LEFT.format(found.task_id), style="yellow")
-        session.screen.note(in_commands(session.service.task(found.task_id).status_text))
-        say_left_open(session)
+    if found is not None and found.task_id is not None:
+        session.output.write_note(STOPPED_WAITING.format(found.task_id), style="yellow")
+        session.output.write_note(session.service.task(found.task_id).status_text)
+        write_open_tasks(session)
     else:
-        session.screen.note("Interrupted before anything was submitted; nothing was sent.", style="yellow")
+        session.output.write_note("Interrupted before anything was submitted; nothing was sent.", style="yellow")
 
 
-__all__ = ["LEFT", "agree_to_sheet", "follow_submission", "say_left", "send_sealed"]
+__all__ = ["STOPPED_WAITING", "confirm_sheet", "send_sealed", "submit_and_follow", "write_interrupted"]

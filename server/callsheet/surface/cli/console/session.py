@@ -1,26 +1,29 @@
-"""One run of one command: the program, its use cases, the screen, and whether a machine reads the answer."""
+"""One run of one command: the program, its use cases, the output, and whether a program reads the answer."""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from functools import cached_property
 
 import typer
 
 from callsheet.core.security.redaction import Redactor
+from callsheet.core.shot import JsonValue
 from callsheet.service import Service
 from callsheet.surface.program import Program
 
-from .output import Screen
+from .output import Output
+from .terminal import Terminal, open_terminal
 
 
 class Session:
-    """What every command is given. The use cases are made on first use, so that `--help` opens nothing."""
+    """What every command receives. The use cases are built on first use, so that `--help` opens nothing."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
         self.as_json = False
-        self._made: tuple[int, Redactor] | None = None
-        self.screen = Screen(program.environ, self._redact)
+        self._built: tuple[int, Redactor] | None = None
+        self.output = Output(program.environ, self._redact)
 
     def _redact(self, text: str) -> str:
         return self.redactor.text(text)
@@ -32,11 +35,19 @@ class Session:
 
     @property
     def redactor(self) -> Redactor:
-        """Hides the keys that are configured, or open in this run, in whatever is written."""
+        """Hides the keys that are configured, or unsealed in this run, in everything that is written."""
         opened = self.service.key_generation
-        if self._made is None or self._made[0] != opened:
-            self._made = (opened, self.service.redactor())
-        return self._made[1]
+        if self._built is None or self._built[0] != opened:
+            self._built = (opened, self.service.redactor())
+        return self._built[1]
+
+    def open_terminal(self, purpose: str) -> AbstractContextManager[Terminal]:
+        """The person's terminal; raises `NotApproved` if there is none. `purpose` completes "can ..."."""
+        return open_terminal(self.program.environ, self._redact, purpose=purpose)
+
+    def write_json(self, value: JsonValue, *, compact: bool = False) -> None:
+        """Write the JSON answer without keys, as strings inside it too."""
+        self.output.write_json(self.redactor.value(value), compact=compact)
 
 
 def find_session(context: typer.Context) -> Session:

@@ -1,4 +1,4 @@
-"""How a task looks: where it is, whether money was spent, the files, the next step."""
+"""One task on the terminal: its state, whether money was spent, the files, the next step."""
 
 from __future__ import annotations
 
@@ -9,48 +9,47 @@ from callsheet.core.tasks.models import Clip, Task
 from callsheet.errors import Fate
 from callsheet.service import TaskReport
 from callsheet.service.results import fate_sentence, iso
-from callsheet.surface.next_steps import for_person
+from callsheet.surface.text import format_size, one_line
 
-from .output import facts
-from .progress import state_text
+from .output import label_table
+from .progress import format_state
 from .session import Session
-from .wording import in_commands, one_line, size
 
 PROMPT_SHOWN = 300
 
 
-def show_report(session: Session, report: TaskReport) -> None:
+def write_report(session: Session, report: TaskReport) -> None:
     """One task, in full."""
-    task, screen = report.task, session.screen
-    screen.show(Text(report.notice, style="bold" if task.mode.value == "live" else "dim"), "")
+    task, output = report.task, session.output
+    output.write(Text(report.notice, style="bold" if task.mode.value == "live" else "dim"), "")
     rows: list[tuple[str, RenderableType]] = [
         ("Task", Text.assemble((task.id, "bold cyan"), f"  {task.card_id}")),
-        ("State", Text.assemble(state_text(task), f" · {one_line(report.status_text)}")),
+        ("State", Text.assemble(format_state(task), f" · {one_line(report.status_text)}")),
         ("Money", Text(fate_sentence(task), style="bold yellow" if report.fate == Fate.UNKNOWN.value else "")),
     ]
     if task.gateway_task_id:
-        rows.append(("There", Text(one_line(task.gateway_task_id))))
-    rows.append(("Times", Text(_times(task))))
+        rows.append(("Gateway id", Text(one_line(task.gateway_task_id))))
+    rows.append(("Times", Text(_format_times(task))))
     if report.prompt:
         rows.append(("Prompt", Text(one_line(report.prompt, PROMPT_SHOWN))))
-    screen.show(facts(rows))
+    output.write(label_table(rows))
     if task.clip is not None:
-        show_clip(session, task.clip)
+        write_clip(session, task.clip)
     else:
-        screen.next_step(in_commands(for_person(report.next_step)))
+        output.write_next_step(report.next_step)
 
 
-def show_clip(session: Session, clip: Clip, *, title: str = "Clip") -> None:
+def write_clip(session: Session, clip: Clip, *, title: str = "Clip") -> None:
     """The files of a saved clip, by absolute path, to be copied."""
-    screen = session.screen
-    measured = f"{clip.duration_seconds:g} s · {clip.width}x{clip.height} · {size(clip.size)}"
-    screen.heading(f"{title}  {measured}")
+    output = session.output
+    measured = f"{clip.duration_seconds:g} s · {clip.width}x{clip.height} · {format_size(clip.size)}"
+    output.write_heading(f"{title}  {measured}")
     for path in (clip.path, clip.contact_sheet, clip.poster):
-        screen.whole(path, style="cyan")
+        output.write_unwrapped(path, style="cyan")
 
 
-def _times(task: Task) -> str:
-    parts = [f"made {iso(task.created_at)}"]
+def _format_times(task: Task) -> str:
+    parts = [f"created {iso(task.created_at)}"]
     if task.finished_at is not None:
         parts.append(f"ended {iso(task.finished_at)}")
     elif task.accepted_at is not None:
@@ -58,4 +57,4 @@ def _times(task: Task) -> str:
     return " · ".join(parts)
 
 
-__all__ = ["show_clip", "show_report"]
+__all__ = ["write_clip", "write_report"]

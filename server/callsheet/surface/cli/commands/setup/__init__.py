@@ -1,0 +1,1 @@
+"""The commands that the help lists under "Set up", one module each."""
