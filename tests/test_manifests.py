@@ -16,7 +16,7 @@ from callsheet.edges.keys.store import find_key
 from callsheet.surface.mcp.tools import TOOLS
 from render import manifests
 from render.__main__ import REMEDY, build_documents
-from render.plugin_manifests import build_manifests, build_plugin_files
+from render.manifests import build_manifests, build_plugin_files
 
 ROOT = Path(callsheet.__file__).parents[2]
 KEYS = [facts.key_env for facts in load_catalogue().gateways]

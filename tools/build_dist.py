@@ -22,8 +22,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from callsheet import __version__
-from render.manifests import NAME
-from render.plugin_manifests import build_plugin_files
+from render.manifests import NAME, build_plugin_files
 
 ROOT = Path(__file__).resolve().parents[1]
 DIST = ROOT / "dist"

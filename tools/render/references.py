@@ -26,7 +26,7 @@ from callsheet.core.tasks.states import (
 )
 from callsheet.errors import FATE_SENTENCES, CallsheetError
 
-from .cards import NOT_DOCUMENTED, say_poll, say_rate, say_retention
+from .cards import NOT_DOCUMENTED, format_poll, format_rate, format_retention
 from .markdown import bullets, code, document, fenced, table
 
 
@@ -54,7 +54,7 @@ class StageDirection(Protocol):
     def value(self) -> str: ...
 
 
-def write_gateways(catalogue: Catalogue, wires: Mapping[str, Wire]) -> str:
+def render_gateways(catalogue: Catalogue, wires: Mapping[str, Wire]) -> str:
     """Each gateway: addresses, key, requests, callbacks, limits, what a refusal looks like."""
     opening = (
         "Open this for a gateway's addresses, its key variable, its callbacks and limits, and the shape of its"
@@ -105,9 +105,9 @@ def _course_lines(cards: Sequence[ModelCard]) -> list[str]:
     told: dict[str, list[str]] = {}
     for card in cards:
         for line in (
-            f"Ask after a task: {say_poll(card.poll)}",
-            f"A result link works: {say_retention(card.retention)}",
-            f"Limits: {say_rate(card.rate_limit)}",
+            f"Ask after a task: {format_poll(card.poll)}",
+            f"A result link works: {format_retention(card.retention)}",
+            f"Limits: {format_rate(card.rate_limit)}",
         ):
             told.setdefault(line, []).append(card.model)
     return [line if len(models) == len(cards) else f"{line} ({', '.join(models)})" for line, models in told.items()]
@@ -126,7 +126,7 @@ def _request_row(purpose: str, request: HttpRequest) -> tuple[str, str, str]:
     return purpose, code(f"{request.method} {request.path}"), "yes" if request.authorized else "no"
 
 
-def write_gateway_errors(catalogue: Catalogue) -> str:
+def render_gateway_errors(catalogue: Catalogue) -> str:
     """Every documented error of every gateway."""
     opening = (
         "Open this when a task names a gateway's code or HTTP status. Rows without a status are reasons of failed"
@@ -150,7 +150,7 @@ def _error_row(fact: ErrorFact, usual_source: str) -> tuple[str, ...]:
     return str(fact.status or ""), code(fact.code), meaning, fact.advice
 
 
-def write_errors(exit_codes: Iterable[tuple[int, str]]) -> str:
+def render_errors(exit_codes: Iterable[tuple[int, str]]) -> str:
     """The program's own errors, its exit codes, and how an answer to a paid request is judged."""
     return document(
         "# Errors",
@@ -246,7 +246,7 @@ _TASK_MEANINGS: Mapping[TaskState, tuple[str, str, str]] = {
 }
 
 
-def write_states() -> str:
+def render_states() -> str:
     """The life of a sheet and of a task, drawn from the tables, and what each state means."""
     return document(
         "# States",
@@ -274,7 +274,7 @@ def _task_row(state: TaskState) -> tuple[str, ...]:
     return code(state.value), *_TASK_MEANINGS[state], *("yes" if state in group else "no" for group in groups)
 
 
-def write_sandbox(directions: Iterable[StageDirection]) -> str:
+def render_sandbox(directions: Iterable[StageDirection]) -> str:
     """How the sandbox is used, and every stage direction that a prompt may hold."""
     rows = [(code(item.name), item.when, item.meaning, item.value or "none") for item in directions]
     return document(
@@ -310,9 +310,9 @@ For example `A red kite over dunes [[sandbox:drop-after]]` is accepted and the a
 __all__ = [
     "StageDirection",
     "Wire",
-    "write_errors",
-    "write_gateway_errors",
-    "write_gateways",
-    "write_sandbox",
-    "write_states",
+    "render_errors",
+    "render_gateway_errors",
+    "render_gateways",
+    "render_sandbox",
+    "render_states",
 ]
