@@ -68,7 +68,7 @@ dist: $(STAMP) ## Everything that is released, into dist/
 	$(BIN)/python tools/build_dist.py
 
 check-skills: $(STAMP) ## Skills, manifests and server under the programs of those who read them
-	$(BIN)/python tools/check_skills.py
+	PYTHONPATH=tools $(BIN)/python -m check_skills
 
 bench: $(STAMP) ## Figures, as ratios side by side
 	$(BIN)/python bench/startup.py
