@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from .consent.live_server import AMOUNT, KEY, SHOT
+from .live_server import AMOUNT, KEY, SHOT
 from .wire import FORMS, Message
 
 NAMES = (
