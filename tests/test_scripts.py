@@ -19,7 +19,15 @@ from pathlib import Path
 import pytest
 
 import callsheet
-from sandbox.sandbox_client import GATEWAYS, LONG_AFTER, Clock, SandboxClient, body_for, read_video_url, sandbox_in_thread
+from sandbox.sandbox_client import (
+    GATEWAYS,
+    LONG_AFTER,
+    Clock,
+    SandboxClient,
+    body_for,
+    read_video_url,
+    sandbox_in_thread,
+)
 
 ROOT = Path(callsheet.__file__).parents[2]
 SCRIPTS = ROOT / "scripts"
@@ -88,7 +96,9 @@ def visitor(tmp_path: Path, clock: Clock) -> Iterator[SandboxClient]:
         yield visitor
 
 
-def submit(prompter: Prompter, visitor: SandboxClient, gateway: str, prompt: str, **more: str) -> subprocess.CompletedProcess:
+def submit(
+    prompter: Prompter, visitor: SandboxClient, gateway: str, prompt: str, **more: str
+) -> subprocess.CompletedProcess:
     """Submit to the sandbox without being asked."""
     return prompter.run(*at(visitor, gateway), "--yes", prompter.write(gateway, prompt), gateway=gateway, **more)
 
@@ -308,7 +318,9 @@ def test_a_payload_is_checked_by_the_program_where_it_is_there(
     assert submitted(tmp_path) == 1
 
 
-def test_a_read_only_policy_holds_for_the_script_too(prompter: Prompter, visitor: SandboxClient, tmp_path: Path) -> None:
+def test_a_read_only_policy_holds_for_the_script_too(
+    prompter: Prompter, visitor: SandboxClient, tmp_path: Path
+) -> None:
     """The person said that nothing may be submitted."""
     policy = tmp_path / "callsheet" / "config" / "policy.toml"
     policy.parent.mkdir(parents=True)

@@ -1,7 +1,7 @@
-"""Model cards as Markdown: one card by itself, and all cards of a gateway.
+"""Model cards as Markdown: a single card, and all cards of a gateway.
 
-Everything stands in the catalogue already; nothing is added and nothing is left out. What all models of a
-gateway have in common is told once, before them. "Not documented" is written out, never left blank.
+All facts come from the catalogue; nothing is added and nothing is omitted. What all models of a gateway have in
+common is stated once, before them. "Not documented" is written out, never left blank.
 Called by the renderer of the reference documents and by surfaces that show a card.
 """
 
@@ -59,7 +59,7 @@ def render_card(catalogue: Catalogue, card: ModelCard) -> str:
     sources = [facts.sources[key] for key in facts.sources if key in _keys(card)]
     return document(
         f"# {card.title} ({code(card.id)})",
-        f"What is known of this model of {facts.name}, as of {facts.as_of}. Source keys stand in brackets.",
+        f"What is known of this model of {facts.name}, as of {facts.as_of}. Source keys are in brackets.",
         *_card_blocks(card, SharedFacts()),
         "## Sources",
         source_table(sources),
@@ -126,7 +126,7 @@ def format_retention(retention: Retention) -> str:
 def format_rate(limit: RateLimit) -> str:
     """The documented limits, and the pace that is kept."""
     pace = f"{limit.requests_per_minute} requests a minute" if limit.requests_per_minute else ""
-    tasks = f"{limit.concurrent_tasks} tasks at once" if limit.concurrent_tasks else ""
+    tasks = f"{limit.concurrent_tasks} concurrent tasks" if limit.concurrent_tasks else ""
     known = ", ".join(part for part in (pace, tasks) if part) or NOT_DOCUMENTED
     kept = "" if limit.requests_per_minute else f"; kept to {limit.assumed_per_minute} requests a minute"
     return f"{known}{kept}. {limit.note}"

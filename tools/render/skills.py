@@ -187,7 +187,7 @@ def render_scripts(parts: ShellParts, gateways: Sequence[tuple[GatewayFacts, Req
     for facts, _ in gateways:
         for card in facts.models:
             text = _replace(parts.wrapper, model=card.model, title=facts.name, gateway=facts.id)
-            # Two brands share ids: the first stands in the script, --gateway names the other.
+            # Two brands share ids: the script names the first, --gateway selects the other.
             scripts.setdefault(wrapper_name(card.model), text)
     return scripts
 
@@ -261,7 +261,7 @@ def _fill_prices(facts: GatewayFacts, model: str) -> str:
         for resolution in resolutions
     ]
     heads = ("US dollars a clip", *(f"{seconds} s" for seconds in durations_of(card)))
-    return f"{table(heads, rows)}\n\n{origin} The account page tells what was really charged."
+    return f"{table(heads, rows)}\n\n{origin} The account page shows the actual charge."
 
 
 def _clip_price(card: ModelCard, seconds: int, resolution: str) -> str:
@@ -271,7 +271,7 @@ def _clip_price(card: ModelCard, seconds: int, resolution: str) -> str:
 
 
 def _fill_availability(facts: GatewayFacts, model: str) -> str:
-    """The newest that the gateway itself said of the model; what others said is told by `{{shutdown}}`."""
+    """The gateway's own latest statement about the model; `{{shutdown}}` covers what others said."""
     life = _card(facts, model).lifecycle
     own = next((item for item in life.evidence if facts.sources[item.source].authority == "gateway"), None)
     said = f"{facts.name}'s last word ({own.date}): {own.text} " if own else ""
