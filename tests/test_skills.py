@@ -74,7 +74,7 @@ def test_the_folders_are_what_would_be_rendered_now() -> None:
 
 
 def test_a_script_that_cannot_be_run_or_became_a_link_is_out_of_date(tmp_path: Path) -> None:
-    """Rendering mends both."""
+    """Rendering repairs both."""
     render(tmp_path)
     (tmp_path / "scripts/submit.sh").chmod(0o644)
     link = tmp_path / "scripts/check_task.sh"
