@@ -20,7 +20,9 @@ from workspace import Workspace, make_workspace
 TESTS = Path(__file__).parent
 NEEDS = {
     **dict.fromkeys(("subprocess", "multiprocessing", "pty", "build_dist"), "process"),
-    **dict.fromkeys(("socket", "socketserver", "http.server", "uvicorn"), "network"),
+    **dict.fromkeys(
+        ("socket", "socketserver", "http.server", "uvicorn", "sandbox_client", "sandbox.sandbox_client"), "network"
+    ),
     "playwright": "browser",
 }
 GUARDED = {
