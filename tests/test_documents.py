@@ -15,7 +15,7 @@ import pytest
 import callsheet
 from callsheet.core.catalogue.cards import Availability, Field, GatewayFacts, ModelCard
 from callsheet.core.consent.policy import Policy
-from callsheet.core.tasks.states import TASK_TABLE, TaskState, draw_diagram
+from callsheet.core.tasks.states import TASK_TABLE, TaskState, render_diagram
 from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.edges.config.policy_file import render_policy
 from callsheet.sandbox.faults import FAULTS
@@ -133,7 +133,7 @@ def test_every_state_and_every_stage_direction_is_explained() -> None:
 
 def test_the_architecture_shows_the_life_of_a_task_as_it_is() -> None:
     """The diagram is the table's."""
-    assert draw_diagram(TASK_TABLE) in read("ARCHITECTURE.md")
+    assert render_diagram(TASK_TABLE) in read("ARCHITECTURE.md")
     assert len(read("ARCHITECTURE.md").splitlines()) <= 130
 
 

@@ -17,7 +17,7 @@ from callsheet.core.catalogue.cards import GatewayFacts
 from callsheet.core.gateway.protocol import HttpRequest, SubmitParts, TaskRef
 from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.gateways import load_gateway
-from callsheet.sandbox.fakes import STAGES
+from callsheet.sandbox.fakes import FAKES
 from callsheet.sandbox.fakes.protocol import Generation, Reason, Refusal
 from callsheet.sandbox.faults import FAULTS
 from callsheet.surface.cli.console.exit_codes import MEANINGS
@@ -55,7 +55,7 @@ def build_documents() -> dict[str, str]:
 def describe_wire(facts: GatewayFacts) -> Wire:
     """The requests that a gateway's module builds, and how a refused field looks on its newer and older pages."""
     refusal = Refusal(Reason.INVALID, "duration", "duration must be 4, 8 or 12")
-    answers = {age: STAGES[facts.id].write_refusal(refusal, age) for age in Generation}
+    answers = {age: FAKES[facts.id].build_refusal(refusal, age) for age in Generation}
     if answers[Generation.NEW] == answers[Generation.OLD]:
         answers.pop(Generation.OLD)
     return Wire(

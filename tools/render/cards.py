@@ -113,7 +113,7 @@ def source_table(sources: Iterable[Source]) -> str:
 def format_poll(advice: PollAdvice) -> str:
     """When to ask after a task."""
     usual = f"; usually done after {_span(advice.usual_seconds)} s" if advice.usual_seconds else ""
-    often = f"first after {advice.default_first_seconds:g} s, then every {advice.every_seconds:g} s"
+    often = f"first after {advice.first_after_seconds:g} s, then every {advice.every_seconds:g} s"
     return f"{often}{usual}. {advice.note}"
 
 

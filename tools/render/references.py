@@ -22,7 +22,7 @@ from callsheet.core.tasks.states import (
     TASK_TABLE,
     SheetState,
     TaskState,
-    draw_diagram,
+    render_diagram,
 )
 from callsheet.errors import FATE_SENTENCES, CallsheetError
 
@@ -253,12 +253,12 @@ def render_states() -> str:
         "Open this when a status needs explaining: what it means, whether money was spent, what comes next. The"
         " diagrams are drawn from the tables that the program obeys; an event that has no arrow changes nothing.",
         "## A call sheet",
-        fenced(draw_diagram(SHEET_TABLE), "mermaid"),
+        fenced(render_diagram(SHEET_TABLE), "mermaid"),
         table(("State", "Means", "Next"), [(code(state.value), *_SHEET_MEANINGS[state]) for state in SheetState]),
         "A sheet may be approved and spent for 24 hours. Approval is bound to the exact bytes, the address, the key,"
         " the price table and the policy: when one of these changes, the sheet must be explained again.",
         "## A task",
-        fenced(draw_diagram(TASK_TABLE), "mermaid"),
+        fenced(render_diagram(TASK_TABLE), "mermaid"),
         table(
             ("State", "Means", "Money spent?", "Next", "Followed", "Counts against caps", "Takes a slot"),
             [_task_row(state) for state in TaskState],
