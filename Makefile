@@ -1,6 +1,6 @@
-# Everything bootstraps itself: the first target that you run makes the environment it needs. The
-# versions come from uv.lock: through uv if it is there, else through a venv that pip puts uv into.
-# Where no uv is to be had, pip alone takes what pyproject.toml allows.
+# Every target creates the environment it needs. The versions come from uv.lock: through uv if it is
+# installed, else through a venv into which pip installs uv. Without uv, pip installs what pyproject.toml
+# allows.
 
 SHELL := /bin/sh
 PYTHON ?= python3
@@ -10,7 +10,7 @@ STAMP := $(VENV)/.ready
 UV := uv>=0.9,<1
 PYTEST := $(BIN)/pytest
 
-.PHONY: help demo test system-tools crashtest lint types layers render bench torture dist check-skills clean
+.PHONY: help demo test test-fast system-tools crashtest lint types layers render figures bench torture dist check-skills clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,8 +33,11 @@ $(STAMP): pyproject.toml uv.lock
 demo: $(STAMP) ## The whole way in the sandbox: no key, no network
 	@$(BIN)/callsheet demo
 
-test: $(STAMP) lint types layers ## Everything that must hold
-	$(PYTEST) --cov --cov-report=term
+test: $(STAMP) lint types layers ## Everything that must hold, in parallel
+	$(PYTEST) -n auto --dist worksteal --cov --cov-report=term
+
+test-fast: $(STAMP) ## What needs no process, browser or network, in under a minute
+	$(PYTEST) -q -n auto --dist worksteal -m "not (process or browser or network or slow or torture)"
 
 system-tools: ## Chromium and strace for some tests, where Debian's packages can be installed
 	@if command -v apt-get >/dev/null 2>&1 && [ "$$(id -u)" = 0 ]; then \
@@ -68,7 +71,10 @@ dist: $(STAMP) ## Everything that is released, into dist/
 	$(BIN)/python tools/build_dist.py
 
 check-skills: $(STAMP) ## Skills, manifests and server under the programs of those who read them
-	$(BIN)/python tools/check_skills.py
+	PYTHONPATH=tools $(BIN)/python -m check_skills
+
+figures: $(STAMP) ## Size and structure of the package in figures
+	$(BIN)/python tools/figures.py
 
 bench: $(STAMP) ## Figures, as ratios side by side
 	$(BIN)/python bench/startup.py
@@ -77,8 +83,9 @@ bench: $(STAMP) ## Figures, as ratios side by side
 	$(BIN)/python bench/watch.py
 	$(BIN)/python bench/download.py
 
-torture: $(STAMP) ## Processes killed at random on one ledger, until 600 tasks are done
+torture: $(STAMP) ## Every seed of the random tests; processes killed at random until 600 tasks are done
+	$(PYTEST) -q -n auto -m "" tests/service/test_stateful.py
 	PYTHONPATH=tests $(BIN)/python -m torture
 
-clean: ## Remove what the targets made
+clean: ## Remove what the targets created
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .coverage build dist

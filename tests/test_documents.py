@@ -22,7 +22,7 @@ from callsheet.sandbox.faults import FAULTS
 from callsheet.surface.cli.application import COMMANDS
 from callsheet.surface.mcp.tools import TOOLS
 from render.__main__ import REMEDY, build_documents, find_stale, main, render
-from render.cards import write_card
+from render.cards import render_card
 from render.markdown import cell, document, table
 
 ROOT = Path(callsheet.__file__).parents[2]
@@ -76,7 +76,7 @@ def test_the_renderer_runs_as_a_module() -> None:
 @pytest.mark.parametrize("card", load_catalogue().cards, ids=lambda card: card.id)
 def test_a_card_tells_every_fact_with_a_source_that_it_lists(card: ModelCard) -> None:
     """Fields, price, availability, evidence, conflicts; each key in brackets stands in the list of sources."""
-    text = write_card(load_catalogue(), card)
+    text = render_card(load_catalogue(), card)
 
     assert all(f"`{field.name}`" in text for field in card.fields)
     assert card.lifecycle.availability.value in text
@@ -104,7 +104,7 @@ def test_a_price_without_a_rate_stays_in_the_gateways_own_unit() -> None:
     catalogue = load_catalogue()
     card = next(card for card in catalogue.cards if card.price.unit == "credits")
 
-    text = write_card(catalogue, replace(card, price=replace(card.price, usd_per_unit=None)))
+    text = render_card(catalogue, replace(card, price=replace(card.price, usd_per_unit=None)))
 
     assert "4 s: 48 credits" in text
     assert "0.24 USD (" not in text

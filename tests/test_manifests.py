@@ -16,7 +16,7 @@ from callsheet.edges.keys.store import find_key
 from callsheet.surface.mcp.tools import TOOLS
 from render import manifests
 from render.__main__ import REMEDY, build_documents
-from render.plugin_manifests import build_manifests, build_plugin_files
+from render.manifests import build_manifests, build_plugin_files
 
 ROOT = Path(callsheet.__file__).parents[2]
 KEYS = [facts.key_env for facts in load_catalogue().gateways]
@@ -68,7 +68,7 @@ def test_every_key_is_optional_and_masked() -> None:
 
 
 def test_no_manifest_holds_a_key() -> None:
-    """Only names of options stand where values would."""
+    """Only names of options are written where values would be."""
     for name, text in EVERY.items():
         values = re.findall(r'"[A-Z]+_API_KEY": "([^"]*)"', text)
         assert all(re.fullmatch(r"\$\{user_config\.[a-z_]+\}", value) for value in values), name

@@ -19,7 +19,15 @@ from pathlib import Path
 import pytest
 
 import callsheet
-from sandbox.sandbox_client import GATEWAYS, LONG_AFTER, Clock, Visitor, body_for, read_video_url, sandbox_in_thread
+from sandbox.sandbox_client import (
+    GATEWAYS,
+    LONG_AFTER,
+    Clock,
+    SandboxClient,
+    body_for,
+    read_video_url,
+    sandbox_in_thread,
+)
 
 ROOT = Path(callsheet.__file__).parents[2]
 SCRIPTS = ROOT / "scripts"
@@ -83,17 +91,19 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def visitor(tmp_path: Path, clock: Clock) -> Iterator[Visitor]:
+def visitor(tmp_path: Path, clock: Clock) -> Iterator[SandboxClient]:
     with sandbox_in_thread(tmp_path / "store", clock) as visitor:
         yield visitor
 
 
-def submit(prompter: Prompter, visitor: Visitor, gateway: str, prompt: str, **more: str) -> subprocess.CompletedProcess:
+def submit(
+    prompter: Prompter, visitor: SandboxClient, gateway: str, prompt: str, **more: str
+) -> subprocess.CompletedProcess:
     """Submit to the sandbox without being asked."""
     return prompter.run(*at(visitor, gateway), "--yes", prompter.write(gateway, prompt), gateway=gateway, **more)
 
 
-def at(visitor: Visitor, gateway: str) -> list[str]:
+def at(visitor: SandboxClient, gateway: str) -> list[str]:
     return ["--gateway", gateway, "--model", MODELS[gateway], "--base-url", f"{visitor.base}/{gateway}"]
 
 
@@ -106,7 +116,7 @@ def submitted(tmp_path: Path) -> int:
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
 def test_an_accepted_job_gives_its_id_and_can_be_followed_to_its_link(
-    gateway: str, prompter: Prompter, visitor: Visitor, clock: Clock
+    gateway: str, prompter: Prompter, visitor: SandboxClient, clock: Clock
 ) -> None:
     """The printed next command is the one that works."""
     done = submit(prompter, visitor, gateway, "A red kite over dunes.")
@@ -131,7 +141,7 @@ def test_an_accepted_job_gives_its_id_and_can_be_followed_to_its_link(
     "prompt", ["[[sandbox:refused]]", "[[sandbox:insufficient-credits]]", "[[sandbox:rate-limited]]"]
 )
 def test_a_refusal_ends_with_4_and_the_gateways_words_are_marked_as_such(
-    prompt: str, gateway: str, prompter: Prompter, visitor: Visitor
+    prompt: str, gateway: str, prompter: Prompter, visitor: SandboxClient
 ) -> None:
     """Nothing was accepted, and it says so."""
     done = submit(prompter, visitor, gateway, prompt)
@@ -144,7 +154,7 @@ def test_a_refusal_ends_with_4_and_the_gateways_words_are_marked_as_such(
 @pytest.mark.parametrize("gateway", GATEWAYS)
 @pytest.mark.parametrize("fault", ["drop-after", "drop-before", "error-in-200", "garbage-in-200", "server-error"])
 def test_an_answer_that_says_neither_yes_nor_no_ends_with_7_after_one_attempt(
-    fault: str, gateway: str, prompter: Prompter, visitor: Visitor, tmp_path: Path
+    fault: str, gateway: str, prompter: Prompter, visitor: SandboxClient, tmp_path: Path
 ) -> None:
     """Never sent again, neither by the script nor by curl."""
     done = submit(prompter, visitor, gateway, f"A kite [[sandbox:{fault}]]")
@@ -168,7 +178,7 @@ def test_no_connection_ends_with_6(prompter: Prompter) -> None:
 
 
 def test_without_a_terminal_nothing_is_sent_unless_told_so(
-    prompter: Prompter, visitor: Visitor, tmp_path: Path
+    prompter: Prompter, visitor: SandboxClient, tmp_path: Path
 ) -> None:
     """An agent's shell has no terminal; the word on standard input is no confirmation."""
     done = prompter.run(*at(visitor, "poyo"), prompter.write("poyo"), said="PAY\n")
@@ -180,7 +190,7 @@ def test_without_a_terminal_nothing_is_sent_unless_told_so(
 
 @pytest.mark.parametrize(("typed", "ends_with", "sent"), [("PAY", 0, 1), ("y", 3, 0), ("", 3, 0), ("pay", 3, 0)])
 def test_only_the_typed_word_sends(
-    typed: str, ends_with: int, sent: int, prompter: Prompter, visitor: Visitor, tmp_path: Path
+    typed: str, ends_with: int, sent: int, prompter: Prompter, visitor: SandboxClient, tmp_path: Path
 ) -> None:
     """On a terminal of its own."""
     inside = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
@@ -281,7 +291,7 @@ def test_a_payload_that_is_none_is_not_sent(content: str, prompter: Prompter) ->
     assert done.returncode == 2
 
 
-def test_a_payload_that_holds_the_key_is_not_sent(prompter: Prompter, visitor: Visitor, tmp_path: Path) -> None:
+def test_a_payload_that_holds_the_key_is_not_sent(prompter: Prompter, visitor: SandboxClient, tmp_path: Path) -> None:
     """It would go out as a prompt."""
     done = submit(prompter, visitor, "poyo", f"A kite with {KEY} on it")
 
@@ -290,7 +300,7 @@ def test_a_payload_that_holds_the_key_is_not_sent(prompter: Prompter, visitor: V
 
 
 def test_a_payload_is_checked_by_the_program_where_it_is_there(
-    prompter: Prompter, visitor: Visitor, tmp_path: Path
+    prompter: Prompter, visitor: SandboxClient, tmp_path: Path
 ) -> None:
     """A documented rule that is broken ends it; what is right goes through."""
     prompter.environ = {
@@ -308,7 +318,9 @@ def test_a_payload_is_checked_by_the_program_where_it_is_there(
     assert submitted(tmp_path) == 1
 
 
-def test_a_read_only_policy_holds_for_the_script_too(prompter: Prompter, visitor: Visitor, tmp_path: Path) -> None:
+def test_a_read_only_policy_holds_for_the_script_too(
+    prompter: Prompter, visitor: SandboxClient, tmp_path: Path
+) -> None:
     """The person said that nothing may be submitted."""
     policy = tmp_path / "callsheet" / "config" / "policy.toml"
     policy.parent.mkdir(parents=True)
@@ -324,7 +336,7 @@ def test_a_read_only_policy_holds_for_the_script_too(prompter: Prompter, visitor
     assert submitted(tmp_path) == 0
 
 
-def test_a_dry_run_needs_no_key_and_sends_nothing(prompter: Prompter, visitor: Visitor, tmp_path: Path) -> None:
+def test_a_dry_run_needs_no_key_and_sends_nothing(prompter: Prompter, visitor: SandboxClient, tmp_path: Path) -> None:
     """It shows the request with the variable's name in the key's place, availability before the price."""
     done = prompter.run("--dry-run", prompter.write("poyo"), script="submit_sora_2_official.sh", key=None)
 
@@ -405,7 +417,7 @@ def test_a_redirect_is_not_followed(prompter: Prompter) -> None:
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
 def test_a_failed_task_ends_with_9_and_an_unknown_one_with_4(
-    gateway: str, prompter: Prompter, visitor: Visitor, clock: Clock
+    gateway: str, prompter: Prompter, visitor: SandboxClient, clock: Clock
 ) -> None:
     """Neither is a reason to submit again, and it says so."""
     task_id = visitor.accepted(gateway, "[[sandbox:content-violation]]", key=KEY)
@@ -419,7 +431,7 @@ def test_a_failed_task_ends_with_9_and_an_unknown_one_with_4(
     assert "Do not submit again" in unknown.stderr
 
 
-def test_a_status_that_cannot_be_read_says_nothing_of_the_task(prompter: Prompter, visitor: Visitor) -> None:
+def test_a_status_that_cannot_be_read_says_nothing_of_the_task(prompter: Prompter, visitor: SandboxClient) -> None:
     """Server errors and garbage end with 6."""
     task_id = visitor.accepted("poyo", "[[sandbox:status-error]]", key=KEY)
 

@@ -15,7 +15,7 @@ from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.sandbox.checks import check_body
 from callsheet.surface.cli.application import COMMANDS
 from render.__main__ import build_documents, find_stale, render
-from render.cards import say_values
+from render.cards import format_values
 from render.skills import SKILLS, SkillPlan, fill, narrow, wrapper_name
 
 ROOT = Path(callsheet.__file__).parents[2]
@@ -74,7 +74,7 @@ def test_the_folders_are_what_would_be_rendered_now() -> None:
 
 
 def test_a_script_that_cannot_be_run_or_became_a_link_is_out_of_date(tmp_path: Path) -> None:
-    """Rendering mends both."""
+    """Rendering repairs both."""
     render(tmp_path)
     (tmp_path / "scripts/submit.sh").chmod(0o644)
     link = tmp_path / "scripts/check_task.sh"
@@ -176,7 +176,7 @@ def test_a_skill_tells_every_field_value_and_price_of_its_models(plan: SkillPlan
         assert card.lifecycle.summary in everything
         assert card.price.note in everything
         assert card.price.as_of in read(plan)
-        assert all(f"`{field.name}`" in everything and say_values(field) in everything for field in card.fields)
+        assert all(f"`{field.name}`" in everything and format_values(field) in everything for field in card.fields)
         assert all(conflict.choice in everything for conflict in card.conflicts)
     errors = read(plan, "references/api.md")
     assert all(fact.meaning.replace("|", "\\|") in errors for fact in facts_of(plan).errors)

@@ -1,8 +1,8 @@
-"""Builds everything that is released into `dist/`, the same bytes from the same checkout, and tries the wheel.
+"""Builds everything that is released into `dist/`, the same bytes from the same checkout, and tests the wheel.
 
     python tools/build_dist.py [--no-smoke]
 
-Made are: wheel and source archive, the MCP bundle, the Agent Plugins bundle (a folder and an archive), an archive
+It builds the wheel and source archive, the MCP bundle, the Agent Plugins bundle (a folder and an archive), an archive
 for each skill, and SHA256SUMS. The smoke test installs the wheel into a new environment and uses it.
 """
 
@@ -22,8 +22,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from callsheet import __version__
-from render.manifests import NAME
-from render.plugin_manifests import build_plugin_files
+from render.manifests import NAME, build_plugin_files
 
 ROOT = Path(__file__).resolve().parents[1]
 DIST = ROOT / "dist"
@@ -51,14 +50,14 @@ def read_checkout() -> Files:
 
 
 def below(files: Files, wanted: Iterable[str], *, under: str = "") -> Files:
-    """Those of the files that are named, or lie in a folder that is; moved below another folder."""
+    """Those of the files that are named, or are in a named folder; moved below another folder."""
     chosen = tuple(wanted)
     folders = tuple(name for name in chosen if name.endswith("/"))
     return {under + name: content for name, content in files.items() if name in chosen or name.startswith(folders)}
 
 
 def skill_folders(files: Files) -> dict[str, Files]:
-    """Each skill by name, the root one included, as it is installed."""
+    """Each skill by name, with the files that are installed; the root skill is included."""
     skills = {NAME: below(files, ROOT_SKILL)}
     names = [path.split("/")[1] for path in files if path.startswith("skill/") and path.endswith("/SKILL.md")]
     for name in sorted(names):

@@ -1,4 +1,4 @@
-"""Random calls of an agent that pretends: every name and value that looks like consent, in every place of a request.
+"""Random calls of a hostile agent: every name and value that looks like consent, in every place of a request.
 
 Made from a seeded generator alone, so that a failure can be played again.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from .consent.live_server import AMOUNT, KEY, SHOT
+from .live_server import AMOUNT, KEY, SHOT
 from .wire import FORMS, Message
 
 NAMES = (
@@ -47,8 +47,8 @@ def form(content: object) -> Message:
 
 
 @dataclass
-class Pretender:
-    """An agent with every tool, and a client that answers for it, though never with the amount."""
+class HostileAgent:
+    """An agent with every tool, with a client that answers for it, though never with the amount."""
 
     random: Random
     sheets: list[str] = field(default_factory=list)

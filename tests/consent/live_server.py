@@ -1,4 +1,4 @@
-"""Where the hostile clients are tried: a gateway that counts what would cost money, a live install, a real server.
+"""What the hostile clients are tried on: a gateway that counts what would cost money, a live install, a real server.
 
 Everything is real but the money: the server is the program itself in a process of its own, the gateway listens on
 loopback, and what a person does is done to the ledger by another process, as `callsheet approve` does it.
@@ -11,15 +11,15 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from .wire import ERAS, HttpWire, PipeWire, Wire
+from .wire import ERAS, FORMS, MODERN, HttpWire, PipeWire, Wire
 
-KEY = "stand-canary-key-41c7e0a95d2b8f36"
+KEY = "consent-canary-key-41c7e0a95d2b8f36"
 TRANSPORTS = ("stdio", "http")
 WAYS = tuple((transport, era) for transport in TRANSPORTS for era in ERAS)
 AMOUNT = "0.24"
@@ -35,10 +35,16 @@ class CountingGateway:
         self.arrived = threading.Event()
         self.may_answer = threading.Event()
         self.may_answer.set()
+        self._jobs = 0
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def forget(self) -> None:
+        """Count from zero again; the ids of jobs are not used twice."""
+        self.paid.clear()
+        self.arrived.clear()
 
     def close(self) -> None:
         """Stop listening."""
@@ -56,7 +62,8 @@ class CountingGateway:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 with gateway._lock:
                     gateway.paid.append(body)
-                    number = len(gateway.paid)
+                    gateway._jobs += 1
+                    number = gateway._jobs
                 gateway.arrived.set()
                 gateway.may_answer.wait(30)
                 self._answer(200, {"code": 200, "data": {"task_id": f"task-{number}", "status": "not_started"}})
@@ -112,7 +119,7 @@ class Served:
     """A server process and how to reach it; `connect` makes a client on it, a pipe has room for one."""
 
     process: subprocess.Popen[bytes]
-    said: list[str] = field(default_factory=list)
+    stderr_lines: list[str] = field(default_factory=list)
     url: str = ""
     token_file: Path = Path()
     wires: list[Wire] = field(default_factory=list)
@@ -131,7 +138,7 @@ class Served:
 def serving(
     transport: str, environ: Mapping[str, str], *, directory: Path = Path("/"), options: Sequence[str] = ("-P",)
 ) -> Iterator[Served]:
-    """The program itself, serving over that transport; at the end it is told to go, and must go."""
+    """The program itself, serving over that transport; it is stopped at the end, and must exit with code 0."""
     arguments = ["mcp"] if transport == "stdio" else ["mcp", "--http", "0"]
     with subprocess.Popen(
         [sys.executable, *options, "-m", "callsheet", *arguments],
@@ -144,8 +151,8 @@ def serving(
         served = Served(process)
         try:
             if transport == "http":
-                served.url = _heard(served, "MCP is served at ").strip()
-                served.token_file = Path(_heard(served, "the token is in ").strip())
+                served.url = _read_after(served, "MCP is served at ").strip()
+                served.token_file = Path(_read_after(served, "the token is in ").strip())
             threading.Thread(target=_listen, args=(served,), daemon=True).start()
             try:
                 yield served
@@ -155,22 +162,69 @@ def serving(
             if transport == "http":
                 process.terminate()
             process.stdin.close()
-            assert process.wait(30) == 0, served.said
+            assert process.wait(30) == 0, served.stderr_lines
         finally:
             process.kill()
 
 
-def _heard(served: Served, words: str) -> str:
+@dataclass
+class Client:
+    """A client of a server that tests share, with the home and the gateway of that server."""
+
+    wire: Wire
+    home: Path
+    gateway: CountingGateway
+
+
+class SharedServers:
+    """Servers in live mode for tests that need no server of their own. Each is started when it is first used.
+
+    HTTP needs one server for all, a pipe one for each era; in the older era a pipe's client declares its
+    capabilities once, so that other capabilities need another server.
+    """
+
+    def __init__(self, new_home: Callable[[], Path]) -> None:
+        self._new_home = new_home
+        self._running: dict[tuple[str, ...], tuple[Served, Path, CountingGateway]] = {}
+        self._pipes: dict[tuple[str, ...], Wire] = {}
+        self._stack = ExitStack()
+
+    def connect(self, transport: str, era: str, capabilities: Mapping[str, object] = FORMS) -> Client:
+        """A client of that era on the server; the policy is live, and the gateway's count is zero."""
+        key: tuple[str, ...] = (transport,)
+        if transport == "stdio":
+            key = (transport, era, "" if era == MODERN else json.dumps(capabilities))
+        if key not in self._running:
+            gateway = self._stack.enter_context(counting_gateway())
+            home = arm(self._new_home(), gateway)
+            served = self._stack.enter_context(serving(transport, environ_of(home)))
+            self._running[key] = served, home, gateway
+        served, home, gateway = self._running[key]
+        arm(home, gateway)
+        gateway.forget()
+        wire = self._pipes.get(key) or served.connect(era, capabilities)
+        if transport == "stdio":
+            self._pipes[key] = wire
+        wire.capabilities = capabilities
+        wire.questions.clear()
+        return Client(wire, home, gateway)
+
+    def close(self) -> None:
+        """Stop all servers; each must exit with code 0."""
+        self._stack.close()
+
+
+def _read_after(served: Served, words: str) -> str:
     """What follows those words in the next line on stderr."""
     line = served.process.stderr.readline().decode()
     assert words in line, line + served.process.stderr.read().decode()
-    served.said.append(line)
+    served.stderr_lines.append(line)
     return line.split(words)[1]
 
 
 def _listen(served: Served) -> None:
     for line in served.process.stderr:
-        served.said.append(line.decode("utf-8", "replace"))
+        served.stderr_lines.append(line.decode("utf-8", "replace"))
 
 
 def approve(home: Path, sheet_id: str) -> None:

@@ -1,18 +1,19 @@
-"""Clients that answer without a person, or with somebody else's answer: none spends a cent, each is told what to do.
+"""Clients that answer without a person, or with another person's answer: none spends a cent, each learns what to do.
 
-For each way in there is one server; the same server then takes the one right answer and sends exactly once, so that
-a stand which could see no request at all would be found out.
+One server serves all cases of a transport and era. The same server then takes the one right answer and sends exactly
+once, so that a gateway which could see no request at all would be noticed.
 """
 
 from __future__ import annotations
 
 import json
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from consent.live_server import AMOUNT, SHOT, WAYS, CountingGateway, arm, environ_of, serving
+from consent.live_server import AMOUNT, SHOT, WAYS, CountingGateway, SharedServers, arm, environ_of, serving
 from consent.wire import FORMS, MODERN, Message, Wire, silent, told
 
 ways = pytest.mark.parametrize(("transport", "era"), WAYS, ids=["-".join(way) for way in WAYS])
@@ -56,15 +57,23 @@ ANSWERS: dict[str, Message] = {
 WHAT_TO_DO = ("callsheet approve", "Call submit_video again", "call submit_video again")
 
 
-def explain(wire: Wire, number: int = 0) -> str:
-    """A sheet of its own."""
-    shot = {**SHOT, "prompt": f"A red kite over dunes, take {number}."}
+NUMBERS = count()
+
+
+def explain(wire: Wire) -> str:
+    """A new sheet: no two have the same prompt."""
+    shot = {**SHOT, "prompt": f"A red kite over dunes, number {next(NUMBERS)}."}
     return str(wire.call("explain_payload", shot)["structuredContent"]["sheet_id"])
 
 
 def submit(wire: Wire, sheet_id: str, **how: Any) -> Message:
     """Call the one tool that may spend."""
     return wire.call("submit_video", {"sheet_id": sheet_id}, **how)
+
+
+def list_tasks(wire: Wire) -> list[Message]:
+    """The tasks that the server shows."""
+    return list(wire.call("list_tasks", {})["structuredContent"]["tasks"])
 
 
 def says_what_to_do(result: Message) -> bool:
@@ -76,28 +85,26 @@ def says_what_to_do(result: Message) -> bool:
 def sends_once_when_a_person_answers(wire: Wire, gateway: CountingGateway) -> bool:
     """The control: a new sheet and the one right answer."""
     before = len(gateway.paid)
-    result = submit(wire, explain(wire, 999), answer=lambda _: accept({"amount_usd": AMOUNT}))
+    result = submit(wire, explain(wire), answer=lambda _: accept({"amount_usd": AMOUNT}))
     return result["structuredContent"]["status"] == "submitted" and len(gateway.paid) - before == 1
 
 
 @ways
-def test_no_answer_but_the_amount_sends_anything(
-    tmp_path: Path, gateway: CountingGateway, transport: str, era: str
-) -> None:
-    """Whatever a client, a hook or a script puts into the form; each time it is told what a person can do."""
+def test_no_answer_but_the_amount_sends_anything(servers: SharedServers, transport: str, era: str) -> None:
+    """Whatever a client, a hook or a script puts into the form; each answer names what a person can do."""
     silenced: list[str] = []
-    with serving(transport, environ_of(arm(tmp_path, gateway))) as served:
-        wire = served.connect(era, FORMS)
-        for number, (name, content) in enumerate(ANSWERS.items()):
-            asked = len(wire.questions)
-            result = submit(wire, explain(wire, number), answer=lambda _, given=content: given)
-            assert len(wire.questions) == asked + 1, name
-            if not says_what_to_do(result):
-                silenced.append(f"{name}: {json.dumps(result)[:300]}")
-        assert gateway.paid == []
-        assert wire.call("list_tasks", {})["structuredContent"]["tasks"] == []
+    client = servers.connect(transport, era)
+    wire, before = client.wire, list_tasks(client.wire)
+    for name, content in ANSWERS.items():
+        asked = len(wire.questions)
+        result = submit(wire, explain(wire), answer=lambda _, given=content: given)
+        assert len(wire.questions) == asked + 1, name
+        if not says_what_to_do(result):
+            silenced.append(f"{name}: {json.dumps(result)[:300]}")
+    assert client.gateway.paid == []
+    assert list_tasks(wire) == before
 
-        assert sends_once_when_a_person_answers(wire, gateway)
+    assert sends_once_when_a_person_answers(wire, client.gateway)
     assert silenced == []
 
 
@@ -105,37 +112,34 @@ def test_no_answer_but_the_amount_sends_anything(
 @pytest.mark.parametrize(
     "capabilities",
     [{}, {"elicitation": {"url": {}}}, {"sampling": {}, "roots": {}}],
-    ids=["nothing declared", "addresses alone", "other things"],
+    ids=["nothing declared", "only addresses", "other things"],
 )
 def test_a_client_that_did_not_say_that_it_can_ask_is_not_asked(
-    tmp_path: Path, gateway: CountingGateway, transport: str, era: str, capabilities: dict[str, object]
+    servers: SharedServers, transport: str, era: str, capabilities: dict[str, object]
 ) -> None:
     """Nobody is asked, nothing is sent, and the command for a terminal is named."""
-    with serving(transport, environ_of(arm(tmp_path, gateway))) as served:
-        wire = served.connect(era, capabilities)
-        sheet_id = explain(wire)
-        result = submit(wire, sheet_id, answer=lambda _: accept({"amount_usd": AMOUNT}))
+    client = servers.connect(transport, era, capabilities)
+    sheet_id = explain(client.wire)
+    result = submit(client.wire, sheet_id, answer=lambda _: accept({"amount_usd": AMOUNT}))
 
-        assert result["structuredContent"]["status"] == "approval_needed"
-        assert result["structuredContent"]["approval_command"].endswith(f"callsheet approve {sheet_id}")
-        assert wire.questions == []
-        assert gateway.paid == []
+    assert result["structuredContent"]["status"] == "approval_needed"
+    assert result["structuredContent"]["approval_command"].endswith(f"callsheet approve {sheet_id}")
+    assert client.wire.questions == []
+    assert client.gateway.paid == []
 
 
 @ways
-def test_an_answer_to_one_sheet_is_none_to_another(
-    tmp_path: Path, gateway: CountingGateway, transport: str, era: str
-) -> None:
+def test_an_answer_to_one_sheet_is_none_to_another(servers: SharedServers, transport: str, era: str) -> None:
     """A recorder that plays back what a person once typed; the other sheet has another price."""
-    with serving(transport, environ_of(arm(tmp_path, gateway))) as served:
-        wire = served.connect(era, FORMS)
-        assert sends_once_when_a_person_answers(wire, gateway)
-        longer = wire.call("explain_payload", {**SHOT, "duration_seconds": 8})["structuredContent"]["sheet_id"]
-        result = submit(wire, longer, answer=lambda _: accept({"amount_usd": AMOUNT}))
+    client = servers.connect(transport, era)
+    wire = client.wire
+    assert sends_once_when_a_person_answers(wire, client.gateway)
+    longer = wire.call("explain_payload", {**SHOT, "duration_seconds": 8})["structuredContent"]["sheet_id"]
+    result = submit(wire, longer, answer=lambda _: accept({"amount_usd": AMOUNT}))
 
-        assert says_what_to_do(result)
-        assert "is not the amount shown" in told(result)
-        assert len(gateway.paid) == 1
+    assert says_what_to_do(result)
+    assert "is not the amount shown" in told(result)
+    assert len(client.gateway.paid) == 1
 
 
 @pytest.mark.parametrize("transport", ["stdio", "http"])
@@ -146,7 +150,7 @@ def test_a_question_that_was_sealed_for_one_call_serves_no_other(
     environ = environ_of(arm(tmp_path, gateway))
     with serving(transport, environ) as served:
         wire = served.connect(MODERN, FORMS)
-        sheet_id, other = explain(wire, 1), explain(wire, 2)
+        sheet_id, other = explain(wire), explain(wire)
         first = submit(wire, sheet_id, answer=silent)
         (name,) = first["inputRequests"]
         state, yes = first["requestState"], {name: accept({"amount_usd": AMOUNT})}
@@ -185,58 +189,55 @@ def test_a_question_that_was_sealed_for_one_call_serves_no_other(
 
 
 @pytest.mark.parametrize("transport", ["stdio", "http"])
-def test_a_right_answer_that_is_played_back_buys_nothing_more(
-    tmp_path: Path, gateway: CountingGateway, transport: str
-) -> None:
+def test_a_right_answer_that_is_played_back_buys_nothing_more(servers: SharedServers, transport: str) -> None:
     """The same question and answer, again and again: the task of the first time."""
-    with serving(transport, environ_of(arm(tmp_path, gateway))) as served:
-        wire = served.connect(MODERN, FORMS)
-        sheet_id = explain(wire)
-        first = submit(wire, sheet_id, answer=silent)
-        answers = {name: accept({"amount_usd": AMOUNT}) for name in first["inputRequests"]}
-        call = {
-            "name": "submit_video",
-            "arguments": {"sheet_id": sheet_id},
-            "inputResponses": answers,
-            "requestState": first["requestState"],
-        }
-        statuses = [wire.ask("tools/call", call)["structuredContent"]["status"] for _ in range(5)]
+    client = servers.connect(transport, MODERN)
+    wire = client.wire
+    sheet_id = explain(wire)
+    first = submit(wire, sheet_id, answer=silent)
+    answers = {name: accept({"amount_usd": AMOUNT}) for name in first["inputRequests"]}
+    call = {
+        "name": "submit_video",
+        "arguments": {"sheet_id": sheet_id},
+        "inputResponses": answers,
+        "requestState": first["requestState"],
+    }
+    statuses = [wire.ask("tools/call", call)["structuredContent"]["status"] for _ in range(5)]
 
     assert statuses == ["submitted", *["already_submitted"] * 4]
-    assert len(gateway.paid) == 1
+    assert len(client.gateway.paid) == 1
 
 
 @ways
 def test_what_changes_between_question_and_answer_voids_the_answer(
-    tmp_path: Path, gateway: CountingGateway, transport: str, era: str
+    servers: SharedServers, transport: str, era: str
 ) -> None:
     """Here another policy, put in place while the person reads."""
+    client = servers.connect(transport, era)
 
     def answer(_: Message) -> Message:
-        policy = tmp_path / "config" / "policy.toml"
+        policy = client.home / "config" / "policy.toml"
         policy.write_text(policy.read_text(encoding="utf-8") + "# edited\n", encoding="utf-8")
         return accept({"amount_usd": AMOUNT})
 
-    with serving(transport, environ_of(arm(tmp_path, gateway))) as served:
-        wire = served.connect(era, FORMS)
-        result = submit(wire, explain(wire), answer=answer)
+    result = submit(client.wire, explain(client.wire), answer=answer)
 
-        assert "this has changed: policy" in told(result)
-        assert "Call explain_payload again" in told(result)
-        assert gateway.paid == []
+    assert "this has changed: policy" in told(result)
+    assert "Call explain_payload again" in told(result)
+    assert client.gateway.paid == []
 
 
 @pytest.mark.parametrize("transport", ["stdio", "http"])
-def test_a_question_that_nobody_answers_sends_nothing(tmp_path: Path, gateway: CountingGateway, transport: str) -> None:
+def test_a_question_that_nobody_answers_sends_nothing(servers: SharedServers, transport: str) -> None:
     """The client gives the call up, goes on with other calls, and answers far too late."""
-    with serving(transport, environ_of(arm(tmp_path, gateway))) as served:
-        wire = served.connect("legacy", FORMS)
-        sheet_id = explain(wire)
-        late = wire.give_up("tools/call", {"name": "submit_video", "arguments": {"sheet_id": sheet_id}})
-        assert wire.call("list_tasks", {})["structuredContent"]["tasks"] == []
-        wire.reply_late(late, accept({"amount_usd": AMOUNT}))
+    client = servers.connect(transport, "legacy")
+    wire, before = client.wire, list_tasks(client.wire)
+    sheet_id = explain(wire)
+    late = wire.give_up("tools/call", {"name": "submit_video", "arguments": {"sheet_id": sheet_id}})
+    assert list_tasks(wire) == before
+    wire.reply_late(late, accept({"amount_usd": AMOUNT}))
 
-        assert wire.call("list_tasks", {})["structuredContent"]["tasks"] == []
-        assert gateway.paid == []
-        assert sends_once_when_a_person_answers(wire, gateway)
-    assert len(gateway.paid) == 1
+    assert list_tasks(wire) == before
+    assert client.gateway.paid == []
+    assert sends_once_when_a_person_answers(wire, client.gateway)
+    assert len(client.gateway.paid) == 1

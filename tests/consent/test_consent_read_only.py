@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from consent.live_server import AMOUNT, SHOT, WAYS, CountingGateway, approve, arm, environ_of, serving
-from consent.wire import FORMS, Wire, told
+from consent.live_server import AMOUNT, SHOT, WAYS, SharedServers, approve, arm
+from consent.wire import Wire, told
 
 EXPLAINED = {**SHOT, "prompt": "Another kite."}
 CALLS: dict[str, dict[str, Any]] = {
@@ -33,31 +32,30 @@ def explain(wire: Wire, prompt: str) -> str:
 
 @pytest.mark.parametrize(("transport", "era"), WAYS, ids=["-".join(way) for way in WAYS])
 def test_read_only_wins_on_every_transport_whatever_was_approved(
-    tmp_path: Path, gateway: CountingGateway, transport: str, era: str
+    servers: SharedServers, transport: str, era: str
 ) -> None:
     """A live sheet that is approved, one that waits, one explained in read-only mode: no tool spends any of them."""
-    arm(tmp_path, gateway)
-    with serving(transport, environ_of(tmp_path)) as served:
-        wire = served.connect(era, FORMS)
-        approved, waiting = explain(wire, "A kite."), explain(wire, "A harbour.")
-        approve(tmp_path, approved)
-        arm(tmp_path, gateway, mode="read-only")
-        read_only = explain(wire, "A street.")
-        assert {tool["name"] for tool in wire.ask("tools/list", {})["tools"]} == set(CALLS)
-        refused = set()
-        for tool, arguments in CALLS.items():
-            for sheet_id in (approved, waiting, read_only):
-                own = {"sheet_id": sheet_id} if tool == "submit_video" else arguments
-                result = wire.call(tool, own, answer=typed)
-                if result.get("isError"):
-                    refused.add(tool)
-                if tool == "submit_video":
-                    assert "The policy is read-only. Nothing was sent; no money was spent." in told(result)
-        assert refused == REFUSED
-        assert wire.questions == []
-        assert gateway.paid == []
+    client = servers.connect(transport, era)
+    wire, gateway = client.wire, client.gateway
+    approved, waiting = explain(wire, "A kite."), explain(wire, "A harbour.")
+    approve(client.home, approved)
+    arm(client.home, gateway, mode="read-only")
+    read_only = explain(wire, "A street.")
+    assert {tool["name"] for tool in wire.ask("tools/list", {})["tools"]} == set(CALLS)
+    refused = set()
+    for tool, arguments in CALLS.items():
+        for sheet_id in (approved, waiting, read_only):
+            own = {"sheet_id": sheet_id} if tool == "submit_video" else arguments
+            result = wire.call(tool, own, answer=typed)
+            if result.get("isError"):
+                refused.add(tool)
+            if tool == "submit_video":
+                assert "The policy is read-only. Nothing was sent; no money was spent." in told(result)
+    assert refused == REFUSED
+    assert wire.questions == []
+    assert gateway.paid == []
 
-        arm(tmp_path, gateway)
-        # The control: live again, the sheet that waited can be bought.
-        assert wire.call("submit_video", {"sheet_id": waiting}, answer=typed)["structuredContent"]["task_id"]
+    arm(client.home, gateway)
+    # The control: live again, the sheet that waited can be bought.
+    assert wire.call("submit_video", {"sheet_id": waiting}, answer=typed)["structuredContent"]["task_id"]
     assert len(gateway.paid) == 1

@@ -1,4 +1,4 @@
-"""No sequence of calls buys anything, whatever an agent calls its arguments; the same stand sees a real purchase."""
+"""No sequence of calls buys anything, whatever an agent calls its arguments; the same server makes a real purchase."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from callsheet.core.catalogue.pricing import Decimal
 from callsheet.core.consent.approval import amount_matches
-from consent.hostile_client import NOT_THE_AMOUNT, Pretender
+from consent.hostile_client import NOT_THE_AMOUNT, HostileAgent
 from consent.live_server import AMOUNT, SHOT, WAYS, CountingGateway, approve, arm, environ_of, serving
 from consent.wire import FORMS
 
@@ -27,17 +27,17 @@ def test_no_sequence_of_calls_spends_without_a_persons_act(
 ) -> None:
     """500 sequences in live mode against one server; then a person approves a sheet that was argued about, once."""
     random = Random(f"{SEED} {transport} {era}")
-    pretender = Pretender(random)
+    agent = HostileAgent(random)
     refused = 0
     with serving(transport, environ_of(arm(tmp_path, gateway))) as served:
         wire = served.connect(era, FORMS)
         for number in range(SEQUENCES):
             if number % NEW_SHEET_EACH == 0:
                 shot = {**SHOT, "prompt": f"A red kite over dunes, number {number}."}
-                pretender.sheets.append(wire.call("explain_payload", shot)["structuredContent"]["sheet_id"])
-            calls = list(pretender.sequence())
+                agent.sheets.append(wire.call("explain_payload", shot)["structuredContent"]["sheet_id"])
+            calls = list(agent.sequence())
             for method, params, capabilities in calls:
-                result = wire.ask(method, params, answer=pretender.answer, capabilities=capabilities)
+                result = wire.ask(method, params, answer=agent.answer, capabilities=capabilities)
                 refused += "error" in result or bool(result.get("isError"))
             assert gateway.paid == [], f"CALLSHEET_SEED={SEED}, sequence {number}: {json.dumps(calls)}"
         # Not even a task was made that could still go out.
@@ -45,7 +45,7 @@ def test_no_sequence_of_calls_spends_without_a_persons_act(
         assert refused > SEQUENCES
         assert len(wire.questions) > SEQUENCES / 20
 
-        sheet_id = random.choice(pretender.sheets)
+        sheet_id = random.choice(agent.sheets)
         approve(tmp_path, sheet_id)
         statuses = [wire.call("submit_video", {"sheet_id": sheet_id})["structuredContent"]["status"] for _ in range(3)]
         assert gateway.arrived.wait(30)
@@ -54,8 +54,8 @@ def test_no_sequence_of_calls_spends_without_a_persons_act(
     assert json.loads(gateway.paid[0])["input"]["prompt"].startswith("A red kite over dunes, number ")
 
 
-def test_the_pretender_never_answers_with_the_amount() -> None:
-    """It would be a person's act as far as the server can tell, and the stand would prove nothing."""
+def test_the_hostile_agent_never_answers_with_the_amount() -> None:
+    """It would be a person's act as far as the server can tell, and the test would prove nothing."""
     typed = [(content or {}).get("amount_usd") for content in NOT_THE_AMOUNT]
 
     assert not any(amount_matches(str(amount), Decimal(AMOUNT)) for amount in typed if not isinstance(amount, list))

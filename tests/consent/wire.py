@@ -1,6 +1,6 @@
 """Clients that may lie: raw JSON-RPC in both protocol eras, over a pipe and over HTTP.
 
-The SDK's own client would mend or refuse much of what a hostile one sends. `ask` sends one request and returns its
+The SDK's own client would repair or refuse much of what a hostile one sends. `ask` sends one request and returns its
 result, or its error under "error". Whatever the server asks meanwhile is given to `answer`, which returns the result
 to send back, or None to stay silent.
 """
@@ -232,5 +232,7 @@ class HttpWire(Wire):
             named = message["params"].get("name") or message["params"].get("uri")
             if isinstance(named, str):
                 headers["mcp-name"] = named
+        # A new connection for each request: the server closes an idle one, and on a busy machine that happens.
+        connection.close()
         connection.request("POST", self._path, json.dumps(message).encode(), headers)
         return connection.getresponse()

@@ -1,7 +1,7 @@
 """Judges what a fault left behind from three witnesses: the gateway's log, the ledger's file, the clips.
 
 Shares no code with the program: it reads the database, the files and the raw requests by itself. The ledger is
-read from a copy, so that looking at the evidence does not mend it.
+read from a copy, so that looking at the evidence does not repair it.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Evidence:
-    """A home, what the gateway received (all of its time), and the film that every clip must be."""
+    """A home, what the gateway received (all of its time), and the video that every clip must be."""
 
     home: Path
     receipts: tuple[Any, ...]
-    film: bytes
+    video: bytes
 
 
 @dataclass(frozen=True)
@@ -124,20 +124,20 @@ def _check_rows(evidence: Evidence, books: _Books) -> list[str]:
 
 def _check_files(evidence: Evidence, books: _Books) -> list[str]:
     found = []
-    whole = hashlib.sha256(evidence.film).hexdigest()
+    whole = hashlib.sha256(evidence.video).hexdigest()
     directory = evidence.home / "clips"
     for path in sorted(directory.glob("*")) if directory.is_dir() else ():
         data = path.read_bytes()
         if path.suffix == ".mp4" and hashlib.sha256(data).hexdigest() != whole:
-            found.append(f"{path.name} has its final name and {len(data)} of {len(evidence.film)} bytes")
+            found.append(f"{path.name} has its final name and {len(data)} of {len(evidence.video)} bytes")
         if path.suffix == ".jpg" and not _is_temporary(path) and not _is_whole_picture(data):
             found.append(f"{path.name} has its final name and is no whole picture")
     for row in books.tasks:
         if row["state"] != "saved":
             continue
         clip = json.loads(row["clip"])
-        if clip["sha256"] != whole or clip["size"] != len(evidence.film):
-            found.append(f"task {row['id']} tells of another film than the gateway's")
+        if clip["sha256"] != whole or clip["size"] != len(evidence.video):
+            found.append(f"task {row['id']} tells of another video than the gateway's")
         missing = [clip[name] for name in ("path", "poster", "contact_sheet") if not Path(clip[name]).is_file()]
         found += [f"task {row['id']} is saved, but {name} is not there" for name in missing]
     found += [

@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Literal
 
-ETAG = '"film-1"'
+ETAG = '"video-1"'
 QUIET_SECONDS = 20.0
 
 Answering = Literal["accept", "refuse", "drop"]
@@ -57,10 +57,10 @@ class _Request:
 
 
 class LoopbackGateway:
-    """One listening gateway with its film; `manners` may be changed at any time."""
+    """One listening gateway with its video; `manners` may be changed at any time."""
 
-    def __init__(self, film: bytes) -> None:
-        self.film = film
+    def __init__(self, video: bytes) -> None:
+        self.video = video
         self.manners = Manners()
         self.receipts: list[Receipt] = []
         self._taken = 0
@@ -117,7 +117,7 @@ class LoopbackGateway:
         if request.path.startswith("/api/generate/status/"):
             connection.sendall(_json_reply(200, self._status(request.path.rsplit("/", 1)[1])))
             return True
-        if request.path == "/film.mp4":
+        if request.path == "/video.mp4":
             return self._send_film(connection, request)
         connection.sendall(_json_reply(404, {"detail": "nothing here"}))
         return False
@@ -139,7 +139,7 @@ class LoopbackGateway:
 
     def _status(self, task_id: str) -> object:
         done = self.manners.telling == "finished"
-        files = [{"file_url": f"{self.url}/film.mp4", "file_type": "video"}] if done else []
+        files = [{"file_url": f"{self.url}/video.mp4", "file_type": "video"}] if done else []
         return {"code": 200, "data": {"task_id": task_id, "status": self.manners.telling, "files": files}}
 
     def _send_film(self, connection: socket.socket, request: _Request) -> bool:
@@ -147,8 +147,8 @@ class LoopbackGateway:
         asked = re.fullmatch(r"bytes=(\d+)-", request.fields.get("range", ""))
         if asked and request.fields.get("if-range") == ETAG:
             start, status = int(asked[1]), "206 Partial Content"
-            extra = f"content-range: bytes {start}-{len(self.film) - 1}/{len(self.film)}\r\n"
-        rest = self.film[start:]
+            extra = f"content-range: bytes {start}-{len(self.video) - 1}/{len(self.video)}\r\n"
+        rest = self.video[start:]
         head = f"HTTP/1.1 {status}\r\ncontent-type: video/mp4\r\netag: {ETAG}\r\n{extra}content-length: {len(rest)}"
         stall = self.manners.stall_after
         connection.sendall(head.encode() + b"\r\n\r\n" + rest[:stall])

@@ -134,13 +134,13 @@ class _Template:
     names: dict[str, str] = field(default_factory=dict)
 
 
-class Stagehand:
+class CrashHarness:
     """One home, one gateway, one fork server; one case at a time."""
 
-    def __init__(self, directory: Path, film: bytes) -> None:
+    def __init__(self, directory: Path, video: bytes) -> None:
         self.directory = directory
         self.home = directory / "home"
-        self.gateway = LoopbackGateway(film)
+        self.gateway = LoopbackGateway(video)
         self._templates: dict[str, _Template] = {}
         # Noon in the middle of the month, so that no cap's window ends while a case lives on.
         now = datetime.now(UTC)
@@ -198,7 +198,7 @@ class Stagehand:
             outcome.refused = str(answer.get("refused", ""))
             if answer.get("raw"):
                 outcome.violations.append(f"an error that is not in the program's own words: {answer['raw']}")
-        evidence = Evidence(self.home, tuple(self.gateway.receipts), self.gateway.film)
+        evidence = Evidence(self.home, tuple(self.gateway.receipts), self.gateway.video)
         outcome.violations += [f"after the fault: {text}" for text in check_crash(evidence)]
         self.gateway.manners = Manners()
         recovered = self._order(f"recover:{case.scene}", SETTINGS[case.scene].later + 1.0, template)
@@ -206,7 +206,7 @@ class Stagehand:
         if recovered.get("raw"):
             outcome.violations.append(f"recovery failed: {recovered['raw']}")
             return outcome
-        evidence = Evidence(self.home, tuple(self.gateway.receipts), self.gateway.film)
+        evidence = Evidence(self.home, tuple(self.gateway.receipts), self.gateway.video)
         fact = Fact(recovered["tasks"], recovered["before"], recovered["spent_today"], recovered["third"])
         outcome.violations += [f"in the end: {text}" for text in check_end(evidence, fact)]
         outcome.ends = recovered["tasks"]

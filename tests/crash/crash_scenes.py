@@ -70,7 +70,7 @@ class Order:
     """Whether the process lives on after its scene, as it does where a fault does not kill it."""
 
 
-class Cast:
+class Program:
     """One process: a service on a home, and the clock it runs on."""
 
     def __init__(self, order: Order) -> None:
@@ -126,36 +126,36 @@ class Cast:
 # --- preparations: what was there before the scene, each built on another one --------------------------
 
 
-async def _drafted(cast: Cast) -> dict[str, str]:
+async def _drafted(program: Program) -> dict[str, str]:
     """An earlier clip is saved, the next one explained."""
-    async with cast.service.running() as watcher:
-        earlier = cast.explain("earlier")
-        cast.approve(earlier)
-        await cast.submit(earlier)
-        await cast.settle(watcher)
-    cast.clock.offset = cast.order.offset
-    return {"sheet": cast.explain("shot")}
+    async with program.service.running() as watcher:
+        earlier = program.explain("earlier")
+        program.approve(earlier)
+        await program.submit(earlier)
+        await program.settle(watcher)
+    program.clock.offset = program.order.offset
+    return {"sheet": program.explain("shot")}
 
 
-async def _approved(cast: Cast) -> dict[str, str]:
-    cast.approve(cast.order.sheet)
+async def _approved(program: Program) -> dict[str, str]:
+    program.approve(program.order.sheet)
     return {}
 
 
-async def _sent(cast: Cast) -> dict[str, str]:
-    async with cast.service.running():
-        return {"task": await cast.submit(cast.order.sheet)}
+async def _sent(program: Program) -> dict[str, str]:
+    async with program.service.running():
+        return {"task": await program.submit(program.order.sheet)}
 
 
-async def _finished(cast: Cast) -> dict[str, str]:
-    """The gateway has said that the film is ready; it is not fetched yet."""
-    async with cast.deps.http:
-        await polling.run_task(cast.deps, cast.order.task)
-    assert cast.state(cast.order.task) is TaskState.SUCCEEDED
+async def _finished(program: Program) -> dict[str, str]:
+    """The gateway has said that the video is ready; it is not fetched yet."""
+    async with program.deps.http:
+        await polling.run_task(program.deps, program.order.task)
+    assert program.state(program.order.task) is TaskState.SUCCEEDED
     return {}
 
 
-PREPARATIONS: dict[str, Callable[[Cast], Awaitable[dict[str, str]]]] = {
+PREPARATIONS: dict[str, Callable[[Program], Awaitable[dict[str, str]]]] = {
     "drafted": _drafted,
     "approved": _approved,
     "queued": _sent,
@@ -167,39 +167,39 @@ PREPARATIONS: dict[str, Callable[[Cast], Awaitable[dict[str, str]]]] = {
 # --- scenes: what is interrupted ---------------------------------------------------------------------
 
 
-async def _explain(cast: Cast) -> None:
-    cast.explain("shot")
+async def _explain(program: Program) -> None:
+    program.explain("shot")
 
 
-async def _approve(cast: Cast) -> None:
-    cast.approve(cast.order.sheet)
+async def _approve(program: Program) -> None:
+    program.approve(program.order.sheet)
 
 
-async def _submit(cast: Cast) -> None:
-    async with cast.service.running():
-        await cast.submit(cast.order.sheet)
+async def _submit(program: Program) -> None:
+    async with program.service.running():
+        await program.submit(program.order.sheet)
 
 
-async def _poll(cast: Cast) -> None:
-    polls = cast.service.task(cast.order.task).task.polls
-    async with cast.service.running():
+async def _poll(program: Program) -> None:
+    polls = program.service.task(program.order.task).task.polls
+    async with program.service.running():
         with anyio.fail_after(SETTLE_SECONDS):
-            while cast.service.task(cast.order.task).task.polls == polls:
-                await cast.deps.changes.wait(0.2)
+            while program.service.task(program.order.task).task.polls == polls:
+                await program.deps.changes.wait(0.2)
 
 
-async def _download(cast: Cast) -> None:
-    async with cast.service.running():
-        await cast.follow(cast.order.task, lambda state: state not in OPEN_STATES)
+async def _download(program: Program) -> None:
+    async with program.service.running():
+        await program.follow(program.order.task, lambda state: state not in OPEN_STATES)
 
 
-async def _stop(cast: Cast) -> None:
+async def _stop(program: Program) -> None:
     """The program is told to stop in the middle of a download."""
-    async with cast.service.running():
-        task = cast.service.task(cast.order.task).task
+    async with program.service.running():
+        task = program.service.task(program.order.task).task
         clip = clip_name(task.id.removeprefix("task_"), task.gateway, task.model)
         with anyio.fail_after(SETTLE_SECONDS):
-            while not _size(Path(cast.order.home, "clips", f"{clip}.part")):  # noqa: ASYNC110 - a file sets no event
+            while not _size(Path(program.order.home, "clips", f"{clip}.part")):  # noqa: ASYNC110 - a file sets no event
                 await anyio.sleep(0.01)
 
 
@@ -211,11 +211,11 @@ def _size(path: Path) -> int:
         return 0
 
 
-async def _resolve(cast: Cast) -> None:
-    cast.service.resolve(cast.order.task, accepted_as="job-2")
+async def _resolve(program: Program) -> None:
+    program.service.resolve(program.order.task, accepted_as="job-2")
 
 
-SCENES: dict[str, Callable[[Cast], Awaitable[None]]] = {
+SCENES: dict[str, Callable[[Program], Awaitable[None]]] = {
     "explain": _explain,
     "approve": _approve,
     "submit": _submit,
@@ -227,22 +227,22 @@ SCENES: dict[str, Callable[[Cast], Awaitable[None]]] = {
 }
 
 
-async def play(cast: Cast) -> dict[str, Any]:
+async def play(program: Program) -> dict[str, Any]:
     """Play the scene; a stubborn process afterwards does what it can, for a while, and then stops properly."""
     told: dict[str, Any] = {"refused": "", "raw": ""}
     # The watcher survives a mistake in one task and says so at this level; here that counts as a mistake.
     logging.getLogger("callsheet").addHandler(_Tell(told))
     try:
         # Real time: a process that waits five seconds for a disk is stopped before it has waited.
-        with anyio.move_on_after(1.5) if cast.order.stubborn else anyio.CancelScope():
-            await SCENES[cast.order.act](cast)
+        with anyio.move_on_after(1.5) if program.order.stubborn else anyio.CancelScope():
+            await SCENES[program.order.act](program)
     except Exception as error:
         _tell(told, error)
-    if cast.order.stubborn and not told["refused"]:
+    if program.order.stubborn and not told["refused"]:
         try:
-            async with cast.service.running() as watcher:
+            async with program.service.running() as watcher:
                 with anyio.move_on_after(0.5):
-                    await cast.settle(watcher)
+                    await program.settle(watcher)
         except Exception as error:
             _tell(told, error)
     return told
@@ -277,37 +277,37 @@ def _tell(told: dict[str, Any], error: BaseException) -> None:
 # --- afterwards: a fresh process -----------------------------------------------------------------------
 
 
-async def recover(cast: Cast) -> dict[str, Any]:
+async def recover(program: Program) -> dict[str, Any]:
     """Start again, let everything end, then do once more what was asked for, as an agent would."""
-    service, act = cast.service, cast.order.act
+    service, act = program.service, program.order.act
     async with service.running() as watcher:
-        await cast.settle(watcher)
+        await program.settle(watcher)
         before = [item.task.id for item in service.tasks(limit=100)]
         if act in ("explain", "approve", "submit", "refused"):
-            sheet = cast.order.sheet or cast.explain("shot")
-            stored = cast.deps.ledger().sheet(sheet)
+            sheet = program.order.sheet or program.explain("shot")
+            stored = program.deps.ledger().sheet(sheet)
             if stored.state in (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL):
-                cast.approve(sheet)
-            await cast.submit(sheet)
+                program.approve(sheet)
+            await program.submit(sheet)
         if act == "resolve":
             with suppress(CallsheetError):
-                await _resolve(cast)
-        await cast.settle(watcher)
-        third = await _try_third(cast)
+                await _resolve(program)
+        await program.settle(watcher)
+        third = await _try_third(program)
     tasks = {item.task.id: item.task.state.value for item in service.tasks(limit=100)}
-    spending = spending_now(cast.deps, cast.deps.policy().mode)
+    spending = spending_now(program.deps, program.deps.policy().mode)
     return {"before": before, "tasks": tasks, "spent_today": str(spending.today), "third": third}
 
 
-async def _try_third(cast: Cast) -> str:
+async def _try_third(program: Program) -> str:
     """The caps have room for two clips: a third one must be refused."""
-    counted = [item for item in cast.service.tasks(limit=100) if item.task.state in RESERVING_STATES]
+    counted = [item for item in program.service.tasks(limit=100) if item.task.state in RESERVING_STATES]
     if len(counted) < 2:
         return "not tried"
-    sheet = cast.explain("third")
-    cast.approve(sheet)
+    sheet = program.explain("third")
+    program.approve(sheet)
     try:
-        await cast.submit(sheet)
+        await program.submit(sheet)
     except PolicyRefusal:
         return "refused"
     return "taken"
@@ -318,13 +318,13 @@ async def _try_third(cast: Cast) -> str:
 
 async def perform(order: Order, ready: Callable[[int], None]) -> dict[str, Any]:
     """Do what the order says. `ready` is told the worker thread's id and returns when the scene may begin."""
-    cast = Cast(order)
+    program = Program(order)
     act, _, upto = order.act.partition(":")
     if act == "prepare":
-        return dict(await PREPARATIONS[upto](cast))
+        return dict(await PREPARATIONS[upto](program))
     if act == "recover":
-        return await recover(Cast(Order(order.home, upto, order.offset, order.sheet, order.task)))
+        return await recover(Program(Order(order.home, upto, order.offset, order.sheet, order.task)))
     import threading
 
     ready(await anyio.to_thread.run_sync(threading.get_native_id))
-    return await play(cast)
+    return await play(program)

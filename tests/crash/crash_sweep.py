@@ -22,8 +22,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from crash_runner import CALLS, SETTINGS, STRACE, WRITING_CALLS, Case, Outcome, Stagehand, StraceProblem
-from crash_video import make_film
+from crash_runner import CALLS, SETTINGS, STRACE, WRITING_CALLS, Case, CrashHarness, Outcome, StraceProblem
+from crash_video import write_video
 
 AT_ONCE = 2
 KILL = "kill"
@@ -68,7 +68,7 @@ class Tally:
         self.violations += [(outcome.case, outcome.struck, text) for text in outcome.violations]
 
 
-def plan_scene(hand: Stagehand, scene: str) -> list[Case]:
+def plan_scene(harness: CrashHarness, scene: str) -> list[Case]:
     """Every case of a scene: the calls of an undisturbed run that touch this install's files or the gateway.
 
     A killed process leaves files and a half-heard gateway behind and nothing else, its locks included. So of the
@@ -77,16 +77,16 @@ def plan_scene(hand: Stagehand, scene: str) -> list[Case]:
     found: list[Case] = []
     counts: Counter[tuple[str, str]] = Counter()
     changed = True
-    for thread, call, line in hand.log_calls(scene):
+    for thread, call, line in harness.log_calls(scene):
         counts[thread, call] += 1
         if thread == "writer" and not re.search(r"<[^>]*\.part>", line):
             raise RuntimeError(f"{scene} makes a call in a thread that is not followed: {line}")
-        if not _matters(line, hand.home):
+        if not _matters(line, harness.home):
             continue
         changes = call in CHANGING_CALLS or "O_CREAT" in line
         faults = [KILL] if changes or changed else []
         changed = changes
-        if str(hand.home) in line:
+        if str(harness.home) in line:
             faults += [fault for fault in FAULTS[1:] if _can_fail(call, line, fault)]
         found += [Case(scene, fault, thread, call, counts[thread, call]) for fault in faults]
     # One more of each: the number of calls differs from run to run, and the sweep ends where none is left.
@@ -110,15 +110,15 @@ def _can_fail(call: str, line: str, fault: str) -> bool:
     return call in WRITING_CALLS
 
 
-def check_order(hand: Stagehand) -> list[str]:
+def check_order(harness: CrashHarness) -> list[str]:
     """In one submission, everything written to the ledger is on disk before the paid request's connection is made."""
     waiting, synced, behind = 0, False, ""
-    for _, call, line in hand.log_calls("submit"):
+    for _, call, line in harness.log_calls("submit"):
         if call == "pwrite64" and "ledger.sqlite3-wal>" in line:
             waiting, synced = waiting + 1, False
         elif call in ("fdatasync", "fsync") and "ledger.sqlite3-wal>" in line:
             waiting, synced = 0, True
-        elif call == "connect" and f"htons({hand.gateway.port})" in line:
+        elif call == "connect" and f"htons({harness.gateway.port})" in line:
             behind = "" if synced else f"{waiting} writes to the ledger are not synced before {line}"
         elif call == "sendto" and '"POST ' in line:
             return [behind] if behind else [] if synced else [f"{waiting} writes are not synced before {line}"]
@@ -131,42 +131,42 @@ def sample(cases: Sequence[Case], count: int) -> list[Case]:
 
 
 @contextmanager
-def stage(hands: int) -> Iterator[list[Stagehand]]:
-    """A place to work in, with so many stagehands. In memory where that is possible: syncing is then quick."""
+def open_harnesses(harnesses: int) -> Iterator[list[CrashHarness]]:
+    """A directory with that many harnesses. In memory where that is possible: syncing is then quick."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="crash-", dir=memory if memory.is_dir() else None) as name:
         directory = Path(name)
-        film = make_film(directory / "film.mp4")
-        made: list[Stagehand] = []
+        video = write_video(directory / "video.mp4")
+        made: list[CrashHarness] = []
         try:
-            for number in range(hands):
+            for number in range(harnesses):
                 place = directory / str(number)
                 place.mkdir()
-                made.append(Stagehand(place, film))
+                made.append(CrashHarness(place, video))
             yield made
         finally:
-            for hand in made:
-                hand.close()
+            for harness in made:
+                harness.close()
 
 
-def run_cases(hands: Sequence[Stagehand], cases: Iterable[Case]) -> list[Outcome]:
-    """Run all cases, each stagehand one at a time; where a group's last one still strikes, it goes on."""
+def run_cases(harnesses: Sequence[CrashHarness], cases: Iterable[Case]) -> list[Outcome]:
+    """Run all cases, each harness one at a time; where a group's last one still strikes, it goes on."""
     todo: queue.SimpleQueue[Case] = queue.SimpleQueue()
     for case in cases:
         todo.put(case)
     outcomes: list[Outcome] = []
     failures: list[Exception] = []
 
-    def work(hand: Stagehand) -> None:
+    def work(harness: CrashHarness) -> None:
         while not failures:
             try:
-                outcomes.append(hand.run(todo.get_nowait()))
+                outcomes.append(harness.run(todo.get_nowait()))
             except queue.Empty:
                 return
             except Exception as error:
                 failures.append(error)
 
-    threads = [threading.Thread(target=work, args=(hand,)) for hand in hands]
+    threads = [threading.Thread(target=work, args=(harness,)) for harness in harnesses]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -180,13 +180,13 @@ def run_sweep(scenes: Sequence[str]) -> int:
     """Everything; prints the table. The exit code."""
     table: dict[tuple[str, str], Tally] = {}
     started = time.monotonic()
-    with stage(AT_ONCE) as hands:
-        disorder = check_order(hands[0])
+    with open_harnesses(AT_ONCE) as harnesses:
+        disorder = check_order(harnesses[0])
         print(f"order of sync and send: {'; '.join(disorder) or 'ok'}", flush=True)
         for scene in scenes:
-            cases = plan_scene(hands[0], scene)
+            cases = plan_scene(harnesses[0], scene)
             while cases:
-                outcomes = run_cases(hands, cases)
+                outcomes = run_cases(harnesses, cases)
                 for outcome in outcomes:
                     table.setdefault((scene, outcome.case.fault), Tally()).add(outcome)
                 cases = _go_on(cases, outcomes)
@@ -239,7 +239,7 @@ def main() -> int:
         return 2
 
 
-__all__ = ["CALLS", "check_order", "plan_scene", "run_cases", "sample", "stage"]
+__all__ = ["CALLS", "check_order", "plan_scene", "run_cases", "sample", "open_harnesses"]
 
 if __name__ == "__main__":
     raise SystemExit(main())

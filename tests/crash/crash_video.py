@@ -1,4 +1,4 @@
-"""The short, real film that the loopback gateway serves; made once for a run, of noise so that it is large."""
+"""The short, real video that the loopback gateway serves; made once for a run, of noise so that it is large."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ FRAMES = 12
 SIDE = (256, 144)
 
 
-def make_film(path: Path) -> bytes:
-    """Render the film and return its bytes; more than one write of a download."""
+def write_video(path: Path) -> bytes:
+    """Render the video and return its bytes; more than one write of a download."""
     import random
 
     import av

@@ -6,18 +6,18 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from crash_runner import SETTINGS, STRACE, Stagehand, StraceProblem
-from crash_sweep import check_order, plan_scene, run_cases, sample, stage
+from crash_runner import SETTINGS, STRACE, CrashHarness, StraceProblem
+from crash_sweep import check_order, open_harnesses, plan_scene, run_cases, sample
 
 POINTS = 25
 
 
 @pytest.fixture(scope="module")
-def hands() -> Iterator[list[Stagehand]]:
-    """Two stagehands whose strace may attach."""
+def harnesses() -> Iterator[list[CrashHarness]]:
+    """Two harnesses whose strace may attach."""
     if shutil.which(STRACE) is None:
         pytest.skip("strace is not installed")
-    with stage(2) as made:
+    with open_harnesses(2) as made:
         try:
             made[0].log_calls("resolve")
         except StraceProblem as error:
@@ -26,15 +26,15 @@ def hands() -> Iterator[list[Stagehand]]:
 
 
 @pytest.mark.slow
-def test_a_fault_at_any_call_never_buys_twice_and_loses_nothing(hands: list[Stagehand]) -> None:
+def test_a_fault_at_any_call_never_buys_twice_and_loses_nothing(harnesses: list[CrashHarness]) -> None:
     """Killed, or refused by the disk, at calls spread over all scenes; a fresh process brings everything to its end."""
-    cases = [case for scene in SETTINGS for case in plan_scene(hands[0], scene)]
-    outcomes = run_cases(hands, sample(cases, POINTS))
+    cases = [case for scene in SETTINGS for case in plan_scene(harnesses[0], scene)]
+    outcomes = run_cases(harnesses, sample(cases, POINTS))
     assert [(str(item.case), item.struck, item.violations) for item in outcomes if item.violations] == []
     assert sum(bool(item.struck) for item in outcomes) > POINTS // 2
 
 
 @pytest.mark.slow
-def test_the_ledger_is_on_disk_before_the_gateway_hears_anything(hands: list[Stagehand]) -> None:
+def test_the_ledger_is_on_disk_before_the_gateway_hears_anything(harnesses: list[CrashHarness]) -> None:
     """In the log of one submission, the last sync of the ledger comes before the connection to the gateway."""
-    assert check_order(hands[0]) == []
+    assert check_order(harnesses[0]) == []

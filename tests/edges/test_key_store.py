@@ -147,6 +147,7 @@ def test_a_redactor_is_built_without_the_keys_being_handed_round() -> None:
     assert not build_redactor([]).finds(KEY)
 
 
+@pytest.mark.process
 def test_the_environment_comes_before_the_file_and_the_file_before_the_keyring(
     find: Finder, tmp_path: Path, use_backend: Callable[[FakeKeyring], None]
 ) -> None:

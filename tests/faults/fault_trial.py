@@ -90,7 +90,7 @@ class Outcome:
 
 
 async def play_row(row: Row, home: Path) -> Outcome:
-    """Submit once into the fault; then mend the gateway, run the task on for an hour, also from a second process."""
+    """Submit once into the fault; then repair the gateway, run the task on for an hour, also from a second process."""
     gateway, other = FaultyGateway(), FaultyGateway()
     gateway.reserve_port()
     await other.open(behave)

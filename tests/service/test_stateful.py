@@ -33,7 +33,10 @@ from callsheet.service.polling import resolve_task, run_task
 from callsheet.service.submission import submit
 from workspace import KEY, Workspace, accepted, draft, make_workspace, reply, status
 
-SEEDS = (1, 2, 3)
+SEEDS = (1, 2)
+"""Run by `make test`."""
+MORE_SEEDS = range(3, 9)
+"""Run by `make torture` only."""
 EXAMPLES = 30
 STEPS = 50
 PROMPTS = ("A red kite over dunes.", "A paper boat in the rain.", "Two foxes under a lamp.")
@@ -60,12 +63,18 @@ class Crash(BaseException):
 
 @dataclass
 class Count:
-    """What has happened in all examples together, so that a proof of nothing is noticed."""
+    """What has happened in all examples of a seed together, so that a proof of nothing is noticed."""
 
     steps: int = 0
     paid: Counter[str] = field(default_factory=Counter)
     reached: Counter[TaskState] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
+
+    def reset(self) -> None:
+        """Begin again with the next seed."""
+        self.steps = 0
+        for counter in (self.paid, self.reached, self.refused):
+            counter.clear()
 
 
 COUNT = Count()
@@ -448,8 +457,9 @@ STATUS: dict[str, Callable[[str], httpx2.Response]] = {
 
 
 @pytest.mark.slow
-def test_no_sequence_of_events_buys_twice_breaks_a_cap_or_loses_a_task() -> None:
-    """Some thousand steps of everything, in any order."""
+@pytest.mark.parametrize("number", [*SEEDS, *(pytest.param(more, marks=pytest.mark.torture) for more in MORE_SEEDS)])
+def test_no_sequence_of_events_buys_twice_breaks_a_cap_or_loses_a_task(number: int) -> None:
+    """More than a thousand steps of everything, in any order, from one seed."""
     from hypothesis.stateful import run_state_machine_as_test
 
     how = settings(
@@ -459,13 +469,13 @@ def test_no_sequence_of_events_buys_twice_breaks_a_cap_or_loses_a_task() -> None
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    for number in SEEDS:
-        run_state_machine_as_test(seed(number)(Production), settings=how)
+    COUNT.reset()
+    run_state_machine_as_test(seed(number)(Production), settings=how)
 
     print(COUNT)  # noqa: T201 - `pytest -s` shows what happened
-    assert COUNT.steps >= 2000
+    assert COUNT.steps >= 700
     # So that it is a proof of something: the program was mostly at work, not mostly forbidden to work.
-    assert COUNT.paid.total() >= 60
+    assert COUNT.paid.total() >= 20
     ends = {TaskState.SAVED, TaskState.FAILED, TaskState.REJECTED, TaskState.ABANDONED, TaskState.OUTCOME_UNKNOWN}
-    assert len(ends & set(COUNT.reached)) >= 4
-    assert COUNT.refused["policy_refusal"] >= 10
+    assert len(ends & set(COUNT.reached)) >= 3
+    assert COUNT.refused["policy_refusal"] >= 4

@@ -1,6 +1,6 @@
 """The gateway of the torture, a process of its own: it takes paid requests and writes down all that it sees.
 
-    python -m torture.gateway LOG FILM
+    python -m torture.gateway LOG VIDEO
 
 Speaks PoYo's wire over plain sockets and shares no code with the program, so that its log is evidence. Prints
 its port. A job is done at once, but is counted as running until its end has been told.
@@ -24,18 +24,18 @@ PADDING = 150_000
 ANSWER_SECONDS = (0.002, 0.12)
 
 
-def film_of(film: bytes, job: str) -> bytes:
-    """The job's own film: the same pictures, and a box that names the job, so that no film passes for another."""
+def video_of(video: bytes, job: str) -> bytes:
+    """The job's own video: the same pictures, and a box that names the job, so that no video passes for another."""
     content = job.encode().ljust(PADDING, b".")
-    return film + struct.pack(">I4s", 8 + len(content), b"free") + content
+    return video + struct.pack(">I4s", 8 + len(content), b"free") + content
 
 
 class TortureGateway:
     """Answers, counts and logs."""
 
-    def __init__(self, log: IO[str], film: bytes) -> None:
+    def __init__(self, log: IO[str], video: bytes) -> None:
         self._log = log
-        self._film = film
+        self._film = video
         self._jobs = 0
         self._running: set[str] = set()
         self.port = 0
@@ -46,7 +46,7 @@ class TortureGateway:
         self._log.write(json.dumps(entry) + "\n")
         self._log.flush()
 
-    async def visited(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection until it ends."""
         try:
             while True:
@@ -75,7 +75,7 @@ class TortureGateway:
             await reply(writer, {"code": 200, "data": data})
             self._running.discard(job)
         elif path.startswith("/clips/"):
-            await self.send_film(writer, path.removeprefix("/clips/").removesuffix(".mp4"), child, fields)
+            await self.send_video(writer, path.removeprefix("/clips/").removesuffix(".mp4"), child, fields)
         else:
             self.note("balance", child=child)
             await reply(writer, {"code": 200, "data": {"credits_amount": 100_000}})
@@ -90,16 +90,16 @@ class TortureGateway:
         await reply(writer, {"code": 200, "data": {"task_id": job, "status": "not_started"}})
         self.note("answered", sheet=sheet, job=job, child=child)
 
-    async def send_film(self, writer: asyncio.StreamWriter, job: str, child: str, fields: dict[str, str]) -> None:
-        """The film in pieces, from where the caller left off if it is still the same."""
-        film, etag, start = film_of(self._film, job), f'"{job}"', 0
+    async def send_video(self, writer: asyncio.StreamWriter, job: str, child: str, fields: dict[str, str]) -> None:
+        """The video in pieces, from where the caller left off if it is still the same."""
+        video, etag, start = video_of(self._film, job), f'"{job}"', 0
         asked = re.fullmatch(r"bytes=(\d+)-", fields.get("range", ""))
         head = "HTTP/1.1 200 OK\r\n"
         if asked and fields.get("if-range") == etag:
             start = int(asked[1])
-            head = f"HTTP/1.1 206 X\r\ncontent-range: bytes {start}-{len(film) - 1}/{len(film)}\r\n"
+            head = f"HTTP/1.1 206 X\r\ncontent-range: bytes {start}-{len(video) - 1}/{len(video)}\r\n"
         self.note("download", job=job, child=child, start=start)
-        rest = film[start:]
+        rest = video[start:]
         head += f"content-type: video/mp4\r\netag: {etag}\r\ncontent-length: {len(rest)}\r\n\r\n"
         writer.write(head.encode())
         step = len(rest) // PIECES + 1
@@ -118,10 +118,10 @@ async def reply(writer: asyncio.StreamWriter, body: object) -> None:
     await writer.drain()
 
 
-async def main(out: IO[str], film: bytes) -> None:
+async def main(out: IO[str], video: bytes) -> None:
     """Serve until killed."""
-    gateway = TortureGateway(out, film)
-    server = await asyncio.start_server(gateway.visited, "127.0.0.1", 0)
+    gateway = TortureGateway(out, video)
+    server = await asyncio.start_server(gateway.serve_connection, "127.0.0.1", 0)
     gateway.port = server.sockets[0].getsockname()[1]
     sys.stdout.write(f"{gateway.port}\n")
     sys.stdout.flush()

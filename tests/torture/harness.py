@@ -22,7 +22,7 @@ from callsheet.core.shot import Shot
 from callsheet.core.tasks.states import OPEN_STATES, SheetState, TaskState
 from callsheet.service import Draft, Service
 from torture.child import start_service
-from torture.video import make_film
+from torture.video import write_video
 
 TESTS = Path(__file__).parent.parent
 KEY = "canary-key-7f3a9c2e51d84b06"
@@ -74,9 +74,9 @@ class Run:
         return self.directory / "clips"
 
     @property
-    def film(self) -> bytes:
-        """The film that the gateway serves, before a job's name is put into it."""
-        return (self.directory / "film.mp4").read_bytes()
+    def video(self) -> bytes:
+        """The video that the gateway serves, before a job's name is put into it."""
+        return (self.directory / "video.mp4").read_bytes()
 
 
 class Harness:
@@ -126,8 +126,8 @@ class Harness:
 
     def _start_gateway(self) -> subprocess.Popen[bytes]:
         run = self.run
-        make_film(run.directory / "film.mp4")
-        arguments = [sys.executable, "-m", "torture.gateway", str(self._log_path), str(run.directory / "film.mp4")]
+        write_video(run.directory / "video.mp4")
+        arguments = [sys.executable, "-m", "torture.gateway", str(self._log_path), str(run.directory / "video.mp4")]
         gateway = subprocess.Popen(arguments, env=self._environ, stdout=subprocess.PIPE)
         assert gateway.stdout is not None
         with gateway.stdout:
@@ -157,8 +157,8 @@ class Harness:
         self._look_at_clips()
 
     def _look_at_clips(self) -> None:
-        """A clip's final name belongs to a whole film at every moment, also right after a kill."""
-        whole = len(self.run.film)
+        """A clip's final name belongs to a whole video at every moment, also right after a kill."""
+        whole = len(self.run.video)
         for path in self.run.clips.glob("*.mp4"):
             if path.stat().st_size <= whole:
                 self.run.half_written.append(path.name)

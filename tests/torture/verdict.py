@@ -11,7 +11,7 @@ from pathlib import Path
 from callsheet.core.tasks.models import Task
 from callsheet.core.tasks.states import TaskState
 from callsheet.edges.ledger.ledger import Ledger
-from torture.gateway import film_of
+from torture.gateway import video_of
 from torture.harness import Run
 from torture.pace import SPEED
 
@@ -117,7 +117,7 @@ def _answers(run: Run, tasks: list[Task], lost: set[str]) -> list[str]:
 
 
 def _downloads(run: Run) -> list[str]:
-    """A film that one process has got whole is not fetched by another while the first one lives, nor twice by one."""
+    """A video that one process has got whole is not fetched by another while the first one lives, nor twice by one."""
     whole: dict[str, list[str]] = defaultdict(list)
     wrong = []
     for entry in run.gateway_log:
@@ -133,17 +133,17 @@ def _downloads(run: Run) -> list[str]:
 
 
 def _clips(run: Run, tasks: list[Task]) -> list[str]:
-    """Each saved clip is its own job's film, whole; nothing half written is left."""
+    """Each saved clip is its own job's video, whole; nothing half written is left."""
     wrong = [f"{name} was half written" for name in run.half_written]
     for task in tasks:
         if task.state is not TaskState.SAVED:
             continue
         assert task.clip is not None
         assert task.gateway_task_id is not None
-        right = hashlib.sha256(film_of(run.film, task.gateway_task_id)).hexdigest()
+        right = hashlib.sha256(video_of(run.video, task.gateway_task_id)).hexdigest()
         path = Path(task.clip.path)
         if task.clip.sha256 != right or hashlib.sha256(path.read_bytes()).hexdigest() != right:
-            wrong.append(f"{task.id}: {path.name} is not the film of {task.gateway_task_id}")
+            wrong.append(f"{task.id}: {path.name} is not the video of {task.gateway_task_id}")
         wrong += [
             f"{name} is missing" for name in (task.clip.poster, task.clip.contact_sheet) if not Path(name).exists()
         ]

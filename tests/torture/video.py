@@ -1,4 +1,4 @@
-"""The short, real film that the gateway of the torture serves."""
+"""The short, real video that the gateway of the torture serves."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ FRAMES = 4
 SIDE = (64, 36)
 
 
-def make_film(path: Path) -> None:
-    """Render a film that is quick to decode."""
+def write_video(path: Path) -> None:
+    """Render a video that is quick to decode."""
     import av
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""Writes what is made from the catalogue and the program's own tables: references, skills, shell scripts; or checks it.
+"""Writes or checks what is generated from the catalogue and the program's own tables: references, skills, scripts.
 
     python -m render [ROOT] [--check]
 
@@ -22,11 +22,11 @@ from callsheet.sandbox.fakes.protocol import Generation, Reason, Refusal
 from callsheet.sandbox.faults import FAULTS
 from callsheet.surface.cli.console.exit_codes import MEANINGS
 
-from .cards import write_gateway_cards
-from .models import write_models, write_sources
-from .plugin_manifests import build_manifests
-from .references import Wire, write_errors, write_gateway_errors, write_gateways, write_sandbox, write_states
-from .skill_files import build_skills
+from .cards import render_gateway_cards
+from .manifests import build_manifests
+from .models import render_models, render_sources
+from .references import Wire, render_errors, render_gateway_errors, render_gateways, render_sandbox, render_states
+from .skills import build_skills
 
 USAGE = "Usage: python -m render [ROOT] [--check]\n"
 REMEDY = "Run `make render` and commit what it writes."
@@ -40,14 +40,14 @@ def build_documents() -> dict[str, str]:
     catalogue = load_catalogue()
     wires = {facts.id: describe_wire(facts) for facts in catalogue.gateways}
     pages = {
-        "models": write_models(catalogue),
-        **{f"models-{facts.id}": write_gateway_cards(facts) for facts in catalogue.gateways},
-        "sources": write_sources(catalogue),
-        "gateways": write_gateways(catalogue, wires),
-        "gateway-errors": write_gateway_errors(catalogue),
-        "errors": write_errors((code.value, meaning) for code, meaning in MEANINGS.items()),
-        "states": write_states(),
-        "sandbox": write_sandbox(FAULTS),
+        "models": render_models(catalogue),
+        **{f"models-{facts.id}": render_gateway_cards(facts) for facts in catalogue.gateways},
+        "sources": render_sources(catalogue),
+        "gateways": render_gateways(catalogue, wires),
+        "gateway-errors": render_gateway_errors(catalogue),
+        "errors": render_errors((code.value, meaning) for code, meaning in MEANINGS.items()),
+        "states": render_states(),
+        "sandbox": render_sandbox(FAULTS),
     }
     return {f"references/{name}.md": text for name, text in pages.items()} | build_manifests() | build_skills(catalogue)
 

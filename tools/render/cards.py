@@ -1,7 +1,7 @@
-"""Model cards as Markdown: one card by itself, and all cards of a gateway.
+"""Model cards as Markdown: a single card, and all cards of a gateway.
 
-Everything stands in the catalogue already; nothing is added and nothing is left out. What all models of a
-gateway have in common is told once, before them. "Not documented" is written out, never left blank.
+All facts come from the catalogue; nothing is added and nothing is omitted. What all models of a gateway have in
+common is stated once, before them. "Not documented" is written out, never left blank.
 Called by the renderer of the reference documents and by surfaces that show a card.
 """
 
@@ -42,8 +42,8 @@ _SITUATIONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What was said before a card and need not be said again."""
+class SharedFacts:
+    """What is stated once for all cards of a gateway and not repeated in each."""
 
     poll: PollAdvice | None = None
     retention: Retention | None = None
@@ -52,23 +52,23 @@ class Told:
     conflicts: tuple[Conflict, ...] = ()
 
 
-def write_card(catalogue: Catalogue, card: ModelCard) -> str:
+def render_card(catalogue: Catalogue, card: ModelCard) -> str:
     """One card, whole, with the sources that it names."""
     facts = catalogue.gateway(card.gateway)
     assert facts is not None
     sources = [facts.sources[key] for key in facts.sources if key in _keys(card)]
     return document(
         f"# {card.title} ({code(card.id)})",
-        f"What is known of this model of {facts.name}, as of {facts.as_of}. Source keys stand in brackets.",
-        *_card_blocks(card, Told()),
+        f"What is known of this model of {facts.name}, as of {facts.as_of}. Source keys are in brackets.",
+        *_card_blocks(card, SharedFacts()),
         "## Sources",
         source_table(sources),
     )
 
 
-def write_gateway_cards(facts: GatewayFacts) -> str:
+def render_gateway_cards(facts: GatewayFacts) -> str:
     """All cards of a gateway: what they share, each model that may answer, those that were dropped."""
-    told = find_shared(facts.models)
+    shared = find_shared(facts.models)
     kept = [card for card in facts.models if card.lifecycle.availability is not Availability.DROPPED]
     dropped = [card for card in facts.models if card not in kept]
     opening = (
@@ -79,23 +79,23 @@ def write_gateway_cards(facts: GatewayFacts) -> str:
         f"# {facts.name}: the Sora models",
         opening,
         "## True of every model here",
-        *_shared_blocks(told),
+        *_shared_blocks(shared),
     ]
     for card in kept:
-        blocks += [f"## {card.title}: {code(card.model)}", *_card_blocks(card, told)]
+        blocks += [f"## {card.title}: {code(card.model)}", *_card_blocks(card, shared)]
     if dropped:
         blocks += [
             "## Dropped",
             "No sheet is made for these; they are listed so that an old payload is recognised.",
-            table(("Model", "Took", "Last price", "Seen last"), (_dropped_row(card, told) for card in dropped)),
+            table(("Model", "Took", "Last price", "Seen last"), (_dropped_row(card, shared) for card in dropped)),
         ]
     return document(*blocks)
 
 
-def find_shared(cards: Sequence[ModelCard]) -> Told:
+def find_shared(cards: Sequence[ModelCard]) -> SharedFacts:
     """What is true of all these cards alike."""
     first, lives = cards[0], [card.lifecycle for card in cards]
-    return Told(
+    return SharedFacts(
         poll=first.poll if all(card.poll == first.poll for card in cards) else None,
         retention=first.retention if all(card.retention == first.retention for card in cards) else None,
         rate_limit=first.rate_limit if all(card.rate_limit == first.rate_limit for card in cards) else None,
@@ -110,23 +110,23 @@ def source_table(sources: Iterable[Source]) -> str:
     return table(("Key", "What", "Date", "Whose word", "Where"), rows)
 
 
-def say_poll(advice: PollAdvice) -> str:
+def format_poll(advice: PollAdvice) -> str:
     """When to ask after a task."""
     usual = f"; usually done after {_span(advice.usual_seconds)} s" if advice.usual_seconds else ""
     often = f"first after {advice.first_after_seconds:g} s, then every {advice.every_seconds:g} s"
     return f"{often}{usual}. {advice.note}"
 
 
-def say_retention(retention: Retention) -> str:
+def format_retention(retention: Retention) -> str:
     """How long a result link works."""
     hours = retention.result_hours
     return f"{f'{hours} hours' if hours else NOT_DOCUMENTED}. {retention.note}"
 
 
-def say_rate(limit: RateLimit) -> str:
+def format_rate(limit: RateLimit) -> str:
     """The documented limits, and the pace that is kept."""
     pace = f"{limit.requests_per_minute} requests a minute" if limit.requests_per_minute else ""
-    tasks = f"{limit.concurrent_tasks} tasks at once" if limit.concurrent_tasks else ""
+    tasks = f"{limit.concurrent_tasks} concurrent tasks" if limit.concurrent_tasks else ""
     known = ", ".join(part for part in (pace, tasks) if part) or NOT_DOCUMENTED
     kept = "" if limit.requests_per_minute else f"; kept to {limit.assumed_per_minute} requests a minute"
     return f"{known}{kept}. {limit.note}"
@@ -138,22 +138,22 @@ def durations_of(card: ModelCard) -> tuple[int, ...]:
     return tuple(int(value) for value in field.values) if field else ()
 
 
-def _shared_blocks(told: Told) -> list[str]:
+def _shared_blocks(shared: SharedFacts) -> list[str]:
     return [
-        bullets(_course_lines(told.poll, told.retention, told.rate_limit)),
-        bullets(_evidence_line(item) for item in told.evidence),
-        _conflict_table(told.conflicts),
+        bullets(_course_lines(shared.poll, shared.retention, shared.rate_limit)),
+        bullets(_evidence_line(item) for item in shared.evidence),
+        _conflict_table(shared.conflicts),
     ]
 
 
-def _card_blocks(card: ModelCard, told: Told) -> list[str]:
+def _card_blocks(card: ModelCard, shared: SharedFacts) -> list[str]:
     life = card.lifecycle
-    evidence = [item for item in life.evidence if item not in told.evidence]
-    conflicts = [item for item in card.conflicts if item not in told.conflicts]
+    evidence = [item for item in life.evidence if item not in shared.evidence]
+    conflicts = [item for item in card.conflicts if item not in shared.conflicts]
     course = _course_lines(
-        None if told.poll else card.poll,
-        None if told.retention else card.retention,
-        None if told.rate_limit else card.rate_limit,
+        None if shared.poll else card.poll,
+        None if shared.retention else card.retention,
+        None if shared.rate_limit else card.rate_limit,
     )
     absent = f"Resolution without a field for it: {card.resolution_when_absent}." if card.resolution_when_absent else ""
     return [
@@ -161,7 +161,7 @@ def _card_blocks(card: ModelCard, told: Told) -> list[str]:
         bullets(
             [
                 f"Makes: {', '.join(card.kinds) or 'no clip that can be drawn up here'}.",
-                f"Price: {say_price(card.price)} [{card.price.source}]",
+                f"Price: {format_price(card.price)} [{card.price.source}]",
                 _image_line(card),
                 absent,
                 *course,
@@ -179,13 +179,13 @@ def _card_blocks(card: ModelCard, told: Told) -> list[str]:
 
 def _course_lines(poll: PollAdvice | None, retention: Retention | None, rate: RateLimit | None) -> list[str]:
     return [
-        f"Ask after a task: {say_poll(poll)} [{poll.source}]" if poll else "",
-        f"A result link works: {say_retention(retention)} [{retention.source}]" if retention else "",
-        f"Limits: {say_rate(rate)} [{rate.source}]" if rate else "",
+        f"Ask after a task: {format_poll(poll)} [{poll.source}]" if poll else "",
+        f"A result link works: {format_retention(retention)} [{retention.source}]" if retention else "",
+        f"Limits: {format_rate(rate)} [{rate.source}]" if rate else "",
     ]
 
 
-def say_price(rule: PriceRule) -> str:
+def format_price(rule: PriceRule) -> str:
     """The price table in one sentence, in dollars and the gateway's unit, with its date and note."""
     return f"{_amounts(rule)} ({rule.as_of}). {rule.note}".strip()
 
@@ -227,14 +227,14 @@ def _field_row(card: ModelCard, field: Field) -> tuple[str, ...]:
     return (
         code(field.name) + (" (required)" if field.required else ""),
         field.kind,
-        card.model if field.role == "model" else say_values(field),
+        card.model if field.role == "model" else format_values(field),
         _with_image(field.default, field.default_with_image) or "not stated",
         _with_image(field.fill, field.fill_with_image) or "nothing",
         f"{_condition(field)} {field.note} [{field.source}]",
     )
 
 
-def say_values(field: Field) -> str:
+def format_values(field: Field) -> str:
     """What a field takes: values, lengths, numbers of items."""
     parts = [_spelled(field, field.values)]
     if field.values_with_image:
@@ -276,13 +276,13 @@ def _span(seconds: tuple[float, float]) -> str:
     return f"{seconds[0]:g} to {seconds[1]:g}"
 
 
-def _dropped_row(card: ModelCard, told: Told) -> tuple[str, ...]:
+def _dropped_row(card: ModelCard, shared: SharedFacts) -> tuple[str, ...]:
     takes = [f"{seconds} s" for seconds in durations_of(card)]
-    newest = next((_evidence_line(item) for item in card.lifecycle.evidence if item not in told.evidence), "")
+    newest = next((_evidence_line(item) for item in card.lifecycle.evidence if item not in shared.evidence), "")
     return (
         code(card.model),
         ", ".join([*(card.kinds or ("no clip that can be drawn up",)), *takes]),
-        say_price(card.price),
+        format_price(card.price),
         " ".join([*card.notes, newest]),
     )
 
@@ -297,15 +297,15 @@ def _keys(card: ModelCard) -> set[str]:
 
 __all__ = [
     "NOT_DOCUMENTED",
-    "Told",
+    "SharedFacts",
     "durations_of",
     "find_shared",
-    "say_poll",
-    "say_price",
-    "say_rate",
-    "say_retention",
-    "say_values",
+    "format_poll",
+    "format_price",
+    "format_rate",
+    "format_retention",
+    "format_values",
     "source_table",
-    "write_card",
-    "write_gateway_cards",
+    "render_card",
+    "render_gateway_cards",
 ]

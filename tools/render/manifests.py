@@ -1,7 +1,8 @@
 """The manifests that hosts and registries read, built from the catalogue and the server's tools.
 
-Each says the same: what it is called, which version, how the server is started, which keys it can use, which
-tools it has. A key is optional everywhere, and marked so that hosts mask it. Pure; `surface.manifests` calls.
+Each states the same facts: name, version, how the server is started, which keys it can use, which tools it has.
+A key is optional everywhere, and marked so that hosts mask it. `build_manifests` are committed;
+`tools/build_dist.py` puts `build_plugin_files` into the Agent Plugins bundle.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from callsheet import __version__
 from callsheet.core.catalogue.cards import Catalogue, GatewayFacts
+from callsheet.edges.config.catalogue_files import load_catalogue
+from callsheet.surface.mcp.tools import build_tools
 
 NAME = "callsheet"
 TITLE = "Callsheet"
@@ -40,14 +44,39 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What all manifests are made from. `tools` maps a tool's name to what it does."""
+    """What all manifests are built from. `tools` maps a tool's name to what it does."""
 
     version: str
     catalogue: Catalogue
     tools: Mapping[str, str]
 
 
-def write_manifest(document: Document) -> str:
+def read_release() -> Release:
+    """This version, the catalogue, and the tools as the server lists them."""
+    tools = {tool.name: tool.description or "" for tool in build_tools()}
+    return Release(__version__, load_catalogue(), tools)
+
+
+def build_manifests() -> dict[str, str]:
+    """Every committed manifest: path below the checkout -> text."""
+    release = read_release()
+    return {
+        ".claude-plugin/marketplace.json": render_manifest(build_marketplace(release)),
+        "server.json": render_manifest(build_server_json(release)),
+        "manifest.json": render_manifest(build_bundle_manifest(release)),
+        "gemini-extension.json": render_manifest(build_gemini_extension(release)),
+    }
+
+
+def build_plugin_files() -> dict[str, str]:
+    """The manifests at the root of the Agent Plugins bundle."""
+    return {
+        "plugin.json": render_manifest(build_plugin(read_release())),
+        "mcp.json": render_manifest(build_plugin_servers()),
+    }
+
+
+def render_manifest(document: Document) -> str:
     """The text of a manifest."""
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
@@ -226,5 +255,5 @@ __all__ = [
     "build_plugin",
     "build_plugin_servers",
     "build_server_json",
-    "write_manifest",
+    "render_manifest",
 ]

@@ -1,6 +1,6 @@
-"""Markdown from values: tables, code, blocks. Pure; what makes documents calls, nobody else.
+"""Markdown from values: tables, code, blocks. Pure; only the renderer calls this.
 
-A value can never break the line or the table it stands in: line breaks and bars are escaped.
+A value can never break the line or table around it: line breaks and bars are escaped.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def cell(text: str) -> str:
-    """A text as it may stand in a table: one line, bars escaped."""
+    """A text as a table cell: one line, bars escaped."""
     return " ".join(text.split()).replace("|", "\\|")
 
 
@@ -30,7 +30,7 @@ def fenced(text: str, language: str = "") -> str:
 
 
 def bullets(lines: Iterable[str]) -> str:
-    """A list; lines that say nothing are left out."""
+    """A list; empty lines are left out."""
     return "\n".join(f"- {' '.join(line.split())}" for line in lines if line)
 
 

@@ -8,7 +8,7 @@ from callsheet.core.catalogue.cards import Availability, Catalogue, GatewayFacts
 from callsheet.core.catalogue.pricing import dollars, price_clip
 from callsheet.core.payload.build import neutral_value
 
-from .cards import NOT_DOCUMENTED, Told, durations_of, find_shared, source_table
+from .cards import NOT_DOCUMENTED, SharedFacts, durations_of, find_shared, source_table
 from .markdown import bullets, code, document, table
 
 AVAILABILITY_WORDS = {
@@ -19,10 +19,10 @@ AVAILABILITY_WORDS = {
 }
 
 
-def write_models(catalogue: Catalogue) -> str:
+def render_models(catalogue: Catalogue) -> str:
     """Every model that may be expected to answer, side by side; the ids that were dropped; other spellings."""
     kept = [card for card in catalogue.cards if card.lifecycle.availability is not Availability.DROPPED]
-    told = {facts.id: find_shared(facts.models) for facts in catalogue.gateways}
+    shared = {facts.id: find_shared(facts.models) for facts in catalogue.gateways}
     pages = ", ".join(f"[models-{facts.id}.md](models-{facts.id}.md)" for facts in catalogue.gateways)
     return document(
         "# Models",
@@ -33,7 +33,7 @@ def write_models(catalogue: Catalogue) -> str:
         "## What may be expected to answer",
         table(
             ("Model", "Modes", "Seconds", "Ratios", "Resolutions", "Availability"),
-            [_overview_row(card, told[card.gateway]) for card in kept],
+            [_overview_row(card, shared[card.gateway]) for card in kept],
         ),
         bullets(f"`{state.value}`: {meaning}" for state, meaning in AVAILABILITY_WORDS.items()),
         "## Price of one clip in US dollars",
@@ -49,7 +49,7 @@ def write_models(catalogue: Catalogue) -> str:
     )
 
 
-def write_sources(catalogue: Catalogue) -> str:
+def render_sources(catalogue: Catalogue) -> str:
     """Where every fact was read, gateway by gateway."""
     opening = (
         "Open this to see where a fact was read, how old it is and whose word it is: the references name a source by"
@@ -61,8 +61,8 @@ def write_sources(catalogue: Catalogue) -> str:
     return document(*blocks)
 
 
-def _overview_row(card: ModelCard, told: Told) -> tuple[str, ...]:
-    listed = next((item.date for item in card.lifecycle.evidence if item not in told.evidence), "undated")
+def _overview_row(card: ModelCard, shared: SharedFacts) -> tuple[str, ...]:
+    listed = next((item.date for item in card.lifecycle.evidence if item not in shared.evidence), "undated")
     return (
         code(card.id),
         ", ".join(card.kinds),
@@ -123,4 +123,4 @@ def _alias_rows(catalogue: Catalogue) -> list[tuple[str, str]]:
     return [(role, ", ".join(map(code, aliases))) for role, aliases in names.items()]
 
 
-__all__ = ["AVAILABILITY_WORDS", "write_models", "write_sources"]
+__all__ = ["AVAILABILITY_WORDS", "render_models", "render_sources"]

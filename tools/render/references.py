@@ -26,7 +26,7 @@ from callsheet.core.tasks.states import (
 )
 from callsheet.errors import FATE_SENTENCES, CallsheetError
 
-from .cards import NOT_DOCUMENTED, say_poll, say_rate, say_retention
+from .cards import NOT_DOCUMENTED, format_poll, format_rate, format_retention
 from .markdown import bullets, code, document, fenced, table
 
 
@@ -54,7 +54,7 @@ class StageDirection(Protocol):
     def value(self) -> str: ...
 
 
-def write_gateways(catalogue: Catalogue, wires: Mapping[str, Wire]) -> str:
+def render_gateways(catalogue: Catalogue, wires: Mapping[str, Wire]) -> str:
     """Each gateway: addresses, key, requests, callbacks, limits, what a refusal looks like."""
     opening = (
         "Open this for a gateway's addresses, its key variable, its callbacks and limits, and the shape of its"
@@ -105,9 +105,9 @@ def _course_lines(cards: Sequence[ModelCard]) -> list[str]:
     told: dict[str, list[str]] = {}
     for card in cards:
         for line in (
-            f"Ask after a task: {say_poll(card.poll)}",
-            f"A result link works: {say_retention(card.retention)}",
-            f"Limits: {say_rate(card.rate_limit)}",
+            f"Ask after a task: {format_poll(card.poll)}",
+            f"A result link works: {format_retention(card.retention)}",
+            f"Limits: {format_rate(card.rate_limit)}",
         ):
             told.setdefault(line, []).append(card.model)
     return [line if len(models) == len(cards) else f"{line} ({', '.join(models)})" for line, models in told.items()]
@@ -126,7 +126,7 @@ def _request_row(purpose: str, request: HttpRequest) -> tuple[str, str, str]:
     return purpose, code(f"{request.method} {request.path}"), "yes" if request.authorized else "no"
 
 
-def write_gateway_errors(catalogue: Catalogue) -> str:
+def render_gateway_errors(catalogue: Catalogue) -> str:
     """Every documented error of every gateway."""
     opening = (
         "Open this when a task names a gateway's code or HTTP status. Rows without a status are reasons of failed"
@@ -150,7 +150,7 @@ def _error_row(fact: ErrorFact, usual_source: str) -> tuple[str, ...]:
     return str(fact.status or ""), code(fact.code), meaning, fact.advice
 
 
-def write_errors(exit_codes: Iterable[tuple[int, str]]) -> str:
+def render_errors(exit_codes: Iterable[tuple[int, str]]) -> str:
     """The program's own errors, its exit codes, and how an answer to a paid request is judged."""
     return document(
         "# Errors",
@@ -188,7 +188,7 @@ accepted; the same bytes would be refused again |
 again later |
 | any failure after the connection stood | unknown | a person resolves it |
 
-An unknown outcome is never sent again by itself. A failed status read says nothing of the task and changes nothing."""
+An unknown outcome is never retried automatically. A failed status read changes nothing."""
 
 
 def _kinds() -> list[type[CallsheetError]]:
@@ -203,7 +203,7 @@ def _kind_row(kind: type[CallsheetError]) -> tuple[str, ...]:
 
 
 _SHEET_MEANINGS: Mapping[SheetState, tuple[str, str]] = {
-    SheetState.DRAFTED: ("Explained; nobody was asked yet.", "Show it; submit only when the person asks."),
+    SheetState.DRAFTED: ("Explained; no person was asked yet.", "Show it; submit only when the person asks."),
     SheetState.AWAITING_APPROVAL: ("A person was asked.", "Wait for the person; the same call later finds the answer."),
     SheetState.APPROVED: ("A person agreed; it holds for one hour.", "Call submit_video with it."),
     SheetState.SPENT: ("It became a task; it can never become another.", "Call get_task."),
@@ -219,17 +219,17 @@ _TASK_MEANINGS: Mapping[TaskState, tuple[str, str, str]] = {
     ),
     TaskState.SUBMITTING: ("On disk, and the request is on its way.", "not known yet", "get_task"),
     TaskState.QUEUED: ("The gateway accepted it; it is in the gateway's queue.", "yes, or it will be", "get_task"),
-    TaskState.RUNNING: ("It is being filmed.", "yes, or it will be", "get_task"),
-    TaskState.SUCCEEDED: ("Filmed; the clip is being fetched.", "yes", "get_task"),
+    TaskState.RUNNING: ("The gateway is generating the video.", "yes, or it will be", "get_task"),
+    TaskState.SUCCEEDED: ("Generated; the clip is being downloaded.", "yes", "get_task"),
     TaskState.SAVED: ("The clip is on disk, checked.", "yes", "show clip_path and the contact sheet"),
-    TaskState.REJECTED: ("The gateway refused it.", "no", "mend the shot, explain it again"),
+    TaskState.REJECTED: ("The gateway refused it.", "no", "fix the shot, explain it again"),
     TaskState.FAILED: (
         "Accepted, then failed at the gateway.",
         "only the gateway's account page tells",
         "change the prompt, explain a new take",
     ),
     TaskState.EXPIRED: (
-        "Filmed, but the link died before the clip was saved.",
+        "Generated, but the link stopped working before the clip was saved.",
         "yes",
         "a person asks the gateway's support, with the gateway's task id",
     ),
@@ -246,7 +246,7 @@ _TASK_MEANINGS: Mapping[TaskState, tuple[str, str, str]] = {
 }
 
 
-def write_states() -> str:
+def render_states() -> str:
     """The life of a sheet and of a task, drawn from the tables, and what each state means."""
     return document(
         "# States",
@@ -263,9 +263,9 @@ def write_states() -> str:
             ("State", "Means", "Money spent?", "Next", "Followed", "Counts against caps", "Takes a slot"),
             [_task_row(state) for state in TaskState],
         ),
-        "`Followed`: the program has something to do by itself. `Counts against caps`: its price stays reserved."
-        " `Takes a slot`: it is one of the tasks that may be open at the gateways at once. In the sandbox no money is"
-        " ever spent.",
+        "`Followed`: the program has more to do, automatically. `Counts against caps`: its price stays reserved."
+        " `Takes a slot`: it is one of the tasks that may be open at the gateways at the same time. In the sandbox"
+        " no money is ever spent.",
     )
 
 
@@ -274,7 +274,7 @@ def _task_row(state: TaskState) -> tuple[str, ...]:
     return code(state.value), *_TASK_MEANINGS[state], *("yes" if state in group else "no" for group in groups)
 
 
-def write_sandbox(directions: Iterable[StageDirection]) -> str:
+def render_sandbox(directions: Iterable[StageDirection]) -> str:
     """How the sandbox is used, and every stage direction that a prompt may hold."""
     rows = [(code(item.name), item.when, item.meaning, item.value or "none") for item in directions]
     return document(
@@ -283,8 +283,8 @@ def write_sandbox(directions: Iterable[StageDirection]) -> str:
         " real MP4 files, and a tag in the prompt makes one of them misbehave in a known way.",
         _SANDBOX_USE,
         "## Stage directions",
-        "A tag stands anywhere in the prompt, `[[sandbox:NAME]]` or `[[sandbox:NAME=VALUE]]`, several at once if"
-        " wished; it is not filmed. A misspelt tag is refused. Live, a tag is ordinary text and would be filmed.",
+        "A tag may be anywhere in the prompt, `[[sandbox:NAME]]` or `[[sandbox:NAME=VALUE]]`, several together if"
+        " wished; it is not part of the prompt. A misspelt tag is refused. Live, a tag is ordinary text of the prompt.",
         table(("Tag", "Touches", "What happens", "Value"), rows),
         _SANDBOX_EXAMPLES,
     )
@@ -292,8 +292,8 @@ def write_sandbox(directions: Iterable[StageDirection]) -> str:
 
 _SANDBOX_USE = """\
 - In sandbox mode nothing needs to be started: `submit_video` and `callsheet submit` serve it when they first need it.
-- Films are drawn on this computer, with the asked length and size, and show the prompt; they say nothing about what \
-Sora would film.
+- Clips are drawn on this computer, in the requested length and size, and show the prompt; they do not show what \
+Sora would generate.
 - Time runs 30 times faster than life; `[sandbox] speed` in the policy file changes that.
 - Approval is automatic there. With `[sandbox] asks = true` it is rehearsed, and the amount to type is 0.00 where no \
 price is known.
@@ -310,9 +310,9 @@ For example `A red kite over dunes [[sandbox:drop-after]]` is accepted and the a
 __all__ = [
     "StageDirection",
     "Wire",
-    "write_errors",
-    "write_gateway_errors",
-    "write_gateways",
-    "write_sandbox",
-    "write_states",
+    "render_errors",
+    "render_gateway_errors",
+    "render_gateways",
+    "render_sandbox",
+    "render_states",
 ]

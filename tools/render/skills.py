@@ -1,8 +1,8 @@
-"""The skills of single gateways and the shell scripts, from written parts and the catalogue. Pure.
+"""The skills of single gateways and the shell scripts, from templates and the catalogue.
 
-What a skill says in words is written by hand, one part for each skill; tables, prices, availability and the
-facts inside the scripts come from the catalogue, through marks such as `{{prices}}`. A skill's scripts know its
-own gateway alone, so that it names no host and no variable that it does not use. Called by the renderer alone.
+The prose of a skill is written by hand, one template for each skill, in `templates/`. Tables, prices, availability
+and the facts inside the scripts come from the catalogue, through marks such as `{{prices}}`. A skill's scripts know
+only its own gateway, so a skill names no host and no variable that it does not use. Only the renderer calls this.
 """
 
 from __future__ import annotations
@@ -11,12 +11,17 @@ import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from callsheet.core.catalogue.cards import Availability, Field, GatewayFacts, ModelCard
+from callsheet.core.catalogue.cards import Availability, Catalogue, Field, GatewayFacts, ModelCard
 from callsheet.core.catalogue.pricing import dollars, price_clip
+from callsheet.core.gateway.protocol import SubmitParts, TaskRef
+from callsheet.gateways import load_gateway
 
-from .cards import NOT_DOCUMENTED, durations_of, say_price, say_values, source_table, write_gateway_cards
+from .cards import NOT_DOCUMENTED, durations_of, format_price, format_values, render_gateway_cards, source_table
 from .markdown import code, document, table
+
+TEMPLATES = Path(__file__).with_name("templates")
 
 SHUTDOWN = (
     "OpenAI shut Sora 2 down on 2026-09-24. Whether {name} still serves it is not known: a request may be refused,"
@@ -61,7 +66,7 @@ class ShellParts:
 
 
 @dataclass(frozen=True, slots=True)
-class Paths:
+class RequestPaths:
     """Where a gateway is asked, with `MODEL` and `TASK_ID` in their places."""
 
     submit: str
@@ -85,6 +90,34 @@ _SPELLINGS = {
 }
 
 
+def build_skills(catalogue: Catalogue) -> dict[str, str]:
+    """The scripts for all gateways that have a skill, and every skill: path below the checkout -> text."""
+    shell = ShellParts(*(_read_part(f"shell/{name}.sh") for name in ("wire", "submit", "check_task", "wrapper")))
+    covered = {plan.gateway for plan in SKILLS}
+    every = [(narrow(facts), _paths(facts)) for facts in catalogue.gateways if facts.id in covered]
+    files = {f"scripts/{name}": text for name, text in render_scripts(shell, every).items()}
+    for plan in SKILLS:
+        whole = catalogue.gateway(plan.gateway)
+        assert whole is not None
+        facts, root = narrow(whole, plan.models), f"skill/{plan.name}"
+        files[f"{root}/SKILL.md"] = render_skill(plan, _read_part(f"{plan.name}/SKILL.md"), facts)
+        files[f"{root}/references/api.md"] = render_api_page(_read_part(f"{plan.name}/api.md"), facts)
+        files[f"{root}/references/facts.md"] = render_facts_page(facts)
+        scripts = render_scripts(shell, [(facts, _paths(facts))])
+        files |= {f"{root}/scripts/{name}": text for name, text in scripts.items()}
+    return files
+
+
+def _read_part(name: str) -> str:
+    return TEMPLATES.joinpath(name).read_text(encoding="utf-8")
+
+
+def _paths(facts: GatewayFacts) -> RequestPaths:
+    gateway = load_gateway(facts.id)
+    submit = gateway.build_submit(SubmitParts("MODEL", b"", idempotency_key=""))
+    return RequestPaths(submit.path, gateway.build_status(TaskRef("MODEL", "TASK_ID")).path)
+
+
 def narrow(facts: GatewayFacts, models: Sequence[str] | None = None) -> GatewayFacts:
     """A gateway with these models alone, in this order; without a list, with those that may answer."""
     if models is None:
@@ -94,22 +127,22 @@ def narrow(facts: GatewayFacts, models: Sequence[str] | None = None) -> GatewayF
     return replace(facts, models=kept)
 
 
-def write_skill(plan: SkillPlan, part: str, facts: GatewayFacts) -> str:
+def render_skill(plan: SkillPlan, part: str, facts: GatewayFacts) -> str:
     """`SKILL.md`: frontmatter, then the written part with its marks filled in. The part's first line describes."""
     description, _, body = part.partition("\n")
-    return f"{_write_front(plan, description.strip(), facts)}\n{fill(body.lstrip(), facts)}"
+    return f"{_render_front(plan, description.strip(), facts)}\n{fill(body.lstrip(), facts)}"
 
 
-def write_api_page(part: str, facts: GatewayFacts) -> str:
+def render_api_page(part: str, facts: GatewayFacts) -> str:
     """`references/api.md`: requests, answers, callbacks and errors."""
     return fill(part, facts)
 
 
-def write_facts_page(facts: GatewayFacts) -> str:
+def render_facts_page(facts: GatewayFacts) -> str:
     """`references/facts.md`: each model's card, and the sources that it names."""
     models = ", ".join(code(card.model) for card in facts.models)
     # The page of a gateway, without its own title and opening.
-    cards = write_gateway_cards(facts).split("\n\n", 2)[2].rstrip()
+    cards = render_gateway_cards(facts).split("\n\n", 2)[2].rstrip()
     named = set(_KEY_MARK.findall(cards)) | {
         key for card in facts.models for conflict in card.conflicts for key in conflict.sources
     }
@@ -128,13 +161,13 @@ def fill(part: str, facts: GatewayFacts) -> str:
     return _MARK.sub(lambda mark: _FILLERS[mark[1]](facts, mark[2] or facts.models[0].model), part)
 
 
-def write_scripts(parts: ShellParts, gateways: Sequence[tuple[GatewayFacts, Paths]]) -> dict[str, str]:
+def render_scripts(parts: ShellParts, gateways: Sequence[tuple[GatewayFacts, RequestPaths]]) -> dict[str, str]:
     """`submit.sh`, `check_task.sh`, `wire.sh` for both, and a `submit_<model>.sh` for each model: name -> text."""
     first = gateways[0][0]
     alone = len(gateways) == 1
     wire = _replace(
         parts.wire,
-        branches="\n".join(_write_branch(facts, paths) for facts, paths in gateways),
+        branches="\n".join(_render_branch(facts, paths) for facts, paths in gateways),
         gateways=", ".join(facts.id for facts, _ in gateways),
     )
     marks = {
@@ -154,7 +187,7 @@ def write_scripts(parts: ShellParts, gateways: Sequence[tuple[GatewayFacts, Path
     for facts, _ in gateways:
         for card in facts.models:
             text = _replace(parts.wrapper, model=card.model, title=facts.name, gateway=facts.id)
-            # Two brands share ids: the first stands in the script, --gateway names the other.
+            # Two brands share ids: the script names the first, --gateway selects the other.
             scripts.setdefault(wrapper_name(card.model), text)
     return scripts
 
@@ -164,7 +197,7 @@ def wrapper_name(model: str) -> str:
     return f"submit_{model.replace('-', '_')}.sh"
 
 
-def _write_front(plan: SkillPlan, description: str, facts: GatewayFacts) -> str:
+def _render_front(plan: SkillPlan, description: str, facts: GatewayFacts) -> str:
     return f"""\
 ---
 name: {plan.name}
@@ -200,15 +233,15 @@ def _fill_fields(facts: GatewayFacts, model: str) -> str:
         (
             code(field.name),
             "yes" if field.required else "no",
-            model if field.role == "model" else f"{field.kind}: {say_values(field)}",
-            _say_default(field),
+            model if field.role == "model" else f"{field.kind}: {format_values(field)}",
+            _format_default(field),
         )
         for field in _card(facts, model).fields
     ]
     return table(("Field", "Required", "Takes", "Default"), rows)
 
 
-def _say_default(field: Field) -> str:
+def _format_default(field: Field) -> str:
     if field.default is None:
         return "not stated"
     plain = str(field.default).lower()
@@ -228,7 +261,7 @@ def _fill_prices(facts: GatewayFacts, model: str) -> str:
         for resolution in resolutions
     ]
     heads = ("US dollars a clip", *(f"{seconds} s" for seconds in durations_of(card)))
-    return f"{table(heads, rows)}\n\n{origin} The account page tells what was really charged."
+    return f"{table(heads, rows)}\n\n{origin} The account page shows the actual charge."
 
 
 def _clip_price(card: ModelCard, seconds: int, resolution: str) -> str:
@@ -238,7 +271,7 @@ def _clip_price(card: ModelCard, seconds: int, resolution: str) -> str:
 
 
 def _fill_availability(facts: GatewayFacts, model: str) -> str:
-    """The newest that the gateway itself said of the model; what others said is told by `{{shutdown}}`."""
+    """The gateway's own latest statement about the model; `{{shutdown}}` covers what others said."""
     life = _card(facts, model).lifecycle
     own = next((item for item in life.evidence if facts.sources[item.source].authority == "gateway"), None)
     said = f"{facts.name}'s last word ({own.date}): {own.text} " if own else ""
@@ -282,11 +315,11 @@ def _usage_line(facts: GatewayFacts) -> str:
     return f"  {facts.id:<8} {', '.join(card.model for card in facts.models)}; {facts.key_env}"
 
 
-def _write_branch(facts: GatewayFacts, paths: Paths) -> str:
+def _render_branch(facts: GatewayFacts, paths: RequestPaths) -> str:
     """One branch of the scripts' `know_gateway`."""
     spelling = _SPELLINGS[facts.id]
     in_path = "MODEL" in paths.submit
-    cards = "\n".join(_write_card_branch(card) for card in facts.models)
+    cards = "\n".join(_render_card_branch(card) for card in facts.models)
     return f"""\
   {facts.id})
     title={shlex.quote(facts.name)} origin={facts.base_url} models='{" ".join(card.model for card in facts.models)}'
@@ -301,10 +334,10 @@ def _write_branch(facts: GatewayFacts, paths: Paths) -> str:
     ;;"""
 
 
-def _write_card_branch(card: ModelCard) -> str:
+def _render_card_branch(card: ModelCard) -> str:
     return (
         f"    {card.model})\n"
-        f"      price={shlex.quote(say_price(card.price))}\n"
+        f"      price={shlex.quote(format_price(card.price))}\n"
         f"      kept='{_kept(card)}' every={card.poll.every_seconds:g} ;;"
     )
 
@@ -315,14 +348,15 @@ def _shell_path(path: str) -> str:
 
 __all__ = [
     "SKILLS",
-    "Paths",
+    "RequestPaths",
     "ShellParts",
     "SkillPlan",
+    "build_skills",
     "fill",
     "narrow",
     "wrapper_name",
-    "write_api_page",
-    "write_facts_page",
-    "write_scripts",
-    "write_skill",
+    "render_api_page",
+    "render_facts_page",
+    "render_scripts",
+    "render_skill",
 ]

@@ -106,7 +106,7 @@ read_state() {
   esac
 }
 
-# The first link of a finished task. APIXO's stands in a text that is JSON again.
+# The first link of a finished task. APIXO's is inside a string that is JSON, too.
 video_link() {
   sed 's/\\"/"/g; s/\\\//\//g' "$work/reply" | tr '\n' ' ' |
     sed -n "s/.*\"$link_name\"[ ]*:[ ]*\\[\\{0,1\\}[ ]*\"\\(https\\{0,1\\}:[^\"]*\\)\".*/\\1/p" |

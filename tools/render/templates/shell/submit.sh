@@ -16,7 +16,7 @@ Options:
   --gateway NAME   the gateway
   --model ID       its model
   --dry-run        show the request and stop; needs no key, sends nothing
-  --yes            do not ask. For a person's own automation; an agent never adds it by itself
+  --yes            do not ask. For a person's own automation; an agent never adds it without being asked
   --base-url URL   a stand-in on this computer (http://127.0.0.1:PORT/GATEWAY), for rehearsals
   -h, --help       this text
 
@@ -157,7 +157,7 @@ confirm() {
   [ "$answer" = PAY ] || stop 3 "Not confirmed. Nothing was sent."
 }
 
-# One attempt. What curl says of a request that cannot have left is told apart from all else.
+# One attempt. A curl error that proves the request was never sent is kept apart from all others.
 send() {
   sending=yes
   answer=$(request --max-time 60 --request POST --header 'Content-Type: application/json' \
@@ -213,7 +213,7 @@ judge() {
     stop 4 "$title refused it (HTTP $status${code:+, code $code}): nothing was accepted."
     ;;
   esac
-  [ -z "$task_id" ] || say "A task id stands in the answer: $task_id"
+  [ -z "$task_id" ] || say "The answer contains a task id: $task_id"
   quote_file "$work/reply"
   unknown "HTTP $status${code:+, code $code}, and no plain acceptance"
 }
