@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.surface.cli.console.wording import age, in_commands, json_text, length, one_line, size, span
-from callsheet.surface.views.card_choices import choices_of, price_range
+from callsheet.surface.views.cards import choices_of, price_range
 
 
 @pytest.mark.parametrize(

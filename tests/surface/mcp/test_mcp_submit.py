@@ -19,8 +19,9 @@ from mcp.types import (
 )
 
 from callsheet.core.consent.approval import Means
-from callsheet.surface.mcp import build_server
-from callsheet.surface.mcp.elicitation import can_ask, patience, take_answer
+from callsheet.surface.mcp.elicitation import answer_deadline, can_ask, take_answer
+from callsheet.surface.mcp.lifespan import ServerState
+from callsheet.surface.mcp.server import build_mcp_server
 from workspace import KEY, Workspace, accepted, draft, reply
 
 
@@ -138,7 +139,7 @@ async def test_a_client_that_cannot_ask_is_told_the_command_for_a_terminal(works
     assert not first.is_error
     assert answer["status"] == "approval_needed"
     assert answer["approval_command"] == f"callsheet approve {sheet_id}"
-    assert answer["money"] == "Nothing was sent; no money was spent."
+    assert answer["money_text"] == "Nothing was sent; no money was spent."
     assert answer["approval_text"] in text_of(first)
     assert answer["approval_command"] in text_of(first)
     assert second.structured_content["status"] == "submitted"
@@ -177,7 +178,7 @@ async def test_the_sandbox_asks_nobody_and_says_that_it_is_a_rehearsal(workspace
 
     assert result.structured_content["status"] == "submitted"
     assert result.structured_content["notice"].startswith("Sandbox rehearsal")
-    assert result.structured_content["money"] == "A rehearsal: nothing was charged."
+    assert result.structured_content["money_text"] == "A rehearsal: nothing was charged."
     assert person.asked == []
 
 
@@ -225,7 +226,7 @@ async def test_a_refusal_of_the_gateway_is_told_with_its_words_marked_as_its_own
 
     answer: dict[str, Any] = result.structured_content
     assert answer["task_status"] == "rejected"
-    assert answer["money"] == "The gateway was asked and refused; nothing was charged."
+    assert answer["money_text"] == "The gateway was asked and refused; nothing was charged."
     message = answer["untrusted_gateway_message"]
     assert len(message) <= 300
     assert "\n" not in message
@@ -266,8 +267,9 @@ async def test_what_was_typed_is_never_told_to_the_model(workspace: Workspace, e
 async def test_a_question_that_nobody_answers_is_no_approval(workspace: Workspace) -> None:
     """In the older era the call waits for the client, but not for ever."""
     workspace.go_live()
-    server = build_server(workspace.service())
-    server.longest_question_seconds = 0.05
+    state = ServerState(workspace.service)
+    state.longest_question_seconds = 0.05
+    server = build_mcp_server(state)
 
     async def never(_: object, __: object) -> ElicitResult:
         await anyio.sleep_forever()
@@ -287,7 +289,7 @@ async def test_what_comes_after_the_answer_is_not_hurried(workspace: Workspace) 
     service = workspace.service()
     sheet_id = draft(service)
 
-    with patience(sheet_id, 0.05):
+    with answer_deadline(sheet_id, 0.05):
         take_answer(service, sheet_id, AcceptedElicitation.model_construct(data=None))
         with anyio.move_on_after(0.15) as after:
             await anyio.sleep_forever()

@@ -37,8 +37,9 @@ from callsheet.surface.cli.commands.watch import COMMANDS as WATCHING
 from callsheet.surface.cli.console.command import GroupedHelp
 from callsheet.surface.cli.console.exit_codes import MEANINGS, ExitCode, exit_for_error
 from callsheet.surface.cli.console.session import Session, find_session
+from callsheet.surface.next_steps import for_person
 from callsheet.surface.program import Program
-from callsheet.surface.views.forms import error_form
+from callsheet.surface.views.builders import error_answer
 
 PROGRAM = "callsheet"
 
@@ -159,7 +160,7 @@ def _tell(session: Session, error: Exception) -> int:
     if known is None:
         return _tell_mistake(session, error)
     if session.as_json:
-        session.screen.answer(session.redactor.value(error_form(known)))
+        session.screen.answer(session.redactor.value({"error": error_answer(known, for_person).model_dump()}))
     else:
         session.screen.error(known)
     return exit_for_error(known)

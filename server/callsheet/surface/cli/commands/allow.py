@@ -28,7 +28,7 @@ from callsheet.surface.cli.console.parameters import Json
 from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.cli.console.terminal import meet_person
 from callsheet.surface.cli.console.wording import joined, length
-from callsheet.surface.views.forms import JsonObject
+from callsheet.surface.views.builders import JsonObject
 
 from .approve import ask_passphrase
 

@@ -27,7 +27,7 @@ from callsheet.surface.cli.console.send import send_sealed
 from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.cli.console.terminal import meet_person
 from callsheet.surface.cli.console.wording import age
-from callsheet.surface.views.forms import sheet_form
+from callsheet.surface.views.builders import sheet_answer
 
 APPROVE_EXAMPLES = ("approve sheet_ixesul7gcrf73z7jv4iy",)
 DECLINE_EXAMPLES = ("decline sheet_ixesul7gcrf73z7jv4iy",)
@@ -93,7 +93,9 @@ def _approved_before(session: Session, sheet: Sheet) -> str:
 
 def _tell(session: Session, sheet: Sheet, text: str) -> int:
     if session.as_json:
-        session.screen.answer(session.redactor.value({**sheet_form(sheet), "next_step": text}))
+        session.screen.answer(
+            session.redactor.value({**sheet_answer(sheet).model_dump(mode="json"), "next_step": text})
+        )
     else:
         session.screen.show(Text(text))
     return ExitCode.OK

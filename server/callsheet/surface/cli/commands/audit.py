@@ -19,7 +19,7 @@ from callsheet.surface.cli.console.parameters import Json
 from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.cli.console.wording import one_line
 from callsheet.surface.trail import read_detail
-from callsheet.surface.views.forms import JsonObject
+from callsheet.surface.views.builders import JsonObject
 
 EXAMPLES = ("audit", "audit verify", "audit --limit 500 --json")
 

@@ -27,8 +27,9 @@ from callsheet.surface.cli.console.parameters import Json
 from callsheet.surface.cli.console.progress import run_watched
 from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.cli.console.task_view import show_report
+from callsheet.surface.next_steps import for_person
 from callsheet.surface.program import Program
-from callsheet.surface.views.forms import report_form
+from callsheet.surface.views.builders import task_details
 
 from .approve import approval_panel
 from .submit import submit_and_follow
@@ -73,7 +74,9 @@ def demo(
             session.screen.note("Interrupted. Nothing was charged.", style="yellow")
             return ExitCode.INTERRUPTED
     if as_json:
-        session.screen.answer({"task": report_form(report), "home": str(home) if keep else None})
+        session.screen.answer(
+            {"task": task_details(report, for_person).model_dump(mode="json"), "home": str(home) if keep else None}
+        )
     elif keep:
         session.screen.show("", Text(f"The demonstration's own home, {HOME_VARIABLE}:"))
         session.screen.whole(str(home))

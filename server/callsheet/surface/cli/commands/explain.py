@@ -18,7 +18,8 @@ from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.cli.console.explanation_view import show_explanation
 from callsheet.surface.cli.console.parameters import GatewayOption, Json, ModelOption
 from callsheet.surface.cli.console.session import begin
-from callsheet.surface.views.forms import explanation_form
+from callsheet.surface.next_steps import for_person
+from callsheet.surface.views.builders import explain_details
 
 EXAMPLES = (
     'explain "A red kite over dunes at dusk, slow pan" --duration 8',
@@ -61,7 +62,9 @@ def explain(  # noqa: PLR0917 - the options of a command
     explanation = session.service.explain(draft)
     catalogue = session.service.deps.catalogue()
     if as_json:
-        session.screen.answer(session.redactor.value(explanation_form(explanation, catalogue)))
+        session.screen.answer(
+            session.redactor.value(explain_details(explanation, catalogue, for_person).model_dump(mode="json"))
+        )
     else:
         show_explanation(session.screen, explanation, catalogue)
     return _exit_code(explanation)

@@ -26,7 +26,7 @@ from callsheet.surface.cli.console.parameters import Json
 from callsheet.surface.cli.console.prompts import ask_passphrase, ask_until_right
 from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.cli.console.terminal import Person, meet_person
-from callsheet.surface.views.forms import JsonObject
+from callsheet.surface.views.builders import JsonObject
 
 EXAMPLES = ("keys", "keys seal poyo", "keys unseal poyo", "keys list --json")
 ACTOR = "terminal"

@@ -14,13 +14,13 @@ from callsheet.errors import UnknownThing
 from callsheet.surface.cli.console.command import KNOW, Command
 from callsheet.surface.cli.console.completion import complete_gateways
 from callsheet.surface.cli.console.exit_codes import ExitCode
-from callsheet.surface.cli.console.explanation_view import AVAILABILITY_STYLES, availability, poll, retention
+from callsheet.surface.cli.console.explanation_view import AVAILABILITY_STYLES, availability
 from callsheet.surface.cli.console.output import Screen, facts, indented
 from callsheet.surface.cli.console.parameters import Json, ModelOption
 from callsheet.surface.cli.console.session import begin
 from callsheet.surface.cli.console.wording import joined
-from callsheet.surface.views.card_choices import choices_of, price_range
-from callsheet.surface.views.forms import JsonObject, card_form
+from callsheet.surface.views.builders import JsonObject
+from callsheet.surface.views.cards import choices_of, model_details, polling_text, price_range, retention_text
 
 EXAMPLES = ("models", "models poyo", "models poyo --model sora-2-official", "models --json")
 
@@ -40,7 +40,7 @@ def models(
     if not cards:
         raise UnknownThing("No gateway has a model of that id.", next_step="Call list_models to see all of them.")
     if as_json:
-        answer: JsonObject = {"models": [card_form(card, catalogue) for card in cards]}
+        answer: JsonObject = {"models": [model_details(catalogue, card).model_dump(mode="json") for card in cards]}
         session.screen.answer(session.redactor.value(answer))
     elif model is not None:
         for card in cards:
@@ -98,8 +98,8 @@ def _show_card(screen: Screen, card: ModelCard, catalogue: Catalogue) -> None:
         ("Ratios", joined(offered.ratios)),
         ("Resolutions", joined(offered.resolutions, card.resolution_when_absent or "not documented")),
         ("Image", _image(card)),
-        ("Kept", retention(card)),
-        ("Ask after", poll(card)),
+        ("Kept", retention_text(card.retention)),
+        ("Ask after", polling_text(card.poll)),
         ("Rate", _rate(card)),
     ]
     rows += [("Note", note) for note in card.notes]

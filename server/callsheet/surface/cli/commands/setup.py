@@ -31,7 +31,7 @@ from callsheet.surface.cli.console.reseal import Opened, open_all, seal_all
 from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.cli.console.terminal import Person, meet_person
 from callsheet.surface.program import Program
-from callsheet.surface.views.forms import JsonObject
+from callsheet.surface.views.builders import JsonObject
 
 from .setup_questions import KEYRING, TypedKey, ask_keys, ask_new_passphrase, ask_policy
 

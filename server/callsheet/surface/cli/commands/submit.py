@@ -17,7 +17,8 @@ from callsheet.surface.cli.console.send import LEFT, follow_submission, say_left
 from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.cli.console.task_view import show_report
 from callsheet.surface.cli.console.terminal import somebody_types
-from callsheet.surface.views.forms import submission_form
+from callsheet.surface.next_steps import for_person
+from callsheet.surface.views.builders import submit_details
 
 EXAMPLES = ("submit sheet_ixesul7gcrf73z7jv4iy", "submit sheet_ixesul7gcrf73z7jv4iy --no-wait --json")
 
@@ -46,7 +47,9 @@ def submit(
         say_left(session, sheet)
         return ExitCode.INTERRUPTED
     if as_json:
-        session.screen.answer(session.redactor.value(submission_form(submission, sheet)))
+        session.screen.answer(
+            session.redactor.value(submit_details(submission, sheet, for_person).model_dump(mode="json"))
+        )
     else:
         _show(session, submission)
     if submission.report is None:

@@ -22,7 +22,8 @@ from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.cli.console.task_view import show_report
 from callsheet.surface.cli.console.terminal import meet_person
 from callsheet.surface.cli.console.wording import age, one_line
-from callsheet.surface.views.forms import JsonObject, report_form, sheet_form
+from callsheet.surface.next_steps import for_person
+from callsheet.surface.views.builders import JsonObject, sheet_answer, task_details
 
 from .submit import LEFT
 
@@ -56,7 +57,7 @@ def get(
             say_left_open(session)
             return ExitCode.INTERRUPTED
     if as_json:
-        session.screen.answer(session.redactor.value(report_form(report)))
+        session.screen.answer(session.redactor.value(task_details(report, for_person).model_dump(mode="json")))
     else:
         show_report(session, report)
     return exit_for_state(report.task.state)
@@ -74,8 +75,8 @@ def list_(
     reports = session.service.tasks(only_open=only_open, limit=limit)
     if as_json:
         form: JsonObject = {
-            "pending": [sheet_form(sheet) for sheet in pending],
-            "tasks": [report_form(report) for report in reports],
+            "pending": [sheet_answer(sheet).model_dump(mode="json") for sheet in pending],
+            "tasks": [task_details(report, for_person).model_dump(mode="json") for report in reports],
         }
         session.screen.answer(session.redactor.value(form))
         return ExitCode.OK
@@ -157,7 +158,7 @@ def resolve(
     session.service.resolve(task, accepted_as=accepted)
     report = session.service.task(task)
     if as_json:
-        session.screen.answer(session.redactor.value(report_form(report)))
+        session.screen.answer(session.redactor.value(task_details(report, for_person).model_dump(mode="json")))
     else:
         show_report(session, report)
     return ExitCode.OK

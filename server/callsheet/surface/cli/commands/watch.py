@@ -23,7 +23,8 @@ from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.cli.console.task_view import show_clip
 from callsheet.surface.cli.console.unlock import Agreed, ask_for_keys, open_keys
 from callsheet.surface.cli.console.wording import one_line
-from callsheet.surface.views.forms import report_form
+from callsheet.surface.next_steps import for_person
+from callsheet.surface.views.builders import task_details
 
 from .detach import detach, run_background, stop
 
@@ -118,7 +119,9 @@ class Board:
     def _line(self, report: TaskReport) -> None:
         screen = self._session.screen
         if self._session.as_json:
-            screen.answer(self._session.redactor.value(report_form(report)), compact=True)
+            screen.answer(
+                self._session.redactor.value(task_details(report, for_person).model_dump(mode="json")), compact=True
+            )
         else:
             screen.show(Text(f"{report.task.id}  {one_line(report.status_text)}"))
 

@@ -12,9 +12,10 @@ from callsheet.core.shot import Shot
 from callsheet.service import Explanation
 from callsheet.service.results import Option, iso
 from callsheet.surface.next_steps import for_person
+from callsheet.surface.views.cards import polling_text, retention_text
 
 from .output import Screen, facts, indented
-from .wording import in_commands, json_text, one_line, span
+from .wording import in_commands, json_text, one_line
 
 AVAILABILITY_STYLES = {
     Availability.LIVE: "green",
@@ -72,8 +73,8 @@ def _show_card(screen: Screen, explanation: Explanation, card: ModelCard, shot: 
     if shot.callback_url:
         rows.append(("Callback", Text(one_line(shot.callback_url))))
     rows += [
-        ("Kept", Text(retention(card))),
-        ("Ask after", Text(poll(card))),
+        ("Kept", Text(retention_text(card.retention))),
+        ("Ask after", Text(polling_text(card.poll))),
     ]
     if explanation.what != "a shot":
         rows.append(("Payload", Text(one_line(explanation.what))))
@@ -105,19 +106,6 @@ def picture(shot: Shot, card: ModelCard) -> str:
     length = f"{shot.duration_seconds} s" if shot.duration_seconds else "length not documented"
     resolution = shot.resolution or card.resolution_when_absent or "resolution not documented"
     return f"{length} · {shot.aspect_ratio or 'ratio not documented'} · {resolution}"
-
-
-def retention(card: ModelCard) -> str:
-    """How long the gateway keeps a result."""
-    hours = card.retention.result_hours
-    return f"{hours} hours at the gateway; saved here as soon as it is there" if hours else "how long is not documented"
-
-
-def poll(card: ModelCard) -> str:
-    """When to ask after a task."""
-    advice = card.poll
-    usual = f"; usually done in {span(*advice.usual_seconds)}" if advice.usual_seconds else ""
-    return f"{advice.default_first_seconds:g} s, then every {advice.every_seconds:g} s{usual}"
 
 
 def _show_findings(screen: Screen, findings: tuple[Finding, ...]) -> None:
@@ -167,9 +155,7 @@ __all__ = [
     "AVAILABILITY_STYLES",
     "availability",
     "picture",
-    "poll",
     "price_text",
-    "retention",
     "show_explanation",
     "show_notice",
     "show_options",
