@@ -42,7 +42,7 @@ _deadline: ContextVar[anyio.CancelScope | None] = ContextVar("_deadline", defaul
 
 
 class TypedAmount(BaseModel):
-    """The form a person fills in."""
+    """The form that the user fills in."""
 
     # Some clients turn what was typed into a number.
     model_config = ConfigDict(title="Approval", coerce_numbers_to_str=True)
@@ -74,7 +74,7 @@ async def ask(context: Context, sheet_id: str) -> TypedAmount | Elicit[TypedAmou
 
 
 def can_ask(capabilities: ClientCapabilities | None) -> bool:
-    """Whether the client declared forms. An empty declaration means forms; one of URLs alone does not."""
+    """Whether the client declared forms. An empty declaration means forms; one with only URLs does not."""
     asking = capabilities.elicitation if capabilities else None
     return asking is not None and (asking.form is not None or asking.url is None)
 
@@ -110,10 +110,9 @@ class DeskRequest(Exception):
 
 
 async def open_desk_page(context: Context, sheet_id: str) -> None:
-    """Lead the person to the desk if it is open and the client can, then wait a little for their approval.
+    """Ask the client to open the desk if it runs, then wait a little for the user's approval.
 
-    Raises `LeadToDesk` in the newer era, where the client comes back with the same call. Says nothing of how it
-    ended: the ledger does.
+    Raises `DeskRequest` in the newer era, where the client repeats the call. The result is in the ledger.
     """
     service = state_of(context).service
     url = service.desk_url()

@@ -22,7 +22,7 @@ _ESCAPE = re.compile(
 
 
 def repair_stdin() -> None:
-    """Put the repair between the process's stdin and whoever reads `sys.stdin` from now on."""
+    """Put the repair between the process's stdin and later readers of `sys.stdin`."""
     sys.stdin = io.TextIOWrapper(io.BufferedReader(_RepairedLines(sys.stdin.buffer)), encoding="utf-8")
 
 
