@@ -132,7 +132,7 @@ def test_get_tells_where_a_task_is_and_whether_money_was_spent(
     assert ran.code == answer.code == ExitCode.UNKNOWN
     assert "Outcome unknown" in ran.out
     assert f"callsheet resolve {task_id}" in ran.out
-    assert answer.json["money"] == "unknown"
+    assert answer.json["money_code"] == "unknown"
     assert answer.json["prompt"] == SHOT.prompt
 
 

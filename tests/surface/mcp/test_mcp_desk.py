@@ -60,7 +60,7 @@ async def test_going_to_the_desk_approves_nothing(workspace: Workspace, era: str
 
     answer = result.structured_content
     assert answer["status"] == "approval_needed"
-    assert answer["money_text"] == "Nothing was sent; no money was spent."
+    assert answer["money"] == "Nothing was sent; no money was spent."
     assert f"`callsheet approve {sheet_id}`" in answer["next_step"]
     assert f"{DESK}sheets/{sheet_id}" in answer["next_step"]
     assert workspace.gateway.requests == []

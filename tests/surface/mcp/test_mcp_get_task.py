@@ -117,7 +117,7 @@ async def test_a_status_read_that_fails_is_no_error_of_the_task(workspace: Works
     assert not result.is_error
     assert result.structured_content["status"] == "queued"
     assert "could not be read" in result.structured_content["status_text"]
-    assert result.structured_content["money_text"] == "The gateway accepted the job and may have charged for it."
+    assert result.structured_content["money"] == "The gateway accepted the job and may have charged for it."
 
 
 async def test_a_longer_wait_than_clients_bear_is_cut_with_a_note(workspace: Workspace) -> None:

@@ -58,7 +58,7 @@ async def test_a_shot_goes_from_explained_to_saved(tmp_path: Path, era: str) -> 
 
     answer = done.structured_content
     assert answer["status"] == "saved", answer
-    assert answer["money_text"] == "A rehearsal: nothing was charged."
+    assert answer["money"] == "A rehearsal: nothing was charged."
     assert answer["clip_path"].startswith(str(tmp_path))
     assert size_of(answer["clip_path"]) == answer["size_bytes"]
     assert size_of(answer["contact_sheet_path"]) > 0

@@ -139,7 +139,7 @@ async def test_a_client_that_cannot_ask_is_told_the_command_for_a_terminal(works
     assert not first.is_error
     assert answer["status"] == "approval_needed"
     assert answer["approval_command"] == f"callsheet approve {sheet_id}"
-    assert answer["money_text"] == "Nothing was sent; no money was spent."
+    assert answer["money"] == "Nothing was sent; no money was spent."
     assert answer["approval_text"] in text_of(first)
     assert answer["approval_command"] in text_of(first)
     assert second.structured_content["status"] == "submitted"
@@ -178,7 +178,7 @@ async def test_the_sandbox_asks_nobody_and_says_that_it_is_a_rehearsal(workspace
 
     assert result.structured_content["status"] == "submitted"
     assert result.structured_content["notice"].startswith("Sandbox rehearsal")
-    assert result.structured_content["money_text"] == "A rehearsal: nothing was charged."
+    assert result.structured_content["money"] == "A rehearsal: nothing was charged."
     assert person.asked == []
 
 
@@ -226,7 +226,7 @@ async def test_a_refusal_of_the_gateway_is_told_with_its_words_marked_as_its_own
 
     answer: dict[str, Any] = result.structured_content
     assert answer["task_status"] == "rejected"
-    assert answer["money_text"] == "The gateway was asked and refused; nothing was charged."
+    assert answer["money"] == "The gateway was asked and refused; nothing was charged."
     message = answer["untrusted_gateway_message"]
     assert len(message) <= 300
     assert "\n" not in message

@@ -36,7 +36,7 @@ def render_task(answer: TaskAnswer) -> str:
     )
     name = f"{answer.task_id} ({answer.gateway}/{answer.model}): {answer.status}. {answer.status_text}"
     said = _quoted(answer.untrusted_gateway_message)
-    return _joined([answer.notice, name, said, clip, answer.money_text, answer.next_step])
+    return _joined([answer.notice, name, said, clip, answer.money, answer.next_step])
 
 
 def render_submission(answer: SubmitAnswer) -> str:
@@ -45,14 +45,13 @@ def render_submission(answer: SubmitAnswer) -> str:
         return _joined([answer.notice, answer.approval_text, answer.next_step])
     name = f"{answer.status}: {answer.task_id}, {answer.task_status}. {answer.status_text}"
     said = _quoted(answer.untrusted_gateway_message)
-    return _joined([answer.notice, name, said, answer.money_text, answer.next_step])
+    return _joined([answer.notice, name, said, answer.money, answer.next_step])
 
 
 def render_tasks(answer: TasksAnswer) -> str:
     """The list of tasks, one line each."""
     lines = [
-        f"{line.task_id} ({line.gateway}/{line.model}) {line.created_at}: {line.status}."
-        f" {line.clip_path or line.money_text}"
+        f"{line.task_id} ({line.gateway}/{line.model}) {line.created_at}: {line.status}. {line.clip_path or line.money}"
         for line in answer.tasks
     ]
     return _joined([answer.notice, *(lines or ["No tasks."]), answer.next_step])

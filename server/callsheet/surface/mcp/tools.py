@@ -106,7 +106,7 @@ async def submit_video(
     if submission.report is None:
         await open_desk_page(context, sheet_id)
         submission = await service.submit(sheet_id, wait_seconds=ANSWER_SECONDS)
-    result = submit_answer(submission, sheet_id, for_agent)
+    result = submit_answer(submission, for_agent)
     return _result(result, render_submission(result))
 
 

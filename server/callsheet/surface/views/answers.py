@@ -1,8 +1,9 @@
 """The shape of each answer: MCP publishes these models as output schemas, and the command line prints the same fields.
 
-A `...Details` model adds what only the command line's `--json` shows. In MCP a field without a value is left out. Times
-are ISO 8601 (UTC). Sums are text, so that no float ever stands for money. `money` is one word: an error's `fate`,
-or `rehearsed` for everything in the sandbox. Nothing heavy is imported here: MCP loads it before its first answer.
+A `...Details` model adds what only the command line's `--json` shows. In MCP a field without a value is left out.
+Times are ISO 8601 (UTC). Sums are text, so that no float ever stands for money. `money` is a sentence; `money_code`
+is its word for programs: an error's `fate`, or `rehearsed` for everything in the sandbox. Nothing heavy is imported
+here: MCP loads it before its first answer.
 """
 
 from __future__ import annotations
@@ -26,9 +27,14 @@ class OptionAnswer(BaseModel):
     gateway: str
     model: str
     price: str
-    price_usd: str | None = None
     availability: str
     why_not: str | None = None
+
+
+class OptionDetails(OptionAnswer):
+    """With the price as a number."""
+
+    price_usd: str | None = None
 
 
 class ExplainAnswer(BaseModel):
@@ -81,8 +87,9 @@ class SheetAnswer(BaseModel):
 
 
 class ExplainDetails(ExplainAnswer):
-    """With the whole shot, the price as a number, the evidence and the sheet."""
+    """With the whole shot, the prices as numbers, the evidence and the sheet."""
 
+    options: list[OptionDetails] | None = None  # type: ignore[assignment]  # each is an `OptionAnswer` with more
     mode: str
     shot: dict[str, Any] | None = None
     price_usd: str | None = None
@@ -97,14 +104,12 @@ class TaskAnswer(BaseModel):
     status: str
     status_text: str
     money: str
-    money_text: str
     notice: str
     sheet_id: str
     gateway: str
     model: str
     gateway_task_id: str | None = None
     percent: int | None = None
-    polls: int
     created_at: str
     clip_path: str | None = None
     poster_path: str | None = None
@@ -121,9 +126,11 @@ class TaskAnswer(BaseModel):
 class TaskDetails(TaskAnswer):
     """With the prompt, the times, the problem and the gateway's own words."""
 
+    money_code: str
     mode: str
     prompt: str
     charge: str | None = None
+    polls: int
     gateway_status: str | None = None
     problem: dict[str, Any] | None = None
     accepted_at: str | None = None
@@ -137,12 +144,10 @@ class SubmitAnswer(BaseModel):
 
     status: Literal["submitted", "already_submitted", "approval_needed"]
     notice: str
-    sheet_id: str
     task_id: str | None = None
     task_status: str | None = None
     status_text: str | None = None
     money: str
-    money_text: str
     gateway_task_id: str | None = None
     untrusted_gateway_message: str | None = None
     approval_text: str | None = None
@@ -153,6 +158,7 @@ class SubmitAnswer(BaseModel):
 class SubmitDetails(SubmitAnswer):
     """With the whole task."""
 
+    sheet_id: str
     task: TaskDetails | None = None
 
 
@@ -162,7 +168,6 @@ class TaskLine(BaseModel):
     task_id: str
     status: str
     money: str
-    money_text: str
     gateway: str
     model: str
     prompt: str

@@ -37,6 +37,7 @@ from .answers import (
     FindingAnswer,
     ModelsAnswer,
     OptionAnswer,
+    OptionDetails,
     SheetAnswer,
     SubmitAnswer,
     SubmitDetails,
@@ -55,7 +56,7 @@ REASON_IN_LIST = 120
 REHEARSED = "rehearsed"
 
 
-def money_of(task: Task) -> str:
+def money_code(task: Task) -> str:
     """What became of the task's money in one word: a `Fate`, or `rehearsed` in the sandbox."""
     return REHEARSED if task.mode is Mode.SANDBOX else fate_of(task).value
 
@@ -113,8 +114,15 @@ def explain_answer(explanation: Explanation, catalogue: Catalogue, render: Rende
 def explain_details(explanation: Explanation, catalogue: Catalogue, render: Render) -> ExplainDetails:
     """The same with everything that a program may want."""
     card, price, sheet = explanation.card, explanation.price, explanation.sheet
+    options = [
+        OptionDetails(
+            **_option(option).model_dump(), price_usd=None if option.price.usd is None else f"{option.price.usd:f}"
+        )
+        for option in explanation.options
+    ]
     return ExplainDetails(
-        **explain_answer(explanation, catalogue, render).model_dump(),
+        **explain_answer(explanation, catalogue, render).model_dump(exclude={"options"}),
+        options=options or None,
         mode=explanation.mode.value,
         shot=asdict(explanation.shot) if explanation.shot else None,
         price_usd=None if price is None or price.usd is None else f"{price.usd:f}",
@@ -133,7 +141,6 @@ def _option(option: Option) -> OptionAnswer:
         gateway=option.card.gateway,
         model=option.card.model,
         price=str(option.price),
-        price_usd=None if option.price.usd is None else f"{option.price.usd:f}",
         availability=option.card.lifecycle.availability.value,
         why_not=escape_block(option.why_not, REASON_IN_LIST) or None,
     )
@@ -169,9 +176,11 @@ def task_details(report: TaskReport, render: Render) -> TaskDetails:
     task = report.task
     return TaskDetails(
         **_task_fields(report, render),
+        money_code=money_code(task),
         mode=task.mode.value,
         prompt=report.prompt,
         charge=task.charge,
+        polls=task.polls,
         gateway_status=task.said or None,
         problem=None if task.problem is None else asdict(task.problem),
         accepted_at=iso(task.accepted_at),
@@ -187,15 +196,13 @@ def _task_fields(report: TaskReport, render: Render) -> dict[str, Any]:
         "task_id": task.id,
         "status": task.state.value,
         "status_text": status_text(task, quoting=False),
-        "money": money_of(task),
-        "money_text": fate_sentence(task),
+        "money": fate_sentence(task),
         "notice": report.notice,
         "sheet_id": task.sheet_id,
         "gateway": task.gateway,
         "model": task.model,
         "gateway_task_id": task.gateway_task_id,
         "percent": task.percent,
-        "polls": task.polls,
         "created_at": iso(task.created_at) or "",
         "untrusted_gateway_message": _gateway_message(task),
         "next_step": render(report.next_step),
@@ -218,14 +225,12 @@ def _gateway_message(task: Task) -> str | None:
     return (task.problem.said if task.problem else "") or None
 
 
-def submit_answer(submission: Submission, sheet_id: str, render: Render) -> SubmitAnswer:
+def submit_answer(submission: Submission, render: Render) -> SubmitAnswer:
     """The answer to `submit_video`."""
     answer = SubmitAnswer(
         status=cast("Literal['submitted', 'already_submitted', 'approval_needed']", submission.status),
         notice=submission.notice,
-        sheet_id=sheet_id,
-        money=Fate.NOTHING_SENT.value,
-        money_text=FATE_SENTENCES[Fate.NOTHING_SENT],
+        money=FATE_SENTENCES[Fate.NOTHING_SENT],
         approval_text=submission.approval_text or None,
         approval_command=submission.approval_command or None,
         next_step=render(submission.next_step),
@@ -238,8 +243,7 @@ def submit_answer(submission: Submission, sheet_id: str, render: Render) -> Subm
             "task_id": task.id,
             "task_status": task.state.value,
             "status_text": status_text(task, quoting=False),
-            "money": money_of(task),
-            "money_text": fate_sentence(task),
+            "money": fate_sentence(task),
             "gateway_task_id": task.gateway_task_id,
             "untrusted_gateway_message": _gateway_message(task),
             "approval_text": None,
@@ -252,7 +256,8 @@ def submit_details(submission: Submission, sheet_id: str, render: Render) -> Sub
     """The same with the whole task."""
     report = submission.report
     return SubmitDetails(
-        **submit_answer(submission, sheet_id, render).model_dump(),
+        **submit_answer(submission, render).model_dump(),
+        sheet_id=sheet_id,
         task=task_details(report, render) if report else None,
     )
 
@@ -263,8 +268,7 @@ def tasks_answer(service: Service, reports: Sequence[TaskReport], render: Render
         TaskLine(
             task_id=report.task.id,
             status=report.task.state.value,
-            money=money_of(report.task),
-            money_text=fate_sentence(report.task),
+            money=fate_sentence(report.task),
             gateway=report.task.gateway,
             model=report.task.model,
             prompt=escape_block(report.prompt, PROMPT_IN_LIST),
@@ -298,7 +302,7 @@ __all__ = [
     "explain_answer",
     "explain_details",
     "models_answer",
-    "money_of",
+    "money_code",
     "sheet_answer",
     "submit_answer",
     "submit_details",
