@@ -115,8 +115,7 @@ async def get_task(
     task_id: Id,
     wait_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False, json_schema_extra={"maximum": LONGEST_WAIT})] = 0,
 ) -> Annotated[CallToolResult, TaskAnswer]:
-    """Where a task is; waits up to wait_seconds for its end, with progress. The clip is saved automatically to
-    clip_path."""
+    """Where a task is; waits up to wait_seconds for its end, with progress. The clip is saved to clip_path."""
     from callsheet.surface.views.builders import task_answer
 
     from .rendering import render_task
