@@ -124,7 +124,7 @@ def explain_details(explanation: Explanation, catalogue: Catalogue, render: Rend
         **explain_answer(explanation, catalogue, render).model_dump(exclude={"options"}),
         options=options or None,
         mode=explanation.mode.value,
-        shot=asdict(explanation.shot) if explanation.shot else None,
+        shot=plain(explanation.shot) if explanation.shot else None,
         price_usd=None if price is None or price.usd is None else f"{price.usd:f}",
         evidence=plain(card.lifecycle.evidence) if card else None,
         sheet=sheet_answer(sheet) if sheet else None,
