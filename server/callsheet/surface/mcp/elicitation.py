@@ -157,6 +157,6 @@ def not_approved(sheet_id: str, reason: str) -> Refusal:
     """The refusal after a question without an approval. It never says that a person declined."""
     return Refusal(
         f"Not approved: {reason}. {FATE_SENTENCES[Fate.NOTHING_SENT]}"
-        f" {for_agent(NextStep(Action.APPROVE, 'If the user wants it:', target=sheet_id))}"
+        f" {for_agent(NextStep(Action.APPROVE, 'Stop unless the user still wants the clip.', target=sheet_id))}"
         " Then call submit_video again. Do not ask for the amount or look for another way."
     )
