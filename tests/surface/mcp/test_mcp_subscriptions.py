@@ -137,7 +137,7 @@ async def test_streams_listen_to_so_many_addresses_and_no_more(workspace: Worksp
             assert len(stream.honored.resource_subscriptions or ()) == MOST_ADDRESSES
             async with client.listen(resource_subscriptions=uris[1:9]):
                 pass
-            with pytest.raises(MCPError, match=f"At most {MOST_ADDRESSES} addresses"):
+            with pytest.raises(MCPError, match=f"at most {MOST_ADDRESSES} addresses"):
                 async with client.listen(resource_subscriptions=uris[:1]):
                     pass
         async with client.listen(resource_subscriptions=uris[:1]):

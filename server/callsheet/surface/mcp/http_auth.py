@@ -22,7 +22,7 @@ MOST_DRAINED_BYTES = 65_536
 LONGEST_DRAIN_SECONDS = 1.0
 CHALLENGE = 'Bearer realm="callsheet"'
 UNAUTHORIZED = "The token is missing or wrong. It is in the private file that the server printed when it started.\n"
-ENDING = "Callsheet is stopping. This request did nothing and spent no money. Try again after the next start.\n"
+ENDING = "Callsheet is stopping. This request did nothing; no money was spent. Try again after the next start.\n"
 
 
 def loopback_only(port: int) -> TransportSecuritySettings:
