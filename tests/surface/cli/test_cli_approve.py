@@ -12,7 +12,7 @@ from rich.console import Console
 from callsheet.core.consent.approval import Means
 from callsheet.core.tasks.models import Sheet
 from callsheet.core.tasks.states import SheetState
-from callsheet.edges.keys.passphrase import store_verifier
+from callsheet.edges.keys.passphrase import write_verifier
 from callsheet.surface.cli.commands.approve import approval_panel
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
@@ -25,7 +25,7 @@ PASSPHRASE = "a heron over the reeds"
 def armed(workspace: Workspace, program: Program) -> str:
     """A live sheet that waits for its person, who has set a passphrase; its id."""
     workspace.go_live()
-    store_verifier(program.verifier_path, PASSPHRASE)
+    write_verifier(program.verifier_path, PASSPHRASE)
     workspace.clock.time = time.time()
     return draft(program.build_service())
 
@@ -116,7 +116,7 @@ def test_ctrl_c_is_a_no(workspace: Workspace, program: Program, armed: str) -> N
 def test_a_rehearsed_approval_asks_for_the_passphrase_alone(workspace: Workspace, program: Program) -> None:
     """With `asks` in the policy the sandbox works like life, but nothing costs anything."""
     workspace.write_policy("[sandbox]\nasks = true\n")
-    store_verifier(program.verifier_path, PASSPHRASE)
+    write_verifier(program.verifier_path, PASSPHRASE)
     workspace.clock.time = time.time()
     sheet_id = draft(program.build_service())
 

@@ -17,7 +17,7 @@ from callsheet.core.security.redaction import variants
 from callsheet.core.tasks.states import TaskState
 from callsheet.edges.clock import SystemClock
 from callsheet.edges.keys.kdf import make_scrypt_recipe
-from callsheet.edges.keys.passphrase import store_verifier
+from callsheet.edges.keys.passphrase import write_verifier
 from callsheet.edges.keys.sealed import seal_key, write_sealed
 from callsheet.edges.keys.store import SecretKey
 from callsheet.service import Service
@@ -57,7 +57,7 @@ def armed(workspace: Workspace, tmp_path: Path, gateway: LoopbackGateway) -> Pro
     program = build_program(
         Surroundings(environ=workspace.environ, working_directory=project, clock=SystemClock(), transport=None)
     )
-    store_verifier(program.verifier_path, PASSPHRASE)
+    write_verifier(program.verifier_path, PASSPHRASE)
     key = SecretKey("poyo", KEY, source="file")
     sealed = seal_key(key, PASSPHRASE, base_url=gateway.url, recipe=make_scrypt_recipe(1))
     write_sealed(sealed, keys_directory=program.keys_directory)
@@ -182,7 +182,7 @@ def test_a_verifier_of_somebody_elses_opens_nothing(
     workspace: Workspace, armed: Program, gateway: LoopbackGateway
 ) -> None:
     """Whoever writes the files can put their own passphrase in; it approves no sealed key's sheet."""
-    store_verifier(armed.verifier_path, "an agent's own words")
+    write_verifier(armed.verifier_path, "an agent's own words")
     service = armed.build_service()
     with on_terminal(workspace, armed, "approve", draft(service)) as terminal:
         terminal.expect("Type the amount")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.edges.config.catalogue_files import load_catalogue
-from callsheet.surface.cli.console.wording import age, in_commands, json_text, length, one_line, size, span
+from callsheet.surface.cli.console.wording import age, in_commands, format_json, length, one_line, size, span
 from callsheet.surface.views.cards import choices_of, price_range
 
 
@@ -37,7 +37,7 @@ def test_what_is_said_to_agents_is_shown_as_commands(said: str, shown: str) -> N
 )
 def test_json_is_the_same_value_and_harmless_on_a_terminal(value: object) -> None:
     """Whatever is invisible or moves a cursor is escaped; reading it gives the value again."""
-    text = json_text(value)  # type: ignore[arg-type]
+    text = format_json(value)  # type: ignore[arg-type]
 
     assert json.loads(text) == value
     assert all(character == "\n" or character.isprintable() or character.isspace() for character in text)

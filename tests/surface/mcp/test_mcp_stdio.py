@@ -157,10 +157,10 @@ def test_half_of_an_emoji_is_refused_and_not_swallowed(tmp_path: Path) -> None:
         ('"plain \U0001f600"', '"plain \U0001f600"'),
     ],
 )
-def test_only_halves_of_pairs_are_mended(line: str, mended: str) -> None:
+def test_only_halves_of_pairs_are_mended(line: str, corrected: str) -> None:
     """Whole pairs, and backslashes that stand for themselves, are left alone."""
-    assert replace_half_pairs(line.encode()) == mended.encode()
-    assert "\x00" in json.loads(mended) or mended == line
+    assert replace_half_pairs(line.encode()) == corrected.encode()
+    assert "\x00" in json.loads(corrected) or corrected == line
 
 
 def test_closing_stdin_ends_a_wait_under_way(tmp_path: Path) -> None:

@@ -221,12 +221,12 @@ async def test_an_install_that_cannot_be_used_does_not_end_the_watch(workspace: 
     """Once it can, the subscriber hears that there is something to read."""
     workspace.go_live()
     workspace.gateway.replies = [accepted()]
-    service, ear, mended = workspace.service(), Ear(), anyio.Event()
+    service, ear, corrected = workspace.service(), Ear(), anyio.Event()
     async with connect(workspace, LEGACY, types_in("0.24"), service=service) as client:
         task_id = await submitted(client)
 
     def make_service() -> Service:
-        if not mended.is_set():
+        if not corrected.is_set():
             raise SetupProblem("The policy cannot be read.", next_step="Mend it.")
         return service
 
@@ -238,5 +238,5 @@ async def test_an_install_that_cannot_be_used_does_not_end_the_watch(workspace: 
         await subscriptions.subscribe(connection(send), SubscribeRequestParams(uri=uri_of(task_id)))
         await anyio.wait_all_tasks_blocked()
         assert ear.heard == []
-        mended.set()
+        corrected.set()
         await ear.until(uri_of(task_id))

@@ -21,7 +21,7 @@ from anyio.abc import TaskStatus
 from mcp.server.mcpserver import MCPServer
 
 from callsheet.edges.files.files import write_private
-from callsheet.edges.process.loopback import HOST, bind_loopback, make_web_server
+from callsheet.edges.process.loopback import HOST, bind_loopback, build_web_server
 from callsheet.errors import SetupProblem
 
 from .http_auth import TokenMiddleware, loopback_only
@@ -70,7 +70,7 @@ def loopback_app(server: MCPServer[ServerState], port: int) -> ASGIApp:
 
 def build_web_server(app: ASGIApp) -> Any:
     """A web server for it: no request log, no version header, no proxy headers, no signal handlers."""
-    return make_web_server(
+    return build_web_server(
         app, lifespan="on", limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=SHUTDOWN_SECONDS
     )
 

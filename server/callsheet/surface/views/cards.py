@@ -104,7 +104,7 @@ def polling_text(advice: PollAdvice) -> str:
     """When to ask after a task."""
     usual = advice.usual_seconds
     done = f"; usually done after {usual[0]:g} to {usual[1]:g} s" if usual else ""
-    return f"first after {advice.default_first_seconds:g} s, then every {advice.every_seconds:g} s{done}"
+    return f"first after {advice.first_after_seconds:g} s, then every {advice.every_seconds:g} s{done}"
 
 
 def source_text(catalogue: Catalogue, card: ModelCard, key: str) -> str:

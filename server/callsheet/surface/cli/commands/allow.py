@@ -26,7 +26,7 @@ from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.cli.console.output import facts
 from callsheet.surface.cli.console.parameters import Json
 from callsheet.surface.cli.console.session import Session, begin
-from callsheet.surface.cli.console.terminal import meet_person
+from callsheet.surface.cli.console.terminal import open_terminal
 from callsheet.surface.cli.console.wording import joined, length
 from callsheet.surface.views.builders import JsonObject
 
@@ -69,7 +69,7 @@ def allow(
             "No approval passphrase has been set, so nobody can allow anything here.",
             next_step="Run `callsheet setup` in your own terminal and choose one.",
         )
-    with meet_person(session.program.environ, session.redactor.text, purpose="allow clips") as person:
+    with open_terminal(session.program.environ, session.redactor.text, purpose="allow clips") as person:
         person.say()
         person.say(
             f"{clips} clips at most, {dollars(amount)} USD together at most, for {length(seconds)}", style="bold"

@@ -25,7 +25,7 @@ from callsheet.surface.cli.console.parameters import Json, SheetArgument
 from callsheet.surface.cli.console.prompts import approval_panel, ask_amount, ask_passphrase
 from callsheet.surface.cli.console.send import send_sealed
 from callsheet.surface.cli.console.session import Session, begin
-from callsheet.surface.cli.console.terminal import meet_person
+from callsheet.surface.cli.console.terminal import open_terminal
 from callsheet.surface.cli.console.wording import age
 from callsheet.surface.views.builders import sheet_answer
 
@@ -43,7 +43,7 @@ def approve(context: typer.Context, sheet: SheetArgument, as_json: Json = False)
     passphrase opens it for this one sheet, which is sent at once and followed until its clip is saved.
     """
     session = begin(context, as_json)
-    if session.service.needs_seal(sheet):
+    if session.service.needs_passphrase(sheet):
         return send_sealed(session, sheet)
     found = _checked(session, sheet)
     policy = session.program.policy()
@@ -59,7 +59,7 @@ def approve(context: typer.Context, sheet: SheetArgument, as_json: Json = False)
             next_step="Run `callsheet setup` in your own terminal and choose one.",
         )
     amount = amount_to_type(found.price, policy) if found.mode is Mode.LIVE else None
-    with meet_person(session.program.environ, session.redactor.text, purpose="approve a sheet") as person:
+    with open_terminal(session.program.environ, session.redactor.text, purpose="approve a sheet") as person:
         ask_amount(person, replace(found, shown=session.service.approval_text(sheet)), amount, meaning=LETS_SEND)
         ask_passphrase(person, verifier)
     approved = session.service.approve(sheet, by=Means.TERMINAL)

@@ -18,7 +18,7 @@ from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.cli.console.parameters import Json
 from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.cli.console.wording import one_line
-from callsheet.surface.trail import read_detail
+from callsheet.surface.trail import read_audit_detail
 from callsheet.surface.views.builders import JsonObject
 
 EXAMPLES = ("audit", "audit verify", "audit --limit 500 --json")
@@ -80,7 +80,7 @@ def _entry(entry: AuditEntry) -> Table:
     act = one_line(entry.action, 40).replace("_", " ")
     what = Text.assemble((act, "bold"), " ", (one_line(entry.subject, 80), "cyan"))
     when = Text(f"{iso(entry.at) or ''}  {one_line(entry.actor, 40)}: ")
-    told = Text(" · ".join(f"{name} {value}" for name, value in read_detail(entry.detail)), style="dim")
+    told = Text(" · ".join(f"{name} {value}" for name, value in read_audit_detail(entry.detail)), style="dim")
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(justify="right", min_width=len("0000"), no_wrap=True, style="dim")
     grid.add_column(overflow="fold")

@@ -25,7 +25,7 @@ from callsheet.surface.cli.console.output import indented
 from callsheet.surface.cli.console.parameters import Json
 from callsheet.surface.cli.console.prompts import ask_passphrase, ask_until_right
 from callsheet.surface.cli.console.session import Session, begin
-from callsheet.surface.cli.console.terminal import Person, meet_person
+from callsheet.surface.cli.console.terminal import Person, open_terminal
 from callsheet.surface.views.builders import JsonObject
 
 EXAMPLES = ("keys", "keys seal poyo", "keys unseal poyo", "keys list --json")
@@ -62,7 +62,7 @@ def keys(
     if gateway is None:
         raise InvalidRequest("Which gateway's key?", next_step=f"Run `callsheet keys {wanted.value} GATEWAY`.")
     facts = session.service.deps.facts(gateway)
-    with meet_person(session.program.environ, session.redactor.text, purpose=f"{wanted.value} a key") as person:
+    with open_terminal(session.program.environ, session.redactor.text, purpose=f"{wanted.value} a key") as person:
         told = _seal(session, person, facts) if wanted is Wanted.SEAL else _unseal(session, person, facts)
     if as_json:
         session.screen.answer(session.redactor.value({**_form(session, facts), "next_step": told}))

@@ -18,7 +18,7 @@ from callsheet.core.catalogue.cards import GatewayFacts
 from callsheet.core.catalogue.pricing import dollars
 from callsheet.core.consent.policy import Mode, Policy
 from callsheet.edges.config.policy_file import load_policy, parse_policy, render_policy, write_policy
-from callsheet.edges.keys.passphrase import load_verifier, store_verifier
+from callsheet.edges.keys.passphrase import load_verifier, write_verifier
 from callsheet.edges.keys.sealed import is_sealed
 from callsheet.edges.keys.store import KEYRING_SERVICE, key_status, write_key_file
 from callsheet.errors import CallsheetError, SetupProblem
@@ -29,7 +29,7 @@ from callsheet.surface.cli.console.parameters import Json
 from callsheet.surface.cli.console.prompts import ask_passphrase
 from callsheet.surface.cli.console.reseal import Opened, open_all, seal_all
 from callsheet.surface.cli.console.session import Session, begin
-from callsheet.surface.cli.console.terminal import Person, meet_person
+from callsheet.surface.cli.console.terminal import Person, open_terminal
 from callsheet.surface.program import Program
 from callsheet.surface.views.builders import JsonObject
 
@@ -60,7 +60,7 @@ def setup(
     session = begin(context, as_json)
     if show:
         return _show(session)
-    with meet_person(session.program.environ, session.redactor.text, purpose="set Callsheet up") as person:
+    with open_terminal(session.program.environ, session.redactor.text, purpose="set Callsheet up") as person:
         try:
             return _converse(session, person)
         except KeyboardInterrupt:
@@ -185,7 +185,7 @@ def _write(program: Program, plan: Plan, opened: Opened) -> None:
     """The passphrase before the policy: live mode is never armed without one. Sealed keys follow the passphrase."""
     if plan.passphrase is not None:
         seal_all(program, opened, plan.passphrase)
-        store_verifier(program.verifier_path, plan.passphrase)
+        write_verifier(program.verifier_path, plan.passphrase)
     for key in plan.keys:
         if key.place == KEYRING:
             _store_in_keyring(key)

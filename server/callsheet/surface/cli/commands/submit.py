@@ -16,7 +16,7 @@ from callsheet.surface.cli.console.prompts import approval_panel
 from callsheet.surface.cli.console.send import LEFT, follow_submission, say_left, send_sealed
 from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.cli.console.task_view import show_report
-from callsheet.surface.cli.console.terminal import somebody_types
+from callsheet.surface.cli.console.terminal import is_interactive
 from callsheet.surface.next_steps import for_person
 from callsheet.surface.views.builders import submit_details
 
@@ -39,7 +39,7 @@ def submit(
     ends the waiting, not the task. Where the gateway's key is sealed, you are asked as by `callsheet approve`.
     """
     session = begin(context, as_json)
-    if session.service.needs_seal(sheet) and somebody_types():
+    if session.service.needs_passphrase(sheet) and is_interactive():
         return send_sealed(session, sheet, wait=wait)
     try:
         submission = run_watched(session, lambda: submit_and_follow(session, sheet, wait=wait))

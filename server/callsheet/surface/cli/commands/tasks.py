@@ -20,7 +20,7 @@ from callsheet.surface.cli.console.parameters import Json, TaskArgument
 from callsheet.surface.cli.console.progress import follow, run_watched, say_left_open, state_text
 from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.cli.console.task_view import show_report
-from callsheet.surface.cli.console.terminal import meet_person
+from callsheet.surface.cli.console.terminal import open_terminal
 from callsheet.surface.cli.console.wording import age, one_line
 from callsheet.surface.next_steps import for_person
 from callsheet.surface.views.builders import JsonObject, sheet_answer, task_details
@@ -166,7 +166,7 @@ def resolve(
 
 def _confirm(session: Session, report: TaskReport, accepted: str | None) -> None:
     word = "lost" if accepted is None else "accepted"
-    with meet_person(session.program.environ, session.redactor.text, purpose="resolve a task (or --yes)") as person:
+    with open_terminal(session.program.environ, session.redactor.text, purpose="resolve a task (or --yes)") as person:
         person.say(f"{report.task.id}  {report.task.card_id}", style="bold")
         person.say(one_line(report.status_text))
         if accepted is None:

@@ -15,7 +15,7 @@ from callsheet.surface.next_steps import for_person
 from callsheet.surface.views.cards import polling_text, retention_text
 
 from .output import Screen, facts, indented
-from .wording import in_commands, json_text, one_line
+from .wording import in_commands, format_json, one_line
 
 AVAILABILITY_STYLES = {
     Availability.LIVE: "green",
@@ -80,7 +80,7 @@ def _show_card(screen: Screen, explanation: Explanation, card: ModelCard, shot: 
         rows.append(("Payload", Text(one_line(explanation.what))))
     screen.show("", facts(rows))
     screen.heading(f"{explanation.method} {explanation.url}")
-    screen.whole(json_text(explanation.body).replace("\n", "\n  "))
+    screen.whole(format_json(explanation.body).replace("\n", "\n  "))
     screen.heading("The same with curl (the body in payload.json)")
     screen.whole(explanation.curl)
 

@@ -20,7 +20,7 @@ from .progress import follow, run_watched, say_left_open
 from .prompts import ask_amount, ask_until_right
 from .session import Session
 from .task_view import show_report
-from .terminal import Person, meet_person
+from .terminal import Person, open_terminal
 from .wording import in_commands
 
 ANSWER_SECONDS = 90.0
@@ -31,8 +31,8 @@ SENDS_NOW = "agreeing sends this now, once, exactly as it is."
 def send_sealed(session: Session, sheet_id: str, *, wait: bool = True) -> int:
     """Have a sheet sent whose key is sealed: show it, ask for amount and passphrase, send it, follow its task."""
     service = session.service
-    gateway = service.payable(sheet_id).binding.gateway
-    with meet_person(session.program.environ, session.redactor.text, purpose="open a sealed key") as person:
+    gateway = service.sendable(sheet_id).binding.gateway
+    with open_terminal(session.program.environ, session.redactor.text, purpose="open a sealed key") as person:
         agree_to_sheet(session, person, sheet_id)
         passphrase = ask_until_right(person, lambda typed: service.opens(gateway, typed))
     try:
@@ -52,7 +52,7 @@ def send_sealed(session: Session, sheet_id: str, *, wait: bool = True) -> int:
 
 def agree_to_sheet(session: Session, person: Person, sheet_id: str) -> None:
     """Returns if the person typed the amount of a sheet that would be sent now; raises what keeps it from being."""
-    sheet = session.service.payable(sheet_id)
+    sheet = session.service.sendable(sheet_id)
     shown = replace(sheet, shown=session.service.sending_text(sheet_id))
     ask_amount(person, shown, amount_to_type(sheet.price, session.program.policy()), meaning=SENDS_NOW)
 
