@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import anyio
-from mcp.server.mcpserver import Context
+from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.prompts.base import UserMessage
 from mcp.types import (
@@ -26,8 +26,8 @@ from mcp.types import (
 )
 from pydantic import BaseModel, Field
 
-from callsheet.surface.mcp.server import CallsheetServer
-from conformance.unsupported import DOT, add_unlike
+from callsheet.surface.mcp.lifespan import ServerState
+from conformance.unsupported import DOT, add_unsupported
 
 QUESTIONS = {"user_name": "name", "confirm": "ok", "step1": "name", "step2": "color", "user_context": "context"}
 
@@ -67,16 +67,16 @@ class Person(BaseModel):
     email: str = Field(description="User's email address")
 
 
-def add_fixtures(server: CallsheetServer) -> None:
+def add_fixtures(server: MCPServer[ServerState]) -> None:
     """Add everything to that server."""
     add_plain_tools(server)
     add_forms(server)
     add_questions(server)
     add_prompts_and_resources(server)
-    add_unlike(server)
+    add_unsupported(server)
 
 
-def add_plain_tools(server: CallsheetServer) -> None:
+def add_plain_tools(server: MCPServer[ServerState]) -> None:
     """Text, failure, progress."""
 
     @server.tool()
@@ -98,7 +98,7 @@ def add_plain_tools(server: CallsheetServer) -> None:
         return "done"
 
 
-def add_forms(server: CallsheetServer) -> None:
+def add_forms(server: MCPServer[ServerState]) -> None:
     """Questions in the manner of the older protocol, while the call waits."""
 
     @server.tool()
@@ -131,7 +131,7 @@ def ask_model() -> CreateMessageRequest:
     return CreateMessageRequest(params=CreateMessageRequestParams(messages=[message], max_tokens=100))
 
 
-def add_questions(server: CallsheetServer) -> None:
+def add_questions(server: MCPServer[ServerState]) -> None:
     """Questions in the manner of the newer protocol: the call ends, and is made again with the answers."""
 
     def ask(name: str, requests: dict[str, Any], state: str | None = None) -> None:
@@ -171,7 +171,7 @@ def add_questions(server: CallsheetServer) -> None:
         return InputRequiredResult(input_requests=requests) if requests else "Nothing can be asked."
 
 
-def add_prompts_and_resources(server: CallsheetServer) -> None:
+def add_prompts_and_resources(server: MCPServer[ServerState]) -> None:
     """One of each kind."""
 
     @server.prompt()

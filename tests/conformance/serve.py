@@ -2,9 +2,9 @@
 
     python tests/conformance/serve.py
 
-The suite sends no token, so it is served without the door that `callsheet mcp --http` puts before it; all behind
-that door is the program's own. Prints the URL on one line, then serves until it is ended. The server is the one that
-`build_server` makes, so that every call of the suite passes the same gates as a call of the program.
+The suite sends no token, so it is served without the token check of `callsheet mcp --http`; everything else is the
+program's own. Prints the URL on one line, then serves until it is ended. The server is the one that
+`build_server` makes, so that every call of the suite passes the same middleware as a call of the program.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from callsheet.compose import Surroundings, build_service
 from callsheet.edges.clock import SystemClock
-from callsheet.surface.mcp.http import PATH, listen, loopback_app, make_mcp_server
+from callsheet.surface.mcp.http import PATH, build_mcp_web_server, listen, loopback_app
 from callsheet.surface.mcp.run import build_server
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -35,7 +35,7 @@ def main() -> None:
         add_fixtures(server)
         port = listener.getsockname()[1]
         print(f"http://127.0.0.1:{port}{PATH}", flush=True)  # noqa: T201
-        asyncio.run(make_mcp_server(loopback_app(server, port)).serve(sockets=[listener]))
+        asyncio.run(build_mcp_web_server(loopback_app(server, port)).serve(sockets=[listener]))
 
 
 if __name__ == "__main__":

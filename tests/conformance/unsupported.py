@@ -12,7 +12,7 @@ from typing import Any
 
 import anyio
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
-from mcp.server.mcpserver import Context
+from mcp.server.mcpserver import Context, MCPServer
 from mcp.shared.exceptions import MCPError
 from mcp.types import (
     MISSING_REQUIRED_CLIENT_CAPABILITY,
@@ -26,19 +26,18 @@ from mcp.types import (
     ImageContent,
     InputRequiredResult,
     SamplingMessage,
-    SetLevelRequestParams,
     TextContent,
     TextResourceContents,
 )
 
-from callsheet.surface.mcp.server import CallsheetServer
+from callsheet.surface.mcp.lifespan import ServerState
 
 DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 SILENCE = "UklGRiYAAABXQVZFZm10IBAAAAABAAEAQB8AAAB9AAACABAAZGF0YQIAAAAAAA=="
 ASKS_MODEL = "test_missing_capability"
 
 
-def add_unlike(server: CallsheetServer) -> None:
+def add_unsupported(server: MCPServer[ServerState]) -> None:
     """Add everything to that server."""
     add_contents(server)
     add_log(server)
@@ -46,7 +45,7 @@ def add_unlike(server: CallsheetServer) -> None:
     add_streams(server)
 
 
-def add_contents(server: CallsheetServer) -> None:
+def add_contents(server: MCPServer[ServerState]) -> None:
     """Tools and a resource that send more than text and links."""
 
     def send(name: str, *parts: ContentBlock) -> None:
@@ -78,13 +77,18 @@ def document(uri: str, mime_type: str, text: str) -> EmbeddedResource:
     return EmbeddedResource(resource=TextResourceContents(uri=uri, mime_type=mime_type, text=text))
 
 
-def add_log(server: CallsheetServer) -> None:
+def add_log(server: MCPServer[ServerState]) -> None:
     """A log over the protocol: to all in the older one, in the newer one to those who want it for a call."""
 
-    async def set_level(_: ServerRequestContext[Any, Any], __: SetLevelRequestParams) -> EmptyResult:
-        return EmptyResult()
+    async def serve_level(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        if ctx.method == "logging/setLevel":
+            return EmptyResult()
+        result = await call_next(ctx)
+        if ctx.method == "initialize" and isinstance(result, dict):
+            result["capabilities"]["logging"] = {}
+        return result
 
-    server.serve_method("logging/setLevel", SetLevelRequestParams, set_level)
+    server.middleware.append(serve_level)
 
     async def write(context: Context[Any, Any]) -> str:
         for words in ("Tool execution started", "Tool processing data", "Tool execution completed"):
@@ -96,7 +100,7 @@ def add_log(server: CallsheetServer) -> None:
     server.tool(name="test_logging_tool", description="Writes three lines.")(write)
 
 
-def add_model(server: CallsheetServer) -> None:
+def add_model(server: MCPServer[ServerState]) -> None:
     """Tools that need the client's model."""
 
     @server.tool()
@@ -125,7 +129,7 @@ def add_model(server: CallsheetServer) -> None:
     server.middleware.append(require_model)
 
 
-def add_streams(server: CallsheetServer) -> None:
+def add_streams(server: MCPServer[ServerState]) -> None:
     """Tools that say what the streams of the newer protocol carry."""
 
     @server.tool()

@@ -17,13 +17,6 @@ from callsheet.core.tasks.states import OPEN_STATES, TaskState
 from callsheet.service import Service
 from callsheet.service.results import iso
 
-COMMANDS = {
-    "explain_payload": "explain",
-    "submit_video": "submit",
-    "get_task": "get",
-    "list_tasks": "list",
-    "list_models": "models",
-}
 STATE_LABELS = {
     TaskState.WAITING: "Waiting to be sent",
     TaskState.SUBMITTING: "Sending",
@@ -39,28 +32,8 @@ STATE_LABELS = {
 }
 NEARLY_DONE = 0.95
 
-_SUBMIT = re.compile(r'submit_video with sheet_id="(\w+)"')
-_WAIT = re.compile(r"get_task with wait_seconds=\d+")
-_GET = re.compile(r"get_task with (task_\w+)")
-_CHOICE = re.compile(r'gateway="([^"]*)", model="([^"]*)"')
-_TOOL = re.compile(rf"\b({'|'.join(COMMANDS)})\b")
-_CALL = re.compile(r"\b([Cc])all (?=`)")
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _DIGEST = re.compile("[0-9a-f]{40,}")
-
-
-def in_commands(text: str) -> str:
-    """A sentence of the use cases with commands in the place of tools.
-
-    >>> in_commands('call submit_video with sheet_id="sheet_a"')
-    'run `callsheet submit sheet_a`'
-    """
-    text = _SUBMIT.sub(r"`callsheet submit \1`", text)
-    text = _WAIT.sub("`callsheet watch`", text)
-    text = _GET.sub(r"`callsheet get \1`", text)
-    text = _CHOICE.sub(r"--gateway \1 --model \2", text)
-    text = _TOOL.sub(lambda found: f"`callsheet {COMMANDS[found[1]]}`", text)
-    return _CALL.sub(lambda found: f"{'R' if found[1] == 'C' else 'r'}un ", text)
 
 
 def one_line(text: object, limit: int = 500) -> str:
@@ -168,7 +141,6 @@ __all__ = [
     "format_json",
     "format_range",
     "format_size",
-    "in_commands",
     "join_words",
     "one_line",
     "progress_share",

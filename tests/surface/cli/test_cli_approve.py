@@ -192,7 +192,7 @@ def test_a_declined_sheet_can_not_be_approved_any_more(program: Program, cli: Co
     """A no needs no passphrase and is final."""
     declined = cli("decline", armed, "--json")
     assert declined.code == 0
-    assert declined.json["state"] == "declined"
+    assert declined.json["status"] == "declined"
 
     assert stored(program, armed).state is SheetState.DECLINED
     assert cli("approve", armed).code == ExitCode.INVALID

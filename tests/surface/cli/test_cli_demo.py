@@ -57,8 +57,8 @@ def test_the_demonstration_answers_machines_and_keeps_its_home_if_asked(
 
     answer = json.loads(capsys.readouterr().out)
     assert code == 0
-    assert Path(answer["task"]["clip"]["path"]).parent == tmp_path / "films"
-    assert Path(answer["task"]["clip"]["contact_sheet"]).exists()
+    assert Path(answer["task"]["clip_path"]).parent == tmp_path / "films"
+    assert Path(answer["task"]["contact_sheet_path"]).exists()
     home = Path(answer["home"])
     kept = (home / "data" / "ledger.sqlite3").exists()
     shutil.rmtree(home)

@@ -221,7 +221,7 @@ def test_after_a_kill_others_hold_the_task_and_watch_takes_it_over_and_saves_it(
     let_its_time_come(service)
 
     held = piped(workspace, armed, "get", task_id, "--wait", "4", "--json")
-    assert held.json["state"] == "queued"
+    assert held.json["status"] == "queued"
     assert held.json["problem"]["code"] == "key_sealed"
     assert "callsheet watch" in held.json["next_step"]
     assert "1 of them waits for a sealed key" in piped(workspace, armed, "list").out

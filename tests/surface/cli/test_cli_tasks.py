@@ -56,7 +56,7 @@ def test_a_live_sheet_without_approval_is_shown_and_not_sent(
     assert "0.24 USD (48 credits)" in ran.out
     assert f"callsheet approve {sheet_id}" in ran.out
     assert answer.json["status"] == "approval_needed"
-    assert answer.json["approval"]["shown"] == sheet_of(program, sheet_id).shown
+    assert answer.json["approval_text"] == sheet_of(program, sheet_id).shown
     assert answer.json["task"] is None
     assert workspace.gateway.requests == []
 
@@ -71,7 +71,7 @@ def test_an_approved_sheet_is_sent_once(workspace: Workspace, program: Program, 
 
     assert (first.code, second.code) == (0, 0)
     assert first.json["status"] == "submitted"
-    assert first.json["task"]["state"] == "queued"
+    assert first.json["task"]["status"] == "queued"
     assert second.json["status"] == "already_submitted"
     assert second.json["task"]["task_id"] == first.json["task"]["task_id"]
     assert len(workspace.gateway.paid) == 1
@@ -101,7 +101,7 @@ def test_the_exit_code_says_how_a_submission_ended(
 
     assert ran.code == code
     assert "\x1b" not in ran.out
-    assert cli("get", cli("list", "--json").json["tasks"][0]["task_id"], "--json").json["state"] == state
+    assert cli("get", cli("list", "--json").json["tasks"][0]["task_id"], "--json").json["status"] == state
 
 
 def test_a_submission_that_the_policy_or_the_key_forbids_ends_with_its_own_code(
@@ -132,7 +132,7 @@ def test_get_tells_where_a_task_is_and_whether_money_was_spent(
     assert ran.code == answer.code == ExitCode.UNKNOWN
     assert "Outcome unknown" in ran.out
     assert f"callsheet resolve {task_id}" in ran.out
-    assert answer.json["fate"] == "unknown"
+    assert answer.json["money_code"] == "unknown"
     assert answer.json["prompt"] == SHOT.prompt
 
 
@@ -146,7 +146,7 @@ def test_get_can_wait_a_while(workspace: Workspace, program: Program, cli: Comma
     answer = cli("get", task_id, "--wait", "0.5", "--json")
 
     assert answer.code == 0
-    assert answer.json["state"] == "running"
+    assert answer.json["status"] == "running"
     assert answer.json["percent"] == 40
 
 
@@ -179,16 +179,16 @@ def test_resolve_needs_one_answer_and_a_person_or_a_yes(
     assert cli("resolve", task_id, "--accepted", "../up", "--yes").code == ExitCode.INVALID
     ran = run_without_terminal(["resolve", task_id, "--lost"], workspace.environ, program.working_directory, "lost\n")
     assert ran.returncode == ExitCode.NOT_APPROVED
-    assert cli("get", task_id, "--json").json["state"] == "outcome_unknown"
+    assert cli("get", task_id, "--json").json["status"] == "outcome_unknown"
 
     answer = cli("resolve", task_id, "--accepted", "task-unified-9-z", "--yes", "--json")
 
     assert answer.code == 0
-    assert answer.json["state"] == "queued"
+    assert answer.json["status"] == "queued"
     assert answer.json["gateway_task_id"] == "task-unified-9-z"
     # What may have been paid for is not given up by a script.
     assert cli("resolve", task_id, "--lost", "--yes").code == ExitCode.NOT_APPROVED
-    assert cli("get", task_id, "--json").json["state"] == "queued"
+    assert cli("get", task_id, "--json").json["status"] == "queued"
 
 
 @pytest.mark.parametrize(("typed", "code", "state"), [("lost", 0, "abandoned"), ("yes", 3, "outcome_unknown")])
@@ -204,7 +204,7 @@ def test_a_person_types_what_became_of_a_task(
         terminal.type(typed)
         assert terminal.finish() == code
 
-    assert cli("get", task_id, "--json").json["state"] == state
+    assert cli("get", task_id, "--json").json["status"] == state
 
 
 def test_watch_with_nothing_open_says_so(cli: CommandLine) -> None:
@@ -225,7 +225,7 @@ def test_watch_tells_each_change_as_one_line_of_json(workspace: Workspace, progr
     ran = cli("watch", task_id, "--json")
 
     assert ran.code == ExitCode.NO_CLIP
-    states = [json.loads(line)["state"] for line in ran.out.splitlines()]
+    states = [json.loads(line)["status"] for line in ran.out.splitlines()]
     assert states == ["queued", "failed"]
 
 
@@ -289,7 +289,7 @@ def test_models_answers_as_json(cli: CommandLine, program: Program) -> None:
     assert [(card["gateway"], card["model"]) for card in answer["models"]] == [
         (card.gateway, card.model) for card in cards
     ]
-    assert all(card["availability"]["state"] and card["fields"] is not None for card in answer["models"])
+    assert all(card["availability"] and card["card"]["fields"] is not None for card in answer["models"])
 
 
 @pytest.mark.parametrize("arguments", [["models", "nobody"], ["models", "--model", "sora-9"]])

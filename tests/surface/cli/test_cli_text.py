@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-import pytest
+from callsheet.surface.views.card_choices import choices_of, price_range
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,27 +15,8 @@ from callsheet.surface.text import (
     format_json,
     format_range,
     format_size,
-    in_commands,
     one_line,
 )
-from callsheet.surface.views.card_choices import choices_of, price_range
-
-
-@pytest.mark.parametrize(
-    ("said", "shown"),
-    [
-        ('only when they ask for it, call submit_video with sheet_id="sheet_a1".', "run `callsheet submit sheet_a1`."),
-        ("Call get_task with wait_seconds=20; the clip is saved", "Run `callsheet watch`; the clip is saved"),
-        ("Call get_task with task_0a1b.", "Run `callsheet get task_0a1b`."),
-        ("Call explain_payload again for a new sheet.", "Run `callsheet explain` again for a new sheet."),
-        ('for example with gateway="poyo", model="sora-2".', "for example with --gateway poyo --model sora-2."),
-        ("Choose another model (list_models).", "Choose another model (`callsheet models`)."),
-        ("A person runs `callsheet setup`.", "A person runs `callsheet setup`."),
-    ],
-)
-def test_what_is_said_to_agents_is_shown_as_commands(said: str, shown: str) -> None:
-    """People type commands, they call no tools."""
-    assert in_commands(said).endswith(shown)
 
 
 @given(

@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 from mcp import Client
 from mcp.client.session import IncomingMessage, MessageHandlerFnT
+from mcp.server.mcpserver import MCPServer
 from mcp.types import (
     CallToolResult,
     ElicitRequestParams,
@@ -25,7 +26,7 @@ from mcp.types import (
 
 from callsheet.service import Service
 from callsheet.surface.mcp import build_server
-from callsheet.surface.mcp.server import CallsheetServer
+from callsheet.surface.mcp.lifespan import ServerState
 from workspace import Workspace
 
 ERAS = ("legacy", "2026-07-28")
@@ -65,7 +66,7 @@ async def connect(
     person: Person | None = None,
     *,
     service: Service | None = None,
-    server: CallsheetServer | None = None,
+    server: MCPServer[ServerState] | None = None,
     on_message: MessageHandlerFnT | None = None,
 ) -> AsyncIterator[Client]:
     """A client of a fresh server on that install, or of that one. Without a person it declares no elicitation."""
@@ -116,7 +117,7 @@ class Ear:
 
     def hear(self, uri: str) -> None:
         """Note one change."""
-        self.sanitize.append(uri)
+        self.heard.append(uri)
         self._news.set()
 
     async def on_message(self, message: IncomingMessage) -> None:
@@ -127,7 +128,7 @@ class Ear:
     async def until(self, uri: str) -> None:
         """Return when that was heard."""
         with anyio.fail_after(20):
-            while uri not in self.sanitize:
+            while uri not in self.heard:
                 self._news = anyio.Event()
                 await self._news.wait()
 
@@ -160,7 +161,7 @@ async def hear_until_saved(client: Client, ear: Ear, uri: str) -> None:
     """Read that task again whenever it is said to have changed, until its clip is saved."""
     async with listening(client, ear, uri):
         while True:
-            ear.sanitize.clear()
+            ear.heard.clear()
             told = await client.read_resource(uri)
             if '"status": "saved"' in told.contents[0].text:
                 return

@@ -44,7 +44,7 @@ async def test_no_argument_can_approve_a_submission(workspace: Workspace, era: s
         text = await refused(client, "submit_video", {"sheet_id": sheet_id, name: True})
 
     assert text.startswith(f"Unknown argument '{name}'. Nothing was sent.")
-    assert "no argument can approve a submission" in text
+    assert "No argument can approve a submission" in text
     assert workspace.gateway.requests == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from mcp.types import (
 )
 
 from callsheet.core.security.redaction import HIDDEN, Redactor
-from callsheet.surface.mcp.egress import MOST_BINARY_BYTES, fit_block, fit_result
+from callsheet.surface.mcp.redaction import MOST_BINARY_BYTES, redact_result
 from callsheet.surface.mcp.run import build_server
 from workspace import KEY, Workspace
 
@@ -52,6 +53,12 @@ def picture(content: bytes, mime_type: str = "image/jpeg") -> ImageContent:
     return ImageContent(data=encoded(content), mime_type=mime_type, _meta=NOTES)
 
 
+def redacted(redactor: Redactor, block: ContentBlock) -> ContentBlock:
+    """The part as it leaves in the result of a tool."""
+    wire = {"content": [block.model_dump(mode="json", by_alias=True, exclude_none=True)]}
+    return type(block).model_validate(redact_result(redactor, wire)["content"][0])
+
+
 @pytest.mark.parametrize(
     "block",
     [
@@ -65,7 +72,7 @@ def picture(content: bytes, mime_type: str = "image/jpeg") -> ImageContent:
 )
 def test_every_word_of_every_part_loses_its_keys(block: ContentBlock) -> None:
     """Texts, addresses, names, titles, descriptions, notes and the names of notes; the binary stays as it is."""
-    fitted = fit_block(REDACTOR, block)
+    fitted = redacted(REDACTOR, block)
 
     assert KEY in block.model_dump_json()
     assert KEY not in fitted.model_dump_json()
@@ -77,15 +84,15 @@ def test_every_word_of_every_part_loses_its_keys(block: ContentBlock) -> None:
 def test_a_part_without_a_key_leaves_as_it_is() -> None:
     """Nothing is added and nothing is lost."""
     for block in (TextContent(text="hello"), picture(PICTURE), blob(PICTURE), document(text="hello")):
-        assert fit_block(Redactor(["some-other-key-4711-0815"]), block) == block
+        assert redacted(Redactor(["some-other-key-4711-0815"]), block) == block
 
 
 @pytest.mark.parametrize("place", range(3))
 @pytest.mark.parametrize("build", [picture, blob])
 def test_binary_that_carries_a_key_does_not_leave(build: Any, place: int) -> None:
     """Nothing can be hidden inside it, so it is refused whole, wherever the key begins."""
-    with pytest.raises(ValueError, match="a key stands in") as refused:
-        fit_block(REDACTOR, build(PICTURE + bytes(place) + KEY.encode() + b"more"))
+    with pytest.raises(ValueError, match="it contains an API key") as refused:
+        redacted(REDACTOR, build(PICTURE + bytes(place) + KEY.encode() + b"more"))
 
     assert KEY not in str(refused.value)
 
@@ -95,23 +102,23 @@ def test_binary_leaves_up_to_a_size(build: Any) -> None:
     """The last byte that may leave, and the first that may not."""
     largest = build(bytes(MOST_BINARY_BYTES))
 
-    assert fit_block(Redactor([]), largest) == largest
+    assert redacted(Redactor([]), largest) == largest
     with pytest.raises(ValueError, match="too large"):
-        fit_block(Redactor([]), build(bytes(MOST_BINARY_BYTES + 1)))
+        redacted(Redactor([]), build(bytes(MOST_BINARY_BYTES + 1)))
 
 
 @pytest.mark.parametrize("kind", ["video/mp4", "application/octet-stream", "", None])
 def test_no_other_binary_leaves(kind: str | None) -> None:
     """Least of all a video: its path is told instead."""
     with pytest.raises(ValueError, match="only pictures and sounds"):
-        fit_block(REDACTOR, blob(PICTURE, kind))
+        redacted(REDACTOR, blob(PICTURE, kind))
 
 
 def test_the_notes_of_a_whole_result_lose_their_keys() -> None:
     """Beside its parts and its values."""
     result = CallToolResult(content=[], structured_content={"key": KEY}, _meta=NOTES)
 
-    assert KEY not in whole(fit_result(REDACTOR, result))
+    assert KEY not in json.dumps(redact_result(REDACTOR, result.model_dump(mode="json", by_alias=True)))
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -137,8 +144,8 @@ async def test_the_gate_stands_before_tools_resources_and_prompts(workspace: Wor
     assert painted.is_error
     assert "Nothing was sent" in text_of(painted)
     assert base64.b64decode(clean.contents[0].blob) == PICTURE
-    assert "a key stands in a picture" in unread.value.message
-    assert "a key stands in a picture" in unseen.value.message
+    assert "it contains an API key" in unread.value.message
+    assert "it contains an API key" in unseen.value.message
     for left in (whole(painted), read.model_dump_json(), str(unread.value.error), str(unseen.value.error)):
         assert KEY not in left
         assert encoded(stained) not in left

@@ -14,10 +14,10 @@ from mcp.shared.exceptions import MCPError
 
 from callsheet.core.security.redaction import Redactor
 from callsheet.surface.mcp import build_server
-from callsheet.surface.mcp.egress import fit_text, fit_value
-from callsheet.surface.mcp.lifespan import Backstage
+from callsheet.surface.mcp.redaction import redact_text, redact_value
+from callsheet.surface.mcp.lifespan import ServerState
 from callsheet.surface.mcp.run import OneLine
-from callsheet.surface.mcp.server import CallsheetServer
+from callsheet.surface.mcp.server import build_mcp_server
 from workspace import KEY, Workspace, accepted, reply, status
 
 
@@ -70,7 +70,7 @@ async def test_a_broken_install_still_lists_its_tools_and_answers_with_the_reaso
 async def test_an_unusable_home_is_answered_and_mending_it_helps(workspace: Workspace) -> None:
     """The use cases are made when they are needed, and tried again after a failure."""
     workspace.environ["CALLSHEET_HOME"] = "not/absolute"
-    async with Client(CallsheetServer(Backstage(workspace.service)), mode="legacy") as client:
+    async with Client(build_mcp_server(ServerState(workspace.service)), mode="legacy") as client:
         text = await refused(client, "explain_payload", SHOT)
         workspace.environ["CALLSHEET_HOME"] = str(workspace.home)
         await explained(client)
@@ -105,7 +105,7 @@ async def test_a_crash_is_an_id_for_the_caller_and_a_type_on_stderr(
             explaining = await refused(client, "submit_video", {"sheet_id": "sheet_1"})
             listing = await refused(client, "list_models", {})
 
-    assert listing.startswith("Something went wrong inside Callsheet") or "cannot be told here" in listing
+    assert listing.startswith(("Something went wrong inside Callsheet", "Details withheld"))
     assert "boom" not in explaining + listing + caplog.text
     assert KEY not in explaining + listing + caplog.text
 
@@ -164,7 +164,7 @@ async def test_no_output_holds_the_key_wherever_it_was_planted(workspace: Worksp
 def test_a_logged_line_holds_neither_keys_nor_tracebacks(workspace: Workspace) -> None:
     """Libraries log what peers sent; stderr is read by clients, and kept."""
     workspace.go_live()
-    formatter = OneLine(Backstage(workspace.service))
+    formatter = OneLine(ServerState(workspace.service))
     error = RuntimeError(KEY)
     told = (KEY, "x" * 999)
     record = logging.LogRecord("mcp", logging.ERROR, "", 0, "bad line: %s\n%s", told, (RuntimeError, error, None))
@@ -180,8 +180,8 @@ def test_a_logged_line_holds_neither_keys_nor_tracebacks(workspace: Workspace) -
 def test_an_odd_file_name_leaves_as_text_that_json_can_carry() -> None:
     """A directory whose name is no UTF-8 must not end the connection."""
     directory = "/clips/\udcff"
-    assert fit_text(Redactor(()), directory) == "/clips/?"
-    assert fit_value(Redactor(()), {"path": [directory]}) == {"path": ["/clips/?"]}
+    assert redact_text(Redactor(()), directory) == "/clips/?"
+    assert redact_value(Redactor(()), {"path": [directory]}) == {"path": ["/clips/?"]}
 
 
 async def test_reading_a_broken_install_as_a_resource_is_a_plain_error(workspace: Workspace) -> None:

@@ -195,7 +195,7 @@ async def test_the_prompt_turns_an_idea_into_a_guide_that_stops_before_submittin
     [
         ({"idea": "a kite", "duration_seconds": "soon"}, "duration_seconds must be whole seconds"),
         ({"idea": "a kite", "with_image": "maybe"}, "with_image must be true or false"),
-        ({}, "an argument it needs is missing"),
+        ({}, "arguments is missing"),
     ],
 )
 async def test_a_mistake_in_the_prompts_arguments_is_told(

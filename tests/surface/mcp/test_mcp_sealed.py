@@ -100,6 +100,6 @@ async def test_after_the_persons_terminal_sent_it_the_agent_gets_the_task_and_le
     assert held.structured_content["status"] == "queued"
     assert "its key is sealed" in held.structured_content["status_text"]
     assert "callsheet watch" in held.structured_content["next_step"]
-    assert "1 of them waits for a key that is sealed" in listed.structured_content["next_step"]
+    assert "1 of them waits for a sealed key" in listed.structured_content["next_step"]
     assert len(sealed.gateway.requests) == asked
     assert len(sealed.gateway.paid) == 1

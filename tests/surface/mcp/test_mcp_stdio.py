@@ -16,7 +16,7 @@ import pytest
 from connection import ERAS, SHOT, Ear, hear_until_saved, text_of
 from mcp import Client, StdioServerParameters
 
-from callsheet.surface.mcp.stdio import mend_line
+from callsheet.surface.mcp.stdio import replace_half_pairs
 from consent.live_server import write_policy
 
 COMMAND = (sys.executable, "-m", "callsheet", "mcp")
@@ -159,7 +159,7 @@ def test_half_of_an_emoji_is_refused_and_not_swallowed(tmp_path: Path) -> None:
 )
 def test_only_halves_of_pairs_are_mended(line: str, corrected: str) -> None:
     """Whole pairs, and backslashes that stand for themselves, are left alone."""
-    assert mend_line(line) == corrected
+    assert replace_half_pairs(line.encode()) == corrected.encode()
     assert "\x00" in json.loads(corrected) or corrected == line
 
 
@@ -212,9 +212,9 @@ def test_nothing_heavy_is_imported_before_the_tools_are_listed() -> None:
     """Start-up time is the time in which a client believes that there are no tools."""
     code = (
         "import anyio, json, sys\n"
-        "from callsheet.surface.mcp.run import assemble\n"
-        "from callsheet.surface.mcp.lifespan import Backstage\n"
-        "anyio.run(assemble(Backstage(lambda: 1 / 0)).list_tools)\n"
+        "from callsheet.surface.mcp.server import build_mcp_server\n"
+        "from callsheet.surface.mcp.lifespan import ServerState\n"
+        "anyio.run(build_mcp_server(ServerState(lambda: 1 / 0)).list_tools)\n"
         f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
     )
     done = subprocess.run((sys.executable, "-c", code), capture_output=True, check=True, timeout=60)

@@ -19,8 +19,9 @@ from mcp.types import (
 )
 
 from callsheet.core.consent.approval import Means
-from callsheet.surface.mcp import build_server
-from callsheet.surface.mcp.elicitation import can_ask, patience, take_answer
+from callsheet.surface.mcp.elicitation import answer_deadline, can_ask, take_answer
+from callsheet.surface.mcp.lifespan import ServerState
+from callsheet.surface.mcp.server import build_mcp_server
 from workspace import KEY, Workspace, accepted, draft, reply
 
 
@@ -266,8 +267,9 @@ async def test_what_was_typed_is_never_told_to_the_model(workspace: Workspace, e
 async def test_a_question_that_nobody_answers_is_no_approval(workspace: Workspace) -> None:
     """In the older era the call waits for the client, but not for ever."""
     workspace.go_live()
-    server = build_server(workspace.service())
-    server.longest_question_seconds = 0.05
+    state = ServerState(workspace.service)
+    state.longest_question_seconds = 0.05
+    server = build_mcp_server(state)
 
     async def never(_: object, __: object) -> ElicitResult:
         await anyio.sleep_forever()
@@ -287,7 +289,7 @@ async def test_what_comes_after_the_answer_is_not_hurried(workspace: Workspace) 
     service = workspace.service()
     sheet_id = draft(service)
 
-    with patience(sheet_id, 0.05):
+    with answer_deadline(sheet_id, 0.05):
         take_answer(service, sheet_id, AcceptedElicitation.model_construct(data=None))
         with anyio.move_on_after(0.15) as after:
             await anyio.sleep_forever()

@@ -23,7 +23,7 @@ from mcp.types import (
 from callsheet.core.tasks.states import TaskEvent
 from callsheet.errors import SetupProblem
 from callsheet.service import Service
-from callsheet.surface.mcp.lifespan import Backstage
+from callsheet.surface.mcp.lifespan import ServerState
 from callsheet.surface.mcp.subscriptions import MOST_ADDRESSES, Subscriptions
 from workspace import Workspace, accepted, status
 
@@ -70,7 +70,7 @@ async def test_a_subscriber_hears_of_a_change_that_this_process_stores(workspace
 
     assert '"status": "queued"' in before
     assert '"status": "running"' in after
-    assert set(ear.sanitize) == {uri_of(task_id)}
+    assert set(ear.heard) == {uri_of(task_id)}
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -88,7 +88,7 @@ async def test_a_subscriber_hears_of_its_own_tasks_and_of_what_other_processes_d
             elsewhere(workspace, second, TaskEvent.SEEN_RUNNING)
             await ear.until(uri_of(second))
 
-    assert ear.sanitize == [uri_of(second)]
+    assert ear.heard == [uri_of(second)]
 
 
 async def test_whoever_unsubscribes_hears_no_more(workspace: Workspace) -> None:
@@ -105,7 +105,7 @@ async def test_whoever_unsubscribes_hears_no_more(workspace: Workspace) -> None:
             elsewhere(workspace, second, TaskEvent.SEEN_RUNNING)
             await ear.until(uri_of(second))
 
-    assert ear.sanitize == [uri_of(second)]
+    assert ear.heard == [uri_of(second)]
 
 
 @pytest.mark.parametrize("uri", ["callsheet://tasks/task_nowhere", "callsheet://nothing", "file:///etc/passwd"])
@@ -137,7 +137,7 @@ async def test_streams_listen_to_so_many_addresses_and_no_more(workspace: Worksp
             assert len(stream.honored.resource_subscriptions or ()) == MOST_ADDRESSES
             async with client.listen(resource_subscriptions=uris[1:9]):
                 pass
-            with pytest.raises(MCPError, match=f"At most {MOST_ADDRESSES} addresses"):
+            with pytest.raises(MCPError, match=f"at most {MOST_ADDRESSES} addresses"):
                 async with client.listen(resource_subscriptions=uris[:1]):
                     pass
         async with client.listen(resource_subscriptions=uris[:1]):
@@ -181,13 +181,13 @@ async def test_a_client_that_is_gone_or_does_not_read_is_forgotten(workspace: Wo
         ear.hear(uri)
 
     params = SubscribeRequestParams(uri=uri_of(task_id))
-    subscriptions = Subscriptions(Backstage(lambda: service))
-    subscriptions.longest_telling_seconds = 0.05
+    subscriptions = Subscriptions(ServerState(lambda: service))
+    subscriptions.longest_notify_seconds = 0.05
     async with subscriptions.watching():
         await subscriptions.subscribe(connection(send_in_vain), params)
         await subscriptions.subscribe(connection(send), params)
         for event in (TaskEvent.SEEN_RUNNING, TaskEvent.SEEN_FAILED):
-            ear.sanitize.clear()
+            ear.heard.clear()
             elsewhere(workspace, task_id, event)
             service.deps.changes.notify()
             await ear.until(uri_of(task_id))
@@ -206,7 +206,7 @@ async def test_the_oldest_subscription_gives_way_when_there_are_too_many(workspa
     async def send(uri: str) -> None:
         ear.hear(uri)
 
-    subscriptions, mine = Subscriptions(Backstage(lambda: service)), connection(send)
+    subscriptions, mine = Subscriptions(ServerState(lambda: service)), connection(send)
     async with subscriptions.watching():
         for uri in (uri_of(first), uri_of(second), *(uri_of(f"task_{n}") for n in range(MOST_ADDRESSES - 1))):
             await subscriptions.subscribe(mine, SubscribeRequestParams(uri=uri))
@@ -214,7 +214,7 @@ async def test_the_oldest_subscription_gives_way_when_there_are_too_many(workspa
         elsewhere(workspace, second, TaskEvent.SEEN_RUNNING)
         await ear.until(uri_of(second))
 
-    assert ear.sanitize == [uri_of(second)]
+    assert ear.heard == [uri_of(second)]
 
 
 async def test_an_install_that_cannot_be_used_does_not_end_the_watch(workspace: Workspace) -> None:
@@ -233,10 +233,10 @@ async def test_an_install_that_cannot_be_used_does_not_end_the_watch(workspace: 
     async def send(uri: str) -> None:
         ear.hear(uri)
 
-    subscriptions = Subscriptions(Backstage(make_service))
+    subscriptions = Subscriptions(ServerState(make_service))
     async with subscriptions.watching():
         await subscriptions.subscribe(connection(send), SubscribeRequestParams(uri=uri_of(task_id)))
         await anyio.wait_all_tasks_blocked()
-        assert ear.sanitize == []
+        assert ear.heard == []
         corrected.set()
         await ear.until(uri_of(task_id))

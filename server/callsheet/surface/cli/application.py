@@ -38,9 +38,9 @@ from callsheet.surface.cli.commands.setup import install, keys, mcp, prune, sand
 from callsheet.surface.cli.console.command import GroupedHelp
 from callsheet.surface.cli.console.exit_codes import MEANINGS, ExitCode, exit_for_error
 from callsheet.surface.cli.console.session import Session, find_session
-from callsheet.surface.next_steps import PROGRAM, program
+from callsheet.surface.next_steps import PROGRAM, for_person, program
 from callsheet.surface.program import Program
-from callsheet.surface.views.forms import error_form
+from callsheet.surface.views.builders import error_answer
 
 COMMANDS = (
     *explain.COMMANDS,
@@ -164,7 +164,7 @@ def _write_failure(session: Session, error: Exception) -> int:
     if known is None:
         return _write_unexpected(session, error)
     if session.as_json:
-        session.write_json(error_form(known))
+        session.write_json({"error": error_answer(known, for_person)})
     else:
         session.output.write_error(known)
     return exit_for_error(known)

@@ -1,7 +1,7 @@
 """The MCP surface: one server object for both protocol eras.
 
-`build_server` makes it over use cases that exist; `serve_stdio` over use cases that are made when first needed,
-and serves them until stdin closes. The only package that imports the MCP SDK.
+`build_server` takes a service; `serve_stdio` takes a function that creates one when it is first needed, and serves
+until stdin closes. The only package that imports the MCP SDK.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Arguments of tools: judged here, in our words, before the SDK sees them.
+"""Checks the arguments of tools before the SDK does, and says what is wrong in plain words.
 
-Whatever is wrong is named by field and rule, never by value: a value may be a key. An argument that the
-tool does not have is refused, because a model that writes `confirm: true` must learn that nothing it can
-write approves anything.
+A mistake is named by field and rule, never by value: a value may be a key. An unknown argument is refused, because a
+model that writes `confirm: true` must learn that no argument approves anything.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ MOST_PAYLOAD_CHARACTERS = 200_000
 
 NOTHING_SENT = "Nothing was sent."
 NO_ARGUMENT_APPROVES = (
-    "And no argument can approve a submission: only a person can, when their client asks them"
+    "No argument can approve a submission: only the user can, when their client asks them"
     " or with `callsheet approve` in their own terminal."
 )
 
@@ -40,7 +39,7 @@ EXAMPLES = {
     "resolution": 'Write "720p", "1024p" or "1080p", or leave it out.',
     "image_url": "Give one public https URL.",
     "callback_url": "Leave it out: polling needs none.",
-    "payload": "Give the gateway's JSON object as it is.",
+    "payload": "Give the gateway's JSON object.",
     "gateway": "list_models names them.",
     "model": "list_models names them.",
     "wait_seconds": "Write seconds from 0 to 45.",
@@ -55,7 +54,7 @@ RULES = {
     "string_too_long": "has at most {max_length} characters",
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
-    "int_parsing_size": "must be a whole number of usual size",
+    "int_parsing_size": "is too large",
     "int_from_float": "must be a whole number",
     "float_type": "must be a number",
     "float_parsing": "must be a number",
@@ -66,20 +65,23 @@ RULES = {
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
 }
-"""Pydantic's kinds of error -> our words. The value is never among what is filled in."""
+"""Pydantic's kinds of error in plain words. The value itself is never filled in."""
 
 
 class Refusal(ToolError):
-    """A tool call that is answered with this text alone."""
+    """A tool call whose only answer is this text."""
 
 
-def check_arguments(name: str, tool: Tool | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments as the tool of that name may take them; raises `Refusal`, naming all that is wrong at once.
+def unknown_tool(name: str) -> str:
+    """The answer to a call of a tool that does not exist."""
+    return f"There is no tool '{_clean(name)}'. {NOTHING_SENT}"
 
-    null counts as not given, and `payload` may come as a JSON string.
+
+def check_arguments(tool: Tool, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments as the tool can take them; raises `Refusal`, which names everything that is wrong.
+
+    null counts as not given, and `payload` may be a JSON string.
     """
-    if tool is None:
-        raise Refusal(f"There is no tool '{_shown(name)}'. {NOTHING_SENT}")
     fields = tool.fn_metadata.arg_model.model_fields
     unknown = [name for name in given if name not in fields]
     if unknown:
@@ -99,7 +101,7 @@ def check_arguments(name: str, tool: Tool | None, given: Mapping[str, Any]) -> d
         if isinstance(value, bool) and fields[name].annotation in (int, float, int | None)
     ]
     if not complaints:
-        complaints = _judge(tool, arguments)
+        complaints = _validate(tool, arguments)
     if complaints:
         refuse(*complaints)
     return arguments
@@ -110,7 +112,7 @@ def refuse(*complaints: str) -> NoReturn:
     raise Refusal(" ".join((*complaints, NOTHING_SENT)))
 
 
-def _judge(tool: Tool, arguments: Mapping[str, Any]) -> list[str]:
+def _validate(tool: Tool, arguments: Mapping[str, Any]) -> list[str]:
     if len(json.dumps(arguments.get("payload"))) > MOST_PAYLOAD_CHARACTERS:
         return [_complaint("payload", f"has at most {MOST_PAYLOAD_CHARACTERS:,} characters")]
     try:
@@ -118,9 +120,7 @@ def _judge(tool: Tool, arguments: Mapping[str, Any]) -> list[str]:
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
         return [
-            _complaint(
-                str(item["loc"][0]), RULES.get(item["type"], "is not as it must be").format(**item.get("ctx", {}))
-            )
+            _complaint(str(item["loc"][0]), RULES.get(item["type"], "is not valid").format(**item.get("ctx", {})))
             for item in found
         ]
     return []
@@ -131,28 +131,28 @@ def _complaint(name: str, rule: str) -> str:
 
 
 def _unknown_text(tool: str, name: str, known: tuple[str, ...]) -> str:
-    """What to say of an argument that the tool does not have. The name is the caller's own text."""
-    parts = [f"Unknown argument '{_shown(name)}'. {NOTHING_SENT}"]
+    """The answer to an unknown argument. Its name is the caller's own text."""
+    parts = [f"Unknown argument '{_clean(name)}'. {NOTHING_SENT}"]
     near = difflib.get_close_matches(name[:40].lower(), known, n=1, cutoff=0.7)
     if near:
         parts.append(f"Did you mean '{near[0]}'?")
     parts.append(f"{tool} takes {_listing(known)}, and nothing else." if known else f"{tool} takes no arguments.")
     if _SECRET.search(name):
-        parts.append("Keys and passphrases are never arguments: a person runs `callsheet setup` in their own terminal.")
+        parts.append("Keys and passphrases are never arguments: the user runs `callsheet setup` in their own terminal.")
     if tool == "submit_video" or _CONSENT.search(name):
         parts.append(NO_ARGUMENT_APPROVES)
     return " ".join(parts)
 
 
-def _shown(name: str) -> str:
-    """A name that the caller made up, fit to be shown."""
+def _clean(name: str) -> str:
+    """A name that the caller wrote, safe to show."""
     from callsheet.core.security.redaction import clean
 
     return clean(name, limit=40)
 
 
 def _read_object(text: str) -> Any:
-    """The object that a JSON string holds; what is none stays as it is and is refused as such."""
+    """The object that a JSON string holds. Any other text stays, and is refused later."""
     try:
         return json.loads(text, parse_constant=_refuse_constant) if len(text) <= MOST_PAYLOAD_CHARACTERS else text
     except (ValueError, RecursionError):

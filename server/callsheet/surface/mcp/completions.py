@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from mcp.server.mcpserver import MCPServer
 from mcp.types import Completion, CompletionArgument, CompletionContext, PromptReference, ResourceTemplateReference
 
+from .lifespan import ServerState
 from .prompts import DRAFT_SHOT
 from .resources import CONTACT_SHEET, MODEL, POSTER, REFERENCE, TASK
 
 if TYPE_CHECKING:
     from callsheet.service import Service
 
-    from .server import CallsheetServer
-
 MOST_VALUES = 100
 
 
-def add_completions(server: CallsheetServer) -> None:
-    """Register the completion handler."""
+def register(mcp: MCPServer[ServerState], state: ServerState) -> None:
+    """Add the completion handler."""
 
     async def complete(
         reference: PromptReference | ResourceTemplateReference,
@@ -28,9 +28,9 @@ def add_completions(server: CallsheetServer) -> None:
     ) -> Completion:
         known = (context.arguments if context else None) or {}
         place = reference.name if isinstance(reference, PromptReference) else reference.uri
-        return _matching(_candidates(server.backstage.service, place, argument.name, known), argument.value)
+        return _matching(_candidates(state.service, place, argument.name, known), argument.value)
 
-    server.completion()(complete)  # type: ignore[no-untyped-call]  # the SDK leaves the decorator untyped
+    mcp.completion()(complete)  # type: ignore[no-untyped-call]  # the SDK leaves the decorator untyped
 
 
 def _candidates(service: Service, place: str, argument: str, known: dict[str, str]) -> Iterable[str]:
@@ -47,9 +47,9 @@ def _candidates(service: Service, place: str, argument: str, known: dict[str, st
 
             return reference_names()
         case (_, "duration_seconds") if place == DRAFT_SHOT:
-            from .rendering import durations_of
+            from callsheet.surface.views.cards import choices_of
 
-            return map(str, sorted({seconds for card in service.cards() for seconds in durations_of(card)}))
+            return map(str, sorted({seconds for card in service.cards() for seconds in choices_of(card).durations}))
         case (_, "with_image") if place == DRAFT_SHOT:
             return ("true", "false")
         case _:
@@ -57,7 +57,7 @@ def _candidates(service: Service, place: str, argument: str, known: dict[str, st
 
 
 def _matching(candidates: Iterable[str], typed: str) -> Completion:
-    """Those that begin with what was typed, then those that hold it; each once."""
+    """Those that start with the typed text, then those that contain it; each once."""
     every = list(dict.fromkeys(candidates))
     begun = typed.lower()
     found = [item for item in every if item.startswith(begun)]

@@ -1,71 +1,95 @@
-"""What is done to everything before it leaves: keys are hidden, and what JSON cannot carry is replaced.
+"""Redacts everything that the server sends: API keys are hidden, and text that JSON cannot carry is replaced.
 
-Pictures and sounds leave if they are small. Nothing can be hidden inside them, so one that carries a key does not
-leave at all. The program itself sends none but the pictures that it drew of a saved clip, as resources; a
-video is told by its path and never goes through the protocol.
+It covers results, resources, prompts, completions and errors. Nothing can be hidden inside a picture or a sound, so
+one that contains a key is withheld. The program itself sends no binary except the pictures that it drew of a saved
+clip; a video is given by its path and never goes through the protocol.
 """
 
 from __future__ import annotations
 
-import base64
-import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mcp.types import CallToolResult, ContentBlock
+from anyio import to_thread
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.mcpserver import MCPServer
+from mcp.shared.exceptions import MCPError
+from mcp.types import INTERNAL_ERROR, INVALID_PARAMS
+from pydantic import ValidationError
 
-if TYPE_CHECKING:
-    from callsheet.core.security.redaction import Redactor
+from .arguments import NOTHING_SENT, unknown_tool
+from .lifespan import ServerState
+from .redaction import find_parts, has_binary, redact_result
 
-MOST_BINARY_BYTES = 2_097_152
-BINARY_KINDS = ("image/", "audio/")
-BINARY_FIELDS = ("data", "blob")
-
-
-def fit_text(redactor: Redactor, text: str) -> str:
-    """A text without keys, and without halves of surrogate pairs (they come from odd file names)."""
-    return redactor.text(text).encode("utf-8", "replace").decode()
-
-
-def fit_value(redactor: Redactor, value: Any) -> Any:
-    """The same for a JSON value."""
-    hidden = redactor.value(value)
-    try:
-        json.dumps(hidden, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return json.loads(json.dumps(hidden, ensure_ascii=False).encode("utf-8", "replace"))
-    return hidden
+STALE = (
+    "Invalid or expired requestState. The answer does not belong to this question: it is too old, was given for another"
+    " call, or the server has restarted since."
+)
+UNUSABLE = "Invalid request parameters. The client's answer is not a valid form."
+ASK_AGAIN = (
+    "Not approved; this call sent nothing and spent no money. Call submit_video again to get a new approval request."
+)
+COVERED = frozenset({"tools/call", "resources/read", "resources/subscribe", "prompts/get", "completion/complete"})
+"""The methods whose results and errors may repeat what was sent. The others must not load the service."""
 
 
-def fit_binary(redactor: Redactor, content: bytes, mime_type: str | None) -> bytes:
-    """The same bytes; raises `ValueError` if they may not leave. Takes a second for the largest: use a thread."""
-    if not (mime_type or "").startswith(BINARY_KINDS):
-        raise ValueError("only pictures and sounds leave as binary")
-    if len(content) > MOST_BINARY_BYTES:
-        raise ValueError("a picture or sound is too large to leave")
-    # Also finds a key that stands in plain among the bytes: base64 is one of the spellings that are known.
-    if redactor.finds(base64.b64encode(content).decode()):
-        raise ValueError("a key stands in a picture or sound")
-    return content
+class EgressMiddleware:
+    """The outermost middleware of a server. Its results are what the client receives."""
 
+    def __init__(self, mcp: MCPServer[ServerState], state: ServerState) -> None:
+        self._mcp = mcp
+        self._state = state
 
-def fit_block(redactor: Redactor, block: ContentBlock) -> ContentBlock:
-    """The same for a part of a result or of a prompt: its words, names, addresses and notes, and its binary."""
-    whole = block.model_dump(by_alias=True, exclude_none=True)
-    inner = whole.get("resource", whole)
-    binary = {name: inner.pop(name) for name in BINARY_FIELDS if name in inner}
-    for content in binary.values():
-        fit_binary(redactor, base64.b64decode(content, validate=True), inner.get("mimeType"))
-    hidden = fit_value(redactor, whole)
-    hidden.get("resource", hidden).update(binary)
-    return type(block).model_validate(hidden)
+    async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        """Pass the request on, then redact its result or its error."""
+        if ctx.method not in COVERED:
+            return await call_next(ctx)
+        params = ctx.params or {}
+        try:
+            result = await call_next(ctx)
+        except MCPError as error:
+            reason = error.data.get("reason") if isinstance(error.data, dict) else None
+            text = f"{STALE} {ASK_AGAIN}" if reason == "invalid_request_state" else error.message
+            data = self._state.redact_value(error.data)
+            raise MCPError(code=error.code, message=self._state.redact_text(text), data=data) from None
+        except ValidationError:
+            if not params.get("inputResponses"):
+                raise
+            raise MCPError(code=INVALID_PARAMS, message=f"{UNUSABLE} {ASK_AGAIN}", data="") from None
+        except ValueError:
+            if ctx.method != "prompts/get":
+                raise
+            known = ", ".join(prompt.name for prompt in await self._mcp.list_prompts())
+            message = f"There is no such prompt, or one of its arguments is missing or unknown (known: {known})."
+            raise MCPError(code=INVALID_PARAMS, message=message) from None
+        if not isinstance(result, dict):
+            return result
+        if ctx.method == "tools/call" and result.get("isError"):
+            await self._name_unknown_tool(str(params.get("name")), result)
+        return await self._redact(ctx.method, result)
 
+    async def _name_unknown_tool(self, name: str, result: dict[str, Any]) -> None:
+        if name not in {tool.name for tool in await self._mcp.list_tools()}:
+            result["content"] = [{"type": "text", "text": unknown_tool(name)}]
 
-def fit_result(redactor: Redactor, result: CallToolResult) -> CallToolResult:
-    """The same for a tool's result."""
-    return result.model_copy(
-        update={
-            "content": [fit_block(redactor, block) for block in result.content],
-            "structured_content": fit_value(redactor, result.structured_content),
-            "meta": fit_value(redactor, result.meta),
-        }
-    )
+    async def _redact(self, method: str, result: dict[str, Any]) -> dict[str, Any]:
+        try:
+            redactor = self._state.service.redactor()
+        except Exception:
+            texts = [part["text"] for part in find_parts(result) if isinstance(part.get("text"), str)]
+            return self._withhold(method, result, self._state.redact_text(" ".join(texts)))
+        try:
+            return (
+                await to_thread.run_sync(redact_result, redactor, result)
+                if has_binary(result)
+                else redact_result(redactor, result)
+            )
+        except ValueError as error:
+            text = f"Result withheld: {error}."
+            return self._withhold(method, result, f"{text} {NOTHING_SENT}" if method == "tools/call" else text)
+
+    def _withhold(self, method: str, result: dict[str, Any], text: str) -> dict[str, Any]:
+        """An error in the place of the result."""
+        if method != "tools/call":
+            raise MCPError(code=INTERNAL_ERROR, message=text)
+        kept = {name: value for name, value in result.items() if name not in ("content", "structuredContent")}
+        return {**kept, "content": [{"type": "text", "text": text}], "isError": True}

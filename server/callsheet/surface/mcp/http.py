@@ -1,8 +1,8 @@
-"""Serving MCP over streamable HTTP on loopback, behind a token: `callsheet mcp --http PORT`.
+"""Serves MCP over streamable HTTP on loopback, behind a token: `callsheet mcp --http PORT`.
 
-The server object, its gates and the run that follows tasks are those of standard input and output; only the way
-in differs. The token is made at each start and lies in a private file; neither arguments nor environment hold it,
-for others may read those. Imported by the command alone, so that serving a pipe loads nothing of it.
+Only the transport differs from stdin and stdout. The token is new at each start and is stored in a private file;
+neither arguments nor environment contain it, because other programs may read those. Only the command imports this,
+so that serving a pipe loads nothing of it.
 """
 
 from __future__ import annotations
@@ -18,66 +18,66 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import TaskStatus
+from mcp.server.mcpserver import MCPServer
 
 from callsheet.edges.files.files import write_private
 from callsheet.edges.process.loopback import HOST, bind_loopback, build_web_server
 from callsheet.errors import SetupProblem
 
-from .http_auth import Guard, loopback_only
-from .lifespan import Backstage
-from .run import assemble, log_plainly, run_to_end
+from .http_auth import TokenMiddleware, loopback_only
+from .lifespan import ServerState
+from .run import configure_log, run_to_end
+from .server import build_mcp_server
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from callsheet.service import Service
 
-    from .server import CallsheetServer
-
 PATH = "/mcp"
-TOKEN_DIRECTORY = "mcp-http"  # noqa: S105 - where it lies
+TOKEN_DIRECTORY = "mcp-http"  # noqa: S105 - a directory name
 MOST_BODY_BYTES = 1_048_576
-MOST_AT_ONCE = 128
+MOST_CONNECTIONS = 128
 SHUTDOWN_SECONDS = 2
 
 
 def serve_http(make_service: Callable[[], Service], *, port: int, state: Path) -> None:
-    """Serve on that port (0 takes a free one) until a signal ends it; says on stderr where it is.
+    """Serve on that port (0 takes a free one) until a signal ends it; prints the address to stderr.
 
-    Raises `SetupProblem` where the port or the file for the token cannot be had; nothing was served then.
+    Raises `SetupProblem` if the port or the token file is not available; nothing was served then.
     """
-    backstage = Backstage(make_service)
-    log_plainly(backstage)
-    server = assemble(backstage)
+    server_state = ServerState(make_service)
+    configure_log(server_state)
+    server = build_mcp_server(server_state)
     token = secrets.token_urlsafe(32)
     with listen(port) as listener:
         taken = listener.getsockname()[1]
-        with _kept_private(token, state / TOKEN_DIRECTORY / f"{taken}.token") as file:
-            guard = Guard(loopback_app(server, taken), token=token, allowed=loopback_only(taken))
-            told = (
+        with _token_file(token, state / TOKEN_DIRECTORY / f"{taken}.token") as file:
+            guard = TokenMiddleware(loopback_app(server, taken), token=token, allowed=loopback_only(taken))
+            text = (
                 f"callsheet: MCP is served at http://{HOST}:{taken}{PATH}\n"
                 f"callsheet: each request needs the header `Authorization: Bearer TOKEN`; the token is in {file}\n"
             )
-            run_to_end(lambda: _serve(guard, server, listener, told), backstage)
+            run_to_end(lambda: _serve(guard, server_state, listener, text), server_state)
 
 
-def loopback_app(server: CallsheetServer, port: int) -> ASGIApp:
-    """The server as an application for that port: names checked, bodies bounded, no token asked for."""
+def loopback_app(server: MCPServer[ServerState], port: int) -> ASGIApp:
+    """The server as an application for that port: host names checked, bodies bounded, no token."""
     return server.streamable_http_app(
         streamable_http_path=PATH, max_request_body_size=MOST_BODY_BYTES, transport_security=loopback_only(port)
     )
 
 
-def make_mcp_server(app: ASGIApp) -> Any:
-    """A web server for it: it logs no request, names no version, believes no proxy and leaves signals alone."""
+def build_mcp_web_server(app: ASGIApp) -> Any:
+    """A web server for it: no request log, no version header, no proxy headers, no signal handlers."""
     return build_web_server(
-        app, lifespan="on", limit_concurrency=MOST_AT_ONCE, timeout_graceful_shutdown=SHUTDOWN_SECONDS
+        app, lifespan="on", limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=SHUTDOWN_SECONDS
     )
 
 
 @contextmanager
 def listen(port: int) -> Iterator[socket.socket]:
-    """A socket that listens on loopback alone; raises `SetupProblem`."""
+    """A socket that listens only on loopback; raises `SetupProblem`."""
     try:
         listener = bind_loopback(port)
     except OSError as error:
@@ -89,36 +89,38 @@ def listen(port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-async def _serve(guard: Guard, server: CallsheetServer, listener: socket.socket, told: str) -> None:
-    web = make_mcp_server(guard)
+async def _serve(guard: TokenMiddleware, state: ServerState, listener: socket.socket, text: str) -> None:
+    web = build_mcp_web_server(guard)
     async with anyio.create_task_group() as group:
-        await group.start(_end_on_signal, guard, server, web)
-        # Only now: whoever reads it may send the first request, or a signal. Until then the socket queues.
-        sys.stderr.write(told)
+        await group.start(_end_on_signal, guard, state, web)
+        # Only now: the reader may send the first request, or a signal. Until then the socket queues.
+        sys.stderr.write(text)
         sys.stderr.flush()
         await web.serve(sockets=[listener])
         group.cancel_scope.cancel()
 
 
-async def _end_on_signal(guard: Guard, server: CallsheetServer, web: Any, *, task_status: TaskStatus[None]) -> None:
-    """Let nobody new in, let paid requests on their way be answered, then end. A second signal waits for nobody."""
+async def _end_on_signal(
+    guard: TokenMiddleware, state: ServerState, web: Any, *, task_status: TaskStatus[None]
+) -> None:
+    """Refuse new requests, let paid requests under way be answered, then end. A second signal does not wait."""
     if sys.platform == "win32":
-        # There the event loop has no signals; the interpreter's own way ends it.
+        # There the event loop has no signals; the interpreter ends the process.
         task_status.started()
         return
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         task_status.started()
         async for _ in signals:
             guard.close()
-            await server.backstage.stop()
-            # A stream that is listened to would be open for ever.
-            server.subscriptions.close()
+            await state.stop()
+            # An open stream would never end.
+            state.close_streams()
             web.force_exit = web.should_exit
             web.should_exit = True
 
 
 @contextmanager
-def _kept_private(token: str, file: Path) -> Iterator[Path]:
+def _token_file(token: str, file: Path) -> Iterator[Path]:
     write_private(file, token.encode("ascii"), what="token file")
     try:
         yield file

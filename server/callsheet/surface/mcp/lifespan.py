@@ -1,8 +1,7 @@
-"""What one MCP server holds: the use cases, made when first needed, and the run that follows tasks.
+"""What one MCP server holds: the service, created when first needed, and the runner that follows tasks.
 
-Listing tools must answer before anything heavy is imported, so both wait. The run begins with the first
-call that needs it, or by itself soon after the start, so that tasks of programs that are gone are picked up.
-Only this package calls.
+Listing tools must answer before anything heavy is imported, so both wait. The runner starts with the first call that
+needs it, or automatically soon after the start, so that tasks of programs that have ended are picked up.
 """
 
 from __future__ import annotations
@@ -14,21 +13,24 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from callsheet.errors import CallsheetError, SetupProblem
+from callsheet.errors import Action, CallsheetError, NextStep, SetupProblem
+from callsheet.surface.next_steps import error_for_agent
 
 if TYPE_CHECKING:
     from callsheet.service import Service
 
 UNASKED_START_SECONDS = 3.0
 RETRY_SECONDS = 5.0
+LONGEST_QUESTION_SECONDS = 300.0
+"""No call waits longer for a person."""
 
-CANNOT_HIDE = "It cannot be told here, because the configured keys cannot be read to hide them."
+WITHHELD = "Details withheld: the configured keys could not be read, so they cannot be redacted."
 
 log = logging.getLogger(__name__)
 
 
-class Backstage:
-    """The use cases of one server. `service` raises what keeps them from being made, and tries again next time."""
+class ServerState:
+    """The service of one server. `service` raises what prevents its creation, and tries again next time."""
 
     def __init__(self, make_service: Callable[[], Service]) -> None:
         self._make_service = make_service
@@ -39,16 +41,18 @@ class Backstage:
         self._settled: anyio.Event | None = None
         self._run: anyio.CancelScope | None = None
         self._ended: anyio.Event | None = None
+        self.longest_question_seconds = LONGEST_QUESTION_SECONDS
+        self.close_streams: Callable[[], None] = lambda: None
 
     @property
     def service(self) -> Service:
-        """The use cases; raises `SetupProblem` when this install cannot be used."""
+        """Raises `SetupProblem` when this install cannot be used."""
         if self._service is None:
             self._service = self._make_service()
         return self._service
 
-    def parting_word(self) -> str | None:
-        """What to say when the server ends: how many tasks are still open. None when it never made a service."""
+    def open_tasks_text(self) -> str | None:
+        """What to say when the server ends: how many tasks are still open. None if no service was created."""
         if self._service is None:
             return None
         from callsheet.surface.next_steps import for_person
@@ -56,30 +60,31 @@ class Backstage:
         notice = self._service.closing_notice()
         return None if notice is None else for_person(notice)
 
-    def hide(self, text: str) -> str:
-        """A text that is about to leave, without keys. Where they cannot be read, hardly anything is told."""
-        from .egress import fit_text
+    def redact_text(self, text: str) -> str:
+        """A text that is about to be sent, without keys. Where they cannot be read, only the reason is given."""
+        from .redaction import redact_text
 
         try:
-            return fit_text(self.service.redactor(), text)
+            return redact_text(self.service.redactor(), text)
         except CallsheetError as error:
-            # Our own reason holds no key.
-            return str(error) if str(error) == text else f"{CANNOT_HIDE} {error}"
+            # The program's own reason holds no key.
+            reason = error_for_agent(error)
+            return text if text in (reason, str(error)) else f"{WITHHELD} {reason}"
         except Exception as error:
-            return f"{CANNOT_HIDE} ({type(error).__name__})"
+            return f"{WITHHELD} ({type(error).__name__})"
 
-    def hide_value(self, value: Any) -> Any:
-        """The same for a JSON value; where the keys cannot be read, nothing is told."""
-        from .egress import fit_value
+    def redact_value(self, value: Any) -> Any:
+        """The same for a JSON value; null where the keys cannot be read."""
+        from .redaction import redact_value
 
         try:
-            return fit_value(self.service.redactor(), value)
+            return redact_value(self.service.redactor(), value)
         except Exception:
             return None
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[Backstage]:
-        """Follow tasks while the block runs, from when it is first needed on; answers under way get their grace."""
+    async def open(self) -> AsyncIterator[ServerState]:
+        """Follow tasks while the block runs, from the first need on. Requests under way get time to be answered."""
         self._wanted, self._settled, self._ended = anyio.Event(), anyio.Event(), anyio.Event()
         async with anyio.create_task_group() as group:
             group.start_soon(self._follow)
@@ -89,7 +94,7 @@ class Backstage:
                 group.cancel_scope.cancel()
 
     async def need_running(self) -> None:
-        """Return once tasks are followed; raises what keeps them from it."""
+        """Return once tasks are followed; raises what prevents it."""
         if self._running or self._wanted is None or self._settled is None:
             return
         if self._settled.is_set():
@@ -100,7 +105,7 @@ class Backstage:
             raise self._problem
 
     async def stop(self) -> None:
-        """End the run in good order before the process ends; what is on its way is given a bounded time."""
+        """Stop the runner before the process ends. Requests under way get a bounded time."""
         if self._run is not None and self._ended is not None:
             self._run.cancel()
             await self._ended.wait()
@@ -136,12 +141,10 @@ class Backstage:
 
 
 def _setup_problem(error: Exception) -> CallsheetError:
-    """The reason why the run ended, taken out of the group that a task group wraps it in."""
+    """Why the runner ended, taken out of the group that a task group wraps it in."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, CallsheetError):
         return error
-    log.error("the run that follows tasks ended: %s", type(error).__name__)
-    return SetupProblem(
-        f"Tasks cannot be followed ({type(error).__name__}).", next_step="A person runs `callsheet doctor`."
-    )
+    log.error("the runner ended: %s", type(error).__name__)
+    return SetupProblem(f"Tasks cannot be followed ({type(error).__name__}).", next_step=NextStep(Action.DOCTOR))

@@ -1,15 +1,15 @@
-"""The one prompt: from an idea to a shot, and there it stops."""
+"""The one prompt: it turns an idea into a shot and stops there."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+from mcp.server.mcpserver import MCPServer
 from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS
 from pydantic import Field
 
-if TYPE_CHECKING:
-    from .server import CallsheetServer
+from .lifespan import ServerState
 
 DRAFT_SHOT = "draft_shot"
 TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False}
@@ -20,9 +20,9 @@ Do not call submit_video unless the user asks for it.
 """
 
 
-def add_prompts(server: CallsheetServer) -> None:
-    """Register the prompt."""
-    server.prompt(
+def register(mcp: MCPServer[ServerState]) -> None:
+    """Add the prompt."""
+    mcp.prompt(
         name=DRAFT_SHOT,
         title="Draft a shot",
         description="Turn an idea into one Sora 2 shot and explain it. Nothing is submitted.",
@@ -30,7 +30,7 @@ def add_prompts(server: CallsheetServer) -> None:
 
 
 async def draft_shot(
-    idea: Annotated[str, Field(description="What should be filmed, in a few words")],
+    idea: Annotated[str, Field(description="What the video should show, in a few words")],
     duration_seconds: Annotated[str, Field(description="Length of the clip in whole seconds")] = "",
     with_image: Annotated[str, Field(description="true when a reference image is given")] = "",
 ) -> str:

@@ -1,7 +1,7 @@
-"""The reference documents that come with the program: found, listed, read. They hold facts, never a key.
+"""Finds, lists and reads the reference documents that come with the program. They hold facts, never a key.
 
-Installed from a wheel they lie inside the package, in a checkout next to it. Both are looked at each time,
-so that a document that is written while the server runs is there.
+In an installed wheel they are inside the package, in a checkout next to it. Both places are read each time, so a
+document that is written while the server runs is found.
 """
 
 from __future__ import annotations

@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.mcpserver import MCPServer
 from mcp.types import Resource as ListedResource
 
-from callsheet.errors import UnknownThing
+from callsheet.errors import Action, NextStep, UnknownThing
+from callsheet.surface.next_steps import for_agent
+
+from .failures import as_resource
+from .lifespan import ServerState
 
 if TYPE_CHECKING:
     from callsheet.core.tasks.models import Clip
-
-    from .lifespan import Backstage
-    from .server import CallsheetServer
 
 REFERENCE = "callsheet://reference/{name}"
 MODEL = "callsheet://models/{gateway}/{model}"
@@ -29,9 +32,24 @@ JSON = "application/json"
 MARKDOWN = "text/markdown"
 
 
-def list_references() -> list[ListedResource]:
-    """The reference documents as concrete resources."""
-    from . import references
+def register(mcp: MCPServer[ServerState], state: ServerState) -> None:
+    """Add what can be read. Each function runs only when it is read."""
+    _register_documents(mcp, state)
+    _register_tasks(mcp, state)
+    mcp.middleware.append(_add_references)
+
+
+async def _add_references(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    """List the reference documents as concrete resources. Their headings are read only now."""
+    result = await call_next(ctx)
+    if ctx.method == "resources/list" and isinstance(result, dict):
+        listed = [item.model_dump(mode="json", by_alias=True, exclude_none=True) for item in _references()]
+        return {**result, "resources": [*result["resources"], *listed]}
+    return result
+
+
+def _references() -> list[ListedResource]:
+    from .references import list_references
 
     return [
         ListedResource(
@@ -42,106 +60,104 @@ def list_references() -> list[ListedResource]:
             mime_type=MARKDOWN,
             size=item.size,
         )
-        for item in references.list_references()
+        for item in list_references()
     ]
 
 
-def add_resources(server: CallsheetServer) -> None:
-    """Register what can be read. Each function runs only when it is read."""
-    add_documents(server)
-    add_tasks(server)
+def _register_documents(mcp: MCPServer[ServerState], state: ServerState) -> None:
+    """The catalogue, its cards, the reference documents."""
 
-
-def add_documents(server: CallsheetServer) -> None:
-    """What is known beforehand: the catalogue, its cards, the reference documents."""
-    backstage = server.backstage
-
-    @server.resource(
+    @mcp.resource(
         CATALOGUE,
         name="catalogue",
         title="All gateways and models",
-        description="What is known of every gateway and model, in a line each, with dates.",
+        description="Every gateway and model in a line, with dates.",
         mime_type=JSON,
     )
+    @as_resource
     async def catalogue() -> str:
+        from callsheet.surface.views.builders import models_answer
         from callsheet.surface.views.cards import gateway_json
 
-        from .rendering import tell_models
-
-        service = backstage.service
-        gateways = [gateway_json(facts) for facts in service.catalogue.gateways]
-        overview = tell_models(service, None).model_dump(mode="json", exclude_none=True)
+        service = state.service
+        gateways = [gateway_json(facts) for facts in service.deps.catalogue().gateways]
+        overview = models_answer(service, None, for_agent).model_dump(mode="json", exclude_none=True)
         return _json({"gateways": gateways, "models": overview["models"]})
 
-    @server.resource(
+    @mcp.resource(
         REFERENCE,
         name="reference",
         title="A reference document",
         description="Background on gateways, models, prompts, prices, states and errors, read on demand.",
         mime_type=MARKDOWN,
     )
+    @as_resource
     async def reference(name: str) -> str:
         from .references import read_reference
 
         return read_reference(name)
 
-    @server.resource(
+    @mcp.resource(
         MODEL,
         name="model-card",
         title="A model card",
         description="Every field, limit, price and lifecycle fact of one gateway's model, with sources and dates.",
         mime_type=JSON,
     )
+    @as_resource
     async def model_card(gateway: str, model: str) -> str:
         from callsheet.surface.views.cards import card_json
 
-        service = backstage.service
-        return _json(card_json(service.catalogue, service.card(gateway, model)))
+        deps = state.service.deps
+        return _json(card_json(deps.catalogue(), deps.card(gateway, model)))
 
 
-def add_tasks(server: CallsheetServer) -> None:
+def _register_tasks(mcp: MCPServer[ServerState], state: ServerState) -> None:
     """A task, and the pictures of its clip."""
-    backstage = server.backstage
 
-    @server.resource(
+    @mcp.resource(
         TASK,
         name="task",
         title="A task",
-        description="Where a task is, whether money was spent, and where its clip lies.",
+        description="Where a task is, whether money was spent, and the path of its clip.",
         mime_type=JSON,
     )
+    @as_resource
     async def task(task_id: str) -> str:
-        from .rendering import tell_task
+        from callsheet.surface.views.builders import task_answer
 
-        return _json(tell_task(backstage.service.task(task_id)).model_dump(mode="json", exclude_none=True))
+        answer = task_answer(state.service.task(task_id), for_agent)
+        return _json(answer.model_dump(mode="json", exclude_none=True))
 
-    @server.resource(
+    @mcp.resource(
         POSTER,
         name="poster",
         title="A still of a saved clip",
         description="One still of a task's clip, once the clip is saved.",
         mime_type=JPEG,
     )
+    @as_resource
     async def poster(task_id: str) -> bytes:
-        return await _read_picture(_clip(backstage, task_id).poster)
+        return await _read_picture(_clip(state, task_id).poster)
 
-    @server.resource(
+    @mcp.resource(
         CONTACT_SHEET,
         name="contact-sheet",
         title="The contact sheet of a saved clip",
         description="Stills from the whole of a task's clip on one page, once the clip is saved.",
         mime_type=JPEG,
     )
+    @as_resource
     async def contact_sheet(task_id: str) -> bytes:
-        return await _read_picture(_clip(backstage, task_id).contact_sheet)
+        return await _read_picture(_clip(state, task_id).contact_sheet)
 
 
-def _clip(backstage: Backstage, task_id: str) -> Clip:
-    clip = backstage.service.task(task_id).task.clip
+def _clip(state: ServerState, task_id: str) -> Clip:
+    clip = state.service.task(task_id).task.clip
     if clip is None:
         raise UnknownThing(
             "That task has no saved clip, so there is no picture of it.",
-            next_step=f"Call get_task with {task_id}: it tells where the task is.",
+            next_step=NextStep(Action.GET, target=task_id),
         )
     return clip
 

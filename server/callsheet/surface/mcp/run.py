@@ -1,4 +1,4 @@
-"""Putting the server together, and serving it on stdin and stdout."""
+"""Serves the MCP server on stdin and stdout, and logs to stderr."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import anyio
+from mcp.server.mcpserver import MCPServer
 
-from .completions import add_completions
-from .lifespan import Backstage
-from .prompts import add_prompts
-from .resources import add_resources
-from .server import CallsheetServer
-from .subscriptions import add_subscriptions
+from .lifespan import ServerState
+from .server import build_mcp_server
+from .stdio import repair_stdin
 
 if TYPE_CHECKING:
     from callsheet.service import Service
@@ -26,30 +24,30 @@ if TYPE_CHECKING:
 MOST_LOGGED = 300
 
 
-def build_server(service: Service) -> CallsheetServer:
-    """The server over these use cases, for both protocol eras."""
-    return assemble(Backstage(lambda: service))
+def build_server(service: Service) -> MCPServer[ServerState]:
+    """The server over that service, for both protocol eras."""
+    return build_mcp_server(ServerState(lambda: service))
 
 
 def serve_stdio(make_service: Callable[[], Service]) -> None:
-    """Serve until stdin closes. Nothing is raised: what ends it early is one line on stderr and exit code 1.
+    """Serve until stdin closes. Raises nothing: an early end is one line on stderr and exit code 1.
 
     `make_service` is called when a tool first needs it, and again if it raises `SetupProblem`.
     """
-    backstage = Backstage(make_service)
-    log_plainly(backstage)
-    server = assemble(backstage)
-    # The caller may have paused the collector for the imports; what they made stays for good.
+    state = ServerState(make_service)
+    configure_log(state)
+    server = build_mcp_server(state)
+    # The caller may have paused the collector for the imports; what they loaded stays for good.
     gc.enable()
     gc.freeze()
-    run_to_end(lambda: _serve(server, backstage), backstage)
+    run_to_end(lambda: _serve(server, state), state)
 
 
-def run_to_end(serve: Callable[[], Awaitable[None]], backstage: Backstage) -> None:
-    """Run that on a loop of its own. What ends it early is one line on stderr and exit code 1."""
+def run_to_end(serve: Callable[[], Awaitable[None]], state: ServerState) -> None:
+    """Run that on its own event loop. An early end is one line on stderr and exit code 1."""
     try:
         anyio.run(serve)
-        say_goodbye(backstage)
+        print_open_tasks(state)
     except Exception as error:
         while isinstance(error, ExceptionGroup):
             error = error.exceptions[0]
@@ -57,61 +55,52 @@ def run_to_end(serve: Callable[[], Awaitable[None]], backstage: Backstage) -> No
         sys.exit(1)
 
 
-def assemble(backstage: Backstage) -> CallsheetServer:
-    """The server with everything it offers. Makes no use case and reads no file."""
-    server = CallsheetServer(backstage)
-    add_resources(server)
-    add_prompts(server)
-    add_completions(server)
-    add_subscriptions(server)
-    return server
-
-
-async def _serve(server: CallsheetServer, backstage: Backstage) -> None:
+async def _serve(server: MCPServer[ServerState], state: ServerState) -> None:
     async with anyio.create_task_group() as group:
         if sys.platform != "win32":
-            group.start_soon(_stop_on_signal, backstage)
+            group.start_soon(_stop_on_signal, state)
+        repair_stdin()
         await server.run_stdio_async()
         group.cancel_scope.cancel()
 
 
-async def _stop_on_signal(backstage: Backstage) -> None:
-    """Let requests on their way be answered, then end at once: a thread that reads stdin cannot be cancelled."""
+async def _stop_on_signal(state: ServerState) -> None:
+    """Let requests under way be answered, then exit immediately: a thread that reads stdin cannot be cancelled."""
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async for _ in signals:
-            await backstage.stop()
-            say_goodbye(backstage)
+            await state.stop()
+            print_open_tasks(state)
             os._exit(0)
 
 
-def say_goodbye(backstage: Backstage) -> None:
-    """Tell the client's log if tasks are left open: nobody follows them until the next start."""
-    word = backstage.parting_word()
-    if word is not None:
-        sys.stderr.write(f"callsheet: {word}\n")
+def print_open_tasks(state: ServerState) -> None:
+    """Say on stderr if tasks are still open: they are not followed until the next start."""
+    text = state.open_tasks_text()
+    if text is not None:
+        sys.stderr.write(f"callsheet: {text}\n")
         sys.stderr.flush()
 
 
-def log_plainly(backstage: Backstage) -> None:
-    """One line for each warning on stderr, without keys and tracebacks, whose texts may hold anything.
+def configure_log(state: ServerState) -> None:
+    """Log one line for each warning to stderr, without keys and tracebacks, whose texts may hold anything.
 
-    Done before the SDK would set up its own handler, which prints them.
+    Call it before the SDK sets up its own handler, which prints tracebacks.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(OneLine(backstage))
+    handler.setFormatter(OneLine(state))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
 class OneLine(logging.Formatter):
-    """Of an exception, its type alone; of the words of libraries, no more than a line."""
+    """Formats a record as one line: of an exception, only its type."""
 
-    def __init__(self, backstage: Backstage) -> None:
+    def __init__(self, state: ServerState) -> None:
         super().__init__()
-        self._backstage = backstage
+        self._state = state
 
     def format(self, record: logging.LogRecord) -> str:
         from callsheet.core.security.redaction import clean
 
         kind = record.exc_info[0] if record.exc_info else None
-        told = clean(record.getMessage(), limit=MOST_LOGGED)
-        return self._backstage.hide(f"callsheet: {told} ({kind.__name__})" if kind else f"callsheet: {told}")
+        text = clean(record.getMessage(), limit=MOST_LOGGED)
+        return self._state.redact_text(f"callsheet: {text} ({kind.__name__})" if kind else f"callsheet: {text}")

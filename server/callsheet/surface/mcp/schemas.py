@@ -1,4 +1,4 @@
-"""JSON schemas as small as they can be said: every client reads them into its model's context at the start."""
+"""Makes JSON schemas as small as possible: every client puts them into its model's context at the start."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 Schema = dict[str, Any]
 
 NEEDLESS = ("title", "default")
-"""Titles repeat the names; defaults are said by the descriptions where they matter."""
+"""Titles repeat the names; descriptions give the defaults that matter."""
 
 SHORT = 80
-"""A length limit up to this is enforced but not told: nobody comes near it by accident."""
+"""A length limit up to this is enforced but not published: no caller reaches it by accident."""
 
 
 def compact_schema(schema: Mapping[str, Any]) -> Schema:
-    """The same schema without titles and defaults, with definitions put in place and "or null" left out.
+    """The same schema without titles, defaults and "or null", with definitions inlined.
 
-    Leaving null out is right for both sides: an answer never holds null, and an argument of null counts as not given.
-    What a model class says of itself goes too: it is written for readers of the code. So does what is required of
-    the items of a list, which an answer always fulfils.
+    Null can go on both sides: an answer never contains null, and an argument of null counts as not given. The
+    docstring of a model class goes because it is for readers of the code, and `required` of list items because an
+    answer always fulfils it.
     """
     return _compact(schema, schema.get("$defs", {}))
 

@@ -1,9 +1,9 @@
-"""Whoever subscribed to a task hears when what can be read of it has changed.
+"""Notifies the subscribers of a task when what they can read of it has changed.
 
-There are two manners and one watch. Since 2026-07-28 a client listens on a stream of its own, which the SDK serves
-from a bus; before, it subscribes to an address and hears on its connection. The ledger is looked at only while
-somebody wants it: at each change in this process, and every second for those of other processes. Only the address
-is told, never what changed. Numbers are bounded, so that nobody can make this a burden.
+There are two ways to subscribe and one watch. Since 2026-07-28 a client listens on a stream of its own; before, it
+subscribes to an address and is notified on its connection. The ledger is read only while there are subscribers: at
+each change in this process, and every second for changes by other processes. A notification gives only the address.
+Numbers are bounded, so that no client can make this a burden.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import anyio
-from mcp.server.context import ServerRequestContext
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from mcp.server.session import ServerSession
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourceUpdated
 from mcp.shared.exceptions import MCPError
 from mcp.types import (
+    INTERNAL_ERROR,
     INVALID_PARAMS,
     EmptyResult,
     SubscribeRequestParams,
@@ -27,27 +30,26 @@ from mcp.types import (
     SubscriptionsListenResult,
     UnsubscribeRequestParams,
 )
+from mcp_types.version import is_version_at_least
 
 from callsheet.errors import CallsheetError
 
-from .lifespan import Backstage
+from .elicitation import NEWER_ERA
+from .lifespan import ServerState
 from .resources import TASK
-
-if TYPE_CHECKING:
-    from .server import CallsheetServer
 
 MOST_STREAMS = 64
 MOST_ADDRESSES = 256
-LOOK_AGAIN_SECONDS = 1.0
-LONGEST_TELLING_SECONDS = 2.0
+RECHECK_SECONDS = 1.0
+LONGEST_NOTIFY_SECONDS = 2.0
 TASK_PREFIX = TASK.partition("{")[0]
-Look = tuple[object, ...] | None
+Snapshot = tuple[object, ...] | None
 
 log = logging.getLogger(__name__)
 
 
 class Subscriber(NamedTuple):
-    """An address, and the connection that wants to hear of it."""
+    """An address, and the connection that subscribed to it."""
 
     session: ServerSession
     uri: str
@@ -58,44 +60,44 @@ class Subscriber(NamedTuple):
 
 
 class Subscriptions:
-    """Who wants to hear of what, on one server."""
+    """The subscribers of one server."""
 
-    def __init__(self, backstage: Backstage) -> None:
-        self._backstage = backstage
+    def __init__(self, state: ServerState) -> None:
+        self._state = state
         self.bus = InMemorySubscriptionBus()
         self._serve_stream = ListenHandler(self.bus, max_subscriptions=MOST_STREAMS)
         self._streamed: Counter[str] = Counter()
         self._subscribers: list[Subscriber] = []
-        self._told: dict[str, Look] = {}
-        self._wanted = anyio.Event()
-        self.longest_telling_seconds = LONGEST_TELLING_SECONDS
+        self._seen: dict[str, Snapshot] = {}
+        self._needed = anyio.Event()
+        self.longest_notify_seconds = LONGEST_NOTIFY_SECONDS
 
     async def listen(
         self, ctx: ServerRequestContext[Any, Any], params: SubscriptionsListenRequestParams
     ) -> SubscriptionsListenResult:
-        """Serve one stream, until the client or `close` ends it."""
+        """Serve one stream until the client or `close` ends it."""
         with self._streaming(set(params.notifications.resource_subscriptions or ())):
             return await self._serve_stream(ctx, params)
 
     async def subscribe(self, ctx: ServerRequestContext[Any, Any], params: SubscribeRequestParams) -> EmptyResult:
-        """Tell that connection from now on; where there are too many, the oldest gives way."""
+        """Notify that connection from now on; when there are too many, the oldest is dropped."""
         await self.unsubscribe(ctx, UnsubscribeRequestParams(uri=params.uri))
         self._subscribers = [*self._subscribers[1 - MOST_ADDRESSES :], Subscriber(ctx.session, params.uri)]
         self._watch_for([params.uri])
         return EmptyResult()
 
     async def unsubscribe(self, ctx: ServerRequestContext[Any, Any], params: UnsubscribeRequestParams) -> EmptyResult:
-        """Tell that connection no more."""
+        """Stop notifying that connection."""
         self._subscribers = [item for item in self._subscribers if not item.is_same(ctx.session, params.uri)]
         return EmptyResult()
 
     def close(self) -> None:
-        """End every stream in good order."""
+        """End every stream with its last message."""
         self._serve_stream.close()
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
-        """Tell subscribers of changes while the block runs."""
+        """Notify subscribers of changes while the block runs."""
         async with anyio.create_task_group() as group:
             group.start_soon(self._watch)
             try:
@@ -106,7 +108,7 @@ class Subscriptions:
     @contextmanager
     def _streaming(self, uris: set[str]) -> Iterator[None]:
         if len(uris | self._streamed.keys()) > MOST_ADDRESSES:
-            raise MCPError(code=INVALID_PARAMS, message=f"At most {MOST_ADDRESSES} addresses can be listened to.")
+            raise MCPError(code=INVALID_PARAMS, message=f"A client can listen to at most {MOST_ADDRESSES} addresses.")
         self._streamed.update(uris)
         try:
             self._watch_for(sorted(uris))
@@ -115,77 +117,106 @@ class Subscriptions:
             self._streamed -= Counter(uris)
 
     def _watch_for(self, uris: Sequence[str]) -> None:
-        """Remember what could be read at this moment, so that no change is missed from here on."""
+        """Remember what can be read now, so that no later change is missed."""
         for uri in uris:
-            if uri.startswith(TASK_PREFIX) and uri not in self._told:
-                self._told[uri] = self._look(uri)
-                self._wanted.set()
+            if uri.startswith(TASK_PREFIX) and uri not in self._seen:
+                self._seen[uri] = self._read(uri)
+                self._needed.set()
 
     async def _watch(self) -> None:
         while True:
-            while self._told:
+            while self._seen:
                 await self._pause()
                 try:
-                    await self._tell_changes()
+                    await self._notify_changes()
                 except Exception:
-                    # What cannot be told must not end the server.
-                    log.exception("subscribers could not be told of a change")
-            self._wanted = anyio.Event()
-            await self._wanted.wait()
+                    # A failed notification must not end the server.
+                    log.exception("subscribers could not be notified of a change")
+            self._needed = anyio.Event()
+            await self._needed.wait()
 
-    async def _tell_changes(self) -> None:
+    async def _notify_changes(self) -> None:
         watched = self._streamed.keys() | {item.uri for item in self._subscribers}
-        self._told = {uri: told for uri, told in self._told.items() if uri in watched}
-        for uri, told in list(self._told.items()):
-            now = self._look(uri)
-            if now != told:
-                self._told[uri] = now
-                await self._tell(uri)
+        self._seen = {uri: seen for uri, seen in self._seen.items() if uri in watched}
+        for uri, seen in list(self._seen.items()):
+            now = self._read(uri)
+            if now != seen:
+                self._seen[uri] = now
+                await self._notify_subscribers(uri)
 
-    async def _tell(self, uri: str) -> None:
+    async def _notify_subscribers(self, uri: str) -> None:
         await self.bus.publish(ResourceUpdated(uri))
         for item in [item for item in self._subscribers if item.uri == uri]:
-            # A client that does not read must not keep the others waiting; nor must one that is gone.
-            if not await _notify(item, self.longest_telling_seconds):
+            # A client that does not read, or is gone, must not keep the others waiting.
+            if not await _notify(item, self.longest_notify_seconds):
                 self._subscribers = [other for other in self._subscribers if other is not item]
 
-    def _look(self, uri: str) -> Look:
-        """What of that task is worth telling; where the ledger cannot be read, what was read last."""
+    def _read(self, uri: str) -> Snapshot:
+        """What a subscriber can read of the task; if the ledger cannot be read, what was read last."""
         try:
-            task = self._backstage.service.find_task(uri.removeprefix(TASK_PREFIX))
+            task = self._state.service.deps.ledger().task(uri.removeprefix(TASK_PREFIX))
         except CallsheetError:
-            return self._told.get(uri)
+            return self._seen.get(uri)
         if task is None:
             return None
-        # Not when it is asked after again, how often it was, and by whom: that changes all the time.
+        # Without the polls and the lease: those change all the time.
         known = (task.gateway_task_id, task.said, task.percent, task.charge, task.hints)
         return (task.state, *known, task.problem, task.clip)
 
     async def _pause(self) -> None:
         try:
-            service = self._backstage.service
+            changes = self._state.service.deps.changes
         except CallsheetError:
-            await anyio.sleep(LOOK_AGAIN_SECONDS)
+            await anyio.sleep(RECHECK_SECONDS)
         else:
-            await service.wait_for_change(LOOK_AGAIN_SECONDS)
+            await changes.wait(RECHECK_SECONDS)
 
 
 async def _notify(item: Subscriber, seconds: float) -> bool:
-    """Whether it could be told within that time."""
+    """Whether it could be notified within that time."""
     with anyio.move_on_after(seconds), suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
         await item.session.send_resource_updated(item.uri)
         return True
     return False
 
 
-def add_subscriptions(server: CallsheetServer) -> None:
-    """Serve both manners. An address that cannot be read cannot be subscribed to in the older one."""
-    subscriptions = server.subscriptions
+def register(mcp: MCPServer[ServerState], subscriptions: Subscriptions) -> None:
+    """Serve both ways to subscribe. In the older one, only an address that can be read can be subscribed to.
 
-    async def subscribe(ctx: ServerRequestContext[Any, Any], params: SubscribeRequestParams) -> EmptyResult:
-        await server.require_readable(params.uri)
-        return await subscriptions.subscribe(ctx, params)
+    The SDK serves neither `resources/subscribe` nor bounded streams, so a middleware answers these requests.
+    """
 
-    server.serve_method("subscriptions/listen", SubscriptionsListenRequestParams, subscriptions.listen)
-    server.serve_method("resources/subscribe", SubscribeRequestParams, subscribe)
-    server.serve_method("resources/unsubscribe", UnsubscribeRequestParams, subscriptions.unsubscribe)
+    async def serve(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        modern = is_version_at_least(ctx.protocol_version, NEWER_ERA)
+        match ctx.method:
+            case "initialize":
+                return _declare(await call_next(ctx))
+            case "subscriptions/listen" if modern:
+                listen = SubscriptionsListenRequestParams.model_validate(ctx.params or {})
+                return await subscriptions.listen(ctx, listen)
+            case "resources/subscribe" if not modern and ctx.session.client_params is not None:
+                wanted = SubscribeRequestParams.model_validate(ctx.params or {})
+                await _require_readable(mcp, wanted.uri)
+                return await subscriptions.subscribe(ctx, wanted)
+            case "resources/unsubscribe" if not modern and ctx.session.client_params is not None:
+                unwanted = UnsubscribeRequestParams.model_validate(ctx.params or {})
+                return await subscriptions.unsubscribe(ctx, unwanted)
+        return await call_next(ctx)
+
+    mcp.middleware.append(serve)
+
+
+def _declare(result: HandlerResult) -> HandlerResult:
+    """The result of `initialize`, with the capability that the SDK does not know of."""
+    if isinstance(result, dict):
+        result["capabilities"]["resources"]["subscribe"] = True
+    return result
+
+
+async def _require_readable(mcp: MCPServer[ServerState], uri: str) -> None:
+    """Raise what reading that resource would raise, as an error of the protocol."""
+    try:
+        await mcp.read_resource(uri)
+    except ResourceError as error:
+        code = INVALID_PARAMS if isinstance(error, ResourceNotFoundError) else INTERNAL_ERROR
+        raise MCPError(code=code, message=str(error), data={"uri": uri}) from None

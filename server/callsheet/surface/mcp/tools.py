@@ -1,22 +1,36 @@
-"""The five tools. Each turns arguments into one use case and its answer into a result; nothing is decided here."""
+"""The five tools. Each turns its arguments into one use case and the answer into a result; nothing is decided here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
 from mcp.server.mcpserver import Context, ElicitationResult, Resolve
+from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
-from mcp.types import CallToolResult, ContentBlock, ResourceLink, TextContent, ToolAnnotations
+from mcp.types import CallToolResult, ContentBlock, InputRequiredResult, ResourceLink, TextContent, ToolAnnotations
 from pydantic import BaseModel, Field
 
 from callsheet.errors import CallsheetError
+from callsheet.surface.next_steps import for_agent
 from callsheet.surface.views.answers import ExplainAnswer, ModelsAnswer, SubmitAnswer, TaskAnswer, TasksAnswer
 
-from .arguments import refuse
-from .elicitation import ANSWER_SECONDS, TypedAmount, ask, backstage_of, lead_to_desk, take_answer
+from .arguments import check_arguments, refuse
+from .elicitation import (
+    ANSWER_SECONDS,
+    DESK,
+    DeskRequest,
+    TypedAmount,
+    answer_deadline,
+    ask,
+    open_desk_page,
+    state_of,
+    take_answer,
+)
+from .failures import render_tool_failure
 from .schemas import compact_schema
 
 if TYPE_CHECKING:
@@ -24,7 +38,7 @@ if TYPE_CHECKING:
 
 LONGEST_WAIT = 45
 PROGRESS_SECONDS = 2.0
-HAS_WAITED = "45 s is the longest wait."
+LONGEST_WAIT_TEXT = f"{LONGEST_WAIT} s is the longest wait."
 
 Id = Annotated[str, Field(max_length=80)]
 Word = Annotated[str, Field(max_length=80)]
@@ -48,8 +62,9 @@ async def explain_payload(  # noqa: PLR0913 - the arguments of the tool
     Without gateway and model it ranks the models that can take the shot."""
     from callsheet.core.shot import Shot
     from callsheet.service import Draft
+    from callsheet.surface.views.builders import explain_answer
 
-    from .rendering import explanation_text, tell_explanation
+    from .rendering import render_explanation
 
     shot = Shot(
         prompt=prompt,
@@ -63,12 +78,12 @@ async def explain_payload(  # noqa: PLR0913 - the arguments of the tool
         refuse("Give either payload or the shot's own arguments, not both.")
     if payload is None and shot == Shot():
         refuse("Argument 'prompt' is missing. Describe the shot, or give a raw payload.")
-    service = backstage_of(context).service
+    service = state_of(context).service
     draft = Draft(
         shot=None if payload is not None else shot, payload=payload, gateway=gateway or None, model=model or None
     )
-    answer = tell_explanation(service, service.explain(draft))
-    return _result(answer, explanation_text(answer))
+    answer = explain_answer(service.explain(draft), service.deps.catalogue(), for_agent)
+    return _result(answer, render_explanation(answer))
 
 
 async def submit_video(
@@ -76,21 +91,23 @@ async def submit_video(
     sheet_id: Annotated[Id, Field(description="From explain_payload")],
     answer: Annotated[ElicitationResult[TypedAmount], Resolve(ask)],
 ) -> Annotated[CallToolResult, SubmitAnswer]:
-    """Submit a sheet, once: MAY SPEND MONEY. Only when the person asks for it. The server asks them to approve, or
+    """Submit a sheet, once: MAY SPEND MONEY. Only when the user asks for it. The server asks them to approve, or
     answers approval_needed with the command for their terminal. A spent sheet returns its task."""
-    from .rendering import submission_text, tell_submission
+    from callsheet.surface.views.builders import submit_answer
 
-    backstage = backstage_of(context)
-    service = backstage.service
+    from .rendering import render_submission
+
+    state = state_of(context)
+    service = state.service
     take_answer(service, sheet_id, answer)
-    # First the watcher, then the sheet: a spent sheet without anybody to send it would only wait.
-    await backstage.need_running()
+    # First the runner, then the sheet: a spent sheet that no runner sends would only wait.
+    await state.need_running()
     submission = await service.submit(sheet_id)
     if submission.report is None:
-        await lead_to_desk(context, sheet_id)
+        await open_desk_page(context, sheet_id)
         submission = await service.submit(sheet_id, wait_seconds=ANSWER_SECONDS)
-    told = tell_submission(submission)
-    return _result(told, submission_text(told))
+    result = submit_answer(submission, for_agent)
+    return _result(result, render_submission(result))
 
 
 async def get_task(
@@ -98,48 +115,54 @@ async def get_task(
     task_id: Id,
     wait_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False, json_schema_extra={"maximum": LONGEST_WAIT})] = 0,
 ) -> Annotated[CallToolResult, TaskAnswer]:
-    """Where a task is; waits up to wait_seconds for its end, with progress. The clip is saved by itself: clip_path."""
-    from .rendering import task_text, tell_task
+    """Where a task is; waits up to wait_seconds for its end, with progress. The clip is saved to clip_path."""
+    from callsheet.surface.views.builders import task_answer
 
-    backstage = backstage_of(context)
-    service = backstage.service
+    from .rendering import render_task
+
+    state = state_of(context)
+    service = state.service
     wait = min(wait_seconds, LONGEST_WAIT)
     if wait > 0 and service.task(task_id) is not None:
         try:
-            await backstage.need_running()
+            await state.need_running()
         except CallsheetError:
-            # Another process may be following the task; its state in the ledger is worth telling either way.
+            # Another process may follow the task; its state in the ledger is useful either way.
             wait = 0.0
     progress = _Progress(context, wait)
-    report = await service.wait_for(task_id, wait_seconds=wait, on_report=progress.tell)
-    answer = tell_task(report)
+    report = await service.wait_for(task_id, wait_seconds=wait, on_report=progress.report)
+    answer = task_answer(report, for_agent)
     if wait_seconds > LONGEST_WAIT:
-        answer.next_step = f"{HAS_WAITED} {answer.next_step}"
-    return _result(answer, task_text(answer), _links(answer))
+        answer.next_step = f"{LONGEST_WAIT_TEXT} {answer.next_step}"
+    return _result(answer, render_task(answer), _links(answer))
 
 
 async def list_tasks(
     context: Context, only_open: bool = False, limit: Annotated[int, Field(ge=1, le=50)] = 20
 ) -> Annotated[CallToolResult, TasksAnswer]:
     """Tasks, those of unknown outcome first, then the newest."""
-    from .rendering import tasks_text, tell_tasks
+    from callsheet.surface.views.builders import tasks_answer
 
-    service = backstage_of(context).service
-    answer = tell_tasks(service, service.tasks(only_open=only_open, limit=limit))
-    return _result(answer, tasks_text(answer))
+    from .rendering import render_tasks
+
+    service = state_of(context).service
+    answer = tasks_answer(service, service.tasks(only_open=only_open, limit=limit), for_agent)
+    return _result(answer, render_tasks(answer))
 
 
 async def list_models(context: Context, gateway: Word = "") -> Annotated[CallToolResult, ModelsAnswer]:
     """What is known of each model: limits, price, availability, each with its date."""
-    from .rendering import models_text, tell_models
+    from callsheet.surface.views.builders import models_answer
 
-    answer = tell_models(backstage_of(context).service, gateway or None)
-    return _result(answer, models_text(answer))
+    from .rendering import render_models
+
+    answer = models_answer(state_of(context).service, gateway or None, for_agent)
+    return _result(answer, render_models(answer))
 
 
 READS_OWN = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 READS = ToolAnnotations(read_only_hint=True)
-# Destructive: it can spend money. Idempotent: a sheet is spent once.
+# Destructive because it can spend money; idempotent because a sheet is spent once.
 SPENDS = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=True)
 
 TOOLS: tuple[tuple[Callable[..., Any], ToolAnnotations], ...] = (
@@ -151,13 +174,36 @@ TOOLS: tuple[tuple[Callable[..., Any], ToolAnnotations], ...] = (
 )
 
 
+class CheckedTool(Tool):
+    """A tool whose arguments are checked in plain words, and whose failures say what became of the money."""
+
+    async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:
+        """Run the tool; every failure is a `ToolError`."""
+        try:
+            checked = check_arguments(self, arguments)
+            with self._question_deadline(checked, context):
+                return await super().run(checked, context, convert_result)
+        except Exception as error:
+            if isinstance(error.__cause__, DeskRequest):
+                return InputRequiredResult(input_requests={DESK: error.__cause__.request})
+            raise ToolError(render_tool_failure(self.name, arguments, error)) from None
+
+    def _question_deadline(self, arguments: dict[str, Any], context: Context[Any, Any]) -> AbstractContextManager[None]:
+        """How long the one tool that asks the user waits for the answer; a client may never give one."""
+        if self.name != "submit_video":
+            return nullcontext()
+        return answer_deadline(str(arguments["sheet_id"]), state_of(context).longest_question_seconds)
+
+
 def build_tools() -> list[Tool]:
-    """The tools with compact schemas that allow no argument beyond those named."""
+    """The tools, with compact schemas that allow no other argument."""
     return [_build_tool(function, annotations) for function, annotations in TOOLS]
 
 
 def _build_tool(function: Callable[..., Any], annotations: ToolAnnotations) -> Tool:
-    tool = Tool.from_function(function, description=" ".join((function.__doc__ or "").split()), annotations=annotations)
+    tool = CheckedTool.from_function(
+        function, description=" ".join((function.__doc__ or "").split()), annotations=annotations
+    )
     tool.parameters = {**compact_schema(tool.parameters), "additionalProperties": False}
     tool.fn_metadata.output_schema = compact_schema(tool.fn_metadata.output_schema or {})
     return tool
@@ -169,7 +215,7 @@ def _result(answer: BaseModel, text: str, links: Sequence[ContentBlock] = ()) ->
 
 
 def _links(answer: TaskAnswer) -> list[ContentBlock]:
-    """Where the files lie, for clients that can show them. The video itself never goes through the protocol."""
+    """Links to the files, for clients that can show them. The video itself never goes through the protocol."""
     if answer.clip_path is None or answer.poster_path is None or answer.contact_sheet_path is None:
         return []
     return [
@@ -180,29 +226,29 @@ def _links(answer: TaskAnswer) -> list[ContentBlock]:
 
 
 def _link(path: str, mime_type: str, size: int | None = None) -> ResourceLink:
-    place = Path(path)
-    return ResourceLink(uri=place.as_uri(), name=place.name, mime_type=mime_type, size=size)
+    file = Path(path)
+    return ResourceLink(uri=file.as_uri(), name=file.name, mime_type=mime_type, size=size)
 
 
 class _Progress:
-    """Tells the client while it waits: the gateway's percent where it has one, else the share of the wait."""
+    """Progress notifications during a wait: the gateway's percent if there is one, else the share of the wait."""
 
     def __init__(self, context: Context, wait_seconds: float) -> None:
         self._context = context
         self._wait = wait_seconds
         self._began = anyio.current_time()
-        self._told_at = float("-inf")
-        self._told = -1.0
+        self._sent_at = float("-inf")
+        self._sent = -1.0
         self._text = ""
 
-    async def tell(self, report: TaskReport) -> None:
-        """Report unless the same was said a moment ago. What is told only ever rises, as the protocol demands."""
+    async def report(self, report: TaskReport) -> None:
+        """Send it unless the same was sent a moment ago. Progress only ever increases, as the protocol demands."""
         now = anyio.current_time()
-        if self._wait <= 0 or (report.status_text == self._text and now - self._told_at < PROGRESS_SECONDS):
+        if self._wait <= 0 or (report.status_text == self._text and now - self._sent_at < PROGRESS_SECONDS):
             return
         share = report.task.percent if report.task.percent is not None else 100 * (now - self._began) / self._wait
-        progress = min(max(share, self._told + 0.01), 100.0)
-        if progress <= self._told:
+        progress = min(max(share, self._sent + 0.01), 100.0)
+        if progress <= self._sent:
             return
-        self._told, self._told_at, self._text = progress, now, report.status_text
+        self._sent, self._sent_at, self._text = progress, now, report.status_text
         await self._context.report_progress(round(progress, 2), 100, report.status_text)

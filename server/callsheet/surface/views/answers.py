@@ -1,7 +1,9 @@
-"""What the tools answer, as typed models: they are the output schemas, and what leaves is checked against them.
+"""The shape of each answer: MCP publishes these models as output schemas, and the command line prints the same fields.
 
-A field that has nothing to say is left out, never null. Times are ISO 8601 (UTC), money is text, so that
-no float ever stands for a sum.
+A `...Details` model adds what only the command line's `--json` shows. In MCP a field without a value is left out.
+Times are ISO 8601 (UTC). Sums are text, so that no float ever stands for money. `money` is a sentence; `money_code`
+is its word for programs: an error's `fate`, or `rehearsed` for everything in the sandbox. Nothing heavy is imported
+here: MCP loads it before its first answer.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from pydantic import BaseModel
 
 
 class FindingAnswer(BaseModel):
-    """One thing that is wrong, doubtful or added, with what to write instead."""
+    """One thing that is wrong, doubtful or added. `text` says what, the rule, and what to write instead."""
 
     severity: Literal["error", "warning", "note"]
     field: str
@@ -29,8 +31,14 @@ class OptionAnswer(BaseModel):
     why_not: str | None = None
 
 
+class OptionDetails(OptionAnswer):
+    """With the price as a number."""
+
+    price_usd: str | None = None
+
+
 class ExplainAnswer(BaseModel):
-    """Of `explain_payload`. `body` is the exact request, or for `invalid` its mended form."""
+    """Of `explain_payload`. `body` is the exact request, or for `invalid` its corrected form."""
 
     status: Literal["ready", "invalid", "choose"]
     notice: str
@@ -59,8 +67,38 @@ class ExplainAnswer(BaseModel):
     next_step: str
 
 
+class SheetAnswer(BaseModel):
+    """A call sheet. `approval_text` is what a person agrees to."""
+
+    sheet_id: str
+    status: str
+    mode: str
+    take: int
+    gateway: str
+    model: str
+    price: str
+    body_sha256: str
+    approval_text: str
+    created_at: str | None
+    expires_at: str | None
+    approved_by: str | None
+    approved_at: str | None
+    task_id: str | None
+
+
+class ExplainDetails(ExplainAnswer):
+    """With the whole shot, the prices as numbers, the evidence and the sheet."""
+
+    options: list[OptionDetails] | None = None  # type: ignore[assignment]  # each is an `OptionAnswer` with more
+    mode: str
+    shot: dict[str, Any] | None = None
+    price_usd: str | None = None
+    evidence: list[dict[str, Any]] | None = None
+    sheet: SheetAnswer | None = None
+
+
 class TaskAnswer(BaseModel):
-    """Of `get_task`: where the task is, whether money was spent, where the clip lies."""
+    """Of `get_task`: where the task is, what became of the money, the paths of the clip."""
 
     task_id: str
     status: str
@@ -68,10 +106,10 @@ class TaskAnswer(BaseModel):
     money: str
     notice: str
     sheet_id: str
+    gateway: str
     model: str
     gateway_task_id: str | None = None
     percent: int | None = None
-    polls: int
     created_at: str
     clip_path: str | None = None
     poster_path: str | None = None
@@ -83,6 +121,22 @@ class TaskAnswer(BaseModel):
     height: int | None = None
     untrusted_gateway_message: str | None = None
     next_step: str
+
+
+class TaskDetails(TaskAnswer):
+    """With the prompt, the times, the problem and the gateway's own words."""
+
+    money_code: str
+    mode: str
+    prompt: str
+    charge: str | None = None
+    polls: int
+    gateway_status: str | None = None
+    problem: dict[str, Any] | None = None
+    accepted_at: str | None = None
+    updated_at: str | None = None
+    finished_at: str | None = None
+    next_poll_at: str | None = None
 
 
 class SubmitAnswer(BaseModel):
@@ -101,12 +155,20 @@ class SubmitAnswer(BaseModel):
     next_step: str
 
 
+class SubmitDetails(SubmitAnswer):
+    """With the whole task."""
+
+    sheet_id: str
+    task: TaskDetails | None = None
+
+
 class TaskLine(BaseModel):
     """One task in a list."""
 
     task_id: str
     status: str
     money: str
+    gateway: str
     model: str
     prompt: str
     created_at: str
@@ -122,12 +184,12 @@ class TasksAnswer(BaseModel):
 
 
 class ModelLine(BaseModel):
-    """What one card says in a line; a model that was dropped has no more than its name and why."""
+    """One card in a line; a dropped model has only its name and the reason."""
 
     gateway: str
     model: str
     availability: str
-    modes: list[str] | None = None
+    kinds: list[str] | None = None
     durations_seconds: list[int] | None = None
     aspect_ratios: list[str] | None = None
     resolutions: list[str] | None = None
@@ -135,9 +197,27 @@ class ModelLine(BaseModel):
     price_as_of: str | None = None
 
 
+class ModelDetails(ModelLine):
+    """With every fact of the card, as the catalogue has it."""
+
+    title: str
+    card: dict[str, Any]
+
+
 class ModelsAnswer(BaseModel):
-    """Of `list_models`: gateway by gateway, those that may be expected to answer first."""
+    """Of `list_models`: gateway by gateway, dropped models last."""
 
     notice: str
     models: list[ModelLine]
+    next_step: str
+
+
+class ErrorAnswer(BaseModel):
+    """An error: what happened, what became of the request and the money, whether to try again, what to do now."""
+
+    code: str
+    message: str
+    fate: str
+    fate_text: str
+    retry: str
     next_step: str

@@ -1,18 +1,144 @@
-"""A model card as JSON: every fact that is known, with the sources it names. What is not known is left out."""
+"""A model card for readers: in a line, as JSON with its sources, and the wording of its single facts.
+
+Retention, polling advice, prices and lengths are worded here only.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from decimal import Decimal
 from enum import Enum
 from typing import Any
 
-from callsheet.core.catalogue.cards import Catalogue, GatewayFacts, ModelCard
+from callsheet.core.catalogue.cards import (
+    Availability,
+    Catalogue,
+    Field,
+    GatewayFacts,
+    ModelCard,
+    PollAdvice,
+    Retention,
+    Role,
+)
+from callsheet.core.catalogue.pricing import dollars
+from callsheet.core.payload.build import neutral_value
+
+from .answers import ModelDetails, ModelLine
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """Lengths in seconds, aspect ratios, resolutions; empty where the card has no such field."""
+
+    durations: tuple[int, ...]
+    ratios: tuple[str, ...]
+    resolutions: tuple[str, ...]
+
+
+def choices_of(card: ModelCard) -> Choices:
+    """Everything that the card offers, with or without a reference image."""
+    durations = [value for value in _values(card, "duration") if value.isdigit()]
+    return Choices(
+        durations=tuple(sorted({int(value) for value in durations})),
+        ratios=_values(card, "aspect_ratio"),
+        resolutions=_values(card, "resolution"),
+    )
+
+
+def _values(card: ModelCard, role: Role) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for field in card.fields:
+        if field.role == role:
+            wires = (*field.values, *field.values_with_image)
+            found.update(dict.fromkeys(str(neutral_value(field, wire)) for wire in wires))
+        elif field.role == "size":
+            found.update(dict.fromkeys(_meanings(field, role)))
+    return tuple(found)
+
+
+def _meanings(field: Field, role: str) -> list[str]:
+    return [value for _, meaning in field.spelling for name, value in meaning if name == role]
+
+
+def price_range(card: ModelCard) -> str:
+    """The card's price in US dollars: `0.24-1.20`, `0.10/s`, `0.25` or `unknown`."""
+    rule = card.price
+    if rule.kind == "unknown" or rule.usd_per_unit is None or not rule.amounts:
+        return "unknown"
+    amounts = sorted(amount * rule.usd_per_unit for amount in rule.amounts.values())
+    low, high = dollars(amounts[0]), dollars(amounts[-1])
+    text = low if low == high else f"{low}-{high}"
+    return f"{text}/s" if rule.kind == "per_second" else text
+
+
+def price_table(card: ModelCard) -> str:
+    """The card's prices in one phrase, `4 s 0.24, 8 s 0.48 USD`, or `unknown`."""
+    rule = card.price
+    if rule.kind == "unknown" or rule.usd_per_unit is None:
+        return "unknown"
+    rate = rule.usd_per_unit
+    amounts = [(key, dollars(amount * rate)) for key, amount in rule.amounts.items()]
+    match rule.kind:
+        case "by_duration":
+            return ", ".join(f"{seconds} s {usd}" for seconds, usd in amounts) + " USD"
+        case "per_second":
+            return ", ".join(f"{key} {usd}" for key, usd in amounts) + " USD a second"
+        case _:
+            return ", ".join(usd for _, usd in amounts) + " USD a clip"
+
+
+def availability_text(card: ModelCard) -> str:
+    """Whether the model may be expected to answer, and why."""
+    return f"{card.lifecycle.availability.value}: {card.lifecycle.summary}"
+
+
+def retention_text(retention: Retention) -> str:
+    """How long the gateway keeps a result."""
+    hours = retention.result_hours
+    kept = f"{hours} hours at the gateway" if hours else "not documented"
+    return f"{kept}; the clip is saved locally as soon as it is ready"
+
+
+def polling_text(advice: PollAdvice) -> str:
+    """When to ask after a task."""
+    usual = advice.usual_seconds
+    done = f"; usually done after {usual[0]:g} to {usual[1]:g} s" if usual else ""
+    return f"first after {advice.first_after_seconds:g} s, then every {advice.every_seconds:g} s{done}"
+
+
+def source_text(catalogue: Catalogue, card: ModelCard, key: str) -> str:
+    """Where a fact of the card was read."""
+    source = catalogue.source(card, key)
+    return f"{source.title}, {source.url}" if source else key
+
+
+def model_line(card: ModelCard) -> ModelLine:
+    """The card in a line."""
+    line = ModelLine(gateway=card.gateway, model=card.model, availability=availability_text(card))
+    if card.lifecycle.availability is Availability.DROPPED:
+        return line
+    offered = choices_of(card)
+    resolutions = list(offered.resolutions) or [card.resolution_when_absent or ""]
+    return line.model_copy(
+        update={
+            "kinds": list(card.kinds),
+            "durations_seconds": list(offered.durations) or None,
+            "aspect_ratios": list(offered.ratios) or None,
+            "resolutions": [value for value in resolutions if value] or None,
+            "price": price_table(card),
+            "price_as_of": card.price.as_of,
+        }
+    )
+
+
+def model_details(catalogue: Catalogue, card: ModelCard) -> ModelDetails:
+    """The card in a line, with all its facts and sources."""
+    return ModelDetails(**model_line(card).model_dump(), title=card.title, card=card_json(catalogue, card))
 
 
 def card_json(catalogue: Catalogue, card: ModelCard) -> dict[str, Any]:
-    """The card, with the sources that stand behind its keys and when the gateway's file was last looked at."""
+    """The card, with the sources that its keys name and when the gateway's file was last checked."""
     table: dict[str, Any] = plain(card)
     keys = _source_keys(table)
     facts = catalogue.gateway(card.gateway)
@@ -22,7 +148,7 @@ def card_json(catalogue: Catalogue, card: ModelCard) -> dict[str, Any]:
 
 
 def gateway_json(facts: GatewayFacts) -> dict[str, Any]:
-    """A gateway in a few words."""
+    """The facts of a gateway that are not about one model."""
     return {
         "id": facts.id,
         "name": facts.name,

@@ -27,7 +27,7 @@ from callsheet.surface.cli.console.prompts import ask_passphrase, require_verifi
 from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.next_steps import program
 from callsheet.surface.text import format_duration, join_words
-from callsheet.surface.views.forms import JsonObject
+from callsheet.surface.views.builders import JsonObject
 
 ALLOW_EXAMPLES = ("allow --clips 10 --up-to 5.00 --for 2h --models poyo/sora-2-official",)
 LIST_EXAMPLES = ("allowances", "allowances --open --json")

@@ -24,7 +24,7 @@ from callsheet.surface.cli.console.send import send_sealed
 from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.next_steps import command
 from callsheet.surface.text import format_age
-from callsheet.surface.views.forms import sheet_form
+from callsheet.surface.views.builders import sheet_answer
 
 APPROVE_EXAMPLES = ("approve sheet_ixesul7gcrf73z7jv4iy",)
 DECLINE_EXAMPLES = ("decline sheet_ixesul7gcrf73z7jv4iy",)
@@ -92,7 +92,7 @@ def _submit_command(sheet: Sheet) -> str:
 
 def _write_answer(session: Session, sheet: Sheet, text: str) -> int:
     if session.as_json:
-        session.write_json({**sheet_form(sheet), "next_step": text})
+        session.write_json({**sheet_answer(sheet).model_dump(mode="json"), "next_step": text})
     else:
         session.output.write_unwrapped(text, indent=0)
     return ExitCode.OK

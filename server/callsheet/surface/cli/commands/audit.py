@@ -17,7 +17,7 @@ from callsheet.surface.cli.console.command import KNOW, Command, Json
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.text import one_line, read_audit_detail
-from callsheet.surface.views.forms import JsonObject
+from callsheet.surface.views.builders import JsonObject
 
 EXAMPLES = ("audit", "audit verify", "audit --limit 500 --json")
 

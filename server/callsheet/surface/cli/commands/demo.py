@@ -28,9 +28,9 @@ from callsheet.surface.cli.console.prompts import approval_panel
 from callsheet.surface.cli.console.send import submit_and_follow
 from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.cli.console.task_view import write_report
-from callsheet.surface.next_steps import program
+from callsheet.surface.next_steps import for_person, program
 from callsheet.surface.program import Program
-from callsheet.surface.views.forms import report_form
+from callsheet.surface.views.builders import task_details
 
 EXAMPLES = ("demo", "demo --out ~/Videos/demo")
 
@@ -69,7 +69,7 @@ def demo(
             session.output.write_note("Interrupted. Nothing was charged.", style="yellow")
             return ExitCode.INTERRUPTED
     if as_json:
-        session.write_json({"task": report_form(report), "home": str(home) if keep else None})
+        session.write_json({"task": task_details(report, for_person), "home": str(home) if keep else None})
     elif keep:
         session.output.write("", Text(f"The demo's home, {HOME_VARIABLE}:"))
         session.output.write_unwrapped(str(home))

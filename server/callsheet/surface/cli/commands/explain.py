@@ -17,8 +17,8 @@ from callsheet.surface.cli.console.command import MAKE, Command, GatewayOption, 
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.cli.console.explanation_view import write_explanation
 from callsheet.surface.cli.console.session import begin
-from callsheet.surface.next_steps import program
-from callsheet.surface.views.forms import explanation_form
+from callsheet.surface.next_steps import for_person, program
+from callsheet.surface.views.builders import explain_details
 
 EXAMPLES = (
     'explain "A red kite over dunes at dusk, slow pan" --duration 8',
@@ -61,7 +61,7 @@ def explain(  # noqa: PLR0917 - the options of a command
     explanation = session.service.explain(draft)
     catalogue = session.service.catalogue
     if as_json:
-        session.write_json(explanation_form(explanation, catalogue))
+        session.write_json(explain_details(explanation, catalogue, for_person))
     else:
         write_explanation(session.output, explanation, catalogue)
     return _exit_code(explanation)

@@ -17,15 +17,12 @@ from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.cli.console.explanation_view import (
     AVAILABILITY_STYLES,
     format_availability,
-    format_polling,
-    format_retention,
 )
 from callsheet.surface.cli.console.output import Output, indent, label_table
 from callsheet.surface.cli.console.session import begin
 from callsheet.surface.next_steps import program
 from callsheet.surface.text import join_words
-from callsheet.surface.views.card_choices import choices_of, price_range
-from callsheet.surface.views.forms import JsonObject, card_form
+from callsheet.surface.views.cards import choices_of, model_details, polling_text, price_range, retention_text
 
 EXAMPLES = ("models", "models poyo", "models poyo --model sora-2-official", "models --json")
 
@@ -47,7 +44,7 @@ def models(
             "No gateway has a model with that id.", next_step=NextStep(Action.MODELS, "See the list of all models.")
         )
     if as_json:
-        answer: JsonObject = {"models": [card_form(card, catalogue) for card in cards]}
+        answer = {"models": [model_details(catalogue, card) for card in cards]}
         session.write_json(answer)
     elif model is not None:
         for card in cards:
@@ -105,8 +102,8 @@ def _write_card(output: Output, card: ModelCard, catalogue: Catalogue) -> None:
         ("Ratios", join_words(offered.ratios)),
         ("Resolutions", join_words(offered.resolutions, card.resolution_when_absent or "not documented")),
         ("Image", _image(card)),
-        ("Kept", format_retention(card)),
-        ("Polled", format_polling(card)),
+        ("Kept", retention_text(card.retention)),
+        ("Polled", polling_text(card.poll)),
         ("Rate", _rate(card)),
     ]
     rows += [("Note", note) for note in card.notes]

@@ -13,9 +13,9 @@ from callsheet.surface.cli.console.command import FOLLOW, Command, Json, TaskArg
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.cli.console.task_view import write_report
-from callsheet.surface.next_steps import program
+from callsheet.surface.next_steps import for_person, program
 from callsheet.surface.text import one_line
-from callsheet.surface.views.forms import report_form
+from callsheet.surface.views.builders import task_details
 
 EXAMPLES = (
     "resolve task_74020a54bb92db46 --accepted task-unified-1795254113-1mp24tof",
@@ -50,7 +50,7 @@ def resolve(
     session.service.resolve(task, accepted_as=accepted)
     report = session.service.task(task)
     if as_json:
-        session.write_json(report_form(report))
+        session.write_json(task_details(report, for_person))
     else:
         write_report(session, report)
     return ExitCode.OK

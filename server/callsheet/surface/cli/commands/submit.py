@@ -17,7 +17,8 @@ from callsheet.surface.cli.console.send import send_sealed, submit_and_follow, w
 from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.cli.console.task_view import write_report
 from callsheet.surface.cli.console.terminal import is_interactive
-from callsheet.surface.views.forms import submission_form
+from callsheet.surface.next_steps import for_person
+from callsheet.surface.views.builders import submit_details
 
 EXAMPLES = ("submit sheet_ixesul7gcrf73z7jv4iy", "submit sheet_ixesul7gcrf73z7jv4iy --no-wait --json")
 
@@ -46,7 +47,7 @@ def submit(
         write_interrupted(session, sheet)
         return ExitCode.INTERRUPTED
     if as_json:
-        session.write_json(submission_form(submission, sheet))
+        session.write_json(submit_details(submission, sheet, for_person))
     else:
         _write_submission(session, submission, sheet)
     if submission.report is None:

@@ -19,9 +19,9 @@ from callsheet.surface.cli.console.progress import follow_task, format_state, ru
 from callsheet.surface.cli.console.send import STOPPED_WAITING
 from callsheet.surface.cli.console.session import begin
 from callsheet.surface.cli.console.task_view import write_report
-from callsheet.surface.next_steps import command, program
+from callsheet.surface.next_steps import command, for_person, program
 from callsheet.surface.text import format_age, one_line
-from callsheet.surface.views.forms import JsonObject, report_form, sheet_form
+from callsheet.surface.views.builders import JsonObject, sheet_answer, task_details
 
 OTHER_COLUMNS = 84
 """The width of the other columns, in characters."""
@@ -49,7 +49,7 @@ def get(
             write_open_tasks(session)
             return ExitCode.INTERRUPTED
     if as_json:
-        session.write_json(report_form(report))
+        session.write_json(task_details(report, for_person))
     else:
         write_report(session, report)
     return exit_for_state(report.task.state)
@@ -67,8 +67,8 @@ def list_(
     reports = session.service.tasks(only_open=only_open, limit=limit)
     if as_json:
         form: JsonObject = {
-            "pending": [sheet_form(sheet) for sheet in pending],
-            "tasks": [report_form(report) for report in reports],
+            "pending": [sheet_answer(sheet).model_dump(mode="json") for sheet in pending],
+            "tasks": [task_details(report, for_person).model_dump(mode="json") for report in reports],
         }
         session.write_json(form)
         return ExitCode.OK

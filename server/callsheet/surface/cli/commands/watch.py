@@ -26,9 +26,9 @@ from callsheet.surface.cli.console.progress import (
 from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.cli.console.task_view import write_clip
 from callsheet.surface.cli.console.unlock import Unlocks, ask_to_unlock, unlock_and_send
-from callsheet.surface.next_steps import program
+from callsheet.surface.next_steps import for_person, program
 from callsheet.surface.text import one_line, progress_share
-from callsheet.surface.views.forms import report_form
+from callsheet.surface.views.builders import task_details
 
 from .detach import detach, run_background, stop
 
@@ -122,7 +122,7 @@ class TaskBoard:
     def _line(self, report: TaskReport) -> None:
         output = self._session.output
         if self._session.as_json:
-            self._session.write_json(report_form(report), compact=True)
+            self._session.write_json(task_details(report, for_person), compact=True)
         else:
             output.write(Text(f"{report.task.id}  {one_line(report.status_text)}"))
 

@@ -12,7 +12,8 @@ from callsheet.core.shot import Shot
 from callsheet.errors import Action, NextStep
 from callsheet.service import Explanation
 from callsheet.service.results import Option, iso
-from callsheet.surface.text import format_json, format_range, one_line
+from callsheet.surface.text import format_json, one_line
+from callsheet.surface.views.cards import polling_text, retention_text
 
 from .output import Output, indent, label_table
 
@@ -75,8 +76,8 @@ def _write_card(output: Output, explanation: Explanation, card: ModelCard, shot:
     if shot.callback_url:
         rows.append(("Callback", Text(one_line(shot.callback_url))))
     rows += [
-        ("Kept", Text(format_retention(card))),
-        ("Polled", Text(format_polling(card))),
+        ("Kept", Text(retention_text(card.retention))),
+        ("Polled", Text(polling_text(card.poll))),
     ]
     if explanation.what != "a shot":
         rows.append(("Payload", Text(one_line(explanation.what))))
@@ -108,19 +109,6 @@ def format_video(shot: Shot, card: ModelCard) -> str:
     length = f"{shot.duration_seconds} s" if shot.duration_seconds else "length not documented"
     resolution = shot.resolution or card.resolution_when_absent or "resolution not documented"
     return f"{length} · {shot.aspect_ratio or 'ratio not documented'} · {resolution}"
-
-
-def format_retention(card: ModelCard) -> str:
-    """How long the gateway keeps a result."""
-    hours = card.retention.result_hours
-    return f"{hours} hours at the gateway; saved here as soon as it is ready" if hours else "not documented"
-
-
-def format_polling(card: ModelCard) -> str:
-    """How often to check a task."""
-    advice = card.poll
-    usual = f"; usually done in {format_range(*advice.usual_seconds)}" if advice.usual_seconds else ""
-    return f"{advice.first_after_seconds:g} s, then every {advice.every_seconds:g} s{usual}"
 
 
 def _write_findings(output: Output, findings: tuple[Finding, ...]) -> None:
@@ -166,9 +154,7 @@ def write_options(output: Output, options: tuple[Option, ...]) -> None:
 __all__ = [
     "AVAILABILITY_STYLES",
     "format_availability",
-    "format_polling",
     "format_price",
-    "format_retention",
     "write_explanation",
     "write_options",
 ]

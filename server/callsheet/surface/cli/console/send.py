@@ -12,7 +12,8 @@ from callsheet.core.consent.approval import Means, amount_to_type
 from callsheet.core.tasks.models import Task
 from callsheet.core.tasks.states import TaskState
 from callsheet.service import Submission
-from callsheet.surface.views.forms import submission_form
+from callsheet.surface.next_steps import for_person
+from callsheet.surface.views.builders import submit_details
 
 from .exit_codes import ExitCode, exit_for_state
 from .progress import follow_task, run_with_runner, write_open_tasks
@@ -40,7 +41,7 @@ def send_sealed(session: Session, sheet_id: str, *, wait: bool = True) -> int:
         return ExitCode.INTERRUPTED
     assert submission.report is not None
     if session.as_json:
-        session.write_json(submission_form(submission, sheet_id))
+        session.write_json(submit_details(submission, sheet_id, for_person))
     else:
         write_report(session, submission.report)
     return exit_for_state(submission.report.task.state)

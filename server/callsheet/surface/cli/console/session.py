@@ -6,9 +6,9 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 
 import typer
+from pydantic_core import to_jsonable_python
 
 from callsheet.core.security.redaction import Redactor
-from callsheet.core.shot import JsonValue
 from callsheet.service import Service
 from callsheet.surface.program import Program
 
@@ -45,9 +45,10 @@ class Session:
         """The person's terminal; raises `NotApproved` if there is none. `purpose` completes "can ..."."""
         return open_terminal(self.program.environ, self._redact, purpose=purpose)
 
-    def write_json(self, value: JsonValue, *, compact: bool = False) -> None:
-        """Write the JSON answer without keys, as strings inside it too."""
-        self.output.write_json(self.redactor.value(value), compact=compact)
+    def write_json(self, value: object, *, compact: bool = False) -> None:
+        """Write the JSON answer, views included, without keys."""
+        plain = to_jsonable_python(value)
+        self.output.write_json(self.redactor.value(plain), compact=compact)
 
 
 def find_session(context: typer.Context) -> Session:

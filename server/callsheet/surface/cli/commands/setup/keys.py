@@ -25,7 +25,7 @@ from callsheet.surface.cli.console.prompts import ask_passphrase, ask_until_righ
 from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.cli.console.terminal import Terminal
 from callsheet.surface.next_steps import program
-from callsheet.surface.views.forms import JsonObject
+from callsheet.surface.views.builders import JsonObject
 
 EXAMPLES = ("keys", "keys seal poyo", "keys unseal poyo", "keys list --json")
 ACTOR = "terminal"

@@ -31,7 +31,7 @@ from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.cli.console.terminal import Terminal
 from callsheet.surface.next_steps import program
 from callsheet.surface.program import Program
-from callsheet.surface.views.forms import JsonObject
+from callsheet.surface.views.builders import JsonObject
 
 from .questions import KEYRING, TypedKey, ask_keys, ask_new_passphrase, ask_policy
 
