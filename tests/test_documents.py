@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import tomllib
 import unicodedata
 from dataclasses import replace
@@ -63,14 +61,6 @@ def test_checking_writes_nothing_and_says_what_to_run(tmp_path: Path, capsys: py
     assert main([str(tmp_path), "--check"]) == 0
     assert main(["--chekc"]) == 2
     assert "up to date" in capsys.readouterr().out
-
-
-def test_the_renderer_runs_as_a_module() -> None:
-    """What `make render` calls; without a root it is the checkout that the package runs from."""
-    command = [sys.executable, "-m", "render", "--check"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT / "tools")
-
-    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
 
 
 @pytest.mark.parametrize("card", load_catalogue().cards, ids=lambda card: card.id)

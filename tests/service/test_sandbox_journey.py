@@ -124,6 +124,7 @@ async def test_a_restart_picks_every_open_task_up(tmp_path: Path) -> None:
     assert count_submits(tmp_path / "data" / "sandbox") == len(tasks)
 
 
+@pytest.mark.slow
 async def test_a_stuck_task_keeps_running_and_is_never_given_up(tmp_path: Path) -> None:
     """It is asked after ever more rarely."""
     service = service_at(tmp_path)
