@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from callsheet.core.catalogue.pricing import Price
 from callsheet.core.consent.approval import (
-from examples import examples
     PROMPT_SHOWN,
     ApprovalView,
     Binding,
@@ -30,6 +29,7 @@ from examples import examples
 )
 from callsheet.core.consent.policy import Caps, Mode, Policy
 from callsheet.core.shot import Shot
+from examples import examples
 
 BINDING = Binding(
     mode="live",

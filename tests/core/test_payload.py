@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from callsheet.core.catalogue.cards import Availability, Field, ModelCard
 from callsheet.core.payload.build import (
-from examples import examples
     Body,
     build_body,
     fixed_value,
@@ -27,6 +26,7 @@ from callsheet.core.payload.recognition import recognise
 from callsheet.core.payload.validation import Hosts, check_shot, neutral_choices
 from callsheet.core.shot import ROLE_ATTRIBUTES, JsonValue, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
+from examples import examples
 
 CATALOGUE = load_catalogue()
 HOSTS = Hosts(callbacks=("hooks.acme.com",))
