@@ -23,7 +23,11 @@ SIZE = {"width": 1120, "height": 1010}
 def take_screenshots(directory: Path) -> None:
     """Write `call-sheet.png`: a sheet that waits for approval."""
     directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as home, open_desk_server(Path(home) / "home") as desk, open_browser() as browser:
+    with (
+        tempfile.TemporaryDirectory() as home,
+        open_desk_server(Path(home) / "home") as desk,
+        open_browser() as browser,
+    ):
         sheet_id = desk.ask(PROMPT)
         page = browser.new_page(viewport=SIZE)
         sign_in(page, desk)
