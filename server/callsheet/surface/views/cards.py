@@ -97,7 +97,7 @@ def retention_text(retention: Retention) -> str:
     """How long the gateway keeps a result."""
     hours = retention.result_hours
     kept = f"{hours} hours at the gateway" if hours else "not documented"
-    return f"{kept}; the clip is saved locally as soon as it is ready"
+    return f"{kept}; the clip is saved locally when it is ready"
 
 
 def polling_text(advice: PollAdvice) -> str:
