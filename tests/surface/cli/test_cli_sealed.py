@@ -24,7 +24,7 @@ from callsheet.service.submission import submit
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
 from crash.crash_gateway import LoopbackGateway, Manners
-from crash.crash_video import make_film
+from crash.crash_video import write_video
 from workspace import KEY, SHOT, Workspace, draft
 
 PASSPHRASE = "a heron over the reeds"
@@ -33,7 +33,7 @@ PASSPHRASE = "a heron over the reeds"
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A real film, made once."""
-    return make_film(tmp_path_factory.mktemp("film") / "film.mp4")
+    return write_video(tmp_path_factory.mktemp("clip") / "clip.mp4")
 
 
 @pytest.fixture
