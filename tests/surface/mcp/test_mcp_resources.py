@@ -65,6 +65,7 @@ async def test_a_task_is_read_as_get_task_tells_it(workspace: Workspace) -> None
     assert completed.completion.values == [task_id]
 
 
+@pytest.mark.network
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("kind", ["poster", "contact-sheet"])
 async def test_the_pictures_of_a_saved_clip_can_be_looked_at(workspace: Workspace, era: str, kind: str) -> None:
