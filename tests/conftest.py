@@ -22,7 +22,16 @@ TESTS = Path(__file__).parent
 NEEDS = {
     **dict.fromkeys(("subprocess", "multiprocessing", "pty", "build_dist"), "process"),
     **dict.fromkeys(
-        ("socket", "socketserver", "http.server", "uvicorn", "sandbox_client", "sandbox.sandbox_client"), "network"
+        (
+            "socket",
+            "socketserver",
+            "http.server",
+            "uvicorn",
+            "sandbox_client",
+            "sandbox.sandbox_client",
+            "cli_terminal",
+        ),
+        "network",
     ),
     "playwright": "browser",
 }

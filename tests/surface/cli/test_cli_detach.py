@@ -24,8 +24,6 @@ from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
 from workspace import Workspace, draft
 
-pytestmark = pytest.mark.network
-
 
 @pytest.fixture
 def program(workspace: Workspace, tmp_path: Path) -> Program:
@@ -115,9 +113,7 @@ def test_there_is_one_background_watcher_and_stop_ends_it(
     assert program.build_service().task(task_id).task.state in (TaskState.QUEUED, TaskState.RUNNING)
 
 
-def test_a_second_background_process_ends_immediately(
-    workspace: Workspace, program: Program
-) -> None:
+def test_a_second_background_process_ends_immediately(workspace: Workspace, program: Program) -> None:
     """Two starts at the same moment make one watcher."""
     with try_lock(program.paths.state / "watch.lock") as is_free:
         assert is_free

@@ -231,7 +231,6 @@ def test_no_argument_carries_a_key_and_none_is_repeated(known: Program, cli: Com
         assert KEY not in ran.out + ran.err, arguments
 
 
-@pytest.mark.network
 def test_a_gateway_is_not_asked_online_where_its_key_is_sealed(
     workspace: Workspace, known: Program, cli: CommandLine
 ) -> None:
