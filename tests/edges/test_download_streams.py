@@ -22,9 +22,9 @@ from callsheet.errors import DownloadProblem, GatewayUnreachable, SetupProblem
 from edges.clip_bytes import padded_clip
 from faults.certificates import server_context, trusting_context
 
+pytestmark = pytest.mark.network
+
 ETAG = '"a-strong-one"'
-
-
 CLIP = padded_clip(9_000_000)
 CUT = 5_000_000
 

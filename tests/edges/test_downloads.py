@@ -5,11 +5,13 @@ The server is a script: a list of answers, played in order, that also writes dow
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import hashlib
 import os
 import re
-from collections.abc import AsyncIterator, Mapping
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,12 +46,17 @@ class Answer:
     breaks: BaseException | None = None
     stalls: bool = False
     host: str = "cdn.clips.test"
+    stopped: threading.Event = field(default_factory=threading.Event)
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    def stop(self) -> None:
+        self.stopped.set()
+
+    def chunks(self) -> Iterator[bytes]:
         for start in range(0, len(self.body), 65_521):
             yield self.body[start : start + 65_521]
         if self.stalls:
-            await anyio.sleep_forever()
+            assert self.stopped.wait(10)
+            raise Broken("stopped")
         if self.breaks is not None:
             raise self.breaks
 
@@ -456,9 +463,10 @@ async def test_a_cancelled_download_keeps_what_it_had(tmp_path: Path) -> None:
     target = target_in(tmp_path)
     stalled = Answer(200, {"content-length": str(len(CLIP)), "etag": ETAG}, CLIP[:CUT], stalls=True)
     async with anyio.create_task_group() as group:
+        loop = asyncio.get_running_loop()
 
         def stop_soon(done: int, total: int | None) -> None:
-            group.cancel_scope.cancel()
+            loop.call_soon_threadsafe(group.cancel_scope.cancel)
 
         await save_clip(Server([stalled]), URL, target, on_progress=stop_soon)
     kept = (target.parent / "clip.mp4.part").stat().st_size

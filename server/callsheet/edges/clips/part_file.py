@@ -17,8 +17,8 @@ import re
 import shutil
 import stat
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
@@ -142,14 +142,24 @@ def open_part(target: Path) -> PartFile:
 
 async def on_disk(path: Path, work: Callable[[*Arguments], Answer], *arguments: *Arguments) -> Answer:
     """Run blocking work on a clip's path in a thread. An error of the disk becomes a `SetupProblem`."""
-    try:
+    with disk_errors(path):
         return await anyio.to_thread.run_sync(work, *arguments)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn an error of the disk into a `SetupProblem`."""
+    try:
+        yield
     except OSError as error:
         raise _disk_problem(error, path) from error
 
 
 class PartFile:
-    """The open, locked `.part` file. Methods that touch the disk block: run them in a thread, one at a time."""
+    """The open, locked `.part` file. Methods that touch the disk block: run them in a thread, one at a time.
+
+    Only `add` and `take` may run during a `write`.
+    """
 
     def __init__(self, fd: int, target: Path) -> None:
         self.path = _part_path(target)
@@ -264,7 +274,8 @@ class PartFile:
     def _keep(self) -> bool:
         """Make the bytes durable and write the note that describes them; False if that is not possible."""
         try:
-            if self.identity is not None and self._pending:
+            # After a failed write, what was gathered later does not follow what is in the file.
+            if self.identity is not None and self._pending and self.size + len(self._pending) == self.received:
                 self.write(self.take())
             if self.identity is None or not 0 < self.size < self.identity.total:
                 return False
@@ -354,6 +365,7 @@ __all__ = [
     "PartFile",
     "SavedFile",
     "clip_name",
+    "disk_errors",
     "name_other_content",
     "on_disk",
     "open_part",
