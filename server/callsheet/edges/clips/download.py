@@ -25,7 +25,17 @@ import anyio.to_thread
 from callsheet.edges.http.streams import ByteStream, OpenStream
 from callsheet.errors import Action, LinkGone, NextStep
 
-from .part_file import STRONG_ETAG, Identity, PartFile, SavedFile, disk_errors, on_disk, open_part, problem, read_saved
+from .part_file import (
+    STRONG_ETAG,
+    Identity,
+    PartFile,
+    SavedFile,
+    disk_errors,
+    download_problem,
+    on_disk,
+    open_part,
+    read_saved,
+)
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,15})-([0-9]{1,15})/([0-9]{1,15})")
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,253}")
@@ -62,7 +72,7 @@ async def save_clip(
         with anyio.move_on_after(time_limit_seconds) as clock:
             await _fetch(open_stream, url, part, max_bytes=max_bytes, on_progress=on_progress)
         if clock.cancelled_caught:
-            raise problem(f"The download took longer than {time_limit_seconds:g} s and was stopped.")
+            raise download_problem(f"The download took longer than {time_limit_seconds:g} s and was stopped.")
         return await on_disk(target, part.finish)
     finally:
         with anyio.CancelScope(shield=True):
@@ -146,7 +156,7 @@ def _receive(
         if writing is not None:
             writing.result()
     if total is not None and part.received < total:
-        raise problem(f"The download ended after {part.received:,} of {total:,} bytes.")
+        raise download_problem(f"The download ended after {part.received:,} of {total:,} bytes.")
     write(part.take())
 
 
@@ -154,13 +164,13 @@ def _require_allowed(size: int, part: PartFile, total: int | None, max_bytes: in
     """Raise, and keep nothing, if that many bytes are over the limit or the announced size."""
     if size > max_bytes:
         part.identity = None
-        raise problem(
+        raise download_problem(
             f"The video is larger than the limit of {max_bytes:,} bytes.",
             next_step="Look at the clip on the gateway's own page.",
         )
     if total is not None and size > total:
         part.identity = None
-        raise problem(f"The server announced {total:,} bytes and sent more.")
+        raise download_problem(f"The server announced {total:,} bytes and sent more.")
 
 
 def _require_video(stream: ByteStream, *, resume: bool) -> None:
@@ -174,9 +184,9 @@ def _require_video(stream: ByteStream, *, resume: bool) -> None:
     if stream.status == 416 and resume:
         return
     if stream.status != 200 and not (stream.status == 206 and resume):
-        raise problem(f"{host} answered {stream.status} instead of the video.")
+        raise download_problem(f"{host} answered {stream.status} instead of the video.")
     if stream.headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
-        raise problem(f"{host} sent the video in a content encoding that was not requested.")
+        raise download_problem(f"{host} sent the video in a content encoding that was not requested.")
 
 
 def _continues(stream: ByteStream, part: PartFile) -> bool:
@@ -198,7 +208,7 @@ def _read_length(headers: Mapping[str, str]) -> int | None:
     if text is None:
         return None
     if re.fullmatch(r"[0-9]{1,15}", text) is None:
-        raise problem("The server announced a size that is not a number.")
+        raise download_problem("The server announced a size that is not a number.")
     return int(text)
 
 

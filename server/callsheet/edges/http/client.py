@@ -145,9 +145,9 @@ class GatewayHttp:
         `GatewayUnreachable`.
         """
         # Connections are pooled by address, and a name must not use the connection of another name.
-        with httpx2.Client(**self._options(keepalive=0, timeout=READ_TIMEOUT)) as client:
-            async with open_stream(client, url, headers, loopback=loopback, resolver=self._resolver) as stream:
-                yield stream
+        client = httpx2.Client(**self._options(keepalive=0, timeout=READ_TIMEOUT))
+        async with open_stream(client, url, headers, loopback=loopback, resolver=self._resolver) as stream:
+            yield stream
 
     def _context(self) -> ssl.SSLContext:
         if self._ssl is None:

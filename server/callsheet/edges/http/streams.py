@@ -10,6 +10,7 @@ The client is the synchronous one and works in threads, because the event loop l
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, suppress
 from typing import Any, Protocol
@@ -51,7 +52,7 @@ OpenStream = Callable[[str, Mapping[str, str]], AbstractAsyncContextManager[Byte
 async def open_stream(
     client: httpx2.Client, url: str, headers: Mapping[str, str], *, loopback: str | None, resolver: Resolver | None
 ) -> AsyncIterator[ByteStream]:
-    """Follow and check redirects, and yield the response at the end.
+    """Follow and check redirects, yield the response at the end, and close the client.
 
     Without a `resolver` the client's transport gets the name. Raises `DownloadProblem` and `GatewayUnreachable`.
     """
@@ -78,30 +79,39 @@ async def open_stream(
 
 
 class _Connection:
-    """Sends the requests of one download, one after the other. `close` wakes the thread that waits for the server."""
+    """Sends the requests of one download, one after the other. `stop` wakes the thread that waits for the server."""
 
     def __init__(self, client: httpx2.Client) -> None:
-        self.closed = False
+        self.stopped = False
         self._client = client
+        self._sending = threading.Lock()
         self._socket: socket.socket | None = None
 
     async def send(self, url: httpx2.URL, headers: Mapping[str, str], **extensions: str) -> httpx2.Response:
-        """Send a request from a thread. A thread that still connects is left behind when the caller is cancelled."""
+        """Send a request from a thread, and leave the thread behind when the caller is cancelled."""
         request = self._client.build_request(
             "GET", url, headers=headers, extensions={**extensions, "trace": self._record_socket}
         )
 
         def send() -> httpx2.Response:
-            response = self._client.send(request, stream=True)
-            if self.closed:
-                response.close()
-            return response
+            try:
+                with self._sending:
+                    return self._client.send(request, stream=True)
+            finally:
+                if self.stopped:
+                    self._client.close()
 
         return await anyio.to_thread.run_sync(send, abandon_on_cancel=True)
 
     def close(self) -> None:
+        """Close the client, or have the thread that was left behind close it: a socket in use must stay open."""
+        self.stop()
+        if self._sending.acquire(blocking=False):
+            self._client.close()
+
+    def stop(self) -> None:
         """End the connection, so that reading from it fails immediately. Safe in any thread."""
-        self.closed = True
+        self.stopped = True
         if self._socket is not None:
             # Not SSLSocket.shutdown: that ends decryption while the other thread still reads.
             with suppress(OSError):
@@ -110,8 +120,8 @@ class _Connection:
     def _record_socket(self, event: str, info: Mapping[str, Any]) -> None:
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
             self._socket = info["return_value"].get_extra_info("socket")
-            if self.closed:
-                self.close()
+            if self.stopped:
+                self.stop()
 
 
 async def _send(
@@ -138,7 +148,7 @@ class _ResponseStream:
         self.status = response.status_code
         self.headers: Mapping[str, str] = {key.lower(): value for key, value in response.headers.items()}
         self.host = host
-        self.stop = connection.close
+        self.stop = connection.stop
         self._response = response
         self._connection = connection
 
@@ -146,7 +156,7 @@ class _ResponseStream:
         """The raw bytes as they come, not decoded."""
         try:
             for chunk in self._response.iter_raw():
-                if self._connection.closed:
+                if self._connection.stopped:
                     raise httpx2.ReadError("the download was stopped")
                 yield chunk
         except httpx2.HTTPError as error:
