@@ -146,7 +146,7 @@ def test_half_of_an_emoji_is_refused_and_not_swallowed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "mended"),
+    ("line", "corrected"),
     [
         (r'"a \ud83d b"', r'"a \u0000 b"'),
         (r'"a \uDE00 b"', r'"a \u0000 b"'),
@@ -157,8 +157,8 @@ def test_half_of_an_emoji_is_refused_and_not_swallowed(tmp_path: Path) -> None:
         ('"plain \U0001f600"', '"plain \U0001f600"'),
     ],
 )
-def test_only_halves_of_pairs_are_mended(line: str, corrected: str) -> None:
-    """Whole pairs, and backslashes that stand for themselves, are left alone."""
+def test_only_half_a_surrogate_pair_is_replaced(line: str, corrected: str) -> None:
+    """Whole pairs and escaped backslashes stay unchanged."""
     assert replace_half_pairs(line.encode()) == corrected.encode()
     assert "\x00" in json.loads(corrected) or corrected == line
 

@@ -108,6 +108,7 @@ class _Connection:
         self.stop()
         if self._sending.acquire(blocking=False):
             self._client.close()
+            self._sending.release()
 
     def stop(self) -> None:
         """End the connection, so that reading from it fails immediately. Safe in any thread."""

@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 
 from callsheet.core.catalogue.cards import Availability, Catalogue
 from callsheet.core.consent.policy import Mode
-from callsheet.core.payload.validation import Finding
+from callsheet.core.payload.body import Finding
 from callsheet.core.security.redaction import escape_block
 from callsheet.core.security.urls import url_host
 from callsheet.core.shot import JsonValue
@@ -280,9 +280,9 @@ def tasks_answer(service: Service, reports: Sequence[TaskReport], render: Render
     ]
     step = NextStep(Action.GET, target=lines[0].task_id) if lines else NextStep(Action.EXPLAIN)
     held = sum(waits_for_key(report.task) for report in reports)
-    text = (
-        f"{held} of them {'wait' if held > 1 else 'waits'} for a sealed key. {OPEN_THE_KEY}" if held else render(step)
-    )
+    text = render(step)
+    if held:
+        text = f"{held} of them {'wait' if held > 1 else 'waits'} for a sealed key. {render(OPEN_THE_KEY)}"
     return TasksAnswer(notice=notice(service.deps, service.deps.policy().mode), tasks=lines, next_step=text)
 
 
