@@ -168,6 +168,7 @@ async def test_a_sheet_that_changed_while_the_person_read_is_not_sent(workspace:
     assert workspace.gateway.requests == []
 
 
+@pytest.mark.network
 @pytest.mark.parametrize("era", ERAS)
 async def test_the_sandbox_asks_nobody_and_says_that_it_is_a_rehearsal(workspace: Workspace, era: str) -> None:
     """Nothing costs anything there, so nothing needs approval."""
