@@ -1,8 +1,8 @@
 """Where this install keeps its files: configuration, data, state and clips, each in a directory of its own.
 
 `CALLSHEET_HOME` puts all of them below one directory, for tests and demonstrations. It selects a *different*
-install, with its own ledger and its own policy, so whoever can set it gains nothing that starting another
-copy of the program would not give; and a policy below the working directory is refused by `edges.policy`,
+install, with its own ledger and its own policy, so a program that can set it gains nothing that starting
+another copy of the program would not give; and a policy below the working directory is refused by `edges.policy`,
 so that a project cannot bring one along. Anyone may call.
 """
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 
 from callsheet.core.catalogue.cards import Availability, Catalogue
 from callsheet.core.consent.policy import Mode
-from callsheet.core.payload.validation import Finding
+from callsheet.core.payload.body import Finding
 from callsheet.core.security.redaction import escape_block
 from callsheet.core.security.urls import url_host
 from callsheet.core.shot import JsonValue

@@ -22,7 +22,7 @@ from callsheet.core.catalogue.cards import (
     Role,
 )
 from callsheet.core.catalogue.pricing import dollars
-from callsheet.core.payload.build import neutral_value
+from callsheet.core.payload.body import neutral_value
 
 from .answers import ModelDetails, ModelLine
 
