@@ -60,7 +60,7 @@ class Surroundings:
     environ: Mapping[str, str]
     working_directory: Path
     clock: Clock
-    transport: httpx2.AsyncBaseTransport | None = None
+    transport: httpx2.MockTransport | None = None
     derivation_cost: Cost = STANDARD
 
     @classmethod
