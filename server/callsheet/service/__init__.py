@@ -13,15 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from callsheet.core.catalogue.cards import Catalogue, GatewayFacts, ModelCard
-from callsheet.core.consent.approval import Means, Spending
-from callsheet.core.consent.audit import AuditEntry, AuditVerdict
-from callsheet.core.consent.policy import Mode, Policy
+from callsheet.core.catalogue import Catalogue, GatewayFacts, ModelCard
+from callsheet.core.consent import AuditEntry, AuditVerdict, Means, Mode, Policy, Spending
 from callsheet.core.security.redaction import Redactor
 from callsheet.core.shot import JsonValue
-from callsheet.core.spending.allowances import Allowance
-from callsheet.core.tasks.models import Pruned, PruneLimits, Sheet, Task
-from callsheet.core.tasks.states import OPEN_STATES, SheetState, TaskState
+from callsheet.core.spending import Allowance
+from callsheet.core.tasks import OPEN_STATES, Pruned, PruneLimits, Sheet, SheetState, Task, TaskState
 from callsheet.errors import Action, CallsheetError, NextStep, UnknownThing
 
 from . import allowances, consent, drafts, export, lifecycle, polling, results, sealed_keys, submission

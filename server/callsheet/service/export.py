@@ -11,11 +11,10 @@ import io
 from dataclasses import asdict
 from typing import Any
 
-from callsheet.core.catalogue.pricing import dollars, from_micros
+from callsheet.core.catalogue import dollars, from_micros
 from callsheet.core.security.redaction import clean
 from callsheet.core.shot import JsonValue
-from callsheet.core.tasks.models import Sheet, Task
-from callsheet.core.tasks.states import SheetState
+from callsheet.core.tasks import Sheet, SheetState, Task
 
 from .dependencies import Dependencies
 from .ports import Ledger

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 
 import anyio
 
-from callsheet.core.tasks.states import OPEN_STATES
+from callsheet.core.tasks import OPEN_STATES
 from callsheet.errors import Action, CallsheetError, NextStep
 
 from . import sealed_keys

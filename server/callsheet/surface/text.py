@@ -12,8 +12,7 @@ from collections.abc import Iterable
 
 from callsheet.core.security.redaction import clean
 from callsheet.core.shot import JsonValue
-from callsheet.core.tasks.models import Task
-from callsheet.core.tasks.states import OPEN_STATES, TaskState
+from callsheet.core.tasks import OPEN_STATES, Task, TaskState
 from callsheet.service import Service
 from callsheet.service.results import iso
 

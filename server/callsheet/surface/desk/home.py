@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from callsheet.core.tasks.states import SheetState
+from callsheet.core.tasks import SheetState
 
 from .requests import RequestContext
 from .sheets import has_lapsed, sheet_summary

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import JSONResponse, Response
 
-from callsheet.core.consent.approval import Means
+from callsheet.core.consent import Means
 from callsheet.core.security.redaction import clean
 from callsheet.edges.keys.passkeys import Passkey
 from callsheet.errors import CallsheetError, SetupProblem

@@ -17,8 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.status import HTTP_303_SEE_OTHER
 
-from callsheet.core.consent.approval import Need, decide_need
-from callsheet.core.consent.policy import Mode, Policy
+from callsheet.core.consent import Mode, Need, Policy, decide_need
 from callsheet.errors import (
     FATE_SENTENCES,
     CallsheetError,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from callsheet.core.consent.approval import Means
+from callsheet.core.consent import Means
 from callsheet.edges.keys.passkeys import Passkeys
 from callsheet.service import Service
 

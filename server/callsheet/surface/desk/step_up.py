@@ -17,7 +17,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from callsheet.core.consent.approval import Means
+from callsheet.core.consent import Means
 from callsheet.edges.keys.passkeys import Passkeys
 from callsheet.edges.keys.passphrase import check_passphrase, load_verifier
 from callsheet.errors import Action, InvalidRequest, NextStep, NotApproved, SetupProblem

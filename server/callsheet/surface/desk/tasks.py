@@ -10,11 +10,10 @@ from typing import Any
 
 from starlette.responses import FileResponse, Response
 
-from callsheet.core.catalogue.pricing import dollars, from_micros
-from callsheet.core.consent.approval import Means
+from callsheet.core.catalogue import dollars, from_micros
+from callsheet.core.consent import Means
 from callsheet.core.security.redaction import clean
-from callsheet.core.tasks.models import Clip, Task
-from callsheet.core.tasks.states import OPEN_STATES, TaskState
+from callsheet.core.tasks import OPEN_STATES, Clip, Task, TaskState
 from callsheet.errors import CallsheetError, UnknownThing
 from callsheet.service import Service, TaskReport
 from callsheet.service.results import fate_sentence, status_text

@@ -18,7 +18,7 @@ from .failures import as_resource
 from .lifespan import ServerState
 
 if TYPE_CHECKING:
-    from callsheet.core.tasks.models import Clip
+    from callsheet.core.tasks import Clip
 
 REFERENCE = "callsheet://reference/{name}"
 MODEL = "callsheet://models/{gateway}/{model}"

@@ -10,7 +10,7 @@ import signal
 import sys
 
 from callsheet.core.shot import JsonValue
-from callsheet.core.tasks.states import OPEN_STATES
+from callsheet.core.tasks import OPEN_STATES
 from callsheet.edges.process.daemon import BackgroundRunner
 from callsheet.errors import Action, CallsheetError, NextStep, SetupProblem
 from callsheet.service import TaskReport

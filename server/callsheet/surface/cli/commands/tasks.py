@@ -7,9 +7,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from callsheet.core.catalogue.pricing import dollars
-from callsheet.core.tasks.models import Sheet
-from callsheet.core.tasks.states import OPEN_STATES
+from callsheet.core.catalogue import dollars
+from callsheet.core.tasks import OPEN_STATES, Sheet
 from callsheet.errors import Action, NextStep
 from callsheet.service import TaskReport
 from callsheet.surface.cli.console.command import FOLLOW, Command, Json, TaskArgument

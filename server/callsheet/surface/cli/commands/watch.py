@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from callsheet.core.tasks.states import OPEN_STATES, TaskState
+from callsheet.core.tasks import OPEN_STATES, TaskState
 from callsheet.errors import InvalidRequest
 from callsheet.service import TaskReport
 from callsheet.surface.cli.console.command import FOLLOW, Command, Json

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from callsheet.core.tasks.states import SheetState
+from callsheet.core.tasks import SheetState
 from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.errors import CallsheetError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from callsheet.core.tasks.states import TaskState
+from callsheet.core.tasks import TaskState
 from callsheet.errors import (
     CallsheetError,
     DownloadProblem,

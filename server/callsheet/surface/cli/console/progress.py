@@ -18,8 +18,7 @@ import anyio
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
-from callsheet.core.tasks.models import Task
-from callsheet.core.tasks.states import OPEN_STATES, TaskState
+from callsheet.core.tasks import OPEN_STATES, Task, TaskState
 from callsheet.errors import CallsheetError
 from callsheet.service import Service, TaskReport
 from callsheet.service.results import waits_for_key

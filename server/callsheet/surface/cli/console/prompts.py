@@ -10,9 +10,9 @@ from rich.console import RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from callsheet.core.catalogue.pricing import dollars
-from callsheet.core.consent.approval import amount_matches, split_approval
-from callsheet.core.tasks.models import Sheet
+from callsheet.core.catalogue import dollars
+from callsheet.core.consent import amount_matches, split_approval
+from callsheet.core.tasks import Sheet
 from callsheet.edges.keys.passphrase import check_passphrase, load_verifier
 from callsheet.errors import Action, NextStep, NotApproved, SetupProblem
 from callsheet.surface.program import Program

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import RenderableType
 from rich.text import Text
 
-from callsheet.core.tasks.models import Clip, Task
+from callsheet.core.tasks import Clip, Task
 from callsheet.errors import Fate
 from callsheet.service import TaskReport
 from callsheet.service.results import fate_sentence, iso
