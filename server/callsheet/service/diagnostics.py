@@ -376,6 +376,3 @@ async def _fetch(
         return await deps.http.fetch(request, base_url=facts.base_url, key=key)
     except CallsheetError as error:
         return error
-
-
-__all__ = ["Check", "GatewayAnswer", "Grade", "Install", "Listing", "ask_gateways", "check_up"]

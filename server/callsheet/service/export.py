@@ -161,6 +161,3 @@ def _cell(value: JsonValue) -> str:
         return "yes" if value else "no"
     text = clean(value, limit=LONGEST_CELL)
     return f"'{text}" if text.startswith(FORMULA_STARTS) else text
-
-
-__all__ = ["COLUMNS", "EXPORT_VERSION", "export", "export_rows"]

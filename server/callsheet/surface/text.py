@@ -130,18 +130,3 @@ def _format_detail(name: str, value: object) -> str:
     if name == "expires" and text.isascii() and text.isdigit() and len(text) <= 10:
         return iso(float(text)) or ""
     return f"{text[:16]}…" if _DIGEST.fullmatch(text) else text
-
-
-__all__ = [
-    "STATE_LABELS",
-    "format_age",
-    "format_count",
-    "format_duration",
-    "format_json",
-    "format_range",
-    "format_size",
-    "join_words",
-    "one_line",
-    "progress_share",
-    "read_audit_detail",
-]

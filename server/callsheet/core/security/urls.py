@@ -153,14 +153,3 @@ def _decodes(label: str) -> bool:
 def _disagreement(url: str, host: str) -> str | None:
     """A second, independent reading of the host: what it reads must be what was judged."""
     return None if urlsplit(url).hostname == host else "The host of the URL can be read in two ways."
-
-
-__all__ = [
-    "MAX_URL_LENGTH",
-    "POINTER_SUFFIXES",
-    "SPECIAL_SUFFIXES",
-    "UrlVerdict",
-    "check_base_url",
-    "check_url",
-    "url_host",
-]

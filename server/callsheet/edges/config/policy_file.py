@@ -367,16 +367,3 @@ def _list(names: tuple[str, ...]) -> str:
 
 def _boolean(value: bool) -> str:
     return "true" if value else "false"
-
-
-__all__ = [
-    "FILE_NAME",
-    "NO_LIMIT",
-    "is_paused",
-    "load_policy",
-    "parse_policy",
-    "policy_path",
-    "render_policy",
-    "write_pause",
-    "write_policy",
-]

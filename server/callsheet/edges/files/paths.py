@@ -59,6 +59,3 @@ def expand_home(named: str) -> Path | None:
     except RuntimeError:
         return None
     return path if path.is_absolute() and "\x00" not in named else None
-
-
-__all__ = ["HOME_VARIABLE", "Paths", "expand_home", "find_paths"]

@@ -69,6 +69,3 @@ def _read_address(path: Path) -> str | None:
         return None
     url = content.get("url") if isinstance(content, dict) else None
     return url if isinstance(url, str) and _ADDRESS.fullmatch(url) else None
-
-
-__all__ = ["find_desk", "hold_desk", "write_address"]

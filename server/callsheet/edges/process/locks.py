@@ -85,6 +85,3 @@ class FileLeases:
 
     def _path(self, runner_id: str) -> Path:
         return self._directory / f"{runner_id}.lock"
-
-
-__all__ = ["FileLeases", "try_lock", "unusable"]

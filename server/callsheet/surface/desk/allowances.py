@@ -167,6 +167,3 @@ def _row(allowance: Allowance, end: str | None) -> dict[str, Any]:
         "expires_at": allowance.expires_at,
         "end": end or "",
     }
-
-
-__all__ = ["Terms", "create", "challenge", "revoke", "page_view"]

@@ -42,6 +42,3 @@ def _contents(context: RequestContext) -> dict[str, Any]:
         "clips": [task for task in briefs if task["clip"]][:CLIPS],
         "now": now,
     }
-
-
-__all__ = ["fragment", "page_view"]

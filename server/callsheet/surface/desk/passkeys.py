@@ -76,6 +76,3 @@ def _page(context: RequestContext, error: CallsheetError | None = None) -> Respo
         setup=setup,
         error=render_error(error) if error else None,
     )
-
-
-__all__ = ["registration_options", "register", "remove", "page_view"]

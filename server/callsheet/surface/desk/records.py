@@ -125,6 +125,3 @@ def _entry(entry: AuditEntry) -> dict[str, Any]:
         "detail": read_audit_detail(entry.detail),
         "hash": entry.hash[:12],
     }
-
-
-__all__ = ["NOT_SENT", "audit_page", "bar", "counts", "day_of", "sent_at", "spending_page", "tasks_that_count"]

@@ -234,20 +234,3 @@ def _redirect_to_sign_in(request: Request) -> Response:
     if request.headers.get("sec-fetch-mode", "navigate") != "navigate":
         return PlainTextResponse("You are not signed in.\n", 401)
     return RedirectResponse(f"/sign-in?next={request.url.path}", HTTP_303_SEE_OTHER)
-
-
-__all__ = [
-    "Endpoint",
-    "Form",
-    "RequestContext",
-    "View",
-    "error_response",
-    "get_endpoint",
-    "http_status",
-    "page_values",
-    "post_endpoint",
-    "read_form",
-    "read_policy",
-    "render_error",
-    "wants_json",
-]

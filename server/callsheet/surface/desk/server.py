@@ -100,6 +100,3 @@ def _add_second(sockets: list[socket.socket]) -> None:
         # A computer without IPv6 has no second loopback address, so no other program can listen on it.
         if error.errno not in NO_SUCH_ADDRESS:
             raise
-
-
-__all__ = ["listen", "serve"]

@@ -223,6 +223,3 @@ def _text(context: RequestContext, sheet: Sheet) -> str:
         return sheet.shown
     service = context.state.service
     return service.sending_text(sheet.id) if service.needs_passphrase(sheet.id) else service.approval_text(sheet.id)
-
-
-__all__ = ["approve", "challenge", "decline", "has_lapsed", "page_view", "subject_of", "sheet_summary"]

@@ -163,6 +163,3 @@ def read_signature(render_error: str) -> tuple[str, str]:
     except (ValueError, TypeError, KeyError, RecursionError):
         raise InvalidRequest("That is not a passkey signature.", next_step="Use the passkey again.") from None
     return nonce, credential
-
-
-__all__ = ["PAUSED", "WRONG", "Challenges", "PassphraseCheck", "Proof", "StepUp", "challenge_for", "read_signature"]

@@ -239,18 +239,3 @@ def _file(recorded: str) -> Response:
             "The file is no longer where it was saved.", next_step="If it was moved, look for it there; it is yours."
         )
     return FileResponse(path, media_type=kind, stat_result=status)
-
-
-__all__ = [
-    "task_summary",
-    "clip",
-    "clip_summary",
-    "contact_sheet",
-    "held_keys",
-    "open_key",
-    "poster",
-    "fragment",
-    "list_fragment",
-    "page_view",
-    "list_page",
-]

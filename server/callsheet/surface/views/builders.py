@@ -295,19 +295,3 @@ def models_answer(service: Service, gateway: str | None, render: Render) -> Mode
         models=[model_line(card) for card in cards],
         next_step=render(step),
     )
-
-
-__all__ = [
-    "JsonObject",
-    "error_answer",
-    "explain_answer",
-    "explain_details",
-    "models_answer",
-    "money_code",
-    "sheet_answer",
-    "submit_answer",
-    "submit_details",
-    "task_answer",
-    "task_details",
-    "tasks_answer",
-]

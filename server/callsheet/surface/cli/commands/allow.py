@@ -157,5 +157,3 @@ COMMANDS = (
     Command("allowances", allowances, MAKE, "allowances and how much of each is used", LIST_EXAMPLES),
     Command("revoke", revoke, MAKE, "end an allowance", REVOKE_EXAMPLES),
 )
-
-__all__ = ["COMMANDS"]

@@ -100,5 +100,3 @@ COMMANDS = (
     Command("approve", approve, MAKE, "approve a sheet, with the passphrase", APPROVE_EXAMPLES),
     Command("decline", decline, MAKE, "decline a sheet", DECLINE_EXAMPLES),
 )
-
-__all__ = ["COMMANDS"]

@@ -101,5 +101,3 @@ def _entry_answer(entry: AuditEntry) -> JsonObject:
 
 
 COMMANDS = (Command("audit", audit, KNOW, "who approved what and when; check the trail", EXAMPLES),)
-
-__all__ = ["COMMANDS"]

@@ -156,5 +156,3 @@ def _copy_clip(clip: Clip, target: Path) -> Clip:
 
 
 COMMANDS = (Command("demo", demo, KNOW, "generate a clip in the sandbox: no key, no network", EXAMPLES),)
-
-__all__ = ["COMMANDS"]

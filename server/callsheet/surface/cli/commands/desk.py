@@ -66,5 +66,3 @@ def _has_display(session: Session) -> bool:
 
 
 COMMANDS = (Command("desk", desk, MAKE, "approve and watch in a browser", EXAMPLES),)
-
-__all__ = ["COMMANDS"]

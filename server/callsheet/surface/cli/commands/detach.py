@@ -147,6 +147,3 @@ def _write_answer(session: Session, status: str, text: str, *, pid: int | None =
     if log:
         session.output.write_unwrapped(f"Log: {log}", indent=0)
     return ExitCode.OK
-
-
-__all__ = ["detach", "require_supported", "run_background", "stop"]

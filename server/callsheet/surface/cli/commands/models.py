@@ -202,5 +202,3 @@ def _write_evidence(output: Output, card: ModelCard, catalogue: Catalogue) -> No
 
 
 COMMANDS = (Command("models", models, KNOW, "models, prices, limits, availability", EXAMPLES),)
-
-__all__ = ["COMMANDS"]

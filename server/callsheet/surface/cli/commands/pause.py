@@ -57,5 +57,3 @@ COMMANDS = (
     Command("pause", pause, MAKE, "stop all submissions", ("pause",)),
     Command("resume", resume, MAKE, "end a pause, with the passphrase", ("resume",)),
 )
-
-__all__ = ["COMMANDS"]

@@ -70,5 +70,3 @@ def _confirm(session: Session, report: TaskReport, accepted: str | None) -> None
 
 
 COMMANDS = (Command("resolve", resolve, FOLLOW, "settle a task of unknown outcome", EXAMPLES),)
-
-__all__ = ["COMMANDS"]

@@ -134,5 +134,3 @@ COMMANDS = (
     Command("get", get, FOLLOW, "a task's state and files", GET_EXAMPLES),
     Command("list", list_, FOLLOW, "tasks, and sheets that wait for approval", LIST_EXAMPLES),
 )
-
-__all__ = ["COMMANDS"]

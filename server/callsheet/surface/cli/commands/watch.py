@@ -157,5 +157,3 @@ def _write_clips(session: Session, reports: list[TaskReport]) -> None:
 
 
 COMMANDS = (Command("watch", watch, FOLLOW, "follow open tasks live", EXAMPLES),)
-
-__all__ = ["COMMANDS"]

@@ -67,6 +67,3 @@ def complete_models(context: typer.Context, incomplete: str) -> Any:
         return list({card.model: card.title for card in cards}.items())
 
     return _offer(context, incomplete, models)
-
-
-__all__ = ["complete_gateways", "complete_models", "complete_open_sheets", "complete_tasks"]

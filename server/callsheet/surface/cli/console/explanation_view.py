@@ -148,12 +148,3 @@ def write_options(output: Output, options: tuple[Option, ...]) -> None:
         for reason, cards in reasons.items():
             grid.add_row(Text("\n".join(cards)), Text(reason, style="dim"))
         output.write(indent(grid))
-
-
-__all__ = [
-    "AVAILABILITY_STYLES",
-    "format_availability",
-    "format_price",
-    "write_explanation",
-    "write_options",
-]

@@ -190,12 +190,3 @@ def format_progress(service: Service, task: Task, *, room: int = 60) -> str:
 def format_state(task: Task) -> Text:
     """The task's state in words and colour."""
     return Text(STATE_LABELS[task.state], style=STATE_STYLES.get(task.state, "cyan"))
-
-
-__all__ = [
-    "follow_task",
-    "format_progress",
-    "format_state",
-    "run_with_runner",
-    "write_open_tasks",
-]

@@ -84,13 +84,3 @@ def wrong_passphrase() -> NotApproved:
         f"The approval passphrase was wrong {TRIES} times.",
         next_step="Run the command again with the correct passphrase.",
     )
-
-
-__all__ = [
-    "approval_panel",
-    "ask_amount",
-    "ask_passphrase",
-    "ask_until_right",
-    "require_verifier",
-    "wrong_passphrase",
-]

@@ -92,6 +92,3 @@ def write_interrupted(session: Session, sheet_id: str) -> None:
         write_open_tasks(session)
     else:
         session.output.write_note("Interrupted before anything was submitted; nothing was sent.", style="yellow")
-
-
-__all__ = ["STOPPED_WAITING", "confirm_sheet", "send_sealed", "submit_and_follow", "write_interrupted"]

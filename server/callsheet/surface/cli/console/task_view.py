@@ -55,6 +55,3 @@ def _format_times(task: Task) -> str:
     elif task.accepted_at is not None:
         parts.append(f"accepted {iso(task.accepted_at)}")
     return " · ".join(parts)
-
-
-__all__ = ["write_clip", "write_report"]

@@ -89,6 +89,3 @@ def _confirms(session: Session, terminal: Terminal, task: Task) -> bool:
         terminal.write(f"{error.message} Task {task.id} is not sent.", style="yellow")
         return False
     return True
-
-
-__all__ = ["Unlocks", "ask_to_unlock", "unlock_and_send"]

@@ -199,5 +199,3 @@ def _detail(key: SecretKey, base_url: str) -> dict[str, str]:
 
 
 COMMANDS = (Command("keys", keys, SET_UP, "where keys are stored; seal one with your passphrase", EXAMPLES),)
-
-__all__ = ["COMMANDS"]

@@ -85,5 +85,3 @@ def _read_age(text: str) -> float:
 
 
 COMMANDS = (Command("prune", prune, SET_UP, "remove what is old and has ended", EXAMPLES),)
-
-__all__ = ["COMMANDS"]

@@ -200,6 +200,3 @@ def ask_new_passphrase(terminal: Terminal, *, known: bool, live: bool) -> str | 
     raise NotApproved(
         "No passphrase was chosen; nothing was written.", next_step=NextStep(Action.SETUP, "Start again.")
     )
-
-
-__all__ = ["FILE", "KEYRING", "TypedKey", "ask_keys", "ask_new_passphrase", "ask_policy"]

@@ -238,5 +238,3 @@ def _summarize(terminal: Terminal, started: Program, plan: Plan) -> None:
 
 
 COMMANDS = (Command("setup", setup, SET_UP, "mode, limits, keys, approval passphrase", EXAMPLES),)
-
-__all__ = ["COMMANDS"]
