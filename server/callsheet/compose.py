@@ -26,11 +26,10 @@ from callsheet.edges.keys.passphrase import STANDARD, Cost
 from callsheet.edges.keys.sealed import OpenedKeys, is_sealed, load_sealed
 from callsheet.edges.keys.store import SecretKey, build_redactor, find_all_keys, find_key
 from callsheet.edges.ledger.ledger import Ledger
-from callsheet.edges.process.desk_lock import find_desk
-from callsheet.edges.process.locks import FileLeases
+from callsheet.edges.process.locks import FileLeases, find_desk
 from callsheet.edges.process.runner import Runner
 from callsheet.service.dependencies import Dependencies
-from callsheet.service.sandbox_server import SandboxServer
+from callsheet.service.lifecycle import SandboxServer
 from callsheet.surface.program import Program
 
 from .errors import KeyProblem, SetupProblem

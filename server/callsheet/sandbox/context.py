@@ -17,7 +17,7 @@ from callsheet.sandbox.fakes.protocol import Answer, FakeGateway, Generation, Re
 from .fakes import FAKES
 from .replies import Headers, Reply, json_reply
 from .store import Store
-from .video_cache import VideoCache
+from .video import VideoCache
 from .webhooks import WebhookSender
 
 # Requests per minute and key, where a gateway documents none.

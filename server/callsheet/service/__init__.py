@@ -25,10 +25,9 @@ from . import allowances, consent, drafts, export, lifecycle, polling, results, 
 from .consent import Question
 from .dependencies import Dependencies, card_of
 from .drafts import Draft
-from .lifecycle import STOP_GRACE_SECONDS
+from .lifecycle import STOP_GRACE_SECONDS, SandboxServer
 from .ports import BuildRunner, Leases, SecretKey, TaskRunner
 from .results import Explanation, Submission, TaskReport
-from .sandbox_server import SandboxServer
 
 if TYPE_CHECKING:
     from .diagnostics import Check, GatewayAnswer, Install

@@ -13,7 +13,7 @@ from mcp.types import INVALID_PARAMS, PromptReference, ResourceTemplateReference
 
 from callsheet.core.tasks import Clip, TaskEvent
 from callsheet.errors import UnknownThing
-from callsheet.surface.mcp.references import list_references, read_reference, reference_names
+from callsheet.surface.mcp.resources import list_references, read_reference, reference_names
 from workspace import Workspace, accepted
 
 CARD = "callsheet://models/{gateway}/{model}"
