@@ -25,7 +25,7 @@ from callsheet.edges.http.client import GatewayHttp
 from callsheet.edges.keys.passphrase import STANDARD, Cost
 from callsheet.edges.keys.sealed import OpenedKeys, is_sealed, load_sealed
 from callsheet.edges.keys.store import SecretKey, build_redactor, find_all_keys, find_key
-from callsheet.edges.ledger.ledger import Ledger
+from callsheet.edges.ledger.ledger import SqliteLedger
 from callsheet.edges.process.locks import FileLeases, find_desk
 from callsheet.edges.process.runner import Runner
 from callsheet.service.dependencies import Dependencies
@@ -58,7 +58,7 @@ class Surroundings:
     environ: Mapping[str, str]
     working_directory: Path
     clock: Clock
-    transport: httpx2.AsyncBaseTransport | None = None
+    transport: httpx2.MockTransport | None = None
     derivation_cost: Cost = STANDARD
 
     @classmethod
@@ -133,7 +133,7 @@ def build_service(surroundings: Surroundings) -> Service:
     http = GatewayHttp(transport=surroundings.transport)
     sandbox = SandboxServer(lambda: _open_sandbox(paths, policy().sandbox_speed))
     lock = FileLeases(paths.state / RUNNERS_DIRECTORY)
-    ledger = _once(lambda: Ledger(paths.data / LEDGER_FILE))
+    ledger = _once(lambda: SqliteLedger(paths.data / LEDGER_FILE))
     deps = Dependencies(
         ledger=ledger,
         http=http,

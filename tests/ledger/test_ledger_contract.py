@@ -22,8 +22,8 @@ from callsheet.core.tasks import (
     TaskEvent,
     TaskState,
 )
-from callsheet.edges.ledger.ledger import Ledger
 from callsheet.errors import Action, NotApproved, PolicyRefusal, UnknownThing
+from callsheet.service.ports import Ledger
 from samples import START, a_sheet, a_task
 
 WINDOWS = (START - 1000, START - 1000)

@@ -72,7 +72,7 @@ def _texts(value: JsonValue) -> Iterator[str]:
 
 
 def _split_name(deps: Dependencies, draft: Draft) -> Draft:
-    """The draft with gateway and model apart where the model is named as it is listed: `gateway/model`."""
+    """The draft with gateway and model apart where the model has its listed name: `gateway/model`."""
     gateway, found, model = (draft.model or "").partition("/")
     if not found or draft.gateway not in (None, gateway) or deps.catalogue().gateway(gateway) is None:
         return draft

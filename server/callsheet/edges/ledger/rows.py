@@ -1,6 +1,6 @@
 """The ledger's rows: sheets, tasks, allowances and the append-only audit trail, and the sums and counts over them.
 
-`Consent` is a part of an open `Ledger` and uses its transactions. The functions run inside a transaction that the
+`Consent` is a part of an open `SqliteLedger` and uses its transactions. The functions run inside a transaction that the
 caller has opened. Only this package calls them.
 """
 
