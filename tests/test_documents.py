@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import callsheet
-from callsheet.core.catalogue.cards import Availability, Field, GatewayFacts, ModelCard
-from callsheet.core.consent.policy import Policy
-from callsheet.core.tasks.states import TASK_TABLE, TaskState, render_diagram
+from callsheet.core.catalogue import Availability, Field, GatewayFacts, ModelCard
+from callsheet.core.consent import Policy
+from callsheet.core.tasks import TASK_TABLE, TaskState
 from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.edges.config.policy_file import render_policy
 from callsheet.sandbox.faults import FAULTS
@@ -22,6 +22,7 @@ from callsheet.surface.mcp.tools import TOOLS
 from render.__main__ import REMEDY, build_documents, find_stale, main, render
 from render.cards import render_card
 from render.markdown import cell, document, table
+from render.references import render_diagram
 from render.security import load_guarantees, read_guarantees
 
 ROOT = Path(callsheet.__file__).parents[2]

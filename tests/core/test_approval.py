@@ -12,12 +12,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from callsheet.core.catalogue.pricing import Price
-from callsheet.core.consent.approval import (
+from callsheet.core.catalogue import Price
+from callsheet.core.consent import (
     PROMPT_SHOWN,
     ApprovalView,
     Binding,
+    Caps,
+    Mode,
     Need,
+    Policy,
     Spending,
     amount_matches,
     amount_to_type,
@@ -27,7 +30,6 @@ from callsheet.core.consent.approval import (
     render_approval,
     sheet_id_for,
 )
-from callsheet.core.consent.policy import Caps, Mode, Policy
 from callsheet.core.shot import Shot
 from examples import examples
 

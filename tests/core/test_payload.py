@@ -11,7 +11,7 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from callsheet.core.catalogue.cards import Availability, Field, ModelCard
+from callsheet.core.catalogue import Availability, Field, ModelCard
 from callsheet.core.payload.body import (
     Body,
     build_body,

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.core.catalogue.cards import Availability, Catalogue, Field
+from callsheet.core.catalogue import Availability, Catalogue, Field
 from callsheet.core.payload.body import (
     Body,
     Finding,

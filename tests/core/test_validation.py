@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.core.catalogue.cards import Availability, Field, ModelCard, Scalar
+from callsheet.core.catalogue import Availability, Field, ModelCard, Scalar
 from callsheet.core.payload.body import Finding, format_length, format_name, format_value, nearest_choice
 from callsheet.core.payload.validation import Hosts, Verdict, check_shot, neutral_choices
 from callsheet.core.shot import JsonValue, Shot

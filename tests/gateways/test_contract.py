@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet import gateways
-from callsheet.core.catalogue.cards import Availability, ModelCard
+from callsheet.core.catalogue import Availability, ModelCard
 from callsheet.core.gateway.protocol import (
     Accepted,
     BalanceReader,

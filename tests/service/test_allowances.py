@@ -9,9 +9,9 @@ from decimal import Decimal
 
 import pytest
 
-from callsheet.core.consent.approval import Means
+from callsheet.core.consent import Means
 from callsheet.core.shot import Shot
-from callsheet.core.tasks.states import SheetState, TaskState
+from callsheet.core.tasks import SheetState, TaskState
 from callsheet.edges.config.policy_file import write_pause
 from callsheet.errors import InvalidRequest, NotApproved, PolicyRefusal, UnknownThing
 from callsheet.service import Service

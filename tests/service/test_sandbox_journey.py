@@ -9,8 +9,7 @@ import pytest
 
 from callsheet.compose import Surroundings, build_service
 from callsheet.core.shot import Shot
-from callsheet.core.tasks.models import Clip
-from callsheet.core.tasks.states import OPEN_STATES, TaskState
+from callsheet.core.tasks import OPEN_STATES, Clip, TaskState
 from callsheet.edges.clock import SystemClock
 from callsheet.sandbox.store import count_submits, read_requests
 from callsheet.service import Draft, Service

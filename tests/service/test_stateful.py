@@ -22,11 +22,9 @@ from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from callsheet.core.consent.approval import Means
-from callsheet.core.consent.policy import Mode
+from callsheet.core.consent import Means, Mode
 from callsheet.core.shot import Shot
-from callsheet.core.tasks.models import Clip, Sheet, Task
-from callsheet.core.tasks.states import TaskState
+from callsheet.core.tasks import Clip, Sheet, Task, TaskState
 from callsheet.errors import CallsheetError, DownloadProblem, LinkGone
 from callsheet.service import Service
 from callsheet.service.polling import resolve_task, run_task
