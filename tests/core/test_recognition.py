@@ -11,16 +11,25 @@ from time import process_time
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.core.catalogue.cards import Availability, Catalogue, Field
-from callsheet.core.payload.build import Body, build_body, freeze_body
-from callsheet.core.payload.coercion import read_image, read_number, read_pixels, read_value
+from callsheet.core.payload.body import (
+    Body,
+    Finding,
+    build_body,
+    freeze_body,
+    read_image,
+    read_number,
+    read_pixels,
+    read_value,
+)
 from callsheet.core.payload.recognition import MAX_LEAVES, Recognised, recognise
-from callsheet.core.payload.validation import Finding, Hosts, check_shot
+from callsheet.core.payload.validation import Hosts, check_shot
 from callsheet.core.shot import JsonValue, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
+from examples import examples
 
 CATALOGUE = load_catalogue()
 FIXTURES = Path(__file__).parents[1] / "gateways" / "fixtures"
@@ -754,7 +763,7 @@ values: st.SearchStrategy[Any] = st.recursive(
     st.sampled_from([None, "poyo", "apixo", "evolink"]),
     st.sampled_from([None, "sora-2-official", "sora-2", "sora-2-pro"]),
 )
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_any_payload_is_read_judged_and_mended(payload: dict[str, Any], gateway: str | None, model: str | None) -> None:
     """Nothing raises, findings are short harmless lines without a secret, and the corrected body is documented."""
     found = recognise(payload, CATALOGUE, gateway=gateway, model=model)

@@ -200,8 +200,8 @@ def test_the_floor_of_approval_follows_price_gateway_and_model(workspace: Worksp
     [
         ("[gateways.poyo]\nallowed = false\n", "does not allow"),
         ('[models."poyo/sora-2-official"]\nallowed = false\n', "does not allow"),
-        ('[models."poyo/sora-2-official"]\nper_clip = "0.20"\n', "0.20 USD at most"),
-        ('[gateways.poyo]\nper_clip = "0.23"\n', "0.23 USD at most"),
+        ('[models."poyo/sora-2-official"]\nper_clip = "0.20"\n', "at most 0.20 USD"),
+        ('[gateways.poyo]\nper_clip = "0.23"\n', "at most 0.23 USD"),
     ],
 )
 def test_a_rule_forbids_a_gateway_a_model_or_a_price(workspace: Workspace, policy: str, refused: str) -> None:
@@ -271,6 +271,7 @@ def test_the_text_for_a_person_is_rendered_from_the_bytes_and_not_read_back(work
     assert SHOT.prompt in text
 
 
+@pytest.mark.slow
 def test_the_trail_tells_who_agreed_to_what_and_a_flipped_byte_shows(workspace: Workspace) -> None:
     """Each byte of each entry, one after the other."""
     workspace.go_live()

@@ -15,6 +15,8 @@ from callsheet.edges.clock import SystemClock
 from callsheet.sandbox.store import count_submits, read_requests
 from callsheet.service import Draft, Service
 
+pytestmark = pytest.mark.network  # the program itself starts the sandbox
+
 CARDS = {
     "poyo": "sora-2-official",
     "apidot": "sora-2-official",
@@ -124,6 +126,7 @@ async def test_a_restart_picks_every_open_task_up(tmp_path: Path) -> None:
     assert count_submits(tmp_path / "data" / "sandbox") == len(tasks)
 
 
+@pytest.mark.slow
 async def test_a_stuck_task_keeps_running_and_is_never_given_up(tmp_path: Path) -> None:
     """It is asked after ever more rarely."""
     service = service_at(tmp_path)

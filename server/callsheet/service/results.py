@@ -13,8 +13,7 @@ from datetime import UTC, datetime
 from callsheet.core.catalogue.cards import ModelCard
 from callsheet.core.catalogue.pricing import Price
 from callsheet.core.consent.policy import Mode
-from callsheet.core.payload.build import Body
-from callsheet.core.payload.validation import Finding
+from callsheet.core.payload.body import Body, Finding
 from callsheet.core.shot import Shot
 from callsheet.core.tasks.models import Sheet, Task
 from callsheet.core.tasks.states import OPEN_STATES, TaskState

@@ -262,7 +262,7 @@ def _hold_for_slot(deps: Dependencies, task: Task, *, places: int) -> None:
 
 
 def slots_for(deps: Dependencies, task: Task) -> Slots:
-    """How many tasks may be open at once: the person's cap in total, and the documented limit of the gateway.
+    """How many tasks may be open at the same time: the person's cap in total, and the documented limit of the gateway.
 
     In the sandbox the person's cap is not applied, so that load can be rehearsed.
     """
