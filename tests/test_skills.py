@@ -151,7 +151,7 @@ def test_a_skill_names_its_host_its_scripts_and_its_references(plan: SkillPlan) 
 
     assert facts_of(plan).base_url.removeprefix("https://") in text
     assert named <= there
-    assert there - named <= {"scripts/submit.sh", "scripts/wire.sh"}
+    assert there - named <= {f"scripts/{name}.sh" for name in ("submit", "wire", "text", "payload")}
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
         assert (folder(plan) / target).is_file(), target
     commands = {command.name for command in COMMANDS}
@@ -224,7 +224,7 @@ def test_what_must_never_be_done_and_what_must_be_told_stands_in_every_skill(pla
     """Keys, unasked calls, callbacks, lost answers; task id and next step in the report."""
     text = read(plan)
 
-    for needle in ("--yes", "PAY", "explain_payload", "submit_video", "--dry-run", "callback_url", "check_task.sh"):
+    for needle in ("PAY", "explain_payload", "submit_video", "--dry-run", "callback_url", "check_task.sh"):
         assert needle in text or needle == "--dry-run", needle
     for pattern in (
         r"(?i)never ask for|do not ask|never request",
@@ -233,6 +233,14 @@ def test_what_must_never_be_done_and_what_must_be_told_stands_in_every_skill(pla
         r"(?i)next step|next",
     ):
         assert re.search(pattern, text), pattern
+
+
+def test_no_text_for_agents_names_a_flag_that_pays() -> None:
+    """The scripts have none: a person types PAY at a terminal."""
+    texts = [ROOT / "SKILL.md", *ROOT.glob("skill/*/*.md"), *ROOT.glob("skill/*/references/*.md")]
+    scripts = [*ROOT.glob("scripts/*.sh"), *ROOT.glob("skill/*/scripts/*.sh")]
+
+    assert not [path for path in texts + scripts if "--yes" in path.read_text(encoding="utf-8")]
 
 
 def test_the_umbrella_skill_names_every_script() -> None:

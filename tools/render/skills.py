@@ -31,6 +31,7 @@ COMPATIBILITY = (
     " command where it is installed."
 )
 
+_SHELL_PARTS = ("wire", "text", "payload", "submit", "check_task", "wrapper")
 _MARK = re.compile(r"\{\{([a-z_]+)(?: ([a-z0-9-]+))?\}\}")
 _KEY_MARK = re.compile(r"\[([a-z0-9-]+)\](?!\()")
 
@@ -59,6 +60,8 @@ class ShellParts:
     """The shell sources with their marks."""
 
     wire: str
+    text: str
+    payload: str
     submit: str
     check_task: str
     wrapper: str
@@ -91,7 +94,7 @@ _SPELLINGS = {
 
 def build_skills(catalogue: Catalogue) -> dict[str, str]:
     """The scripts for all gateways that have a skill, and every skill: path below the checkout -> text."""
-    shell = ShellParts(*(_read_part(f"shell/{name}.sh") for name in ("wire", "submit", "check_task", "wrapper")))
+    shell = ShellParts(*(_read_part(f"shell/{name}.sh") for name in _SHELL_PARTS))
     covered = {plan.gateway for plan in SKILLS}
     every = [(narrow(facts), _paths(facts)) for facts in catalogue.gateways if facts.id in covered]
     files = {f"scripts/{name}": text for name, text in render_scripts(shell, every).items()}
@@ -161,7 +164,7 @@ def fill(part: str, facts: GatewayFacts) -> str:
 
 
 def render_scripts(parts: ShellParts, gateways: Sequence[tuple[GatewayFacts, RequestPaths]]) -> dict[str, str]:
-    """`submit.sh`, `check_task.sh`, `wire.sh` for both, and a `submit_<model>.sh` for each model: name -> text."""
+    """`submit.sh`, `check_task.sh`, their parts, and a `submit_<model>.sh` for each model: name -> text."""
     first = gateways[0][0]
     alone = len(gateways) == 1
     wire = _replace(
@@ -173,7 +176,6 @@ def render_scripts(parts: ShellParts, gateways: Sequence[tuple[GatewayFacts, Req
         "usage": "\n".join(_usage_line(facts) for facts, _ in gateways),
         "shutdown": SHUTDOWN.format(name="$title"),
         "first_wrapper": wrapper_name(first.models[0].model),
-        "first_gateway": first.id,
         "default_gateway": first.id if alone else "",
         "default_model": first.models[0].model if alone else "",
         "gateway_default": f" (default: {first.id})" if alone else "",
@@ -182,6 +184,8 @@ def render_scripts(parts: ShellParts, gateways: Sequence[tuple[GatewayFacts, Req
         "submit.sh": _replace(parts.submit, **marks),
         "check_task.sh": _replace(parts.check_task, **marks),
         "wire.sh": wire,
+        "text.sh": parts.text,
+        "payload.sh": _replace(parts.payload, **marks),
     }
     for facts, _ in gateways:
         for card in facts.models:
@@ -320,24 +324,24 @@ def _render_branch(facts: GatewayFacts, paths: RequestPaths) -> str:
     in_path = "MODEL" in paths.submit
     cards = "\n".join(_render_card_branch(card) for card in facts.models)
     return f"""\
-  {facts.id})
-    title={shlex.quote(facts.name)} origin={facts.base_url} models='{" ".join(card.model for card in facts.models)}'
-    submit_path="{_shell_path(paths.submit)}" status_path="{_shell_path(paths.status)}"
-    key_name={facts.key_env} key_page={facts.key_page} key=${{{facts.key_env}:-}}
-    unset {facts.key_env}
-    model_in={"path" if in_path else "body"} id_name={spelling.task_id}
-    state_name={spelling.state} link_name={spelling.link}
-    case $model in
+\t{facts.id})
+\t\ttitle={shlex.quote(facts.name)} origin={facts.base_url} models='{" ".join(card.model for card in facts.models)}'
+\t\tsubmit_path="{_shell_path(paths.submit)}" status_path="{_shell_path(paths.status)}"
+\t\tkey_name={facts.key_env} key_page={facts.key_page} key=${{{facts.key_env}:-}}
+\t\tunset {facts.key_env}
+\t\tmodel_in={"path" if in_path else "body"} id_name={spelling.task_id}
+\t\tstate_name={spelling.state} link_name={spelling.link}
+\t\tcase $model in
 {cards}
-    esac
-    ;;"""
+\t\tesac
+\t\t;;"""
 
 
 def _render_card_branch(card: ModelCard) -> str:
     return (
-        f"    {card.model})\n"
-        f"      price={shlex.quote(format_price(card.price))}\n"
-        f"      kept='{_kept(card)}' every={card.poll.every_seconds:g} ;;"
+        f"\t\t{card.model})\n"
+        f"\t\t\tprice={shlex.quote(format_price(card.price))}\n"
+        f"\t\t\tkept='{_kept(card)}' every={card.poll.every_seconds:g} ;;"
     )
 
 

@@ -1,6 +1,5 @@
 #!/bin/sh
-# What the scripts beside this one share: ends, gateways, keys, addresses, reading a reply. They read it in; run by
-# itself it does nothing.
+# What the scripts beside this one share: ends, gateways, keys, addresses, one request. They read it in.
 # shellcheck disable=SC2034,SC2154 # they bring some of the names, and use others
 
 { set +x; } 2>/dev/null # a trace would show the key
@@ -10,100 +9,85 @@ export LC_ALL
 umask 077
 unset key # else the key would be exported again where somebody exports a variable of that name
 
-say() { printf '%s\n' "$*" >&2; }
+newline='
+'
+
+# Words on standard error; what somebody else wrote into them cannot steer the terminal.
+say() {
+	case "$*" in
+	*[!\ -~]*) printf '%s\n' "$*" | visible '' >&2 ;;
+	*) printf '%s\n' "$*" >&2 ;;
+	esac
+}
 
 # stop EXIT WORDS...: the words on standard error, and that exit code.
 stop() {
-  ends_with=$1
-  shift
-  say "$*"
-  exit "$ends_with"
+	ends_with=$1
+	shift
+	say "$*"
+	exit "$ends_with"
 }
+
+refuse() { stop "$@" "Nothing was sent."; }
 
 # Facts of a gateway. Its key leaves the environment here, so that no program started later inherits it.
 know_gateway() {
-  case $gateway in
+	case $gateway in
 {{branches}}
   *) stop 2 "Unknown gateway: $gateway. Known: {{gateways}}." ;;
-  esac
-  case " $models " in
-  *" $model "*) ;;
-  *) stop 2 "$title has no model '$model' here. Known: $models." ;;
-  esac
+	esac
+	case " $models " in
+	*" $model "*) ;;
+	*) stop 2 "$title has no model '$model' here. Known: $models." ;;
+	esac
 }
 
 # Only loopback may stand in for a gateway: the key goes there.
 choose_address() {
-  if [ -n "$base_url" ]; then
-    case $base_url in *[!!-~]*) stop 2 "--base-url holds a character that no address has." ;; esac
-    printf '%s\n' "$base_url" |
-      grep -Eqx 'http://(127\.0\.0\.1|localhost|\[::1\]):[0-9]{1,5}(/[A-Za-z0-9_-]+)?' ||
-      stop 2 "--base-url takes a loopback address alone, such as http://127.0.0.1:8799/$gateway."
-    origin=$base_url
-    protocol='=http'
-  else
-    protocol='=https'
-  fi
+	if [ -n "$base_url" ]; then
+		case $base_url in *[!!-~]*) stop 2 "--base-url holds a character that no address has." ;; esac
+		printf '%s\n' "$base_url" |
+			grep -Eqx 'http://(127\.0\.0\.1|localhost|\[::1\]):[0-9]{1,5}(/[A-Za-z0-9_-]+)?' ||
+			stop 2 "--base-url takes a loopback address alone, such as http://127.0.0.1:8799/$gateway."
+		origin=$base_url
+		protocol='=http'
+	else
+		protocol='=https'
+	fi
 }
 
 check_tools() {
-  command -v curl >/dev/null || stop 2 "curl is needed and is not there."
-  # As a program of its own, printf would be given the key as an argument, which everyone can read.
-  [ "$(command -v printf)" = printf ] || stop 2 "This shell has no printf of its own. Use dash, bash or busybox sh."
+	command -v curl >/dev/null || stop 2 "curl is needed and is not there."
+	# As a program of its own, printf would be given the key as an argument, which everyone can read.
+	[ "$(command -v printf)" = printf ] || stop 2 "This shell has no printf of its own. Use dash, bash or busybox sh."
 }
 
 check_key() {
-  case $key in
-  '' | "\${"*) stop 5 "$key_name is not set. Nothing was sent. Make a key at $key_page." ;;
-  *[!!-~]*) stop 5 "$key_name holds a space, a line break or a character that no key has. Nothing was sent." ;;
-  *[\"\'\\]*) stop 5 "$key_name holds a quote or a backslash. Nothing was sent." ;;
-  esac
-  [ "${#key}" -ge 8 ] || stop 5 "$key_name is too short to be a key. Nothing was sent."
+	case $key in
+	'' | "\${"*) stop 5 "$key_name is not set. Nothing was sent. Make a key at $key_page." ;;
+	*[!!-~]*) refuse 5 "$key_name holds a space, a line break or a character that no key has." ;;
+	*[\"\'\\]*) refuse 5 "$key_name holds a quote or a backslash." ;;
+	esac
+	[ "${#key}" -ge 8 ] || refuse 5 "$key_name is too short to be a key."
 }
 
-# request CURL-ARGUMENTS...: one request, no redirect, no retry; the reply in $work/reply. The key goes to curl on
-# standard input. -q comes first: a .curlrc could trace the key or retry.
+# request CURL-ARGUMENTS...: one request, no redirect, no retry; the reply in $work/reply, HTTP status and bytes sent on
+# standard output. The key goes to curl on standard input. -q comes first: a .curlrc could trace the key or retry. The
+# environment is empty: a proxy, an authority or a log of TLS secrets named there would give the key away.
 request() {
-  if [ -n "$base_url" ]; then
-    set -- --noproxy '*' "$@"
-  else
-    set -- --tlsv1.2 "$@"
-  fi
-  printf 'header = "Authorization: Bearer %s"\n' "$key" |
-    curl -q --config - --silent --show-error --http1.1 --proto "$protocol" --max-redirs 0 \
-      --connect-timeout 10 --max-filesize 1048576 --header 'Expect:' --header 'Accept: application/json' \
-      --output "$work/reply" --write-out '%{http_code} %{time_connect}' "$@" 2>"$work/problem"
-}
-
-# field NAME FILE: the first text or whole number behind that name. In JSON, a quote inside a text follows a
-# backslash, so a name that somebody wrote into a message is not taken for a field.
-field() {
-  awk -v name="$1" '
-    { text = text $0 " " }
-    END {
-      if (match(text, "\"" name "\"[ \t\r]*:[ \t\r]*(\"[^\"\\\\]*\"|[0-9]+)")) {
-        value = substr(text, RSTART, RLENGTH)
-        sub(/^"[^"]*"[ \t\r]*:[ \t\r]*/, "", value)
-        gsub(/"/, "", value)
-        print value
-      }
-    }' "$2"
-}
-
-# What a gateway or curl said: without control characters and without the key should it be echoed; bounded last, for a
-# cut would leave half a key standing.
-quote_file() {
-  {
-    printf '%s\n' "$key"
-    head -c 1048576 "$1" 2>/dev/null | tr -d '\000-\010\013-\037\177'
-  } | awk '
-    NR == 1 { key = $0; next }
-    {
-      line = $0
-      while (key != "" && (at = index(line, key))) {
-        line = substr(line, 1, at - 1) "[key]" substr(line, at + length(key))
-      }
-      print "  | " line
-    }' | head -c 2000 >&2
-  say ""
+	if [ -n "$base_url" ]; then
+		set -- --noproxy '*' "$@"
+	else
+		set -- --tlsv1.2 "$@"
+	fi
+	set -- curl -q --config - --silent --show-error --http1.1 --proto "$protocol" --max-redirs 0 \
+		--connect-timeout 10 --max-filesize 1048576 --header 'Expect:' --header 'Accept: application/json' \
+		--output "$work/reply" --write-out '%{http_code} %{size_request}' "$@"
+	[ "$environment" = yes ] || set -- env -i "PATH=$PATH" "$@"
+	: >"$work/reply"
+	printf 'header = "Authorization: Bearer %s"\n' "$key" | "$@" 2>"$work/problem" || return $?
+	if [ "$(wc -c <"$work/reply")" -gt 1048576 ]; then
+		echo "The answer is larger than 1 MB." >"$work/problem"
+		return 63
+	fi
 }
