@@ -12,7 +12,8 @@ from typing import Any
 
 import anyio
 
-from callsheet.core.gateway.protocol import Accepted, Postponed, Rejected, SubmitOutcome
+from callsheet.core.gateway.protocol import Accepted, GatewayProblem, Postponed, Rejected, SubmitOutcome, Unclear
+from callsheet.core.gateway.refusals import Reason, read_reason
 from callsheet.core.tasks.models import Problem, Task
 from callsheet.core.tasks.polling import first_poll_delay, retry_delay
 from callsheet.core.tasks.states import IllegalEvent, TaskEvent
@@ -20,11 +21,12 @@ from callsheet.errors import CallsheetError, Fate, GatewayUnreachable, LedgerPro
 
 from .dependencies import Dependencies, card_of, clip_seconds_of
 
-ACCOUNT_STATUSES = (401, 402)
+LASTING_REASONS = (Reason.SHOT, Reason.SIZE, Reason.ACCESS)
 MOST_ATTEMPTS_LIMITED = 6
 LEAST_LIMITED_SECONDS = 5.0
 STORE_AGAIN_SECONDS = 0.2
 STORE_GRACE_SECONDS = 5.0
+SAME_ID = "same_id"
 
 Changes = dict[str, Any]
 
@@ -60,6 +62,9 @@ def _store_outcome(
 ) -> Task | None:
     """Store what became of an attempt. Nothing here can lead to a second request for the same attempt."""
     now = deps.clock.now()
+    if isinstance(outcome, Accepted) and _other_task(deps, task, outcome.gateway_task_id) is not None:
+        problem = GatewayProblem(200, SAME_ID, "", page="the gateway gave this task the id of another task")
+        outcome = Unclear(problem, outcome.gateway_task_id)
     if isinstance(outcome, CallsheetError):
         event, changes = _read_error(deps, task, outcome, now)
     else:
@@ -71,7 +76,15 @@ def _store_outcome(
         log.warning("answer of a finished attempt: task %s, %s", task.id, error)
         if isinstance(outcome, Accepted):
             _keep_late_id(deps, task, attempt, outcome.gateway_task_id)
+        elif isinstance(outcome, Unclear) and outcome.named_id:
+            _keep_late_id(deps, task, attempt, outcome.named_id)
         return None
+
+
+def _other_task(deps: Dependencies, task: Task, gateway_task_id: str) -> Task | None:
+    """Another task of that gateway that has the id already."""
+    known = deps.ledger().tasks_named(gateway_task_id, mode=task.mode, gateway=task.gateway)
+    return next((other for other in known if other.id != task.id), None)
 
 
 def _read_answer(deps: Dependencies, task: Task, outcome: SubmitOutcome, now: float) -> tuple[TaskEvent, Changes]:
@@ -93,11 +106,13 @@ def _read_answer(deps: Dependencies, task: Task, outcome: SubmitOutcome, now: fl
                 "next_at": now + delay,
             }
         case Rejected(problem):
-            refusal = quote_problem(deps, problem.code, problem.message, Fate.SENT_NOT_CHARGED)
-            lasting = problem.status not in ACCOUNT_STATUSES
+            refusal = quote_problem(deps, problem, Fate.SENT_NOT_CHARGED)
+            # A page comes from a server in front of the gateway, which may let the same bytes pass later.
+            reason = read_reason(problem.status, problem.code, problem.message)
+            lasting = reason in LASTING_REASONS and not problem.page.endswith("page")
             return TaskEvent.REFUSED, {"problem": replace(refusal, lasting=lasting), "finished_at": now}
         case Postponed(problem):
-            refusal = quote_problem(deps, "rate_limited", problem.message, Fate.SENT_NOT_CHARGED)
+            refusal = replace(quote_problem(deps, problem, Fate.SENT_NOT_CHARGED), code="rate_limited")
             # A limiter that never lets go must not be asked without end.
             if task.attempts >= MOST_ATTEMPTS_LIMITED:
                 return TaskEvent.REFUSED, {"problem": refusal, "finished_at": now}
@@ -107,8 +122,8 @@ def _read_answer(deps: Dependencies, task: Task, outcome: SubmitOutcome, now: fl
             next_at = now + max(delay, LEAST_LIMITED_SECONDS / speed)
             return TaskEvent.NOT_SENT, {"problem": refusal, "next_at": next_at}
         case unclear:
-            code = unclear.problem.code or f"http_{unclear.problem.status}"
-            return TaskEvent.ANSWER_LOST, {"problem": quote_problem(deps, code, unclear.problem.message, Fate.UNKNOWN)}
+            lost = quote_problem(deps, unclear.problem, Fate.UNKNOWN)
+            return TaskEvent.ANSWER_LOST, {"problem": replace(lost, untrusted_task_id=unclear.named_id)}
 
 
 def _read_error(deps: Dependencies, task: Task, error: CallsheetError, now: float) -> tuple[TaskEvent, Changes]:
@@ -130,14 +145,18 @@ def _keep_late_id(deps: Dependencies, task: Task, attempt: str, gateway_task_id:
     deps.ledger().touch(task.id, now=deps.clock.now(), changes={"hints": f"{current.hints} {hint}".strip()})
 
 
-def quote_problem(deps: Dependencies, code: str, said: str, fate: Fate) -> Problem:
-    """A problem in the gateway's own words: redacted, cleaned, bounded, and marked as its words."""
-    text = deps.sanitize(said)
+def quote_problem(deps: Dependencies, problem: GatewayProblem, fate: Fate) -> Problem:
+    """A problem with its HTTP status and the gateway's own words: redacted, cleaned, bounded, and marked as its."""
+    text = deps.sanitize(problem.message)
+    failed = not 200 <= problem.status <= 299
+    parts = [f"HTTP {problem.status}"] if failed else [f"code {problem.code}"] if problem.code.isdecimal() else []
+    parts.append(f"the gateway said: {text}" if text else problem.page or "no reason given")
     return Problem(
-        deps.sanitize(code, limit=60) or "unspecified",
-        f"the gateway said: {text or '(nothing)'}",
+        deps.sanitize(problem.code, limit=60) or "unspecified",
+        ", ".join(parts),
         fate.value,
         text,
+        http_status=problem.status,
     )
 
 

@@ -75,7 +75,8 @@ class Clip:
 class Problem:
     """The latest problem of a task. `said` is the gateway's own text, cleaned but untrusted.
 
-    `lasting`: the gateway refused exactly these bytes, so they are not sent to it again.
+    `lasting`: the gateway refused exactly these bytes, so they are not sent to it again. `http_status` is that of the
+    gateway's reply, 0 without one. `untrusted_task_id` is an id that an unclear reply names; it proves nothing.
     """
 
     code: str
@@ -83,6 +84,8 @@ class Problem:
     fate: str
     said: str = ""
     lasting: bool = False
+    http_status: int = 0
+    untrusted_task_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,11 @@ def next_poll_delay(
     return min(interval, max(SLOWEST_POLL, least)) / speed
 
 
+def is_overdue(advice: PollAdvice, *, elapsed: float, clip_seconds: int | None = None, speed: float = 1.0) -> bool:
+    """Whether a task that was accepted `elapsed` seconds ago has taken more than twice its latest usual time."""
+    return elapsed * speed > PATIENCE_FACTOR * _usual(advice, clip_seconds)[1]
+
+
 def retry_delay(failures: int, *, retry_after: float | None, jitter: float, speed: float = 1.0) -> float:
     """Seconds until a read that failed is tried again: `Retry-After` if given (clamped), else growing steps.
 
