@@ -67,6 +67,9 @@ layers: $(STAMP) ## Which part may import which
 render: $(STAMP) ## Write what is generated from the catalogue
 	PYTHONPATH=tools $(BIN)/python -m render
 
+screenshots: $(STAMP) ## Pictures of the documentation, from the real desk (needs Chromium)
+	$(BIN)/python tools/screenshots.py
+
 dist: $(STAMP) ## Everything that is released, into dist/
 	$(BIN)/python tools/build_dist.py
 

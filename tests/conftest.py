@@ -2,7 +2,8 @@
 
 A test is marked `process`, `network` or `browser` when its module imports what starts a process, opens a port or
 drives a browser: directly, through another module of the tests, or through a fixture of a `conftest.py`. An audit
-hook refuses these acts to a test without the mark, so `make test-fast` stays fast.
+hook refuses these acts to a test without the mark, and fails the test even if the refusal was caught, so `make
+test-fast` stays fast.
 """
 
 from __future__ import annotations
@@ -21,7 +22,16 @@ TESTS = Path(__file__).parent
 NEEDS = {
     **dict.fromkeys(("subprocess", "multiprocessing", "pty", "build_dist"), "process"),
     **dict.fromkeys(
-        ("socket", "socketserver", "http.server", "uvicorn", "sandbox_client", "sandbox.sandbox_client"), "network"
+        (
+            "socket",
+            "socketserver",
+            "http.server",
+            "uvicorn",
+            "sandbox_client",
+            "sandbox.sandbox_client",
+            "cli_terminal",
+        ),
+        "network",
     ),
     "playwright": "browser",
 }
@@ -30,6 +40,7 @@ GUARDED = {
     **dict.fromkeys(("socket.bind", "socket.connect"), "network"),
 }
 _running: list[pytest.Item] = []
+_refused: list[str] = []
 
 
 @pytest.fixture
@@ -61,13 +72,22 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         _running.pop()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Iterator[None]:
+    """Fail a test that was refused something, even if the program under test caught the refusal."""
+    yield
+    refused, _refused[:] = "\n".join(_refused), []
+    assert not refused, refused
+
+
 def _guard(event: str, arguments: tuple[object, ...]) -> None:
     need = GUARDED.get(event)
-    if need is None or not _running or _running[-1].get_closest_marker(need) is not None:
+    if need is None or not _running or any(_running[-1].get_closest_marker(mark) for mark in (need, "browser")):
         return
     if need == "network" and not isinstance(arguments[1], tuple):
         return
-    raise AssertionError(f"{_running[-1].nodeid} needs @pytest.mark.{need}: {event}")
+    _refused.append(f"{_running[-1].nodeid} needs @pytest.mark.{need}: {event}")
+    raise AssertionError(_refused[-1])
 
 
 sys.addaudithook(_guard)

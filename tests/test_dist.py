@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 from types import ModuleType
 
+import grimp
 import pytest
 
 import callsheet
@@ -72,3 +74,42 @@ def test_the_plugin_has_its_manifests_the_skills_and_the_server(build: ModuleTyp
     assert {"plugin.json", "mcp.json", "uv.lock", "server/callsheet/__init__.py", "references/models.md"} < set(files)
     assert {"skills/callsheet/SKILL.md", "skills/one-skill/SKILL.md"} < set(files)
     assert not any(name.startswith(("tests/", "skill/", "SKILL.md")) for name in files)
+
+
+def test_the_wheel_holds_the_package_and_the_references(build: ModuleType) -> None:
+    """The build checks the wheel it built against this list."""
+    names = [
+        "server/callsheet/__init__.py",
+        "references/models.md",
+        "tools/render/cards.py",
+        "skill/a/SKILL.md",
+        "SKILL.md",
+    ]
+
+    assert build.wheel_names(names) == {"callsheet/__init__.py", "callsheet/_references/models.md"}
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"][
+        "wheel"
+    ]
+    assert wheel == {"packages": ["server/callsheet"], "force-include": {"references": "callsheet/_references"}}
+
+
+def test_every_module_of_the_package_is_used_by_the_program() -> None:
+    """A module that only a build imports belongs to `tools`. The program finds its gateways by listing them."""
+    graph = grimp.build_graph("callsheet", cache_dir=None)
+    used = {"callsheet.__main__", *graph.find_children("callsheet.gateways")}
+    used |= {found for module in used for found in graph.find_upstream_modules(module)}
+    packages = {".".join(module.split(".")[:end]) for module in used for end in range(1, module.count(".") + 1)}
+
+    assert graph.modules - used - packages == set()
+
+
+def test_every_other_file_of_the_package_is_read_by_the_program() -> None:
+    """Facts of gateways are found by the name of the gateway; the desk names its templates and static files."""
+    package = ROOT / "server" / "callsheet"
+    files = [path for path in package.rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"}]
+    code = "".join(path.read_text(encoding="utf-8") for path in package.rglob("*.py"))
+    templates = "".join(path.read_text(encoding="utf-8") for path in package.rglob("*.html"))
+    facts = {path for path in files if path.parent.name == "gateways" and path.with_suffix(".py").is_file()}
+
+    assert {path.suffix for path in facts} == {".toml"}
+    assert [path.name for path in files if path not in facts and path.name not in code + templates] == []

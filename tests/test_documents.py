@@ -24,6 +24,7 @@ from callsheet.surface.mcp.tools import TOOLS
 from render.__main__ import REMEDY, build_documents, find_stale, main, render
 from render.cards import render_card
 from render.markdown import cell, document, table
+from render.security import load_guarantees, read_guarantees
 
 ROOT = Path(callsheet.__file__).parents[2]
 REFERENCES = sorted((ROOT / "references").glob("*.md"))
@@ -229,13 +230,14 @@ def test_consent_explains_every_key_of_the_policy() -> None:
         assert f"| `{key}` | " in text
 
 
-def test_security_names_only_tests_that_exist() -> None:
-    """A promise that says which test shows it must not outlive the test."""
-    names = set(re.findall(r"`(test_[a-z0-9_]+)`", read("SECURITY.md")))
+def test_every_guarantee_has_tests_that_exist() -> None:
+    """A guarantee must not outlive the tests that prove it, and no test is listed for a guarantee that is gone."""
     sources = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    tests = load_guarantees()
 
-    assert len(names) > 30
-    assert sorted(name for name in names if f"def {name}(" not in sources) == []
+    assert [name for name, _ in read_guarantees()] == list(tests)
+    assert all(tests.values())
+    assert sorted(name for names in tests.values() for name in names if f"def {name}(" not in sources) == []
 
 
 def test_markdown_keeps_every_value_in_its_place() -> None:

@@ -75,6 +75,12 @@ def plugin_files(files: Files) -> Files:
     return found
 
 
+def wheel_names(files: Iterable[str]) -> set[str]:
+    """What the wheel holds besides its metadata: the package, and the references that the server publishes."""
+    package = {name.removeprefix("server/") for name in files if name.startswith("server/callsheet/")}
+    return package | {f"callsheet/_{name}" for name in files if name.startswith("references/")}
+
+
 def write_archive(path: Path, files: Mapping[str, bytes]) -> None:
     """A zip whose bytes depend on nothing but the files: names in order, one date, two modes."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,6 +120,14 @@ def write_sums() -> None:
     names = sorted(path for path in DIST.rglob("*") if path.is_file() and "plugin" not in path.relative_to(DIST).parts)
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(DIST).as_posix()}" for path in names]
     (DIST / "SHA256SUMS").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def check_wheel(files: Files) -> None:
+    """The wheel holds its files and no other: nothing that only a build reads."""
+    with zipfile.ZipFile(next(DIST.glob("*.whl"))) as wheel:
+        held = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    if held != wheel_names(files):
+        raise SystemExit(f"The wheel should not differ in {sorted(held ^ wheel_names(files))}")
 
 
 def smoke() -> None:
@@ -192,6 +206,7 @@ def main(arguments: list[str]) -> int:
     DIST.mkdir()
     files = read_checkout()
     build_packages(files)
+    check_wheel(files)
     write_archive(DIST / f"{NAME}-{__version__}.mcpb", below(files, BUNDLED))
     plugin = plugin_files(files)
     write_folder(DIST / "plugin" / NAME, plugin)

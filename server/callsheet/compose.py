@@ -26,7 +26,7 @@ from callsheet.edges.keys.passphrase import STANDARD, Cost
 from callsheet.edges.keys.sealed import is_sealed, load_sealed
 from callsheet.edges.keys.store import SecretKey, build_redactor, find_all_keys, find_key
 from callsheet.edges.keys.unlocked import OpenedKeys
-from callsheet.edges.ledger.ledger import Ledger
+from callsheet.edges.ledger.ledger import SqliteLedger
 from callsheet.edges.process.desk_lock import find_desk
 from callsheet.edges.process.locks import FileLeases
 from callsheet.edges.process.runner import Runner
@@ -60,7 +60,7 @@ class Surroundings:
     environ: Mapping[str, str]
     working_directory: Path
     clock: Clock
-    transport: httpx2.AsyncBaseTransport | None = None
+    transport: httpx2.MockTransport | None = None
     derivation_cost: Cost = STANDARD
 
     @classmethod
@@ -135,7 +135,7 @@ def build_service(surroundings: Surroundings) -> Service:
     http = GatewayHttp(transport=surroundings.transport)
     sandbox = SandboxServer(lambda: _open_sandbox(paths, policy().sandbox_speed))
     lock = FileLeases(paths.state / RUNNERS_DIRECTORY)
-    ledger = _once(lambda: Ledger(paths.data / LEDGER_FILE))
+    ledger = _once(lambda: SqliteLedger(paths.data / LEDGER_FILE))
     deps = Dependencies(
         ledger=ledger,
         http=http,

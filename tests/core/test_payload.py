@@ -12,7 +12,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from callsheet.core.catalogue.cards import Availability, Field, ModelCard
-from callsheet.core.payload.build import (
+from callsheet.core.payload.body import (
     Body,
     build_body,
     fixed_value,

@@ -15,10 +15,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callsheet.core.catalogue.cards import Availability, Catalogue, Field
-from callsheet.core.payload.build import Body, build_body, freeze_body
-from callsheet.core.payload.coercion import read_image, read_number, read_pixels, read_value
+from callsheet.core.payload.body import (
+    Body,
+    Finding,
+    build_body,
+    freeze_body,
+    read_image,
+    read_number,
+    read_pixels,
+    read_value,
+)
 from callsheet.core.payload.recognition import MAX_LEAVES, Recognised, recognise
-from callsheet.core.payload.validation import Finding, Hosts, check_shot
+from callsheet.core.payload.validation import Hosts, check_shot
 from callsheet.core.shot import JsonValue, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callsheet.core.catalogue.cards import Availability, Field, ModelCard, Scalar
-from callsheet.core.payload.suggestions import format_length, format_name, format_value, nearest_choice
-from callsheet.core.payload.validation import Finding, Hosts, Verdict, check_shot, neutral_choices
+from callsheet.core.payload.body import Finding, format_length, format_name, format_value, nearest_choice
+from callsheet.core.payload.validation import Hosts, Verdict, check_shot, neutral_choices
 from callsheet.core.shot import JsonValue, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
 

@@ -11,7 +11,7 @@ import pytest
 from callsheet import gateways
 from callsheet.core.catalogue.cards import Availability, Field, GatewayFacts, ModelCard
 from callsheet.core.catalogue.pricing import price_clip
-from callsheet.core.payload.build import build_body
+from callsheet.core.payload.body import build_body
 from callsheet.core.payload.validation import Hosts, check_shot
 from callsheet.core.shot import IMAGE_TO_VIDEO, TEXT_TO_VIDEO, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue

@@ -10,7 +10,7 @@ import anyio.lowlevel
 import pytest
 
 from callsheet.core.tasks.models import Task
-from callsheet.edges.ledger.ledger import Ledger
+from callsheet.edges.ledger.ledger import SqliteLedger
 from callsheet.edges.process.locks import FileLeases
 from callsheet.edges.process.runner import MOST_POLLS, Runner
 from callsheet.service import Service
@@ -39,7 +39,7 @@ def some_tasks(workspace: Workspace, service: Service, count: int) -> list[Task]
 class Runs:
     """Stands for `run_task`: remembers what was run and marks it as not due any more."""
 
-    def __init__(self, workspace: Workspace, ledger: Ledger) -> None:
+    def __init__(self, workspace: Workspace, ledger: SqliteLedger) -> None:
         self.workspace = workspace
         self.ledger = ledger
         self.seen: list[str] = []
@@ -56,7 +56,7 @@ class Runs:
         self.at_once -= 1
 
 
-async def watch(workspace: Workspace, ledger: Ledger, lock: FileLeases, run: object, *, rounds: int = 30) -> None:
+async def watch(workspace: Workspace, ledger: SqliteLedger, lock: FileLeases, run: object, *, rounds: int = 30) -> None:
     """Run a runner for that many rounds of its loop."""
     left = rounds
 
@@ -186,10 +186,10 @@ async def test_a_ledger_that_cannot_be_opened_does_not_end_the_watch(workspace: 
     runs = Runs(workspace, ledger)
     attempts = 0
 
-    def open_ledger() -> Ledger:
+    def open_ledger() -> SqliteLedger:
         nonlocal attempts
         attempts += 1
-        return Ledger(workspace.home) if attempts == 1 else ledger
+        return SqliteLedger(workspace.home) if attempts == 1 else ledger
 
     left = 5
 

@@ -12,24 +12,24 @@ import pytest
 
 from callsheet.core.tasks.models import Sheet
 from callsheet.edges.ledger import connection
-from callsheet.edges.ledger.ledger import Ledger
+from callsheet.edges.ledger.ledger import SqliteLedger
 from callsheet.errors import LedgerProblem
 from samples import START, a_sheet
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
+def ledger(tmp_path: Path) -> SqliteLedger:
     """An empty ledger in a directory of its own."""
-    return Ledger(tmp_path / "data" / "ledger.sqlite3")
+    return SqliteLedger(tmp_path / "data" / "ledger.sqlite3")
 
 
 @pytest.fixture
-def sheet(ledger: Ledger) -> Sheet:
+def sheet(ledger: SqliteLedger) -> Sheet:
     """An approved sheet in it."""
     return ledger.add_sheet(a_sheet(), now=START)
 
 
-def test_the_file_is_private(ledger: Ledger) -> None:
+def test_the_file_is_private(ledger: SqliteLedger) -> None:
     """No other user of the machine reads prompts or links."""
     assert stat.S_IMODE(ledger.path.stat().st_mode) == 0o600
     assert stat.S_IMODE(ledger.path.parent.stat().st_mode) == 0o700
@@ -41,19 +41,19 @@ def test_a_file_that_is_no_ledger_is_refused_and_left_alone(tmp_path: Path) -> N
     path.write_bytes(b"this is not a database, but it is long enough to look like one" * 40)
 
     with pytest.raises(LedgerProblem, match="not a database") as caught:
-        Ledger(path)
+        SqliteLedger(path)
     assert "keep it" in caught.value.next_step.text
     assert path.read_bytes().startswith(b"this is not")
 
 
-def test_a_newer_schema_is_refused(ledger: Ledger) -> None:
+def test_a_newer_schema_is_refused(ledger: SqliteLedger) -> None:
     """An old program does not guess at new columns."""
     with sqlite3.connect(ledger.path) as db:
         db.execute("PRAGMA user_version = 99")
     db.close()
 
     with pytest.raises(LedgerProblem, match="newer version"):
-        Ledger(ledger.path)
+        SqliteLedger(ledger.path)
 
 
 def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
@@ -61,26 +61,26 @@ def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file where a directory should be")
 
     with pytest.raises(LedgerProblem, match="data"):
-        Ledger(tmp_path / "data" / "ledger.sqlite3")
+        SqliteLedger(tmp_path / "data" / "ledger.sqlite3")
 
 
-def test_a_full_disk_refuses_and_keeps_what_was_stored(ledger: Ledger, sheet: Sheet) -> None:
+def test_a_full_disk_refuses_and_keeps_what_was_stored(ledger: SqliteLedger, sheet: Sheet) -> None:
     """A page limit instead of a full disk: SQLite reports both the same way."""
     database = connection.open_database(ledger.path)
-    ledger = Ledger(ledger.path, connect=lambda _: database)
+    ledger = SqliteLedger(ledger.path, connect=lambda _: database)
     database.execute("PRAGMA max_page_count = 1")
 
     with pytest.raises(LedgerProblem, match="full"):  # noqa: PT012 - which row fills it is not known
         for number in range(2000):
             ledger.add_sheet(replace(sheet, id=f"s{number}", take=number + 2, shown="x" * 4000), now=START)
-    assert Ledger(ledger.path).sheet(sheet.id) == sheet
+    assert SqliteLedger(ledger.path).sheet(sheet.id) == sheet
 
 
 def test_a_trail_to_which_others_add_while_it_is_checked_is_not_called_broken(tmp_path: Path) -> None:
     """Another process writes an entry between any two looks of the one that checks."""
     path = tmp_path / "ledger.sqlite3"
     database = connection.open_database(path)
-    mine, others = Ledger(path, connect=lambda _: database), Ledger(path)
+    mine, others = SqliteLedger(path, connect=lambda _: database), SqliteLedger(path)
     mine.consent.record("key_sealed", "poyo", actor="terminal", now=START)
     written: list[None] = []
 
@@ -96,7 +96,7 @@ def test_a_trail_to_which_others_add_while_it_is_checked_is_not_called_broken(tm
     assert (mine.consent.verify().broken, mine.consent.verify().entries) == (None, 2)
 
 
-def test_an_old_schema_is_copied_before_it_is_changed(ledger: Ledger, sheet: Sheet, tmp_path: Path) -> None:
+def test_an_old_schema_is_copied_before_it_is_changed(ledger: SqliteLedger, sheet: Sheet, tmp_path: Path) -> None:
     """And the copy is a whole ledger of its own."""
     old = tmp_path / "old.sqlite3"
     with sqlite3.connect(ledger.path) as db:
@@ -110,11 +110,11 @@ def test_an_old_schema_is_copied_before_it_is_changed(ledger: Ledger, sheet: She
 
     assert "later" in tables
     backup = old.with_name(f"old.sqlite3.before-version-{len(later)}")
-    assert Ledger(backup).sheet(sheet.id) == sheet
+    assert SqliteLedger(backup).sheet(sheet.id) == sheet
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
 
 
-def test_a_copy_that_was_cut_short_is_not_taken_for_one(ledger: Ledger, sheet: Sheet, tmp_path: Path) -> None:
+def test_a_copy_that_was_cut_short_is_not_taken_for_one(ledger: SqliteLedger, sheet: Sheet, tmp_path: Path) -> None:
     """A full disk, or a program that was ended: the next start makes a whole copy before it changes anything."""
     for number in range(400):
         ledger.add_sheet(replace(sheet, id=f"s{number}", take=number + 2, shown="x" * 4000), now=START)
@@ -137,7 +137,7 @@ def test_a_copy_that_was_cut_short_is_not_taken_for_one(ledger: Ledger, sheet: S
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
 
 
-def test_a_damaged_page_is_found_at_the_start(ledger: Ledger, sheet: Sheet) -> None:
+def test_a_damaged_page_is_found_at_the_start(ledger: SqliteLedger, sheet: Sheet) -> None:
     """Before anything is read from it or sent because of it."""
     ledger.close()
     content = bytearray(ledger.path.read_bytes())
@@ -145,7 +145,7 @@ def test_a_damaged_page_is_found_at_the_start(ledger: Ledger, sheet: Sheet) -> N
     ledger.path.write_bytes(content)
 
     with pytest.raises(LedgerProblem, match="malformed"):
-        Ledger(ledger.path)
+        SqliteLedger(ledger.path)
 
 
 @pytest.mark.parametrize(("kind", "refused"), [("nfs4", True), ("fuse.sshfs", True), ("ext4", False), ("tmpfs", False)])

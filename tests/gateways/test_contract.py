@@ -33,7 +33,7 @@ from callsheet.core.gateway.protocol import (
     TaskRef,
     Unclear,
 )
-from callsheet.core.payload.build import build_body, freeze_body
+from callsheet.core.payload.body import build_body, freeze_body
 from callsheet.core.shot import Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.gateways import GATEWAYS, load_gateway

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from callsheet.core.tasks.models import Sheet
-from callsheet.edges.ledger.ledger import Ledger
+from callsheet.edges.ledger.ledger import SqliteLedger
+from callsheet.service.ports import Ledger
 from samples import START, a_sheet
 
 OpenLedger = Callable[[], Ledger]
 
 LEDGERS: dict[str, Callable[[Path], Ledger]] = {
-    "sqlite": lambda directory: Ledger(directory / "ledger.sqlite3"),
+    "sqlite": lambda directory: SqliteLedger(directory / "ledger.sqlite3"),
 }
 
 

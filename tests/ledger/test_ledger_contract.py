@@ -13,8 +13,8 @@ from callsheet.core.consent.policy import Caps
 from callsheet.core.spending.limits import Slots, SpendTerms
 from callsheet.core.tasks.models import ClaimedTask, Clip, Problem, Sheet, Task
 from callsheet.core.tasks.states import IllegalEvent, SheetEvent, SheetState, TaskEvent, TaskState
-from callsheet.edges.ledger.ledger import Ledger
 from callsheet.errors import Action, NotApproved, PolicyRefusal, UnknownThing
+from callsheet.service.ports import Ledger
 from samples import START, a_sheet, a_task
 
 WINDOWS = (START - 1000, START - 1000)

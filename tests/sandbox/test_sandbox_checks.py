@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sandbox_client import GATEWAYS, SUBMIT_PATHS, SandboxClient, body_for
 
-from callsheet.core.payload.build import build_body
+from callsheet.core.payload.body import build_body
 from callsheet.core.shot import Kind, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.sandbox.checks import check_body, read_parameters

@@ -200,8 +200,8 @@ def test_the_floor_of_approval_follows_price_gateway_and_model(workspace: Worksp
     [
         ("[gateways.poyo]\nallowed = false\n", "does not allow"),
         ('[models."poyo/sora-2-official"]\nallowed = false\n', "does not allow"),
-        ('[models."poyo/sora-2-official"]\nper_clip = "0.20"\n', "0.20 USD at most"),
-        ('[gateways.poyo]\nper_clip = "0.23"\n', "0.23 USD at most"),
+        ('[models."poyo/sora-2-official"]\nper_clip = "0.20"\n', "at most 0.20 USD"),
+        ('[gateways.poyo]\nper_clip = "0.23"\n', "at most 0.23 USD"),
     ],
 )
 def test_a_rule_forbids_a_gateway_a_model_or_a_price(workspace: Workspace, policy: str, refused: str) -> None:

@@ -15,6 +15,8 @@ from callsheet.edges.clock import SystemClock
 from callsheet.sandbox.store import count_submits, read_requests
 from callsheet.service import Draft, Service
 
+pytestmark = pytest.mark.network  # the program itself starts the sandbox
+
 CARDS = {
     "poyo": "sora-2-official",
     "apidot": "sora-2-official",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from callsheet.core.tasks.models import Task
 from callsheet.core.tasks.states import TaskState
-from callsheet.edges.ledger.ledger import Ledger
+from callsheet.edges.ledger.ledger import SqliteLedger
 from torture.gateway import video_of
 from torture.harness import Run
 from torture.pace import SPEED
@@ -36,7 +36,7 @@ class Audit:
 
 def audit(run: Run) -> Audit:
     """Lay the three side by side."""
-    ledger = Ledger(run.directory / "home" / "data" / "ledger.sqlite3")
+    ledger = SqliteLedger(run.directory / "home" / "data" / "ledger.sqlite3")
     try:
         tasks = ledger.tasks(limit=100_000)
         lost = {task.id for task in tasks if any(e["kind"] == "answer_lost" for e in ledger.history(task.id))}

@@ -26,6 +26,7 @@ from .cards import render_gateway_cards
 from .manifests import build_manifests
 from .models import render_models, render_sources
 from .references import Wire, render_errors, render_gateway_errors, render_gateways, render_sandbox, render_states
+from .security import render_security_tests
 from .skills import build_skills
 
 USAGE = "Usage: python -m render [ROOT] [--check]\n"
@@ -49,7 +50,9 @@ def build_documents() -> dict[str, str]:
         "states": render_states(),
         "sandbox": render_sandbox(FAULTS),
     }
-    return {f"references/{name}.md": text for name, text in pages.items()} | build_manifests() | build_skills(catalogue)
+    references = {f"references/{name}.md": text for name, text in pages.items()}
+    appendix = {"docs/security-tests.md": render_security_tests()}
+    return references | appendix | build_manifests() | build_skills(catalogue)
 
 
 def describe_wire(facts: GatewayFacts) -> Wire:

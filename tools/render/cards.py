@@ -27,10 +27,9 @@ from callsheet.core.catalogue.cards import (
     Source,
 )
 from callsheet.core.catalogue.pricing import dollars
+from callsheet.surface.views.cards import NOT_DOCUMENTED, kept_text, polling_text
 
 from .markdown import bullets, code, document, table
-
-NOT_DOCUMENTED = "not documented"
 
 _SITUATIONS = {
     "always": "always",
@@ -112,15 +111,12 @@ def source_table(sources: Iterable[Source]) -> str:
 
 def format_poll(advice: PollAdvice) -> str:
     """When to ask after a task."""
-    usual = f"; usually done after {_span(advice.usual_seconds)} s" if advice.usual_seconds else ""
-    often = f"first after {advice.first_after_seconds:g} s, then every {advice.every_seconds:g} s"
-    return f"{often}{usual}. {advice.note}"
+    return f"{polling_text(advice)}. {advice.note}"
 
 
 def format_retention(retention: Retention) -> str:
     """How long a result link works."""
-    hours = retention.result_hours
-    return f"{f'{hours} hours' if hours else NOT_DOCUMENTED}. {retention.note}"
+    return f"{kept_text(retention)}. {retention.note}"
 
 
 def format_rate(limit: RateLimit) -> str:
@@ -270,10 +266,6 @@ def _with_image(value: Scalar | None, with_image: Scalar | None) -> str:
 
 def _json(value: Scalar) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _span(seconds: tuple[float, float]) -> str:
-    return f"{seconds[0]:g} to {seconds[1]:g}"
 
 
 def _dropped_row(card: ModelCard, shared: SharedFacts) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from callsheet.core.catalogue.cards import Availability, Catalogue, GatewayFacts, ModelCard
 from callsheet.core.catalogue.pricing import dollars, price_clip
-from callsheet.core.payload.build import neutral_value
+from callsheet.core.payload.body import neutral_value
 
 from .cards import NOT_DOCUMENTED, SharedFacts, durations_of, find_shared, source_table
 from .markdown import bullets, code, document, table

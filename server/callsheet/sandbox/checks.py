@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from callsheet.core.catalogue.cards import Field, ModelCard
-from callsheet.core.payload.build import neutral_value
+from callsheet.core.payload.body import neutral_value
 from callsheet.core.shot import IMAGE_TO_VIDEO, TEXT_TO_VIDEO, JsonValue
 from callsheet.core.shot import Kind as ClipKind
 

@@ -9,10 +9,10 @@ from callsheet.core.catalogue.cards import Availability, ModelCard
 from callsheet.core.catalogue.pricing import Price, price_clip, to_micros
 from callsheet.core.consent.approval import DUPLICATE, Binding, amount_to_type, sheet_id_for, warns_of_duplicate
 from callsheet.core.consent.policy import Mode
-from callsheet.core.payload.build import build_body, freeze_body
+from callsheet.core.payload.body import Finding, build_body, freeze_body
 from callsheet.core.payload.prompt_lint import lint_prompt
 from callsheet.core.payload.recognition import Payload, recognise
-from callsheet.core.payload.validation import Finding, Hosts, Verdict, check_shot
+from callsheet.core.payload.validation import Hosts, Verdict, check_shot
 from callsheet.core.shot import JsonValue, Shot
 from callsheet.core.tasks.models import APPROVAL_LIFETIME, SHEET_LIFETIME, Sheet
 from callsheet.core.tasks.states import IllegalEvent, SheetEvent, SheetId, SheetState
@@ -75,7 +75,7 @@ def _texts(value: JsonValue) -> Iterator[str]:
 
 
 def _split_name(deps: Dependencies, draft: Draft) -> Draft:
-    """The draft with gateway and model apart where the model is named as it is listed: `gateway/model`."""
+    """The draft with gateway and model apart where the model has its listed name: `gateway/model`."""
     gateway, found, model = (draft.model or "").partition("/")
     if not found or draft.gateway not in (None, gateway) or deps.catalogue().gateway(gateway) is None:
         return draft

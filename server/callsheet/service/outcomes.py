@@ -12,14 +12,24 @@ from typing import Any
 
 import anyio
 
-from callsheet.core.gateway.protocol import Accepted, GatewayProblem, Postponed, Rejected, SubmitOutcome, Unclear
+from callsheet.core.gateway.protocol import (
+    Accepted,
+    GatewayProblem,
+    Postponed,
+    Progress,
+    Rejected,
+    StatusOutcome,
+    SubmitOutcome,
+    Unclear,
+)
 from callsheet.core.gateway.refusals import Reason, read_reason
 from callsheet.core.tasks.models import Problem, Task
 from callsheet.core.tasks.polling import first_poll_delay, retry_delay
 from callsheet.core.tasks.states import IllegalEvent, TaskEvent
 from callsheet.errors import CallsheetError, Fate, GatewayUnreachable, LedgerProblem
 
-from .dependencies import Dependencies, card_of, clip_seconds_of
+from .dependencies import KEY_RETURNED, KEY_RETURNED_TEXT, Dependencies, card_of, clip_seconds_of
+from .ports import SecretKey
 
 LASTING_REASONS = (Reason.SHOT, Reason.SIZE, Reason.ACCESS)
 MOST_ATTEMPTS_LIMITED = 6
@@ -171,3 +181,25 @@ def expire_attempt(deps: Dependencies, task: Task) -> None:
     problem = Problem("outcome_unknown", "the program ended while the request was under way", Fate.UNKNOWN.value)
     deps.ledger().advance(task.id, TaskEvent.ANSWER_LOST, now=now, attempt=task.attempt, changes={"problem": problem})
     deps.changes.notify()
+
+
+def screen_submit(deps: Dependencies, key: SecretKey | None, outcome: SubmitOutcome) -> SubmitOutcome:
+    """The answer to a paid request; unclear where its id or its state has the key."""
+    match outcome:
+        case Accepted(found, state) if deps.holds_key(key, found, state):
+            problem = GatewayProblem(200, KEY_RETURNED, "", page=KEY_RETURNED_TEXT)
+        case Unclear(problem, found) if deps.holds_key(key, found):
+            problem = replace(problem, code=KEY_RETURNED, message="", page=KEY_RETURNED_TEXT)
+        case _:
+            return outcome
+    return Unclear(problem, "" if deps.holds_key(key, found) else found)
+
+
+def screen_status(deps: Dependencies, key: SecretKey | None, outcome: StatusOutcome) -> StatusOutcome | None:
+    """A status answer without links that have the key; None where nothing is left to go by."""
+    if not isinstance(outcome, Progress):
+        return outcome
+    links = tuple(link for link in outcome.video_urls if not deps.holds_key(key, link))
+    if deps.holds_key(key, outcome.said, outcome.named_id) or (outcome.video_urls and not links):
+        return None
+    return replace(outcome, video_urls=links)

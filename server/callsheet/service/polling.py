@@ -27,9 +27,8 @@ from callsheet.errors import (
     NextStep,
 )
 
-from .dependencies import Dependencies, card_of, clip_seconds_of
-from .key_echo import KEY_RETURNED, KEY_RETURNED_TEXT, holds_key, screen_status
-from .outcomes import expire_attempt, quote_problem
+from .dependencies import KEY_RETURNED, KEY_RETURNED_TEXT, Dependencies, card_of, clip_seconds_of
+from .outcomes import expire_attempt, quote_problem, screen_status
 from .rate_limit import wait_for_pace
 from .results import (
     NO_FILE_NAMED,
@@ -126,7 +125,7 @@ async def poll_task(deps: Dependencies, task: Task) -> Task:
     facts = deps.facts(task.gateway)
     gateway = deps.gateway(task.gateway)
     assert task.gateway_task_id is not None
-    if holds_key(deps, None, task.gateway_task_id):
+    if deps.holds_key(None, task.gateway_task_id):
         # A ledger that an older version wrote: such an id must not become part of an address.
         return _read_failed(deps, task, KEY_RETURNED, KEY_RETURNED_TEXT, None)
     try:
@@ -244,7 +243,7 @@ async def _fetch_clip(deps: Dependencies, task: Task) -> None:
 
 
 async def _save(deps: Dependencies, task: Task, link: str) -> Clip:
-    if holds_key(deps, None, link):
+    if deps.holds_key(None, link):
         raise DownloadProblem(f"Not fetched: {KEY_RETURNED_TEXT}.", next_step="Replace the key.")
     loopback = await deps.loopback_origin(task.mode, deps.facts(task.gateway))
     return await deps.clips.keep(task, link, directory=deps.save_directory(deps.policy()), loopback=loopback)
@@ -276,7 +275,7 @@ def resolve_task(deps: Dependencies, task_id: str, *, accepted_as: str | None) -
     if accepted_as is not None:
         event = TaskEvent.RESOLVED_ACCEPTED
         changes |= {"gateway_task_id": accepted_as, "accepted_at": task.accepted_at or task.created_at}
-        if holds_key(deps, None, accepted_as):
+        if deps.holds_key(None, accepted_as):
             raise InvalidRequest("That is the gateway's key, not a task id.", next_step="Copy the task's id.")
         known = deps.ledger().tasks_named(accepted_as, mode=task.mode, gateway=task.gateway)
         if other := next(

@@ -14,7 +14,6 @@ from callsheet.core.tasks.models import Task
 from callsheet.errors import CallsheetError
 
 from .dependencies import Dependencies
-from .key_echo import holds_key
 from .rate_limit import count_request
 
 HINT_SECONDS = 4.0
@@ -77,7 +76,7 @@ async def _list_recent(deps: Dependencies, task: Task) -> str | None:
         if item.model in ("", task.model) and (item.created_at is None or item.created_at >= sent_at)
     ]
     mine = {known.gateway_task_id for known in deps.ledger().tasks(limit=1000)}
-    return ", ".join(name for name in near if name not in mine and not holds_key(deps, None, name))[: 130 * MOST_LISTED]
+    return ", ".join(name for name in near if name not in mine and not deps.holds_key(None, name))[: 130 * MOST_LISTED]
 
 
 async def _ask(deps: Dependencies, task: Task, request: HttpRequest) -> HttpReply | None:

@@ -14,16 +14,14 @@ from callsheet.core.catalogue.cards import ModelCard
 from callsheet.core.catalogue.pricing import Price
 from callsheet.core.consent.policy import Mode
 from callsheet.core.gateway.refusals import Reason, read_reason
-from callsheet.core.payload.build import Body
-from callsheet.core.payload.validation import Finding
+from callsheet.core.payload.body import Body, Finding
 from callsheet.core.shot import Shot
 from callsheet.core.tasks.models import Problem, Sheet, Task
 from callsheet.core.tasks.polling import is_overdue
 from callsheet.core.tasks.states import OPEN_STATES, TaskState
 from callsheet.errors import FATE_SENTENCES, Action, Fate, KeyProblem, NextStep, UnknownThing
 
-from .dependencies import KEY_SEALED, Dependencies, card_of, clip_seconds_of
-from .key_echo import KEY_RETURNED
+from .dependencies import KEY_RETURNED, KEY_SEALED, Dependencies, card_of, clip_seconds_of
 
 GO_LIVE = "Only a person can switch to live mode, in their own terminal; no tool can."
 

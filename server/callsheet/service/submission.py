@@ -42,8 +42,7 @@ from .consent import (
     spending_windows,
 )
 from .dependencies import Dependencies, card_of
-from .key_echo import screen_submit
-from .outcomes import keep_outcome
+from .outcomes import keep_outcome, screen_submit
 from .rate_limit import wait_for_pace
 from .reconciliation import asks_balance, record_balance, record_hints
 from .results import Submission, notice, refusal_step, report_task
@@ -263,7 +262,7 @@ def _hold_for_slot(deps: Dependencies, task: Task, *, places: int) -> None:
 
 
 def slots_for(deps: Dependencies, task: Task) -> Slots:
-    """How many tasks may be open at once: the person's cap in total, and the documented limit of the gateway.
+    """How many tasks may be open at the same time: the person's cap in total, and the documented limit of the gateway.
 
     In the sandbox the person's cap is not applied, so that load can be rehearsed.
     """

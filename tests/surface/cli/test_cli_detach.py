@@ -1,4 +1,4 @@
-"""`callsheet watch --detach` and `--stop`: one background watcher, which outlives whoever started it."""
+"""`callsheet watch --detach` and `--stop`: one background watcher, which outlives the command that started it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def background(program: Program) -> Iterator[BackgroundRunner]:
             os.kill(pid, signal.SIGKILL)
 
 
-def film(workspace: Workspace, cli: CommandLine, program: Program, *, speed: int) -> str:
+def submit_open(workspace: Workspace, cli: CommandLine, program: Program, *, speed: int) -> str:
     """An open task that nobody follows any more; its id."""
     workspace.write_policy(f"[sandbox]\nspeed = {speed}\n")
     sheet_id = draft(program.build_service())
@@ -66,7 +66,7 @@ def test_a_background_watcher_saves_the_clip_and_ends(
     workspace: Workspace, program: Program, cli: CommandLine, background: BackgroundRunner
 ) -> None:
     """Started from a terminal that goes away; in a session of its own, nobody's child, with a private log."""
-    task_id = film(workspace, cli, program, speed=60)
+    task_id = submit_open(workspace, cli, program, speed=60)
 
     with Terminal(["watch", "--detach"], workspace.environ, program.working_directory) as terminal:
         terminal.expect("as process ")
@@ -89,11 +89,11 @@ def test_a_background_watcher_saves_the_clip_and_ends(
     assert stat.S_IMODE(background.log.stat().st_mode) == 0o600
 
 
-def test_there_is_one_background_watcher_and_it_ends_kindly(
+def test_there_is_one_background_watcher_and_stop_ends_it(
     workspace: Workspace, program: Program, cli: CommandLine, background: BackgroundRunner
 ) -> None:
     """A second start names the first; --stop leaves the task to the next start."""
-    task_id = film(workspace, cli, program, speed=1)
+    task_id = submit_open(workspace, cli, program, speed=1)
     # What was left behind by one that was killed is not believed.
     program.paths.state.joinpath("watch.pid").write_text("1234567", encoding="ascii")
     program.paths.state.joinpath("watch.pid").chmod(0o600)
@@ -113,12 +113,10 @@ def test_there_is_one_background_watcher_and_it_ends_kindly(
     assert program.build_service().task(task_id).task.state in (TaskState.QUEUED, TaskState.RUNNING)
 
 
-def test_a_second_background_process_goes_away_by_itself(
-    workspace: Workspace, program: Program, background: BackgroundRunner
-) -> None:
+def test_a_second_background_process_ends_immediately(workspace: Workspace, program: Program) -> None:
     """Two starts at the same moment make one watcher."""
-    with background._alone(0) as alone:
-        assert alone
+    with try_lock(program.paths.state / "watch.lock") as is_free:
+        assert is_free
         ran = run_without_terminal(["watch", "--background"], workspace.environ, program.working_directory)
 
     assert ran.returncode == 0
@@ -126,7 +124,7 @@ def test_a_second_background_process_goes_away_by_itself(
     assert "another background watcher is running" in ran.stderr
 
 
-def test_a_watcher_that_cannot_start_is_told(tmp_path: Path, program: Program) -> None:
+def test_a_watcher_that_cannot_start_is_reported(tmp_path: Path, program: Program) -> None:
     """No process id came; and a log that cannot be written is named."""
     background = BackgroundRunner(tmp_path / "state")
 

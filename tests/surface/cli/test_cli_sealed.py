@@ -24,7 +24,7 @@ from callsheet.service.submission import submit
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
 from crash.crash_gateway import LoopbackGateway, Manners
-from crash.crash_video import make_film
+from crash.crash_video import write_video
 from workspace import KEY, SHOT, Workspace, draft
 
 PASSPHRASE = "a heron over the reeds"
@@ -33,7 +33,7 @@ PASSPHRASE = "a heron over the reeds"
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A real film, made once."""
-    return make_film(tmp_path_factory.mktemp("film") / "film.mp4")
+    return write_video(tmp_path_factory.mktemp("clip") / "clip.mp4")
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_approving_sends_once_follows_and_saves(
     assert submit(service.deps, sheet_id).status == "already_submitted"
     again = piped(workspace, armed, "approve", sheet_id)
     assert again.code == ExitCode.INVALID
-    assert "spent already" in " ".join(again.err.split())
+    assert "already spent" in " ".join(again.err.split())
     assert len(gateway.receipts) == 1
     files = [path for path in workspace.home.rglob("*") if path.is_file()]
     spelt = [spelling.encode() for spelling in variants(KEY)]
@@ -138,14 +138,14 @@ def test_approving_sends_once_follows_and_saves(
 def test_ctrl_c_ends_the_following_and_not_the_task(
     workspace: Workspace, armed: Program, gateway: LoopbackGateway
 ) -> None:
-    """What was sent stays sent, and the person is told how it goes on."""
+    """What was sent stays sent, and the person reads how it goes on."""
     service = armed.build_service()
     with on_terminal(workspace, armed, "submit", draft(service)) as terminal:
         agree(terminal)
         terminal.expect("In the queue")
         terminal.interrupt()
         terminal.expect("Stopped waiting")
-        terminal.expect("with the passphrase")
+        terminal.expect("needs the passphrase at a terminal")
         assert terminal.finish() == ExitCode.INTERRUPTED
 
     assert state_of(service) is TaskState.QUEUED

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-from callsheet.surface.views.card_choices import choices_of, price_range
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from callsheet.surface.text import (
     format_size,
     one_line,
 )
+from callsheet.surface.views.cards import choices_of, price_range
 
 
 @given(

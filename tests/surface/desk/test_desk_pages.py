@@ -304,5 +304,5 @@ async def test_an_internal_error_is_reported_only_by_type_and_id(desk: Desk, cap
 
     assert answer.status_code == 500
     assert "ZeroDivisionError" in answer.text
-    assert "Whether the gateway accepted" in answer.text
+    assert "not known whether the gateway accepted" in answer.text
     assert "the prompt" not in answer.text + caplog.text

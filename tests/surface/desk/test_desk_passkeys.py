@@ -157,7 +157,7 @@ async def test_a_signature_made_elsewhere_or_without_the_person_is_no_yes(
     )
 
     assert answer.status_code == 403
-    assert "The passkey's signature does not hold" in seen(answer.text)
+    assert "The passkey's signature is not valid" in seen(answer.text)
     assert state(desk, sheet_id) is SheetState.AWAITING_APPROVAL
 
 

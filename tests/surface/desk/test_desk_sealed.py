@@ -95,7 +95,7 @@ async def test_an_allowance_offers_no_model_of_a_sealed_key(workspace: Workspace
     assert "an allowance cannot cover it" in seen(page)
     assert 'value="apidot/sora-2-official"' in page
     assert 'value="poyo/' not in page
-    assert "is sealed: it is opened for one clip at a time" in seen(answer.text)
+    assert "is sealed, so it is opened for one clip at a time" in seen(answer.text)
     assert desk.state.passphrase_check.wrong == 0
 
 

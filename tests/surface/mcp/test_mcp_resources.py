@@ -48,27 +48,29 @@ async def test_the_overview_names_every_gateway_and_model(workspace: Workspace) 
     assert overview["models"] == models
 
 
-async def test_a_task_is_read_as_get_task_tells_it(workspace: Workspace) -> None:
-    """One task, one truth."""
+@pytest.mark.network
+async def test_a_task_is_read_as_get_task_returns_it(workspace: Workspace) -> None:
+    """The resource and the tool return the same JSON."""
     workspace.gateway.replies = [accepted()]
     async with connect(workspace, "legacy") as client:
         submitted = await client.call_tool("submit_video", {"sheet_id": await explained(client)})
         task_id = submitted.structured_content["task_id"]
         read = await client.read_resource(f"callsheet://tasks/{task_id}")
-        told = await client.call_tool("get_task", {"task_id": task_id})
+        answer = await client.call_tool("get_task", {"task_id": task_id})
         completed = await client.complete(
             ref=ResourceTemplateReference(uri="callsheet://tasks/{task_id}"),
             argument={"name": "task_id", "value": task_id[:8]},
         )
 
-    assert json.loads(read.contents[0].text) == told.structured_content
+    assert json.loads(read.contents[0].text) == answer.structured_content
     assert completed.completion.values == [task_id]
 
 
+@pytest.mark.network
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("kind", ["poster", "contact-sheet"])
 async def test_the_pictures_of_a_saved_clip_can_be_looked_at(workspace: Workspace, era: str, kind: str) -> None:
-    """As they lie on disk; before the clip is saved there are none, and a file that is none is not sent."""
+    """As they are on disk; before the clip is saved there are none, and a file that is not a picture is not sent."""
     workspace.gateway.replies = [accepted()]
     async with connect(workspace, era) as client:
         submitted = await client.call_tool("submit_video", {"sheet_id": await explained(client)})
@@ -91,7 +93,7 @@ async def test_the_pictures_of_a_saved_clip_can_be_looked_at(workspace: Workspac
 
 
 def spoil(clip: Clip) -> None:
-    """Something else lies where the poster was, and the contact sheet is gone."""
+    """Replace the poster with another file and delete the contact sheet."""
     Path(clip.poster).write_text("secret words")
     Path(clip.contact_sheet).unlink()
 
@@ -125,7 +127,7 @@ def save(workspace: Workspace, task_id: str) -> Clip:
     ],
 )
 async def test_what_does_not_exist_is_invalid_params_with_its_uri(workspace: Workspace, era: str, uri: str) -> None:
-    """As the protocol wants it since 2026-07-28."""
+    """As the protocol requires since 2026-07-28."""
     async with connect(workspace, era) as client:
         with pytest.raises(MCPError) as missing:
             await client.read_resource(uri)
@@ -198,7 +200,7 @@ async def test_the_prompt_turns_an_idea_into_a_guide_that_stops_before_submittin
         ({}, "arguments is missing"),
     ],
 )
-async def test_a_mistake_in_the_prompts_arguments_is_told(
+async def test_a_mistake_in_the_prompts_arguments_is_reported(
     workspace: Workspace, arguments: dict[str, str], told: str
 ) -> None:
     """As invalid params, without the value."""

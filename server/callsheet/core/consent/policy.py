@@ -21,7 +21,7 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """Upper limits in US dollars (None is "no limit of this kind") and on tasks open at once."""
+    """Upper limits in US dollars (None is "no limit of this kind") and on open tasks."""
 
     per_clip: Decimal | None = Decimal("2.00")
     per_day: Decimal | None = Decimal("10.00")

@@ -112,7 +112,7 @@ def _suffix(link: str) -> str:
 
 
 def _decoded(value: object) -> object:
-    """The object or list in a text that is JSON; any other value as it is."""
+    """The object or list in a text that is JSON; any other value unchanged."""
     if not isinstance(value, str) or value.lstrip()[:1] not in ("{", "["):
         return value
     try:

@@ -15,10 +15,22 @@ from itertools import islice
 from callsheet.core.catalogue.cards import Availability, Catalogue, Field, ModelCard
 from callsheet.core.shot import IMAGE_TO_VIDEO, ROLE_ATTRIBUTES, TEXT_TO_VIDEO, JsonValue, Kind, Shot
 
-from .build import fixed_value, neutral_value, size_value, wire_value
-from .coercion import PIXEL_SIZES, read_image, read_number, read_pixels, read_value
-from .suggestions import format_length, format_name, format_value
-from .validation import Finding, Severity
+from .body import (
+    PIXEL_SIZES,
+    Finding,
+    Severity,
+    fixed_value,
+    format_length,
+    format_name,
+    format_value,
+    neutral_value,
+    read_image,
+    read_number,
+    read_pixels,
+    read_value,
+    size_value,
+    wire_value,
+)
 
 Payload = dict[str, JsonValue]
 Taken = tuple[dict[str, JsonValue], list[Finding]]

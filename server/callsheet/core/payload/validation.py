@@ -11,16 +11,23 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 from callsheet.core.catalogue.cards import Availability, Field, ModelCard, Role, Scalar
 from callsheet.core.security.urls import check_url, url_host
 from callsheet.core.shot import IMAGE_TO_VIDEO, ROLE_ATTRIBUTES, JsonValue, Kind, Shot
 
-from .build import neutral_value, settle_shot, size_value
-from .suggestions import format_length, format_name, format_value, nearest_choice
-
-Severity = Literal["error", "warning", "note"]
+from .body import (
+    Finding,
+    Severity,
+    format_length,
+    format_name,
+    format_value,
+    nearest_choice,
+    neutral_value,
+    settle_shot,
+    size_value,
+)
 
 PUBLIC_NAMES = {"image": "image_url", "callback": "callback_url", "duration": "duration_seconds"}
 
@@ -35,26 +42,6 @@ _CARRIERS: Mapping[Role, tuple[Role, ...]] = MappingProxyType(
 """What a shot may ask for -> the fields that can hold it."""
 
 _UNSENDABLE = re.compile("[\0\ud800-\udfff]")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing to know about a shot or payload.
-
-    `field` is the name that the caller used, `value` is what it held (bounded; of a URL only the host, of a prompt
-    only its length), `rule` is what the gateway documents, `instead` is what to write.
-    """
-
-    severity: Severity
-    field: str
-    value: str
-    rule: str
-    instead: str
-
-    def __str__(self) -> str:
-        value = f" {self.value}" if self.value else ""
-        instead = f" {self.instead}" if self.instead else ""
-        return f"{self.field}{value}: {self.rule}{instead}"
 
 
 @dataclass(frozen=True, slots=True)

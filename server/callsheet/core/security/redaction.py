@@ -63,7 +63,7 @@ def escape_block(text: str, limit: int) -> str:
     """A text as one line of at most `limit` characters that shows what it hides.
 
     Line breaks are drawn as `⏎`, or counted when there are more than three; invisible characters are counted;
-    everything visible stays as it is.
+    visible characters are kept.
     """
     counted = _UNSEEN.sub(lambda run: f"<{_count(len(run[0]), 'invisible character')}>", text)
     return _cut(_SPACE.sub(_draw_space, counted).strip(), limit)

@@ -32,7 +32,7 @@ class SpendTerms:
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """How many tasks may be open at once: `concurrent` in all, `at_gateway` at the task's own gateway.
+    """How many tasks may be open at the same time: `concurrent` in all, `at_gateway` at the task's own gateway.
 
     A task of unknown outcome holds a slot for `unknown_holds_seconds`: the gateway may be generating it, but not
     forever.

@@ -153,7 +153,7 @@ def write_entry(path: Path, slot: Slot, entry: Entry | None) -> Change:
 
 
 def _read(path: Path) -> tuple[str, os.stat_result | None]:
-    """The text as it is, line ends included, and what distinguishes this version of the file from another."""
+    """The unchanged text, line ends included, and what distinguishes this version of the file from another."""
     try:
         with open_regular(path) as file:
             return read_bounded(file, MAX_BYTES).decode("utf-8"), os.fstat(file.fileno())

@@ -143,7 +143,7 @@ def remove_private(path: Path, *, what: str) -> None:
 
 
 def write_exported(path: Path, content: bytes, *, force: bool) -> None:
-    """Write a file that a person asked for, with mode 0600, in a directory that stays as it is.
+    """Write a file that a person asked for, with mode 0600, in a directory that is not changed.
 
     An existing file is replaced, whole, only with `force`. Raises `InvalidRequest` when there is one, `SetupProblem`
     when the file cannot be written; nothing has changed then. A symbolic link counts as an existing file.

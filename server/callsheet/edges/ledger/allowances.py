@@ -1,7 +1,7 @@
 """The ledger's rows about consent: allowances, and the append-only audit trail.
 
-`Consent` is a part of an open `Ledger` and uses its transactions. The functions below run inside a transaction that the
-caller has opened.
+`Consent` is a part of an open `SqliteLedger` and uses its transactions. The functions below run inside a transaction
+that the caller has opened.
 """
 
 from __future__ import annotations

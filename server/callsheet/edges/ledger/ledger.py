@@ -43,7 +43,7 @@ from .totals import count_missing, count_spending, count_taken
 WRONG_CLOCK_SECONDS = 3600.0
 
 
-class Ledger:
+class SqliteLedger:
     """One open ledger file. Safe to call from several threads; each call is its own transaction."""
 
     def __init__(self, path: Path, *, connect: Callable[[Path], sqlite3.Connection] = open_database) -> None:

@@ -1,4 +1,4 @@
-"""Removes old rows from the ledger when a person asks for it. Only `Ledger` calls this.
+"""Removes old rows from the ledger when a person asks for it. Only `SqliteLedger` calls this.
 
 Open tasks and tasks of unknown outcome stay, whatever their age, and so does what counts against the caps of the
 current month. The number of a shot's last take is kept: a sheet's id, and with it the idempotency key that the gateway

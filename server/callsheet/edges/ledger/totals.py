@@ -1,4 +1,4 @@
-"""Counts money and concurrent slots inside the ledger's transactions. Only `Ledger` calls this."""
+"""Counts money and concurrent slots inside the ledger's transactions. Only `SqliteLedger` calls this."""
 
 from __future__ import annotations
 

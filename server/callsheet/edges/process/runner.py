@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 
 from callsheet.core.tasks.states import OPEN_STATES, TaskId, TaskState
 from callsheet.edges.clock import Clock
-from callsheet.edges.ledger.ledger import Ledger
+from callsheet.edges.ledger.ledger import SqliteLedger
 from callsheet.errors import CallsheetError
 
 from .locks import FileLeases
@@ -40,7 +40,7 @@ class Runner:
     def __init__(
         self,
         *,
-        ledger: Callable[[], Ledger],
+        ledger: Callable[[], SqliteLedger],
         clock: Clock,
         leases: FileLeases,
         run_task: Callable[[str], Awaitable[None]],
@@ -113,7 +113,7 @@ class Runner:
                 under_way.add(task_id)
                 group.start_soon(self._run, task_id, under_way)
 
-    def _adopt(self, ledger: Ledger) -> None:
+    def _adopt(self, ledger: SqliteLedger) -> None:
         for owner in ledger.owners():
             if not self._leases.is_alive(owner):
                 adopted = ledger.adopt(owner, self._leases.runner_id)

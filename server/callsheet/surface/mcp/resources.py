@@ -80,7 +80,7 @@ def _register_documents(mcp: MCPServer[ServerState], state: ServerState) -> None
         from callsheet.surface.views.cards import gateway_json
 
         service = state.service
-        gateways = [gateway_json(facts) for facts in service.deps.catalogue().gateways]
+        gateways = [gateway_json(facts) for facts in service.catalogue.gateways]
         overview = models_answer(service, None, for_agent).model_dump(mode="json", exclude_none=True)
         return _json({"gateways": gateways, "models": overview["models"]})
 
@@ -108,8 +108,8 @@ def _register_documents(mcp: MCPServer[ServerState], state: ServerState) -> None
     async def model_card(gateway: str, model: str) -> str:
         from callsheet.surface.views.cards import card_json
 
-        deps = state.service.deps
-        return _json(card_json(deps.catalogue(), deps.card(gateway, model)))
+        service = state.service
+        return _json(card_json(service.catalogue, service.card(gateway, model)))
 
 
 def _register_tasks(mcp: MCPServer[ServerState], state: ServerState) -> None:

@@ -82,7 +82,7 @@ async def explain_payload(  # noqa: PLR0913 - the arguments of the tool
     draft = Draft(
         shot=None if payload is not None else shot, payload=payload, gateway=gateway or None, model=model or None
     )
-    answer = explain_answer(service.explain(draft), service.deps.catalogue(), for_agent)
+    answer = explain_answer(service.explain(draft), service.catalogue, for_agent)
     return _result(answer, render_explanation(answer))
 
 

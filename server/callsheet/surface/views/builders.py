@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 
 from callsheet.core.catalogue.cards import Availability, Catalogue
 from callsheet.core.consent.policy import Mode
-from callsheet.core.payload.validation import Finding
+from callsheet.core.payload.body import Finding
 from callsheet.core.security.redaction import escape_block
 from callsheet.core.security.urls import url_host
 from callsheet.core.shot import JsonValue
@@ -25,7 +25,6 @@ from callsheet.service.results import (
     fate_of,
     fate_sentence,
     iso,
-    notice,
     status_text,
     waits_for_key,
 )
@@ -280,10 +279,10 @@ def tasks_answer(service: Service, reports: Sequence[TaskReport], render: Render
     ]
     step = NextStep(Action.GET, target=lines[0].task_id) if lines else NextStep(Action.EXPLAIN)
     held = sum(waits_for_key(report.task) for report in reports)
-    text = (
-        f"{held} of them {'wait' if held > 1 else 'waits'} for a sealed key. {OPEN_THE_KEY}" if held else render(step)
-    )
-    return TasksAnswer(notice=notice(service.deps, service.deps.policy().mode), tasks=lines, next_step=text)
+    text = render(step)
+    if held:
+        text = f"{held} of them {'wait' if held > 1 else 'waits'} for a sealed key. {render(OPEN_THE_KEY)}"
+    return TasksAnswer(notice=service.notice(), tasks=lines, next_step=text)
 
 
 def models_answer(service: Service, gateway: str | None, render: Render) -> ModelsAnswer:
@@ -291,7 +290,7 @@ def models_answer(service: Service, gateway: str | None, render: Render) -> Mode
     cards = sorted(service.cards(gateway=gateway), key=lambda card: card.lifecycle.availability is Availability.DROPPED)
     step = NextStep(Action.EXPLAIN, "Without a gateway, an explanation ranks the models that can take the shot.")
     return ModelsAnswer(
-        notice=notice(service.deps, service.deps.policy().mode),
+        notice=service.notice(),
         models=[model_line(card) for card in cards],
         next_step=render(step),
     )

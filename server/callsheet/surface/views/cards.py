@@ -22,9 +22,11 @@ from callsheet.core.catalogue.cards import (
     Role,
 )
 from callsheet.core.catalogue.pricing import dollars
-from callsheet.core.payload.build import neutral_value
+from callsheet.core.payload.body import neutral_value
 
 from .answers import ModelDetails, ModelLine
+
+NOT_DOCUMENTED = "not documented"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +96,14 @@ def availability_text(card: ModelCard) -> str:
 
 
 def retention_text(retention: Retention) -> str:
-    """How long the gateway keeps a result."""
-    hours = retention.result_hours
-    kept = f"{hours} hours at the gateway" if hours else "not documented"
-    return f"{kept}; the clip is saved locally as soon as it is ready"
+    """How long the gateway keeps a result, and what that means here."""
+    where = " at the gateway" if retention.result_hours else ""
+    return f"{kept_text(retention)}{where}; the clip is saved locally as soon as it is ready"
+
+
+def kept_text(retention: Retention) -> str:
+    """How long a result link works."""
+    return f"{retention.result_hours} hours" if retention.result_hours else NOT_DOCUMENTED
 
 
 def polling_text(advice: PollAdvice) -> str:

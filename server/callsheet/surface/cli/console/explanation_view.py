@@ -7,7 +7,7 @@ from rich.text import Text
 
 from callsheet.core.catalogue.cards import Availability, Catalogue, ModelCard
 from callsheet.core.catalogue.pricing import Price, dollars
-from callsheet.core.payload.validation import Finding
+from callsheet.core.payload.body import Finding
 from callsheet.core.shot import Shot
 from callsheet.errors import Action, NextStep
 from callsheet.service import Explanation

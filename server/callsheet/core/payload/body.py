@@ -1,0 +1,296 @@
+"""The body of a request and its values: build it, spell a value, read what a wrong one means, show it in a finding.
+
+What is shown is bounded and harmless, and never a URL or a long text, which may be private. Any JSON value is accepted,
+in bounded time. `core.payload.validation` judges whether a value is allowed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from callsheet.core.catalogue.cards import Field, ModelCard, Scalar
+from callsheet.core.security.redaction import clean
+from callsheet.core.shot import IMAGE_TO_VIDEO, ROLE_ATTRIBUTES, JsonValue, Shot
+
+Body = dict[str, JsonValue]
+Severity = Literal["error", "warning", "note"]
+
+PIXEL_SIZES = {
+    "1280x720": ("16:9", "720p"),
+    "720x1280": ("9:16", "720p"),
+    "1792x1024": ("16:9", "1024p"),
+    "1024x1792": ("9:16", "1024p"),
+    "1920x1080": ("16:9", "1080p"),
+    "1080x1920": ("9:16", "1080p"),
+}
+_WHOLE_SECONDS = re.compile(r"([0-9]{1,6})(?:\.0{1,9})?\s*(?:s|secs?|seconds?)?")
+_URL_LIKE = re.compile(r"\A[a-zA-Z][\w+.-]*:\S|//|\.\S*[/?]")
+_NUMBER = re.compile(r"(-?[0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(?:p|px|s|secs?|seconds?)?")
+_RATIO = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*[:x*/\u00d7]\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)")
+_SHAPES = {"landscape": 16 / 9, "horizontal": 16 / 9, "wide": 16 / 9, "portrait": 9 / 16, "vertical": 9 / 16}
+_HUGE = 10**15
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing to know about a shot or payload.
+
+    `field` is the name that the caller used, `value` is what it held (bounded; of a URL only the host, of a prompt
+    only its length), `rule` is what the gateway documents, `instead` is what to write.
+    """
+
+    severity: Severity
+    field: str
+    value: str
+    rule: str
+    instead: str
+
+    def __str__(self) -> str:
+        value = f" {self.value}" if self.value else ""
+        instead = f" {self.instead}" if self.instead else ""
+        return f"{self.field}{value}: {self.rule}{instead}"
+
+
+def settle_shot(card: ModelCard, shot: Shot) -> Shot:
+    """Write out what the shot leaves open, as the card fills it, so that price and result are certain."""
+    settled = shot
+    for field in card.fields:
+        if not field.exists_in(shot.kind):
+            continue
+        if field.role == "size":
+            settled = _settle_size(field, settled)
+        elif field.role in ("duration", "aspect_ratio", "resolution"):
+            attribute = ROLE_ATTRIBUTES[field.role]
+            filled = field.filled(shot.kind)
+            if getattr(settled, attribute) is None and filled is not None:
+                changed: dict[str, Any] = {attribute: neutral_value(field, filled)}
+                settled = replace(settled, **changed)
+    if settled.resolution is None and card.resolution_when_absent and not _has_resolution(card, shot):
+        settled = replace(settled, resolution=card.resolution_when_absent)
+    return settled
+
+
+def build_body(card: ModelCard, shot: Shot) -> Body:
+    """The request body for a shot that is valid for that card; field order follows the catalogue."""
+    settled = settle_shot(card, shot)
+    body: Body = {}
+    for field in card.fields:
+        if field.exists_in(settled.kind):
+            value = _wire_value(card, field, settled)
+            if value is not None:
+                _put(body, field.path, value)
+    return body
+
+
+def freeze_body(body: Body) -> bytes:
+    """The bytes that are hashed, approved and sent: compact UTF-8 JSON in the order of the fields.
+
+    Half of a surrogate pair, which only a blocked shot can hold, becomes a JSON escape instead of an error.
+    """
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.encode(errors="backslashreplace")
+
+
+def neutral_value(field: Field, wire: Scalar) -> Scalar:
+    """What a wire value means in the words of a shot: APIXO's `landscape` is `16:9`."""
+    neutral = dict(dict(field.spelling).get(str(wire), ())) if field.spelling else {}
+    return neutral.get(field.role, wire)
+
+
+def wire_value(field: Field, neutral: Scalar) -> Scalar:
+    """How the gateway spells a shot's value; unchanged where it spells it the same way."""
+    for wire, meaning in field.spelling:
+        if dict(meaning).get(field.role) == neutral:
+            return wire
+    return neutral
+
+
+def size_value(field: Field, shot: Shot) -> str | None:
+    """The one size that has the shot's ratio and resolution, or None when the gateway has no such size."""
+    wanted = {"aspect_ratio": shot.aspect_ratio, "resolution": shot.resolution}
+    return next((wire for wire, meaning in field.spelling if dict(meaning) == wanted), None)
+
+
+def _settle_size(field: Field, shot: Shot) -> Shot:
+    filled = dict(dict(field.spelling).get(str(field.filled(shot.kind)), ()))
+    return replace(
+        shot,
+        aspect_ratio=filled.get("aspect_ratio") if shot.aspect_ratio is None else shot.aspect_ratio,
+        resolution=filled.get("resolution") if shot.resolution is None else shot.resolution,
+    )
+
+
+def _has_resolution(card: ModelCard, shot: Shot) -> bool:
+    return any(field.role in ("resolution", "size") and field.exists_in(shot.kind) for field in card.fields)
+
+
+def _wire_value(card: ModelCard, field: Field, shot: Shot) -> JsonValue:
+    match field.role:
+        case "model":
+            return card.model
+        case "fixed":
+            return fixed_value(field, shot)
+        case "size":
+            return size_value(field, shot)
+        case "image":
+            url = shot.image_url or None
+            return [url] if url is not None and field.kind == "array" else url
+        case "extra":
+            return shot.extras.get(field.path[-1], field.filled(shot.kind))
+        case _:
+            value = getattr(shot, ROLE_ATTRIBUTES[field.role])
+            return None if value is None else wire_value(field, value)
+
+
+def fixed_value(field: Field, shot: Shot) -> Scalar | None:
+    """The value that only the program writes, by the situation of the shot."""
+    situations = {
+        "always": True,
+        "image": shot.kind == IMAGE_TO_VIDEO,
+        "text": shot.kind != IMAGE_TO_VIDEO,
+        "callback": shot.callback_url is not None,
+        "no_callback": shot.callback_url is None,
+    }
+    return next((value for situation, value in field.fixed if situations[situation]), None)
+
+
+def _put(body: Body, path: tuple[str, ...], value: JsonValue) -> None:
+    *parents, leaf = path
+    table = body
+    for name in parents:
+        table = table.setdefault(name, {})  # type: ignore[assignment]
+        assert isinstance(table, dict)
+    table[leaf] = value
+
+
+def nearest_choice(value: JsonValue, choices: tuple[Scalar, ...]) -> Scalar:
+    """The allowed value nearest to a wrong one; among equally near ones the cheaper or the first.
+
+    Numbers are compared by distance (ties to the smaller), shapes such as `4:3` or `portrait` by how much wider or
+    taller one is than the other (ties to the first), everything else by spelling (ties to the first).
+    """
+    number, numbers = _number(value), [(found, choice) for choice in choices if (found := _number(choice)) is not None]
+    if number is not None and numbers:
+        return min(numbers, key=lambda pair: (abs(pair[0] - number), pair[0]))[1]
+    shape, shapes = _shape(value), [(found, choice) for choice in choices if (found := _shape(choice)) is not None]
+    if shape is not None and shapes:
+        return min(shapes, key=lambda pair: round(abs(pair[0] - shape), 9))[1]
+    text = value[:60].lower() if isinstance(value, str) else ""
+    return max(choices, key=lambda choice: difflib.SequenceMatcher(None, text, str(choice).lower()).ratio())
+
+
+def _number(value: JsonValue) -> float | None:
+    """The number that a value is or begins with a unit of length or height: `8`, `8.0`, `8 s`, `720p`."""
+    if isinstance(value, str):
+        found = _NUMBER.fullmatch(value[:60].strip().lower())
+        return float(found[1]) if found else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return float(min(max(value, -_HUGE), _HUGE))
+
+
+def _shape(value: JsonValue) -> float | None:
+    """The logarithm of width by height, so that 16:9 is as far from 1:1 as 9:16 is."""
+    if not isinstance(value, str):
+        return None
+    text = value[:60].strip().lower()
+    found = _RATIO.fullmatch(text)
+    width, height = (float(found[1]), float(found[2])) if found else (_SHAPES.get(text, 0.0), 1.0)
+    return math.log(width / height) if width > 0 and height > 0 else None
+
+
+def format_value(value: JsonValue) -> str:
+    """A wrong value in a finding: bounded, harmless, and without a URL or a long text, which may be private."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return "(a huge number)" if abs(value) >= _HUGE else str(value)
+        case str():
+            return _shown_text(value)
+        case list():
+            return f"(a list of {len(value):,})"
+        case _:
+            return "(an object)"
+
+
+def _shown_text(text: str) -> str:
+    shown = clean(text[:240], limit=60)
+    if _URL_LIKE.search(shown):
+        return "(a URL)"
+    is_prose = len(text) > 40 or len(shown.split()) > 2
+    return format_length(text) if is_prose else shown or "(empty)"
+
+
+def format_name(name: str) -> str:
+    """A field's name as written, bounded and harmless."""
+    shown = clean(name[:240], limit=60)
+    return "(a URL)" if "//" in shown else shown or "(nameless)"
+
+
+def format_length(text: str) -> str:
+    """What a finding shows of a long or private text."""
+    return f"({len(text):,} characters)"
+
+
+def read_pixels(value: JsonValue) -> tuple[str, str] | None:
+    """Ratio and resolution of a size in pixels, `1280x720`."""
+    if not isinstance(value, str) or len(value) > 20:
+        return None
+    return PIXEL_SIZES.get(re.sub(r"\s*[x*\u00d7]\s*", "x", value.strip().lower()))
+
+
+def read_value(field: Field, value: JsonValue) -> tuple[int | str | None, list[Finding]]:
+    """The value as the shot holds it, None where it is not clear; a finding when the wire wants another type."""
+    if field.kind == "integer":
+        number, instead = read_number(value)
+        finding = Finding("error", field.name, format_value(value), "Must be a JSON integer.", instead)
+        return number, [finding] if instead else []
+    if isinstance(value, str):
+        return value, []
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 10**9
+    instead = "Leave it out." if value is None and not field.required else "Write a string."
+    instead = "Put it in quotes." if is_number else instead
+    shown = "" if field.role == "prompt" else format_value(value)
+    return str(value) if is_number else None, [Finding("error", field.name, shown, "Must be a JSON string.", instead)]
+
+
+def read_number(value: JsonValue) -> tuple[int | None, str]:
+    """A whole number as it was meant, and what to write instead of it; whether it is allowed is judged later."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value, ""
+    if isinstance(value, float) and abs(value) < 10**6:
+        return round(value), "Write a whole number, without a decimal point."
+    if isinstance(value, str) and (found := _WHOLE_SECONDS.fullmatch(value[:40].strip().lower())):
+        plain = value.strip() == found[1]
+        return int(found[1]), "Write it without quotes." if plain else "Write only the number, without quotes."
+    return None, "Leave it out." if value is None else "Write a whole number."
+
+
+def read_image(field: Field, value: JsonValue) -> tuple[str | None, list[Finding]]:
+    """The one reference image's URL, which most gateways want in a list."""
+    if value is None or value == []:
+        return None, []
+    is_list = field.kind == "array"
+    shape = ("Must be a JSON array of one URL.", 'Write ["https://…"].')
+    rule, instead = shape if is_list else ("Must be a JSON string, one URL.", 'Write "https://…".')
+    wrong = Finding("error", field.name, "", rule, instead)
+    if isinstance(value, str):
+        return value, [wrong] if is_list else []
+    urls = [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+    if not isinstance(value, list) or len(urls) < len(value):
+        return urls[0] if urls else None, [wrong]
+    limit = field.max_items or 1
+    if len(urls) > limit:
+        rule = f"At most {limit} reference image."
+        return urls[0], [Finding("error", field.name, f"({len(urls):,} URLs)", rule, "Keep one.")]
+    return urls[0], [] if is_list else [wrong]
