@@ -9,9 +9,8 @@ from urllib.parse import quote
 import httpx2
 import pytest
 
-from callsheet.core.consent.approval import Means
-from callsheet.core.tasks.models import Clip, Task
-from callsheet.core.tasks.states import TaskState
+from callsheet.core.consent import Means
+from callsheet.core.tasks import Clip, Task, TaskState
 from callsheet.edges.keys.passphrase import create_recipe
 from callsheet.edges.keys.sealed import seal_key, write_sealed
 from callsheet.edges.keys.store import SecretKey

@@ -13,11 +13,11 @@ from urllib.parse import unquote
 
 import anyio
 
-from callsheet.core.catalogue.cards import Catalogue, GatewayFacts, ModelCard
-from callsheet.core.consent.policy import Mode, Policy
+from callsheet.core.catalogue import Catalogue, GatewayFacts, ModelCard
+from callsheet.core.consent import Mode, Policy
 from callsheet.core.gateway.protocol import Gateway
 from callsheet.core.security.redaction import Redactor, clean
-from callsheet.core.tasks.models import Sheet, Task
+from callsheet.core.tasks import Sheet, Task
 from callsheet.errors import Action, KeyProblem, NextStep, SetupProblem, UnknownThing
 
 from .ports import (

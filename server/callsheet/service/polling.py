@@ -11,11 +11,9 @@ import logging
 from dataclasses import replace
 from typing import Any
 
-from callsheet.core.consent.approval import Means
+from callsheet.core.consent import Means
 from callsheet.core.gateway.protocol import GatewayProblem, Phase, Progress, StatusOutcome, StatusUnavailable, TaskRef
-from callsheet.core.tasks.models import Clip, Problem, Task
-from callsheet.core.tasks.polling import next_poll_delay, retry_delay
-from callsheet.core.tasks.states import IllegalEvent, TaskEvent, TaskState
+from callsheet.core.tasks import Clip, IllegalEvent, Problem, Task, TaskEvent, TaskState, next_poll_delay, retry_delay
 from callsheet.errors import (
     Action,
     CallsheetError,

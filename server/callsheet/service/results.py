@@ -10,15 +10,12 @@ import shlex
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from callsheet.core.catalogue.cards import ModelCard
-from callsheet.core.catalogue.pricing import Price
-from callsheet.core.consent.policy import Mode
+from callsheet.core.catalogue import ModelCard, Price
+from callsheet.core.consent import Mode
 from callsheet.core.gateway.refusals import Reason, read_reason
 from callsheet.core.payload.body import Body, Finding
 from callsheet.core.shot import Shot
-from callsheet.core.tasks.models import Problem, Sheet, Task
-from callsheet.core.tasks.polling import is_overdue
-from callsheet.core.tasks.states import OPEN_STATES, TaskState
+from callsheet.core.tasks import OPEN_STATES, Problem, Sheet, Task, TaskState, is_overdue
 from callsheet.errors import FATE_SENTENCES, Action, Fate, KeyProblem, NextStep, UnknownThing
 
 from .dependencies import KEY_RETURNED, KEY_SEALED, Dependencies, card_of, clip_seconds_of

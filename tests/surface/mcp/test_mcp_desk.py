@@ -8,7 +8,7 @@ import pytest
 from connection import ERAS, Person, connect, explained
 from mcp.types import ElicitResult
 
-from callsheet.core.consent.approval import Means
+from callsheet.core.consent import Means
 from callsheet.service import SUBMIT_WAIT_SECONDS, Service, Submission
 from workspace import Workspace, accepted
 

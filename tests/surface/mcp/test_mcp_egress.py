@@ -23,7 +23,7 @@ from mcp.types import (
 
 from callsheet.core.security.redaction import HIDDEN, Redactor
 from callsheet.surface.mcp.redaction import MOST_BINARY_BYTES, redact_result
-from callsheet.surface.mcp.run import build_server
+from callsheet.surface.mcp.stdio import build_server
 from workspace import KEY, Workspace
 
 PICTURE = b"\xff\xd8\xff\xe0 a picture"

@@ -8,8 +8,7 @@ import httpx2
 import pytest
 from connection import ERAS, connect, explained, let_time_pass, refused, text_of, types_in
 
-from callsheet.core.tasks.models import Clip
-from callsheet.core.tasks.states import TaskEvent
+from callsheet.core.tasks import Clip, TaskEvent
 from workspace import Workspace, accepted, status
 
 CLIP = Clip(

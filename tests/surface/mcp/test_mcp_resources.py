@@ -11,10 +11,9 @@ from connection import ERAS, connect, explained
 from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS, PromptReference, ResourceTemplateReference
 
-from callsheet.core.tasks.models import Clip
-from callsheet.core.tasks.states import TaskEvent
+from callsheet.core.tasks import Clip, TaskEvent
 from callsheet.errors import UnknownThing
-from callsheet.surface.mcp.references import list_references, read_reference, reference_names
+from callsheet.surface.mcp.resources import list_references, read_reference, reference_names
 from workspace import Workspace, accepted
 
 CARD = "callsheet://models/{gateway}/{model}"

@@ -7,8 +7,8 @@ import sqlite3
 import pytest
 from connection import ERAS, connect, explained, let_time_pass, refused, text_of, types_in
 
-from callsheet.core.consent.approval import Means
-from callsheet.core.tasks.states import TaskState
+from callsheet.core.consent import Means
+from callsheet.core.tasks import TaskState
 from callsheet.edges.keys.passphrase import create_recipe
 from callsheet.edges.keys.sealed import seal_key, write_sealed
 from callsheet.edges.keys.store import SecretKey

@@ -22,7 +22,7 @@ from consent.live_server import write_policy
 COMMAND = (sys.executable, "-m", "callsheet", "mcp")
 HEAVY = (
     *("av", "PIL", "cryptography.fernet", "filelock", "keyring", "sqlite3", "stamina", "tomllib", "typer"),
-    *("callsheet.compose", "callsheet.service", "callsheet.core.catalogue.cards", "callsheet.sandbox"),
+    *("callsheet.compose", "callsheet.service", "callsheet.core.catalogue", "callsheet.sandbox"),
 )
 
 

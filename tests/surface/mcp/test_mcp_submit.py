@@ -18,7 +18,7 @@ from mcp.types import (
     UrlElicitationCapability,
 )
 
-from callsheet.core.consent.approval import Means
+from callsheet.core.consent import Means
 from callsheet.surface.mcp.elicitation import answer_deadline, can_ask, take_answer
 from callsheet.surface.mcp.lifespan import ServerState
 from callsheet.surface.mcp.server import build_mcp_server

@@ -20,7 +20,7 @@ from mcp.types import (
     UnsubscribeRequestParams,
 )
 
-from callsheet.core.tasks.states import TaskEvent
+from callsheet.core.tasks import TaskEvent
 from callsheet.errors import SetupProblem
 from callsheet.service import Service
 from callsheet.surface.mcp.lifespan import ServerState

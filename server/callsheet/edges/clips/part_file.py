@@ -117,7 +117,7 @@ def read_saved(target: Path) -> SavedFile | None:
 
 
 def _require_whole(path: Path) -> None:
-    """Raise `DownloadProblem` if part of the clip is missing. A whole clip that cannot be decoded is kept: it is paid for."""
+    """Raise `DownloadProblem` if part of the clip is missing. An undecodable whole clip is kept: it is paid for."""
     with suppress(UnsupportedClip):
         inspect_clip(path)
 

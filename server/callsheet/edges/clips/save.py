@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from callsheet.core.tasks.models import Clip, Task
+from callsheet.core.tasks import Clip, Task
 from callsheet.edges.http.client import GatewayHttp
 from callsheet.edges.http.streams import ByteStream
 from callsheet.errors import SetupProblem

@@ -58,6 +58,3 @@ def expand_home(text: str) -> Path | None:
     except RuntimeError:
         return None
     return path if path.is_absolute() and "\x00" not in text else None
-
-
-__all__ = ["HOME_VARIABLE", "Paths", "expand_home", "find_paths"]

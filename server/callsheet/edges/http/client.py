@@ -22,7 +22,7 @@ import httpx2
 
 from callsheet import __version__
 from callsheet.core.gateway.protocol import HttpReply, HttpRequest
-from callsheet.core.tasks.models import ClaimedTask
+from callsheet.core.tasks import ClaimedTask
 from callsheet.edges.keys.store import SecretKey, authorization_header
 from callsheet.errors import Action, GatewayUnreachable, NextStep, OutcomeUnknown
 

@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal, cast
 
-from callsheet.core.catalogue.cards import Availability, Catalogue
-from callsheet.core.consent.policy import Mode
+from callsheet.core.catalogue import Availability, Catalogue
+from callsheet.core.consent import Mode
 from callsheet.core.payload.body import Finding
 from callsheet.core.security.redaction import escape_block
 from callsheet.core.security.urls import url_host
 from callsheet.core.shot import JsonValue
-from callsheet.core.tasks.models import Sheet, Task
+from callsheet.core.tasks import Sheet, Task
 from callsheet.errors import FATE_SENTENCES, Action, CallsheetError, Fate, NextStep
 from callsheet.service import Explanation, Service, Submission, TaskReport
 from callsheet.service.results import (
@@ -294,19 +294,3 @@ def models_answer(service: Service, gateway: str | None, render: Render) -> Mode
         models=[model_line(card) for card in cards],
         next_step=render(step),
     )
-
-
-__all__ = [
-    "JsonObject",
-    "error_answer",
-    "explain_answer",
-    "explain_details",
-    "models_answer",
-    "money_code",
-    "sheet_answer",
-    "submit_answer",
-    "submit_details",
-    "task_answer",
-    "task_details",
-    "tasks_answer",
-]
