@@ -85,6 +85,8 @@ class Leaky(BaseHTTPRequestHandler):
             (500, {"code": 500, "error": {"message": f"crash: {echo}", "type": "internal_error"}}),
             (200, {"code": 402, "error": {"message": f"no credits for {echo['key']}", "type": echo["key"]}}),
             (302, {}),
+            (200, {"code": 200, "data": {"task_id": echo["key"].removeprefix("Bearer "), "status": "not_started"}}),
+            (401, {"code": 401, "data": {"task_id": echo["key"].removeprefix("Bearer ")}}),
         ]
         self._answer(*answers[(self.submissions - 1) % len(answers)])
 
@@ -243,7 +245,7 @@ def test_no_output_and_no_file_holds_a_key_and_no_log_holds_anything_private(
     session = Session(home, errors)
     said = [session.command_line()]
     tasks = []
-    for number in range(5):
+    for number in range(7):
         shot = {"prompt": f"{PROMPT} {number}", "image_url": IMAGE, "callback_url": CALLBACK}
         sheet = session.call("explain_payload", gateway="poyo", model="sora-2-official", duration_seconds=4, **shot)
         session.call("submit_video", sheet_id=sheet["sheet_id"])

@@ -66,7 +66,8 @@ class NextStep:
 
     `text` is a whole sentence, or empty; it names no tool and no command, because those depend on the reader.
     It precedes the call for `action`. `target` is the sheet, task or gateway id that the action applies to.
-    `seconds` is how long to wait, for `WAIT`. `desk_url` is an address where a person can do it too.
+    `seconds` is how long to wait, for `WAIT`. `accepted_as` is an id that a person can confirm, for `RESOLVE`.
+    `desk_url` is an address where a person can do it too.
     """
 
     action: Action = Action.READ
@@ -74,6 +75,7 @@ class NextStep:
     target: str = ""
     seconds: int = 0
     desk_url: str = ""
+    accepted_as: str = ""
 
 
 class Fate(StrEnum):

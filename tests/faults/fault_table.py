@@ -289,7 +289,8 @@ def _answer_rows() -> list[Row]:
         Row("429, Retry-After: -5", answer(complaint(429), 429, retry_after="-5"), later, not_before=2),
         Row("429, Retry-After: a date", answer(complaint(429), 429, retry_after=date), later, not_before=2),
         Row("429 with an id", answer(GOOD, 429), Verdict.ACCEPTED),
-        *(Row(f"{status} to another port", _redirect(status), no) for status in (301, 302, 303, 307, 308)),
+        *(Row(f"{status} to another port", _redirect(status), lost) for status in (301, 302, 303)),
+        *(Row(f"{status} to another port", _redirect(status), no) for status in (307, 308)),
         *(Row(str(status), answer(complaint(status), status), no) for status in sorted(REJECTING)),
     ]
     unclear = (406, 408, 409, 410, 418, 425, 500, 501, 502, 503, 504, 520, 599)

@@ -446,7 +446,7 @@ async def test_while_a_key_is_open_tasks_that_others_come_to_hold_are_taken_over
     third.deps.ledger().adopt(other.deps.runner_id, third.deps.runner_id)
     assert (await step(workspace, third, theirs)).problem.code == "key_sealed"
 
-    workspace.gateway.on_request = lambda _: status("running")
+    workspace.gateway.on_request = lambda request: status("running", task_id=request.url.path.rpartition("/")[2])
     with anyio.fail_after(ENOUGH):
         async with first.running():
             while first.task(theirs).task.state is not TaskState.RUNNING:

@@ -443,11 +443,11 @@ PAID: dict[str, Callable[[Production, Sheet], httpx2.Response]] = {
     "limited": lambda _, __: reply({"code": 429}, 429, **{"retry-after": "7"}),
 }
 STATUS: dict[str, Callable[[str], httpx2.Response]] = {
-    "not_started": lambda _: status("not_started"),
-    "running": lambda _: status("running", progress=40),
-    "finished": lambda _: status("finished", files=[VIDEO]),
-    "failed": lambda _: status("failed", error_message="no"),
-    "odd": lambda _: status("polishing"),
+    "not_started": lambda job: status("not_started", task_id=job),
+    "running": lambda job: status("running", task_id=job, progress=40),
+    "finished": lambda job: status("finished", task_id=job, files=[VIDEO]),
+    "failed": lambda job: status("failed", task_id=job, error_message="no"),
+    "odd": lambda job: status("polishing", task_id=job),
     "missing": lambda _: reply({"detail": "Task not found"}, 404),
     "broken": lambda _: httpx2.Response(200, content=b"<html>"),
     "limited": lambda _: reply({"code": 429}, 429),

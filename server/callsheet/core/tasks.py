@@ -247,7 +247,8 @@ class Clip:
 class Problem:
     """The latest problem of a task. `said` is the gateway's own text, cleaned but untrusted.
 
-    `lasting`: the gateway refused exactly these bytes, so they are not sent to it again.
+    `lasting`: the gateway refused exactly these bytes, so they are not sent to it again. `http_status` is that of the
+    gateway's reply, 0 without one. `untrusted_task_id` is an id that an unclear reply names; it proves nothing.
     """
 
     code: str
@@ -255,6 +256,8 @@ class Problem:
     fate: str
     said: str = ""
     lasting: bool = False
+    http_status: int = 0
+    untrusted_task_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,6 +376,11 @@ def next_poll_delay(
         behind = (age - latest) / (PATIENCE_FACTOR * latest - latest)
         interval = max(least + min(behind, 1.0) * (loose - least), (age - PATIENCE_FACTOR * latest) * OVERDUE_SHARE)
     return min(interval, max(SLOWEST_POLL, least)) / speed
+
+
+def is_overdue(advice: PollAdvice, *, elapsed: float, clip_seconds: int | None = None, speed: float = 1.0) -> bool:
+    """Whether a task that was accepted `elapsed` seconds ago has taken more than twice its latest usual time."""
+    return elapsed * speed > PATIENCE_FACTOR * _usual(advice, clip_seconds)[1]
 
 
 def retry_delay(failures: int, *, retry_after: float | None, jitter: float, speed: float = 1.0) -> float:

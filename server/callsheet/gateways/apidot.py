@@ -8,28 +8,18 @@ from __future__ import annotations
 from callsheet.core.gateway.protocol import (
     HttpReply,
     HttpRequest,
-    Phase,
     StatusOutcome,
     SubmitOutcome,
     SubmitParts,
     TaskRef,
 )
-from callsheet.core.gateway.replies import (
-    find,
-    quote_task_id,
-    read_items,
-    read_text,
-    read_video_links,
-    read_wrapped_status,
-    read_wrapped_submit,
-)
+from callsheet.core.gateway.replies import quote_task_id, read_wrapped_submit
+from callsheet.core.gateway.task_status import StatusShape, read_task_status
 
-_PHASES = {
-    "not_started": Phase.QUEUED,
-    "running": Phase.RUNNING,
-    "finished": Phase.SUCCEEDED,
-    "failed": Phase.FAILED,
-}
+# The README shows `output.files`, the site's code and the webhook receivers read `files`.
+_STATUS = StatusShape(
+    id="task_id", state="status", videos=(("output", "files"), ("files",)), charges=(("credits_amount",),)
+)
 
 
 def build_submit(parts: SubmitParts) -> HttpRequest:
@@ -39,7 +29,7 @@ def build_submit(parts: SubmitParts) -> HttpRequest:
 
 def read_submit(reply: HttpReply) -> SubmitOutcome:
     """Accepted under `data.task_id`, or why not."""
-    return read_wrapped_submit(reply, _read_complaint)
+    return read_wrapped_submit(reply)
 
 
 def build_status(task: TaskRef) -> HttpRequest:
@@ -49,23 +39,4 @@ def build_status(task: TaskRef) -> HttpRequest:
 
 def read_status(reply: HttpReply) -> StatusOutcome:
     """The task's phase, progress, files and charge."""
-    return read_wrapped_status(reply, _PHASES, _read_complaint, _read_videos)
-
-
-def _read_complaint(body: object) -> tuple[str, str]:
-    """Code and message. APIDot shows no error body; these are the sister brand's and the one that its site reads."""
-    error = find(body, "error")
-    code = read_text(find(error, "type"), find(error, "code"))
-    return code, read_text(
-        find(error, "message"),
-        error,
-        find(body, "message"),
-        find(body, "msg"),
-        find(body, "detail"),
-    )
-
-
-def _read_videos(data: object) -> tuple[str, ...]:
-    # The README shows `output.files`, the site's code and the webhook receivers read `files`: both.
-    entries = [*read_items(find(data, "output", "files")), *read_items(find(data, "files"))]
-    return read_video_links(find(entry, "file_url") for entry in entries if find(entry, "file_type") in ("video", None))
+    return read_task_status(reply, _STATUS)

@@ -11,8 +11,6 @@ from callsheet.core.gateway.protocol import (
     Balance,
     HttpReply,
     HttpRequest,
-    Phase,
-    Progress,
     StatusOutcome,
     SubmitOutcome,
     SubmitParts,
@@ -20,26 +18,17 @@ from callsheet.core.gateway.protocol import (
 )
 from callsheet.core.gateway.replies import (
     answered,
-    build_problem,
-    build_unavailable,
     find,
     quote_task_id,
     read_amount,
-    read_items,
     read_object,
-    read_phase,
     read_status_number,
-    read_text,
-    read_video_links,
     read_wrapped_submit,
 )
+from callsheet.core.gateway.task_status import StatusShape, read_task_status
 
-_PHASES = {
-    "pending": Phase.QUEUED,
-    "processing": Phase.RUNNING,
-    "success": Phase.SUCCEEDED,
-    "failed": Phase.FAILED,
-}
+# The result is JSON in a text; MP4 for Sora, though the documented example is an image.
+_STATUS = StatusShape(id="taskId", state="state", videos=(("resultJson", "resultUrls"),))
 
 
 def build_submit(parts: SubmitParts) -> HttpRequest:
@@ -50,7 +39,7 @@ def build_submit(parts: SubmitParts) -> HttpRequest:
 
 def read_submit(reply: HttpReply) -> SubmitOutcome:
     """Accepted under `data.taskId`, or why not."""
-    return read_wrapped_submit(reply, _read_complaint, id_name="taskId", state_name="state")
+    return read_wrapped_submit(reply, id_name="taskId", state_name="state")
 
 
 def build_status(task: TaskRef) -> HttpRequest:
@@ -61,20 +50,7 @@ def build_status(task: TaskRef) -> HttpRequest:
 
 def read_status(reply: HttpReply) -> StatusOutcome:
     """The task's phase and result. APIXO reports neither progress nor what was charged."""
-    body = read_object(reply.body)
-    number = read_status_number(find(body, "code"))
-    data = find(body, "data")
-    said = read_text(find(data, "state"))
-    if not answered(reply, number) or not said:
-        return build_unavailable(reply, body, number, *_read_complaint(body))
-    phase = read_phase(said, _PHASES)
-    failure = build_problem(reply, read_text(find(data, "failCode")), read_text(find(data, "failMsg")))
-    return Progress(
-        phase=phase,
-        said=said,
-        video_urls=_read_videos(find(data, "resultJson")) if phase is Phase.SUCCEEDED else (),
-        failure=failure if phase is Phase.FAILED else None,
-    )
+    return read_task_status(reply, _STATUS)
 
 
 def build_balance() -> HttpRequest:
@@ -89,16 +65,3 @@ def read_balance(reply: HttpReply) -> Balance | None:
     if left is None or not answered(reply, read_status_number(find(body, "code"))):
         return None
     return Balance(left, "USD")
-
-
-def _read_complaint(body: object) -> tuple[str, str]:
-    """Code and message; some immediate errors have `failCode` too (apixo-errors)."""
-    data = find(body, "data")
-    code = read_text(find(data, "failCode"))
-    return code, read_text(find(data, "failMsg"), find(data, "error"), find(body, "message"))
-
-
-def _read_videos(result: object) -> tuple[str, ...]:
-    """The addresses in `resultJson`; MP4 for Sora, though the documented example is an image."""
-    decoded = read_object(result.encode("utf-8", "replace")) if isinstance(result, str) else result
-    return read_video_links(read_items(find(decoded, "resultUrls")))

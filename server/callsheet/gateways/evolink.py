@@ -11,11 +11,8 @@ from urllib.parse import quote
 
 from callsheet.core.gateway.protocol import (
     Balance,
-    Charge,
     HttpReply,
     HttpRequest,
-    Phase,
-    Progress,
     RecentTask,
     StatusOutcome,
     SubmitOutcome,
@@ -26,30 +23,28 @@ from callsheet.core.gateway.replies import (
     NO_STATUS,
     SubmitReading,
     answered,
-    build_problem,
-    build_unavailable,
     decide_submit,
     find,
+    find_near_id,
     quote_task_id,
     read_amount,
+    read_complaint,
     read_items,
     read_object,
-    read_percent,
-    read_phase,
     read_status_number,
     read_task_id,
     read_text,
-    read_video_links,
 )
+from callsheet.core.gateway.task_status import StatusShape, read_task_status
 
-# `cancelled` is only in EvoLink's own client (evolink-mcp).
-_PHASES = {
-    "pending": Phase.QUEUED,
-    "processing": Phase.RUNNING,
-    "completed": Phase.SUCCEEDED,
-    "failed": Phase.FAILED,
-    "cancelled": Phase.FAILED,
-}
+# `results` is documented; `result_data` is in EvoLink's own client.
+_STATUS = StatusShape(
+    id="id",
+    state="status",
+    videos=(("results",), ("result_data",)),
+    charges=(("usage", "credits_used"), ("usage", "cost", "credits")),
+    wrapped=False,
+)
 
 _OPEN_CODES = frozenset({"idempotency_conflict", "paid_outcome_unknown"})
 
@@ -81,7 +76,7 @@ def build_submit(parts: SubmitParts) -> HttpRequest:
 def read_submit(reply: HttpReply) -> SubmitOutcome:
     """Accepted under `id`, or why not."""
     body = read_object(reply.body)
-    code, message = _read_complaint(body)
+    code, message = read_complaint(body)
     reading = SubmitReading(
         id=find(body, "id"),
         state=read_text(find(body, "status")),
@@ -89,6 +84,7 @@ def read_submit(reply: HttpReply) -> SubmitOutcome:
         code=code,
         message=message,
         unclear=not _OPEN_CODES.isdisjoint(_words(body)),
+        near_id=find_near_id(body),
     )
     return decide_submit(reply, reading)
 
@@ -100,20 +96,7 @@ def build_status(task: TaskRef) -> HttpRequest:
 
 def read_status(reply: HttpReply) -> StatusOutcome:
     """The task's phase, progress, results and charge."""
-    body = read_object(reply.body)
-    said = read_text(find(body, "status"))
-    if not answered(reply) or not said:
-        return build_unavailable(reply, body, _number(body), *_read_complaint(body))
-    phase = read_phase(said, _PHASES)
-    charged = read_amount(find(body, "usage", "credits_used")) or read_amount(find(body, "usage", "cost", "credits"))
-    return Progress(
-        phase=phase,
-        said=said,
-        percent=read_percent(find(body, "progress")),
-        video_urls=_read_videos(body) if phase is Phase.SUCCEEDED else (),
-        failure=build_problem(reply, *_read_complaint(body)) if phase is Phase.FAILED else None,
-        charge=Charge(charged, "credits") if charged is not None else None,
-    )
+    return read_task_status(reply, _STATUS)
 
 
 def build_balance() -> HttpRequest:
@@ -174,10 +157,12 @@ def _seconds(value: object) -> float | None:
 
 def _number(body: object) -> int | None:
     error = find(body, "error")
+    known = next((_NUMBERS[word] for word in _words(body) if word in _NUMBERS), None)
     if error is None:
-        return None
-    known = (_NUMBERS[word] for word in _words(body) if word in _NUMBERS)
-    return next(known, read_status_number(find(error, "code")) or NO_STATUS)
+        # No document has a number outside of `error`, but a proxy in front of the gateway may write one.
+        found = read_status_number(find(body, "code"))
+        return known if found == NO_STATUS else found
+    return known or read_status_number(find(error, "code")) or NO_STATUS
 
 
 def _words(body: object) -> tuple[str, ...]:
@@ -185,17 +170,3 @@ def _words(body: object) -> tuple[str, ...]:
     error = find(body, "error")
     found = (error, find(error, "code"), find(error, "type"), find(body, "code"))
     return tuple(word.lower() for word in found if isinstance(word, str))
-
-
-def _read_complaint(body: object) -> tuple[str, str]:
-    """Code and message; the older envelope has a number for `code` and the word in `type`."""
-    error = find(body, "error")
-    code = find(error, "code")
-    word = code if isinstance(code, str) else read_text(find(error, "type"), code, error, find(body, "code"))
-    return read_text(word), read_text(find(error, "message"), find(body, "message"), find(body, "msg"), error)
-
-
-def _read_videos(body: object) -> tuple[str, ...]:
-    # `results` is documented; `result_data` is in EvoLink's own client.
-    rows = read_items(find(body, "result_data"))
-    return read_video_links([*read_items(find(body, "results")), *(find(row, "video_url") for row in rows)])

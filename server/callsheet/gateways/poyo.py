@@ -12,7 +12,6 @@ from callsheet.core.gateway.protocol import (
     Balance,
     HttpReply,
     HttpRequest,
-    Phase,
     StatusOutcome,
     SubmitOutcome,
     SubmitParts,
@@ -23,26 +22,17 @@ from callsheet.core.gateway.replies import (
     find,
     quote_task_id,
     read_amount,
-    read_items,
     read_object,
     read_status_number,
     read_text,
-    read_video_links,
-    read_wrapped_status,
     read_wrapped_submit,
 )
+from callsheet.core.gateway.task_status import StatusShape, read_task_status
 
-# The first four are documented (poyo-docs-2026-01); the others are accepted by PoYo's own client.
-_PHASES = {
-    "not_started": Phase.QUEUED,
-    "running": Phase.RUNNING,
-    "finished": Phase.SUCCEEDED,
-    "failed": Phase.FAILED,
-    "pending": Phase.QUEUED,
-    "queued": Phase.QUEUED,
-    "processing": Phase.RUNNING,
-    "success": Phase.SUCCEEDED,
-}
+# `files` is documented; `output` is in PoYo's client without its contents, and its sister brand puts the files there.
+_STATUS = StatusShape(
+    id="task_id", state="status", videos=(("files",), ("output", "files")), charges=(("credits_amount",),)
+)
 
 
 def build_submit(parts: SubmitParts) -> HttpRequest:
@@ -53,7 +43,7 @@ def build_submit(parts: SubmitParts) -> HttpRequest:
 
 def read_submit(reply: HttpReply) -> SubmitOutcome:
     """Accepted under `data.task_id`, or why not."""
-    return read_wrapped_submit(reply, _read_complaint)
+    return read_wrapped_submit(reply)
 
 
 def build_status(task: TaskRef) -> HttpRequest:
@@ -63,7 +53,7 @@ def build_status(task: TaskRef) -> HttpRequest:
 
 def read_status(reply: HttpReply) -> StatusOutcome:
     """The task's phase, progress, files and charge. A failed generation is an HTTP 200 too."""
-    return read_wrapped_status(reply, _PHASES, _read_complaint, _read_videos)
+    return read_task_status(reply, _STATUS)
 
 
 def build_balance() -> HttpRequest:
@@ -92,19 +82,3 @@ def read_listing(reply: HttpReply) -> bool | None:
     if body is not None and 404 in (reply.status, number):
         return False
     return True if answered(reply, number) and read_text(find(body, "data", "model_id")) else None
-
-
-def _read_complaint(body: object) -> tuple[str, str]:
-    """Code and message from both envelopes: `{code, error: {type, message}}` and `{detail}`."""
-    detail = find(body, "detail")
-    first = next(iter(read_items(detail)), None)
-    error = find(body, "error")
-    code = read_text(find(error, "type"), find(error, "code"), find(first, "type"))
-    return code, read_text(find(error, "message"), error, detail, find(first, "msg"), find(body, "message"))
-
-
-def _read_videos(data: object) -> tuple[str, ...]:
-    # `files` is documented; `output` is in PoYo's client without its contents, and its sister brand
-    # puts the files there.
-    entries = [*read_items(find(data, "files")), *read_items(find(data, "output", "files"))]
-    return read_video_links(find(entry, "file_url") for entry in entries if find(entry, "file_type") in ("video", None))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote
 
 import anyio
 
@@ -29,11 +30,17 @@ from .ports import (
     SealedKey,
     SecretKey,
     Wakeups,
+    build_redactor,
     require_address,
 )
 
 KEY_SEALED = "key_sealed"
 """The code of the problem of a task that waits for a person to open its sealed key."""
+
+KEY_RETURNED = "key_returned"
+"""The code of the problem of a task whose gateway answered with our own key as an id, a state or a link."""
+
+KEY_RETURNED_TEXT = "the gateway gave the key back: replace it"
 
 
 class Changes:
@@ -147,6 +154,12 @@ class Dependencies:
     def sanitize(self, text: str, *, limit: int = 300) -> str:
         """A gateway's text as it may be stored and shown: without our keys, cleaned, bounded. Still untrusted."""
         return clean(self.redactor().text(text), limit=limit)
+
+    def holds_key(self, key: SecretKey | None, *values: str) -> bool:
+        """Whether a value has the key that was just used, or another that is known, in any spelling."""
+        redactors = [self.redactor(), *([build_redactor([key])] if key is not None else [])]
+        spellings = {text for value in values for text in (value, unquote(value), unquote(unquote(value)))}
+        return any(redactor.finds(text) for redactor in redactors for text in spellings)
 
     async def loopback_origin(self, mode: Mode, facts: GatewayFacts) -> str | None:
         """The one plain-http address that clips may come from: the sandbox, or a test double that the person set."""

@@ -19,24 +19,31 @@ import anyio
 from callsheet.core.gateway.protocol import (
     Accepted,
     BalanceReader,
+    GatewayProblem,
     HttpReply,
     HttpRequest,
     Postponed,
+    Progress,
     RecentReader,
     Rejected,
+    StatusOutcome,
     SubmitOutcome,
+    Unclear,
 )
+from callsheet.core.gateway.refusals import Reason, read_reason
 from callsheet.core.tasks import IllegalEvent, Problem, Task, TaskEvent, first_poll_delay, retry_delay
 from callsheet.errors import CallsheetError, Fate, GatewayUnreachable, LedgerProblem
 
-from .dependencies import Dependencies, card_of, clip_seconds_of
+from .dependencies import KEY_RETURNED, KEY_RETURNED_TEXT, Dependencies, card_of, clip_seconds_of
+from .ports import SecretKey
 from .rate_limit import count_request
 
-ACCOUNT_STATUSES = (401, 402)
+LASTING_REASONS = (Reason.SHOT, Reason.SIZE, Reason.ACCESS)
 MOST_ATTEMPTS_LIMITED = 6
 LEAST_LIMITED_SECONDS = 5.0
 STORE_AGAIN_SECONDS = 0.2
 STORE_GRACE_SECONDS = 5.0
+SAME_ID = "same_id"
 
 Changes = dict[str, Any]
 
@@ -72,6 +79,9 @@ def _store_outcome(
 ) -> Task | None:
     """Store what became of an attempt. Nothing here can lead to a second request for the same attempt."""
     now = deps.clock.now()
+    if isinstance(outcome, Accepted) and _other_task(deps, task, outcome.gateway_task_id) is not None:
+        problem = GatewayProblem(200, SAME_ID, "", page="the gateway gave this task the id of another task")
+        outcome = Unclear(problem, outcome.gateway_task_id)
     if isinstance(outcome, CallsheetError):
         event, changes = _read_error(deps, task, outcome, now)
     else:
@@ -83,7 +93,15 @@ def _store_outcome(
         log.warning("answer of a finished attempt: task %s, %s", task.id, error)
         if isinstance(outcome, Accepted):
             _keep_late_id(deps, task, attempt, outcome.gateway_task_id)
+        elif isinstance(outcome, Unclear) and outcome.named_id:
+            _keep_late_id(deps, task, attempt, outcome.named_id)
         return None
+
+
+def _other_task(deps: Dependencies, task: Task, gateway_task_id: str) -> Task | None:
+    """Another task of that gateway that has the id already."""
+    known = deps.ledger().tasks_named(gateway_task_id, mode=task.mode, gateway=task.gateway)
+    return next((other for other in known if other.id != task.id), None)
 
 
 def _read_answer(deps: Dependencies, task: Task, outcome: SubmitOutcome, now: float) -> tuple[TaskEvent, Changes]:
@@ -105,11 +123,13 @@ def _read_answer(deps: Dependencies, task: Task, outcome: SubmitOutcome, now: fl
                 "next_at": now + delay,
             }
         case Rejected(problem):
-            refusal = quote_problem(deps, problem.code, problem.message, Fate.SENT_NOT_CHARGED)
-            lasting = problem.status not in ACCOUNT_STATUSES
+            refusal = quote_problem(deps, problem, Fate.SENT_NOT_CHARGED)
+            # A page comes from a server in front of the gateway, which may let the same bytes pass later.
+            reason = read_reason(problem.status, problem.code, problem.message)
+            lasting = reason in LASTING_REASONS and not problem.page.endswith("page")
             return TaskEvent.REFUSED, {"problem": replace(refusal, lasting=lasting), "finished_at": now}
         case Postponed(problem):
-            refusal = quote_problem(deps, "rate_limited", problem.message, Fate.SENT_NOT_CHARGED)
+            refusal = replace(quote_problem(deps, problem, Fate.SENT_NOT_CHARGED), code="rate_limited")
             # A limiter that never lets go must not be asked without end.
             if task.attempts >= MOST_ATTEMPTS_LIMITED:
                 return TaskEvent.REFUSED, {"problem": refusal, "finished_at": now}
@@ -119,8 +139,8 @@ def _read_answer(deps: Dependencies, task: Task, outcome: SubmitOutcome, now: fl
             next_at = now + max(delay, LEAST_LIMITED_SECONDS / speed)
             return TaskEvent.NOT_SENT, {"problem": refusal, "next_at": next_at}
         case unclear:
-            code = unclear.problem.code or f"http_{unclear.problem.status}"
-            return TaskEvent.ANSWER_LOST, {"problem": quote_problem(deps, code, unclear.problem.message, Fate.UNKNOWN)}
+            lost = quote_problem(deps, unclear.problem, Fate.UNKNOWN)
+            return TaskEvent.ANSWER_LOST, {"problem": replace(lost, untrusted_task_id=unclear.named_id)}
 
 
 def _read_error(deps: Dependencies, task: Task, error: CallsheetError, now: float) -> tuple[TaskEvent, Changes]:
@@ -142,14 +162,18 @@ def _keep_late_id(deps: Dependencies, task: Task, attempt: str, gateway_task_id:
     deps.ledger().touch(task.id, now=deps.clock.now(), changes={"hints": f"{current.hints} {hint}".strip()})
 
 
-def quote_problem(deps: Dependencies, code: str, said: str, fate: Fate) -> Problem:
-    """A problem in the gateway's own words: redacted, cleaned, bounded, and marked as its words."""
-    text = deps.sanitize(said)
+def quote_problem(deps: Dependencies, problem: GatewayProblem, fate: Fate) -> Problem:
+    """A problem with its HTTP status and the gateway's own words: redacted, cleaned, bounded, and marked as its."""
+    text = deps.sanitize(problem.message)
+    failed = not 200 <= problem.status <= 299
+    parts = [f"HTTP {problem.status}"] if failed else [f"code {problem.code}"] if problem.code.isdecimal() else []
+    parts.append(f"the gateway said: {text}" if text else problem.page or "no reason given")
     return Problem(
-        deps.sanitize(code, limit=60) or "unspecified",
-        f"the gateway said: {text or '(nothing)'}",
+        deps.sanitize(problem.code, limit=60) or "unspecified",
+        ", ".join(parts),
         fate.value,
         text,
+        http_status=problem.status,
     )
 
 
@@ -164,6 +188,28 @@ def expire_attempt(deps: Dependencies, task: Task) -> None:
     problem = Problem("outcome_unknown", "the program ended while the request was under way", Fate.UNKNOWN.value)
     deps.ledger().advance(task.id, TaskEvent.ANSWER_LOST, now=now, attempt=task.attempt, changes={"problem": problem})
     deps.changes.notify()
+
+
+def screen_submit(deps: Dependencies, key: SecretKey | None, outcome: SubmitOutcome) -> SubmitOutcome:
+    """The answer to a paid request; unclear where its id or its state has the key."""
+    match outcome:
+        case Accepted(found, state) if deps.holds_key(key, found, state):
+            problem = GatewayProblem(200, KEY_RETURNED, "", page=KEY_RETURNED_TEXT)
+        case Unclear(problem, found) if deps.holds_key(key, found):
+            problem = replace(problem, code=KEY_RETURNED, message="", page=KEY_RETURNED_TEXT)
+        case _:
+            return outcome
+    return Unclear(problem, "" if deps.holds_key(key, found) else found)
+
+
+def screen_status(deps: Dependencies, key: SecretKey | None, outcome: StatusOutcome) -> StatusOutcome | None:
+    """A status answer without links that have the key; None where nothing is left to go by."""
+    if not isinstance(outcome, Progress):
+        return outcome
+    links = tuple(link for link in outcome.video_urls if not deps.holds_key(key, link))
+    if deps.holds_key(key, outcome.said, outcome.named_id) or (outcome.video_urls and not links):
+        return None
+    return replace(outcome, video_urls=links)
 
 
 HINT_SECONDS = 4.0
@@ -226,7 +272,7 @@ async def _list_recent(deps: Dependencies, task: Task) -> str | None:
         if item.model in ("", task.model) and (item.created_at is None or item.created_at >= sent_at)
     ]
     mine = {known.gateway_task_id for known in deps.ledger().tasks(limit=1000)}
-    return ", ".join(name for name in near if name not in mine)[: 130 * MOST_LISTED]
+    return ", ".join(name for name in near if name not in mine and not deps.holds_key(None, name))[: 130 * MOST_LISTED]
 
 
 async def _ask(deps: Dependencies, task: Task, request: HttpRequest) -> HttpReply | None:

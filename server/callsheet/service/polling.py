@@ -8,23 +8,41 @@ fails never changes a task's state.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 from callsheet.core.consent import Means
-from callsheet.core.gateway.protocol import Phase, Progress, StatusOutcome, StatusUnavailable, TaskRef
-from callsheet.core.tasks import IllegalEvent, Problem, Task, TaskEvent, TaskState, next_poll_delay, retry_delay
-from callsheet.errors import Action, CallsheetError, Fate, InvalidRequest, LedgerProblem, LinkGone, NextStep
+from callsheet.core.gateway.protocol import GatewayProblem, Phase, Progress, StatusOutcome, StatusUnavailable, TaskRef
+from callsheet.core.tasks import Clip, IllegalEvent, Problem, Task, TaskEvent, TaskState, next_poll_delay, retry_delay
+from callsheet.errors import (
+    Action,
+    CallsheetError,
+    DownloadProblem,
+    Fate,
+    InvalidRequest,
+    LedgerProblem,
+    LinkGone,
+    NextStep,
+)
 
-from .dependencies import Dependencies, card_of, clip_seconds_of
-from .outcomes import expire_attempt, quote_problem
+from .dependencies import KEY_RETURNED, KEY_RETURNED_TEXT, Dependencies, card_of, clip_seconds_of
+from .outcomes import expire_attempt, quote_problem, screen_status
 from .rate_limit import wait_for_pace
-from .results import fate_of
+from .results import (
+    NO_FILE_NAMED,
+    OTHER_TASK_NAMED,
+    STATE_OVERDUE,
+    UNRECOGNISED_STATE,
+    fate_of,
+    is_late,
+)
 from .sealed_keys import forget_idle, hold_unasked, is_locked
 from .submission import send_task
 
 KEYLESS_RETRY_SECONDS = 60.0
 CONTRADICTION_SECONDS = 10.0
 BLOCKED_SECONDS = 30.0
+UNNAMED_STATES = (UNRECOGNISED_STATE, STATE_OVERDUE)
 LINK_PAUSE_SECONDS = 60.0
 
 PHASE_EVENTS = {
@@ -80,7 +98,24 @@ async def _read_status(deps: Dependencies, task: Task) -> None:
     if is_locked(deps, task):
         hold_unasked(deps, task)
     elif wait_for_pace(deps, task):
-        await poll_task(deps, task)
+        task = await poll_task(deps, task)
+        if task.state is TaskState.RUNNING and task.problem is not None and task.problem.code in UNNAMED_STATES:
+            await _try_link(deps, task)
+
+
+async def _try_link(deps: Dependencies, task: Task) -> None:
+    """Fetch the video of a task whose state has an unknown word. A whole video is the end; a failure proves nothing."""
+    if task.result_url is None:
+        return
+    try:
+        clip = await _save(deps, task, task.result_url)
+    except CallsheetError as error:
+        log.info("task %s: its state is not known, and its link gives no video yet: %s", task.id, error.message)
+        return
+    now = deps.clock.now()
+    deps.ledger().advance(task.id, TaskEvent.SEEN_FINISHED, now=now, changes={"finished_at": now})
+    changes = {"clip": clip, "problem": None, "failures": 0, "percent": 100}
+    deps.ledger().advance(task.id, TaskEvent.CLIP_SAVED, now=now, changes=changes)
 
 
 async def poll_task(deps: Dependencies, task: Task) -> Task:
@@ -88,6 +123,9 @@ async def poll_task(deps: Dependencies, task: Task) -> Task:
     facts = deps.facts(task.gateway)
     gateway = deps.gateway(task.gateway)
     assert task.gateway_task_id is not None
+    if deps.holds_key(None, task.gateway_task_id):
+        # A ledger that an older version wrote: such an id must not become part of an address.
+        return _read_failed(deps, task, KEY_RETURNED, KEY_RETURNED_TEXT, None)
     try:
         base_url, key = await deps.reach(task.mode, facts)
         if key is None:
@@ -98,10 +136,12 @@ async def poll_task(deps: Dependencies, task: Task) -> Task:
         reply = await deps.http.fetch(request, base_url=base_url, key=key)
     except CallsheetError as error:
         return _read_failed(deps, task, error.error_code, error.message, None)
-    return _store_status(deps, task, gateway.read_status(reply))
+    return _store_status(deps, task, screen_status(deps, key, gateway.read_status(reply)))
 
 
-def _store_status(deps: Dependencies, task: Task, outcome: StatusOutcome) -> Task:
+def _store_status(deps: Dependencies, task: Task, outcome: StatusOutcome | None) -> Task:
+    if outcome is None:
+        return _read_failed(deps, task, KEY_RETURNED, KEY_RETURNED_TEXT, None)
     if isinstance(outcome, StatusUnavailable):
         problem = outcome.problem
         if outcome.unknown_task:
@@ -109,8 +149,13 @@ def _store_status(deps: Dependencies, task: Task, outcome: StatusOutcome) -> Tas
         else:
             message = f"its status could not be read (HTTP {problem.status})"
         return _read_failed(deps, task, "status_unreadable", message, problem.retry_after_seconds)
+    if outcome.named_id not in ("", task.gateway_task_id):
+        return _read_failed(deps, task, OTHER_TASK_NAMED, "the gateway's answer is about another task", None)
     if outcome.phase is Phase.SUCCEEDED and not outcome.video_urls:
-        return _read_failed(deps, task, "no_file_named", "finished, but the gateway gives no video link", None)
+        return _read_failed(deps, task, NO_FILE_NAMED, "finished, but the gateway gives no video link", None)
+    if outcome.phase is Phase.UNRECOGNISED and outcome.video_urls and task.state is TaskState.SUCCEEDED:
+        # The gateway has said that it is finished; only a fresh link was wanted.
+        outcome = replace(outcome, phase=Phase.SUCCEEDED)
     now = deps.clock.now()
     elapsed = now - (task.accepted_at or task.created_at)
     delay = next_poll_delay(
@@ -129,22 +174,23 @@ def _store_status(deps: Dependencies, task: Task, outcome: StatusOutcome) -> Tas
     }
     if outcome.charge is not None:
         changes["charge"] = deps.sanitize(f"{outcome.charge.amount} {outcome.charge.unit}", limit=60)
-    changes.update(_phase_changes(deps, outcome, now))
+    changes.update(_phase_changes(deps, task, outcome, now))
     # What the next read repeats need not wait for the disk; an end must.
     lasting = outcome.phase in (Phase.SUCCEEDED, Phase.FAILED)
     return deps.ledger().advance(task.id, PHASE_EVENTS[outcome.phase], now=now, changes=changes, lasting=lasting)
 
 
-def _phase_changes(deps: Dependencies, outcome: Progress, now: float) -> dict[str, Any]:
+def _phase_changes(deps: Dependencies, task: Task, outcome: Progress, now: float) -> dict[str, Any]:
     if outcome.phase is Phase.SUCCEEDED:
         return {"result_url": outcome.video_urls[0], "finished_at": now, "next_at": now, "percent": 100}
     if outcome.phase is Phase.FAILED:
-        failure = outcome.failure
-        problem = quote_problem(deps, failure.code if failure else "", failure.message if failure else "", Fate.UNKNOWN)
+        problem = quote_problem(deps, outcome.failure or GatewayProblem(200, "", ""), Fate.UNKNOWN)
         return {"problem": problem, "finished_at": now}
     if outcome.phase is Phase.UNRECOGNISED:
         said = deps.sanitize(outcome.said, limit=60)
-        return {"problem": Problem("unrecognised_state", f"said: {said}", Fate.CHARGED.value, said)}
+        code = STATE_OVERDUE if is_late(deps, task) else UNRECOGNISED_STATE
+        link = outcome.video_urls[0] if outcome.video_urls else None
+        return {"problem": Problem(code, f"said: {said}", Fate.CHARGED.value, said), "result_url": link}
     return {}
 
 
@@ -182,10 +228,8 @@ async def _fetch_clip(deps: Dependencies, task: Task) -> None:
             return
         task = deps.ledger().touch(task.id, now=deps.clock.now(), changes={"failures": failures, "problem": problem})
     assert task.result_url is not None
-    loopback = await deps.loopback_origin(task.mode, deps.facts(task.gateway))
-    directory = deps.save_directory(deps.policy())
     try:
-        clip = await deps.clips.keep(task, task.result_url, directory=directory, loopback=loopback)
+        clip = await _save(deps, task, task.result_url)
     except LinkGone as error:
         _link_gone(deps, task, error)
         return
@@ -194,6 +238,13 @@ async def _fetch_clip(deps: Dependencies, task: Task) -> None:
         return
     changes = {"clip": clip, "problem": None, "failures": 0}
     deps.ledger().advance(task.id, TaskEvent.CLIP_SAVED, now=deps.clock.now(), changes=changes)
+
+
+async def _save(deps: Dependencies, task: Task, link: str) -> Clip:
+    if deps.holds_key(None, link):
+        raise DownloadProblem(f"Not fetched: {KEY_RETURNED_TEXT}.", next_step="Replace the key.")
+    loopback = await deps.loopback_origin(task.mode, deps.facts(task.gateway))
+    return await deps.clips.keep(task, link, directory=deps.save_directory(deps.policy()), loopback=loopback)
 
 
 def _link_gone(deps: Dependencies, task: Task, error: LinkGone) -> None:
@@ -222,6 +273,16 @@ def resolve_task(deps: Dependencies, task_id: str, *, accepted_as: str | None) -
     if accepted_as is not None:
         event = TaskEvent.RESOLVED_ACCEPTED
         changes |= {"gateway_task_id": accepted_as, "accepted_at": task.accepted_at or task.created_at}
+        if deps.holds_key(None, accepted_as):
+            raise InvalidRequest("That is the gateway's key, not a task id.", next_step="Copy the task's id.")
+        known = deps.ledger().tasks_named(accepted_as, mode=task.mode, gateway=task.gateway)
+        if other := next(
+            (item for item in known if item.id != task.id and item.state is not TaskState.ABANDONED), None
+        ):
+            raise InvalidRequest(
+                f"Task {other.id} has that id already.",
+                next_step=NextStep(Action.GET, "Compare the two.", target=other.id),
+            )
         # Asked now, so that an id that no gateway would take is refused before it is stored.
         try:
             deps.gateway(task.gateway).build_status(TaskRef(task.model, accepted_as))

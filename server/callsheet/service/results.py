@@ -12,12 +12,13 @@ from datetime import UTC, datetime
 
 from callsheet.core.catalogue import ModelCard, Price
 from callsheet.core.consent import Mode
+from callsheet.core.gateway.refusals import Reason, read_reason
 from callsheet.core.payload.body import Body, Finding
 from callsheet.core.shot import Shot
-from callsheet.core.tasks import OPEN_STATES, Sheet, Task, TaskState
-from callsheet.errors import FATE_SENTENCES, Action, Fate, KeyProblem, NextStep
+from callsheet.core.tasks import OPEN_STATES, Problem, Sheet, Task, TaskState, is_overdue
+from callsheet.errors import FATE_SENTENCES, Action, Fate, KeyProblem, NextStep, UnknownThing
 
-from .dependencies import KEY_SEALED, Dependencies
+from .dependencies import KEY_RETURNED, KEY_SEALED, Dependencies, card_of, clip_seconds_of
 
 GO_LIVE = "Only a person can switch to live mode, in their own terminal; no tool can."
 
@@ -142,6 +143,13 @@ def report_task(deps: Dependencies, task: Task) -> TaskReport:
     )
 
 
+NO_FILE_NAMED = "no_file_named"
+UNRECOGNISED_STATE = "unrecognised_state"
+STATE_OVERDUE = "state_overdue"
+OTHER_TASK_NAMED = "other_task_named"
+UNCLEAR_STATES = frozenset({NO_FILE_NAMED, UNRECOGNISED_STATE, STATE_OVERDUE, OTHER_TASK_NAMED, KEY_RETURNED})
+"""Codes of problems in which the gateway answers, but does not say what became of the task."""
+
 QUOTED_APART = "its reason is quoted apart"
 
 
@@ -150,8 +158,16 @@ def status_text(task: Task, *, quoting: bool = True) -> str:
     if not quoting and task.problem is not None and task.problem.said:
         task = replace(task, problem=replace(task.problem, message=QUOTED_APART), said=QUOTED_APART)
     percent = f" {task.percent} %" if task.percent is not None else ""
+    code = task.problem.code if task.problem else ""
     problem = f" ({task.problem.message.rstrip('.')})" if task.problem else ""
     match task.state:
+        case TaskState.QUEUED | TaskState.RUNNING if code == NO_FILE_NAMED:
+            return "The gateway says that it is finished, but names no video."
+        case TaskState.QUEUED | TaskState.RUNNING if code == STATE_OVERDUE:
+            return (
+                "Twice the usual time has passed, and the gateway's word for the state is not known"
+                f" (said: {task.said})."
+            )
         case TaskState.WAITING:
             return f"Approved, not sent yet{problem}."
         case TaskState.SUBMITTING:
@@ -159,18 +175,18 @@ def status_text(task: Task, *, quoting: bool = True) -> str:
         case TaskState.QUEUED:
             return f"Accepted by the gateway, in its queue{percent}{problem}."
         case TaskState.RUNNING:
-            said = f" (said: {task.said})" if task.problem and task.problem.code == "unrecognised_state" else ""
+            said = f" (said: {task.said})" if code == UNRECOGNISED_STATE else ""
             return f"Generating{percent}{said or problem}."
         case TaskState.SUCCEEDED:
             return f"Generated; the clip is being saved{problem}."
         case TaskState.SAVED:
             return "The clip is on disk."
         case _:
-            return _ended_text(task, problem)
+            return _ended_text(task)
 
 
-def _ended_text(task: Task, problem: str) -> str:
-    detail = problem.strip(" ()")
+def _ended_text(task: Task) -> str:
+    detail = task.problem.message.rstrip(".") if task.problem else ""
     match task.state:
         case TaskState.REJECTED:
             return f"The gateway refused it: {detail}."
@@ -179,12 +195,19 @@ def _ended_text(task: Task, problem: str) -> str:
         case TaskState.EXPIRED:
             return "The clip was generated, but the gateway's link to it expired before it was saved."
         case TaskState.OUTCOME_UNKNOWN:
+            why = f" ({detail})" if detail else ""
+            named = f" Its reply names task {found}, which proves nothing." if (found := _untrusted_id(task)) else ""
             hints = f" {task.hints}" if task.hints else ""
             return (
-                f"Whether the gateway accepted it is not known{problem}. It is never sent again automatically.{hints}"
+                f"Whether the gateway accepted it is not known{why}. It is never sent again automatically."
+                f"{named}{hints}"
             )
         case _:
             return f"Given up: {detail}." if detail else "Given up by a person."
+
+
+def _untrusted_id(task: Task) -> str:
+    return task.problem.untrusted_task_id if task.problem else ""
 
 
 def fate_of(task: Task) -> Fate:
@@ -222,6 +245,9 @@ def waits_for_key(task: Task) -> bool:
 def _next_step(deps: Dependencies, task: Task) -> NextStep:
     if waits_for_key(task):
         return OPEN_THE_KEY
+    if needs_a_look(deps, task):
+        text = "Look for it on the gateway's own page: the video may be there, or the task may have ended."
+        return NextStep(Action.RESOLVE, text, target=task.id)
     match task.state:
         case TaskState.WAITING | TaskState.SUBMITTING | TaskState.QUEUED | TaskState.RUNNING | TaskState.SUCCEEDED:
             wait = max(20, round(min(task.next_at - deps.clock.now(), 45)))
@@ -232,12 +258,48 @@ def _next_step(deps: Dependencies, task: Task) -> NextStep:
                 text=f"The clip is {task.clip.path}; look at its contact sheet." if task.clip else "Nothing to do."
             )
         case TaskState.REJECTED:
-            return NextStep(Action.EXPLAIN, "Fix the shot as the message says.")
+            return refusal_step(task.problem)
         case TaskState.FAILED:
-            return NextStep(Action.EXPLAIN, "Change the prompt as the message says, for a new take.")
+            return refusal_step(task.problem, change="Change the prompt as the message says, for a new take.")
         case TaskState.EXPIRED:
             return NextStep(text="Ask the gateway's support for the file by its task id there, or generate a new take.")
         case TaskState.OUTCOME_UNKNOWN:
-            return NextStep(Action.RESOLVE, "First look for it in the gateway's own task list.", target=task.id)
+            text = "First look for it in the gateway's own task list."
+            return NextStep(Action.RESOLVE, text, target=task.id, accepted_as=_untrusted_id(task))
         case TaskState.ABANDONED:
             return NextStep(Action.NOTHING, "Nothing to do.")
+
+
+def needs_a_look(deps: Dependencies, task: Task) -> bool:
+    """Whether what the gateway says of an accepted task has made no sense for more than twice the usual time."""
+    code = task.problem.code if task.problem else ""
+    return task.state in (TaskState.QUEUED, TaskState.RUNNING) and code in UNCLEAR_STATES and is_late(deps, task)
+
+
+def is_late(deps: Dependencies, task: Task) -> bool:
+    """Whether an accepted task has taken more than twice its usual time."""
+    elapsed = deps.clock.now() - (task.accepted_at or task.created_at)
+    try:
+        advice, length = card_of(deps, task).poll, clip_seconds_of(deps, task)
+    except UnknownThing:
+        return False
+    return is_overdue(advice, elapsed=elapsed, clip_seconds=length, speed=deps.speed(task.mode))
+
+
+_REFUSAL_ADVICE = {
+    Reason.BALANCE: "Top up the account at the gateway. The shot needs no change.",
+    Reason.KEY: "Check that the gateway's key is valid. The shot needs no change.",
+    Reason.ACCESS: "Ask at the gateway what this key and account may use, or choose another model.",
+    Reason.RATE: "Wait until the gateway accepts requests again, then draft a new take.",
+    Reason.SIZE: "Make the request smaller: a shorter prompt or another image address.",
+    Reason.MOVED: "Check the gateway's address in the policy: it answers that it has moved.",
+}
+NO_REASON_GIVEN = "The gateway gives no reason. Compare the shot with the model's rules, or ask the gateway's support."
+
+
+def refusal_step(problem: Problem | None, *, change: str = "Fix the shot as the message says.") -> NextStep:
+    """What to do after a refusal or a failure. `change` is said only where the gateway gave a reason."""
+    reason = read_reason(problem.http_status, problem.code, problem.said) if problem else Reason.SHOT
+    if reason in _REFUSAL_ADVICE:
+        return NextStep(Action.EXPLAIN, _REFUSAL_ADVICE[reason])
+    return NextStep(Action.EXPLAIN, change if problem and problem.said else NO_REASON_GIVEN)

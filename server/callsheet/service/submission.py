@@ -52,9 +52,9 @@ from .consent import (
     spending_windows,
 )
 from .dependencies import Dependencies, card_of
-from .outcomes import asks_balance, keep_outcome, record_balance, record_hints
+from .outcomes import asks_balance, keep_outcome, record_balance, record_hints, screen_submit
 from .rate_limit import wait_for_pace
-from .results import Submission, notice, report_task
+from .results import Submission, notice, refusal_step, report_task
 from .sealed_keys import approval_texts, hold_unsent, is_locked, reach_to_pay, settle_permit
 
 ATTEMPT_SECONDS = 150.0
@@ -145,7 +145,7 @@ def _require_not_refused_before(deps: Dependencies, sheet: Sheet) -> None:
                 f"{deps.facts(task.gateway).name} refused this same request before (task {task.id}:"
                 f" {task.problem.message}).",
                 fate=Fate.NOTHING_SENT,
-                next_step=NextStep(Action.EXPLAIN, "Change the shot as the message says."),
+                next_step=refusal_step(task.problem),
             )
 
 
@@ -336,4 +336,4 @@ async def _post(deps: Dependencies, claimed: ClaimedTask) -> SubmitOutcome:
     if deps.clock.now() > claimed.deadline - ATTEMPT_SECONDS / 2:
         raise GatewayUnreachable("Too much time passed before the request could go out.", next_step=NextStep())
     reply: HttpReply = await deps.http.post_paid(claimed, request, base_url=base_url, key=key, within=POST_SECONDS)
-    return gateway.read_submit(reply)
+    return screen_submit(deps, key, gateway.read_submit(reply))

@@ -85,7 +85,8 @@ def command(step: NextStep) -> str:
     action = Action.WATCH if step.action is Action.WAIT and not step.target else step.action
     words = ["get" if action is Action.WAIT else action.value, *([shlex.quote(step.target)] if step.target else [])]
     wait = ["--wait", str(step.seconds)] if action is Action.WAIT and step.seconds else []
-    return " ".join([program(), *words, *wait])
+    accepted = ["--accepted", shlex.quote(step.accepted_as)] if step.accepted_as else []
+    return " ".join([program(), *words, *wait, *accepted])
 
 
 @cache

@@ -56,12 +56,16 @@ class TaskRef:
 
 @dataclass(frozen=True, slots=True)
 class GatewayProblem:
-    """A gateway's complaint. `message` is the gateway's own, untrusted text (not yet cleaned)."""
+    """A gateway's complaint. `message` is the gateway's own, untrusted text (not yet cleaned).
+
+    `page` says what came instead of words, where that is worth saying: `an HTML page`, `an empty reply`.
+    """
 
     status: int
     code: str
     message: str
     retry_after_seconds: float | None = None
+    page: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +92,10 @@ class Postponed:
 
 @dataclass(frozen=True, slots=True)
 class Unclear:
-    """The reply does not say whether the job was accepted."""
+    """The reply does not say whether the job was accepted. `named_id` is an id that it gives; it proves nothing."""
 
     problem: GatewayProblem
+    named_id: str = ""
 
 
 SubmitOutcome = Accepted | Rejected | Postponed | Unclear
@@ -116,7 +121,11 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One status answer. `said` is the gateway's own word for the state; `percent` is 0..100 or None."""
+    """One status answer. `said` is the gateway's own word for the state; `percent` is 0..100 or None.
+
+    `named_id` is the task that the reply itself names, empty where it names none. An unrecognised state can have
+    video links too.
+    """
 
     phase: Phase
     said: str
@@ -124,6 +133,7 @@ class Progress:
     video_urls: tuple[str, ...] = ()
     failure: GatewayProblem | None = None
     charge: Charge | None = None
+    named_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum, auto
@@ -19,14 +19,10 @@ from urllib.parse import quote
 
 from .protocol import (
     Accepted,
-    Charge,
     GatewayProblem,
     HttpReply,
-    Phase,
     Postponed,
-    Progress,
     Rejected,
-    StatusOutcome,
     StatusUnavailable,
     SubmitOutcome,
     Unclear,
@@ -37,23 +33,17 @@ Table = Mapping[str, object]
 MAX_BODY_BYTES = 1 << 20
 MAX_DEPTH = 32
 MAX_TEXT = 500
-MAX_LINK = 8192
-MAX_LINKS = 16
 NO_STATUS = -1
 """The body's own status when its value is not a number."""
 
 REJECTING = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422})
-"""Answers that mean nothing was accepted and the same bytes will be refused again."""
+"""Answers that mean nothing was accepted."""
+UNDONE_REDIRECTS = frozenset({307, 308})
+"""The redirects that ask for the same request again elsewhere; after any other the job may have been accepted."""
 
 _TASK_ID = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9_.:-]{1,128}")
 _SECONDS = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,3})?")
 _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT")
-_LINK = re.compile(r"https?://[^\s\x00-\x20]+", re.IGNORECASE)
-_OTHER_MEDIA = frozenset(
-    {"avif", "bmp", "gif", "heic", "jpeg", "jpg", "png", "svg", "webp"}
-    | {"aac", "flac", "m4a", "mp3", "ogg", "wav"}
-    | {"html", "json", "srt", "txt", "vtt", "zip"}
-)
 
 
 def read_object(body: bytes) -> Table | None:
@@ -159,7 +149,9 @@ def read_status_number(value: object) -> int | None:
 
 
 def read_task_id(value: object) -> str | None:
-    """A usable task id, or None."""
+    """A usable task id, or None. A whole number is read as text; 0 is what a gateway writes where it has no id."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**20:
+        return str(value)
     return value if isinstance(value, str) and _TASK_ID.fullmatch(value) else None
 
 
@@ -195,29 +187,22 @@ def _http_date(text: str) -> float | None:
         return None
 
 
-def is_video_link(value: object) -> bool:
-    """Whether a value is a web address that does not name a picture, a sound or a text."""
-    if not isinstance(value, str) or len(value) > MAX_LINK or not _LINK.fullmatch(value):
-        return False
-    name = re.split(r"[?#]", value, maxsplit=1)[0].rpartition("/")[2]
-    _, dot, suffix = name.rpartition(".")
-    return not dot or suffix.lower() not in _OTHER_MEDIA
-
-
-def read_video_links(candidates: Iterable[object]) -> tuple[str, ...]:
-    """The video addresses among the candidates, each once, in their order, at most `MAX_LINKS`."""
-    found = dict.fromkeys(value for value in candidates if isinstance(value, str) and is_video_link(value))
-    return tuple(found)[:MAX_LINKS]
-
-
-def read_phase(state: str, phases: Mapping[str, Phase]) -> Phase:
-    """The phase that a gateway's word means; a word that no source names is `UNRECOGNISED`."""
-    return phases.get(state.strip().lower(), Phase.UNRECOGNISED)
-
-
 def build_problem(reply: HttpReply, code: str, message: str) -> GatewayProblem:
-    """A gateway's complaint, with what the reply itself says about waiting."""
-    return GatewayProblem(status=reply.status, code=code, message=message, retry_after_seconds=read_retry_after(reply))
+    """A gateway's complaint, with what the reply itself says about waiting, and what came instead of words."""
+    words, page = (message, "") if message.strip() else _read_page(reply)
+    return GatewayProblem(reply.status, code, words, read_retry_after(reply), page)
+
+
+def _read_page(reply: HttpReply) -> tuple[str, str]:
+    """The words of a reply that is plain text, and what any other reply without words is."""
+    text = reply.body[: 4 * MAX_TEXT].decode("utf-8", "ignore").strip().lstrip("\ufeff")
+    if not reply.body.strip():
+        return "", "an empty reply"
+    if text.startswith("<"):
+        return "", "an HTML page"
+    if text.startswith(("{", "[")):
+        return "", ""
+    return (text[:MAX_TEXT], "") if text and "\ufffd" not in text and text[:MAX_TEXT].isprintable() else ("", "no text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +210,8 @@ class SubmitReading:
     """What a gateway module found in a submit reply.
 
     `number` is the body's own status (`read_status_number`), `id` is any value found in the task id's
-    place. `unclear` says that the gateway itself does not know what became of the request.
+    place, `near_id` an id found in another place. `unclear` says that the gateway itself does not know what became
+    of the request.
     """
 
     id: object
@@ -234,6 +220,7 @@ class SubmitReading:
     code: str
     message: str
     unclear: bool = False
+    near_id: str = ""
 
 
 class _Verdict(Enum):
@@ -248,19 +235,20 @@ def decide_submit(reply: HttpReply, reading: SubmitReading) -> SubmitOutcome:
 
     A success with an id is accepted; a documented refusal, in the status line or in the body, is
     rejected; 429 is postponed, unless it names an id. Everything else is unclear: a success without an id, a
-    refusal that names one, 408, 409, 425, 5xx, an unknown number, a body that contradicts the status.
+    refusal that names one, 408, 409, 425, 5xx, an unknown number, a body that contradicts the status. An unclear
+    reply keeps the id that it names, in whichever place.
     """
     found = read_task_id(reading.id)
     verdict = _verdict(reply.status, reading.number)
     problem = build_problem(reply, reading.code or _code_of(reply, reading), reading.message)
+    unclear = Unclear(problem, found or reading.near_id)
     if reading.unclear:
-        return Unclear(problem)
+        return unclear
     if found is not None:
-        taken = verdict in (_Verdict.TAKEN, _Verdict.LATER)
-        return Accepted(found, reading.state) if taken else Unclear(problem)
-    if verdict is _Verdict.REFUSED:
-        return Rejected(problem)
-    return Postponed(problem) if verdict is _Verdict.LATER else Unclear(problem)
+        return Accepted(found, reading.state) if verdict in (_Verdict.TAKEN, _Verdict.LATER) else unclear
+    if reading.near_id or verdict in (_Verdict.TAKEN, _Verdict.OPEN):
+        return unclear
+    return Rejected(problem) if verdict is _Verdict.REFUSED else Postponed(problem)
 
 
 def _code_of(reply: HttpReply, reading: SubmitReading) -> str:
@@ -268,7 +256,8 @@ def _code_of(reply: HttpReply, reading: SubmitReading) -> str:
 
 
 def _verdict(status: int, number: int | None) -> _Verdict:
-    line, body = _verdict_on(status), _verdict_on(number)
+    line = _Verdict.REFUSED if status in UNDONE_REDIRECTS else _verdict_on(status)
+    body = _verdict_on(number)
     if number is None or body is _Verdict.TAKEN:
         return line
     if line is _Verdict.TAKEN:
@@ -281,7 +270,7 @@ def _verdict(status: int, number: int | None) -> _Verdict:
 def _verdict_on(number: int | None) -> _Verdict:
     if number is None or succeeded(number):
         return _Verdict.TAKEN
-    if number in REJECTING or 300 <= number <= 399:
+    if number in REJECTING:
         return _Verdict.REFUSED
     return _Verdict.LATER if number == 429 else _Verdict.OPEN
 
@@ -312,47 +301,65 @@ Complaint = tuple[str, str]
 """A gateway's code and message, empty where it gives none."""
 
 
-def read_wrapped_submit(
-    reply: HttpReply,
-    complaint: Callable[[object], Complaint],
-    *,
-    id_name: str = "task_id",
-    state_name: str = "status",
-) -> SubmitOutcome:
-    """The verdict on a submit reply wrapped in `{code, data}`, with the task's id and state in `data`."""
+def read_complaint(body: object) -> Complaint:
+    """Code and message from any envelope that a gateway documents or that its servers are seen to use.
+
+    `{error: {type | code, message}}`, `{error}`, `{message}`, `{msg}`, `{detail}` as FastAPI writes it,
+    `{data: {failCode, failMsg}}`. A word is preferred to a number as the code.
+    """
+    data, error, detail = find(body, "data"), find(body, "error"), find(body, "detail")
+    first = next(iter([*read_items(detail), *read_items(find(body, "errors"))]), None)
+    code = read_text(
+        find(data, "failCode"),
+        find(body, "failCode"),
+        read_word(find(error, "code")),
+        find(error, "type"),
+        find(error, "code"),
+        read_word(error),
+        find(first, "type"),
+        read_word(find(body, "code")),
+    )
+    messages = [find(error, name) for name in ("message", "msg", "detail")]
+    messages += [find(data, name) for name in ("failMsg", "error", "error_message")]
+    messages += [find(body, name) for name in _MESSAGES]
+    return code, read_text(*messages, find(first, "msg"), find(first, "message"), data)
+
+
+_MESSAGES = (
+    *("failMsg", "error_message", "error", "message", "msg", "detail"),
+    *("errorMessage", "error_msg", "fail_reason", "failure_reason", "reason", "error_description"),
+)
+
+
+def read_word(value: object) -> str:
+    """A text that can be an error's name; a number or a sentence cannot."""
+    return value if isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w.-]{0,63}", value) else ""
+
+
+NEAR_IDS = ("task_id", "taskId", "taskID", "job_id", "jobId")
+
+
+def find_near_id(body: object) -> str:
+    """An id under another name or in another place than the documented one; empty for none."""
+    places = (find(body, "data"), find(body, "error"), find(body, "task"), body)
+    near = (find(place, name) for place in places for name in NEAR_IDS)
+    return next((found for value in near if (found := read_task_id(value)) is not None), "")
+
+
+def read_wrapped_submit(reply: HttpReply, *, id_name: str = "task_id", state_name: str = "status") -> SubmitOutcome:
+    """The verdict on a submit reply wrapped in `{code, data}`, with the task's id and state in `data`.
+
+    An error beside a code that says success is a contradiction.
+    """
     body = read_object(reply.body)
-    code, message = complaint(body)
+    code, message = read_complaint(body)
+    number = read_status_number(find(body, "code"))
     reading = SubmitReading(
         id=find(body, "data", id_name),
         state=read_text(find(body, "data", state_name)),
-        number=read_status_number(find(body, "code")),
+        number=NO_STATUS if succeeded(number) and find(body, "error") else number,
         code=code,
         message=message,
+        near_id=find_near_id(body),
     )
     return decide_submit(reply, reading)
-
-
-def read_wrapped_status(
-    reply: HttpReply,
-    phases: Mapping[str, Phase],
-    complaint: Callable[[object], Complaint],
-    videos: Callable[[object], tuple[str, ...]],
-) -> StatusOutcome:
-    """A status reply as PoYo and its sister brand APIDot wrap it. A failed task is an HTTP 200 too."""
-    body = read_object(reply.body)
-    number = read_status_number(find(body, "code"))
-    data = find(body, "data")
-    said = read_text(find(data, "status"))
-    if not answered(reply, number) or not said:
-        return build_unavailable(reply, body, number, *complaint(body))
-    phase = read_phase(said, phases)
-    charged = read_amount(find(data, "credits_amount"))
-    return Progress(
-        phase=phase,
-        said=said,
-        percent=read_percent(find(data, "progress")),
-        video_urls=videos(data) if phase is Phase.SUCCEEDED else (),
-        # No source names a machine-readable failure code.
-        failure=build_problem(reply, "", read_text(find(data, "error_message"))) if phase is Phase.FAILED else None,
-        charge=Charge(charged, "credits") if charged is not None else None,
-    )

@@ -163,6 +163,10 @@ class SqliteLedger:
         found = self._tasks("id = ?", task_id)
         return found[0] if found else None
 
+    def tasks_named(self, gateway_task_id: str, *, mode: Mode, gateway: str) -> list[Task]:
+        """The tasks that a gateway follows under that id: more than one is a mistake of the gateway's."""
+        return self._tasks("gateway_task_id = ? AND mode = ? AND gateway = ?", gateway_task_id, mode.value, gateway)
+
     def tasks(self, *, states: Sequence[TaskState] | None = None, limit: int = 20, offset: int = 0) -> list[Task]:
         """Tasks in these states: those with an unknown outcome first, then the newest first."""
         marks, wanted = state_marks(states or tuple(TaskState))
