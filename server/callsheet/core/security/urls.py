@@ -104,7 +104,8 @@ def _form_problem(url: str, max_query: int | None) -> str | None:
     if not url.startswith(_HTTPS):
         return "The URL does not begin with https:// in lower case."
     authority = _authority(url)
-    if "@" in authority:
+    # Some readers end the authority only at the slash, so that `https://a.com?@127.0.0.1/` names another host.
+    if "@" in url.removeprefix(_HTTPS).partition("/")[0]:
         return "The URL has a user name or password before its host."
     if any(mark in authority for mark in "%[]"):
         return "The host of the URL is not a plain name (no IP address, no percent-encoding)."

@@ -141,7 +141,9 @@ def _option(option: Option) -> OptionAnswer:
     return OptionAnswer(
         gateway=option.card.gateway,
         model=option.card.model,
-        price=str(option.price),
+        price=(f"{option.price} for {option.terms}" if option.price.known else str(option.price))
+        if option.fits
+        else "none",
         availability=option.card.lifecycle.availability.value,
         why_not=escape_block(option.why_not, REASON_IN_LIST) or None,
     )
