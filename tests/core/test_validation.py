@@ -229,7 +229,7 @@ def test_the_nearest_choice_is_by_number_by_shape_or_by_spelling(
         ({"aspect_ratio": "1:1"}, "aspect_ratio", "1:1", "Nearest: 16:9."),
         ({"aspect_ratio": True}, "aspect_ratio", "true", "Nearest: 16:9."),
         ({"aspect_ratio": ""}, "aspect_ratio", "(empty)", "Nearest: 16:9."),
-        ({"resolution": "4k"}, "resolution", "4k", "Nearest: 1024p."),
+        ({"resolution": "4k"}, "resolution", "4k", "Nearest: 1080p."),
         ({"resolution": 1080}, "resolution", "1080", "Nearest: 1080p."),
         ({"resolution": IMAGE}, "resolution", "(a URL)", None),
         ({"resolution": PROMPT}, "resolution", "(25 characters)", None),

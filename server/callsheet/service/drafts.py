@@ -132,9 +132,7 @@ def _choose(deps: Dependencies, shot: Shot, draft: Draft, *, what: str, findings
         return _without_card(deps, "choose", shot, what=what, findings=findings, step=step, options=options)
     nearest = nearest_shot([option.card for option in options], shot, hosts_of(deps))
     wrong = nearest[1].findings if nearest else ()
-    step = NextStep(
-        text="No model here can take this shot. Ask the user what to change; the findings name the nearest."
-    )
+    step = NextStep(text="No model can take this shot. The findings name the nearest; the user decides what to change.")
     return _without_card(deps, "invalid", shot, what=what, findings=(*findings, *wrong), step=step)
 
 

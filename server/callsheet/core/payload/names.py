@@ -38,7 +38,7 @@ def fold_name(name: str) -> str:
 _ROLES = {fold_name(name): role for role, names in _NAMES.items() for name in names.split()}
 
 CONTAINERS = frozenset(
-    ["input", "parameters", "params", "body", "json", "data", "request", "payload", "options", "content", "arguments"]
+    {"input", "inputs", "parameters", "params", "body", "json", "data", "request", "payload", "options", "content"}
 )
 """Objects in which people wrap a body or its fields."""
 
@@ -78,7 +78,7 @@ def cards_named(cards: Iterable[ModelCard], named: str) -> tuple[ModelCard, ...]
         near = [card for card in cards if _digits(card.model) == _digits(key) and _likeness(card, key) >= _SAME_ID]
         best = max((_likeness(card, key) for card in near), default=0.0)
         same = tuple(card for card in near if _likeness(card, key) == best)
-    return tuple(card for card in same if card.gateway == gateway) or same
+    return tuple(card for card in same if gateway in ("", card.gateway))
 
 
 def is_sora(named: str) -> bool:

@@ -175,7 +175,7 @@ def _describe(
     )
 
 
-def _read_neutral(leaves: tuple[_Leaf, ...], named: JsonValue) -> Taken | tuple[Shot, list[Finding]]:
+def _read_neutral(leaves: tuple[_Leaf, ...], named: JsonValue) -> tuple[Shot, list[Finding]]:
     """The shot from values under any published name; what has no place in a shot is a warning each."""
     values: dict[str, JsonValue] = {}
     findings: list[Finding] = []
@@ -183,7 +183,8 @@ def _read_neutral(leaves: tuple[_Leaf, ...], named: JsonValue) -> Taken | tuple[
     for leaf in sorted(leaves, key=lambda leaf: read_pixels(leaf.value) is not None):
         role = role_of(leaf.path[-1])
         taken = read_neutral(role, leaf.value)
-        if fold_name(leaf.path[-1]) == "nframes" and (taken.get("duration_seconds") or 0) > MAX_SECONDS_OF_FRAMES:
+        seconds = taken.get("duration_seconds")
+        if fold_name(leaf.path[-1]) == "nframes" and isinstance(seconds, int) and seconds > MAX_SECONDS_OF_FRAMES:
             taken = {}
         if role == "model":
             continue

@@ -149,6 +149,12 @@ def _option(option: Option) -> OptionAnswer:
     )
 
 
+def _option_price(option: Option) -> str:
+    if not option.fits:
+        return "none"
+    return f"{option.price} for {option.terms}" if option.price.known and option.terms else str(option.price)
+
+
 def sheet_answer(sheet: Sheet) -> SheetAnswer:
     """A call sheet."""
     return SheetAnswer(
