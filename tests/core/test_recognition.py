@@ -26,6 +26,7 @@ from callsheet.core.payload.body import (
     read_value,
 )
 from callsheet.core.payload.recognition import MAX_LEAVES, Recognised, recognise
+from callsheet.core.payload.request import parse_request
 from callsheet.core.payload.validation import Hosts, check_shot
 from callsheet.core.shot import JsonValue, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
@@ -583,7 +584,7 @@ def test_openais_own_shape_is_named_and_its_shot_is_kept() -> None:
         ({"input_reference": IMAGE, "prompt": "x"}, Shot("x", image_url=IMAGE), set()),
         ({"input_reference": {"file_id": "file_1"}, "prompt": "x"}, Shot("x"), {"input_reference.file_id"}),
         ({"prompt": None, "seconds": None}, Shot(), set()),
-        ({"prompt": ["x"], "seconds": True, "size": "1x1"}, Shot(), {"seconds", "size"}),
+        ({"prompt": ["x"], "seconds": True, "size": "1x1"}, Shot(), {"prompt", "seconds", "size"}),
         (
             {"prompt": "x", "seconds": "4", "characters": [{"id": "char_1"}]},
             Shot("x", duration_seconds=4),
@@ -597,6 +598,61 @@ def test_what_openais_shape_says_beyond_a_shot_is_told(payload: dict[str, Any], 
     found = recognise(payload, CATALOGUE)
     assert (found.card, found.shot) == (None, shot)
     assert {finding.field for finding in found.findings[1:]} == lost
+
+
+def test_a_model_that_is_not_known_here_gets_nothing_in_its_place() -> None:
+    """It is named, and the person decides."""
+    found = recognise({"model": "kling-2.6", "prompt": PROMPT, "duration": 5}, CATALOGUE)
+    assert (found.card, found.foreign, found.also) == (None, True, ())
+    assert found.what == "a payload for a model that is not known here: kling-2.6"
+    (named,) = (finding for finding in found.findings if finding.severity == "error")
+    assert (named.field, named.value) == ("model", "kling-2.6")
+    assert "A person decides" in named.instead
+
+
+@pytest.mark.parametrize("written", [json.dumps({"prompt": PROMPT}), [{"prompt": PROMPT}]])
+def test_a_container_of_the_wrong_type_is_named_and_read(written: JsonValue) -> None:
+    """An object in JSON text or in a list is the object that it holds."""
+    reading = read({"model": "sora-2-official", "input": written})
+    assert ("input", "Write {…}. It was read as one.") in reading.errors
+    assert reading.corrected["input"]["prompt"] == PROMPT  # type: ignore[call-overload,index]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"model": "sora-2-image-to-video", "prompt": "x"},
+        {"model": "sora-2-official", "input": {"prompt": "x", "mode": "image-to-video", "picture_of_a_kind": "y"}},
+        {"model": "sora-2-pro-i2v", "prompt": "x", "mystery": "https://cdn.acme.com/a.png"},
+        {"request_type": "async", "provider": "official", "input": {"mode": "image-to-video", "prompt": "x"}},
+    ],
+)
+def test_image_to_video_without_an_image_is_never_text_to_video_in_silence(payload: dict[str, Any]) -> None:
+    """What asks for an image in which none was found says so, with a card and without."""
+    assert "image_url" in {finding.field for finding in recognise(payload, CATALOGUE).findings}
+
+
+def test_pixels_are_judged_for_a_named_model_as_they_are_in_the_list() -> None:
+    """A model without a resolution cannot take 1920x1080, by whichever way it is asked."""
+    reading = read({"model": "sora-2-preview", "prompt": PROMPT, "size": "1920x1080"})
+    assert reading.found.shot.resolution == "1080p"
+    assert ("resolution", "Leave it out, or choose a pro model.") in reading.errors
+
+
+def test_the_one_who_names_gateway_and_model_decides_over_an_address() -> None:
+    """An address in the payload only counts where nothing else is given."""
+    payload = {"url": "https://api.apidot.ai/x", "json": {"model": "sora-2-official", "input": {"prompt": PROMPT}}}
+    assert read(payload).card_id == "apidot/sora-2-official"
+    assert read(payload, gateway="poyo").card_id == "poyo/sora-2-official"
+    assert "does not know" not in str(read(payload).errors)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "curl https://api.poyo.ai", "{", "{}", "POST x {not json}", "{" * 5_000, "x" * 300_000]
+)
+def test_text_without_an_object_is_no_request(text: str) -> None:
+    """Then there is nothing to read."""
+    assert parse_request(text) is None
 
 
 def test_openais_words_in_a_gateways_payload_are_a_mistake_in_it() -> None:

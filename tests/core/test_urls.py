@@ -302,6 +302,27 @@ def test_the_host_to_show_is_plain_or_none(url: str, host: str | None) -> None:
     assert url_host(url) == host
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://a.com?@127.0.0.1/",
+        "https://a.com?x@127.0.0.1",
+        "https://a.com:443?@localhost/a.png",
+        "https://a.com;@127.0.0.1/",
+        "https://a.com?b=1&c=@10.0.0.1/x?y",
+    ],
+)
+def test_an_at_sign_before_the_first_slash_is_refused(url: str) -> None:
+    """Some readers end the host only at the slash, and would fetch another one."""
+    assert check_url(url).problem == "The URL has a user name or password before its host."
+
+
+@pytest.mark.parametrize("url", ["https://a.com/?user=b@c.com", "https://a.com/@me/a.png", "https://a.com?x=1"])
+def test_an_at_sign_after_it_is_harmless(url: str) -> None:
+    """It is part of the path or the query for every reader."""
+    assert check_url(url).host == "a.com"
+
+
 def test_a_megabyte_is_judged_at_once() -> None:
     """The time of every check grows no faster than its input, whichever rule it runs into."""
     size = 1_000_000

@@ -189,7 +189,8 @@ def _read_neutral(leaves: tuple[_Leaf, ...], named: JsonValue) -> tuple[Shot, li
         if role == "model":
             continue
         if not taken or any(values.get(name, value) != value for name, value in taken.items()):
-            rule = "It is given twice." if taken else "It has no counterpart in a shot."
+            rule = "Its value is not clear." if role else "It has no counterpart in a shot."
+            rule = "It is given twice, with another value." if taken else rule
             findings.append(Finding("warning", format_name(".".join(leaf.path)), "", rule, "It was left out."))
         values = {**taken, **values}
     if isinstance(named, str) and is_sora(named):
