@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 UV := uv>=0.9,<1
 PYTEST := $(BIN)/pytest
+# The tests start many processes; without bytecode each of them would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test test-fast system-tools crashtest lint types layers render figures bench torture dist check-skills clean
 
@@ -37,7 +39,7 @@ test: $(STAMP) lint types layers ## Everything that must hold, in parallel
 	$(PYTEST) -n auto --dist worksteal --cov --cov-report=term
 
 test-fast: $(STAMP) ## What needs no process, browser or network, in under a minute
-	$(PYTEST) -q -n auto --dist worksteal -m "not (process or browser or network or slow or torture)"
+	$(PYTEST) -q -n auto --dist worksteal --fast
 
 system-tools: ## Chromium and strace for some tests, where Debian's packages can be installed
 	@if command -v apt-get >/dev/null 2>&1 && [ "$$(id -u)" = 0 ]; then \

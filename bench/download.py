@@ -1,9 +1,9 @@
 """Saves a large clip from loopback with this program and with `curl -o`, in turns, and compares the rates.
 
-The file is a whole MP4 of 1 GiB (sparse, so that making it costs nothing), served over HTTP
+The file is a whole MP4 of 1 GiB (sparse, so creating it costs nothing), served over HTTP
 by `os.sendfile` in a process of its own, so that the server is faster than either reader. Each save runs in a
 fresh process. What ours does and curl does not: it hashes every byte, has the decoder check the clip, and syncs it
-(fsync, also of the directory) before the file gets its name. `curl and sync` is curl with the latter alone.
+(fsync, also of the directory) before the file gets its name. `curl and sync` is curl with only the sync.
 
     python bench/download.py [--pairs 3] [--mebibytes 1024]
 """

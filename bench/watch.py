@@ -32,8 +32,7 @@ import anyio
 
 from callsheet.compose import Surroundings, build_service
 from callsheet.core.shot import Shot
-from callsheet.core.tasks.models import Task
-from callsheet.core.tasks.states import TaskState
+from callsheet.core.tasks import Task, TaskState
 from callsheet.edges.clock import SystemClock
 from callsheet.sandbox.store import Store
 from callsheet.service import Draft, Service

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from workspace import Workspace, make_workspace
 
@@ -39,8 +40,30 @@ GUARDED = {
     **dict.fromkeys(("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"), "process"),
     **dict.fromkeys(("socket.bind", "socket.connect"), "network"),
 }
+COSTLY = {*NEEDS.values(), "slow", "torture"}
 _running: list[pytest.Item] = []
 _refused: list[str] = []
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--fast` is what `make test-fast` runs."""
+    parser.addoption(
+        "--fast", action="store_true", help="only tests that need no process, port or browser; fewer random examples"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Random tests try fewer examples in a fast run (tests/examples.py)."""
+    if config.getoption("fast"):
+        settings.register_profile("fast", max_examples=20, deadline=None)
+        settings.load_profile("fast")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A fast run does not import a module whose tests all start a process, open a port or drive a browser."""
+    if config.getoption("fast") and collection_path.match("test_*.py") and _needs(collection_path):
+        return True
+    return None
 
 
 @pytest.fixture
@@ -49,8 +72,8 @@ def workspace(tmp_path: Path) -> Workspace:
     return make_workspace(tmp_path)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with what it needs."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark each test with what it needs; a fast run leaves out what costs something."""
     for item in items:
         needs = set(_needs(item.path))
         for folder in (item.path.parent, *item.path.parent.parents):
@@ -60,6 +83,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 needs |= _needs(conftest) if used else set()
         for need in sorted(needs):
             item.add_marker(need)
+    if config.getoption("fast"):
+        costly = [item for item in items if any(mark.name in COSTLY for mark in item.iter_markers())]
+        config.hook.pytest_deselected(items=costly)
+        items[:] = [item for item in items if item not in set(costly)]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -82,7 +109,7 @@ def pytest_runtest_teardown() -> Iterator[None]:
 
 def _guard(event: str, arguments: tuple[object, ...]) -> None:
     need = GUARDED.get(event)
-    if need is None or not _running or _running[-1].get_closest_marker(need) is not None:
+    if need is None or not _running or any(_running[-1].get_closest_marker(mark) for mark in (need, "browser")):
         return
     if need == "network" and not isinstance(arguments[1], tuple):
         return
@@ -110,15 +137,25 @@ def _needs(path: Path) -> frozenset[str]:
     return frozenset(found)
 
 
-def _imports(path: Path) -> set[str]:
+@cache
+def _imports(path: Path) -> frozenset[str]:
     """The modules that a file imports, by full name."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _statements(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names |= {node.module or "", *(f"{node.module}.{alias.name}".removeprefix("None.") for alias in node.names)}
-    return names
+    return frozenset(names)
+
+
+def _statements(parent: ast.AST) -> Iterator[ast.AST]:
+    """The statements of a file at every depth; not their expressions, which are many and import nothing."""
+    for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+        nodes = getattr(parent, block, ())
+        for node in nodes if isinstance(nodes, list) else ():
+            yield node
+            yield from _statements(node)
 
 
 @cache

@@ -6,12 +6,10 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from callsheet.core.catalogue.pricing import Price
-from callsheet.core.consent.approval import Binding, Means
-from callsheet.core.consent.policy import Mode
+from callsheet.core.catalogue import Price
+from callsheet.core.consent import Binding, Means, Mode
 from callsheet.core.shot import Shot
-from callsheet.core.tasks.models import SHEET_LIFETIME, ClaimedTask, Sheet, Task
-from callsheet.core.tasks.states import SheetId, SheetState, TaskId, TaskState
+from callsheet.core.tasks import SHEET_LIFETIME, ClaimedTask, Sheet, SheetId, SheetState, Task, TaskId, TaskState
 from callsheet.edges.keys.passphrase import Cost
 
 START = 1_790_000_000.0

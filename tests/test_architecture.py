@@ -6,8 +6,6 @@ import ast
 import importlib
 import pkgutil
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -42,18 +40,6 @@ def test_every_module_can_be_imported() -> None:
         if not name.endswith("__main__"):
             importlib.import_module(name)
     assert len(names) > 50
-
-
-def test_nothing_heavy_is_imported_to_serve_mcp() -> None:
-    """What only some calls need is imported by them."""
-    code = (
-        "import sys; from callsheet.compose import Surroundings, build_program;"
-        "build_program(Surroundings.of_process()); import callsheet.surface.mcp;"
-        "print(sorted({'av', 'PIL', 'typer', 'rich', 'keyring', 'hypothesis', 'stamina'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/")
-
-    assert done.stdout.strip() == "[]"
 
 
 def test_exactly_one_function_builds_the_authorization_header() -> None:

@@ -111,7 +111,7 @@ source = "docs"
 DRIVE = """
 import anyio, os, pathlib, sys
 from callsheet.compose import Surroundings, build_service
-from callsheet.core.consent.approval import Means
+from callsheet.core.consent import Means
 from callsheet.core.shot import Shot
 from callsheet.service import Draft
 

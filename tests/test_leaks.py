@@ -185,7 +185,7 @@ def live_home(tmp_path: Path, address: str) -> Path:
 def approve(home: Path, sheet_id: str) -> None:
     """What `callsheet approve` does once the passphrase was right."""
     code = (
-        "import sys; from callsheet.compose import *; from callsheet.core.consent.approval import Means;"
+        "import sys; from callsheet.compose import *; from callsheet.core.consent import Means;"
         "build_service(Surroundings.of_process()).approve(sys.argv[1], by=Means.TERMINAL)"
     )
     subprocess.run(

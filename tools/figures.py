@@ -37,7 +37,7 @@ try:
 except ImportError:
     from callsheet.service.following import run_task
 try:
-    from callsheet.core.consent.approval import Means
+    from callsheet.core.consent import Means
 except ImportError:
     from callsheet.core.approval import Means
 package = os.path.dirname(callsheet.__file__) + os.sep

@@ -13,8 +13,8 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from callsheet.core.catalogue.cards import Catalogue, GatewayFacts
-from callsheet.core.consent.policy import Policy
+from callsheet.core.catalogue import Catalogue, GatewayFacts
+from callsheet.core.consent import Policy
 from callsheet.core.security.redaction import Redactor
 from callsheet.edges.clips.save import Clips
 from callsheet.edges.clock import Clock, SystemClock
@@ -23,15 +23,13 @@ from callsheet.edges.config.policy_file import is_paused, load_policy
 from callsheet.edges.files.paths import HOME_VARIABLE, Paths, expand_home, find_paths
 from callsheet.edges.http.client import GatewayHttp
 from callsheet.edges.keys.passphrase import STANDARD, Cost
-from callsheet.edges.keys.sealed import is_sealed, load_sealed
+from callsheet.edges.keys.sealed import OpenedKeys, is_sealed, load_sealed
 from callsheet.edges.keys.store import SecretKey, build_redactor, find_all_keys, find_key
-from callsheet.edges.keys.unlocked import OpenedKeys
 from callsheet.edges.ledger.ledger import SqliteLedger
-from callsheet.edges.process.desk_lock import find_desk
-from callsheet.edges.process.locks import FileLeases
+from callsheet.edges.process.locks import FileLeases, find_desk
 from callsheet.edges.process.runner import Runner
 from callsheet.service.dependencies import Dependencies
-from callsheet.service.sandbox_server import SandboxServer
+from callsheet.service.lifecycle import SandboxServer
 from callsheet.surface.program import Program
 
 from .errors import KeyProblem, SetupProblem
@@ -60,7 +58,7 @@ class Surroundings:
     environ: Mapping[str, str]
     working_directory: Path
     clock: Clock
-    transport: httpx2.AsyncBaseTransport | None = None
+    transport: httpx2.MockTransport | None = None
     derivation_cost: Cost = STANDARD
 
     @classmethod

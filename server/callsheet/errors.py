@@ -213,26 +213,3 @@ class SetupProblem(ExternalError):
     """A file, directory or program that is needed is not usable."""
 
     code = "setup_problem"
-
-
-__all__ = [
-    "FATE_SENTENCES",
-    "Action",
-    "CallerError",
-    "CallsheetError",
-    "DownloadProblem",
-    "ExternalError",
-    "Fate",
-    "GatewayRefused",
-    "GatewayUnreachable",
-    "InvalidRequest",
-    "KeyProblem",
-    "LedgerProblem",
-    "LinkGone",
-    "NextStep",
-    "NotApproved",
-    "OutcomeUnknown",
-    "PolicyRefusal",
-    "SetupProblem",
-    "UnknownThing",
-]

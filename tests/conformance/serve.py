@@ -19,7 +19,7 @@ from pathlib import Path
 from callsheet.compose import Surroundings, build_service
 from callsheet.edges.clock import SystemClock
 from callsheet.surface.mcp.http import PATH, build_mcp_web_server, listen, loopback_app
-from callsheet.surface.mcp.run import build_server
+from callsheet.surface.mcp.stdio import build_server
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 

@@ -8,7 +8,7 @@ import pytest
 from mcp import Client
 from mcp.types import TextContent
 
-from callsheet.surface.mcp.run import build_server
+from callsheet.surface.mcp.stdio import build_server
 from conformance.fixtures import add_fixtures
 from workspace import Workspace
 

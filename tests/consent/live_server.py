@@ -230,7 +230,7 @@ def _listen(served: Served) -> None:
 def approve(home: Path, sheet_id: str) -> None:
     """What `callsheet approve` does once the passphrase was right: the act of a person."""
     code = (
-        "import sys; from callsheet.compose import *; from callsheet.core.consent.approval import Means;"
+        "import sys; from callsheet.compose import *; from callsheet.core.consent import Means;"
         "build_service(Surroundings.of_process()).approve(sys.argv[1], by=Means.TERMINAL)"
     )
     subprocess.run([sys.executable, "-c", code, sheet_id], check=True, cwd="/", env=environ_of(home), timeout=60)

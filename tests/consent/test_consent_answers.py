@@ -223,7 +223,7 @@ def test_what_changes_between_question_and_answer_voids_the_answer(
     result = submit(client.wire, explain(client.wire), answer=answer)
 
     assert "this has changed: policy" in told(result)
-    assert "Call explain_payload again" in told(result)
+    assert "Call explain_payload" in told(result)
     assert client.gateway.paid == []
 
 

@@ -9,8 +9,8 @@ from random import Random
 
 import pytest
 
-from callsheet.core.catalogue.pricing import Decimal
-from callsheet.core.consent.approval import amount_matches
+from callsheet.core.catalogue import Decimal
+from callsheet.core.consent import amount_matches
 from consent.hostile_client import NOT_THE_AMOUNT, HostileAgent
 from consent.live_server import AMOUNT, SHOT, WAYS, CountingGateway, approve, arm, environ_of, serving
 from consent.wire import FORMS

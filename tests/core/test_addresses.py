@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.core.security.addresses import is_public
+from callsheet.core.security.urls import is_public
 
 PRIVATE = [
     "0.0.0.0",

@@ -7,13 +7,11 @@ from decimal import Decimal
 
 import pytest
 
-from callsheet.core.catalogue.pricing import Price
-from callsheet.core.consent.approval import DUPLICATE, Binding, Means
-from callsheet.core.consent.policy import Mode
+from callsheet.core.catalogue import Price
+from callsheet.core.consent import DUPLICATE, Binding, Means, Mode
 from callsheet.core.shot import Shot
-from callsheet.core.spending.allowances import CLOCK_SLACK_SECONDS, Allowance, check_allowance, covers, end_of
-from callsheet.core.tasks.models import Sheet
-from callsheet.core.tasks.states import SheetId, SheetState
+from callsheet.core.spending import CLOCK_SLACK_SECONDS, Allowance, check_allowance, covers, end_of
+from callsheet.core.tasks import Sheet, SheetId, SheetState
 from callsheet.errors import InvalidRequest
 
 BINDING = Binding("live", "poyo", "sora-2-official", "https://api.poyo.ai", *[""] * 8, "1", "9.0")

@@ -9,15 +9,18 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from callsheet.core.catalogue.pricing import Price
-from callsheet.core.consent.approval import (
+from callsheet.core.catalogue import Price
+from callsheet.core.consent import (
     PROMPT_SHOWN,
     ApprovalView,
     Binding,
+    Caps,
+    Mode,
     Need,
+    Policy,
     Spending,
     amount_matches,
     amount_to_type,
@@ -27,8 +30,8 @@ from callsheet.core.consent.approval import (
     render_approval,
     sheet_id_for,
 )
-from callsheet.core.consent.policy import Caps, Mode, Policy
 from callsheet.core.shot import Shot
+from examples import examples
 
 BINDING = Binding(
     mode="live",
@@ -211,7 +214,7 @@ def test_one_cannot_be_typed_in_scientific_notation() -> None:
 
 
 @given(st.text(max_size=30), st.decimals(min_value=0, max_value=100, places=3))
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_reading_an_amount_never_fails(typed: str, amount: Decimal) -> None:
     """Any text is a yes or a no; the amount itself, as it is shown, is a yes."""
     assert amount_matches(typed, amount) in (True, False)
@@ -222,7 +225,7 @@ def test_reading_an_amount_never_fails(typed: str, amount: Decimal) -> None:
     st.decimals(min_value=0, max_value=1000, places=3),
     st.decimals(min_value=0, max_value=1000, places=3),
 )
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_an_amount_matches_no_other(one: Decimal, other: Decimal) -> None:
     """Two sums match exactly if they are equal."""
     assert amount_matches(format(one, "f"), other) == (one == other)
@@ -343,7 +346,7 @@ hostile = st.lists(
 @example("a\n" * 10_000)
 @example("Price: 0.00 USD\n" * 500)
 @example("\x1b[1A\x1b[2K" * 100 + "Price: 0.00 USD")
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_no_prompt_can_add_move_or_hide_a_line(prompt: str) -> None:
     """The lines stay as many, the others stay what they are, and nothing invisible is left in the text."""
     expected = render_approval(VIEW).splitlines()
@@ -359,7 +362,7 @@ def test_no_prompt_can_add_move_or_hide_a_line(prompt: str) -> None:
 
 
 @given(hostile)
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_no_other_part_can_add_a_line_either(text: str) -> None:
     """Names, hosts and notes from files and gateways are held to one line each."""
     told = view(

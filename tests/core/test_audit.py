@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.core.consent.audit import FIRST_HASH, AuditEntry, build_entry, verify_chain
+from callsheet.core.consent import FIRST_HASH, AuditEntry, build_entry, verify_chain
 
 texts = st.text(max_size=12)
 acts = st.lists(

@@ -7,13 +7,11 @@ from decimal import Decimal
 
 import pytest
 
-from callsheet.core.catalogue.pricing import Price
-from callsheet.core.consent.approval import Binding, Means, Spending
-from callsheet.core.consent.policy import Caps
+from callsheet.core.catalogue import Price
+from callsheet.core.consent import Binding, Caps, Means, Spending
 from callsheet.core.shot import Shot
-from callsheet.core.spending.limits import require_fresh_approval, require_within_caps
-from callsheet.core.tasks.models import APPROVAL_LIFETIME, SHEET_LIFETIME, Sheet
-from callsheet.core.tasks.states import SheetId, SheetState
+from callsheet.core.spending import require_fresh_approval, require_within_caps
+from callsheet.core.tasks import APPROVAL_LIFETIME, SHEET_LIFETIME, Sheet, SheetId, SheetState
 from callsheet.errors import NotApproved, PolicyRefusal
 
 NOW = 1_790_000_000.0

@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 
-from callsheet.core.catalogue.cards import Availability, Field, ModelCard
+from callsheet.core.catalogue import Availability, Field, ModelCard
 from callsheet.core.payload.body import (
     Body,
     build_body,
@@ -26,6 +26,7 @@ from callsheet.core.payload.recognition import recognise
 from callsheet.core.payload.validation import Hosts, check_shot, neutral_choices
 from callsheet.core.shot import ROLE_ATTRIBUTES, JsonValue, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
+from examples import examples
 
 CATALOGUE = load_catalogue()
 HOSTS = Hosts(callbacks=("hooks.acme.com",))
@@ -134,7 +135,7 @@ def assert_documented(model: ModelCard, body: Body, shot: Shot) -> None:
 
 
 @given(fitting())
-@settings(max_examples=250, deadline=None)
+@examples(250)
 def test_a_shot_of_allowed_values_is_never_blocked(pair: tuple[ModelCard, Shot]) -> None:
     """Nothing that the catalogue allows is refused, and no value of it is changed."""
     model, shot = pair
@@ -144,7 +145,7 @@ def test_a_shot_of_allowed_values_is_never_blocked(pair: tuple[ModelCard, Shot])
 
 
 @given(st.one_of(fitting(), st.tuples(st.sampled_from(GENERATING), shots)))
-@settings(max_examples=250, deadline=None)
+@examples(250)
 def test_what_validates_builds_and_reads_back_as_the_same_shot(pair: tuple[ModelCard, Shot]) -> None:
     """A shot that is not blocked makes a body of only documented fields, in which the same shot is recognised."""
     model, shot = pair
@@ -165,7 +166,7 @@ def test_what_validates_builds_and_reads_back_as_the_same_shot(pair: tuple[Model
 
 
 @given(st.sampled_from(SERVED), shots)
-@settings(max_examples=250, deadline=None)
+@examples(250)
 def test_one_mending_is_enough(model: ModelCard, shot: Shot) -> None:
     """Judged again, a corrected shot has no error but those that only a person can mend, and mends into itself."""
     verdict = check_shot(model, shot, HOSTS)
@@ -179,7 +180,7 @@ def test_one_mending_is_enough(model: ModelCard, shot: Shot) -> None:
 
 
 @given(st.sampled_from(SERVED), shots)
-@settings(max_examples=250, deadline=None)
+@examples(250)
 def test_a_mended_shot_always_builds_and_freezes(model: ModelCard, shot: Shot) -> None:
     """Blocked or not, the corrected form can be shown: building never raises and gives valid UTF-8 JSON."""
     corrected = check_shot(model, shot, HOSTS).corrected
@@ -190,7 +191,7 @@ def test_a_mended_shot_always_builds_and_freezes(model: ModelCard, shot: Shot) -
 
 
 @given(st.sampled_from(GENERATING), shots)
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_settling_twice_changes_nothing(model: ModelCard, shot: Shot) -> None:
     """What is written out once stays as it is."""
     settled = settle_shot(model, shot)

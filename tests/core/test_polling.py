@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.core.catalogue.cards import PollAdvice
-from callsheet.core.tasks.polling import (
+from callsheet.core.catalogue import PollAdvice
+from callsheet.core.tasks import (
     RETRY_AFTER_CEILING,
     SLOWEST_POLL,
     first_poll_delay,
@@ -14,9 +14,10 @@ from callsheet.core.tasks.polling import (
     retry_delay,
 )
 from callsheet.edges.config.catalogue_files import load_catalogue
+from examples import examples
 
 ADVICE = sorted({card.poll for card in load_catalogue().cards}, key=lambda advice: advice.source)
-FINE = settings(max_examples=80, deadline=None)
+FINE = examples(80)
 
 jitters = st.floats(min_value=0, max_value=1, exclude_max=True)
 ages = st.floats(min_value=0, max_value=10**7)

@@ -7,12 +7,12 @@ from decimal import Decimal
 from types import MappingProxyType
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.core.catalogue.cards import ModelCard, PriceRule
-from callsheet.core.catalogue.pricing import Price, dollars, from_micros, price_clip, to_micros
+from callsheet.core.catalogue import ModelCard, Price, PriceRule, dollars, from_micros, price_clip, to_micros
 from callsheet.edges.config.catalogue_files import load_catalogue
+from examples import examples
 
 CATALOGUE = load_catalogue()
 
@@ -190,7 +190,7 @@ def test_a_price_without_an_own_amount_shows_only_dollars() -> None:
 
 
 @given(st.decimals(min_value=0, max_value=10_000, places=8, allow_nan=False, allow_infinity=False))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_micros_never_fall_short_of_the_dollars(usd: Decimal) -> None:
     """What is reserved is the price to the millionth, rounded up."""
     back = from_micros(to_micros(usd))

@@ -11,10 +11,10 @@ from time import process_time
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.core.catalogue.cards import Availability, Catalogue, Field
+from callsheet.core.catalogue import Availability, Catalogue, Field
 from callsheet.core.payload.body import (
     Body,
     Finding,
@@ -30,6 +30,7 @@ from callsheet.core.payload.request import parse_request
 from callsheet.core.payload.validation import Hosts, check_shot
 from callsheet.core.shot import JsonValue, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
+from examples import examples
 
 CATALOGUE = load_catalogue()
 FIXTURES = Path(__file__).parents[1] / "gateways" / "fixtures"
@@ -822,7 +823,7 @@ values: st.SearchStrategy[Any] = st.recursive(
     st.sampled_from([None, "poyo", "apixo", "evolink"]),
     st.sampled_from([None, "sora-2-official", "sora-2", "sora-2-pro"]),
 )
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_any_payload_is_read_judged_and_mended(payload: dict[str, Any], gateway: str | None, model: str | None) -> None:
     """Nothing raises, findings are short harmless lines without a secret, and the corrected body is documented."""
     found = recognise(payload, CATALOGUE, gateway=gateway, model=model)

@@ -9,28 +9,28 @@ from enum import StrEnum
 
 import pytest
 
-from callsheet.core.catalogue.pricing import Price
-from callsheet.core.consent.approval import Binding
-from callsheet.core.consent.policy import Mode
+from callsheet.core.catalogue import Price
+from callsheet.core.consent import Binding, Mode
 from callsheet.core.shot import Shot
-from callsheet.core.tasks.models import Sheet, Task
-from callsheet.core.tasks.states import (
+from callsheet.core.tasks import (
     OPEN_STATES,
     RESERVING_STATES,
     SHEET_TABLE,
     SLOT_STATES,
     TASK_TABLE,
     IllegalEvent,
+    Sheet,
     SheetEvent,
     SheetId,
     SheetState,
+    Task,
     TaskEvent,
     TaskId,
     TaskState,
     advance_sheet,
     advance_task,
-    render_diagram,
 )
+from render.references import render_diagram
 
 Table = Mapping[tuple[StrEnum, StrEnum], StrEnum]
 

@@ -8,14 +8,15 @@ from time import process_time
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.core.catalogue.cards import Availability, Field, ModelCard, Scalar
+from callsheet.core.catalogue import Availability, Field, ModelCard, Scalar
 from callsheet.core.payload.body import Finding, format_length, format_name, format_value, nearest_choice
 from callsheet.core.payload.validation import Hosts, Verdict, check_shot, nearest_shot, neutral_choices
 from callsheet.core.shot import JsonValue, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
+from examples import examples
 
 CATALOGUE = load_catalogue()
 HOSTS = Hosts(callbacks=("hooks.acme.com",))
@@ -612,7 +613,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
         extras=st.dictionaries(st.sampled_from(["style", "storyboard", "name", "video_url", "\n"]), json_values),
     ),
 )
-@settings(max_examples=250, deadline=None)
+@examples(250)
 def test_no_shot_makes_the_judge_raise_or_tell_a_secret(model: ModelCard, shot: Shot) -> None:
     """Whatever stands in a shot, each finding is one short harmless line with a rule, and no secret is in it."""
     for finding in check_shot(model, shot, Hosts()).findings:

@@ -21,9 +21,9 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from callsheet.compose import Surroundings, build_service
-from callsheet.core.consent.approval import Means
+from callsheet.core.consent import Means
 from callsheet.core.shot import Shot
-from callsheet.core.tasks.states import OPEN_STATES, RESERVING_STATES, SheetState, TaskState
+from callsheet.core.tasks import OPEN_STATES, RESERVING_STATES, SheetState, TaskState
 from callsheet.edges.clips.part_file import clip_name
 from callsheet.edges.clock import SystemClock
 from callsheet.errors import CallsheetError, PolicyRefusal

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from callsheet import gateways
-from callsheet.core.catalogue.cards import Availability, Field, GatewayFacts, ModelCard
-from callsheet.core.catalogue.pricing import price_clip
+from callsheet.core.catalogue import Availability, Field, GatewayFacts, ModelCard, price_clip
 from callsheet.core.payload.body import build_body
 from callsheet.core.payload.validation import Hosts, check_shot
 from callsheet.core.shot import IMAGE_TO_VIDEO, TEXT_TO_VIDEO, Shot

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from callsheet.edges.files.files import write_private
-from callsheet.edges.process.desk_lock import ADDRESS_FILE, find_desk, hold_desk, write_address
+from callsheet.edges.process.locks import ADDRESS_FILE, find_desk, hold_desk, write_address
 from callsheet.errors import SetupProblem
 
 URL = "http://localhost:43117/"
@@ -43,7 +43,7 @@ def test_there_is_one_desk_at_a_time(tmp_path: Path) -> None:
 def test_a_killed_desk_is_not_believed_any_more(tmp_path: Path) -> None:
     """Its file is still there, its lock is not; the next desk removes the file."""
     code = (
-        "import sys, time; from pathlib import Path; from callsheet.edges.process.desk_lock import *\n"
+        "import sys, time; from pathlib import Path; from callsheet.edges.process.locks import *\n"
         "with hold_desk(Path(sys.argv[1])):\n"
         f"    write_address(Path(sys.argv[1]), {URL!r}); print('up', flush=True); sys.stdin.read()\n"
     )

@@ -22,20 +22,20 @@ from callsheet.errors import DownloadProblem, GatewayUnreachable, SetupProblem
 from edges.clip_bytes import padded_clip
 from faults.certificates import server_context, trusting_context
 
+pytestmark = pytest.mark.network
+
 ETAG = '"a-strong-one"'
-
-
 CLIP = padded_clip(9_000_000)
 CUT = 5_000_000
 
-Answering = Callable[[anyio.abc.ByteStream, int], object]
-"""Plays one connection, told where the caller wants the film to begin."""
+Answerer = Callable[[anyio.abc.ByteStream, int], object]
+"""Answers one connection, given the first byte that the caller wants."""
 
 
-class Place:
-    """A server of one film; `connections` and `requests` are what it saw."""
+class ClipServer:
+    """A server of one clip; records `connections` and `requests`."""
 
-    def __init__(self, answer: Answering) -> None:
+    def __init__(self, answer: Answerer) -> None:
         self.answer = answer
         self.connections = 0
         self.requests = list[str]()
@@ -52,21 +52,21 @@ class Place:
                 start = re.search(rb"\r\nrange: bytes=(\d+)-", request, re.IGNORECASE)
                 await self.answer(stream, int(start[1]) if start else 0)  # type: ignore[misc]
             except (anyio.EndOfStream, anyio.BrokenResourceError):
-                return  # the caller has gone, which is what some of these tests are about
+                return  # the caller has gone, as some of these tests want
 
 
 @asynccontextmanager
-async def serving(answer: Answering, *, certificate: str | None = None) -> AsyncIterator[Place]:
-    """A place on loopback, with TLS if it has a certificate (for that name)."""
-    place = Place(answer)
+async def serving(answer: Answerer, *, certificate: str | None = None) -> AsyncIterator[ClipServer]:
+    """A server on loopback, with TLS if it has a certificate (for that name)."""
+    server = ClipServer(answer)
     listener: anyio.abc.Listener[anyio.abc.ByteStream] = await anyio.create_tcp_listener(local_host="127.0.0.1")
     port = listener.extra(anyio.abc.SocketAttribute.local_port)
     if certificate is not None:
         listener = TLSListener(listener, server_context(certificate), standard_compatible=False)
-    place.url = f"{'http' if certificate is None else 'https'}://127.0.0.1:{port}/clip.mp4"
+    server.url = f"{'http' if certificate is None else 'https'}://127.0.0.1:{port}/clip.mp4"
     async with listener, anyio.create_task_group() as group:
-        group.start_soon(listener.serve, place)
-        yield place
+        group.start_soon(listener.serve, server)
+        yield server
         group.cancel_scope.cancel()
 
 
@@ -96,10 +96,10 @@ def trusting() -> GatewayHttp:
     return GatewayHttp(tls=trusting_context())
 
 
-async def fetch(http: GatewayHttp, place: Place, target: Path, **options: object) -> SavedFile:
+async def fetch(http: GatewayHttp, server: ClipServer, target: Path, **options: object) -> SavedFile:
     return await save_clip(
-        lambda url, headers: http.open_stream(url, headers, loopback=place.url),
-        place.url,
+        lambda url, headers: http.open_stream(url, headers, loopback=server.url),
+        server.url,
         target,
         **options,  # type: ignore[arg-type]
     )
@@ -114,12 +114,12 @@ def assert_saved(saved: SavedFile, target: Path) -> None:
 @pytest.mark.parametrize("certificate", [None, "127.0.0.1"])
 async def test_a_clip_comes_whole_over_a_real_connection(certificate: str | None, tmp_path: Path) -> None:
     """With TLS and without; each download has a connection of its own."""
-    async with serving(whole, certificate=certificate) as place, trusting() as http:
+    async with serving(whole, certificate=certificate) as server, trusting() as http:
         for name in ("one.mp4", "two.mp4"):
             target = tmp_path / name / "clip.mp4"
-            assert_saved(await fetch(http, place, target), target)
-    assert place.connections == 2
-    assert "authorization" not in place.requests[0].lower()
+            assert_saved(await fetch(http, server, target), target)
+    assert server.connections == 2
+    assert "authorization" not in server.requests[0].lower()
 
 
 async def test_a_body_in_chunks_goes_through_the_parser(tmp_path: Path) -> None:
@@ -132,8 +132,8 @@ async def test_a_body_in_chunks_goes_through_the_parser(tmp_path: Path) -> None:
             await stream.send(b"%x\r\n%b\r\n" % (len(piece), piece))
         await stream.send(b"0\r\n\r\n")
 
-    async with serving(chunked) as place, trusting() as http:
-        assert_saved(await fetch(http, place, tmp_path / "clips" / "clip.mp4"), tmp_path / "clips" / "clip.mp4")
+    async with serving(chunked) as server, trusting() as http:
+        assert_saved(await fetch(http, server, tmp_path / "clips" / "clip.mp4"), tmp_path / "clips" / "clip.mp4")
 
 
 async def test_nothing_behind_the_announced_length_is_taken(tmp_path: Path) -> None:
@@ -142,8 +142,8 @@ async def test_nothing_behind_the_announced_length_is_taken(tmp_path: Path) -> N
     async def generous(stream: anyio.abc.ByteStream, start: int) -> None:
         await stream.send(head() + CLIP + b"more" * 100_000)
 
-    async with serving(generous) as place, trusting() as http:
-        assert_saved(await fetch(http, place, tmp_path / "clips" / "clip.mp4"), tmp_path / "clips" / "clip.mp4")
+    async with serving(generous) as server, trusting() as http:
+        assert_saved(await fetch(http, server, tmp_path / "clips" / "clip.mp4"), tmp_path / "clips" / "clip.mp4")
 
 
 @pytest.mark.parametrize("certificate", [None, "127.0.0.1"])
@@ -152,21 +152,21 @@ async def test_a_connection_that_ends_early_is_continued_where_it_ended(
 ) -> None:
     """Every byte that came is kept, whichever thread brought it."""
     target = tmp_path / "clips" / "clip.mp4"
-    async with serving(broken, certificate=certificate) as place, trusting() as http:
+    async with serving(broken, certificate=certificate) as server, trusting() as http:
         with pytest.raises(GatewayUnreachable, match="could not be fetched"):
-            await fetch(http, place, target)
-        place.answer = whole
-        assert_saved(await fetch(http, place, target), target)
-    assert f"range: bytes={CUT}-" in place.requests[1].lower()
+            await fetch(http, server, target)
+        server.answer = whole
+        assert_saved(await fetch(http, server, target), target)
+    assert f"range: bytes={CUT}-" in server.requests[1].lower()
 
 
 @pytest.mark.parametrize("certificate", [None, "127.0.0.1"])
 async def test_a_download_that_waits_for_a_silent_server_can_be_stopped(
     certificate: str | None, tmp_path: Path
 ) -> None:
-    """The thread is woken at once, keeps what came, and has ended when the cancelled call returns."""
+    """The thread wakes immediately, keeps what came, and has ended when the cancelled call returns."""
     target = tmp_path / "clips" / "clip.mp4"
-    async with serving(silent, certificate=certificate) as place, trusting() as http:
+    async with serving(silent, certificate=certificate) as server, trusting() as http:
         with anyio.fail_after(10):
             async with anyio.create_task_group() as group:
 
@@ -175,47 +175,68 @@ async def test_a_download_that_waits_for_a_silent_server_can_be_stopped(
                         loop.call_soon_threadsafe(group.cancel_scope.cancel)
 
                 loop = asyncio.get_running_loop()
-                await fetch(http, place, target, on_progress=stop)
-        place.answer = whole
-        assert_saved(await fetch(http, place, target), target)
-    assert "range: bytes=" in place.requests[1].lower()
+                await fetch(http, server, target, on_progress=stop)
+        server.answer = whole
+        assert_saved(await fetch(http, server, target), target)
+    assert "range: bytes=" in server.requests[1].lower()
+
+
+@pytest.mark.parametrize("certificate", [None, "127.0.0.1"])
+async def test_a_download_that_waits_for_the_headers_can_be_stopped(certificate: str | None, tmp_path: Path) -> None:
+    """The call returns immediately, and the connection is closed."""
+    closed = anyio.Event()
+
+    async def mute(stream: anyio.abc.ByteStream, start: int) -> None:
+        group.cancel_scope.cancel()
+        try:
+            with anyio.CancelScope(shield=True):
+                await stream.receive()
+        finally:
+            closed.set()
+
+    async with serving(mute, certificate=certificate) as server, trusting() as http:
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as group:
+                await fetch(http, server, tmp_path / "clips" / "clip.mp4")
+            await closed.wait()
+    assert list((tmp_path / "clips").iterdir()) == []
 
 
 async def test_a_download_that_takes_too_long_is_stopped_in_the_thread_too(tmp_path: Path) -> None:
     """The limit holds for the body as a whole."""
-    async with serving(silent) as place, trusting() as http:
+    async with serving(silent) as server, trusting() as http:
         with pytest.raises(DownloadProblem, match=r"longer than 0\.3 s"):
-            await fetch(http, place, tmp_path / "clips" / "clip.mp4", time_limit_seconds=0.3)
+            await fetch(http, server, tmp_path / "clips" / "clip.mp4", time_limit_seconds=0.3)
 
 
-async def test_a_full_disk_stops_the_thread_with_words(tmp_path: Path) -> None:
+async def test_a_full_disk_stops_the_thread_with_its_error(tmp_path: Path) -> None:
     """What was written is kept, and the next attempt goes on from there."""
     target = tmp_path / "clips" / "clip.mp4"
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    async with serving(whole) as place, trusting() as http:
+    async with serving(whole) as server, trusting() as http:
         resource.setrlimit(resource.RLIMIT_FSIZE, (CUT, hard))
         try:
             with pytest.raises(SetupProblem, match="File too large"):
-                await fetch(http, place, target)
+                await fetch(http, server, target)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
             signal.signal(signal.SIGXFSZ, previous)
-        assert_saved(await fetch(http, place, target), target)
-    assert f"range: bytes={CUT}-" in place.requests[1].lower()
+        assert_saved(await fetch(http, server, target), target)
+    assert f"range: bytes={CUT}-" in server.requests[1].lower()
 
 
 async def test_a_certificate_for_another_name_ends_the_connection_before_the_request(tmp_path: Path) -> None:
-    """Reading sockets ourselves leaves the check of names where it was."""
-    async with serving(whole, certificate="127.0.0.2") as place, trusting() as http:
+    """The name is checked before anything is sent."""
+    async with serving(whole, certificate="127.0.0.2") as server, trusting() as http:
         with pytest.raises(GatewayUnreachable, match="ConnectError"):
-            await fetch(http, place, tmp_path / "clips" / "clip.mp4")
-    assert place.requests == []
+            await fetch(http, server, tmp_path / "clips" / "clip.mp4")
+    assert server.requests == []
 
 
 async def test_a_certificate_of_an_unknown_authority_is_refused(tmp_path: Path) -> None:
-    """With the certificates that this computer trusts, the tests' own authority is nobody."""
-    async with serving(whole, certificate="127.0.0.1") as place, GatewayHttp() as http:
+    """With the certificates that this computer trusts, the tests' own authority is unknown."""
+    async with serving(whole, certificate="127.0.0.1") as server, GatewayHttp() as http:
         with pytest.raises(GatewayUnreachable, match="ConnectError"):
-            await fetch(http, place, tmp_path / "clips" / "clip.mp4")
-    assert place.requests == []
+            await fetch(http, server, tmp_path / "clips" / "clip.mp4")
+    assert server.requests == []

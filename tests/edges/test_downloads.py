@@ -5,11 +5,13 @@ The server is a script: a list of answers, played in order, that also writes dow
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import hashlib
 import os
 import re
-from collections.abc import AsyncIterator, Mapping
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,12 +46,17 @@ class Answer:
     breaks: BaseException | None = None
     stalls: bool = False
     host: str = "cdn.clips.test"
+    stopped: threading.Event = field(default_factory=threading.Event)
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    def stop(self) -> None:
+        self.stopped.set()
+
+    def chunks(self) -> Iterator[bytes]:
         for start in range(0, len(self.body), 65_521):
             yield self.body[start : start + 65_521]
         if self.stalls:
-            await anyio.sleep_forever()
+            assert self.stopped.wait(10)
+            raise Broken("stopped")
         if self.breaks is not None:
             raise self.breaks
 
@@ -335,7 +342,7 @@ async def test_without_a_strong_etag_nothing_is_kept(tmp_path: Path, etag: str) 
     assert beside(target) == set()
 
 
-async def test_a_part_without_a_note_is_written_anew(tmp_path: Path) -> None:
+async def test_a_part_without_a_note_is_downloaded_again(tmp_path: Path) -> None:
     """What a killed process left is not trusted, and its tail does not survive."""
     target = target_in(tmp_path)
     target.parent.mkdir()
@@ -346,7 +353,7 @@ async def test_a_part_without_a_note_is_written_anew(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", ["byte", "short", "note", "deep", "link"])
-async def test_a_part_that_its_note_does_not_match_is_written_anew(tmp_path: Path, harm: str) -> None:
+async def test_a_part_that_its_note_does_not_match_is_downloaded_again(tmp_path: Path, harm: str) -> None:
     """The bytes are hashed again before they are continued, and a note that cannot be read counts for nothing."""
     target = target_in(tmp_path)
     await interrupted(target)
@@ -365,7 +372,7 @@ async def test_a_part_that_its_note_does_not_match_is_written_anew(tmp_path: Pat
     assert "range" not in server.asked[0]
 
 
-async def test_bytes_beyond_those_vouched_for_are_dropped(tmp_path: Path) -> None:
+async def test_bytes_beyond_those_in_the_note_are_dropped(tmp_path: Path) -> None:
     """A process killed while it continued leaves more bytes than the note knows; only the known ones count."""
     target = target_in(tmp_path)
     await interrupted(target)
@@ -393,7 +400,7 @@ async def test_a_server_that_ignores_the_range_sends_everything_again(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "lie",
+    "wrong",
     [
         {"content_range": f"bytes {CUT - 1}-{len(CLIP) - 1}/{len(CLIP)}"},
         {"content_range": f"bytes 0-{len(CLIP) - 1}/{len(CLIP)}"},
@@ -406,12 +413,12 @@ async def test_a_server_that_ignores_the_range_sends_everything_again(tmp_path: 
     ],
 )
 async def test_a_partial_answer_that_does_not_fit_is_dropped_and_all_is_asked_for(
-    tmp_path: Path, lie: dict[str, str]
+    tmp_path: Path, wrong: dict[str, str]
 ) -> None:
     """A 206 with another start, end, total, length or ETag is never appended."""
     target = target_in(tmp_path)
     await interrupted(target)
-    server = Server([rest(**lie), whole()])
+    server = Server([rest(**wrong), whole()])
     assert_saved(await save_clip(server, URL, target), target)
     assert "range" in server.asked[0]
     assert "range" not in server.asked[1]
@@ -444,7 +451,7 @@ async def test_a_failed_continuation_keeps_what_there_was(tmp_path: Path, status
 
 
 async def test_a_download_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
-    """A server that dribbles cannot hold a slot for ever; the next attempt is free to try."""
+    """A slow server cannot hold a slot forever, and the next attempt is free."""
     target = target_in(tmp_path)
     error = await refused(Server([Answer(200, {}, b"", stalls=True)]), target, time_limit_seconds=0)
     assert error.message == "The download took longer than 0 s and was stopped."
@@ -456,9 +463,10 @@ async def test_a_cancelled_download_keeps_what_it_had(tmp_path: Path) -> None:
     target = target_in(tmp_path)
     stalled = Answer(200, {"content-length": str(len(CLIP)), "etag": ETAG}, CLIP[:CUT], stalls=True)
     async with anyio.create_task_group() as group:
+        loop = asyncio.get_running_loop()
 
         def stop_soon(done: int, total: int | None) -> None:
-            group.cancel_scope.cancel()
+            loop.call_soon_threadsafe(group.cancel_scope.cancel)
 
         await save_clip(Server([stalled]), URL, target, on_progress=stop_soon)
     kept = (target.parent / "clip.mp4.part").stat().st_size
@@ -467,7 +475,7 @@ async def test_a_cancelled_download_keeps_what_it_had(tmp_path: Path) -> None:
 
 
 async def test_two_downloads_of_one_clip_do_not_mix(tmp_path: Path) -> None:
-    """While one process has the part, another is told so and touches nothing."""
+    """While one process has the part, another gets an error and changes nothing."""
     target = target_in(tmp_path)
     target.parent.mkdir()
     with (target.parent / "clip.mp4.part").open("wb") as held:
@@ -499,7 +507,7 @@ async def test_two_downloads_at_once_in_one_process_end_with_one_clip(tmp_path: 
 
 
 async def test_a_directory_that_cannot_be_is_a_setup_problem(tmp_path: Path) -> None:
-    """A file where the directory should be is told in words, and nothing is fetched."""
+    """A file in place of the directory gives an error, and nothing is fetched."""
     (tmp_path / "clips").write_text("a file")
     error = await refused(Server([]), target_in(tmp_path))
     assert isinstance(error, SetupProblem)
@@ -515,8 +523,8 @@ async def test_a_directory_without_permission_is_a_setup_problem(tmp_path: Path)
     assert "permission was denied" in error.message
 
 
-async def test_a_full_disk_is_told_and_leaves_the_error_of_the_disk(tmp_path: Path) -> None:
-    """A write beyond what the system allows becomes a setup problem with the way out."""
+async def test_a_full_disk_is_reported_with_the_error_of_the_disk(tmp_path: Path) -> None:
+    """A write beyond what the system allows becomes a setup problem with a next step."""
     import resource
     import signal
 

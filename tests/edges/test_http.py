@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 
 import anyio
 import httpx2
@@ -116,12 +117,11 @@ async def test_a_reply_over_the_bound_is_an_unknown_outcome_for_a_paid_request()
 async def test_a_paid_request_that_takes_too_long_is_an_unknown_outcome() -> None:
     """The bound is on the whole exchange."""
 
-    class Slow(httpx2.AsyncBaseTransport):
-        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-            await anyio.sleep_forever()
-            raise AssertionError
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        await anyio.sleep_forever()
+        raise AssertionError
 
-    async with GatewayHttp(transport=Slow()) as http:
+    async with GatewayHttp(transport=httpx2.MockTransport(answer)) as http:
         with pytest.raises(OutcomeUnknown):
             await http.post_paid(a_claimed_task(), REQUEST, base_url=BASE, key=THE_KEY, within=0.01)
 
@@ -177,7 +177,7 @@ async def test_a_download_carries_no_key_and_every_hop_is_checked() -> None:
 
     async with GatewayHttp(transport=httpx2.MockTransport(answer)) as http:
         async with http.open_stream("https://cdn.example.com/a", {}) as stream:
-            assert b"".join([chunk async for chunk in stream.chunks()]) == b"clip"
+            assert b"".join(stream.chunks()) == b"clip"
             assert stream.host == "other.example.org"
         for start in ("plain", "inside", "loop"):
             with pytest.raises(DownloadProblem):
@@ -205,8 +205,8 @@ async def test_only_the_sandbox_may_be_fetched_over_plain_http() -> None:
 async def test_a_download_that_breaks_says_that_it_is_free_to_try_again() -> None:
     """Connection errors before and during the body alike."""
 
-    class Breaking(httpx2.AsyncByteStream):
-        async def __aiter__(self):  # type: ignore[no-untyped-def]
+    class Breaking(httpx2.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
             yield b"half"
             raise httpx2.ReadError("reset")
 
@@ -221,7 +221,7 @@ async def test_a_download_that_breaks_says_that_it_is_free_to_try_again() -> Non
                 raise AssertionError("nothing may be opened here")
         async with http.open_stream("https://cdn.example.com/half", {}) as stream:
             with pytest.raises(GatewayUnreachable, match="could not be fetched"):
-                [chunk async for chunk in stream.chunks()]
+                list(stream.chunks())
 
 
 async def test_a_link_whose_name_leads_inside_is_not_fetched() -> None:

@@ -22,7 +22,7 @@ def test_a_stored_passphrase_is_recognised_and_no_other(tmp_path: Path) -> None:
     """One private line with a salt of its own; the passphrase is not in it."""
     path = tmp_path / "config" / "approval-verifier"
     assert load_verifier(path) is None
-    write_verifier(path, PASSPHRASE)
+    write_verifier(path, PASSPHRASE, cost=CHEAP)
     assert path.stat().st_mode & 0o777 == 0o600
     verifier = load_verifier(path)
     assert verifier is not None
@@ -34,7 +34,7 @@ def test_a_stored_passphrase_is_recognised_and_no_other(tmp_path: Path) -> None:
     assert not check_passphrase("grüne Wiese 43", verifier)
     assert not check_passphrase("", verifier)
     assert not check_passphrase("\ud800", verifier)
-    assert create_verifier(PASSPHRASE) != verifier
+    assert create_verifier(PASSPHRASE, CHEAP) != verifier
 
 
 def test_a_verifier_of_an_earlier_version_still_verifies() -> None:

@@ -24,16 +24,16 @@ def test_a_named_home_holds_all_directories(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["", "  ", "${CALLSHEET_HOME}", "${user_config.home}"])
 def test_what_a_client_left_empty_or_unexpanded_counts_as_not_set(value: str) -> None:
-    """Clients pass empty text or the literal placeholder for a setting that nobody made."""
+    """Clients pass empty text or the literal placeholder for a setting without a value."""
     assert find_paths({"CALLSHEET_HOME": value}) == find_paths({})
 
 
 def test_without_a_home_the_directories_are_the_systems_own() -> None:
     """Three absolute paths of the user, each with the program's name in it."""
     paths = find_paths({})
-    for place in (paths.config, paths.data, paths.state, paths.clips):
-        assert place.is_absolute()
-        assert "callsheet" in {part.lower() for part in place.parts}
+    for path in (paths.config, paths.data, paths.state, paths.clips):
+        assert path.is_absolute()
+        assert "callsheet" in {part.lower() for part in path.parts}
 
 
 @pytest.mark.parametrize("value", ["demo", "./demo", "../demo", "~nobody-of-that-name/x"])

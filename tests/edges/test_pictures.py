@@ -29,7 +29,7 @@ def put_link(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("put", "told"),
+    ("put", "expected"),
     [
         (lambda path: None, "cannot be read (No such file or directory)"),
         (put_link, "cannot be read"),
@@ -42,7 +42,7 @@ def put_link(path: Path) -> None:
     ids=["nothing", "link", "directory", "pipe", "large", "text", "empty"],
 )
 def test_anything_else_is_refused_and_nothing_of_it_is_told(
-    tmp_path: Path, put: Callable[[Path], object], told: str
+    tmp_path: Path, put: Callable[[Path], object], expected: str
 ) -> None:
     """Immediately, also where reading would wait; the message names the path and what it is, and no content."""
     path = tmp_path / "kite.poster.jpg"
@@ -52,6 +52,6 @@ def test_anything_else_is_refused_and_nothing_of_it_is_told(
         read_picture(path)
 
     assert str(path) in refused.value.message
-    assert told in refused.value.message
+    assert expected in refused.value.message
     assert "keys" not in str(refused.value)
     assert refused.value.fate is Fate.CHARGED

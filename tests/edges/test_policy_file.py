@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.core.consent.policy import Caps, Floor, Mode, Policy, Rule
+from callsheet.core.consent import Caps, Floor, Mode, Policy, Rule
 from callsheet.edges.config.policy_file import load_policy, parse_policy, policy_path, render_policy, write_policy
 from callsheet.errors import SetupProblem
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import anyio
 import anyio.abc
+import anyio.to_thread
 import httpx2
 import pytest
 from anyio.streams.tls import TLSListener
@@ -16,14 +19,14 @@ LINK = "https://cdn.example.com/clip.mp4"
 PUBLIC = "93.184.216.34"
 
 
-class Network(httpx2.AsyncBaseTransport):
+class Network:
     """Records the requests; some addresses do not answer."""
 
     def __init__(self, *, dead: tuple[str, ...] = ()) -> None:
         self.requests: list[httpx2.Request] = []
         self.dead = dead
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
         self.requests.append(request)
         if request.url.host in self.dead:
             raise httpx2.ConnectError("refused")
@@ -46,12 +49,12 @@ class Names:
         return self.answers[min(len(self.asked), len(self.answers)) - 1]
 
 
-async def fetch(network: httpx2.AsyncBaseTransport, names: Names, link: str = LINK) -> tuple[str, bytes]:
+async def fetch(network: Callable[[httpx2.Request], httpx2.Response], names: Names) -> tuple[str, bytes]:
     async with (
-        GatewayHttp(transport=network, resolver=names) as http,
-        http.open_stream(link, {}) as stream,
+        GatewayHttp(transport=httpx2.MockTransport(network), resolver=names) as http,
+        http.open_stream(LINK, {}) as stream,
     ):
-        return stream.host, b"".join([chunk async for chunk in stream.chunks()])
+        return stream.host, await anyio.to_thread.run_sync(lambda: b"".join(stream.chunks()))
 
 
 @pytest.mark.parametrize("address", [PUBLIC, "2606:4700:4700::1111"])
@@ -98,7 +101,7 @@ async def test_a_redirect_is_looked_up_and_judged_again() -> None:
     """A public first hop cannot lead inside."""
 
     class Redirecting(Network):
-        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        def __call__(self, request: httpx2.Request) -> httpx2.Response:
             self.requests.append(request)
             return httpx2.Response(302, headers={"location": "https://inside.example.com/x"})
 
@@ -109,6 +112,7 @@ async def test_a_redirect_is_looked_up_and_judged_again() -> None:
     assert network.hosts == [PUBLIC]
 
 
+@pytest.mark.network
 @pytest.mark.parametrize(("certificate", "trusted"), [("cdn.example.com", True), ("other.example.com", False)])
 async def test_the_certificate_is_verified_for_the_name_and_not_for_the_address(
     certificate: str, trusted: bool
@@ -123,20 +127,20 @@ async def test_the_certificate_is_verified_for_the_name_and_not_for_the_address(
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     port = listener.extra(anyio.abc.SocketAttribute.local_port)
 
-    class Routed(httpx2.AsyncHTTPTransport):
-        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-            request.url = request.url.copy_with(host="127.0.0.1", port=port)
-            return await super().handle_async_request(request)
+    def route(request: httpx2.Request) -> httpx2.Response:
+        request.url = request.url.copy_with(host="127.0.0.1", port=port)
+        return network.handle_request(request)
 
+    network = httpx2.HTTPTransport(verify=trusting_context())
     async with (
         TLSListener(listener, server_context(certificate), standard_compatible=False) as secure,
         anyio.create_task_group() as group,
-        Routed(verify=trusting_context()) as network,
     ):
         group.start_soon(secure.serve, answer)
         if trusted:
-            assert await fetch(network, Names([PUBLIC])) == ("cdn.example.com", b"clip")
+            assert await fetch(route, Names([PUBLIC])) == ("cdn.example.com", b"clip")
         else:
             with pytest.raises(GatewayUnreachable, match="ConnectError"):
-                await fetch(network, Names([PUBLIC]))
+                await fetch(route, Names([PUBLIC]))
         group.cancel_scope.cancel()
+    network.close()

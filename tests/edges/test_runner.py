@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio.lowlevel
 import pytest
 
-from callsheet.core.tasks.models import Task
+from callsheet.core.tasks import Task
 from callsheet.edges.ledger.ledger import SqliteLedger
 from callsheet.edges.process.locks import FileLeases
 from callsheet.edges.process.runner import MOST_POLLS, Runner

@@ -20,6 +20,7 @@ from callsheet.edges.keys.passphrase import (
     derive_key,
 )
 from callsheet.edges.keys.sealed import (
+    OpenedKeys,
     SealedKey,
     is_sealed,
     load_sealed,
@@ -30,7 +31,6 @@ from callsheet.edges.keys.sealed import (
     write_sealed,
 )
 from callsheet.edges.keys.store import SecretKey, authorization_header
-from callsheet.edges.keys.unlocked import OpenedKeys
 from callsheet.errors import Action, CallsheetError, InvalidRequest, KeyProblem, NotApproved, UnknownThing
 from samples import CHEAP
 

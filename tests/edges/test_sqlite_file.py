@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from callsheet.core.tasks.models import Sheet
+from callsheet.core.tasks import Sheet
 from callsheet.edges.ledger import connection
 from callsheet.edges.ledger.ledger import SqliteLedger
 from callsheet.errors import LedgerProblem

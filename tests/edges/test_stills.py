@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from callsheet.edges.clips.contact_sheet import SHEET_WIDTH, Still, draw_sheet, plan_grid, write_picture
 from callsheet.edges.clips.stills import ClipFacts, draw_contact_sheet, draw_poster, draw_stills, inspect_clip
 from callsheet.errors import DownloadProblem, Fate, SetupProblem
 from edges.clip_bytes import encode_clip
+from examples import examples
 
 Film = Callable[..., Path]
 
@@ -226,7 +227,7 @@ def test_a_directory_that_cannot_be_written_is_a_setup_problem(film: Film, tmp_p
     assert caught.value.fate is Fate.CHARGED
 
 
-@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@examples(120, suppress=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_damaged_clips_are_shown_or_refused(film: Film, tmp_path: Path, data: st.DataObject) -> None:
     """Whatever bytes are changed, the answer is facts or one kind of error."""
@@ -243,7 +244,7 @@ def test_damaged_clips_are_shown_or_refused(film: Film, tmp_path: Path, data: st
     assert size_of(tmp_path / "s.jpg")[0] <= SHEET_WIDTH
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.text(max_size=700), st.text(max_size=700), st.sampled_from([(16, 9), (9, 16), (1, 1), (8192, 1), (1, 8192)]))
 def test_any_text_and_any_shape_can_be_drawn(heading: str, detail: str, shape: tuple[int, int]) -> None:
     """No text and no shape of a frame breaks the page or its bounds."""

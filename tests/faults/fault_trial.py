@@ -10,12 +10,10 @@ from pathlib import Path
 import httpx2
 
 from callsheet.compose import Surroundings, build_service
-from callsheet.core.consent.approval import Means
-from callsheet.core.consent.policy import Mode
+from callsheet.core.consent import Means, Mode
 from callsheet.core.gateway.protocol import HttpReply, HttpRequest
 from callsheet.core.shot import Shot
-from callsheet.core.tasks.models import ClaimedTask, Task
-from callsheet.core.tasks.states import TaskState
+from callsheet.core.tasks import ClaimedTask, Task, TaskState
 from callsheet.edges.http.client import GatewayHttp
 from callsheet.edges.keys.store import SecretKey
 from callsheet.service import Draft, consent, drafts

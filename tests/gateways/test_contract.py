@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet import gateways
-from callsheet.core.catalogue.cards import Availability, ModelCard
+from callsheet.core.catalogue import Availability, ModelCard
 from callsheet.core.gateway.protocol import (
     Accepted,
     BalanceReader,
@@ -37,6 +37,7 @@ from callsheet.core.payload.body import build_body, freeze_body
 from callsheet.core.shot import Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.gateways import GATEWAYS, load_gateway
+from examples import examples
 
 FIXTURES = Path(__file__).parent / "fixtures"
 CATALOGUE = load_catalogue()
@@ -328,7 +329,7 @@ def read_everything(gateway_id: str, reply: HttpReply) -> None:
 
 
 @every_gateway
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(status=st.integers(100, 999), body=st.binary(max_size=200), wait=st.text(max_size=12))
 def test_no_bytes_make_a_reader_raise(gateway_id: str, status: int, body: bytes, wait: str) -> None:
     """Whatever comes back, a reader answers."""
@@ -336,7 +337,7 @@ def test_no_bytes_make_a_reader_raise(gateway_id: str, status: int, body: bytes,
 
 
 @every_gateway
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(data=st.data(), status=st.sampled_from([200, 400, 404, 429, 500]))
 def test_no_change_to_a_recorded_body_makes_a_reader_raise(gateway_id: str, data: st.DataObject, status: int) -> None:
     """Any value in any place of a known reply is read or left."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from callsheet.core.tasks.models import Sheet
+from callsheet.core.tasks import Sheet
 from callsheet.edges.ledger.ledger import SqliteLedger
 from callsheet.service.ports import Ledger
 from samples import START, a_sheet

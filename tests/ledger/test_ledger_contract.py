@@ -8,11 +8,20 @@ from decimal import Decimal
 
 import pytest
 
-from callsheet.core.consent.approval import Means
-from callsheet.core.consent.policy import Caps
-from callsheet.core.spending.limits import Slots, SpendTerms
-from callsheet.core.tasks.models import ClaimedTask, Clip, Problem, Sheet, Task
-from callsheet.core.tasks.states import IllegalEvent, SheetEvent, SheetState, TaskEvent, TaskState
+from callsheet.core.consent import Caps, Means
+from callsheet.core.spending import Slots, SpendTerms
+from callsheet.core.tasks import (
+    ClaimedTask,
+    Clip,
+    IllegalEvent,
+    Problem,
+    Sheet,
+    SheetEvent,
+    SheetState,
+    Task,
+    TaskEvent,
+    TaskState,
+)
 from callsheet.errors import Action, NotApproved, PolicyRefusal, UnknownThing
 from callsheet.service.ports import Ledger
 from samples import START, a_sheet, a_task

@@ -17,8 +17,7 @@ from sandbox_client import KEY, LONG_AFTER, Clock, read_state, read_video_url, s
 from callsheet.sandbox.fakes.tasks import SHORTEST_RETENTION_SECONDS, SandboxTask, choose_task_seconds, snapshot_at
 from callsheet.sandbox.server import describe_sandbox, serve_sandbox
 from callsheet.sandbox.store import FORGET_TASKS_AFTER_SECONDS, Store, count_accepted, count_submits, read_requests
-from callsheet.sandbox.video import Video
-from callsheet.sandbox.video_cache import VideoCache, video_of
+from callsheet.sandbox.video import Video, VideoCache, video_of
 
 
 def _task(**more: object) -> SandboxTask:

@@ -9,9 +9,9 @@ from decimal import Decimal
 
 import pytest
 
-from callsheet.core.consent.approval import Means
+from callsheet.core.consent import Means
 from callsheet.core.shot import Shot
-from callsheet.core.tasks.states import SheetState, TaskState
+from callsheet.core.tasks import SheetState, TaskState
 from callsheet.edges.config.policy_file import write_pause
 from callsheet.errors import InvalidRequest, NotApproved, PolicyRefusal, UnknownThing
 from callsheet.service import Service
@@ -271,6 +271,7 @@ def test_the_text_for_a_person_is_rendered_from_the_bytes_and_not_read_back(work
     assert SHOT.prompt in text
 
 
+@pytest.mark.slow
 def test_the_trail_tells_who_agreed_to_what_and_a_flipped_byte_shows(workspace: Workspace) -> None:
     """Each byte of each entry, one after the other."""
     workspace.go_live()

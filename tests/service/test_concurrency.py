@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from callsheet.core.consent.approval import Means
-from callsheet.core.tasks.models import SHEET_LIFETIME
+from callsheet.core.consent import Means
+from callsheet.core.tasks import SHEET_LIFETIME
 from callsheet.errors import InvalidRequest, NotApproved
 from callsheet.service import Draft, Service
 from callsheet.service.consent import approve

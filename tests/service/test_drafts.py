@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from callsheet.core.consent.approval import Means
+from callsheet.core.consent import Means
 from callsheet.core.shot import Shot
-from callsheet.core.tasks.states import SheetState
+from callsheet.core.tasks import SheetState
 from callsheet.errors import InvalidRequest, UnknownThing
 from callsheet.service import Draft
 from callsheet.service.submission import submit

@@ -11,11 +11,9 @@ from typing import Any
 
 import pytest
 
-from callsheet.core.consent.approval import Means
-from callsheet.core.consent.policy import Mode
+from callsheet.core.consent import Means, Mode
 from callsheet.core.shot import Shot
-from callsheet.core.tasks.models import Clip, Problem, Pruned
-from callsheet.core.tasks.states import OPEN_STATES, TaskState
+from callsheet.core.tasks import OPEN_STATES, Clip, Problem, Pruned, TaskState
 from callsheet.errors import UnknownThing
 from callsheet.service import Service
 from callsheet.service.export import COLUMNS, EXPORT_VERSION, export_rows

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from callsheet.core.consent.approval import Means
+from callsheet.core.consent import Means
 from callsheet.core.shot import Shot
-from callsheet.core.tasks.states import SheetState, TaskState
+from callsheet.core.tasks import SheetState, TaskState
 from callsheet.service.polling import run_task
 from callsheet.service.submission import ATTEMPT_SECONDS, submit
 from workspace import SHOT, Workspace, accepted, draft, status

@@ -8,11 +8,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from callsheet.core.consent.approval import Means
-from callsheet.core.consent.policy import Mode
+from callsheet.core.consent import Means, Mode
 from callsheet.core.security.redaction import fingerprint
-from callsheet.core.tasks.models import Clip, Task
-from callsheet.core.tasks.states import TaskState
+from callsheet.core.tasks import Clip, Task, TaskState
 from callsheet.errors import DownloadProblem, InvalidRequest, LinkGone
 from callsheet.service import Service
 from callsheet.service.polling import resolve_task, run_task

@@ -9,8 +9,7 @@ import pytest
 
 from callsheet.compose import Surroundings, build_service
 from callsheet.core.shot import Shot
-from callsheet.core.tasks.models import Clip
-from callsheet.core.tasks.states import OPEN_STATES, TaskState
+from callsheet.core.tasks import OPEN_STATES, Clip, TaskState
 from callsheet.edges.clock import SystemClock
 from callsheet.sandbox.store import count_submits, read_requests
 from callsheet.service import Draft, Service
@@ -126,6 +125,7 @@ async def test_a_restart_picks_every_open_task_up(tmp_path: Path) -> None:
     assert count_submits(tmp_path / "data" / "sandbox") == len(tasks)
 
 
+@pytest.mark.slow
 async def test_a_stuck_task_keeps_running_and_is_never_given_up(tmp_path: Path) -> None:
     """It is asked after ever more rarely."""
     service = service_at(tmp_path)

@@ -12,12 +12,11 @@ import anyio
 import httpx2
 import pytest
 
-from callsheet.core.consent.approval import Means
+from callsheet.core.consent import Means
 from callsheet.core.gateway.protocol import Accepted, GatewayProblem, Postponed, Rejected, SubmitOutcome, Unclear
 from callsheet.core.security.redaction import fingerprint
 from callsheet.core.shot import Shot
-from callsheet.core.tasks.models import Clip, Task
-from callsheet.core.tasks.states import SheetEvent, TaskState
+from callsheet.core.tasks import Clip, SheetEvent, Task, TaskState
 from callsheet.edges.keys.passphrase import create_recipe
 from callsheet.edges.keys.sealed import seal_key, write_sealed
 from callsheet.edges.keys.store import SecretKey

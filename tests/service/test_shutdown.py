@@ -18,9 +18,9 @@ import anyio
 import pytest
 
 from callsheet.compose import Surroundings, build_service
-from callsheet.core.consent.approval import Means
+from callsheet.core.consent import Means
 from callsheet.core.shot import Shot
-from callsheet.core.tasks.states import TaskState
+from callsheet.core.tasks import TaskState
 from callsheet.edges.clock import SystemClock
 from callsheet.service import Service
 from callsheet.surface.next_steps import for_person

@@ -8,10 +8,10 @@ from dataclasses import replace
 import httpx2
 import pytest
 
-from callsheet.core.consent.approval import Means
+from callsheet.core.consent import Means
 from callsheet.core.shot import Shot
-from callsheet.core.spending.limits import Slots
-from callsheet.core.tasks.states import TaskState
+from callsheet.core.spending import Slots
+from callsheet.core.tasks import TaskState
 from callsheet.errors import Action, GatewayRefused, KeyProblem, NotApproved, PolicyRefusal, UnknownThing
 from callsheet.service.polling import resolve_task, run_task
 from callsheet.service.submission import ATTEMPT_SECONDS, submit

@@ -15,7 +15,7 @@ import anyio
 import httpx2
 
 from callsheet.compose import Surroundings, build_service, quiet_libraries
-from callsheet.core.tasks.states import SheetState
+from callsheet.core.tasks import SheetState
 from callsheet.edges.clips.save import Clips
 from callsheet.edges.http.client import GatewayHttp
 from callsheet.errors import CallsheetError

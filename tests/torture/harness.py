@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from callsheet.core.consent.approval import Means
+from callsheet.core.consent import Means
 from callsheet.core.shot import Shot
-from callsheet.core.tasks.states import OPEN_STATES, SheetState, TaskState
+from callsheet.core.tasks import OPEN_STATES, SheetState, TaskState
 from callsheet.service import Draft, Service
 from torture.child import start_service
 from torture.video import write_video

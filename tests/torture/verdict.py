@@ -8,8 +8,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from callsheet.core.tasks.models import Task
-from callsheet.core.tasks.states import TaskState
+from callsheet.core.tasks import Task, TaskState
 from callsheet.edges.ledger.ledger import SqliteLedger
 from torture.gateway import video_of
 from torture.harness import Run

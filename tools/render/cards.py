@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from callsheet.core.catalogue.cards import (
+from callsheet.core.catalogue import (
     Availability,
     Catalogue,
     Conflict,
@@ -25,8 +25,8 @@ from callsheet.core.catalogue.cards import (
     Retention,
     Scalar,
     Source,
+    dollars,
 )
-from callsheet.core.catalogue.pricing import dollars
 from callsheet.surface.views.cards import NOT_DOCUMENTED, kept_text, polling_text
 
 from .markdown import bullets, code, document, table

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from callsheet.core.catalogue.cards import Availability, Catalogue, GatewayFacts, ModelCard
-from callsheet.core.catalogue.pricing import dollars, price_clip
+from callsheet.core.catalogue import Availability, Catalogue, GatewayFacts, ModelCard, dollars, price_clip
 from callsheet.core.payload.body import neutral_value
 
 from .cards import NOT_DOCUMENTED, SharedFacts, durations_of, find_shared, source_table

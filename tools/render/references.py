@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from enum import StrEnum
+from typing import Protocol, TypeVar
 
 from callsheet import errors
-from callsheet.core.catalogue.cards import CallbackRule, Catalogue, ErrorFact, GatewayFacts, ModelCard
+from callsheet.core.catalogue import CallbackRule, Catalogue, ErrorFact, GatewayFacts, ModelCard
 from callsheet.core.gateway.protocol import HttpRequest
-from callsheet.core.tasks.states import (
+from callsheet.core.tasks import (
     OPEN_STATES,
     RESERVING_STATES,
     SHEET_TABLE,
@@ -22,12 +23,24 @@ from callsheet.core.tasks.states import (
     TASK_TABLE,
     SheetState,
     TaskState,
-    render_diagram,
 )
 from callsheet.errors import FATE_SENTENCES, CallsheetError
 
 from .cards import NOT_DOCUMENTED, format_poll, format_rate, format_retention
 from .markdown import bullets, code, document, fenced, table
+
+_State = TypeVar("_State", bound=StrEnum)
+_Event = TypeVar("_Event", bound=StrEnum)
+
+
+def render_diagram(table: Mapping[tuple[_State, _Event], _State]) -> str:
+    """The table as Mermaid `stateDiagram-v2` source, one edge a line, without self loops."""
+    edges = [
+        f"    {state.value} --> {after.value}: {event.value}"
+        for (state, event), after in table.items()
+        if state is not after
+    ]
+    return "\n".join(["stateDiagram-v2", *edges])
 
 
 @dataclass(frozen=True, slots=True)

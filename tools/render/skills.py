@@ -13,8 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from callsheet.core.catalogue.cards import Availability, Catalogue, Field, GatewayFacts, ModelCard
-from callsheet.core.catalogue.pricing import dollars, price_clip
+from callsheet.core.catalogue import Availability, Catalogue, Field, GatewayFacts, ModelCard, dollars, price_clip
 from callsheet.core.gateway.protocol import SubmitParts, TaskRef
 from callsheet.gateways import load_gateway
 

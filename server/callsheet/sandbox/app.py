@@ -168,6 +168,3 @@ def _read_request(scope: Scope, gateway: str, body: bytes) -> Request:
 def _header(scope: Scope, parameters: bytes) -> str:
     found = [value.decode("latin-1") for name, value in scope["headers"] if name == parameters]
     return found[0] if len(found) == 1 else ""
-
-
-__all__ = ["App", "build_app"]

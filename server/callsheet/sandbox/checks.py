@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from callsheet.core.catalogue.cards import Field, ModelCard
+from callsheet.core.catalogue import Field, ModelCard
 from callsheet.core.payload.body import neutral_value
 from callsheet.core.shot import IMAGE_TO_VIDEO, TEXT_TO_VIDEO, JsonValue
 from callsheet.core.shot import Kind as ClipKind

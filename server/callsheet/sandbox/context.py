@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from callsheet.core.catalogue.cards import Catalogue, GatewayFacts
+from callsheet.core.catalogue import Catalogue, GatewayFacts
 from callsheet.sandbox.fakes.protocol import Answer, FakeGateway, Generation, Reason, Refusal
 
 from .fakes import FAKES
 from .replies import Headers, Reply, json_reply
 from .store import Store
-from .video_cache import VideoCache
+from .video import VideoCache
 from .webhooks import WebhookSender
 
 # Requests per minute and key, where a gateway documents none.

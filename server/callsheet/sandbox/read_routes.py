@@ -12,8 +12,7 @@ from callsheet.sandbox.fakes.tasks import Phase, SandboxTask, snapshot_at
 from .context import AppState, Outcome, Request
 from .faults import FAULT_BY_NAME
 from .replies import CompleteReply, TruncatedReply, VideoReply, html_reply, json_reply
-from .video import RenderingStopped
-from .video_cache import digest_file
+from .video import RenderingStopped, digest_file
 
 _FILE_NAME = re.compile(r"([A-Za-z0-9_-]{1,80})-([0-9a-f]{32})\.mp4")
 

@@ -112,6 +112,3 @@ def _protocol() -> type[asyncio.Protocol]:
             self.app = with_transport
 
     return ReachableH11Protocol
-
-
-__all__ = ["describe_sandbox", "run_sandbox", "serve_sandbox"]

@@ -209,6 +209,3 @@ def _write_whole(path: Path, content: bytes) -> None:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:40]
-
-
-__all__ = ["LoggedRequest", "Replay", "Store", "count_accepted", "count_submits", "read_requests"]

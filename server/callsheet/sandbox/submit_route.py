@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from callsheet.core.catalogue.cards import Availability, ModelCard
-from callsheet.core.catalogue.pricing import price_clip
+from callsheet.core.catalogue import Availability, ModelCard, price_clip
 from callsheet.sandbox.fakes.protocol import Answer, Generation, Reason, Refusal
 from callsheet.sandbox.fakes.tasks import SandboxTask, choose_task_seconds, snapshot_at
 

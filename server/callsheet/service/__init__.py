@@ -13,25 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from callsheet.core.catalogue.cards import Catalogue, GatewayFacts, ModelCard
-from callsheet.core.consent.approval import Means, Spending
-from callsheet.core.consent.audit import AuditEntry, AuditVerdict
-from callsheet.core.consent.policy import Mode, Policy
+from callsheet.core.catalogue import Catalogue, GatewayFacts, ModelCard
+from callsheet.core.consent import AuditEntry, AuditVerdict, Means, Mode, Policy, Spending
 from callsheet.core.security.redaction import Redactor
 from callsheet.core.shot import JsonValue
-from callsheet.core.spending.allowances import Allowance
-from callsheet.core.tasks.models import Pruned, PruneLimits, Sheet, Task
-from callsheet.core.tasks.states import OPEN_STATES, SheetState, TaskState
+from callsheet.core.spending import Allowance
+from callsheet.core.tasks import OPEN_STATES, Pruned, PruneLimits, Sheet, SheetState, Task, TaskState
 from callsheet.errors import Action, CallsheetError, NextStep, UnknownThing
 
 from . import allowances, consent, drafts, export, lifecycle, polling, results, sealed_keys, submission
 from .consent import Question
 from .dependencies import Dependencies, card_of
 from .drafts import Draft
-from .lifecycle import STOP_GRACE_SECONDS
+from .lifecycle import STOP_GRACE_SECONDS, SandboxServer
 from .ports import BuildRunner, Leases, SecretKey, TaskRunner
 from .results import Explanation, Submission, TaskReport
-from .sandbox_server import SandboxServer
 
 if TYPE_CHECKING:
     from .diagnostics import Check, GatewayAnswer, Install

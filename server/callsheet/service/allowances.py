@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from callsheet.core.catalogue.pricing import to_micros
-from callsheet.core.consent.approval import Means
-from callsheet.core.consent.policy import Mode, Policy
+from callsheet.core.catalogue import to_micros
+from callsheet.core.consent import Means, Mode, Policy
 from callsheet.core.security.redaction import clean
-from callsheet.core.spending.allowances import Allowance, check_allowance, end_of
+from callsheet.core.spending import Allowance, check_allowance, end_of
 from callsheet.errors import Action, InvalidRequest, NextStep, NotApproved, PolicyRefusal
 
 from .dependencies import Dependencies

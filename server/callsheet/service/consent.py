@@ -7,15 +7,17 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from callsheet.core.catalogue.cards import ModelCard
-from callsheet.core.catalogue.pricing import Price, dollars, price_clip, to_micros
-from callsheet.core.consent.approval import (
+from callsheet.core.catalogue import ModelCard, Price, dollars, price_clip, to_micros
+from callsheet.core.consent import (
     DUPLICATE,
     PROMPT_SHOWN,
     ApprovalView,
     Binding,
+    Floor,
     Means,
+    Mode,
     Need,
+    Policy,
     Spending,
     amount_matches,
     amount_to_type,
@@ -25,16 +27,13 @@ from callsheet.core.consent.approval import (
     render_approval,
     warns_of_duplicate,
 )
-from callsheet.core.consent.policy import Floor, Mode, Policy
 from callsheet.core.gateway.protocol import SubmitParts
 from callsheet.core.payload.recognition import recognise
 from callsheet.core.security.redaction import escape_block
 from callsheet.core.security.urls import url_host
 from callsheet.core.shot import Shot
-from callsheet.core.spending.allowances import Allowance
-from callsheet.core.spending.limits import require_allowed
-from callsheet.core.tasks.models import Sheet
-from callsheet.core.tasks.states import IllegalEvent, SheetEvent, SheetState, TaskState
+from callsheet.core.spending import Allowance, require_allowed
+from callsheet.core.tasks import IllegalEvent, Sheet, SheetEvent, SheetState, TaskState
 from callsheet.errors import Action, Fate, InvalidRequest, NextStep, NotApproved, PolicyRefusal, UnknownThing
 
 from .dependencies import Dependencies, card_of

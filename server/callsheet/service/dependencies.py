@@ -12,12 +12,12 @@ from pathlib import Path
 
 import anyio
 
-from callsheet.core.catalogue.cards import Catalogue, GatewayFacts, ModelCard
-from callsheet.core.consent.policy import Mode, Policy
+from callsheet.core.catalogue import Catalogue, GatewayFacts, ModelCard
+from callsheet.core.consent import Mode, Policy
 from callsheet.core.gateway.protocol import Gateway
 from callsheet.core.payload.names import fold_name, offer_name
 from callsheet.core.security.redaction import Redactor, clean
-from callsheet.core.tasks.models import Sheet, Task
+from callsheet.core.tasks import Sheet, Task
 from callsheet.errors import Action, KeyProblem, NextStep, SetupProblem, UnknownThing
 
 from .ports import (

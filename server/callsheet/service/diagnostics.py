@@ -22,12 +22,11 @@ from pathlib import Path
 import anyio
 
 from callsheet import __version__
-from callsheet.core.catalogue.cards import GatewayFacts
-from callsheet.core.catalogue.pricing import dollars
-from callsheet.core.consent.policy import Mode, Policy
+from callsheet.core.catalogue import GatewayFacts, dollars
+from callsheet.core.consent import Mode, Policy
 from callsheet.core.gateway.protocol import Balance, BalanceReader, Gateway, HttpReply, HttpRequest, ListingReader
 from callsheet.core.security.redaction import clean
-from callsheet.core.tasks.states import OPEN_STATES, TaskState
+from callsheet.core.tasks import OPEN_STATES, TaskState
 from callsheet.edges.files.paths import Paths
 from callsheet.edges.keys.passphrase import load_verifier
 from callsheet.errors import Action, CallsheetError, KeyProblem, NextStep
@@ -377,6 +376,3 @@ async def _fetch(
         return await deps.http.fetch(request, base_url=facts.base_url, key=key)
     except CallsheetError as error:
         return error
-
-
-__all__ = ["Check", "GatewayAnswer", "Grade", "Install", "Listing", "ask_gateways", "check_up"]

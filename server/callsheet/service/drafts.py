@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from callsheet.core.catalogue.cards import Availability, ModelCard
-from callsheet.core.catalogue.pricing import Price, price_clip, to_micros
-from callsheet.core.consent.approval import DUPLICATE, Binding, amount_to_type, sheet_id_for, warns_of_duplicate
-from callsheet.core.consent.policy import Mode
+from callsheet.core.catalogue import Availability, ModelCard, Price, price_clip, to_micros
+from callsheet.core.consent import DUPLICATE, Binding, Mode, amount_to_type, sheet_id_for, warns_of_duplicate
 from callsheet.core.payload.body import Finding, build_body, freeze_body
 from callsheet.core.payload.names import fold_name, offer_name
 from callsheet.core.payload.prompt_lint import lint_prompt
@@ -16,8 +14,7 @@ from callsheet.core.payload.recognition import Recognised, recognise
 from callsheet.core.payload.request import Payload
 from callsheet.core.payload.validation import Hosts, Verdict, check_shot, nearest_shot
 from callsheet.core.shot import JsonValue, Shot
-from callsheet.core.tasks.models import APPROVAL_LIFETIME, SHEET_LIFETIME, Sheet
-from callsheet.core.tasks.states import IllegalEvent, SheetEvent, SheetId, SheetState
+from callsheet.core.tasks import APPROVAL_LIFETIME, SHEET_LIFETIME, IllegalEvent, Sheet, SheetEvent, SheetId, SheetState
 from callsheet.errors import Action, InvalidRequest, NextStep
 
 from .consent import OPEN_SHEETS, build_binding, earlier_takes, render_shown

@@ -11,11 +11,10 @@ import io
 from dataclasses import asdict
 from typing import Any
 
-from callsheet.core.catalogue.pricing import dollars, from_micros
+from callsheet.core.catalogue import dollars, from_micros
 from callsheet.core.security.redaction import clean
 from callsheet.core.shot import JsonValue
-from callsheet.core.tasks.models import Sheet, Task
-from callsheet.core.tasks.states import SheetState
+from callsheet.core.tasks import Sheet, SheetState, Task
 
 from .dependencies import Dependencies
 from .ports import Ledger
@@ -162,6 +161,3 @@ def _cell(value: JsonValue) -> str:
         return "yes" if value else "no"
     text = clean(value, limit=LONGEST_CELL)
     return f"'{text}" if text.startswith(FORMULA_STARTS) else text
-
-
-__all__ = ["COLUMNS", "EXPORT_VERSION", "export", "export_rows"]

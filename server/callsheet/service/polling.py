@@ -10,11 +10,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from callsheet.core.consent.approval import Means
+from callsheet.core.consent import Means
 from callsheet.core.gateway.protocol import Phase, Progress, StatusOutcome, StatusUnavailable, TaskRef
-from callsheet.core.tasks.models import Problem, Task
-from callsheet.core.tasks.polling import next_poll_delay, retry_delay
-from callsheet.core.tasks.states import IllegalEvent, TaskEvent, TaskState
+from callsheet.core.tasks import IllegalEvent, Problem, Task, TaskEvent, TaskState, next_poll_delay, retry_delay
 from callsheet.errors import Action, CallsheetError, Fate, InvalidRequest, LedgerProblem, LinkGone, NextStep
 
 from .dependencies import Dependencies, card_of, clip_seconds_of

@@ -11,14 +11,21 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from callsheet.core.consent.approval import Means, Spending
-from callsheet.core.consent.audit import AuditEntry, AuditVerdict
-from callsheet.core.consent.policy import Mode, Policy
+from callsheet.core.consent import AuditEntry, AuditVerdict, Means, Mode, Policy, Spending
 from callsheet.core.gateway.protocol import HttpReply, HttpRequest
-from callsheet.core.spending.allowances import Allowance
-from callsheet.core.spending.limits import Slots, SpendTerms
-from callsheet.core.tasks.models import ClaimedTask, Clip, Pruned, PruneLimits, Sheet, Task
-from callsheet.core.tasks.states import SheetEvent, SheetState, TaskEvent, TaskState
+from callsheet.core.spending import Allowance, Slots, SpendTerms
+from callsheet.core.tasks import (
+    ClaimedTask,
+    Clip,
+    Pruned,
+    PruneLimits,
+    Sheet,
+    SheetEvent,
+    SheetState,
+    Task,
+    TaskEvent,
+    TaskState,
+)
 from callsheet.edges.keys.sealed import SealedKey, open_key, require_address
 from callsheet.edges.keys.store import SecretKey, build_redactor
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from callsheet.core.consent.policy import Mode
-from callsheet.core.tasks.models import Task
+from callsheet.core.consent import Mode
+from callsheet.core.tasks import Task
 
 from .dependencies import Dependencies, card_of
 

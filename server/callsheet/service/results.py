@@ -10,13 +10,11 @@ import shlex
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from callsheet.core.catalogue.cards import ModelCard
-from callsheet.core.catalogue.pricing import Price
-from callsheet.core.consent.policy import Mode
+from callsheet.core.catalogue import ModelCard, Price
+from callsheet.core.consent import Mode
 from callsheet.core.payload.body import Body, Finding
 from callsheet.core.shot import Shot
-from callsheet.core.tasks.models import Sheet, Task
-from callsheet.core.tasks.states import OPEN_STATES, TaskState
+from callsheet.core.tasks import OPEN_STATES, Sheet, Task, TaskState
 from callsheet.errors import FATE_SENTENCES, Action, Fate, KeyProblem, NextStep
 
 from .dependencies import KEY_SEALED, Dependencies

@@ -13,12 +13,10 @@ from collections.abc import Callable, Collection
 
 import anyio.to_thread
 
-from callsheet.core.consent.approval import DUPLICATE, sheet_id_for
-from callsheet.core.consent.policy import Mode
+from callsheet.core.consent import DUPLICATE, Mode, sheet_id_for
 from callsheet.core.gateway.protocol import Postponed, SubmitOutcome
-from callsheet.core.spending.limits import is_fresh
-from callsheet.core.tasks.models import Problem, Sheet, Task
-from callsheet.core.tasks.states import OPEN_STATES, SheetState, TaskState
+from callsheet.core.spending import is_fresh
+from callsheet.core.tasks import OPEN_STATES, Problem, Sheet, SheetState, Task, TaskState
 from callsheet.errors import (
     Action,
     CallsheetError,

@@ -12,13 +12,23 @@ import logging
 
 import anyio
 
-from callsheet.core.consent.approval import Means as ApprovalMeans
-from callsheet.core.consent.approval import Need, decide_need
-from callsheet.core.consent.policy import Mode
+from callsheet.core.consent import Means as ApprovalMeans
+from callsheet.core.consent import Mode, Need, decide_need
 from callsheet.core.gateway.protocol import HttpReply, SubmitOutcome, SubmitParts
-from callsheet.core.spending.limits import NO_SLOT, Slots, SpendTerms
-from callsheet.core.tasks.models import SHEET_LIFETIME, ClaimedTask, Problem, Sheet, Task
-from callsheet.core.tasks.states import IllegalEvent, SheetEvent, SheetState, TaskEvent, TaskId, TaskState
+from callsheet.core.spending import NO_SLOT, Slots, SpendTerms
+from callsheet.core.tasks import (
+    SHEET_LIFETIME,
+    ClaimedTask,
+    IllegalEvent,
+    Problem,
+    Sheet,
+    SheetEvent,
+    SheetState,
+    Task,
+    TaskEvent,
+    TaskId,
+    TaskState,
+)
 from callsheet.errors import (
     Action,
     CallsheetError,
@@ -42,9 +52,8 @@ from .consent import (
     spending_windows,
 )
 from .dependencies import Dependencies, card_of
-from .outcomes import keep_outcome
+from .outcomes import asks_balance, keep_outcome, record_balance, record_hints
 from .rate_limit import wait_for_pace
-from .reconciliation import asks_balance, record_balance, record_hints
 from .results import Submission, notice, report_task
 from .sealed_keys import approval_texts, hold_unsent, is_locked, reach_to_pay, settle_permit
 

@@ -102,6 +102,3 @@ def program() -> str:
 
 def _joined(text: str, call: str) -> str:
     return f"{text} {call}" if text else call
-
-
-__all__ = ["FOR_PEOPLE", "PROGRAM", "command", "error_for_agent", "for_agent", "for_person", "program"]

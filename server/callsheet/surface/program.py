@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from callsheet.core.consent.policy import Policy
+from callsheet.core.consent import Policy
 from callsheet.edges.files.paths import Paths
 from callsheet.edges.keys.passphrase import Cost
 from callsheet.service import Service

@@ -12,8 +12,7 @@ from collections.abc import Iterable
 
 from callsheet.core.security.redaction import clean
 from callsheet.core.shot import JsonValue
-from callsheet.core.tasks.models import Task
-from callsheet.core.tasks.states import OPEN_STATES, TaskState
+from callsheet.core.tasks import OPEN_STATES, Task, TaskState
 from callsheet.service import Service
 from callsheet.service.results import iso
 
@@ -131,18 +130,3 @@ def _format_detail(name: str, value: object) -> str:
     if name == "expires" and text.isascii() and text.isdigit() and len(text) <= 10:
         return iso(float(text)) or ""
     return f"{text[:16]}…" if _DIGEST.fullmatch(text) else text
-
-
-__all__ = [
-    "STATE_LABELS",
-    "format_age",
-    "format_count",
-    "format_duration",
-    "format_json",
-    "format_range",
-    "format_size",
-    "join_words",
-    "one_line",
-    "progress_share",
-    "read_audit_detail",
-]

@@ -10,7 +10,7 @@ import pytest
 from cli_terminal import CommandLine, Terminal, clean_environment, run_without_terminal
 
 from callsheet import errors
-from callsheet.core.tasks.states import TaskState
+from callsheet.core.tasks import TaskState
 from callsheet.errors import CallsheetError
 from callsheet.surface.cli.application import COMMANDS
 from callsheet.surface.cli.console.exit_codes import MEANINGS, ExitCode, exit_for_error, exit_for_state

@@ -9,9 +9,8 @@ import pytest
 from cli_terminal import CommandLine, Terminal, run_without_terminal, store_cheap_verifier
 from rich.console import Console
 
-from callsheet.core.consent.approval import Means
-from callsheet.core.tasks.models import Sheet
-from callsheet.core.tasks.states import SheetState
+from callsheet.core.consent import Means
+from callsheet.core.tasks import Sheet, SheetState
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.cli.console.prompts import approval_panel
 from callsheet.surface.program import Program

@@ -14,7 +14,7 @@ import pytest
 from cli_terminal import PATIENCE_SECONDS, CommandLine, Terminal, run_without_terminal
 
 from callsheet.compose import Surroundings, build_program
-from callsheet.core.tasks.states import TaskState
+from callsheet.core.tasks import TaskState
 from callsheet.edges.clock import SystemClock
 from callsheet.edges.process.daemon import BackgroundRunner
 from callsheet.edges.process.locks import try_lock

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from cli_terminal import CommandLine, store_cheap_verifier
 
-from callsheet.core.consent.approval import Means
+from callsheet.core.consent import Means
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
 from workspace import KEY, Workspace, accepted, draft, reply

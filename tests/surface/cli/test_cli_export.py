@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from cli_terminal import CommandLine, Terminal, run_without_terminal
 
-from callsheet.core.consent.approval import Means
-from callsheet.core.tasks.states import TaskState
+from callsheet.core.consent import Means
+from callsheet.core.tasks import TaskState
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
 from workspace import KEY, Workspace, accepted, draft, status

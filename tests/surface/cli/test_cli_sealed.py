@@ -12,9 +12,9 @@ import pytest
 from cli_terminal import CHEAP_RECIPE, CommandLine, Ran, Terminal, run_without_terminal, store_cheap_verifier
 
 from callsheet.compose import Surroundings, build_program
-from callsheet.core.consent.approval import Means
+from callsheet.core.consent import Means
 from callsheet.core.security.redaction import variants
-from callsheet.core.tasks.states import TaskState
+from callsheet.core.tasks import TaskState
 from callsheet.edges.clock import SystemClock
 from callsheet.edges.keys.sealed import seal_key, write_sealed
 from callsheet.edges.keys.store import SecretKey

@@ -9,7 +9,7 @@ import pytest
 from cli_terminal import CommandLine, Terminal, run_without_terminal, store_cheap_verifier
 
 from callsheet.compose import Surroundings, build_program
-from callsheet.core.consent.policy import Mode
+from callsheet.core.consent import Mode
 from callsheet.edges.clock import SystemClock
 from callsheet.edges.keys.passphrase import check_passphrase, load_verifier
 from callsheet.surface.cli.console.exit_codes import ExitCode

@@ -10,9 +10,8 @@ import pytest
 from cli_terminal import CommandLine, Terminal, run_without_terminal
 
 from callsheet.compose import Surroundings, build_program
-from callsheet.core.consent.approval import Means
-from callsheet.core.tasks.models import Sheet
-from callsheet.core.tasks.states import TaskState
+from callsheet.core.consent import Means
+from callsheet.core.tasks import Sheet, TaskState
 from callsheet.edges.clock import SystemClock
 from callsheet.surface.cli import run
 from callsheet.surface.cli.console.exit_codes import ExitCode

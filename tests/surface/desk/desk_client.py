@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx2
 
 from callsheet.compose import VERIFIER_FILE
-from callsheet.core.consent.approval import Means
+from callsheet.core.consent import Means
 from callsheet.core.shot import Shot
 from callsheet.edges.files.files import write_private
 from callsheet.edges.keys.passphrase import create_verifier

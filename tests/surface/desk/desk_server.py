@@ -19,9 +19,9 @@ from desk_client import PASSPHRASE, set_passphrase
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from callsheet.compose import Surroundings, build_program, build_service
-from callsheet.core.consent.approval import Means
+from callsheet.core.consent import Means
 from callsheet.core.shot import Shot
-from callsheet.core.tasks.states import OPEN_STATES
+from callsheet.core.tasks import OPEN_STATES
 from callsheet.edges.clock import SystemClock
 from callsheet.service import Draft, Service
 

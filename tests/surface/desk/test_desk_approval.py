@@ -9,10 +9,9 @@ import anyio
 import pytest
 from desk_client import PASSPHRASE, Desk, ask, open_desk, seen, set_passphrase
 
-from callsheet.core.consent.approval import Means
+from callsheet.core.consent import Means
 from callsheet.core.shot import Shot
-from callsheet.core.tasks.models import SHEET_LIFETIME, Sheet
-from callsheet.core.tasks.states import SheetState
+from callsheet.core.tasks import SHEET_LIFETIME, Sheet, SheetState
 from callsheet.surface.desk.step_up import TRIES
 from workspace import Workspace, draft
 

@@ -16,8 +16,8 @@ from desk_client import PASSPHRASE
 from desk_server import PROMPTS, DeskServer, open_browser, open_desk_server, sign_in
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from callsheet.core.consent.approval import Means
-from callsheet.core.tasks.states import SheetState
+from callsheet.core.consent import Means
+from callsheet.core.tasks import SheetState
 
 pytestmark = pytest.mark.slow
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from desk_client import Desk, generate_clip, seen
 
-from callsheet.core.tasks.models import Clip
-from callsheet.core.tasks.states import TaskState
+from callsheet.core.tasks import Clip, TaskState
 from workspace import accepted
 
 VIDEO = bytes(range(256)) * 40

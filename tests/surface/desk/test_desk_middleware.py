@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from callsheet.core.tasks.states import SheetState
+from callsheet.core.tasks import SheetState
 from callsheet.surface.desk.application import _routes
 from callsheet.surface.desk.middleware import HEADERS, DeskMiddleware
 

@@ -13,10 +13,10 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
 
-from callsheet.core.consent.approval import APPROVAL_LABELS, Means, split_approval
+from callsheet.core.consent import APPROVAL_LABELS, Means, split_approval
 from callsheet.core.security.redaction import Redactor
 from callsheet.core.shot import Shot
-from callsheet.core.tasks.states import TaskState
+from callsheet.core.tasks import TaskState
 from callsheet.service.consent import spending_windows
 from callsheet.service.submission import submit
 from callsheet.surface.desk.records import bar, tasks_that_count

@@ -10,9 +10,9 @@ import pytest
 from desk_client import PASSPHRASE, Desk, ask, data, seen
 from virtual_authenticator import PRESENT, Authenticator
 
-from callsheet.core.consent.approval import Means
+from callsheet.core.consent import Means
 from callsheet.core.shot import Shot
-from callsheet.core.tasks.states import SheetState
+from callsheet.core.tasks import SheetState
 from callsheet.surface.desk.sessions import Session
 from callsheet.surface.desk.step_up import CHALLENGE_SECONDS, MOST_CHALLENGES, Challenges, challenge_for
 

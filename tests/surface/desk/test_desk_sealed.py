@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 import pytest
 from desk_client import PASSPHRASE, Desk, open_desk, seen, set_passphrase
 
-from callsheet.core.consent.approval import Means
-from callsheet.core.tasks.states import SheetEvent, TaskState
+from callsheet.core.consent import Means
+from callsheet.core.tasks import SheetEvent, TaskState
 from callsheet.edges.keys.passphrase import create_recipe
 from callsheet.edges.keys.sealed import seal_key, write_sealed
 from callsheet.edges.keys.store import SecretKey

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from callsheet.edges.process.desk_lock import find_desk
+from callsheet.edges.process.locks import find_desk
 from callsheet.errors import SetupProblem
 from callsheet.surface.desk.server import listen
 

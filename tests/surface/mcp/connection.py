@@ -41,7 +41,7 @@ SHOT = {
 
 @dataclass
 class Person:
-    """Somebody at the client: answers every question alike and remembers what was asked."""
+    """A person at the client: gives every question the same answer and records what was asked."""
 
     answer: ElicitResult | ErrorData
     asked: list[ElicitRequestParams] = field(default_factory=list)
@@ -88,7 +88,7 @@ def text_of(result: CallToolResult) -> str:
 
 
 def whole(result: CallToolResult) -> str:
-    """Everything that left with a result, as JSON."""
+    """Everything that was sent with a result, as JSON."""
     return json.dumps(result.model_dump(mode="json", by_alias=True), ensure_ascii=False)
 
 
@@ -110,7 +110,7 @@ async def explained(client: Client, **changes: Any) -> str:
 
 @dataclass
 class Ear:
-    """What one client heard, in order."""
+    """The updates that one client received, in order."""
 
     heard: list[str] = field(default_factory=list)
     _news: anyio.Event = field(default_factory=anyio.Event)
@@ -140,7 +140,7 @@ async def subscribe(client: Client, uri: str) -> None:
 
 @asynccontextmanager
 async def listening(client: Client, ear: Ear, *uris: str) -> AsyncIterator[None]:
-    """The ear hears of these while the block runs, in the manner of the client's protocol."""
+    """Subscribe to these while the block runs, as the client's protocol does."""
     if client.protocol_version != ERAS[1]:
         for uri in uris:
             await subscribe(client, uri)
@@ -157,8 +157,8 @@ async def listening(client: Client, ear: Ear, *uris: str) -> AsyncIterator[None]
         group.cancel_scope.cancel()
 
 
-async def hear_until_saved(client: Client, ear: Ear, uri: str) -> None:
-    """Read that task again whenever it is said to have changed, until its clip is saved."""
+async def receive_until_saved(client: Client, ear: Ear, uri: str) -> None:
+    """Read that task again after each update, until its clip is saved."""
     async with listening(client, ear, uri):
         while True:
             ear.heard.clear()

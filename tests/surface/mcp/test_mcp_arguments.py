@@ -37,7 +37,7 @@ CONSENT = (
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("name", CONSENT)
 async def test_no_argument_can_approve_a_submission(workspace: Workspace, era: str, name: str) -> None:
-    """Whatever a model calls it, it is refused before the sheet is even looked at."""
+    """Under any name, it is refused before the sheet is read."""
     workspace.go_live()
     async with connect(workspace, era) as client:
         sheet_id = await explained(client)
@@ -49,7 +49,7 @@ async def test_no_argument_can_approve_a_submission(workspace: Workspace, era: s
 
 
 async def test_an_unknown_argument_is_refused_with_the_one_that_was_meant(workspace: Workspace) -> None:
-    """Ignoring it would film something else than was asked for."""
+    """Ignoring it would generate something other than the request."""
     async with connect(workspace, "legacy") as client:
         text = await refused(client, "explain_payload", {**SHOT, "aspect_ration": "9:16"})
 
@@ -97,7 +97,7 @@ async def test_a_mistake_is_named_by_field_and_rule_and_never_by_its_value(
     assert not any(piece in text for piece in ("secret-value", "xxx", "yyy", "mmm", "pydantic", "input_value"))
 
 
-async def test_half_of_a_surrogate_pair_is_refused_kindly(workspace: Workspace) -> None:
+async def test_half_of_a_surrogate_pair_is_refused(workspace: Workspace) -> None:
     """In-process clients can hand over what no JSON text could."""
     async with connect(workspace, "2026-07-28") as client:
         text = await refused(client, "explain_payload", {"prompt": "a \ud83d kite"})
@@ -105,8 +105,8 @@ async def test_half_of_a_surrogate_pair_is_refused_kindly(workspace: Workspace) 
     assert text.startswith("Argument 'prompt' holds characters that JSON text cannot carry")
 
 
-async def test_all_mistakes_are_named_at_once(workspace: Workspace) -> None:
-    """One refusal, one mending."""
+async def test_all_mistakes_are_named_together(workspace: Workspace) -> None:
+    """The model can correct all of them in one call."""
     async with connect(workspace, "legacy") as client:
         text = await refused(client, "explain_payload", {"prompt": 1, "duration_seconds": "x", "gateway": []})
 
@@ -124,7 +124,7 @@ async def test_all_mistakes_are_named_at_once(workspace: Workspace) -> None:
         ("make_video", {}, "There is no tool 'make_video'. Nothing was sent."),
     ],
 )
-async def test_the_other_tools_judge_their_arguments_alike(
+async def test_the_other_tools_check_their_arguments_the_same_way(
     workspace: Workspace, tool: str, arguments: dict[str, object], told: str
 ) -> None:
     """One place judges the arguments of every tool."""

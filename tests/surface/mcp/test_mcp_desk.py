@@ -1,4 +1,4 @@
-"""Leading the person to the desk: only where the client declared it, and its answer approves nothing."""
+"""Opening the desk from a client: only if the client declared it, and its answer approves nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from connection import ERAS, Person, connect, explained
 from mcp.types import ElicitResult
 
-from callsheet.core.consent.approval import Means
+from callsheet.core.consent import Means
 from callsheet.service import SUBMIT_WAIT_SECONDS, Service, Submission
 from workspace import Workspace, accepted
 
@@ -25,7 +25,7 @@ def with_desk(workspace: Workspace) -> Service:
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_the_person_is_led_to_the_desk_and_what_they_did_there_counts(workspace: Workspace, era: str) -> None:
+async def test_the_client_opens_the_desk_and_an_approval_there_counts(workspace: Workspace, era: str) -> None:
     """The page's address names the sheet and holds no secret; the approval is found in the ledger."""
     service = with_desk(workspace)
     workspace.gateway.replies = [accepted()]
@@ -45,7 +45,7 @@ async def test_the_person_is_led_to_the_desk_and_what_they_did_there_counts(work
 
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("action", ["accept", "decline", "cancel"])
-async def test_going_to_the_desk_approves_nothing(workspace: Workspace, era: str, action: str) -> None:
+async def test_opening_the_desk_approves_nothing(workspace: Workspace, era: str, action: str) -> None:
     """Whatever the client answers, only the ledger says whether the person agreed."""
     service = with_desk(workspace)
 
@@ -66,7 +66,7 @@ async def test_going_to_the_desk_approves_nothing(workspace: Workspace, era: str
     assert workspace.gateway.requests == []
 
 
-async def test_a_call_that_leads_to_the_desk_answers_before_clients_give_up(workspace: Workspace) -> None:
+async def test_a_call_that_opens_the_desk_answers_before_clients_time_out(workspace: Workspace) -> None:
     """The wait for the person and the wait for the gateway together are shorter than 60 s."""
     service = with_desk(workspace)
     workspace.gateway.replies = [accepted()]
@@ -91,7 +91,7 @@ async def test_a_call_that_leads_to_the_desk_answers_before_clients_give_up(work
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_client_that_cannot_lead_is_told_both_ways(workspace: Workspace, era: str) -> None:
+async def test_a_client_that_cannot_open_pages_gets_command_and_address(workspace: Workspace, era: str) -> None:
     """The desk's address stands beside the command."""
     service = with_desk(workspace)
     async with connect(workspace, era, service=service) as client:
@@ -104,7 +104,7 @@ async def test_a_client_that_cannot_lead_is_told_both_ways(workspace: Workspace,
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_where_the_desk_is_closed_nobody_is_led_anywhere(workspace: Workspace, era: str) -> None:
+async def test_a_closed_desk_is_never_opened(workspace: Workspace, era: str) -> None:
     """And above the floor the form is not shown either: it would not do."""
     workspace.go_live('[approval]\npassphrase_from = "0.24"\n')
     person = Person(WENT)

@@ -1,4 +1,4 @@
-"""The gate for everything that leaves: words lose their keys, and what is binary leaves small, clean, or not at all."""
+"""Redaction of all output: keys are removed from text; binary data is sent only if it is small and holds no key."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mcp.types import (
 
 from callsheet.core.security.redaction import HIDDEN, Redactor
 from callsheet.surface.mcp.redaction import MOST_BINARY_BYTES, redact_result
-from callsheet.surface.mcp.run import build_server
+from callsheet.surface.mcp.stdio import build_server
 from workspace import KEY, Workspace
 
 PICTURE = b"\xff\xd8\xff\xe0 a picture"
@@ -70,7 +70,7 @@ def redacted(redactor: Redactor, block: ContentBlock) -> ContentBlock:
     ],
     ids=lambda block: block.type,
 )
-def test_every_word_of_every_part_loses_its_keys(block: ContentBlock) -> None:
+def test_keys_are_removed_from_every_text_of_every_part(block: ContentBlock) -> None:
     """Texts, addresses, names, titles, descriptions, notes and the names of notes; the binary stays as it is."""
     fitted = redacted(REDACTOR, block)
 
@@ -81,7 +81,7 @@ def test_every_word_of_every_part_loses_its_keys(block: ContentBlock) -> None:
     assert getattr(fitted, "data", None) == getattr(block, "data", None)
 
 
-def test_a_part_without_a_key_leaves_as_it_is() -> None:
+def test_a_part_without_a_key_is_sent_unchanged() -> None:
     """Nothing is added and nothing is lost."""
     for block in (TextContent(text="hello"), picture(PICTURE), blob(PICTURE), document(text="hello")):
         assert redacted(Redactor(["some-other-key-4711-0815"]), block) == block
@@ -89,7 +89,7 @@ def test_a_part_without_a_key_leaves_as_it_is() -> None:
 
 @pytest.mark.parametrize("place", range(3))
 @pytest.mark.parametrize("build", [picture, blob])
-def test_binary_that_carries_a_key_does_not_leave(build: Any, place: int) -> None:
+def test_binary_data_with_a_key_is_not_sent(build: Any, place: int) -> None:
     """Nothing can be hidden inside it, so it is refused whole, wherever the key begins."""
     with pytest.raises(ValueError, match="it contains an API key") as refused:
         redacted(REDACTOR, build(PICTURE + bytes(place) + KEY.encode() + b"more"))
@@ -98,7 +98,7 @@ def test_binary_that_carries_a_key_does_not_leave(build: Any, place: int) -> Non
 
 
 @pytest.mark.parametrize("build", [picture, blob])
-def test_binary_leaves_up_to_a_size(build: Any) -> None:
+def test_binary_data_is_sent_up_to_a_size(build: Any) -> None:
     """The last byte that may leave, and the first that may not."""
     largest = build(bytes(MOST_BINARY_BYTES))
 
@@ -108,13 +108,13 @@ def test_binary_leaves_up_to_a_size(build: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["video/mp4", "application/octet-stream", "", None])
-def test_no_other_binary_leaves(kind: str | None) -> None:
-    """Least of all a video: its path is told instead."""
+def test_no_other_binary_data_is_sent(kind: str | None) -> None:
+    """Not even a video: its path is sent instead."""
     with pytest.raises(ValueError, match="only pictures and sounds"):
         redacted(REDACTOR, blob(PICTURE, kind))
 
 
-def test_the_notes_of_a_whole_result_lose_their_keys() -> None:
+def test_keys_are_removed_from_the_metadata_of_a_result() -> None:
     """Beside its parts and its values."""
     result = CallToolResult(content=[], structured_content={"key": KEY}, _meta=NOTES)
 
@@ -122,8 +122,8 @@ def test_the_notes_of_a_whole_result_lose_their_keys() -> None:
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_the_gate_stands_before_tools_resources_and_prompts(workspace: Workspace, era: str) -> None:
-    """Whatever is added to the server passes it: what may not leave is an error without a word of it."""
+async def test_results_of_tools_resources_and_prompts_are_all_redacted(workspace: Workspace, era: str) -> None:
+    """Anything added to the server is redacted; forbidden content becomes an error that does not quote it."""
     workspace.go_live()
     server = build_server(workspace.service())
     stained = PICTURE + KEY.encode()

@@ -39,7 +39,7 @@ async def test_an_explanation_has_the_exact_payload_the_price_and_the_sheet_in_b
 
 
 async def test_the_same_shot_keeps_its_sheet(workspace: Workspace) -> None:
-    """Explaining twice draws up one sheet."""
+    """Explaining twice creates one sheet."""
     async with connect(workspace, "legacy") as client:
         assert await explained(client) == await explained(client)
 
@@ -70,8 +70,8 @@ async def test_a_raw_payload_may_be_an_object_or_a_json_string_of_one(workspace:
     assert result.structured_content["what"].startswith("a payload for poyo/sora-2-official")
 
 
-async def test_a_wrong_payload_comes_back_mended_with_every_mistake_named(workspace: Workspace) -> None:
-    """No sheet is made of it."""
+async def test_a_wrong_payload_is_returned_corrected_with_every_mistake_named(workspace: Workspace) -> None:
+    """It gets no sheet."""
     wrong = {"model": "sora-2-official", "input": {"prompt": "A kite.", "duration": "10", "colour": "red"}}
     async with connect(workspace, "legacy") as client:
         result = await client.call_tool("explain_payload", {"payload": wrong})
@@ -100,7 +100,7 @@ async def test_empty_text_and_null_count_as_not_given(workspace: Workspace) -> N
 
 
 async def test_a_prompt_that_is_json_is_still_a_prompt(workspace: Workspace) -> None:
-    """Text that looks like an object is filmed as it stands."""
+    """Text that looks like an object is used unchanged."""
     prompt = '["a kite", "a dune"]'
     async with connect(workspace, "legacy") as client:
         result = await client.call_tool("explain_payload", {**SHOT, "prompt": prompt})
@@ -108,7 +108,7 @@ async def test_a_prompt_that_is_json_is_still_a_prompt(workspace: Workspace) -> 
     assert result.structured_content["body"]["input"]["prompt"] == prompt
 
 
-async def test_a_shot_and_a_payload_at_once_or_neither_is_refused(workspace: Workspace) -> None:
+async def test_a_shot_and_a_payload_together_or_neither_is_refused(workspace: Workspace) -> None:
     """Which of them is meant cannot be guessed."""
     async with connect(workspace, "legacy") as client:
         both = await refused(client, "explain_payload", {"prompt": "A kite.", "payload": PAYLOAD})
@@ -137,7 +137,7 @@ async def test_the_models_are_listed_with_limits_price_and_how_old_that_is(works
 
 
 async def test_an_unknown_gateway_is_refused_with_those_that_exist(workspace: Workspace) -> None:
-    """The error tells what happened, what became of the money, and what to do."""
+    """The error says what happened, what became of the money, and what to do."""
     async with connect(workspace, "legacy") as client:
         text = await refused(client, "list_models", {"gateway": "fal"})
 

@@ -16,8 +16,8 @@ from callsheet.core.security.redaction import Redactor
 from callsheet.surface.mcp import build_server
 from callsheet.surface.mcp.lifespan import ServerState
 from callsheet.surface.mcp.redaction import redact_text, redact_value
-from callsheet.surface.mcp.run import OneLine
 from callsheet.surface.mcp.server import build_mcp_server
+from callsheet.surface.mcp.stdio import OneLine
 from workspace import KEY, Workspace, accepted, reply, status
 
 
@@ -35,7 +35,7 @@ def spoil_policy(workspace: Workspace) -> None:
 
 
 def block_data(workspace: Workspace) -> None:
-    """The data directory cannot be made, even by root."""
+    """The data directory cannot be created, even by root."""
     workspace.home.mkdir(parents=True)
     (workspace.home / "data").write_text("in the way", encoding="utf-8")
 
@@ -67,8 +67,8 @@ async def test_a_broken_install_still_lists_its_tools_and_answers_with_the_reaso
     assert all("Traceback" not in text for text in (explaining, submitting, looking))
 
 
-async def test_an_unusable_home_is_answered_and_mending_it_helps(workspace: Workspace) -> None:
-    """The use cases are made when they are needed, and tried again after a failure."""
+async def test_an_unusable_home_is_an_error_until_it_is_repaired(workspace: Workspace) -> None:
+    """The service is built when it is needed, and again after a failure."""
     workspace.environ["CALLSHEET_HOME"] = "not/absolute"
     async with Client(build_mcp_server(ServerState(workspace.service)), mode="legacy") as client:
         text = await refused(client, "explain_payload", SHOT)
@@ -79,7 +79,7 @@ async def test_an_unusable_home_is_answered_and_mending_it_helps(workspace: Work
 
 
 async def test_a_submission_that_nobody_could_send_is_refused_before_the_sheet_is_spent(workspace: Workspace) -> None:
-    """Without a runner the task would wait for ever; the sheet stays as it is."""
+    """Without a runner the task would wait forever; the sheet is unchanged."""
     (workspace.home).mkdir(parents=True)
     (workspace.home / "state").write_text("in the way", encoding="utf-8")
     async with connect(workspace, "legacy") as client:
@@ -177,7 +177,7 @@ def test_a_logged_line_holds_neither_keys_nor_tracebacks(workspace: Workspace) -
     assert len(line) < 400
 
 
-def test_an_odd_file_name_leaves_as_text_that_json_can_carry() -> None:
+def test_an_odd_file_name_is_sent_as_text_that_json_can_hold() -> None:
     """A directory whose name is no UTF-8 must not end the connection."""
     directory = "/clips/\udcff"
     assert redact_text(Redactor(()), directory) == "/clips/?"
@@ -192,7 +192,7 @@ async def test_reading_a_broken_install_as_a_resource_is_a_plain_error(workspace
             await client.read_resource("callsheet://tasks/task_1")
 
 
-async def test_the_policy_read_only_refuses_in_its_words(workspace: Workspace) -> None:
+async def test_read_only_mode_refuses_a_submission(workspace: Workspace) -> None:
     """Read-only wins over everything, and explaining still works."""
     workspace.write_policy('mode = "read-only"\n')
     async with connect(workspace, "legacy", types_in("0.24")) as client:
@@ -202,7 +202,7 @@ async def test_the_policy_read_only_refuses_in_its_words(workspace: Workspace) -
     assert text.startswith("The policy is read-only. Nothing was sent; no money was spent.")
 
 
-async def test_a_reply_that_is_no_json_makes_the_outcome_unknown_and_not_an_error(workspace: Workspace) -> None:
+async def test_a_reply_that_is_not_json_makes_the_outcome_unknown_and_not_an_error(workspace: Workspace) -> None:
     """The request may have been taken on, so the model must not try again."""
     workspace.go_live()
     workspace.gateway.replies = [reply("oops", 502)]

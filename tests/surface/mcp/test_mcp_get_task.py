@@ -1,4 +1,4 @@
-"""get_task: waiting with progress, the saved clip, and what a failed look does not change."""
+"""get_task: waiting with progress, the saved clip, and what a failed status read does not change."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import httpx2
 import pytest
 from connection import ERAS, connect, explained, let_time_pass, refused, text_of, types_in
 
-from callsheet.core.tasks.models import Clip
-from callsheet.core.tasks.states import TaskEvent
+from callsheet.core.tasks import Clip, TaskEvent
 from workspace import Workspace, accepted, status
 
 CLIP = Clip(
@@ -120,7 +119,7 @@ async def test_a_status_read_that_fails_is_no_error_of_the_task(workspace: Works
     assert result.structured_content["money"] == "The gateway accepted the job and may have charged for it."
 
 
-async def test_a_longer_wait_than_clients_bear_is_cut_with_a_note(workspace: Workspace) -> None:
+async def test_a_wait_longer_than_client_timeouts_is_shortened_with_a_note(workspace: Workspace) -> None:
     """Clients drop calls after a minute, so nothing waits longer than 45 s."""
     workspace.go_live()
     workspace.gateway.replies = [accepted()]
@@ -133,7 +132,7 @@ async def test_a_longer_wait_than_clients_bear_is_cut_with_a_note(workspace: Wor
     assert result.structured_content["next_step"].startswith("45 s is the longest wait.")
 
 
-async def test_an_unknown_task_is_refused_at_once(workspace: Workspace) -> None:
+async def test_an_unknown_task_is_refused_immediately(workspace: Workspace) -> None:
     """Waiting would not make it appear."""
     async with connect(workspace, "legacy") as client:
         text = await refused(client, "get_task", {"task_id": "task_nowhere", "wait_seconds": 45})

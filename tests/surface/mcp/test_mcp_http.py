@@ -1,4 +1,4 @@
-"""The program itself over HTTP: who is let in, what it shows, and how it ends."""
+"""The program over HTTP: which requests it accepts, what it shows, and how it ends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import anyio
 import httpx2
 import pytest
-from connection import ERAS, SHOT, Ear, hear_until_saved, text_of
+from connection import ERAS, SHOT, Ear, receive_until_saved, text_of
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
@@ -42,7 +42,7 @@ INITIALIZE = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": ABOUT
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server in the sandbox, for all who only knock."""
+    """A server in the sandbox, shared by the tests that only need a refusal."""
     home = tmp_path_factory.mktemp("served")
     write_policy(home, "[sandbox]\nspeed = 300.0\n")
     with serving("http", environ_of(home)) as running:
@@ -85,7 +85,7 @@ def here(served: Served) -> tuple[str, str]:
 
 
 def bearer(served: Served) -> tuple[str, str]:
-    """The header that opens the door."""
+    """The header with the token."""
     return ("authorization", f"Bearer {served.token_file.read_text(encoding='ascii')}")
 
 
@@ -113,7 +113,7 @@ async def test_a_shot_goes_from_explained_to_saved_over_http(served: Served, era
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_subscriber_over_http_hears_of_its_task_and_sees_its_poster(served: Served, era: str) -> None:
+async def test_a_subscriber_over_http_gets_updates_and_the_poster(served: Served, era: str) -> None:
     """In the older era on the connection's own stream, in the newer on one that the client opened for it."""
     ear = Ear()
     async with (
@@ -123,7 +123,7 @@ async def test_a_subscriber_over_http_hears_of_its_task_and_sees_its_poster(serv
         explained = await client.call_tool("explain_payload", {**SHOT, "prompt": f"A red kite, as heard in {era}."})
         submitted = await client.call_tool("submit_video", {"sheet_id": explained.structured_content["sheet_id"]})
         uri = f"callsheet://tasks/{submitted.structured_content['task_id']}"
-        await hear_until_saved(client, ear, uri)
+        await receive_until_saved(client, ear, uri)
         poster = (await client.read_resource(f"{uri}/poster")).contents[0]
 
     assert poster.mime_type == "image/jpeg"
@@ -131,8 +131,8 @@ async def test_a_subscriber_over_http_hears_of_its_task_and_sees_its_poster(serv
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
-async def test_whoever_listens_is_told_of_the_end_and_does_not_keep_it_waiting(tmp_path: Path) -> None:
-    """The stream ends in good order, as the protocol wants it, and so does the program."""
+async def test_subscribers_get_the_end_of_the_stream_and_do_not_delay_the_exit(tmp_path: Path) -> None:
+    """The stream ends as the protocol requires, and then the program ends."""
     with serving("http", environ_of(tmp_path)) as served:
         async with (
             httpx2.AsyncClient(headers=dict([bearer(served)]), timeout=60) as web,
@@ -148,7 +148,7 @@ async def test_whoever_listens_is_told_of_the_end_and_does_not_keep_it_waiting(t
     assert "Traceback" not in "".join(served.said)
 
 
-def test_the_token_lies_in_a_private_file_and_nowhere_else(tmp_path: Path) -> None:
+def test_the_token_is_in_a_private_file_and_nowhere_else(tmp_path: Path) -> None:
     """Neither arguments nor environment nor output hold it; with the program it goes."""
     with serving("http", environ_of(tmp_path)) as served:
         token = served.token_file.read_text(encoding="ascii")
@@ -168,8 +168,8 @@ def test_the_token_lies_in_a_private_file_and_nowhere_else(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("method", ["POST", "GET", "DELETE", "OPTIONS", "PUT", "HEAD"])
 @pytest.mark.parametrize("path", ["/mcp", "/", "/mcp/", "/anything"])
-def test_nobody_gets_anywhere_without_the_token(served: Served, method: str, path: str) -> None:
-    """Whatever the method and the path: 401, and how one would have to ask."""
+def test_every_request_without_the_token_is_refused(served: Served, method: str, path: str) -> None:
+    """For every method and path: 401, with the scheme to use."""
     status, text, headers = knock(served, method, path=path, headers=[here(served)])
 
     assert status == 401
@@ -206,7 +206,7 @@ def test_what_is_nearly_the_token_is_not_the_token(served: Served) -> None:
 @pytest.mark.parametrize(
     "host", ["evil.example.com", "evil.example.com:80", "127.0.0.1", "127.0.0.1:1", "localhost", "127.0.0.1.evil.com"]
 )
-def test_a_page_that_reaches_the_port_under_another_name_is_turned_away(served: Served, host: str) -> None:
+def test_a_request_with_another_host_name_is_refused(served: Served, host: str) -> None:
     """Rebinding a name to 127.0.0.1 brings a browser here, but with its own name in the request; token or not."""
     assert knock(served, headers=[("host", host), bearer(served)])[0] == 421
     assert knock(served, headers=[("host", host)])[0] == 421
@@ -216,7 +216,7 @@ def test_a_page_that_reaches_the_port_under_another_name_is_turned_away(served: 
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example.com", "null", "http://127.0.0.1:1", "http://localhost"])
-def test_a_foreign_page_is_turned_away(served: Served, origin: str) -> None:
+def test_a_request_from_another_origin_is_refused(served: Served, origin: str) -> None:
     """Token or not; a program sends no origin, and the port's own page may call."""
     assert knock(served, headers=[here(served), ("origin", origin), bearer(served)])[0] == 403
     assert knock(served, headers=[here(served), ("origin", origin)])[0] == 403
@@ -233,7 +233,7 @@ def test_a_large_body_is_refused_before_it_is_read(served: Served) -> None:
     assert knock(served, headers=[here(served), bearer(served)])[0] == 200
 
 
-def test_it_listens_on_loopback_alone(served: Served) -> None:
+def test_it_listens_only_on_loopback(served: Served) -> None:
     """As the system tells it."""
     port = f":{urlsplit(served.url).port:04X} "
     lines = [line for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()]
@@ -309,7 +309,7 @@ print(HttpWire(url, Path(token).read_text(), era=MODERN, capabilities={}).call("
 """
 
 
-def test_a_taken_port_is_said_and_nothing_is_left_behind(served: Served, tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_and_no_file_is_left(served: Served, tmp_path: Path) -> None:
     """With the exit code of a set-up that cannot be used."""
     port = str(urlsplit(served.url).port)
     done = subprocess.run(

@@ -57,11 +57,11 @@ async def test_a_tool_is_listed_as_its_snapshot_has_it(workspace: Workspace, nam
 
 
 def test_there_is_a_snapshot_for_each_tool_and_no_other() -> None:
-    """A tool that goes takes its snapshot with it."""
+    """A removed tool has no snapshot."""
     assert sorted(path.stem for path in SNAPSHOTS.glob("*.json")) == sorted(TOOLS)
 
 
-async def test_the_annotations_are_honest(workspace: Workspace) -> None:
+async def test_only_tools_that_send_nothing_are_annotated_read_only(workspace: Workspace) -> None:
     """Some clients run read-only tools without asking, so only what sends nothing may call itself that."""
     async with connect(workspace, "legacy") as client:
         hints = {tool.name: tool.annotations for tool in (await client.list_tools()).tools}

@@ -11,10 +11,9 @@ from connection import ERAS, connect, explained
 from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS, PromptReference, ResourceTemplateReference
 
-from callsheet.core.tasks.models import Clip
-from callsheet.core.tasks.states import TaskEvent
+from callsheet.core.tasks import Clip, TaskEvent
 from callsheet.errors import UnknownThing
-from callsheet.surface.mcp.references import list_references, read_reference, reference_names
+from callsheet.surface.mcp.resources import list_references, read_reference, reference_names
 from workspace import Workspace, accepted
 
 CARD = "callsheet://models/{gateway}/{model}"
@@ -93,7 +92,7 @@ async def test_the_pictures_of_a_saved_clip_can_be_looked_at(workspace: Workspac
 
 
 def spoil(clip: Clip) -> None:
-    """Something else lies where the poster was, and the contact sheet is gone."""
+    """Replace the poster with another file and delete the contact sheet."""
     Path(clip.poster).write_text("secret words")
     Path(clip.contact_sheet).unlink()
 
@@ -127,7 +126,7 @@ def save(workspace: Workspace, task_id: str) -> Clip:
     ],
 )
 async def test_what_does_not_exist_is_invalid_params_with_its_uri(workspace: Workspace, era: str, uri: str) -> None:
-    """As the protocol wants it since 2026-07-28."""
+    """As the protocol requires since 2026-07-28."""
     async with connect(workspace, era) as client:
         with pytest.raises(MCPError) as missing:
             await client.read_resource(uri)
@@ -200,7 +199,7 @@ async def test_the_prompt_turns_an_idea_into_a_guide_that_stops_before_submittin
         ({}, "arguments is missing"),
     ],
 )
-async def test_a_mistake_in_the_prompts_arguments_is_told(
+async def test_a_mistake_in_the_prompts_arguments_is_reported(
     workspace: Workspace, arguments: dict[str, str], told: str
 ) -> None:
     """As invalid params, without the value."""

@@ -1,4 +1,4 @@
-"""submit_video and its siblings where the gateway's key is sealed: no way leads past the person's passphrase."""
+"""submit_video and related tools with a sealed key: nothing is sent without the person's passphrase."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sqlite3
 import pytest
 from connection import ERAS, connect, explained, let_time_pass, refused, text_of, types_in
 
-from callsheet.core.consent.approval import Means
-from callsheet.core.tasks.states import TaskState
+from callsheet.core.consent import Means
+from callsheet.core.tasks import TaskState
 from callsheet.edges.keys.passphrase import create_recipe
 from callsheet.edges.keys.sealed import seal_key, write_sealed
 from callsheet.edges.keys.store import SecretKey
@@ -24,7 +24,7 @@ PASSPHRASE = "a heron over the reeds"
 
 @pytest.fixture
 def sealed(workspace: Workspace) -> Workspace:
-    """Live mode with PoYo's key sealed; the same key still lies in the environment."""
+    """Live mode with PoYo's key sealed; the same key is still in the environment."""
     workspace.go_live()
     key = SecretKey("poyo", KEY, source="file")
     file = seal_key(key, PASSPHRASE, base_url="https://api.poyo.ai", recipe=create_recipe(CHEAP))

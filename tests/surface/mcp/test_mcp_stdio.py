@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from connection import ERAS, SHOT, Ear, hear_until_saved, text_of
+from connection import ERAS, SHOT, Ear, receive_until_saved, text_of
 from mcp import Client, StdioServerParameters
 
 from callsheet.surface.mcp.stdio import replace_half_pairs
@@ -22,7 +22,7 @@ from consent.live_server import write_policy
 COMMAND = (sys.executable, "-m", "callsheet", "mcp")
 HEAVY = (
     *("av", "PIL", "cryptography.fernet", "filelock", "keyring", "sqlite3", "stamina", "tomllib", "typer"),
-    *("callsheet.compose", "callsheet.service", "callsheet.core.catalogue.cards", "callsheet.sandbox"),
+    *("callsheet.compose", "callsheet.service", "callsheet.core.catalogue", "callsheet.sandbox"),
 )
 
 
@@ -69,15 +69,15 @@ async def test_a_shot_goes_from_explained_to_saved(tmp_path: Path, era: str) -> 
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_subscriber_on_a_pipe_hears_of_its_task_until_it_is_saved(tmp_path: Path, era: str) -> None:
-    """Without asking in between: every change is told, and none is missed."""
+async def test_a_subscriber_on_a_pipe_gets_updates_until_its_clip_is_saved(tmp_path: Path, era: str) -> None:
+    """Without polling: every change is reported, and none is missed."""
     write_policy(tmp_path, "[sandbox]\nspeed = 300.0\n")
     server = StdioServerParameters(command=COMMAND[0], args=list(COMMAND[1:]), env=surroundings(tmp_path))
     ear = Ear()
     async with Client(server, mode=era, message_handler=ear.on_message) as client:
         explained = await client.call_tool("explain_payload", SHOT)
         submitted = await client.call_tool("submit_video", {"sheet_id": explained.structured_content["sheet_id"]})
-        await hear_until_saved(client, ear, f"callsheet://tasks/{submitted.structured_content['task_id']}")
+        await receive_until_saved(client, ear, f"callsheet://tasks/{submitted.structured_content['task_id']}")
         listed = await client.call_tool("list_tasks", {})
 
     assert [task["status"] for task in listed.structured_content["tasks"]] == ["saved"]
@@ -183,8 +183,8 @@ def test_closing_stdin_ends_a_wait_under_way(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
-def test_a_signal_ends_the_program_in_good_order(tmp_path: Path) -> None:
-    """Its lock file is gone, so that another process takes its tasks over at once."""
+def test_a_signal_ends_the_program_cleanly(tmp_path: Path) -> None:
+    """Its lock file is gone, so that another process takes over its tasks immediately."""
     with running(tmp_path) as process:
         shake_hands(process)
         explained = ask(process, 2, "tools/call", {"name": "explain_payload", "arguments": SHOT})

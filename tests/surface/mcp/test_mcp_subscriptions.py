@@ -1,4 +1,4 @@
-"""Subscribing to tasks: who hears of which change, in both manners, and what a subscriber cannot do to others."""
+"""Subscribing to tasks: which client gets which change, in both eras, and what a subscriber cannot do to others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mcp.types import (
     UnsubscribeRequestParams,
 )
 
-from callsheet.core.tasks.states import TaskEvent
+from callsheet.core.tasks import TaskEvent
 from callsheet.errors import SetupProblem
 from callsheet.service import Service
 from callsheet.surface.mcp.lifespan import ServerState
@@ -53,8 +53,8 @@ def elsewhere(workspace: Workspace, task_id: str, event: TaskEvent) -> None:
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_subscriber_hears_of_a_change_that_this_process_stores(workspace: Workspace, era: str) -> None:
-    """What the gateway said is told by its address alone, and reading that address gives it."""
+async def test_a_subscriber_gets_a_change_that_this_process_stores(workspace: Workspace, era: str) -> None:
+    """The update holds only the task's address; reading that address gives the details."""
     workspace.go_live()
     workspace.gateway.on_request = lambda request: (
         accepted() if request.method == "POST" else status("running", progress=40)
@@ -74,10 +74,8 @@ async def test_a_subscriber_hears_of_a_change_that_this_process_stores(workspace
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_subscriber_hears_of_its_own_tasks_and_of_what_other_processes_do(
-    workspace: Workspace, era: str
-) -> None:
-    """The ledger is looked at; a task that nobody asked for is not told."""
+async def test_a_subscriber_gets_only_its_own_tasks_also_from_other_processes(workspace: Workspace, era: str) -> None:
+    """The ledger is polled; a task without a subscriber is not reported."""
     workspace.go_live()
     workspace.gateway.replies = [accepted("a"), accepted("b")]
     ear = Ear()
@@ -91,8 +89,8 @@ async def test_a_subscriber_hears_of_its_own_tasks_and_of_what_other_processes_d
     assert ear.heard == [uri_of(second)]
 
 
-async def test_whoever_unsubscribes_hears_no_more(workspace: Workspace) -> None:
-    """Of that task; of the others still. Twice is as good as once."""
+async def test_a_client_that_unsubscribes_gets_no_more_updates(workspace: Workspace) -> None:
+    """For that task; the others continue. Unsubscribing twice does no harm."""
     workspace.go_live()
     workspace.gateway.replies = [accepted("a"), accepted("b")]
     ear = Ear()
@@ -165,7 +163,7 @@ async def deaf(_: str) -> None:
 
 @pytest.mark.parametrize("other", [gone, deaf])
 async def test_a_client_that_is_gone_or_does_not_read_is_forgotten(workspace: Workspace, other: Send) -> None:
-    """The others hear all the same, and it is not tried a second time."""
+    """The others still get the change, and it is not tried a second time."""
     workspace.go_live()
     workspace.gateway.replies = [accepted()]
     service, ear = workspace.service(), Ear()
@@ -195,8 +193,8 @@ async def test_a_client_that_is_gone_or_does_not_read_is_forgotten(workspace: Wo
     assert tried == [uri_of(task_id)]
 
 
-async def test_the_oldest_subscription_gives_way_when_there_are_too_many(workspace: Workspace) -> None:
-    """A client that never unsubscribes takes a bounded place."""
+async def test_the_oldest_subscription_ends_when_there_are_too_many(workspace: Workspace) -> None:
+    """A client that never unsubscribes uses bounded memory."""
     workspace.go_live()
     workspace.gateway.replies = [accepted("a"), accepted("b")]
     service, ear = workspace.service(), Ear()

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from callsheet.core.catalogue.cards import Field, ModelCard, Scalar
+from callsheet.core.catalogue import Field, ModelCard, Scalar
 from callsheet.core.security.redaction import clean
 from callsheet.core.shot import IMAGE_TO_VIDEO, ROLE_ATTRIBUTES, JsonValue, Shot
 

@@ -210,6 +210,3 @@ def _advice(seconds: int) -> str:
     if seconds <= 4:
         return _SHORT
     return _MIDDLE if seconds <= 8 else _LONG
-
-
-__all__ = ["MOST_NOTES", "draft_prompt_guide", "lint_prompt"]

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from callsheet.core.catalogue.cards import Availability, Catalogue, Field, ModelCard
+from callsheet.core.catalogue import Availability, Catalogue, Field, ModelCard
 from callsheet.core.shot import IMAGE_TO_VIDEO, ROLE_ATTRIBUTES, TEXT_TO_VIDEO, JsonValue, Kind, Shot
 
 from .body import (

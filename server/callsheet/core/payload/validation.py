@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from callsheet.core.catalogue.cards import Availability, Field, ModelCard, Role, Scalar
+from callsheet.core.catalogue import Availability, Field, ModelCard, Role, Scalar
 from callsheet.core.security.urls import check_url, url_host
 from callsheet.core.shot import IMAGE_TO_VIDEO, ROLE_ATTRIBUTES, JsonValue, Kind, Shot
 

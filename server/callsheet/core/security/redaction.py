@@ -232,6 +232,3 @@ def _pieces(text: str) -> Iterator[tuple[str, int]]:
 def _original(position: int, starts: list[int], pieces: list[tuple[str, int]]) -> int:
     index = bisect_right(starts, position) - 1
     return pieces[index][1] + position - starts[index]
-
-
-__all__ = ["HIDDEN", "TOO_DEEP", "Redactor", "clean", "escape_block", "fingerprint", "variants"]

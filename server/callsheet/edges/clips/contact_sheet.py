@@ -1,8 +1,8 @@
-"""The contact sheet: stills of one clip on a dark page, each with its timecode, under a heading.
+"""The contact sheet: stills of one clip on a dark page under a heading, each with its timecode.
 
-Only drawing and writing pictures; `stills` chooses the frames.
-Text may be any Unicode: what the bundled font cannot draw is folded to what it can, or becomes an
-ellipsis, and everything is cut to the page. A picture appears under its name whole or not at all.
+This module only draws and writes pictures; `stills` chooses the frames. Text may be any Unicode: a character that
+the bundled font lacks is replaced by a similar one or by an ellipsis, and all text is cut to the page. A picture
+appears under its name only when it is whole.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ GAP = 12
 CELL_LIMIT = (600, 440)
 CORNER = 10
 TEXT_LIMIT = 600
-"""Characters of a heading or detail that are looked at; no page has room for more."""
+"""How many characters of a heading or detail are used; no page has room for more."""
 
 PAGE, TEXT, MUTED, ACCENT, FRAME = (17, 18, 21), (240, 240, 242), (152, 156, 165), (244, 168, 54), (30, 32, 37)
 HEADING_SIZE, DETAIL_SIZE, DETAIL_LINES, TIMECODE_SIZE = 34, 20, 2, 17
 DETAIL_STEP = 28
 
-_FOLDED = {
+_REPLACEMENTS = {
     "\N{EM DASH}": "-",
     "\N{EN DASH}": "-",
     "\N{MINUS SIGN}": "-",
@@ -68,7 +68,7 @@ class Grid:
 
 
 def plan_grid(size: tuple[int, int], *, count: int, columns: int) -> Grid:
-    """Lay out `count` frames of `size`; an upright clip gets half as many columns again if that fills the rows."""
+    """Lay out `count` frames of `size`; an upright clip gets 1.5 times the columns if they fill the rows."""
     width, height = size
     wider = columns * 3 // 2
     if height > width and count % wider == 0:
@@ -76,12 +76,12 @@ def plan_grid(size: tuple[int, int], *, count: int, columns: int) -> Grid:
     columns = max(1, min(columns, count))
     room = (SHEET_WIDTH - 2 * MARGIN - (columns - 1) * GAP) // columns
     cell = fit_inside(size, (min(room, CELL_LIMIT[0]), CELL_LIMIT[1]), enlarge=True)
-    # A sliver of a frame still needs room for its timecode.
+    # Even a very narrow frame needs room for its timecode.
     return Grid(columns, -(-count // columns), (max(cell[0], min(room, 120)), max(cell[1], 60)))
 
 
 def fit_inside(size: tuple[int, int], room: tuple[int, int], *, enlarge: bool = False) -> tuple[int, int]:
-    """The largest size of the same shape that fits, at least one pixel; never larger than `size` unless told."""
+    """The largest size of the same shape that fits, at least one pixel; larger than `size` only with `enlarge`."""
     scale = min(room[0] / size[0], room[1] / size[1])
     if not enlarge:
         scale = min(scale, 1.0)
@@ -89,17 +89,17 @@ def fit_inside(size: tuple[int, int], room: tuple[int, int], *, enlarge: bool = 
 
 
 def draw_sheet(stills: Sequence[Still], grid: Grid, *, heading: str, detail: str) -> Image:
-    """Draw the page: heading, up to two lines of detail, and the stills in the order they are given."""
+    """Draw the page: heading, up to two lines of detail, and the stills in the given order."""
     from PIL import Image, ImageDraw
 
     cell_width, cell_height = grid.cell
     inner = max(grid.columns * cell_width + (grid.columns - 1) * GAP, 560)
-    lines = _wrap(_drawable(detail), _font(DETAIL_SIZE), inner, DETAIL_LINES)
+    lines = _wrap(_sanitize(detail), _font(DETAIL_SIZE), inner, DETAIL_LINES)
     top = MARGIN + HEADING_SIZE + 14 + len(lines) * DETAIL_STEP + (14 if lines else 8)
     height = top + grid.rows * cell_height + (grid.rows - 1) * GAP + MARGIN
     page = Image.new("RGB", (inner + 2 * MARGIN, height), PAGE)
     draw = ImageDraw.Draw(page, "RGBA")
-    _draw_header(draw, _drawable(heading), lines, inner)
+    _draw_header(draw, _sanitize(heading), lines, inner)
     mask = _rounded(grid.cell, CORNER)
     for index, still in enumerate(stills[: grid.columns * grid.rows]):
         row, column = divmod(index, grid.columns)
@@ -112,7 +112,7 @@ def draw_sheet(stills: Sequence[Still], grid: Grid, *, heading: str, detail: str
 
 
 def write_picture(picture: Image, target: Path) -> None:
-    """Write a picture under its name in one step: PNG when the name says so, else JPEG."""
+    """Write a picture atomically: PNG if the name ends in `.png`, else JPEG."""
     encoded = BytesIO()
     try:
         if target.suffix.lower() == ".png":
@@ -136,8 +136,8 @@ def _draw_header(draw: ImageDraw, heading: str, lines: Sequence[str], width: int
     middle = MARGIN + HEADING_SIZE // 2
     draw.text((left, middle), _cut(heading, font, width - 20), font=font, fill=TEXT, anchor="lm")
     for number, line in enumerate(lines):
-        place = (MARGIN, MARGIN + HEADING_SIZE + 14 + number * DETAIL_STEP)
-        draw.text(place, line, font=_font(DETAIL_SIZE), fill=MUTED)
+        position = (MARGIN, MARGIN + HEADING_SIZE + 14 + number * DETAIL_STEP)
+        draw.text(position, line, font=_font(DETAIL_SIZE), fill=MUTED)
 
 
 def _draw_timecode(draw: ImageDraw, seconds: float, left: int, bottom: int) -> None:
@@ -166,7 +166,7 @@ def _rounded(size: tuple[int, int], radius: int) -> Image:
 
 @cache
 def _font(size: int) -> Font:
-    """Pillow's own font: there on every system, so a sheet looks the same everywhere."""
+    """Pillow's bundled font, so a sheet looks the same on every system."""
     from PIL import ImageFont
 
     return ImageFont.load_default(size=size)
@@ -174,7 +174,7 @@ def _font(size: int) -> Font:
 
 @lru_cache(maxsize=4096)
 def _can_draw(character: str) -> bool:
-    """Whether the font has this character, or would draw its box for an unknown one."""
+    """Whether the font has this character. For an unknown one it draws a box."""
     if character == " ":
         return True
     font = _font(DETAIL_SIZE)
@@ -182,24 +182,24 @@ def _can_draw(character: str) -> bool:
     return glyph.size != unknown.size or bytes(glyph) != bytes(unknown)
 
 
-def _drawable(text: str) -> str:
-    """Text in which every character can be drawn; invisible and control characters are gone."""
+def _sanitize(text: str) -> str:
+    """The text with only characters that can be drawn; invisible and control characters are removed."""
     pieces: list[str] = []
     for character in unicodedata.normalize("NFC", text[:TEXT_LIMIT]):
         if character.isspace():
             pieces.append(" ")
         elif unicodedata.category(character)[0] not in "CM":
-            piece = _fold(character)
+            piece = _replace_character(character)
             if piece != "…" or pieces[-1:] != ["…"]:
                 pieces.append(piece)
     return " ".join("".join(pieces).split())
 
 
-def _fold(character: str) -> str:
+def _replace_character(character: str) -> str:
     if _can_draw(character):
         return character
-    if character in _FOLDED:
-        return _FOLDED[character]
+    if character in _REPLACEMENTS:
+        return _REPLACEMENTS[character]
     plain = "".join(part for part in unicodedata.normalize("NFKD", character) if not unicodedata.combining(part))
     return plain if plain and all(map(_can_draw, plain)) else "…"
 
@@ -218,15 +218,15 @@ def _cut(text: str, font: Font, width: float) -> str:
     return text[:low].rstrip() + "…"
 
 
-def _wrap(text: str, font: Font, width: float, most: int) -> list[str]:
-    """Break the text between words into at most `most` lines; what is left over is cut."""
+def _wrap(text: str, font: Font, width: float, max_lines: int) -> list[str]:
+    """Break the text between words into at most `max_lines` lines; the last one is cut to fit."""
     lines: list[str] = []
     words = text.split()
-    while words and len(lines) < most:
+    while words and len(lines) < max_lines:
         count = 1
         while count < len(words) and font.getlength(" ".join(words[: count + 1])) <= width:
             count += 1
-        taken = words if len(lines) == most - 1 else words[:count]
+        taken = words if len(lines) == max_lines - 1 else words[:count]
         lines.append(_cut(" ".join(taken), font, width))
         words = words[count:]
     return lines

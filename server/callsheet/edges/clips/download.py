@@ -14,22 +14,35 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from callsheet.edges.http.streams import ByteStream, OpenStream
 from callsheet.errors import Action, LinkGone, NextStep
 
-from .part_file import STRONG_ETAG, Identity, PartFile, SavedFile, on_disk, open_part, problem, read_saved
+from .part_file import (
+    STRONG_ETAG,
+    Identity,
+    PartFile,
+    SavedFile,
+    disk_errors,
+    download_problem,
+    on_disk,
+    open_part,
+    read_saved,
+)
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,15})-([0-9]{1,15})/([0-9]{1,15})")
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,253}")
 
 
 OnProgress = Callable[[int, int | None], None]
-"""Gets the bytes that are on disk, and the total if it is known."""
+"""Gets the bytes that are on disk, and the total if it is known. Called from the thread that writes."""
 
 
 async def save_clip(
@@ -59,7 +72,7 @@ async def save_clip(
         with anyio.move_on_after(time_limit_seconds) as clock:
             await _fetch(open_stream, url, part, max_bytes=max_bytes, on_progress=on_progress)
         if clock.cancelled_caught:
-            raise problem(f"The download took longer than {time_limit_seconds:g} s and was stopped.")
+            raise download_problem(f"The download took longer than {time_limit_seconds:g} s and was stopped.")
         return await on_disk(target, part.finish)
     finally:
         with anyio.CancelScope(shield=True):
@@ -87,47 +100,77 @@ async def _fetch(
                 total = part.identity.total if part.identity else None
             else:
                 continue
-            await _receive(stream, part, total, max_bytes=max_bytes, on_progress=on_progress)
+            if total is not None:
+                _require_allowed(total, part, total, max_bytes)
+                await on_disk(part.path, part.require_space, total - part.size)
+            receive = partial(_receive, stream, part, total, max_bytes=max_bytes, on_progress=on_progress)
+            await _run_until_stopped(receive, stream.stop)
             return
 
 
-async def _receive(
+async def _run_until_stopped(work: Callable[[], None], stop: Callable[[], None]) -> None:
+    """Run `work` in a thread, and call `stop` when the caller is cancelled. The thread has ended when this returns."""
+    failure: Exception | None = None
+
+    async def stop_when_cancelled() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            stop()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(stop_when_cancelled)
+        try:
+            await anyio.to_thread.run_sync(work)
+        except Exception as error:
+            failure = error
+        group.cancel_scope.cancel()
+    await anyio.lowlevel.checkpoint_if_cancelled()  # what `stop` caused is not the download's own failure
+    if failure is not None:
+        raise failure
+
+
+def _receive(
     stream: ByteStream, part: PartFile, total: int | None, *, max_bytes: int, on_progress: OnProgress | None
 ) -> None:
     """Read the body into the part and hold it to the announced size and to the limit.
 
-    A thread hashes and writes each batch.
+    A second thread hashes and writes one batch while this one reads the next.
     """
 
-    async def write() -> None:
-        await on_disk(part.path, part.write, part.take())
+    def write(batch: bytearray) -> None:
+        with disk_errors(part.path):
+            part.write(batch)
         if on_progress is not None:
             on_progress(part.size, total)
 
-    if total is not None:
-        _require_allowed(total, part, total, max_bytes)
-        await on_disk(part.path, part.require_space, total - part.size)
-    async for chunk in stream.chunks():
-        _require_allowed(part.received + len(chunk), part, total, max_bytes)
-        part.add(chunk)
-        if part.is_due:
-            await write()
+    with ThreadPoolExecutor(1, thread_name_prefix="clip-writer") as writer:
+        writing = None
+        for chunk in stream.chunks():
+            _require_allowed(part.received + len(chunk), part, total, max_bytes)
+            part.add(chunk)
+            if part.is_due:
+                if writing is not None:
+                    writing.result()
+                writing = writer.submit(write, part.take())
+        if writing is not None:
+            writing.result()
     if total is not None and part.received < total:
-        raise problem(f"The download ended after {part.received:,} of {total:,} bytes.")
-    await write()
+        raise download_problem(f"The download ended after {part.received:,} of {total:,} bytes.")
+    write(part.take())
 
 
 def _require_allowed(size: int, part: PartFile, total: int | None, max_bytes: int) -> None:
     """Raise, and keep nothing, if that many bytes are over the limit or the announced size."""
     if size > max_bytes:
         part.identity = None
-        raise problem(
+        raise download_problem(
             f"The video is larger than the limit of {max_bytes:,} bytes.",
             next_step="Look at the clip on the gateway's own page.",
         )
     if total is not None and size > total:
         part.identity = None
-        raise problem(f"The server announced {total:,} bytes and sent more.")
+        raise download_problem(f"The server announced {total:,} bytes and sent more.")
 
 
 def _require_video(stream: ByteStream, *, resume: bool) -> None:
@@ -141,9 +184,9 @@ def _require_video(stream: ByteStream, *, resume: bool) -> None:
     if stream.status == 416 and resume:
         return
     if stream.status != 200 and not (stream.status == 206 and resume):
-        raise problem(f"{host} answered {stream.status} instead of the video.")
+        raise download_problem(f"{host} answered {stream.status} instead of the video.")
     if stream.headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
-        raise problem(f"{host} sent the video in a content encoding that was not requested.")
+        raise download_problem(f"{host} sent the video in a content encoding that was not requested.")
 
 
 def _continues(stream: ByteStream, part: PartFile) -> bool:
@@ -165,7 +208,7 @@ def _read_length(headers: Mapping[str, str]) -> int | None:
     if text is None:
         return None
     if re.fullmatch(r"[0-9]{1,15}", text) is None:
-        raise problem("The server announced a size that is not a number.")
+        raise download_problem("The server announced a size that is not a number.")
     return int(text)
 
 

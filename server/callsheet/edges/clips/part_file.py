@@ -2,8 +2,8 @@
 
 Invariants. A clip's final name is absent or belongs to a whole MP4 whose hash is known. An existing file is never
 overwritten, and nothing is written through a symbolic link. A `.part` is locked while it is open. It survives an
-interruption only with a note (`<name>.part.note`) that says which bytes it holds. It is used again only after their
-hash was computed again.
+interruption only with a note (`<name>.part.note`) that says which bytes it holds. Those bytes are used only after
+their hash has been computed again.
 
 Everything here blocks: `download`, the only caller, runs it in threads.
 """
@@ -17,8 +17,8 @@ import re
 import shutil
 import stat
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
@@ -37,10 +37,10 @@ WRITE_BYTES = 512 * 1024
 """Chunks are gathered to this size before they are written."""
 
 WRITEBACK_BYTES = 8 * 1024 * 1024
-"""How much may wait in the system's cache before it is sent to the disk; about twice that stays."""
+"""How much may wait in the system's cache before it goes to the disk. The cache holds about twice that."""
 
 SPARE_BYTES = 16 * 1024 * 1024
-"""Free space that a download leaves: the ledger is usually on the same disk."""
+"""How much free space a download leaves, because the ledger is usually on the same disk."""
 
 STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]{0,200}"')
 
@@ -49,7 +49,7 @@ _NOTE = re.compile(
 )
 
 SNIFF_BYTES = 512
-"""How much of a file is looked at to name what came instead of a video."""
+"""How much of a file is read to name what the server sent instead of a video."""
 
 Answer = TypeVar("Answer")
 Arguments = TypeVarTuple("Arguments")
@@ -102,7 +102,7 @@ def name_other_content(start: bytes) -> str | None:
 
 
 def read_saved(target: Path) -> SavedFile | None:
-    """The facts of a clip that exists already, after checking it; None when there is none."""
+    """Check a clip that exists already and return its facts; None when there is none."""
     try:
         with open_regular(target) as clip:
             _require_whole(target)
@@ -117,7 +117,7 @@ def read_saved(target: Path) -> SavedFile | None:
 
 
 def _require_whole(path: Path) -> None:
-    """Raise `DownloadProblem` if part of the clip is missing. A whole clip that cannot be shown is kept: it is paid."""
+    """Raise `DownloadProblem` if part of the clip is missing. An undecodable whole clip is kept: it is paid for."""
     with suppress(UnsupportedClip):
         inspect_clip(path)
 
@@ -126,10 +126,10 @@ def open_part(target: Path) -> PartFile:
     """Open and lock the `.part` of a target, never through a link, and adopt the bytes it holds."""
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = _part_path(target)
-    for _ in range(3):  # a turn fails only when another process finished or gave up at that moment
+    for _ in range(3):  # an attempt fails only if another process finished or gave up at that moment
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            if _claim(fd, path):
+            if _lock(fd, path):
                 part = PartFile(fd, target)
                 part.adopt_earlier()
                 return part
@@ -137,19 +137,29 @@ def open_part(target: Path) -> PartFile:
             os.close(fd)
             raise
         os.close(fd)
-    raise problem("Other processes keep starting the download of this clip.")
+    raise download_problem("Other processes keep starting the download of this clip.")
 
 
 async def on_disk(path: Path, work: Callable[[*Arguments], Answer], *arguments: *Arguments) -> Answer:
     """Run blocking work on a clip's path in a thread. An error of the disk becomes a `SetupProblem`."""
-    try:
+    with disk_errors(path):
         return await anyio.to_thread.run_sync(work, *arguments)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn an error of the disk into a `SetupProblem`."""
+    try:
+        yield
     except OSError as error:
         raise _disk_problem(error, path) from error
 
 
 class PartFile:
-    """The open, locked `.part` file. Methods that touch the disk block: run them in a thread, one at a time."""
+    """The open, locked `.part` file. Methods that touch the disk block: run them in a thread, one at a time.
+
+    Only `add` and `take` may run during a `write`.
+    """
 
     def __init__(self, fd: int, target: Path) -> None:
         self.path = _part_path(target)
@@ -161,7 +171,7 @@ class PartFile:
         self._note_path = target.with_name(f"{target.name}.part.note")
         self._digest = hashlib.sha256()
         self._pending = bytearray()
-        self._sent_on = 0
+        self._flushed_bytes = 0
         self._finished = False
 
     @property
@@ -189,15 +199,15 @@ class PartFile:
             self.size, self.received, self._digest = size, size, digest
 
     def begin(self, identity: Identity | None) -> None:
-        """Start from nothing. The note is removed first, because it describes bytes that are dropped now."""
+        """Start with an empty file. The note goes first, because it describes the bytes that are dropped."""
         self._note_path.unlink(missing_ok=True)
         os.ftruncate(self._fd, 0)
         self.identity, self.size, self.received = identity, 0, 0
-        self._digest, self._sent_on = hashlib.sha256(), 0
+        self._digest, self._flushed_bytes = hashlib.sha256(), 0
         self._pending.clear()
 
     def require_space(self, missing: int) -> None:
-        """Refuse a download for which the disk has no room."""
+        """Refuse a download that does not fit on the disk."""
         free = shutil.disk_usage(self.path.parent).free
         if missing + SPARE_BYTES > free:
             raise SetupProblem(
@@ -218,18 +228,18 @@ class PartFile:
             other = name_other_content(bytes(gathered[:SNIFF_BYTES]))
             if other is not None:
                 self.identity = None
-                raise problem(f"The link returned {other} instead of a video.")
+                raise download_problem(f"The link returned {other} instead of a video.")
         data = memoryview(gathered)
         while data:
             written = os.pwrite(self._fd, data, self.size)
             self._digest.update(data[:written])
             self.size += written
             data = data[written:]
-        if sys.platform == "linux" and self.size - self._sent_on >= WRITEBACK_BYTES:
-            # Linux starts to write out what is new, so the fsync at the end finds little left to do. It also drops
-            # what is on the disk already, so a clip takes no more of the cache than this.
+        if sys.platform == "linux" and self.size - self._flushed_bytes >= WRITEBACK_BYTES:
+            # Linux starts to write the new bytes, so the fsync at the end has little to do. It also drops the bytes
+            # that are on the disk already, so a clip never fills the cache.
             os.posix_fadvise(self._fd, 0, self.size, os.POSIX_FADV_DONTNEED)
-            self._sent_on = self.size
+            self._flushed_bytes = self.size
 
     def finish(self) -> SavedFile:
         """Check the clip, make the bytes durable and give the file its name."""
@@ -238,7 +248,7 @@ class PartFile:
             _require_whole(self.path)
         except DownloadProblem as error:
             self.identity = None
-            raise problem(f"The download was discarded. {error.message}") from error
+            raise download_problem(f"The download was discarded. {error.message}") from error
         os.fsync(self._fd)
         self.path.replace(self._target)
         self._finished = True
@@ -264,28 +274,31 @@ class PartFile:
     def _keep(self) -> bool:
         """Make the bytes durable and write the note that describes them; False if that is not possible."""
         try:
-            if self.identity is not None and self._pending:
+            # After a failed write, the bytes gathered later do not follow those in the file.
+            if self.identity is not None and self._pending and self.size + len(self._pending) == self.received:
                 self.write(self.take())
             if self.identity is None or not 0 < self.size < self.identity.total:
                 return False
             os.fsync(self._fd)
-            about = self.identity
-            lines = ("callsheet-part-1", about.etag, about.total, about.source, self.size, self._digest.hexdigest())
+            known = self.identity
+            lines = ("callsheet-part-1", known.etag, known.total, known.source, self.size, self._digest.hexdigest())
             _write_note(self._note_path, "".join(f"{line}\n" for line in lines))
         except (OSError, DownloadProblem):
             return False  # the attempt that ends here reports its own error
         return True
 
 
-def _claim(fd: int, path: Path) -> bool:
-    """Lock the open file; False when its name belongs to another file by now."""
+def _lock(fd: int, path: Path) -> bool:
+    """Lock the open file; False when its name belongs to another file now."""
     facts = os.fstat(fd)
     if not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
         raise _unusable(f"{path} was not created by Callsheet; nothing was written to it.", path)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise problem("Another process is downloading this clip.", next_step="Ask again in a moment.") from None
+        raise download_problem(
+            "Another process is downloading this clip.", next_step="Ask again in a moment."
+        ) from None
     os.fchmod(fd, 0o600)
     try:
         named = path.stat(follow_symlinks=False)
@@ -300,7 +313,7 @@ def _read_note(path: Path) -> str:
         with open_regular(path) as note:
             return note.read(1024).decode("ascii", "replace")
     except (OSError, NotRegularError):
-        return ""  # without a note the download starts over, which is always right
+        return ""  # without a note the download starts over, which is always safe
 
 
 def _write_note(path: Path, text: str) -> None:
@@ -334,8 +347,10 @@ def _unusable(message: str, path: Path) -> SetupProblem:
     return SetupProblem(message, next_step=step, fate=Fate.CHARGED, retry="after(30)")
 
 
-def problem(message: str, *, next_step: str = "Ask for the task again: fetching the clip is free.") -> DownloadProblem:
-    """A download that can be tried again."""
+def download_problem(
+    message: str, *, next_step: str = "Ask for the task again: fetching the clip is free."
+) -> DownloadProblem:
+    """The error of a download that can be tried again."""
     return DownloadProblem(message, next_step=next_step)
 
 
@@ -354,9 +369,10 @@ __all__ = [
     "PartFile",
     "SavedFile",
     "clip_name",
+    "disk_errors",
+    "download_problem",
     "name_other_content",
     "on_disk",
     "open_part",
-    "problem",
     "read_saved",
 ]

@@ -1,4 +1,4 @@
-"""Saves a finished clip: downloads it, checks that it is whole, measures it, draws poster and contact sheet."""
+"""Saves a finished clip: downloads it, checks that it is whole, measures it, and draws its poster and contact sheet."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from callsheet.core.tasks.models import Clip, Task
+from callsheet.core.tasks import Clip, Task
 from callsheet.edges.http.client import GatewayHttp
 from callsheet.edges.http.streams import ByteStream
 from callsheet.errors import SetupProblem
@@ -18,21 +18,21 @@ from callsheet.errors import SetupProblem
 from .download import save_clip
 from .part_file import clip_name
 
-DOWNLOADS_AT_ONCE = 4
+MAX_DOWNLOADS = 4
 
 
 class Clips:
-    """Saves the clips of tasks below one directory. Decoding happens one clip at a time, off the event loop."""
+    """Saves the clips of tasks below one directory. One clip at a time is decoded, in a thread."""
 
     def __init__(self, http: GatewayHttp) -> None:
         self._http = http
-        self._downloads = anyio.Semaphore(DOWNLOADS_AT_ONCE)
+        self._downloads = anyio.Semaphore(MAX_DOWNLOADS)
         self._decoding: anyio.CapacityLimiter | None = None
 
     async def keep(self, task: Task, url: str, *, directory: Path, loopback: str | None) -> Clip:
-        """Fetch the clip at `url` unless it is there already, and describe it.
+        """Fetch the clip at `url` unless it is on disk already, and describe it.
 
-        Raises `LinkGone`, `DownloadProblem`, `GatewayUnreachable`, `SetupProblem`; all are free to try again.
+        Raises `LinkGone`, `DownloadProblem`, `GatewayUnreachable`, `SetupProblem`; trying again is always free.
         """
         if sys.platform == "win32":
             raise SetupProblem(
@@ -75,5 +75,5 @@ def _make_directory(directory: Path) -> None:
     except OSError as error:
         raise SetupProblem(
             f"The directory for clips, {directory}, cannot be created ({type(error).__name__}).",
-            next_step="Name another one in the policy file under [save] directory.",
+            next_step="Set another one in the policy file under [save] directory.",
         ) from error

@@ -1,4 +1,4 @@
-"""Reads the fact files in the package into the catalogue's values.
+"""Reads the fact files in the package into the catalogue's values, and checks the rules that no type expresses.
 
 Strict: an unknown or missing key, a wrong type or a fact without a known source is a `CatalogueMistake`, so that a
 typo in a fact file fails the tests instead of silently changing a payload. A model inherits `poll`, `retention` and
@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from callsheet.core.catalogue.cards import Catalogue, GatewayFacts
-from callsheet.core.catalogue.rules import CatalogueMistake, find_mistakes
+from callsheet.core.catalogue import Catalogue, Conflict, GatewayFacts, Lifecycle, PollAdvice, PriceRule, Source
 from callsheet.gateways import GATEWAYS
 
 if TYPE_CHECKING:
@@ -25,8 +25,13 @@ if TYPE_CHECKING:
 
 Table = Mapping[str, Any]
 
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}|undated")
 _INHERITED = ("poll", "retention", "rate_limit")
 _PER_MODEL = ("evidence", "conflicts")
+
+
+class CatalogueMistake(ValueError):
+    """A fact file breaks a rule of the catalogue: a bug of this project, never the user's mistake."""
 
 
 @lru_cache(maxsize=1)
@@ -118,3 +123,63 @@ def _complete_price(price: Table, place: str) -> Table:
 def _complete_poll(poll: Table) -> Table:
     by_length = poll.get("usual_by_length", {})
     return {**poll, "usual_by_length": [(int(length), span) for length, span in by_length.items()]}
+
+
+def find_mistakes(facts: GatewayFacts) -> Iterator[tuple[str, str]]:
+    """Every broken rule as (place, rule); the place is a dotted path, `models.0.price`."""
+    models = [card.model for card in facts.models]
+    for model in sorted({model for model in models if models.count(model) > 1}):
+        yield "models", f"the id {model!r} is used twice"
+    for place, value in _parts(facts):
+        for rule in _check_part(value, facts.sources):
+            yield place, rule
+
+
+def _parts(facts: GatewayFacts) -> Iterator[tuple[str, object]]:
+    """Each record of the facts with its place."""
+    yield "", facts
+    yield "callback", facts.callback
+    yield from ((f"sources.{key}", source) for key, source in facts.sources.items())
+    yield from ((f"errors.{number}", error) for number, error in enumerate(facts.errors))
+    for number, card in enumerate(facts.models):
+        place = f"models.{number}"
+        for name in ("price", "lifecycle", "poll", "retention", "rate_limit", "image"):
+            yield f"{place}.{name}", getattr(card, name)
+        rows = {"fields": card.fields, "lifecycle.evidence": card.lifecycle.evidence, "conflicts": card.conflicts}
+        for name, records in rows.items():
+            yield from ((f"{place}.{name}.{row}", record) for row, record in enumerate(records))
+
+
+def _check_part(value: object, sources: Mapping[str, Source]) -> Iterator[str]:
+    named = value.sources if isinstance(value, Conflict) else (getattr(value, "source", None),)
+    for name in named:
+        if name is not None and name not in sources:
+            yield f"the source {name!r} is not in [sources]"
+    for attribute in ("date", "as_of"):
+        date = getattr(value, attribute, "undated")
+        if not _DATE.fullmatch(date):
+            yield f"{attribute} {date!r} is neither YYYY-MM-DD nor 'undated'"
+    match value:
+        case PriceRule():
+            yield from _check_price(value)
+        case PollAdvice():
+            yield from _check_poll(value)
+        case Lifecycle(evidence=()):
+            yield "a claim needs evidence"
+
+
+def _check_price(rule: PriceRule) -> Iterator[str]:
+    if (rule.kind == "unknown") == bool(rule.amounts):
+        yield "amounts are given if and only if the price is known"
+    if any(amount < 0 for amount in (*rule.amounts.values(), rule.usd_per_unit or 0)):
+        yield "an amount is negative"
+
+
+def _check_poll(advice: PollAdvice) -> Iterator[str]:
+    least = advice.least_every_seconds
+    if least is not None and not 0 < least <= advice.every_seconds:
+        yield "least_every_seconds must be positive and at most every_seconds"
+    spans = [span for _, span in advice.usual_by_length]
+    for low, high in [*spans, *([advice.usual_seconds] if advice.usual_seconds else [])]:
+        if not 0 < low < high:
+            yield f"{low:g} to {high:g} s is not a low and a high time"

@@ -233,17 +233,3 @@ def _toml_value(value: object) -> str:
 
 def _toml_key(name: str) -> str:
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
-
-
-__all__ = [
-    "SERVER_NAME",
-    "Entry",
-    "Form",
-    "Slot",
-    "UneditableText",
-    "find_entry",
-    "put_entry",
-    "read_document",
-    "remove_entry",
-    "write_snippet",
-]

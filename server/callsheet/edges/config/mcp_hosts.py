@@ -185,6 +185,3 @@ def _replace(path: Path, text: str, seen: os.stat_result | None) -> None:
 
 def _version(status: os.stat_result) -> tuple[int, ...]:
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-
-
-__all__ = ["BACKUP_SUFFIX", "SLOTS", "TITLES", "Change", "Host", "Scope", "find_config", "write_entry"]

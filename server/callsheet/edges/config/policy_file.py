@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
 
-from callsheet.core.consent.policy import Caps, Floor, Mode, Policy, Rule
+from callsheet.core.consent import Caps, Floor, Mode, Policy, Rule
 from callsheet.core.security.redaction import clean
 from callsheet.core.security.urls import check_base_url, check_url
 from callsheet.edges.files.files import read_private, remove_private, write_private
@@ -367,16 +367,3 @@ def _list(names: tuple[str, ...]) -> str:
 
 def _boolean(value: bool) -> str:
     return "true" if value else "false"
-
-
-__all__ = [
-    "FILE_NAME",
-    "NO_LIMIT",
-    "is_paused",
-    "load_policy",
-    "parse_policy",
-    "policy_path",
-    "render_policy",
-    "write_pause",
-    "write_policy",
-]

@@ -228,21 +228,3 @@ def _no_picture(path: Path, complaint: str) -> SetupProblem:
         next_step=NextStep(Action.GET, "The clip itself is not affected."),
         fate=Fate.CHARGED,
     )
-
-
-__all__ = [
-    "MAX_BYTES",
-    "MAX_PICTURE_BYTES",
-    "NotRegularError",
-    "TooLargeError",
-    "current_user",
-    "find_exposure",
-    "open_regular",
-    "read_bounded",
-    "read_picture",
-    "read_private",
-    "remove_private",
-    "write_atomically",
-    "write_exported",
-    "write_private",
-]

@@ -1,9 +1,8 @@
 """Where this install keeps its files: configuration, data, state and clips, each in a directory of its own.
 
 `CALLSHEET_HOME` puts all of them below one directory, for tests and demonstrations. It selects a *different*
-install, with its own ledger and its own policy, so a program that can set it gains nothing that starting
-another copy of the program would not give; and a policy below the working directory is refused by `edges.policy`,
-so that a project cannot bring one along. Anyone may call.
+install with its own ledger and policy, so setting it gives no more than another copy of the program would.
+`edges.config.policy_file` refuses a policy below the working directory, so a project cannot bring its own.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ HOME_VARIABLE = "CALLSHEET_HOME"
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """`config` holds what a person decides, `data` what must last, `state` locks and logs, `clips` the videos."""
+    """`config` holds the settings, `data` the ledger and keys, `state` locks and logs, `clips` the videos."""
 
     config: Path
     data: Path
@@ -28,37 +27,34 @@ class Paths:
 
 
 def find_paths(environ: Mapping[str, str]) -> Paths:
-    """The directories, none of them created. Raises `SetupProblem` for a home that is not absolute.
+    """Find the directories and create none of them. Raises `SetupProblem` for a home that is not absolute.
 
-    An empty `CALLSHEET_HOME`, or a `${…}` that a client left unexpanded, counts as not set.
+    An empty `CALLSHEET_HOME`, or a `${…}` that a client did not expand, counts as not set.
     """
-    named = environ.get(HOME_VARIABLE, "").strip()
-    if named and not named.startswith("${"):
-        home = expand_home(named)
+    text = environ.get(HOME_VARIABLE, "").strip()
+    if text and not text.startswith("${"):
+        home = expand_home(text)
         if home is None:
             raise SetupProblem(
                 f"{HOME_VARIABLE} is not an absolute path.",
-                next_step=f"Set it to a path that begins at the root or with ~, or remove {HOME_VARIABLE}.",
+                next_step=f"Set it to a path that starts with / or ~, or remove {HOME_VARIABLE}.",
             )
         return Paths(config=home / "config", data=home / "data", state=home / "state", clips=home / "clips")
     from platformdirs import PlatformDirs
 
-    usual = PlatformDirs("callsheet", appauthor=False)
+    defaults = PlatformDirs("callsheet", appauthor=False)
     return Paths(
-        config=usual.user_config_path,
-        data=usual.user_data_path,
-        state=usual.user_state_path,
-        clips=usual.user_videos_path / "Callsheet",
+        config=defaults.user_config_path,
+        data=defaults.user_data_path,
+        state=defaults.user_state_path,
+        clips=defaults.user_videos_path / "Callsheet",
     )
 
 
-def expand_home(named: str) -> Path | None:
-    """The absolute path that a person wrote, `~` expanded; None when it is relative or cannot be a path."""
+def expand_home(text: str) -> Path | None:
+    """Expand `~` in a path; None when the path is relative or not valid."""
     try:
-        path = Path(named).expanduser()
+        path = Path(text).expanduser()
     except RuntimeError:
         return None
-    return path if path.is_absolute() and "\x00" not in named else None
-
-
-__all__ = ["HOME_VARIABLE", "Paths", "expand_home", "find_paths"]
+    return path if path.is_absolute() and "\x00" not in text else None

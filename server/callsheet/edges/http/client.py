@@ -14,7 +14,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import anyio
@@ -22,7 +22,7 @@ import httpx2
 
 from callsheet import __version__
 from callsheet.core.gateway.protocol import HttpReply, HttpRequest
-from callsheet.core.tasks.models import ClaimedTask
+from callsheet.core.tasks import ClaimedTask
 from callsheet.edges.keys.store import SecretKey, authorization_header
 from callsheet.errors import Action, GatewayUnreachable, NextStep, OutcomeUnknown
 
@@ -59,14 +59,14 @@ def surely_not_sent(error: Exception) -> bool:
 class GatewayHttp:
     """Sends requests to gateways and opens downloads. Use as an asynchronous context manager.
 
-    `transport` replaces the network, names included: any `httpx2` transport. `tls` says which certificates are
-    trusted, by default those that the HTTP library ships. `resolver` looks up the names of downloads.
+    `transport` replaces the network, names included. `tls` says which certificates are trusted, by default those
+    that the HTTP library ships. `resolver` looks up the names of downloads.
     """
 
     def __init__(
         self,
         *,
-        transport: httpx2.AsyncBaseTransport | None = None,
+        transport: httpx2.MockTransport | None = None,
         tls: ssl.SSLContext | None = None,
         resolver: Resolver | None = None,
     ) -> None:
@@ -145,10 +145,8 @@ class GatewayHttp:
         `GatewayUnreachable`.
         """
         # Connections are pooled by address, and a name must not use the connection of another name.
-        async with (
-            self._client(keepalive=0, timeout=READ_TIMEOUT) as client,
-            open_stream(client, url, headers, loopback=loopback, resolver=self._resolver) as stream,
-        ):
+        client = httpx2.Client(**self._options(keepalive=0, timeout=READ_TIMEOUT))
+        async with open_stream(client, url, headers, loopback=loopback, resolver=self._resolver) as stream:
             yield stream
 
     def _context(self) -> ssl.SSLContext:
@@ -164,25 +162,19 @@ class GatewayHttp:
         return self._ssl
 
     def _client(self, *, keepalive: int, timeout: float) -> httpx2.AsyncClient:
-        return httpx2.AsyncClient(
-            transport=self._transport and _Shared(self._transport),
-            verify=self._context() if self._transport is None else True,
-            headers={"user-agent": USER_AGENT},
-            timeout=httpx2.Timeout(timeout, connect=CONNECT_TIMEOUT),
-            limits=httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=keepalive),
-            follow_redirects=False,
-            trust_env=False,
-        )
+        return httpx2.AsyncClient(**self._options(keepalive=keepalive, timeout=timeout))
 
-
-class _Shared(httpx2.AsyncBaseTransport):
-    """Lets several clients use one injected transport without closing it."""
-
-    def __init__(self, inner: httpx2.AsyncBaseTransport) -> None:
-        self._inner = inner
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        return await self._inner.handle_async_request(request)
+    def _options(self, *, keepalive: int, timeout: float) -> dict[str, Any]:
+        """What every client of ours is built with, synchronous or not."""
+        return {
+            "transport": self._transport,
+            "verify": self._context() if self._transport is None else True,
+            "headers": {"user-agent": USER_AGENT},
+            "timeout": httpx2.Timeout(timeout, connect=CONNECT_TIMEOUT),
+            "limits": httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=keepalive),
+            "follow_redirects": False,
+            "trust_env": False,
+        }
 
 
 class _ReplyTooLarge(Exception):

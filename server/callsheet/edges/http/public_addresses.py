@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 import httpx2
 
-from callsheet.core.security.addresses import is_public
+from callsheet.core.security.urls import is_public
 
 Resolver = Callable[[str, int], Awaitable[list[str]]]
 """All addresses of a host name, for a port."""

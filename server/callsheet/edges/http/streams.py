@@ -3,15 +3,20 @@
 A link comes from a gateway and may be hostile. Each hop must be a public https link, and the connection goes to
 the address that was checked. The Host header and the name in the TLS handshake stay those of the link, so its
 certificate is verified as usual. The sandbox's own address is the only exception.
+
+The client is the synchronous one and works in threads, because the event loop limits how fast a body can be read.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
-from typing import Protocol
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, suppress
+from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
+import anyio.to_thread
 import httpx2
 
 from callsheet.core.security.urls import check_url
@@ -24,7 +29,10 @@ MAX_URL_LENGTH = 8192
 
 
 class ByteStream(Protocol):
-    """One HTTP response whose body is still to come. Header names are lower case."""
+    """One HTTP response whose body is still to come. Header names are lower case.
+
+    `chunks` blocks: a thread reads it. `stop`, called from any thread, makes it end.
+    """
 
     @property
     def status(self) -> int: ...
@@ -32,7 +40,8 @@ class ByteStream(Protocol):
     def headers(self) -> Mapping[str, str]: ...
     @property
     def host(self) -> str: ...
-    def chunks(self) -> AsyncIterator[bytes]: ...
+    def chunks(self) -> Iterator[bytes]: ...
+    def stop(self) -> None: ...
 
 
 OpenStream = Callable[[str, Mapping[str, str]], AbstractAsyncContextManager[ByteStream]]
@@ -41,52 +50,93 @@ OpenStream = Callable[[str, Mapping[str, str]], AbstractAsyncContextManager[Byte
 
 @asynccontextmanager
 async def open_stream(
-    client: httpx2.AsyncClient, url: str, headers: Mapping[str, str], *, loopback: str | None, resolver: Resolver | None
+    client: httpx2.Client, url: str, headers: Mapping[str, str], *, loopback: str | None, resolver: Resolver | None
 ) -> AsyncIterator[ByteStream]:
-    """Follow and check redirects, and yield the response at the end.
+    """Follow and check redirects, yield the response at the end, and close the client.
 
     Without a `resolver` the client's transport gets the name. Raises `DownloadProblem` and `GatewayUnreachable`.
     """
     headers = {"accept-encoding": "identity", **headers}
-    for _ in range(MAX_REDIRECTS + 1):
-        local = _require_downloadable(url, loopback)
-        client.cookies.clear()
-        try:
-            response = await _send(client, httpx2.URL(url), headers, None if local else resolver)
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise _download_failed(error) from None
-        try:
-            location = response.headers.get("location")
-            if response.is_redirect and location:
-                url = urljoin(url, location)
-                continue
-            async with aclosing(response.aiter_raw()) as body:
-                yield _ResponseStream(response, httpx2.URL(url).host, body)
-            return
-        finally:
-            await response.aclose()
+    with closing(_Connection(client)) as connection:
+        for _ in range(MAX_REDIRECTS + 1):
+            local = _require_downloadable(url, loopback)
+            client.cookies.clear()
+            try:
+                response = await _send(connection, httpx2.URL(url), headers, None if local else resolver)
+            except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+                raise _download_failed(error) from None
+            with closing(response):
+                location = response.headers.get("location")
+                if response.is_redirect and location:
+                    url = urljoin(url, location)
+                    continue
+                yield _ResponseStream(response, httpx2.URL(url).host, connection)
+                return
     raise DownloadProblem(
         f"The clip's link redirects more than {MAX_REDIRECTS} times.",
         next_step=NextStep(Action.GET, "Try again later."),
     )
 
 
+class _Connection:
+    """Sends the requests of one download, one after the other. `stop` wakes the thread that waits for the server."""
+
+    def __init__(self, client: httpx2.Client) -> None:
+        self.stopped = False
+        self._client = client
+        self._sending = threading.Lock()
+        self._socket: socket.socket | None = None
+
+    async def send(self, url: httpx2.URL, headers: Mapping[str, str], **extensions: str) -> httpx2.Response:
+        """Send a request from a thread, and leave the thread behind when the caller is cancelled."""
+        request = self._client.build_request(
+            "GET", url, headers=headers, extensions={**extensions, "trace": self._record_socket}
+        )
+
+        def send() -> httpx2.Response:
+            try:
+                with self._sending:
+                    return self._client.send(request, stream=True)
+            finally:
+                if self.stopped:
+                    self._client.close()
+
+        return await anyio.to_thread.run_sync(send, abandon_on_cancel=True)
+
+    def close(self) -> None:
+        """Close the client, or have the thread that was left behind close it: a socket in use must stay open."""
+        self.stop()
+        if self._sending.acquire(blocking=False):
+            self._client.close()
+            self._sending.release()
+
+    def stop(self) -> None:
+        """End the connection, so that reading from it fails immediately. Safe in any thread."""
+        self.stopped = True
+        if self._socket is not None:
+            # Not SSLSocket.shutdown: that ends decryption while the other thread still reads.
+            with suppress(OSError):
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def _record_socket(self, event: str, info: Mapping[str, Any]) -> None:
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            self._socket = info["return_value"].get_extra_info("socket")
+            if self.stopped:
+                self.stop()
+
+
 async def _send(
-    client: httpx2.AsyncClient, url: httpx2.URL, headers: Mapping[str, str], resolver: Resolver | None
+    connection: _Connection, url: httpx2.URL, headers: Mapping[str, str], resolver: Resolver | None
 ) -> httpx2.Response:
     """Send the request to the first checked address that accepts a connection."""
     if resolver is None:
-        return await client.send(client.build_request("GET", url, headers=headers), stream=True)
+        return await connection.send(url, headers)
+    pinned = {**headers, "host": url.netloc.decode("ascii")}
+    name = url.raw_host.decode("ascii")
     failure: httpx2.HTTPError | None = None
     for address in await find_public_addresses(url, resolver):
-        request = client.build_request(
-            "GET",
-            url.copy_with(host=address),
-            headers={**headers, "host": url.netloc.decode("ascii")},
-            extensions={"sni_hostname": url.raw_host.decode("ascii")},
-        )
         try:
-            return await client.send(request, stream=True)
+            return await connection.send(url.copy_with(host=address), pinned, sni_hostname=name)
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
             failure = error
     raise failure or AddressRefused("there is no address to connect to")
@@ -95,16 +145,20 @@ async def _send(
 class _ResponseStream:
     """A response of the HTTP library as a `ByteStream`."""
 
-    def __init__(self, response: httpx2.Response, host: str, body: AsyncIterator[bytes]) -> None:
+    def __init__(self, response: httpx2.Response, host: str, connection: _Connection) -> None:
         self.status = response.status_code
         self.headers: Mapping[str, str] = {key.lower(): value for key, value in response.headers.items()}
         self.host = host
-        self._body = body
+        self.stop = connection.stop
+        self._response = response
+        self._connection = connection
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    def chunks(self) -> Iterator[bytes]:
         """The raw bytes as they come, not decoded."""
         try:
-            async for chunk in self._body:
+            for chunk in self._response.iter_raw():
+                if self._connection.stopped:
+                    raise httpx2.ReadError("the download was stopped")
                 yield chunk
         except httpx2.HTTPError as error:
             raise _download_failed(error) from None

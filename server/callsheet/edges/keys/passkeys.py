@@ -174,6 +174,3 @@ class Passkeys:
     def _write(self, passkeys: list[Passkey]) -> None:
         text = json.dumps({"version": 1, "passkeys": [asdict(item) for item in passkeys]}, indent=1)
         write_private(self.path, text.encode(), what=_WHAT)
-
-
-__all__ = ["RP_ID", "Passkey", "Passkeys"]

@@ -144,21 +144,3 @@ def _bytes(passphrase: str) -> bytes:
     # The same words typed on two systems may come as different code points; a strict encoder would
     # put the passphrase into its exception.
     return unicodedata.normalize("NFC", passphrase).encode("utf-8", "surrogatepass")
-
-
-__all__ = [
-    "MOST_KIBIBYTES",
-    "MOST_PASSES",
-    "SHORTEST",
-    "STANDARD",
-    "Cost",
-    "UnusableRecipe",
-    "check_passphrase",
-    "create_recipe",
-    "create_verifier",
-    "derive_key",
-    "is_scrypt",
-    "load_verifier",
-    "require_length",
-    "write_verifier",
-]

@@ -231,21 +231,3 @@ def _read_keyring(gateway_id: str) -> str | None:
             f"The keyring could not be read ({type(error).__name__}).",
             next_step="Unlock the keyring, or set `keyring = false` under [keys] in the policy file.",
         ) from None
-
-
-__all__ = [
-    "KEYRING_SERVICE",
-    "SecretKey",
-    "authorization_header",
-    "build_redactor",
-    "encrypt_key",
-    "find_all_keys",
-    "find_key",
-    "key_from_plaintext",
-    "key_path",
-    "key_status",
-    "read_typed_key",
-    "remove_stored_key",
-    "store_key_file",
-    "write_key_file",
-]

@@ -1,20 +1,138 @@
-"""Opens the ledger's file with the guarantees that the ledger promises, or explains why it cannot be used.
+"""Opens the ledger's file with the guarantees that the ledger promises, and removes old rows from it.
 
 A file on a network file system is refused: SQLite's write-ahead log needs shared memory and reliable locks. A file with
-an older schema is copied before it is changed; one with a newer schema is left unchanged.
+an older schema is copied before it is changed; one with a newer schema is left unchanged. The schema is an append-only
+list of migrations; the length of the list is the version. A migration can call `exact_text`, which writes a number as
+the rest of the program does; SQL's own cast rounds to 15 digits.
+
+Old rows go when a person asks for it. Open tasks and tasks of unknown outcome stay, whatever their age, and so does
+what counts against the caps of the current month. The number of a shot's last take is kept: a sheet's id, and with it
+the idempotency key that the gateway sees, depends on it and must never be used again.
 """
 
 from __future__ import annotations
 
+import json
 import secrets
 import sqlite3
 import sys
 from contextlib import closing
 from pathlib import Path
 
+from callsheet.core.consent import Mode
+from callsheet.core.tasks import OPEN_STATES, Pruned, PruneLimits, SheetState, TaskState
 from callsheet.errors import Action, LedgerProblem, NextStep
 
-from .migrations import MIGRATIONS
+from .rows import COUNTS_SINCE
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """
+        CREATE TABLE sheet (
+            id TEXT PRIMARY KEY,
+            shot_digest TEXT NOT NULL,
+            take INTEGER NOT NULL,
+            state TEXT NOT NULL,
+            binding TEXT NOT NULL,
+            shot TEXT NOT NULL,
+            price TEXT NOT NULL,
+            body BLOB NOT NULL,
+            reserve_micros INTEGER,
+            shown TEXT NOT NULL,
+            made_at REAL NOT NULL,
+            expires_at REAL NOT NULL,
+            approved_by TEXT,
+            approved_at REAL,
+            UNIQUE (shot_digest, take)
+        ) STRICT
+        """,
+        """
+        CREATE TABLE task (
+            id TEXT PRIMARY KEY,
+            sheet_id TEXT NOT NULL UNIQUE REFERENCES sheet (id),
+            mode TEXT NOT NULL,
+            gateway TEXT NOT NULL,
+            model TEXT NOT NULL,
+            state TEXT NOT NULL,
+            reserve_micros INTEGER NOT NULL,
+            created_at REAL NOT NULL,
+            updated_at REAL NOT NULL,
+            next_at REAL NOT NULL,
+            owner TEXT,
+            attempt TEXT,
+            attempts INTEGER NOT NULL,
+            deadline REAL,
+            gateway_task_id TEXT,
+            accepted_at REAL,
+            said TEXT NOT NULL,
+            percent INTEGER,
+            polls INTEGER NOT NULL,
+            failures INTEGER NOT NULL,
+            finished_at REAL,
+            result_url TEXT,
+            charge TEXT,
+            balance_before TEXT,
+            hints TEXT NOT NULL,
+            problem TEXT,
+            clip TEXT
+        ) STRICT
+        """,
+        "CREATE INDEX task_due ON task (owner, state, next_at)",
+        "CREATE INDEX task_by_gateway_id ON task (gateway, gateway_task_id)",
+        "CREATE TABLE pace (account TEXT PRIMARY KEY, next_free REAL NOT NULL) STRICT",
+        """
+        CREATE TABLE event (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT,
+            at REAL NOT NULL,
+            subject TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            detail TEXT NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX event_by_subject ON event (subject, seq)",
+    ),
+    (
+        """
+        CREATE TABLE allowance (
+            id TEXT PRIMARY KEY,
+            mode TEXT NOT NULL,
+            models TEXT NOT NULL,
+            clips INTEGER NOT NULL,
+            up_to_micros INTEGER NOT NULL,
+            made_at REAL NOT NULL,
+            expires_at REAL NOT NULL,
+            policy TEXT NOT NULL,
+            made_by TEXT NOT NULL,
+            revoked_at REAL,
+            used_clips INTEGER NOT NULL DEFAULT 0,
+            used_micros INTEGER NOT NULL DEFAULT 0
+        ) STRICT
+        """,
+        """
+        CREATE TABLE audit (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT,
+            at REAL NOT NULL,
+            actor TEXT NOT NULL,
+            action TEXT NOT NULL,
+            subject TEXT NOT NULL,
+            detail TEXT NOT NULL,
+            previous TEXT NOT NULL,
+            hash TEXT NOT NULL
+        ) STRICT
+        """,
+        "CREATE TRIGGER audit_is_kept BEFORE DELETE ON audit BEGIN SELECT raise(ABORT, 'append-only'); END",
+        "CREATE TRIGGER audit_is_final BEFORE UPDATE ON audit BEGIN SELECT raise(ABORT, 'append-only'); END",
+        # Replacing a row fires neither of the two above.
+        """
+        CREATE TRIGGER audit_is_added_to BEFORE INSERT ON audit WHEN new.seq <= (SELECT max(seq) FROM audit)
+        BEGIN SELECT raise(ABORT, 'append-only'); END
+        """,
+        "ALTER TABLE sheet ADD COLUMN allowance TEXT",
+        # Older sheets: their expiry was not yet part of what an approval is bound to.
+        "UPDATE sheet SET binding = json_set(binding, '$.expires', exact_text(expires_at))",
+    ),
+)
+
 
 Migrations = tuple[tuple[str, ...], ...]
 
@@ -136,3 +254,69 @@ def ledger_problem(path: Path, error: sqlite3.Error | OSError) -> LedgerProblem:
     else:
         return LedgerProblem(message, next_step=NextStep(Action.DOCTOR))
     return LedgerProblem(message, next_step=step)
+
+
+TAKE_KEPT = "take_kept"
+KEPT_STATES = (*OPEN_STATES, TaskState.OUTCOME_UNKNOWN)
+
+
+def prune_rows(db: sqlite3.Connection, limits: PruneLimits, *, dry_run: bool) -> Pruned:
+    """Remove what may be removed, or only count it. The caller holds a transaction."""
+    spent = _find_ended(db, limits)
+    unspent = _find_unspent(db, limits)
+    tasks = [task_id for task_id, _ in spent]
+    sheets = [*(sheet_id for _, sheet_id in spent), *unspent]
+    subjects = json.dumps([*tasks, *sheets])
+    among = "subject IN (SELECT value FROM json_each(?))"
+    events: int = db.execute(f"SELECT count(*) FROM event WHERE {among}", (subjects,)).fetchone()[0]
+    if not dry_run:
+        _keep_takes(db, json.dumps(sheets), limits.now)
+        db.execute(f"DELETE FROM event WHERE {among}", (subjects,))
+        db.executemany("DELETE FROM task WHERE id = ?", [(task_id,) for task_id in tasks])
+        db.executemany("DELETE FROM sheet WHERE id = ?", [(sheet_id,) for sheet_id in sheets])
+    return Pruned(len(tasks), len(sheets), events)
+
+
+def _find_ended(db: sqlite3.Connection, limits: PruneLimits) -> list[tuple[str, str]]:
+    """The tasks that may be removed, each with its sheet."""
+    rows = db.execute(
+        "SELECT id, sheet_id FROM task WHERE updated_at < ? AND state NOT IN (SELECT value FROM json_each(?))"
+        f" AND NOT (mode = ? AND {COUNTS_SINCE})",
+        (limits.before, json.dumps(KEPT_STATES), Mode.LIVE.value, limits.month_start),
+    )
+    return [(row["id"], row["sheet_id"]) for row in rows]
+
+
+def _find_unspent(db: sqlite3.Connection, limits: PruneLimits) -> list[str]:
+    """The expired sheets that were never spent."""
+    rows = db.execute(
+        "SELECT id FROM sheet WHERE made_at < ? AND expires_at < ? AND id NOT IN (SELECT sheet_id FROM task)",
+        (limits.before, limits.now),
+    )
+    return [row["id"] for row in rows]
+
+
+def _keep_takes(db: sqlite3.Connection, sheets: str, now: float) -> None:
+    """Store the highest take of each shot that was spent or declined, replacing what was stored before."""
+    takes = db.execute(
+        "SELECT shot_digest, max(take) AS take FROM sheet WHERE state IN (?, ?)"
+        " AND id IN (SELECT value FROM json_each(?)) GROUP BY shot_digest",
+        (SheetState.SPENT.value, SheetState.DECLINED.value, sheets),
+    ).fetchall()
+    for row in takes:
+        highest = max(row["take"], last_take(db, row["shot_digest"]))
+        db.execute("DELETE FROM event WHERE subject = ? AND kind = ?", (row["shot_digest"], TAKE_KEPT))
+        db.execute(
+            "INSERT INTO event (at, subject, kind, detail) VALUES (?, ?, ?, ?)",
+            (now, row["shot_digest"], TAKE_KEPT, json.dumps({"take": highest})),
+        )
+
+
+def last_take(db: sqlite3.Connection, shot_digest: str) -> int:
+    """The highest take of a shot, pruned ones included; 0 if there is none."""
+    found = db.execute(
+        "SELECT max(take) FROM (SELECT take FROM sheet WHERE shot_digest = ?1"
+        " UNION ALL SELECT json_extract(detail, '$.take') FROM event WHERE subject = ?1 AND kind = ?2)",
+        (shot_digest, TAKE_KEPT),
+    ).fetchone()[0]
+    return int(found or 0)

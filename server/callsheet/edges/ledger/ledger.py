@@ -2,7 +2,7 @@
 
 When a call returns, its row survives a crash of the process or the machine (write-ahead log, `synchronous=FULL`). Only
 a draft, which costs nothing, may be lost in a power failure. Each state change is a compare-and-set in one immediate
-transaction, by the tables of `core.tasks.states`, so concurrent processes and repeated calls are safe. Every database
+transaction, by the tables of `core.tasks`, so concurrent processes and repeated calls are safe. Every database
 error becomes a `LedgerProblem`, and nothing is submitted without a ledger.
 """
 
@@ -17,15 +17,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from callsheet.core.consent.approval import Means, Spending
-from callsheet.core.consent.policy import Mode
-from callsheet.core.spending.limits import Slots, SpendTerms, require_fresh_approval, require_within_caps
-from callsheet.core.tasks.models import ClaimedTask, Pruned, PruneLimits, Sheet, Task
-from callsheet.core.tasks.states import (
+from callsheet.core.consent import Means, Mode, Spending
+from callsheet.core.spending import Slots, SpendTerms, require_fresh_approval, require_within_caps
+from callsheet.core.tasks import (
     OPEN_STATES,
+    ClaimedTask,
     IllegalEvent,
+    Pruned,
+    PruneLimits,
+    Sheet,
     SheetEvent,
     SheetState,
+    Task,
     TaskEvent,
     TaskId,
     TaskState,
@@ -34,11 +37,22 @@ from callsheet.core.tasks.states import (
 )
 from callsheet.errors import Action, NextStep, NotApproved, UnknownThing
 
-from .allowances import Consent, append_audit, use_allowance
-from .connection import ledger_problem, open_database
-from .pruning import last_take, prune_rows
-from .rows import build_insert, read_sheet, read_task, sheet_row, state_marks, task_changes, task_row
-from .totals import count_missing, count_spending, count_taken
+from .connection import last_take, ledger_problem, open_database, prune_rows
+from .rows import (
+    Consent,
+    append_audit,
+    build_insert,
+    count_missing,
+    count_spending,
+    count_taken,
+    read_sheet,
+    read_task,
+    sheet_row,
+    state_marks,
+    task_changes,
+    task_row,
+    use_allowance,
+)
 
 WRONG_CLOCK_SECONDS = 3600.0
 

@@ -1,20 +1,41 @@
-"""Converts sheets and tasks to rows of the ledger and back. Rows are plain mappings; no database here."""
+"""The ledger's rows: sheets, tasks, allowances and the append-only audit trail, and the sums and counts over them.
+
+`Consent` is a part of an open `SqliteLedger` and uses its transactions. The functions run inside a transaction that the
+caller has opened. Only this package calls them.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, fields, replace
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from callsheet.core.catalogue.pricing import Price
-from callsheet.core.consent.approval import Binding, Means
-from callsheet.core.consent.policy import Mode
+from callsheet.core.catalogue import Price, from_micros
+from callsheet.core.consent import AuditEntry, AuditVerdict, Binding, Means, Mode, Spending, build_entry, verify_chain
 from callsheet.core.shot import Shot
-from callsheet.core.tasks.models import Clip, Problem, Sheet, Task
-from callsheet.core.tasks.states import SheetId, SheetState, TaskId, TaskState
+from callsheet.core.spending import CLOCK_SLACK_SECONDS, NO_SLOT, Allowance, Slots, covers
+from callsheet.core.tasks import (
+    OPEN_STATES,
+    RESERVING_STATES,
+    SLOT_STATES,
+    Clip,
+    Problem,
+    Sheet,
+    SheetId,
+    SheetState,
+    Task,
+    TaskId,
+    TaskState,
+)
+from callsheet.errors import Action, NextStep, NotApproved, UnknownThing
+
+if TYPE_CHECKING:
+    import sqlite3
+
 
 Row = Mapping[str, Any]
 
@@ -105,3 +126,214 @@ def build_insert(table: str, row: Row, suffix: str = "") -> str:
     names = ", ".join(row)
     marks = ", ".join(f":{name}" for name in row)
     return f"INSERT INTO {table} ({names}) VALUES ({marks}) {suffix}"
+
+
+_RESERVING = ", ".join(f"'{state.value}'" for state in sorted(RESERVING_STATES))
+
+COUNTS_SINCE = (
+    "((state IN ('waiting', 'submitting') OR coalesce(deadline, created_at) >= ?)"
+    f" AND (state IN ({_RESERVING}) OR (state = 'abandoned' AND gateway_task_id IS NOT NULL)))"
+)
+"""Whether a task counts against a cap that began at that time: by when it was sent, not created."""
+
+
+def count_spending(db: sqlite3.Connection, mode: Mode, windows: tuple[float, float]) -> Spending:
+    """Money reserved or spent in the windows (day, month), by when it was sent, and the number of open tasks.
+
+    Waiting tasks count as sent now. Abandoned tasks that the gateway had accepted count too.
+    """
+    query = f"SELECT coalesce(sum(reserve_micros), 0) FROM task WHERE mode = ? AND {COUNTS_SINCE}"
+    day, month = (_scalar(db, query, mode.value, start) for start in windows)
+    open_marks, open_states = state_marks(OPEN_STATES)
+    count = _scalar(
+        db, f"SELECT count(*) FROM task WHERE mode = ? AND state IN ({open_marks})", mode.value, *open_states
+    )
+    return Spending(from_micros(day), from_micros(month), count)
+
+
+def count_taken(db: sqlite3.Connection, mode: Mode, gateway: str, unknown_since: float) -> int:
+    """How many tasks hold a slot at that gateway (`%`: at all of them)."""
+    marks, states = state_marks(SLOT_STATES)
+    query = (
+        f"SELECT count(*) FROM task WHERE mode = ? AND gateway LIKE ? AND state IN ({marks})"
+        " AND (state != 'outcome_unknown' OR updated_at > ?)"
+    )
+    taken: int = _scalar(db, query, mode.value, gateway, *states, unknown_since)
+    return taken
+
+
+def count_missing(db: sqlite3.Connection, task: Task, *, now: float, slots: Slots) -> int:
+    """How many slots a waiting task lacks if its owner's older waiting tasks, that need only a slot,
+    go first."""
+    since = now - slots.unknown_holds_seconds
+    query = (
+        "SELECT count(*) FROM task WHERE mode = ? AND gateway LIKE ? AND owner IS ? AND state = 'waiting'"
+        " AND (problem IS NULL OR json_extract(problem, '$.code') = ?) AND (created_at, id) < (?, ?)"
+    )
+    missing = []
+    for gateway, most in (("%", slots.concurrent), (task.gateway, slots.at_gateway)):
+        who = (task.mode.value, gateway, task.owner, NO_SLOT, task.created_at, task.id)
+        ahead: int = _scalar(db, query, *who)
+        missing.append(count_taken(db, task.mode, gateway, since) + ahead + 1 - most)
+    return max(missing)
+
+
+def _scalar(db: sqlite3.Connection, query: str, *values: Any) -> Any:
+    return db.execute(query, values).fetchone()[0]
+
+
+Using = Callable[[], "AbstractContextManager[sqlite3.Connection]"]
+
+
+class Consent:
+    """Allowances and the audit trail of one ledger. Each call is its own transaction."""
+
+    def __init__(
+        self, transaction: Using, reading: Using, snapshot: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        self._transaction = transaction
+        self._reading = reading
+        self._snapshot = snapshot
+
+    def record(
+        self, action: str, subject: str, *, actor: str, now: float, detail: Mapping[str, str] | None = None
+    ) -> None:
+        """Add an entry to the audit trail."""
+        with self._transaction() as db:
+            append_audit(db, now, actor, action, subject, detail or {})
+
+    def entries(self, *, limit: int = 100) -> list[AuditEntry]:
+        """The latest entries of the audit trail, newest first."""
+        with self._reading() as db:
+            return [_read_entry(row) for row in db.execute("SELECT * FROM audit ORDER BY seq DESC LIMIT ?", (limit,))]
+
+    def verify(self) -> AuditVerdict:
+        """Verify the hash chain of the whole trail, in one snapshot: others may add to it meanwhile."""
+        with self._snapshot(), self._reading() as db:
+            written = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'audit'").fetchone()
+            rows = db.execute("SELECT * FROM audit ORDER BY seq")
+            return verify_chain((_read_entry(row) for row in rows), written=written[0] if written else 0)
+
+    def add_allowance(self, allowance: Allowance) -> Allowance:
+        """Store a new allowance."""
+        row = {
+            "id": allowance.id,
+            "mode": allowance.mode.value,
+            "models": json.dumps(allowance.models),
+            "clips": allowance.clips,
+            "up_to_micros": allowance.up_to_micros,
+            "made_at": allowance.made_at,
+            "expires_at": allowance.expires_at,
+            "policy": allowance.policy,
+            "made_by": allowance.made_by.value,
+        }
+        with self._transaction() as db:
+            db.execute(build_insert("allowance", row), row)
+            detail = {
+                "models": ", ".join(allowance.models),
+                "use": allowance.use,
+                "expires": f"{allowance.expires_at:.0f}",
+            }
+            append_audit(db, allowance.made_at, allowance.made_by.value, "allowance_made", allowance.id, detail)
+        return allowance
+
+    def revoke(self, allowance_id: str, *, now: float, by: Means) -> Allowance:
+        """End an allowance now and permanently; raises `UnknownThing`."""
+        with self._transaction() as db:
+            found = _need_allowance(db, allowance_id)
+            if found.revoked_at is None:
+                db.execute("UPDATE allowance SET revoked_at = ? WHERE id = ?", (now, allowance_id))
+                append_audit(db, now, by.value, "allowance_revoked", allowance_id, {"use": found.use})
+            return _need_allowance(db, allowance_id)
+
+    def allowance(self, allowance_id: str) -> Allowance:
+        """That allowance; raises `UnknownThing`."""
+        with self._reading() as db:
+            return _need_allowance(db, allowance_id)
+
+    def allowances(self) -> list[Allowance]:
+        """All allowances, newest first."""
+        with self._reading() as db:
+            return list(_allowances(db))
+
+    def covering(self, sheet: Sheet, *, now: float, policy: str) -> Allowance | None:
+        """The allowance that covers that sheet, if there is one."""
+        with self._reading() as db:
+            return _covering(db, sheet, now, policy)
+
+
+def append_audit(
+    db: sqlite3.Connection, now: float, actor: str, action: str, subject: str, detail: Mapping[str, str]
+) -> None:
+    """Add an entry, chained to the one before it. The caller holds a transaction."""
+    last = db.execute("SELECT * FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
+    before = _read_entry(last) if last else None
+    entry = build_entry(before, at=now, actor=actor, action=action, subject=subject, detail=detail)
+    row = {name: getattr(entry, name) for name in AuditEntry.__slots__}
+    db.execute(build_insert("audit", row), row)
+
+
+def use_allowance(db: sqlite3.Connection, sheet: Sheet, *, now: float, policy: str) -> Sheet:
+    """Take one clip from an allowance that covers the sheet, and approve the sheet by it; raises `NotApproved`.
+
+    The caller holds the transaction that spends the sheet. If that fails, nothing is taken.
+    """
+    allowance = _covering(db, sheet, now, policy)
+    if allowance is None or sheet.reserve_micros is None:
+        raise NotApproved(
+            f"Sheet {sheet.id} is not approved, and no allowance covers it.",
+            next_step=NextStep(Action.SUBMIT, "It needs an approval.", target=sheet.id),
+        )
+    used = replace(
+        allowance, used_clips=allowance.used_clips + 1, used_micros=allowance.used_micros + sheet.reserve_micros
+    )
+    db.execute(
+        "UPDATE allowance SET used_clips = ?, used_micros = ? WHERE id = ?",
+        (used.used_clips, used.used_micros, used.id),
+    )
+    db.execute(
+        "UPDATE sheet SET state = 'approved', approved_by = ?, approved_at = ?, allowance = ? WHERE id = ?",
+        (Means.ALLOWANCE.value, now, used.id, sheet.id),
+    )
+    detail = {"allowance": used.id, "use": used.use, "digest": sheet.binding.digest, "price": sheet.binding.price}
+    append_audit(db, now, Means.ALLOWANCE.value, "approved", sheet.id, detail)
+    return replace(sheet, approved_by=Means.ALLOWANCE, approved_at=now, allowance=used.id)
+
+
+def _covering(db: sqlite3.Connection, sheet: Sheet, now: float, policy: str) -> Allowance | None:
+    """The covering allowance that ends first. An allowance does not cover while the clock is behind the audit trail."""
+    found = [item for item in _allowances(db) if covers(item, sheet, now=now, policy=policy)]
+    held = [item for item in found if now >= _recorded_since(db, item) - CLOCK_SLACK_SECONDS]
+    return min(held, key=lambda item: item.expires_at, default=None)
+
+
+def _recorded_since(db: sqlite3.Connection, allowance: Allowance) -> float:
+    """The latest time in the trail since that allowance was stored; infinity if the trail does not mention it."""
+    query = (
+        "SELECT max(at) FROM audit WHERE seq >="
+        " (SELECT max(seq) FROM audit WHERE subject = ? AND action = 'allowance_made')"
+    )
+    latest: float | None = db.execute(query, (allowance.id,)).fetchone()[0]
+    return float("inf") if latest is None else latest
+
+
+def _allowances(db: sqlite3.Connection) -> Iterator[Allowance]:
+    for row in db.execute("SELECT * FROM allowance ORDER BY made_at DESC, id"):
+        values = dict(row)
+        values |= {
+            "mode": Mode(row["mode"]),
+            "models": tuple(json.loads(row["models"])),
+            "made_by": Means(row["made_by"]),
+        }
+        yield Allowance(**values)
+
+
+def _need_allowance(db: sqlite3.Connection, allowance_id: str) -> Allowance:
+    found = next((item for item in _allowances(db) if item.id == allowance_id), None)
+    if found is None:
+        raise UnknownThing("There is no allowance with that id.", next_step=NextStep(Action.ALLOWANCES))
+    return found
+
+
+def _read_entry(row: sqlite3.Row) -> AuditEntry:
+    return AuditEntry(**dict(row))

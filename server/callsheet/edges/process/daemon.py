@@ -121,6 +121,3 @@ def _close_output(text: bytes) -> None:
         os.dup2(null, 1)
     finally:
         os.close(null)
-
-
-__all__ = ["BackgroundRunner"]

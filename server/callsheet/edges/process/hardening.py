@@ -116,6 +116,3 @@ class _Plain(logging.Formatter):
             return f"callsheet: {record.getMessage()}"
         kind = f": {name_types(error)}" if error is not None else ""
         return f"callsheet: {record.levelname.lower()} {secrets.token_hex(4)} in {record.name}{kind}"
-
-
-__all__ = ["close_process", "harden", "install_hooks", "name_types"]

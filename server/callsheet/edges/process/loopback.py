@@ -65,6 +65,3 @@ def build_web_server(app: Any, *, ready: asyncio.Event | None = None, **options:
         "server_header": False,
     }
     return Server(uvicorn.Config(app, **(usual | options)))
-
-
-__all__ = ["HOST", "HOST_6", "bind_loopback", "build_web_server"]

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import anyio
 from anyio.abc import TaskGroup
 
-from callsheet.core.tasks.states import OPEN_STATES, TaskId, TaskState
+from callsheet.core.tasks import OPEN_STATES, TaskId, TaskState
 from callsheet.edges.clock import Clock
 from callsheet.edges.ledger.ledger import SqliteLedger
 from callsheet.errors import CallsheetError

@@ -13,4 +13,4 @@ FAKES: Mapping[str, FakeGateway] = MappingProxyType(
 )
 """Gateway id -> its fake."""
 
-__all__ = ["STAGES"]
+__all__ = ["FAKES"]

@@ -218,6 +218,3 @@ def _store_details(session: Session, error: Exception, error_id: str) -> str:
         path.write_text(text, encoding="utf-8", errors="backslashreplace")
         return str(path)
     return ""
-
-
-__all__ = ["COMMANDS", "build_app", "run_command"]

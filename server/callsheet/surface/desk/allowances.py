@@ -10,10 +10,9 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from callsheet.core.catalogue.pricing import dollars, from_micros
-from callsheet.core.consent.approval import Means
-from callsheet.core.consent.policy import Mode
-from callsheet.core.spending.allowances import Allowance
+from callsheet.core.catalogue import dollars, from_micros
+from callsheet.core.consent import Means, Mode
+from callsheet.core.spending import Allowance
 from callsheet.errors import CallsheetError, SetupProblem
 
 from .requests import Form, RequestContext, http_status, render_error
@@ -168,6 +167,3 @@ def _row(allowance: Allowance, end: str | None) -> dict[str, Any]:
         "expires_at": allowance.expires_at,
         "end": end or "",
     }
-
-
-__all__ = ["Terms", "create", "challenge", "revoke", "page_view"]

@@ -79,6 +79,3 @@ async def _static_file(request: Request) -> Response:
 
 async def _icon(_: Request) -> Response:
     return RedirectResponse("/static/icon.svg")
-
-
-__all__ = ["build_app"]

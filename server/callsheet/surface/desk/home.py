@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from callsheet.core.tasks.states import SheetState
+from callsheet.core.tasks import SheetState
 
 from .requests import RequestContext
 from .sheets import has_lapsed, sheet_summary
@@ -42,6 +42,3 @@ def _contents(context: RequestContext) -> dict[str, Any]:
         "clips": [task for task in briefs if task["clip"]][:CLIPS],
         "now": now,
     }
-
-
-__all__ = ["fragment", "page_view"]

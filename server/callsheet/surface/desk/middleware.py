@@ -88,6 +88,3 @@ def _opened_by_person(headers: Headers, site: str) -> bool:
 
 def _refuse(status: int, text: str) -> PlainTextResponse:
     return PlainTextResponse(f"{text} Nothing was changed.\n", status)
-
-
-__all__ = ["HEADERS", "DeskMiddleware"]

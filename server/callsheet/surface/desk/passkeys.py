@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import JSONResponse, Response
 
-from callsheet.core.consent.approval import Means
+from callsheet.core.consent import Means
 from callsheet.core.security.redaction import clean
 from callsheet.edges.keys.passkeys import Passkey
 from callsheet.errors import CallsheetError, SetupProblem
@@ -76,6 +76,3 @@ def _page(context: RequestContext, error: CallsheetError | None = None) -> Respo
         setup=setup,
         error=render_error(error) if error else None,
     )
-
-
-__all__ = ["registration_options", "register", "remove", "page_view"]

@@ -9,12 +9,10 @@ from typing import Any, TypeVar
 
 from starlette.responses import Response
 
-from callsheet.core.catalogue.pricing import dollars, from_micros
-from callsheet.core.consent.audit import AuditEntry
-from callsheet.core.consent.policy import Mode
+from callsheet.core.catalogue import dollars, from_micros
+from callsheet.core.consent import AuditEntry, Mode
 from callsheet.core.security.redaction import clean
-from callsheet.core.tasks.models import Task
-from callsheet.core.tasks.states import RESERVING_STATES, TaskState
+from callsheet.core.tasks import RESERVING_STATES, Task, TaskState
 from callsheet.service.consent import spending_windows
 from callsheet.surface.text import read_audit_detail
 
@@ -127,6 +125,3 @@ def _entry(entry: AuditEntry) -> dict[str, Any]:
         "detail": read_audit_detail(entry.detail),
         "hash": entry.hash[:12],
     }
-
-
-__all__ = ["NOT_SENT", "audit_page", "bar", "counts", "day_of", "sent_at", "spending_page", "tasks_that_count"]

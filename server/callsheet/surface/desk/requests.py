@@ -17,8 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.status import HTTP_303_SEE_OTHER
 
-from callsheet.core.consent.approval import Need, decide_need
-from callsheet.core.consent.policy import Mode, Policy
+from callsheet.core.consent import Mode, Need, Policy, decide_need
 from callsheet.errors import (
     FATE_SENTENCES,
     CallsheetError,
@@ -235,20 +234,3 @@ def _redirect_to_sign_in(request: Request) -> Response:
     if request.headers.get("sec-fetch-mode", "navigate") != "navigate":
         return PlainTextResponse("You are not signed in.\n", 401)
     return RedirectResponse(f"/sign-in?next={request.url.path}", HTTP_303_SEE_OTHER)
-
-
-__all__ = [
-    "Endpoint",
-    "Form",
-    "RequestContext",
-    "View",
-    "error_response",
-    "get_endpoint",
-    "http_status",
-    "page_values",
-    "post_endpoint",
-    "read_form",
-    "read_policy",
-    "render_error",
-    "wants_json",
-]

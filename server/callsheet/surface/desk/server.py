@@ -16,7 +16,7 @@ from pathlib import Path
 
 import anyio
 
-from callsheet.edges.process.desk_lock import find_desk, hold_desk, write_address
+from callsheet.edges.process.locks import find_desk, hold_desk, write_address
 from callsheet.edges.process.loopback import HOST_6, bind_loopback, build_web_server
 from callsheet.errors import SetupProblem
 from callsheet.service import Service
@@ -100,6 +100,3 @@ def _add_second(sockets: list[socket.socket]) -> None:
         # A computer without IPv6 has no second loopback address, so no other program can listen on it.
         if error.errno not in NO_SUCH_ADDRESS:
             raise
-
-
-__all__ = ["listen", "serve"]

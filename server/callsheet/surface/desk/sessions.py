@@ -94,6 +94,3 @@ def is_csrf_valid(session: Session, token: str) -> bool:
 
 def _name(cookie: str) -> bytes:
     return hashlib.sha256(cookie.encode("utf-8", "replace")).digest()
-
-
-__all__ = ["BEARER_SECONDS", "SESSION_SECONDS", "Session", "Sessions", "is_csrf_valid"]

@@ -8,13 +8,11 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from callsheet.core.catalogue.pricing import dollars
-from callsheet.core.consent.approval import Means, Need, amount_matches, amount_to_type, decide_need, split_approval
-from callsheet.core.consent.policy import Mode
+from callsheet.core.catalogue import dollars
+from callsheet.core.consent import Means, Mode, Need, amount_matches, amount_to_type, decide_need, split_approval
 from callsheet.core.security.redaction import clean
-from callsheet.core.spending.limits import is_fresh
-from callsheet.core.tasks.models import Sheet
-from callsheet.core.tasks.states import SheetState
+from callsheet.core.spending import is_fresh
+from callsheet.core.tasks import Sheet, SheetState
 from callsheet.errors import CallsheetError, InvalidRequest, NotApproved, SetupProblem
 from callsheet.service.consent import require_mode
 
@@ -225,6 +223,3 @@ def _text(context: RequestContext, sheet: Sheet) -> str:
         return sheet.shown
     service = context.state.service
     return service.sending_text(sheet.id) if service.needs_passphrase(sheet.id) else service.approval_text(sheet.id)
-
-
-__all__ = ["approve", "challenge", "decline", "has_lapsed", "page_view", "subject_of", "sheet_summary"]

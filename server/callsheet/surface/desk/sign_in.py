@@ -107,6 +107,3 @@ def _render(state: DeskState, following: str, error: CallsheetError | None = Non
         error=render_error(error) if error else None,
     )
     return HTMLResponse(text, http_status(error) if error else 200)
-
-
-__all__ = ["exchange", "session_status", "own_path", "sign_in", "sign_in_page", "sign_out"]

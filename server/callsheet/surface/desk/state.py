@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from callsheet.core.consent.approval import Means
+from callsheet.core.consent import Means
 from callsheet.edges.keys.passkeys import Passkeys
 from callsheet.service import Service
 
@@ -50,6 +50,3 @@ def build_desk_state(service: Service, *, passkeys: Path, verifier: Path, port: 
     step_up = StepUp(passphrase_check, kept, Challenges(now), f"http://{host}", service.now)
     templates = Templates(service.redactor)
     return DeskState(service, Sessions(now), passphrase_check, step_up, kept, templates, host, f"{COOKIE}-{port}")
-
-
-__all__ = ["HOST", "DeskState", "build_desk_state"]

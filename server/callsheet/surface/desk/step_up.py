@@ -17,7 +17,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from callsheet.core.consent.approval import Means
+from callsheet.core.consent import Means
 from callsheet.edges.keys.passkeys import Passkeys
 from callsheet.edges.keys.passphrase import check_passphrase, load_verifier
 from callsheet.errors import Action, InvalidRequest, NextStep, NotApproved, SetupProblem
@@ -163,6 +163,3 @@ def read_signature(render_error: str) -> tuple[str, str]:
     except (ValueError, TypeError, KeyError, RecursionError):
         raise InvalidRequest("That is not a passkey signature.", next_step="Use the passkey again.") from None
     return nonce, credential
-
-
-__all__ = ["PAUSED", "WRONG", "Challenges", "PassphraseCheck", "Proof", "StepUp", "challenge_for", "read_signature"]

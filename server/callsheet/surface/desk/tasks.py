@@ -10,11 +10,10 @@ from typing import Any
 
 from starlette.responses import FileResponse, Response
 
-from callsheet.core.catalogue.pricing import dollars, from_micros
-from callsheet.core.consent.approval import Means
+from callsheet.core.catalogue import dollars, from_micros
+from callsheet.core.consent import Means
 from callsheet.core.security.redaction import clean
-from callsheet.core.tasks.models import Clip, Task
-from callsheet.core.tasks.states import OPEN_STATES, TaskState
+from callsheet.core.tasks import OPEN_STATES, Clip, Task, TaskState
 from callsheet.errors import CallsheetError, UnknownThing
 from callsheet.service import Service, TaskReport
 from callsheet.service.results import fate_sentence, status_text
@@ -240,18 +239,3 @@ def _file(recorded: str) -> Response:
             "The file is no longer where it was saved.", next_step="If it was moved, look for it there; it is yours."
         )
     return FileResponse(path, media_type=kind, stat_result=status)
-
-
-__all__ = [
-    "task_summary",
-    "clip",
-    "clip_summary",
-    "contact_sheet",
-    "held_keys",
-    "open_key",
-    "poster",
-    "fragment",
-    "list_fragment",
-    "page_view",
-    "list_page",
-]

@@ -79,6 +79,3 @@ def format_time(seconds: float | None, *, exact: bool = False) -> Markup | str:
 def static_files() -> dict[str, tuple[bytes, str]]:
     """Every static file with its media type: read once, so that no request path becomes a file path."""
     return {path.name: (path.read_bytes(), KINDS[path.suffix]) for path in STATIC.iterdir() if path.suffix in KINDS}
-
-
-__all__ = ["Templates", "format_time", "static_files"]

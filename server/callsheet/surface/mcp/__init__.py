@@ -6,6 +6,6 @@ until stdin closes. The only package that imports the MCP SDK.
 
 from __future__ import annotations
 
-from .run import build_server, serve_stdio
+from .stdio import build_server, serve_stdio
 
 __all__ = ["build_server", "serve_stdio"]

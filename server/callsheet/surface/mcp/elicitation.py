@@ -135,7 +135,7 @@ async def open_desk_page(context: Context, sheet_id: str) -> None:
 
 def take_answer(service: Service, sheet_id: str, answer: ElicitationResult[TypedAmount]) -> None:
     """Approve the sheet if the user typed its amount; do nothing if nobody was asked. Raises `Refusal`."""
-    from callsheet.core.consent.approval import Means
+    from callsheet.core.consent import Means
 
     if (waiting := _deadline.get()) is not None:
         waiting.deadline = float("inf")

@@ -71,6 +71,3 @@ def find_parts(result: Mapping[str, Any]) -> list[dict[str, Any]]:
         *result.get("contents", ()),
     ]
     return [block.get("resource", block) for block in blocks]
-
-
-__all__ = ["check_binary", "find_parts", "has_binary", "redact_result", "redact_text", "redact_value"]

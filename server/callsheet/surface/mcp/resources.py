@@ -1,8 +1,16 @@
-"""The resources: reference documents, model cards, tasks, and an overview of the catalogue."""
+"""The resources: reference documents, model cards, tasks, and an overview of the catalogue.
+
+The reference documents come with the program and hold facts, never a key. In an installed wheel they are inside the
+package, in a checkout next to it. Both places are read each time, so a document written while the server runs
+is found.
+"""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +19,7 @@ from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver import MCPServer
 from mcp.types import Resource as ListedResource
 
+import callsheet
 from callsheet.errors import Action, NextStep, UnknownThing
 from callsheet.surface.next_steps import for_agent
 
@@ -18,7 +27,8 @@ from .failures import as_resource
 from .lifespan import ServerState
 
 if TYPE_CHECKING:
-    from callsheet.core.tasks.models import Clip
+    from callsheet.core.tasks import Clip
+
 
 REFERENCE = "callsheet://reference/{name}"
 MODEL = "callsheet://models/{gateway}/{model}"
@@ -49,8 +59,6 @@ async def _add_references(ctx: ServerRequestContext[Any, Any], call_next: CallNe
 
 
 def _references() -> list[ListedResource]:
-    from .references import list_references
-
     return [
         ListedResource(
             uri=REFERENCE.format(name=item.name),
@@ -80,7 +88,7 @@ def _register_documents(mcp: MCPServer[ServerState], state: ServerState) -> None
         from callsheet.surface.views.cards import gateway_json
 
         service = state.service
-        gateways = [gateway_json(facts) for facts in service.deps.catalogue().gateways]
+        gateways = [gateway_json(facts) for facts in service.catalogue.gateways]
         overview = models_answer(service, None, for_agent).model_dump(mode="json", exclude_none=True)
         return _json({"gateways": gateways, "models": overview["models"]})
 
@@ -93,8 +101,6 @@ def _register_documents(mcp: MCPServer[ServerState], state: ServerState) -> None
     )
     @as_resource
     async def reference(name: str) -> str:
-        from .references import read_reference
-
         return read_reference(name)
 
     @mcp.resource(
@@ -108,8 +114,8 @@ def _register_documents(mcp: MCPServer[ServerState], state: ServerState) -> None
     async def model_card(gateway: str, model: str) -> str:
         from callsheet.surface.views.cards import card_json
 
-        deps = state.service.deps
-        return _json(card_json(deps.catalogue(), deps.card(gateway, model)))
+        service = state.service
+        return _json(card_json(service.catalogue, service.card(gateway, model)))
 
 
 def _register_tasks(mcp: MCPServer[ServerState], state: ServerState) -> None:
@@ -170,3 +176,54 @@ async def _read_picture(path: str) -> bytes:
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, indent=1)
+
+
+MOST_DESCRIPTION = 200
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One document. `title` is its first heading, `description` its first paragraph."""
+
+    name: str
+    title: str
+    description: str
+    size: int
+
+
+def reference_names() -> list[str]:
+    """The names of all documents, in order."""
+    return sorted({path.stem for directory in _directories() for path in directory.glob("*.md")})
+
+
+def list_references() -> list[Reference]:
+    """All documents, in order of their names."""
+    return [_describe(name, read_reference(name)) for name in reference_names()]
+
+
+def read_reference(name: str) -> str:
+    """That document's Markdown; raises `UnknownThing`."""
+    if _NAME.fullmatch(name):
+        for directory in _directories():
+            path = directory / f"{name}.md"
+            if path.is_file():
+                return path.read_text(encoding="utf-8")
+    known = ", ".join(reference_names()) or "none are installed"
+    raise UnknownThing(f"There is no reference document of that name (known: {known}).", next_step="Name one of these.")
+
+
+def _directories() -> Iterator[Path]:
+    package = Path(callsheet.__file__).parent
+    for directory in (package / "_references", package.parents[1] / "references"):
+        if directory.is_dir():
+            yield directory
+
+
+def _describe(name: str, text: str) -> Reference:
+    lines = [line.strip() for line in text.splitlines()]
+    title = next((line.lstrip("# ") for line in lines if line.startswith("#")), name)
+    blocks = [block.strip() for block in text.split("\n\n")]
+    first = next((block for block in blocks if block and not block.startswith(("#", "<!--", "---", "|"))), title)
+    return Reference(name, title, " ".join(first.split())[:MOST_DESCRIPTION], len(text.encode()))

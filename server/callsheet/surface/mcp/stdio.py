@@ -1,19 +1,118 @@
-"""Stdin for the SDK, with one repair without which a client would wait for ever.
+"""Serves the MCP server on stdin and stdout, and logs to stderr.
 
-JavaScript writes half of a surrogate pair (an emoji that was cut in two) as an escape, `\\ud83d`. The SDK's JSON
-reader refuses such a line and answers nothing at all. Here the half becomes NUL, so that the call arrives and is
-refused in words.
+One repair of stdin, without which a client would wait for ever: JavaScript writes half of a surrogate pair (an emoji
+that was cut in two) as an escape, `\\ud83d`. The SDK's JSON reader refuses such a line and answers nothing at all. Here
+the half becomes NUL, so that the call arrives and is refused in words.
 """
 
 from __future__ import annotations
 
+import gc
 import io
+import logging
+import os
 import re
+import signal
 import sys
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, BinaryIO
+
+import anyio
+from mcp.server.mcpserver import MCPServer
+
+from .lifespan import ServerState
+from .server import build_mcp_server
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
+
+    from callsheet.service import Service
+
+
+MOST_LOGGED = 300
+
+
+def build_server(service: Service) -> MCPServer[ServerState]:
+    """The server over that service, for both protocol eras."""
+    return build_mcp_server(ServerState(lambda: service))
+
+
+def serve_stdio(make_service: Callable[[], Service]) -> None:
+    """Serve until stdin closes. Raises nothing: an early end is one line on stderr and exit code 1.
+
+    `make_service` is called when a tool first needs it, and again if it raises `SetupProblem`.
+    """
+    state = ServerState(make_service)
+    configure_log(state)
+    server = build_mcp_server(state)
+    # The caller may have paused the collector for the imports; what they loaded stays for good.
+    gc.enable()
+    gc.freeze()
+    run_to_end(lambda: _serve(server, state), state)
+
+
+def run_to_end(serve: Callable[[], Awaitable[None]], state: ServerState) -> None:
+    """Run that on its own event loop. An early end is one line on stderr and exit code 1."""
+    try:
+        anyio.run(serve)
+        print_open_tasks(state)
+    except Exception as error:
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
+        print(f"callsheet: the MCP server ended ({type(error).__name__}).", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+
+
+async def _serve(server: MCPServer[ServerState], state: ServerState) -> None:
+    async with anyio.create_task_group() as group:
+        if sys.platform != "win32":
+            group.start_soon(_stop_on_signal, state)
+        repair_stdin()
+        await server.run_stdio_async()
+        group.cancel_scope.cancel()
+
+
+async def _stop_on_signal(state: ServerState) -> None:
+    """Let requests under way be answered, then exit immediately: a thread that reads stdin cannot be cancelled."""
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async for _ in signals:
+            await state.stop()
+            print_open_tasks(state)
+            os._exit(0)
+
+
+def print_open_tasks(state: ServerState) -> None:
+    """Say on stderr if tasks are still open: they are not followed until the next start."""
+    text = state.open_tasks_text()
+    if text is not None:
+        sys.stderr.write(f"callsheet: {text}\n")
+        sys.stderr.flush()
+
+
+def configure_log(state: ServerState) -> None:
+    """Log one line for each warning to stderr, without keys and tracebacks, whose texts may hold anything.
+
+    Call it before the SDK sets up its own handler, which prints tracebacks.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine(state))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+class OneLine(logging.Formatter):
+    """Formats a record as one line: of an exception, only its type."""
+
+    def __init__(self, state: ServerState) -> None:
+        super().__init__()
+        self._state = state
+
+    def format(self, record: logging.LogRecord) -> str:
+        from callsheet.core.security.redaction import clean
+
+        kind = record.exc_info[0] if record.exc_info else None
+        text = clean(record.getMessage(), limit=MOST_LOGGED)
+        return self._state.redact_text(f"callsheet: {text} ({kind.__name__})" if kind else f"callsheet: {text}")
+
 
 _SUSPECT = re.compile(rb"\\u[dD][89a-fA-F]")
 _ESCAPE = re.compile(

@@ -154,7 +154,7 @@ class Subscriptions:
     def _read(self, uri: str) -> Snapshot:
         """What a subscriber can read of the task; if the ledger cannot be read, what was read last."""
         try:
-            task = self._state.service.deps.ledger().task(uri.removeprefix(TASK_PREFIX))
+            task = self._state.service.find_task(uri.removeprefix(TASK_PREFIX))
         except CallsheetError:
             return self._seen.get(uri)
         if task is None:
@@ -165,11 +165,11 @@ class Subscriptions:
 
     async def _pause(self) -> None:
         try:
-            changes = self._state.service.deps.changes
+            service = self._state.service
         except CallsheetError:
             await anyio.sleep(RECHECK_SECONDS)
         else:
-            await changes.wait(RECHECK_SECONDS)
+            await service.wait_for_change(RECHECK_SECONDS)
 
 
 async def _notify(item: Subscriber, seconds: float) -> bool:

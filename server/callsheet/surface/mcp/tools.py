@@ -1,8 +1,11 @@
-"""The five tools. Each turns its arguments into one use case and the answer into a result; nothing is decided here."""
+"""The five tools. Each turns its arguments into one use case and the answer into a result; nothing is decided here.
+
+Their JSON schemas are as small as possible: every client puts them into its model's context at the start.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,10 +34,10 @@ from .elicitation import (
     take_answer,
 )
 from .failures import render_tool_failure
-from .schemas import compact_schema
 
 if TYPE_CHECKING:
     from callsheet.service import TaskReport
+
 
 LONGEST_WAIT = 45
 PROGRESS_SECONDS = 2.0
@@ -82,7 +85,7 @@ async def explain_payload(  # noqa: PLR0913 - the arguments of the tool
     draft = Draft(
         shot=None if payload is not None else shot, payload=payload, gateway=gateway or None, model=model or None
     )
-    answer = explain_answer(service.explain(draft), service.deps.catalogue(), for_agent)
+    answer = explain_answer(service.explain(draft), service.catalogue, for_agent)
     return _result(answer, render_explanation(answer))
 
 
@@ -252,3 +255,44 @@ class _Progress:
             return
         self._sent, self._sent_at, self._text = progress, now, report.status_text
         await self._context.report_progress(round(progress, 2), 100, report.status_text)
+
+
+Schema = dict[str, Any]
+
+NEEDLESS = ("title", "default")
+"""Titles repeat the names; descriptions give the defaults that matter."""
+
+SHORT = 80
+"""A length limit up to this is enforced but not published: no caller reaches it by accident."""
+
+
+def compact_schema(schema: Mapping[str, Any]) -> Schema:
+    """The same schema without titles, defaults and "or null", with definitions inlined.
+
+    Null can go on both sides: an answer never contains null, and an argument of null counts as not given. The
+    docstring of a model class goes because it is for readers of the code, and `required` of list items because an
+    answer always fulfils it.
+    """
+    return _compact(schema, schema.get("$defs", {}))
+
+
+def _compact(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Schema:
+    if "$ref" in schema:
+        return _compact(definitions[str(schema["$ref"]).rsplit("/", 1)[-1]], definitions)
+    kept = {key: value for key, value in schema.items() if key not in (*NEEDLESS, "$defs", "anyOf")}
+    options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
+    if len(options) == 1:
+        kept = {**_compact(options[0], definitions), **kept}
+    elif options:
+        kept["anyOf"] = [_compact(option, definitions) for option in options]
+    if "properties" in kept:
+        kept.pop("description", None)
+        kept["properties"] = {name: _compact(value, definitions) for name, value in kept["properties"].items()}
+    if isinstance(kept.get("items"), Mapping):
+        kept["items"] = _compact(kept["items"], definitions)
+        kept["items"].pop("required", None)
+    if kept.get("maxLength", SHORT + 1) <= SHORT:
+        del kept["maxLength"]
+    if kept.get("additionalProperties") is True:
+        del kept["additionalProperties"]
+    return kept

@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal, cast
 
-from callsheet.core.catalogue.cards import Availability, Catalogue
-from callsheet.core.consent.policy import Mode
+from callsheet.core.catalogue import Availability, Catalogue
+from callsheet.core.consent import Mode
 from callsheet.core.payload.body import Finding
 from callsheet.core.security.redaction import escape_block
 from callsheet.core.security.urls import url_host
 from callsheet.core.shot import JsonValue
-from callsheet.core.tasks.models import Sheet, Task
+from callsheet.core.tasks import Sheet, Task
 from callsheet.errors import FATE_SENTENCES, Action, CallsheetError, Fate, NextStep
 from callsheet.service import Explanation, Service, Submission, TaskReport
 from callsheet.service.results import (
@@ -25,7 +25,6 @@ from callsheet.service.results import (
     fate_of,
     fate_sentence,
     iso,
-    notice,
     status_text,
     waits_for_key,
 )
@@ -291,7 +290,7 @@ def tasks_answer(service: Service, reports: Sequence[TaskReport], render: Render
     text = render(step)
     if held:
         text = f"{held} of them {'wait' if held > 1 else 'waits'} for a sealed key. {render(OPEN_THE_KEY)}"
-    return TasksAnswer(notice=notice(service.deps, service.deps.policy().mode), tasks=lines, next_step=text)
+    return TasksAnswer(notice=service.notice(), tasks=lines, next_step=text)
 
 
 def models_answer(service: Service, gateway: str | None, render: Render) -> ModelsAnswer:
@@ -299,23 +298,7 @@ def models_answer(service: Service, gateway: str | None, render: Render) -> Mode
     cards = sorted(service.cards(gateway=gateway), key=lambda card: card.lifecycle.availability is Availability.DROPPED)
     step = NextStep(Action.EXPLAIN, "Without a gateway, an explanation ranks the models that can take the shot.")
     return ModelsAnswer(
-        notice=notice(service.deps, service.deps.policy().mode),
+        notice=service.notice(),
         models=[model_line(card) for card in cards],
         next_step=render(step),
     )
-
-
-__all__ = [
-    "JsonObject",
-    "error_answer",
-    "explain_answer",
-    "explain_details",
-    "models_answer",
-    "money_code",
-    "sheet_answer",
-    "submit_answer",
-    "submit_details",
-    "task_answer",
-    "task_details",
-    "tasks_answer",
-]

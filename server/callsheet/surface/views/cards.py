@@ -11,7 +11,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any
 
-from callsheet.core.catalogue.cards import (
+from callsheet.core.catalogue import (
     Availability,
     Catalogue,
     Field,
@@ -20,8 +20,8 @@ from callsheet.core.catalogue.cards import (
     PollAdvice,
     Retention,
     Role,
+    dollars,
 )
-from callsheet.core.catalogue.pricing import dollars
 from callsheet.core.payload.body import neutral_value
 
 from .answers import ModelDetails, ModelLine

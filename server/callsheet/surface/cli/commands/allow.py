@@ -13,11 +13,10 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from callsheet.core.catalogue.pricing import dollars, from_micros
-from callsheet.core.consent.approval import Means
-from callsheet.core.consent.policy import Mode
+from callsheet.core.catalogue import dollars, from_micros
+from callsheet.core.consent import Means, Mode
 from callsheet.core.security.redaction import clean
-from callsheet.core.spending.allowances import Allowance
+from callsheet.core.spending import Allowance
 from callsheet.errors import InvalidRequest
 from callsheet.service.results import iso
 from callsheet.surface.cli.console.command import MAKE, Command, Json
@@ -158,5 +157,3 @@ COMMANDS = (
     Command("allowances", allowances, MAKE, "allowances and how much of each is used", LIST_EXAMPLES),
     Command("revoke", revoke, MAKE, "end an allowance", REVOKE_EXAMPLES),
 )
-
-__all__ = ["COMMANDS"]

@@ -11,10 +11,8 @@ from dataclasses import replace
 
 import typer
 
-from callsheet.core.consent.approval import Means, Need, amount_to_type, decide_need
-from callsheet.core.consent.policy import Mode
-from callsheet.core.tasks.models import APPROVAL_LIFETIME, Sheet
-from callsheet.core.tasks.states import SheetState
+from callsheet.core.consent import Means, Mode, Need, amount_to_type, decide_need
+from callsheet.core.tasks import APPROVAL_LIFETIME, Sheet, SheetState
 from callsheet.errors import Action, NextStep, NotApproved
 from callsheet.service.consent import require_mode
 from callsheet.surface.cli.console.command import MAKE, Command, Json, SheetArgument
@@ -102,5 +100,3 @@ COMMANDS = (
     Command("approve", approve, MAKE, "approve a sheet, with the passphrase", APPROVE_EXAMPLES),
     Command("decline", decline, MAKE, "decline a sheet", DECLINE_EXAMPLES),
 )
-
-__all__ = ["COMMANDS"]

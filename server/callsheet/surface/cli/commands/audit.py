@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from callsheet.core.consent.audit import AuditEntry
+from callsheet.core.consent import AuditEntry
 from callsheet.errors import LedgerProblem
 from callsheet.service.results import iso
 from callsheet.surface.cli.console.command import KNOW, Command, Json
@@ -101,5 +101,3 @@ def _entry_answer(entry: AuditEntry) -> JsonObject:
 
 
 COMMANDS = (Command("audit", audit, KNOW, "who approved what and when; check the trail", EXAMPLES),)
-
-__all__ = ["COMMANDS"]

@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from callsheet.core.consent.policy import Policy
+from callsheet.core.consent import Policy
 from callsheet.core.shot import Shot
-from callsheet.core.tasks.models import Clip, Sheet
+from callsheet.core.tasks import Clip, Sheet
 from callsheet.edges.config.policy_file import render_policy, write_policy
 from callsheet.edges.files.paths import HOME_VARIABLE
 from callsheet.errors import Action, InvalidRequest, NextStep, SetupProblem
@@ -156,5 +156,3 @@ def _copy_clip(clip: Clip, target: Path) -> Clip:
 
 
 COMMANDS = (Command("demo", demo, KNOW, "generate a clip in the sandbox: no key, no network", EXAMPLES),)
-
-__all__ = ["COMMANDS"]

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from callsheet.edges.process.desk_lock import find_desk
+from callsheet.edges.process.locks import find_desk
 from callsheet.surface.cli.console.command import MAKE, Command, Json
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.cli.console.progress import run_with_runner, write_open_tasks
@@ -66,5 +66,3 @@ def _has_display(session: Session) -> bool:
 
 
 COMMANDS = (Command("desk", desk, MAKE, "approve and watch in a browser", EXAMPLES),)
-
-__all__ = ["COMMANDS"]

@@ -10,7 +10,7 @@ import signal
 import sys
 
 from callsheet.core.shot import JsonValue
-from callsheet.core.tasks.states import OPEN_STATES
+from callsheet.core.tasks import OPEN_STATES
 from callsheet.edges.process.daemon import BackgroundRunner
 from callsheet.errors import Action, CallsheetError, NextStep, SetupProblem
 from callsheet.service import TaskReport
@@ -147,6 +147,3 @@ def _write_answer(session: Session, status: str, text: str, *, pid: int | None =
     if log:
         session.output.write_unwrapped(f"Log: {log}", indent=0)
     return ExitCode.OK
-
-
-__all__ = ["detach", "require_supported", "run_background", "stop"]

@@ -117,5 +117,3 @@ def _listed(listing: Listing) -> tuple[str, str]:
 
 
 COMMANDS = (Command("doctor", doctor, KNOW, "check the installation", EXAMPLES),)
-
-__all__ = ["COMMANDS"]

@@ -115,5 +115,3 @@ def _exit_code(explanation: Explanation) -> ExitCode:
 
 
 COMMANDS = (Command("explain", explain, MAKE, "what would be sent, its price, its errors", EXAMPLES),)
-
-__all__ = ["COMMANDS", "read_payload"]

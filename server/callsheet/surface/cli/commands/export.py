@@ -73,5 +73,3 @@ def _read_date(text: str) -> float:
 
 
 COMMANDS = (Command("export", export, KNOW, "all sheets and tasks, for your own books", EXAMPLES),)
-
-__all__ = ["COMMANDS"]

@@ -8,7 +8,7 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from callsheet.core.catalogue.cards import Catalogue, Field, ModelCard
+from callsheet.core.catalogue import Catalogue, Field, ModelCard
 from callsheet.core.security.redaction import clean
 from callsheet.errors import Action, NextStep, UnknownThing
 from callsheet.surface.cli.console.command import KNOW, Command, Json, ModelOption
@@ -202,5 +202,3 @@ def _write_evidence(output: Output, card: ModelCard, catalogue: Catalogue) -> No
 
 
 COMMANDS = (Command("models", models, KNOW, "models, prices, limits, availability", EXAMPLES),)
-
-__all__ = ["COMMANDS"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typer
 from rich.text import Text
 
-from callsheet.core.consent.approval import Means
+from callsheet.core.consent import Means
 from callsheet.edges.config.policy_file import is_paused, write_pause
 from callsheet.edges.keys.passphrase import load_verifier
 from callsheet.errors import Action, NextStep
@@ -57,5 +57,3 @@ COMMANDS = (
     Command("pause", pause, MAKE, "stop all submissions", ("pause",)),
     Command("resume", resume, MAKE, "end a pause, with the passphrase", ("resume",)),
 )
-
-__all__ = ["COMMANDS"]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from callsheet.core.consent.policy import Mode
+from callsheet.core.consent import Mode
 from callsheet.errors import InvalidRequest, NotApproved
 from callsheet.service import TaskReport
 from callsheet.surface.cli.console.command import FOLLOW, Command, Json, TaskArgument
@@ -70,5 +70,3 @@ def _confirm(session: Session, report: TaskReport, accepted: str | None) -> None
 
 
 COMMANDS = (Command("resolve", resolve, FOLLOW, "settle a task of unknown outcome", EXAMPLES),)
-
-__all__ = ["COMMANDS"]

@@ -72,5 +72,3 @@ def _write_submission(session: Session, submission: Submission, sheet_id: str) -
 
 
 COMMANDS = (Command("submit", submit, MAKE, "send an approved sheet, once, and save the clip", EXAMPLES),)
-
-__all__ = ["COMMANDS"]

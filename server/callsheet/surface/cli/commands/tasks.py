@@ -7,9 +7,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from callsheet.core.catalogue.pricing import dollars
-from callsheet.core.tasks.models import Sheet
-from callsheet.core.tasks.states import OPEN_STATES
+from callsheet.core.catalogue import dollars
+from callsheet.core.tasks import OPEN_STATES, Sheet
 from callsheet.errors import Action, NextStep
 from callsheet.service import TaskReport
 from callsheet.surface.cli.console.command import FOLLOW, Command, Json, TaskArgument
@@ -135,5 +134,3 @@ COMMANDS = (
     Command("get", get, FOLLOW, "a task's state and files", GET_EXAMPLES),
     Command("list", list_, FOLLOW, "tasks, and sheets that wait for approval", LIST_EXAMPLES),
 )
-
-__all__ = ["COMMANDS"]

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from callsheet.core.tasks.states import OPEN_STATES, TaskState
+from callsheet.core.tasks import OPEN_STATES, TaskState
 from callsheet.errors import InvalidRequest
 from callsheet.service import TaskReport
 from callsheet.surface.cli.console.command import FOLLOW, Command, Json
@@ -157,5 +157,3 @@ def _write_clips(session: Session, reports: list[TaskReport]) -> None:
 
 
 COMMANDS = (Command("watch", watch, FOLLOW, "follow open tasks live", EXAMPLES),)
-
-__all__ = ["COMMANDS"]

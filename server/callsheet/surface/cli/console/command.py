@@ -56,18 +56,3 @@ class GroupedHelp(TyperGroup):
         for title, rows in sections.items():
             with formatter.section(title):
                 formatter.write_dl(rows)
-
-
-__all__ = [
-    "FOLLOW",
-    "KNOW",
-    "MAKE",
-    "SET_UP",
-    "Command",
-    "GatewayOption",
-    "GroupedHelp",
-    "Json",
-    "ModelOption",
-    "SheetArgument",
-    "TaskArgument",
-]

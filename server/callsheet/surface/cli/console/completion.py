@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from callsheet.core.tasks.states import SheetState
+from callsheet.core.tasks import SheetState
 from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.errors import CallsheetError
 
@@ -67,6 +67,3 @@ def complete_models(context: typer.Context, incomplete: str) -> Any:
         return list({card.model: card.title for card in cards}.items())
 
     return _offer(context, incomplete, models)
-
-
-__all__ = ["complete_gateways", "complete_models", "complete_open_sheets", "complete_tasks"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from callsheet.core.tasks.states import TaskState
+from callsheet.core.tasks import TaskState
 from callsheet.errors import (
     CallsheetError,
     DownloadProblem,
@@ -82,6 +82,3 @@ def exit_for_error(error: CallsheetError) -> ExitCode:
 def exit_for_state(state: TaskState) -> ExitCode:
     """The exit code of a command that ended with a task in that state; an open task is no failure."""
     return _BY_STATE.get(state, ExitCode.OK)
-
-
-__all__ = ["MEANINGS", "ExitCode", "exit_for_error", "exit_for_state"]

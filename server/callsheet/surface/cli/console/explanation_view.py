@@ -5,8 +5,7 @@ from __future__ import annotations
 from rich.console import RenderableType
 from rich.text import Text
 
-from callsheet.core.catalogue.cards import Availability, Catalogue, ModelCard
-from callsheet.core.catalogue.pricing import Price, dollars
+from callsheet.core.catalogue import Availability, Catalogue, ModelCard, Price, dollars
 from callsheet.core.payload.body import Finding
 from callsheet.core.shot import Shot
 from callsheet.errors import Action, NextStep
@@ -150,12 +149,3 @@ def write_options(output: Output, options: tuple[Option, ...]) -> None:
         for reason, cards in reasons.items():
             grid.add_row(Text("\n".join(cards)), Text(reason, style="dim"))
         output.write(indent(grid))
-
-
-__all__ = [
-    "AVAILABILITY_STYLES",
-    "format_availability",
-    "format_price",
-    "write_explanation",
-    "write_options",
-]

@@ -176,6 +176,3 @@ def label_table(rows: Iterable[tuple[str, RenderableType]], *, label_width: int 
 def indent(part: RenderableType, by: int = 2) -> Padding:
     """The same, moved to the right."""
     return Padding(part, (0, 0, 0, by))
-
-
-__all__ = ["NARROW", "Output", "Redact", "build_console", "indent", "is_plain", "label_table"]

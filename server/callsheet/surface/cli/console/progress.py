@@ -18,8 +18,7 @@ import anyio
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
-from callsheet.core.tasks.models import Task
-from callsheet.core.tasks.states import OPEN_STATES, TaskState
+from callsheet.core.tasks import OPEN_STATES, Task, TaskState
 from callsheet.errors import CallsheetError
 from callsheet.service import Service, TaskReport
 from callsheet.service.results import waits_for_key
@@ -191,12 +190,3 @@ def format_progress(service: Service, task: Task, *, room: int = 60) -> str:
 def format_state(task: Task) -> Text:
     """The task's state in words and colour."""
     return Text(STATE_LABELS[task.state], style=STATE_STYLES.get(task.state, "cyan"))
-
-
-__all__ = [
-    "follow_task",
-    "format_progress",
-    "format_state",
-    "run_with_runner",
-    "write_open_tasks",
-]

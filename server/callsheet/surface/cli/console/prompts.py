@@ -10,9 +10,9 @@ from rich.console import RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from callsheet.core.catalogue.pricing import dollars
-from callsheet.core.consent.approval import amount_matches, split_approval
-from callsheet.core.tasks.models import Sheet
+from callsheet.core.catalogue import dollars
+from callsheet.core.consent import amount_matches, split_approval
+from callsheet.core.tasks import Sheet
 from callsheet.edges.keys.passphrase import check_passphrase, load_verifier
 from callsheet.errors import Action, NextStep, NotApproved, SetupProblem
 from callsheet.surface.program import Program
@@ -84,13 +84,3 @@ def wrong_passphrase() -> NotApproved:
         f"The approval passphrase was wrong {TRIES} times.",
         next_step="Run the command again with the correct passphrase.",
     )
-
-
-__all__ = [
-    "approval_panel",
-    "ask_amount",
-    "ask_passphrase",
-    "ask_until_right",
-    "require_verifier",
-    "wrong_passphrase",
-]

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from callsheet.core.consent.approval import Means, amount_to_type
-from callsheet.core.tasks.models import Task
-from callsheet.core.tasks.states import TaskState
+from callsheet.core.consent import Means, amount_to_type
+from callsheet.core.tasks import Task, TaskState
 from callsheet.service import Submission
 from callsheet.surface.next_steps import for_person
 from callsheet.surface.views.builders import submit_details
@@ -93,6 +92,3 @@ def write_interrupted(session: Session, sheet_id: str) -> None:
         write_open_tasks(session)
     else:
         session.output.write_note("Interrupted before anything was submitted; nothing was sent.", style="yellow")
-
-
-__all__ = ["STOPPED_WAITING", "confirm_sheet", "send_sealed", "submit_and_follow", "write_interrupted"]

@@ -63,6 +63,3 @@ def begin(context: typer.Context, as_json: bool = False) -> Session:
     session = find_session(context)
     session.as_json = as_json
     return session
-
-
-__all__ = ["Session", "begin", "find_session"]

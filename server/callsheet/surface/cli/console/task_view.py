@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import RenderableType
 from rich.text import Text
 
-from callsheet.core.tasks.models import Clip, Task
+from callsheet.core.tasks import Clip, Task
 from callsheet.errors import Fate
 from callsheet.service import TaskReport
 from callsheet.service.results import fate_sentence, iso
@@ -55,6 +55,3 @@ def _format_times(task: Task) -> str:
     elif task.accepted_at is not None:
         parts.append(f"accepted {iso(task.accepted_at)}")
     return " · ".join(parts)
-
-
-__all__ = ["write_clip", "write_report"]

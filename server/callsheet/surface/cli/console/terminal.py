@@ -89,6 +89,3 @@ def open_terminal(environ: Mapping[str, str], redact: Redact, *, purpose: str) -
         ) from None
     with keyboard, open(TERMINAL, "w", encoding="utf-8", errors="backslashreplace") as screen:  # noqa: PTH123
         yield Terminal(keyboard, build_console(screen, environ, redact), plain=is_plain(screen, environ))
-
-
-__all__ = ["TRIES", "Terminal", "is_interactive", "open_terminal"]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from callsheet.core.consent.approval import Means
-from callsheet.core.tasks.models import Task
-from callsheet.core.tasks.states import TaskState
+from callsheet.core.consent import Means
+from callsheet.core.tasks import Task, TaskState
 from callsheet.errors import CallsheetError
 from callsheet.surface.next_steps import for_person
 from callsheet.surface.text import join_words
@@ -90,6 +89,3 @@ def _confirms(session: Session, terminal: Terminal, task: Task) -> bool:
         terminal.write(f"{error.message} Task {task.id} is not sent.", style="yellow")
         return False
     return True
-
-
-__all__ = ["Unlocks", "ask_to_unlock", "unlock_and_send"]

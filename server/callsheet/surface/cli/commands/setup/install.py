@@ -124,5 +124,3 @@ def _build_answer(host: Host, change: Change, entry: Entry | None) -> JsonValue:
 
 
 COMMANDS = (Command("install", install, SET_UP, "add the MCP server to a host's configuration", EXAMPLES),)
-
-__all__ = ["COMMANDS"]

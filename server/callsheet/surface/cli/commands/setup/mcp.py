@@ -34,5 +34,3 @@ def mcp(
 
 
 COMMANDS = (Command("mcp", mcp, SET_UP, "serve MCP on standard input and output, or HTTP", EXAMPLES),)
-
-__all__ = ["COMMANDS"]

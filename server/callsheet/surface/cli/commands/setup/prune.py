@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from callsheet.core.shot import JsonValue
-from callsheet.core.tasks.models import Pruned
+from callsheet.core.tasks import Pruned
 from callsheet.errors import InvalidRequest, NotApproved
 from callsheet.service.results import iso
 from callsheet.surface.cli.console.command import SET_UP, Command, Json
@@ -85,5 +85,3 @@ def _read_age(text: str) -> float:
 
 
 COMMANDS = (Command("prune", prune, SET_UP, "remove what is old and has ended", EXAMPLES),)
-
-__all__ = ["COMMANDS"]

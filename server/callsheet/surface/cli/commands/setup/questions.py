@@ -7,9 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from callsheet.core.catalogue.cards import Catalogue, GatewayFacts
-from callsheet.core.catalogue.pricing import dollars
-from callsheet.core.consent.policy import Caps, Mode, Policy
+from callsheet.core.catalogue import Catalogue, GatewayFacts, dollars
+from callsheet.core.consent import Caps, Mode, Policy
 from callsheet.core.security.urls import check_url
 from callsheet.edges.config.policy_file import MOST_CONCURRENT, NO_LIMIT
 from callsheet.edges.files.paths import expand_home
@@ -201,6 +200,3 @@ def ask_new_passphrase(terminal: Terminal, *, known: bool, live: bool) -> str | 
     raise NotApproved(
         "No passphrase was chosen; nothing was written.", next_step=NextStep(Action.SETUP, "Start again.")
     )
-
-
-__all__ = ["FILE", "KEYRING", "TypedKey", "ask_keys", "ask_new_passphrase", "ask_policy"]

@@ -57,6 +57,3 @@ def _open(sealed: SealedKey, passphrase: str) -> SecretKey:
                 target=sealed.gateway,
             ),
         ) from None
-
-
-__all__ = ["open_all", "seal_all"]

@@ -57,5 +57,3 @@ def _serve_sandbox(program: Program, store: Path, port: int, speed: float) -> in
 
 
 COMMANDS = (Command("sandbox", sandbox, SET_UP, "run fake gateways for other programs", EXAMPLES),)
-
-__all__ = ["COMMANDS"]

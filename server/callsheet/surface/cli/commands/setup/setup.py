@@ -14,9 +14,8 @@ from typing import Annotated
 
 import typer
 
-from callsheet.core.catalogue.cards import GatewayFacts
-from callsheet.core.catalogue.pricing import dollars
-from callsheet.core.consent.policy import Mode, Policy
+from callsheet.core.catalogue import GatewayFacts, dollars
+from callsheet.core.consent import Mode, Policy
 from callsheet.edges.config.policy_file import load_policy, parse_policy, render_policy, write_policy
 from callsheet.edges.keys.passphrase import load_verifier, write_verifier
 from callsheet.edges.keys.sealed import is_sealed
@@ -239,5 +238,3 @@ def _summarize(terminal: Terminal, started: Program, plan: Plan) -> None:
 
 
 COMMANDS = (Command("setup", setup, SET_UP, "mode, limits, keys, approval passphrase", EXAMPLES),)
-
-__all__ = ["COMMANDS"]

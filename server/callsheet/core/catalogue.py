@@ -1,7 +1,7 @@
-"""The catalogue: what is known of each gateway and model, with source and date.
+"""The catalogue: what is known of each gateway and model, with source and date, and what a clip costs by it.
 
-Values only, without a check of their own: `edges.config.catalogue_files` reads a gateway's `.toml` into them and
-`core.catalogue.rules` checks them. "Not known" is None or an empty tuple, never a guess.
+`edges.config.catalogue_files` reads a gateway's `.toml` into these values and checks them. "Not known" is None or an
+empty tuple, never a guess. Money is `Decimal`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Literal
 
-from callsheet.core.shot import IMAGE_TO_VIDEO, Kind
+from .shot import IMAGE_TO_VIDEO, Kind
 
 Scalar = str | int | bool
 Authority = Literal["gateway", "sister brand", "third party", "OpenAI", "measured"]
@@ -303,3 +303,79 @@ class Catalogue:
         """The source behind a key that a card names."""
         facts = self.gateway(card.gateway)
         return facts.sources.get(key) if facts else None
+
+
+MICROS = Decimal(1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """The highest documented price of one clip.
+
+    `amount` is in `unit` (the gateway's own, `credits` or `USD`), `usd` in US dollars; both are None
+    when the price is not known. `as_of` and `source` say when and where it was read.
+    """
+
+    amount: Decimal | None
+    unit: str
+    usd: Decimal | None
+    as_of: str
+    source: str
+    note: str = ""
+
+    @property
+    def known(self) -> bool:
+        """Whether the clip's cost in dollars is documented."""
+        return self.usd is not None
+
+    def __str__(self) -> str:
+        if self.usd is None:
+            return "unknown"
+        own = "" if self.unit == "USD" or self.amount is None else f" ({_plain(self.amount)} {self.unit})"
+        return f"{dollars(self.usd)} USD{own}"
+
+
+def price_clip(card: ModelCard, *, duration_seconds: int | None, resolution: str | None) -> Price:
+    """The price of one clip of that length (seconds) and resolution; `amount` None when not documented."""
+    rule = card.price
+    amount = _amount(rule, duration_seconds, resolution)
+    usd = amount * rule.usd_per_unit if amount is not None and rule.usd_per_unit is not None else None
+    return Price(amount=amount, unit=rule.unit, usd=usd, as_of=rule.as_of, source=rule.source, note=rule.note)
+
+
+def _amount(rule: PriceRule, duration_seconds: int | None, resolution: str | None) -> Decimal | None:
+    match rule.kind:
+        case "unknown":
+            return None
+        case "fixed":
+            return rule.amounts.get("any")
+        case "by_duration":
+            return rule.amounts.get(str(duration_seconds))
+    per_second = rule.amounts.get(resolution or "any", rule.amounts.get("any"))
+    return None if per_second is None or duration_seconds is None else per_second * duration_seconds
+
+
+def dollars(usd: Decimal) -> str:
+    """At least two decimals, more only where they carry value: `0.24`, `0.339`, `5.00`.
+
+    >>> dollars(Decimal("0.3390"))
+    '0.339'
+    """
+    text = _plain(usd)
+    whole, _, cents = text.partition(".")
+    return f"{whole}.{cents.ljust(2, '0')}"
+
+
+def _plain(value: Decimal) -> str:
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def to_micros(usd: Decimal) -> int:
+    """Dollars as a whole number of millionths, rounded up, so that sums in the ledger are exact."""
+    return int((usd * MICROS).to_integral_value(rounding="ROUND_CEILING"))
+
+
+def from_micros(micros: int) -> Decimal:
+    """The way back from `to_micros`."""
+    return Decimal(micros) / MICROS

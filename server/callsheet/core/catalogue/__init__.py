@@ -1,1 +1,0 @@
-"""What is known of the gateways' models: cards, the rules of their facts, and prices."""

@@ -1,0 +1,378 @@
+"""Consent as values: the person's policy, what an approval binds, and the audit trail.
+
+The policy says what may be spent, where, and who is asked. `edges.config.policy_file` reads it from the user's
+configuration directory; no tool, argument, environment variable or project file changes it. Its money is in US dollars.
+
+An approval is for one sheet. `Binding` lists everything it depends on; its digest is the sheet's identity, so any later
+change leads to another sheet. The text that a person sees is rendered here from the bytes that will be sent, price
+first, and no prompt can imitate or push away its lines.
+
+Each entry of the audit trail seals the one before it: its hash covers its content and the previous entry's hash, so a
+changed byte and a missing or moved entry are detected. Someone who can write the ledger can also build a whole new
+chain; a copy of the latest hash, kept elsewhere, detects that too.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+
+from callsheet.core.security.redaction import clean, escape_block
+
+from .catalogue import Price, dollars
+from .shot import Shot
+
+
+class Mode(StrEnum):
+    """`SANDBOX` rehearses on loopback, `LIVE` may spend money, `READ_ONLY` submits nothing at all."""
+
+    SANDBOX = "sandbox"
+    LIVE = "live"
+    READ_ONLY = "read-only"
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """Upper limits in US dollars (None is "no limit of this kind") and on open tasks."""
+
+    per_clip: Decimal | None = Decimal("2.00")
+    per_day: Decimal | None = Decimal("10.00")
+    per_month: Decimal | None = Decimal("50.00")
+    concurrent: int = 5
+
+
+class Floor(StrEnum):
+    """The minimum that approves a clip: the amount typed in the client's form, or the passphrase (or a passkey)."""
+
+    CLIENT = "client"
+    PASSPHRASE = "passphrase"  # noqa: S105 - the word
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """The person's decisions for one gateway or model; None leaves the general setting in force."""
+
+    allowed: bool = True
+    per_clip: Decimal | None = None
+    floor: Floor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One reading of the policy file.
+
+    Attributes:
+        version: digest of the file's bytes (`default` when there is no file); approvals are bound to it.
+        mode: what may happen at all.
+        caps: spending limits; they apply to live submissions.
+        base_urls: gateway id -> other base URL (a proxy, a test double): https, or http on loopback.
+        callback_hosts: exact host names that `callback_url` may name; empty allows none.
+        image_hosts: exact host names that `image_url` may name; empty allows any public host.
+        unknown_price_ceiling: the assumed maximum cost of a clip of unknown price; None refuses it.
+        sandbox_asks: whether approval is rehearsed in the sandbox too instead of being automatic.
+        sandbox_speed: how many times faster than real time the sandbox and its polling run.
+        save_directory: where clips are saved; None is the platform's videos directory.
+        use_keyring: whether the OS keyring is asked for keys.
+        floor: the minimum that approves a live clip.
+        passphrase_from: the price from which a live clip needs the passphrase, whatever the floor; None is never.
+        rules: gateway id or `gateway/model` -> its own settings.
+        paused: whether a person paused all submissions; approvals stay valid, and it is not part of the file.
+    """
+
+    version: str = "default"
+    mode: Mode = Mode.SANDBOX
+    caps: Caps = field(default_factory=Caps)
+    base_urls: tuple[tuple[str, str], ...] = ()
+    callback_hosts: tuple[str, ...] = ()
+    image_hosts: tuple[str, ...] = ()
+    unknown_price_ceiling: Decimal | None = None
+    sandbox_asks: bool = False
+    sandbox_speed: float = 30.0
+    save_directory: str | None = None
+    use_keyring: bool = False
+    floor: Floor = Floor.CLIENT
+    passphrase_from: Decimal | None = Decimal("1.00")
+    rules: tuple[tuple[str, Rule], ...] = ()
+    paused: bool = False
+
+    def base_url(self, gateway_id: str) -> str | None:
+        """The base URL that the person set instead of the gateway's own, if any."""
+        return dict(self.base_urls).get(gateway_id)
+
+    def rules_for(self, card_id: str) -> tuple[Rule, ...]:
+        """The rules that apply to a model: its gateway's and its own."""
+        return tuple(rule for name, rule in self.rules if name in (card_id.partition("/")[0], card_id))
+
+    def floor_for(self, card_id: str, price: Decimal | None) -> Floor:
+        """The minimum that approves a live clip of that model at that price (US dollars; None: not known)."""
+        floors = {self.floor, *(rule.floor for rule in self.rules_for(card_id))}
+        is_expensive = self.passphrase_from is not None and (price is None or price >= self.passphrase_from)
+        return Floor.PASSPHRASE if is_expensive or Floor.PASSPHRASE in floors else Floor.CLIENT
+
+
+PROMPT_SHOWN = 600
+DUPLICATE = "POSSIBLE DUPLICATE CHARGE"
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Everything an approval is bound to; all strings, so that the digest is stable.
+
+    `account` is the key's fingerprint (empty without a key: such a sheet cannot go live), `price` the
+    highest price with its unit, `prices` the version of the price table, `policy` the policy's, `expires`
+    when the sheet ends (Unix seconds).
+    """
+
+    mode: str
+    gateway: str
+    model: str
+    base_url: str
+    method: str
+    path: str
+    body_sha256: str
+    account: str
+    price: str
+    prices: str
+    callback_host: str
+    policy: str
+    take: str
+    expires: str = ""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the canonical JSON of all fields."""
+        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def shot_digest(self) -> str:
+        """The same request to the same place, whatever the price table, policy or take."""
+        parts = (self.mode, self.gateway, self.base_url, self.method, self.path, self.body_sha256)
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def differences(self, other: Binding) -> tuple[str, ...]:
+        """The names of the parts in which two bindings differ."""
+        mine, theirs = asdict(self), asdict(other)
+        return tuple(name for name in mine if mine[name] != theirs[name])
+
+
+def body_digest(body: bytes) -> str:
+    """SHA-256 (hex) of the frozen request body."""
+    return hashlib.sha256(body).hexdigest()
+
+
+def sheet_id_for(digest: str) -> str:
+    """A sheet's id: `sheet_` and 20 characters of its binding's digest in lower-case base 32."""
+    return "sheet_" + base64.b32encode(bytes.fromhex(digest))[:20].decode().lower()
+
+
+class Means(StrEnum):
+    """How a sheet was approved."""
+
+    REHEARSAL = "rehearsal"
+    ALLOWANCE = "allowance"
+    CLIENT = "client"
+    TERMINAL = "terminal"
+    DESK = "desk"
+    PASSKEY = "passkey"
+
+
+class Need(StrEnum):
+    """What a sheet needs before it may be spent."""
+
+    NOTHING = "nothing"
+    PERSON = "person"
+
+
+def decide_need(policy: Policy, mode: Mode) -> Need:
+    """Who must agree. In the sandbox nobody, unless the person wants to rehearse approval too."""
+    if mode is Mode.SANDBOX and not policy.sandbox_asks:
+        return Need.NOTHING
+    return Need.PERSON
+
+
+def amount_to_type(price: Price, policy: Policy) -> Decimal | None:
+    """The amount (US dollars) that a person types to agree: the price, or their ceiling for unknown prices."""
+    return price.usd if price.known else policy.unknown_price_ceiling
+
+
+def amount_matches(typed: str, amount: Decimal) -> bool:
+    """Whether a person typed exactly that amount; `0.96`, `0.960`, `$0.96` and `0.96 USD` are the same."""
+    text = typed.strip().removeprefix("$").strip()
+    if text[-3:].upper() == "USD":
+        text = text[:-3].strip()
+    if not text or len(text) > 20 or set(text) - set("0123456789.") or text.count(".") > 1 or text == ".":
+        return False
+    return Decimal(text) == amount
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What is reserved or spent in the current UTC day and month, and how many tasks are open."""
+
+    today: Decimal
+    this_month: Decimal
+    open_tasks: int
+
+
+def cap_left(policy: Policy, spending: Spending) -> str:
+    """What remains of the caps, in one short phrase."""
+    parts = []
+    if policy.caps.per_day is not None:
+        parts.append(f"{dollars(max(policy.caps.per_day - spending.today, Decimal(0)))} USD left today")
+    if policy.caps.per_month is not None:
+        parts.append(f"{dollars(max(policy.caps.per_month - spending.this_month, Decimal(0)))} USD this month")
+    return ", ".join(parts) or "no cap is set"
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalView:
+    """The values in the text for the person, all from the sheet. `account` is a key's fingerprint."""
+
+    mode: Mode
+    gateway_name: str
+    origin: str
+    account: str
+    model: str
+    shot: Shot
+    price: Price
+    ceiling: Decimal | None
+    cap_left: str
+    image_host: str | None
+    callback_host: str | None
+    availability: str
+    body_bytes: int
+    body_sha256: str
+    earlier: str
+
+
+APPROVAL_LABELS = (
+    "Price",
+    "Goes to",
+    "Model",
+    "Reference image from",
+    "Result also sent to",
+    "Availability",
+    "Request",
+)
+
+
+def split_approval(text: str) -> list[tuple[str, str]]:
+    """The text that a person agrees to as (label, rest), line by line; a warning has no label.
+
+    The prompt is a single line and comes last, so it cannot imitate another line.
+    """
+    lines = []
+    for line in text.split("\n"):
+        label, _, rest = line.partition(": ")
+        known = label in APPROVAL_LABELS or label.startswith("Prompt (")
+        lines.append((label, rest) if known else ("", line))
+    return lines
+
+
+def render_approval(view: ApprovalView) -> str:
+    """The text that a person agrees to: price and caps first, the prompt last and escaped."""
+    price = str(view.price)
+    if not view.price.known and view.ceiling is not None:
+        price += f", counted as {dollars(view.ceiling)} USD (your ceiling); the gateway may charge more"
+    rehearsal = " · SANDBOX REHEARSAL: free" if view.mode is Mode.SANDBOX else ""
+    twice = f" · {DUPLICATE}" if view.earlier.startswith(DUPLICATE) else ""
+    lines = [f"Price: {price}{twice} · {view.cap_left}{rehearsal}"]
+    if view.earlier:
+        lines.append(clean(view.earlier, limit=300))
+    shot = view.shot
+    lines += [
+        f"Goes to: {clean(view.gateway_name, limit=40)}, {clean(view.origin, limit=120)}{_format_account(view)}",
+        f"Model: {clean(view.model, limit=80)} · {_format_shot(shot)}",
+        f"Reference image from: {clean(view.image_host, limit=260) or 'none'}",
+        f"Result also sent to: {clean(view.callback_host, limit=260) or 'nobody'}",
+        f"Availability: {clean(view.availability, limit=300)}",
+        f"Request: {view.body_bytes} bytes, SHA-256 {view.body_sha256[:16]}",
+        f"Prompt ({len(shot.prompt)} characters): {escape_block(shot.prompt, PROMPT_SHOWN)}",
+    ]
+    return "\n".join(lines)
+
+
+def warns_of_duplicate(shown: str) -> bool:
+    """Whether that text warns of a possible duplicate charge; only its first line counts, no prompt can fake it."""
+    return DUPLICATE in shown.partition("\n")[0]
+
+
+def _format_account(view: ApprovalView) -> str:
+    return f", paid with the key {clean(view.account, limit=20)}" if view.account else ""
+
+
+def _format_shot(shot: Shot) -> str:
+    length = f"{shot.duration_seconds} s" if shot.duration_seconds else "length not documented"
+    ratio = clean(shot.aspect_ratio, limit=20) or "ratio not documented"
+    return f"{shot.kind} · {length} · {ratio} · {clean(shot.resolution, limit=20) or 'resolution not documented'}"
+
+
+FIRST_HASH = "0" * 64
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One act. `actor` is the means (`terminal`, `client`, `desk`, …), `subject` a sheet, task, allowance or gateway.
+
+    `detail` is a JSON object as text, kept as it was hashed.
+    """
+
+    seq: int
+    at: float
+    actor: str
+    action: str
+    subject: str
+    detail: str
+    previous: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditVerdict:
+    """The result of a check: the first entry that was changed (None: none was), and the latest hash."""
+
+    entries: int
+    latest: str
+    broken: int | None = None
+    problem: str = ""
+
+
+def build_entry(
+    before: AuditEntry | None, *, at: float, actor: str, action: str, subject: str, detail: Mapping[str, str]
+) -> AuditEntry:
+    """The entry that follows `before`, sealed."""
+    seq, previous = (before.seq + 1, before.hash) if before else (1, FIRST_HASH)
+    text = json.dumps(dict(detail), sort_keys=True, ensure_ascii=True)
+    digest = _digest(seq, at, actor, action, subject, text, previous)
+    return AuditEntry(seq, at, actor, action, subject, text, previous, digest)
+
+
+def verify_chain(entries: Iterable[AuditEntry], *, written: int) -> AuditVerdict:
+    """Check every entry, oldest first; `written` is how many were ever written."""
+    before: AuditEntry | None = None
+    count = 0
+    for entry in entries:
+        count += 1
+        expected = FIRST_HASH if before is None else before.hash
+        content = _digest(entry.seq, entry.at, entry.actor, entry.action, entry.subject, entry.detail, entry.previous)
+        if entry.seq != count:
+            return AuditVerdict(count, entry.hash, count, f"entry {count} is missing or out of place")
+        if entry.previous != expected:
+            return AuditVerdict(count, entry.hash, count, f"entry {count} does not follow the one before it")
+        if entry.hash != content:
+            return AuditVerdict(count, entry.hash, count, f"entry {count} was changed")
+        before = entry
+    latest = before.hash if before else FIRST_HASH
+    if count != written:
+        return AuditVerdict(count, latest, count + 1, f"{written} entries were written, {count} are present")
+    return AuditVerdict(count, latest)
+
+
+def _digest(*content: int | float | str) -> str:
+    return hashlib.sha256(json.dumps(content, ensure_ascii=True, separators=(",", ":")).encode()).hexdigest()

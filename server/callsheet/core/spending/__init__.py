@@ -1,1 +1,0 @@
-"""May this be spent: caps and allowances."""

@@ -1,0 +1,392 @@
+"""Sheets and tasks: their states as two literal tables, their records, and when a gateway is asked again. Pure.
+
+Every change of state is looked up in a table; an event without an entry is an `IllegalEvent` and changes nothing.
+Times are seconds since the epoch (UTC). Money is in millionths of a dollar where it is summed.
+
+Status reads are rare while a finish is unlikely and dense where it is likely:
+
+1. One early read halfway to the earliest usual end (never before the first wait that the gateway advises),
+   so that an immediate failure is seen; the next one at that earliest end.
+2. From the earliest to the latest usual end the interval falls, from ten seconds to the shortest that the
+   gateway's own pages or programs use: the longer a task has run, the more likely it ends in the next seconds.
+3. After the latest usual end it grows back, to ten seconds at twice that time, and from there on with the delay,
+   up to two minutes: a task that hangs is neither forgotten nor polled too often.
+
+The usual time is the one documented for the clip's length, else for the model; where a gateway documents none,
+the shortest time that another gateway documents is used. Only the first read is jittered: that is enough to spread
+tasks that were submitted together, and more jitter would only delay the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import NewType
+
+from .catalogue import PollAdvice, Price
+from .consent import Binding, Means, Mode
+from .shot import Shot
+
+SheetId = NewType("SheetId", str)
+TaskId = NewType("TaskId", str)
+
+
+class SheetState(StrEnum):
+    """The state of a call sheet."""
+
+    DRAFTED = "drafted"
+    AWAITING_APPROVAL = "awaiting_approval"
+    APPROVED = "approved"
+    SPENT = "spent"
+    DECLINED = "declined"
+    EXPIRED = "expired"
+
+
+class SheetEvent(StrEnum):
+    """What can happen to a call sheet."""
+
+    ASKED = "asked"
+    APPROVED = "approved"
+    SPENT = "spent"
+    DECLINED = "declined"
+    EXPIRED = "expired"
+
+
+class TaskState(StrEnum):
+    """The state of a submission.
+
+    `WAITING`: approved, nothing sent yet. `SUBMITTING`: on disk before the first byte goes out.
+    `QUEUED`, `RUNNING`: accepted by the gateway. `SUCCEEDED`: generated, not yet on disk here. `SAVED`: the
+    clip is on disk. `REJECTED`: refused, nothing accepted. `FAILED`: accepted, then failed at the
+    gateway. `EXPIRED`: generated, but its link expired before it was saved. `OUTCOME_UNKNOWN`: it may have
+    been accepted. `ABANDONED`: a person gave up on it.
+    """
+
+    WAITING = "waiting"
+    SUBMITTING = "submitting"
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    SAVED = "saved"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    OUTCOME_UNKNOWN = "outcome_unknown"
+    ABANDONED = "abandoned"
+
+
+class TaskEvent(StrEnum):
+    """What can happen to a task."""
+
+    CLAIMED = "claimed"
+    NOT_SENT = "not_sent"
+    REFUSED = "refused"
+    ACCEPTED = "accepted"
+    ANSWER_LOST = "answer_lost"
+    SEEN_QUEUED = "seen_queued"
+    SEEN_RUNNING = "seen_running"
+    SEEN_FINISHED = "seen_finished"
+    SEEN_FAILED = "seen_failed"
+    CLIP_SAVED = "clip_saved"
+    LINK_GONE = "link_gone"
+    RESOLVED_ACCEPTED = "resolved_accepted"
+    RESOLVED_LOST = "resolved_lost"
+
+
+class IllegalEvent(Exception):
+    """That event cannot happen in that state; the state is unchanged."""
+
+    def __init__(self, state: StrEnum, event: StrEnum) -> None:
+        super().__init__(f"{event.value!r} cannot happen in state {state.value!r}")
+        self.state = state
+        self.event = event
+
+
+_S, _E = SheetState, SheetEvent
+SHEET_TABLE: Mapping[tuple[SheetState, SheetEvent], SheetState] = MappingProxyType(
+    {
+        (_S.DRAFTED, _E.ASKED): _S.AWAITING_APPROVAL,
+        (_S.DRAFTED, _E.APPROVED): _S.APPROVED,
+        (_S.DRAFTED, _E.DECLINED): _S.DECLINED,
+        (_S.DRAFTED, _E.EXPIRED): _S.EXPIRED,
+        (_S.AWAITING_APPROVAL, _E.ASKED): _S.AWAITING_APPROVAL,
+        (_S.AWAITING_APPROVAL, _E.APPROVED): _S.APPROVED,
+        (_S.AWAITING_APPROVAL, _E.DECLINED): _S.DECLINED,
+        (_S.AWAITING_APPROVAL, _E.EXPIRED): _S.EXPIRED,
+        (_S.APPROVED, _E.SPENT): _S.SPENT,
+        (_S.APPROVED, _E.DECLINED): _S.DECLINED,
+        (_S.APPROVED, _E.EXPIRED): _S.EXPIRED,
+    }
+)
+
+_T, _V = TaskState, TaskEvent
+TASK_TABLE: Mapping[tuple[TaskState, TaskEvent], TaskState] = MappingProxyType(
+    {
+        (_T.WAITING, _V.CLAIMED): _T.SUBMITTING,
+        # A person may withdraw what has not been sent.
+        (_T.WAITING, _V.RESOLVED_LOST): _T.ABANDONED,
+        (_T.SUBMITTING, _V.NOT_SENT): _T.WAITING,
+        (_T.SUBMITTING, _V.REFUSED): _T.REJECTED,
+        (_T.SUBMITTING, _V.ACCEPTED): _T.QUEUED,
+        (_T.SUBMITTING, _V.ANSWER_LOST): _T.OUTCOME_UNKNOWN,
+        (_T.QUEUED, _V.SEEN_QUEUED): _T.QUEUED,
+        (_T.QUEUED, _V.SEEN_RUNNING): _T.RUNNING,
+        (_T.QUEUED, _V.SEEN_FINISHED): _T.SUCCEEDED,
+        (_T.QUEUED, _V.SEEN_FAILED): _T.FAILED,
+        # A gateway may go back to its queue; the task is still shown as running.
+        (_T.RUNNING, _V.SEEN_QUEUED): _T.RUNNING,
+        (_T.RUNNING, _V.SEEN_RUNNING): _T.RUNNING,
+        (_T.RUNNING, _V.SEEN_FINISHED): _T.SUCCEEDED,
+        (_T.RUNNING, _V.SEEN_FAILED): _T.FAILED,
+        (_T.SUCCEEDED, _V.SEEN_FINISHED): _T.SUCCEEDED,
+        (_T.SUCCEEDED, _V.CLIP_SAVED): _T.SAVED,
+        (_T.SUCCEEDED, _V.LINK_GONE): _T.EXPIRED,
+        # A late answer of the same attempt still wins.
+        (_T.OUTCOME_UNKNOWN, _V.ACCEPTED): _T.QUEUED,
+        (_T.OUTCOME_UNKNOWN, _V.REFUSED): _T.REJECTED,
+        (_T.OUTCOME_UNKNOWN, _V.NOT_SENT): _T.WAITING,
+        (_T.OUTCOME_UNKNOWN, _V.RESOLVED_ACCEPTED): _T.QUEUED,
+        (_T.OUTCOME_UNKNOWN, _V.RESOLVED_LOST): _T.ABANDONED,
+        # Also after a person gave up on it: the job is paid for, so it is followed.
+        (_T.ABANDONED, _V.ACCEPTED): _T.QUEUED,
+        # A person may correct a wrong id, and give up on a task that the gateway never ends.
+        (_T.QUEUED, _V.RESOLVED_ACCEPTED): _T.QUEUED,
+        (_T.RUNNING, _V.RESOLVED_ACCEPTED): _T.QUEUED,
+        (_T.QUEUED, _V.RESOLVED_LOST): _T.ABANDONED,
+        (_T.RUNNING, _V.RESOLVED_LOST): _T.ABANDONED,
+        (_T.SUCCEEDED, _V.RESOLVED_LOST): _T.ABANDONED,
+    }
+)
+
+OPEN_STATES: frozenset[TaskState] = frozenset({_T.WAITING, _T.SUBMITTING, _T.QUEUED, _T.RUNNING, _T.SUCCEEDED})
+"""States in which the runner still has work to do."""
+
+RESERVING_STATES: frozenset[TaskState] = frozenset(set(TaskState) - {_T.REJECTED, _T.ABANDONED})
+"""States whose price counts against the caps. A failed clip counts too: not every gateway refunds."""
+
+SLOT_STATES: frozenset[TaskState] = frozenset({_T.SUBMITTING, _T.QUEUED, _T.RUNNING, _T.OUTCOME_UNKNOWN})
+"""States that take up one of the concurrent tasks."""
+
+
+def advance_sheet(state: SheetState, event: SheetEvent) -> SheetState:
+    """The sheet's next state; raises `IllegalEvent`."""
+    try:
+        return SHEET_TABLE[state, event]
+    except KeyError:
+        raise IllegalEvent(state, event) from None
+
+
+def advance_task(state: TaskState, event: TaskEvent) -> TaskState:
+    """The task's next state; raises `IllegalEvent`."""
+    try:
+        return TASK_TABLE[state, event]
+    except KeyError:
+        raise IllegalEvent(state, event) from None
+
+
+SHEET_LIFETIME = 24 * 3600.0
+"""How long a sheet may be approved and spent, in seconds."""
+
+APPROVAL_LIFETIME = 3600.0
+"""How long an approval is valid before the sheet must be approved again, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A shot bound to one model card, with the exact bytes that would be sent.
+
+    `shown` is the text that a person agrees to, fixed when the sheet is created. `reserve_micros` is the amount
+    reserved against the caps when it is spent; None when the price is unknown and no ceiling is set.
+    `allowance` names the allowance that approved it, if one did.
+    """
+
+    id: SheetId
+    take: int
+    state: SheetState
+    binding: Binding
+    shot: Shot
+    price: Price
+    body: bytes
+    reserve_micros: int | None
+    shown: str
+    made_at: float
+    expires_at: float
+    approved_by: Means | None = None
+    approved_at: float | None = None
+    allowance: str | None = None
+    task_id: TaskId | None = None
+
+    @property
+    def mode(self) -> Mode:
+        """Sandbox or live; a sheet never changes its mode."""
+        return Mode(self.binding.mode)
+
+    @property
+    def card_id(self) -> str:
+        """`gateway/model`."""
+        return f"{self.binding.gateway}/{self.binding.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A saved video and what was measured of it. `path`, `poster` and `contact_sheet` are absolute."""
+
+    path: str
+    size: int
+    sha256: str
+    duration_seconds: float
+    width: int
+    height: int
+    poster: str
+    contact_sheet: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """The latest problem of a task. `said` is the gateway's own text, cleaned but untrusted.
+
+    `lasting`: the gateway refused exactly these bytes, so they are not sent to it again.
+    """
+
+    code: str
+    message: str
+    fate: str
+    said: str = ""
+    lasting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One submission of one sheet and what became of it.
+
+    `attempt` identifies the current or latest attempt to send, `deadline` ends it. `next_at` is when the
+    runner looks at the task again. `said` is the gateway's word for the state, `percent` its
+    progress. `result_url` is the clip's address at the gateway. `balance_before` is the account's balance
+    just before the paid request, `hints` what may help a person to resolve an unknown outcome.
+    """
+
+    id: TaskId
+    sheet_id: SheetId
+    mode: Mode
+    gateway: str
+    model: str
+    state: TaskState
+    reserve_micros: int
+    created_at: float
+    updated_at: float
+    next_at: float
+    owner: str | None = None
+    attempt: str | None = None
+    attempts: int = 0
+    deadline: float | None = None
+    gateway_task_id: str | None = None
+    accepted_at: float | None = None
+    said: str = ""
+    percent: int | None = None
+    polls: int = 0
+    failures: int = 0
+    finished_at: float | None = None
+    result_url: str | None = None
+    charge: str | None = None
+    balance_before: str | None = None
+    hints: str = ""
+    problem: Problem | None = None
+    clip: Clip | None = None
+
+    @property
+    def card_id(self) -> str:
+        """`gateway/model`."""
+        return f"{self.gateway}/{self.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedTask:
+    """The right to send one task's paid request once, until half of its deadline has passed.
+
+    Only the ledger's `claim` creates one, after the attempt is on disk and the sheet is found spent on the task.
+    The paid request takes nothing else, so a task that was not claimed cannot be sent.
+    """
+
+    task: Task
+    sheet: Sheet
+    attempt: str
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """How many rows were removed, or would be."""
+
+    tasks: int
+    sheets: int
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
+class PruneLimits:
+    """What ended before `before` may go; `now` is the present, `month_start` where the caps begin to count."""
+
+    before: float
+    now: float
+    month_start: float
+
+
+RETRY_AFTER_CEILING = 300.0
+PATIENCE_FACTOR = 2.0
+SLOWEST_POLL = 120.0
+DENSE_POLL = 10.0
+OVERDUE_SHARE = 0.1
+FIRST_SPREAD = 0.2
+FAILURE_STEP = 5.0
+ASSUMED_USUAL_SECONDS = (90.0, 300.0)
+"""PoYo's figure for videos, the shortest that any of the gateways documents."""
+
+
+def first_poll_delay(
+    advice: PollAdvice, *, jitter: float, clip_seconds: int | None = None, speed: float = 1.0
+) -> float:
+    """Seconds after acceptance until the first status read. `jitter` is in [0, 1); `speed` > 1 in the sandbox.
+
+    Up to a fifth later than planned (at most ten seconds), never earlier than the gateway advises.
+    """
+    earliest, _ = _usual(advice, clip_seconds)
+    first = max(advice.first_after_seconds, earliest / 2)
+    return (first + jitter * min(first * FIRST_SPREAD, DENSE_POLL)) / speed
+
+
+def next_poll_delay(
+    advice: PollAdvice, *, elapsed: float, clip_seconds: int | None = None, speed: float = 1.0
+) -> float:
+    """Seconds until the next status read of a task that was accepted `elapsed` seconds ago."""
+    age = elapsed * speed
+    earliest, latest = _usual(advice, clip_seconds)
+    least = advice.least_every_seconds or advice.every_seconds
+    loose = max(DENSE_POLL, least)
+    if age < earliest:
+        interval = max(earliest - age, least)
+    elif age < latest:
+        ahead = (latest - age) / (latest - earliest)
+        interval = least + ahead * (loose - least)
+    else:
+        behind = (age - latest) / (PATIENCE_FACTOR * latest - latest)
+        interval = max(least + min(behind, 1.0) * (loose - least), (age - PATIENCE_FACTOR * latest) * OVERDUE_SHARE)
+    return min(interval, max(SLOWEST_POLL, least)) / speed
+
+
+def retry_delay(failures: int, *, retry_after: float | None, jitter: float, speed: float = 1.0) -> float:
+    """Seconds until a read that failed is tried again: `Retry-After` if given (clamped), else growing steps.
+
+    Equal jitter: never less than half the step, so that many clients never retry together immediately.
+    """
+    if retry_after is not None:
+        return min(max(retry_after, 0.0), RETRY_AFTER_CEILING) + jitter
+    step = min(FAILURE_STEP * 2.0 ** min(max(failures - 1, 0), 8), SLOWEST_POLL)
+    return step * (0.5 + jitter / 2) / speed
+
+
+def _usual(advice: PollAdvice, clip_seconds: int | None) -> tuple[float, float]:
+    """The earliest and the latest usual end of a clip of that length, in seconds after acceptance."""
+    by_length = dict(advice.usual_by_length)
+    return by_length.get(clip_seconds or 0) or advice.usual_seconds or ASSUMED_USUAL_SECONDS
