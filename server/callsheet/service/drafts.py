@@ -38,7 +38,8 @@ def explain(deps: Dependencies, draft: Draft) -> Explanation:
     draft = _split_name(deps, draft)
     card = _named_card(deps, draft)
     if draft.payload is not None:
-        found = recognise(draft.payload, deps.catalogue(), gateway=draft.gateway, model=draft.model)
+        gateway = card.gateway if card else draft.gateway
+        found = recognise(draft.payload, deps.catalogue(), gateway=gateway, model=draft.model)
         if found.foreign:
             return _foreign(deps, found)
         if found.card is None:

@@ -10,7 +10,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
-from callsheet.core.catalogue.cards import ModelCard, Role
+from callsheet.core.catalogue import ModelCard, Role
 
 _NAMES: dict[Role, str] = {
     "prompt": "prompt text description text_prompt prompt_text video_prompt video_description positive_prompt",

@@ -28,6 +28,7 @@ from .body import (
     neutral_value,
     read_image,
     read_neutral,
+    read_number,
     read_pixels,
     read_value,
     size_value,
@@ -100,7 +101,7 @@ def recognise(
         left_out = [] if not _is_openai(body, catalogue) else left_out
         named = named if cards else None
     what, about = _describe(body, named, dropped, catalogue, gateway)
-    foreign = isinstance(named, str) and bool(cards) and not dropped and not is_sora(named)
+    foreign = isinstance(named, str) and not dropped and not is_sora(named)
     softened = tuple(
         replace(finding, severity="warning") if finding.field != "payload" else finding for finding in findings
     )
@@ -137,8 +138,6 @@ def _choose(
     scores = {card.id: _score(card, leaves) for card in cards}
     top = max(scores.values(), default=0.0)
     best = tuple(card for card in cards if scores[card.id] == top and (top > 0 or isinstance(named, str)))
-    if not isinstance(named, str) and len({card.model for card in best}) > 1 and not by_caller:
-        best = tuple(card for card in best if card.gateway == best[0].gateway)[:1]
     return best, None if best else dropped
 
 
@@ -254,9 +253,10 @@ def _join_sides(leaves: tuple[_Leaf, ...]) -> tuple[_Leaf, ...]:
     """Width and height as one size in pixels."""
     sides = {name: leaf for leaf in leaves if (name := leaf.path[-1].lower()) in ("width", "height")}
     width, height = sides.get("width"), sides.get("height")
-    if not width or not height or len(str(width.value)[:9]) > 6 or len(str(height.value)[:9]) > 6:
+    pixels = [read_number(leaf.value)[0] for leaf in (width, height) if leaf]
+    if not width or any(number is None or not 0 < number < 10**5 for number in pixels) or len(pixels) < 2:
         return leaves
-    size = _Leaf((*width.path[:-1], "size"), f"{width.value}x{height.value}")
+    size = _Leaf((*width.path[:-1], "size"), f"{pixels[0]}x{pixels[1]}")
     return (*(leaf for leaf in leaves if leaf not in (width, height)), size)
 
 

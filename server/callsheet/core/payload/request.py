@@ -9,7 +9,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from callsheet.core.catalogue.cards import Catalogue
+from callsheet.core.catalogue import Catalogue
 from callsheet.core.security.urls import url_host
 from callsheet.core.shot import JsonValue
 
