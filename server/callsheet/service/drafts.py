@@ -129,7 +129,7 @@ def _choose(deps: Dependencies, shot: Shot, draft: Draft, *, what: str, findings
         step = NextStep(Action.EXPLAIN, f'Choose one, for example gateway="{best.gateway}", model="{best.model}".')
         return _without_card(deps, "choose", shot, what=what, findings=findings, step=step, options=options)
     nearest = nearest_shot([option.card for option in options], shot, hosts_of(deps))
-    wrong = nearest[1].findings if nearest else ()
+    wrong = [finding for finding in nearest[1].findings if finding.severity == "error"] if nearest else ()
     step = NextStep(text="No model can take this shot. The findings name the nearest; the user decides what to change.")
     return _without_card(deps, "invalid", shot, what=what, findings=(*findings, *wrong), step=step)
 
@@ -150,7 +150,7 @@ def _without_card(  # noqa: PLR0913 - the parts of an answer
         notice=notice(deps, mode),
         what=what,
         findings=findings,
-        prompt_notes=_notes(shot),
+        prompt_notes=_notes(shot) if options else (),
         next_step=step,
         mode=mode,
         shot=shot,
