@@ -25,8 +25,8 @@ from callsheet.core.payload.body import (
     read_pixels,
     read_value,
 )
-from callsheet.core.payload.recognition import MAX_LEAVES, Recognised, recognise
-from callsheet.core.payload.request import parse_request
+from callsheet.core.payload.recognition import Recognised, recognise
+from callsheet.core.payload.request import MAX_LEAVES, parse_request
 from callsheet.core.payload.validation import Hosts, check_shot
 from callsheet.core.shot import JsonValue, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue

@@ -9,9 +9,7 @@ the wrong type is still read, with a finding. `core.payload.validation` judges t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 
 from callsheet.core.catalogue import Availability, Catalogue, Field, ModelCard
 from callsheet.core.shot import IMAGE_TO_VIDEO, ROLE_ATTRIBUTES, TEXT_TO_VIDEO, JsonValue, Kind, Shot
@@ -24,23 +22,19 @@ from .body import (
     format_length,
     format_name,
     format_value,
-    image_url,
     neutral_value,
     read_image,
     read_neutral,
-    read_number,
     read_pixels,
     read_value,
     size_value,
     wire_value,
 )
-from .names import CONTAINERS, cards_named, fold_name, is_sora, read_model_id, role_of
-from .request import Payload, parse_object, read_request
+from .names import cards_named, fold_name, is_sora, read_model_id, role_of
+from .request import Leaf, Payload, is_empty, read_leaves, read_request
 
 Taken = tuple[dict[str, JsonValue], list[Finding]]
 
-MAX_LEAVES = 64
-MAX_DEPTH = 4
 WORST_MISSES = 3.0
 """Caps the penalty: however much is wrong, the fields in their place still decide what a payload is for."""
 MAX_SECONDS_OF_FRAMES = 60
@@ -71,19 +65,13 @@ class Recognised:
     foreign: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Leaf:
-    path: tuple[str, ...]
-    value: JsonValue
-
-
 def recognise(
     payload: Payload, catalogue: Catalogue, *, gateway: str | None = None, model: str | None = None
 ) -> Recognised:
     """Decide what a payload is and collect its shot; `gateway` and `model` narrow the choice."""
     request = read_request(payload, catalogue)
     body, gateway = request.body, gateway or request.gateway
-    leaves, findings = _read_leaves(body)
+    leaves, findings = read_leaves(body)
     named = _named_model(body, leaves)
     if named is None and model is None and gateway == request.gateway:
         model = request.model
@@ -111,7 +99,7 @@ def recognise(
 def _for_card(
     card: ModelCard,
     body: Payload,
-    leaves: tuple[_Leaf, ...],
+    leaves: tuple[Leaf, ...],
     named: JsonValue,
     findings: tuple[Finding, ...],
     also: tuple[str, ...],
@@ -122,7 +110,7 @@ def _for_card(
 
 
 def _choose(
-    cards: tuple[ModelCard, ...], leaves: tuple[_Leaf, ...], named: JsonValue, *, by_caller: bool
+    cards: tuple[ModelCard, ...], leaves: tuple[Leaf, ...], named: JsonValue, *, by_caller: bool
 ) -> tuple[tuple[ModelCard, ...], ModelCard | None]:
     """The cards that fit best, of sister brands perhaps several; or none, and the dropped card that was named."""
     marked = tuple(card for card in cards if _has_mark(card, leaves))
@@ -145,7 +133,7 @@ def _is_dropped(card: ModelCard) -> bool:
     return card.lifecycle.availability is Availability.DROPPED
 
 
-def _has_mark(card: ModelCard, leaves: tuple[_Leaf, ...]) -> bool:
+def _has_mark(card: ModelCard, leaves: tuple[Leaf, ...]) -> bool:
     marks = {field.path for field in card.fields if field.role == "fixed"}
     return any(leaf.path in marks for leaf in leaves)
 
@@ -174,7 +162,7 @@ def _describe(
     )
 
 
-def _read_neutral(leaves: tuple[_Leaf, ...], named: JsonValue) -> tuple[Shot, list[Finding]]:
+def _read_neutral(leaves: tuple[Leaf, ...], named: JsonValue) -> tuple[Shot, list[Finding]]:
     """The shot from values under any published name; what has no place in a shot is a warning each."""
     values: dict[str, JsonValue] = {}
     findings: list[Finding] = []
@@ -199,7 +187,7 @@ def _read_neutral(leaves: tuple[_Leaf, ...], named: JsonValue) -> tuple[Shot, li
 
 
 def _missing_image(
-    leaves: tuple[_Leaf, ...], named: JsonValue, shot: Shot, card: ModelCard | None = None
+    leaves: tuple[Leaf, ...], named: JsonValue, shot: Shot, card: ModelCard | None = None
 ) -> list[Finding]:
     """A payload that says image-to-video, but in which no image was found."""
     said = [leaf.value for leaf in leaves if role_of(leaf.path[-1]) != "prompt" and isinstance(leaf.value, str)]
@@ -210,59 +198,9 @@ def _missing_image(
     return [Finding("error" if card else "warning", "image_url", "missing", rule, "Give the image as image_url.")]
 
 
-def _read_leaves(payload: Payload) -> tuple[tuple[_Leaf, ...], tuple[Finding, ...]]:
-    """The values with their paths, up to a limit far above the number of fields of any gateway."""
-    findings: list[Finding] = []
-    leaves = tuple(islice(_leaves(payload, (), findings), MAX_LEAVES + 1))
-    if len(leaves) > MAX_LEAVES:
-        rule = f"It has more than {MAX_LEAVES} fields; the rest was not read."
-        findings.append(Finding("error", "payload", "", rule, "Leave out what the gateway does not know."))
-    return _join_sides(leaves[:MAX_LEAVES]), tuple(findings)
-
-
-def _leaves(table: Payload, parents: tuple[str, ...], findings: list[Finding]) -> Iterator[_Leaf]:
-    """Every value with its path. The gateways nest one deep; people wrap a body once more. Empty is "not given"."""
-    for name, value in table.items():
-        path = (*parents, name)
-        inner = list(_objects(name, value)) if len(path) < MAX_DEPTH else []
-        if inner and not isinstance(value, dict):
-            rule = f"Must be a JSON object, not {'text' if isinstance(value, str) else 'a list'}."
-            findings.append(Finding("error", format_name(".".join(path)), "", rule, "Write {…}. It was read as one."))
-        for item in inner:
-            yield from _leaves(item, path, findings)
-        if not inner and not _is_empty(value):
-            yield _Leaf(path, value)
-
-
-def _objects(name: str, value: JsonValue) -> Iterable[Payload]:
-    """The objects that a value holds: itself, or in a container's place a list or a JSON text of them."""
-    if isinstance(value, dict):
-        return [] if role_of(name) == "image" and image_url(value) else [value] if value else []
-    if fold_name(name) not in CONTAINERS:
-        return []
-    items = value[:4] if isinstance(value, list) else [value]
-    found = [item if isinstance(item, dict) else parse_object(item) for item in items]
-    return [item for item in found if item]
-
-
-def _is_empty(value: JsonValue) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip()) or value in ([], {})
-
-
-def _join_sides(leaves: tuple[_Leaf, ...]) -> tuple[_Leaf, ...]:
-    """Width and height as one size in pixels."""
-    sides = {name: leaf for leaf in leaves if (name := leaf.path[-1].lower()) in ("width", "height")}
-    width, height = sides.get("width"), sides.get("height")
-    pixels = [read_number(leaf.value)[0] for leaf in (width, height) if leaf]
-    if not width or any(number is None or not 0 < number < 10**5 for number in pixels) or len(pixels) < 2:
-        return leaves
-    size = _Leaf((*width.path[:-1], "size"), f"{pixels[0]}x{pixels[1]}")
-    return (*(leaf for leaf in leaves if leaf not in (width, height)), size)
-
-
-def _named_model(payload: Payload, leaves: tuple[_Leaf, ...]) -> JsonValue:
+def _named_model(payload: Payload, leaves: tuple[Leaf, ...]) -> JsonValue:
     """The model id in a payload, in its place or deeper."""
-    if not _is_empty(payload.get("model")):
+    if not is_empty(payload.get("model")):
         return payload["model"]
     return next((leaf.value for leaf in leaves if role_of(leaf.path[-1]) == "model"), None)
 
@@ -275,7 +213,7 @@ def _is_openai(payload: Payload, catalogue: Catalogue) -> bool:
     return shape or isinstance(named, str)
 
 
-def _score(card: ModelCard, leaves: tuple[_Leaf, ...]) -> float:
+def _score(card: ModelCard, leaves: tuple[Leaf, ...]) -> float:
     """How well the fields of a payload fit a card, by their places."""
     paths = {field.path for field in card.fields}
     hits = sum(leaf.path in paths for leaf in leaves if leaf.path != ("model",))
@@ -296,7 +234,7 @@ def _name_findings(card: ModelCard, payload: Payload, named: JsonValue) -> list[
     return [Finding("error", "model", value, rule, f"Nearest: {card.model}.")]
 
 
-def _collect(card: ModelCard, leaves: tuple[_Leaf, ...]) -> tuple[Shot, list[Finding]]:
+def _collect(card: ModelCard, leaves: tuple[Leaf, ...]) -> tuple[Shot, list[Finding]]:
     """The shot from the values, each read once: from its documented place if it is there, else as found."""
     findings: list[Finding] = []
     placed, sizes = _place(card, leaves, findings)
@@ -307,7 +245,7 @@ def _collect(card: ModelCard, leaves: tuple[_Leaf, ...]) -> tuple[Shot, list[Fin
             findings.extend(more)
     kind = IMAGE_TO_VIDEO if values.get("image_url") else TEXT_TO_VIDEO
     extras: dict[str, JsonValue] = {}
-    fixed: list[tuple[Field, _Leaf]] = []
+    fixed: list[tuple[Field, Leaf]] = []
     for field, leaf in placed:
         if field.role == "fixed":
             fixed.append((field, leaf))
@@ -327,11 +265,11 @@ def _collect(card: ModelCard, leaves: tuple[_Leaf, ...]) -> tuple[Shot, list[Fin
 
 
 def _place(
-    card: ModelCard, leaves: tuple[_Leaf, ...], findings: list[Finding]
-) -> tuple[list[tuple[Field, _Leaf]], list[_Leaf]]:
+    card: ModelCard, leaves: tuple[Leaf, ...], findings: list[Finding]
+) -> tuple[list[tuple[Field, Leaf]], list[Leaf]]:
     """Which field each value is meant for, and the sizes in pixels that no field takes; the rest is a finding."""
-    placed: dict[tuple[str, ...], tuple[Field, _Leaf]] = {}
-    sizes: list[_Leaf] = []
+    placed: dict[tuple[str, ...], tuple[Field, Leaf]] = {}
+    sizes: list[Leaf] = []
     paths = {field.path for field in card.fields}
     for leaf in sorted(leaves, key=lambda leaf: leaf.path not in paths):
         name = format_name(".".join(leaf.path))
@@ -354,7 +292,7 @@ def _place(
     return list(placed.values()), sizes
 
 
-def _field_of(card: ModelCard, leaf: _Leaf) -> Field | None:
+def _field_of(card: ModelCard, leaf: Leaf) -> Field | None:
     name = fold_name(leaf.path[-1])
     exact = (field for field in card.fields if field.path == leaf.path)
     named = (field for field in card.fields if fold_name(field.path[-1]) == name)
@@ -370,7 +308,7 @@ def _wrong_kind(card: ModelCard, field: Field, kind: Kind) -> Finding:
     return Finding("error", field.name, "", rule, instead)
 
 
-def _take(card: ModelCard, field: Field, leaf: _Leaf) -> Taken:
+def _take(card: ModelCard, field: Field, leaf: Leaf) -> Taken:
     """One attribute of the shot, if the value is clear; the findings are about its type and spelling."""
     if field.role == "model":
         return {}, []
@@ -387,7 +325,7 @@ def _take(card: ModelCard, field: Field, leaf: _Leaf) -> Taken:
     return {ROLE_ATTRIBUTES[field.role]: value}, findings
 
 
-def _take_size(card: ModelCard, field: Field, leaf: _Leaf) -> Taken:
+def _take_size(card: ModelCard, field: Field, leaf: Leaf) -> Taken:
     """A field that holds both ratio and resolution, in the gateway's spelling or with another cross."""
     spelling, value = dict(field.spelling), leaf.value
     if isinstance(value, str) and value in spelling:
@@ -402,7 +340,7 @@ def _take_size(card: ModelCard, field: Field, leaf: _Leaf) -> Taken:
     return taken, [Finding("error", field.name, format_value(value), rule, instead)]
 
 
-def _take_pixels(card: ModelCard, leaf: _Leaf, kind: Kind, values: dict[str, JsonValue]) -> Finding:
+def _take_pixels(card: ModelCard, leaf: Leaf, kind: Kind, values: dict[str, JsonValue]) -> Finding:
     """A size in pixels where the gateway has words for it; a ratio or resolution that is given too wins."""
     ratio, resolution = read_pixels(leaf.value) or ("", "")
     # Kept even where the card has no such field: it is then refused here as it is for a shot.
@@ -422,7 +360,7 @@ def _take_pixels(card: ModelCard, leaf: _Leaf, kind: Kind, values: dict[str, Jso
     return Finding("error", format_name(".".join(leaf.path)), format_value(leaf.value), rule, instead)
 
 
-def _check_fixed(card: ModelCard, shot: Shot, given: list[tuple[Field, _Leaf]]) -> list[Finding]:
+def _check_fixed(card: ModelCard, shot: Shot, given: list[tuple[Field, Leaf]]) -> list[Finding]:
     findings: list[Finding] = []
     for field, leaf in given:
         right = fixed_value(field, shot)
