@@ -25,7 +25,8 @@ from callsheet.core.payload.body import (
     read_pixels,
     read_value,
 )
-from callsheet.core.payload.recognition import MAX_LEAVES, Recognised, recognise
+from callsheet.core.payload.recognition import Recognised, recognise
+from callsheet.core.payload.request import MAX_LEAVES, parse_request
 from callsheet.core.payload.validation import Hosts, check_shot
 from callsheet.core.shot import JsonValue, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
@@ -83,9 +84,14 @@ def test_the_documents_own_examples_are_recognised_without_error(file: Path) -> 
     example = json.loads(file.read_text())
     gateway, model, body = file.parent.name, example["model"], example["body"]
     found = recognise(body, CATALOGUE, gateway=gateway)
-    assert found.card is not None
-    if gateway != "apixo":
-        assert found.card.id == f"{gateway}/{model}"
+    named = CATALOGUE.card(gateway, model)
+    assert named is not None
+    if named.lifecycle.availability is Availability.DROPPED:
+        assert (found.card, found.what) == (None, f"a payload for {named.id}, which is dropped")
+    elif gateway != "apixo":
+        assert found.card == named
+    else:
+        assert found.card is not None
     found = recognise(body, CATALOGUE, gateway=gateway, model=model)
     assert [str(finding) for finding in found.findings if finding.severity == "error"] == []
     card = found.card
@@ -121,8 +127,6 @@ def test_a_body_that_fits_two_sister_brands_says_so(model: str) -> None:
         ({"model": "sora-2-preview", "prompt": "A cat"}, "evolink/sora-2-preview"),
         ({"model": "sora-2-pro-preview", "prompt": "A cat", "quality": "1080p"}, "evolink/sora-2-pro-preview"),
         ({"model": "sora-2-beta", "input": {"prompt": "A cat"}}, "poyo/sora-2-beta"),
-        ({"model": "sora-2", "input": {"prompt": "A cat", "storyboard": True}}, "poyo/sora-2"),
-        ({"model": "sora-2-pro-remix", "prompt": "x", "base_video_task_id": "t"}, "evolink/sora-2-pro-remix"),
         ({"request_type": "async", "input": {"mode": "text-to-video", "prompt": "x"}}, "apixo/sora-2"),
         (
             {"provider": "official", "input": {"mode": "text-to-video", "prompt": "x", "size": "1280*720"}},
@@ -276,7 +280,6 @@ def test_what_no_field_takes_is_to_be_left_out() -> None:
         (True, 4, "Write a whole number."),
         (False, 4, "Write a whole number."),
         ([8], 4, "Write a whole number."),
-        (None, 4, "Leave it out."),
         (float("nan"), 4, "Write a whole number."),
         (float("inf"), 4, "Write a whole number."),
         (1e300, 4, "Write a whole number."),
@@ -293,14 +296,12 @@ def test_a_length_that_is_no_integer_is_read_as_it_was_meant(value: JsonValue, s
     ("name", "value", "instead", "corrected"),
     [
         ("aspect_ratio", True, "Write a string.", "16:9"),
-        ("aspect_ratio", None, "Leave it out.", "16:9"),
         ("aspect_ratio", ["9:16"], "Write a string.", "16:9"),
         ("aspect_ratio", 9.16, "Put it in quotes.", "9:16"),
         ("resolution", 1080, "Put it in quotes.", "1080p"),
         ("resolution", 10**5000, "Write a string.", "1024p"),
         ("resolution", float("nan"), "Write a string.", "1024p"),
         ("prompt", 5, "Put it in quotes.", "5"),
-        ("prompt", None, "Write a string.", ""),
         ("prompt", True, "Write a string.", ""),
         ("prompt", [PROMPT], "Write a string.", ""),
     ],
@@ -322,7 +323,8 @@ def test_a_text_of_another_type_is_reported(name: str, value: JsonValue, instead
         (None, set(), None),
         (IMAGE, {("input.image_urls", 'Write ["https://…"].')}, [IMAGE]),
         ([IMAGE, "https://cdn.acme.com/b.png"], {("input.image_urls", "Keep one.")}, [IMAGE]),
-        ([{"url": IMAGE}], {("input.image_urls", 'Write ["https://…"].')}, None),
+        ([{"url": IMAGE}], {("input.image_urls", 'Write ["https://…"].')}, [IMAGE]),
+        ({"url": IMAGE}, {("input.image_urls", 'Write ["https://…"].')}, [IMAGE]),
         ([None, IMAGE], {("input.image_urls", 'Write ["https://…"].')}, [IMAGE]),
         (7, {("input.image_urls", 'Write ["https://…"].')}, None),
     ],
@@ -372,7 +374,8 @@ def test_a_size_in_pixels_becomes_a_ratio_and_a_resolution(
 def test_pixels_in_evolinks_flat_fields_are_translated_too() -> None:
     """Two sources take pixel ratios, all take 16:9, so that is what is written."""
     reading = read({"model": "sora-2-preview", "prompt": PROMPT, "aspect_ratio": "720x1280", "duration": 4})
-    assert reading.errors == {("aspect_ratio", "Write aspect_ratio 9:16.")}
+    no_resolution = ("resolution", "Leave it out, or choose a pro model.")
+    assert reading.errors == {("aspect_ratio", "Write aspect_ratio 9:16."), no_resolution}
     assert reading.corrected["aspect_ratio"] == "9:16"
     reading = read({"model": "sora-2-pro-preview", "prompt": PROMPT, "size": "1920x1080"})
     assert reading.errors == {("size", "Write aspect_ratio 16:9 and quality 1080p.")}
@@ -386,7 +389,7 @@ def test_a_ratio_that_is_said_outright_wins_over_pixels() -> None:
 
 def test_pixels_where_nothing_takes_them_are_to_be_left_out() -> None:
     """A model without ratio and resolution has no use for a size."""
-    reading = read({"model": "sora-2-characters", "input": {"size": "1280x720"}})
+    reading = read({"input": {"size": "1280x720"}}, gateway="poyo", model="sora-2-characters")
     assert ("input.size", "Leave it out.") in reading.errors
 
 
@@ -505,6 +508,7 @@ def test_apixos_fixed_fields_are_put_right() -> None:
         ("request_type", "Write callback."),
         ("input.mode", "Write text-to-video."),
         ("input.aspect_ratio", "Write landscape."),
+        ("image_url", "Give the image as image_url."),
         ("duration_seconds", "Nearest: 8."),
     }
     assert [(note.field, note.instead) for note in reading.findings if note.severity == "note"] == [
@@ -579,15 +583,15 @@ def test_openais_own_shape_is_named_and_its_shot_is_kept() -> None:
         ({"prompt": "x", "size": "1280x720"}, Shot("x", aspect_ratio="16:9", resolution="720p"), set()),
         ({"input_reference": {"image_url": IMAGE}, "prompt": "x"}, Shot("x", image_url=IMAGE), set()),
         ({"input_reference": IMAGE, "prompt": "x"}, Shot("x", image_url=IMAGE), set()),
-        ({"input_reference": {"file_id": "file_1"}, "prompt": "x"}, Shot("x"), {"input_reference"}),
-        ({"prompt": None, "seconds": None}, Shot(), {"seconds"}),
-        ({"prompt": ["x"], "seconds": True, "size": "1x1"}, Shot(), {"seconds", "size"}),
+        ({"input_reference": {"file_id": "file_1"}, "prompt": "x"}, Shot("x"), {"input_reference.file_id"}),
+        ({"prompt": None, "seconds": None}, Shot(), set()),
+        ({"prompt": ["x"], "seconds": True, "size": "1x1"}, Shot(), {"prompt", "seconds", "size"}),
         (
             {"prompt": "x", "seconds": "4", "characters": [{"id": "char_1"}]},
             Shot("x", duration_seconds=4),
             {"characters"},
         ),
-        ({"model": "sora-2", "seconds": [4], "size": {}}, Shot(), {"seconds", "size"}),
+        ({"model": "sora-2", "seconds": [4], "size": {}}, Shot(), {"seconds"}),
     ],
 )
 def test_what_openais_shape_says_beyond_a_shot_is_told(payload: dict[str, Any], shot: Shot, lost: set[str]) -> None:
@@ -595,6 +599,61 @@ def test_what_openais_shape_says_beyond_a_shot_is_told(payload: dict[str, Any], 
     found = recognise(payload, CATALOGUE)
     assert (found.card, found.shot) == (None, shot)
     assert {finding.field for finding in found.findings[1:]} == lost
+
+
+def test_a_model_that_is_not_known_here_gets_nothing_in_its_place() -> None:
+    """It is named, and the person decides."""
+    found = recognise({"model": "kling-2.6", "prompt": PROMPT, "duration": 5}, CATALOGUE)
+    assert (found.card, found.foreign, found.also) == (None, True, ())
+    assert found.what == "a payload for a model that is not known here: kling-2.6"
+    (named,) = (finding for finding in found.findings if finding.severity == "error")
+    assert (named.field, named.value) == ("model", "kling-2.6")
+    assert "A person decides" in named.instead
+
+
+@pytest.mark.parametrize("written", [json.dumps({"prompt": PROMPT}), [{"prompt": PROMPT}]])
+def test_a_container_of_the_wrong_type_is_named_and_read(written: JsonValue) -> None:
+    """An object in JSON text or in a list is the object that it holds."""
+    reading = read({"model": "sora-2-official", "input": written})
+    assert ("input", "Write {…}. It was read as one.") in reading.errors
+    assert reading.corrected["input"]["prompt"] == PROMPT  # type: ignore[call-overload,index]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"model": "sora-2-image-to-video", "prompt": "x"},
+        {"model": "sora-2-official", "input": {"prompt": "x", "mode": "image-to-video", "picture_of_a_kind": "y"}},
+        {"model": "sora-2-pro-i2v", "prompt": "x", "mystery": "https://cdn.acme.com/a.png"},
+        {"request_type": "async", "provider": "official", "input": {"mode": "image-to-video", "prompt": "x"}},
+    ],
+)
+def test_image_to_video_without_an_image_is_never_text_to_video_in_silence(payload: dict[str, Any]) -> None:
+    """What asks for an image in which none was found says so, with a card and without."""
+    assert "image_url" in {finding.field for finding in recognise(payload, CATALOGUE).findings}
+
+
+def test_pixels_are_judged_for_a_named_model_as_they_are_in_the_list() -> None:
+    """A model without a resolution cannot take 1920x1080, by whichever way it is asked."""
+    reading = read({"model": "sora-2-preview", "prompt": PROMPT, "size": "1920x1080"})
+    assert reading.found.shot.resolution == "1080p"
+    assert ("resolution", "Leave it out, or choose a pro model.") in reading.errors
+
+
+def test_the_one_who_names_gateway_and_model_decides_over_an_address() -> None:
+    """An address in the payload only counts where nothing else is given."""
+    payload = {"url": "https://api.apidot.ai/x", "json": {"model": "sora-2-official", "input": {"prompt": PROMPT}}}
+    assert read(payload).card_id == "apidot/sora-2-official"
+    assert read(payload, gateway="poyo").card_id == "poyo/sora-2-official"
+    assert "does not know" not in str(read(payload).errors)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "curl https://api.poyo.ai", "{", "{}", "POST x {not json}", "{" * 5_000, "x" * 300_000]
+)
+def test_text_without_an_object_is_no_request(text: str) -> None:
+    """Then there is nothing to read."""
+    assert parse_request(text) is None
 
 
 def test_openais_words_in_a_gateways_payload_are_a_mistake_in_it() -> None:
@@ -623,6 +682,7 @@ def test_openais_shape_for_a_named_gateway_is_translated() -> None:
         ("input.image_urls", 'Write ["https://…"].'),
         ("request_type", "Write async."),
         ("input.mode", "Write image-to-video."),
+        ("resolution", "Leave it out, or choose a pro model."),
     }
     assert reading.corrected == {
         "request_type": "async",
@@ -691,7 +751,7 @@ def test_a_list_of_aliases_is_told_one_by_one() -> None:
 def test_extras_are_judged_by_their_card() -> None:
     """A legacy model's own fields are passed through unchanged."""
     inner = {"prompt": PROMPT, "duration": 10, "style": "Anime", "storyboard": "yes"}
-    reading = read({"model": "sora-2", "input": inner}, gateway="poyo")
+    reading = read({"model": "sora-2", "input": inner}, gateway="poyo", model="sora-2")
     assert reading.found.shot.extras == {"style": "Anime", "storyboard": "yes"}
     assert {("input.style", "Nearest: anime."), ("input.storyboard", "Correct it, or leave it out.")} <= reading.errors
 

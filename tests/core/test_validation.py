@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from callsheet.core.catalogue import Availability, Field, ModelCard, Scalar
 from callsheet.core.payload.body import Finding, format_length, format_name, format_value, nearest_choice
-from callsheet.core.payload.validation import Hosts, Verdict, check_shot, neutral_choices
+from callsheet.core.payload.validation import Hosts, Verdict, check_shot, nearest_shot, neutral_choices
 from callsheet.core.shot import JsonValue, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
 from examples import examples
@@ -230,7 +230,7 @@ def test_the_nearest_choice_is_by_number_by_shape_or_by_spelling(
         ({"aspect_ratio": "1:1"}, "aspect_ratio", "1:1", "Nearest: 16:9."),
         ({"aspect_ratio": True}, "aspect_ratio", "true", "Nearest: 16:9."),
         ({"aspect_ratio": ""}, "aspect_ratio", "(empty)", "Nearest: 16:9."),
-        ({"resolution": "4k"}, "resolution", "4k", "Nearest: 1024p."),
+        ({"resolution": "4k"}, "resolution", "4k", "Nearest: 1080p."),
         ({"resolution": 1080}, "resolution", "1080", "Nearest: 1080p."),
         ({"resolution": IMAGE}, "resolution", "(a URL)", None),
         ({"resolution": PROMPT}, "resolution", "(25 characters)", None),
@@ -400,7 +400,8 @@ def test_extras_of_the_other_mode_are_unknown() -> None:
         f"data:image/png;base64,{SECRET}",
         "",
         "\ud800",
-        f"https://cdn.acme.com/a.png?{'x' * 1025}",
+        f"https://cdn.acme.com/a.png?{'x' * 2048}",
+        f"https://cdn.acme.com?@127.0.0.1/{SECRET}.png",
     ],
 )
 def test_an_image_must_be_at_a_public_https_address(url: str) -> None:
@@ -410,6 +411,42 @@ def test_an_image_must_be_at_a_public_https_address(url: str) -> None:
     assert finding.instead == "Give a public https URL."
     assert SECRET not in str(finding)
     assert verdict.corrected.image_url == url
+
+
+def test_a_presigned_address_with_a_long_query_is_taken() -> None:
+    """Up to 2,048 characters in all."""
+    url = "https://cdn.acme.com/a.png?X-Amz-Security-Token="
+    for size, blocked in ((2048, False), (2049, True)):
+        assert judge("poyo/sora-2-official", image_url=url + "x" * (size - len(url))).blocked == blocked
+
+
+@pytest.mark.parametrize(
+    ("shot", "field", "offered", "attribute", "nearest"),
+    [
+        ({"duration_seconds": 10}, "duration_seconds", "4, 8, 12, 16, 20", "duration_seconds", 8),
+        ({"duration_seconds": 25}, "duration_seconds", "4, 8, 12, 16, 20", "duration_seconds", 20),
+        ({"resolution": "4k"}, "resolution", "720p, 1024p, 1080p", "resolution", "1080p"),
+        ({"resolution": "2160p"}, "resolution", "720p, 1024p, 1080p", "resolution", "1080p"),
+        ({"aspect_ratio": "4:5"}, "aspect_ratio", "16:9, 9:16", "aspect_ratio", "9:16"),
+    ],
+)
+def test_what_no_card_can_do_is_named_with_the_nearest_that_any_can(
+    shot: dict[str, Any], field: str, offered: str, attribute: str, nearest: Scalar
+) -> None:
+    """The nearest of all that is offered, not of what the cheapest card offers."""
+    found = nearest_shot(CATALOGUE.cards, Shot(PROMPT, **shot), HOSTS)
+    assert found is not None
+    wrong = next(finding for finding in found[1].findings if finding.severity == "error")
+    assert (wrong.field, wrong.instead) == (field, f"Nearest: {nearest}.")
+    assert offered in wrong.rule
+    assert getattr(found[1].corrected, attribute) == nearest
+    assert not check_shot(found[0], found[1].corrected, HOSTS).blocked
+
+
+def test_without_cards_nothing_is_nearest() -> None:
+    """A dropped card is never offered."""
+    dropped = [card for card in CATALOGUE.cards if card.lifecycle.availability is Availability.DROPPED]
+    assert nearest_shot(dropped, Shot(PROMPT), HOSTS) is None
 
 
 def test_the_policy_may_narrow_the_hosts_of_images() -> None:

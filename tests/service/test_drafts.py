@@ -14,6 +14,8 @@ from callsheet.service import Draft
 from callsheet.service.submission import submit
 from workspace import KEY, SHOT, Workspace, draft
 
+IMAGE = "https://images.example.org/first.png"
+
 
 def test_the_same_shot_gives_the_same_sheet_until_it_is_spent(workspace: Workspace) -> None:
     """Then it is a new take that names the earlier task."""
@@ -149,8 +151,54 @@ def test_a_dropped_model_is_refused_before_any_money(workspace: Workspace) -> No
         Draft(shot=Shot("x", duration_seconds=10), gateway="poyo", model="sora-2-svip")
     )
 
-    assert explanation.sheet is None
+    assert (explanation.sheet, explanation.body, explanation.price) == (None, None, None)
     assert any("2026-09-24" in finding.rule for finding in explanation.findings)
+
+
+def test_a_payload_for_a_dropped_model_leads_to_the_models_that_can_take_its_shot(workspace: Workspace) -> None:
+    """No body names the dropped one."""
+    payload = {"model": "sora-2", "input": {"prompt": "A kite.", "duration": 8, "image_urls": [IMAGE]}}
+    explanation = workspace.service().explain(Draft(payload=payload))
+
+    assert (explanation.status, explanation.card, explanation.body) == ("choose", None, None)
+    assert (explanation.shot.duration_seconds, explanation.shot.image_url) == (8, IMAGE)
+    assert all(option.card.lifecycle.availability.value != "dropped" for option in explanation.options if option.fits)
+
+
+def test_a_payload_for_another_model_has_no_body_and_no_price(workspace: Workspace) -> None:
+    """The person decides whether another may take its place."""
+    explanation = workspace.service().explain(Draft(payload={"model": "kling-2.6", "prompt": "A kite.", "duration": 8}))
+
+    assert (explanation.status, explanation.card, explanation.body) == ("invalid", None, None)
+    assert (explanation.price, explanation.options) == (None, ())
+    assert "The user decides" in explanation.next_step.text
+
+
+@pytest.mark.parametrize(
+    ("draft", "nearest"),
+    [
+        (Draft(shot=Shot("A kite.", duration_seconds=10)), "Nearest: 8."),
+        (Draft(payload={"model": "sora-2", "prompt": "A kite.", "duration": 10}), "Nearest: 8."),
+        (Draft(shot=Shot("A kite.", resolution="4k")), "Nearest: 1080p."),
+    ],
+)
+def test_what_no_model_can_do_is_invalid_with_the_nearest(workspace: Workspace, draft: Draft, nearest: str) -> None:
+    """One finding and one next step; no list of models that cannot."""
+    explanation = workspace.service().explain(draft)
+
+    wrong = [finding for finding in explanation.findings if finding.severity == "error"]
+    assert (explanation.status, explanation.options, explanation.body) == ("invalid", (), None)
+    assert [finding.instead for finding in wrong] == [nearest]
+
+
+def test_each_price_has_the_terms_it_is_for_and_what_cannot_has_none(workspace: Workspace) -> None:
+    """The price of another length or resolution is not an answer."""
+    options = workspace.service().explain(Draft(shot=Shot("A kite.", duration_seconds=16))).options
+    terms = {option.card.id: option.terms for option in options if option.fits}
+
+    assert terms["poyo/sora-2-pro-official"] == "16 s at 1024p"
+    assert terms["apidot/sora-2-official"] == "16 s at 720p"
+    assert all(option.price.usd is None and not option.terms for option in options if not option.fits)
 
 
 def test_the_approval_text_is_rendered_from_the_bytes_that_are_sent(workspace: Workspace) -> None:

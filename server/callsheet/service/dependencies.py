@@ -16,6 +16,7 @@ import anyio
 from callsheet.core.catalogue import Catalogue, GatewayFacts, ModelCard
 from callsheet.core.consent import Mode, Policy
 from callsheet.core.gateway.protocol import Gateway
+from callsheet.core.payload.names import fold_name, offer_name
 from callsheet.core.security.redaction import Redactor, clean
 from callsheet.core.tasks import Sheet, Task
 from callsheet.errors import Action, KeyProblem, NextStep, SetupProblem, UnknownThing
@@ -99,10 +100,14 @@ class Dependencies:
 
     def facts(self, gateway_id: str) -> GatewayFacts:
         """That gateway's facts; raises `UnknownThing`."""
-        facts = self.catalogue().gateway(gateway_id)
+        known = {fold_name(item.id): item for item in self.catalogue().gateways}
+        facts = known.get(fold_name(gateway_id))
         if facts is None:
-            known = ", ".join(item.id for item in self.catalogue().gateways)
-            raise UnknownThing(f"There is no gateway of that name (known: {known}).", next_step="Name one of these.")
+            names = [item.id for item in known.values()]
+            raise UnknownThing(
+                f"There is no gateway of that name (known: {', '.join(names)}).",
+                next_step=offer_name(gateway_id, names),
+            )
         return facts
 
     def card(self, gateway_id: str, model: str) -> ModelCard:
@@ -110,9 +115,9 @@ class Dependencies:
         facts = self.facts(gateway_id)
         card = next((card for card in facts.models if card.model == model), None)
         if card is None:
-            known = ", ".join(item.model for item in facts.models)
+            known = [item.model for item in facts.models]
             raise UnknownThing(
-                f"{facts.name} has no model of that id (known: {known}).", next_step="Name one of these."
+                f"{facts.name} has no model of that id (known: {', '.join(known)}).", next_step=offer_name(model, known)
             )
         return card
 

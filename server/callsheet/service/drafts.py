@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from callsheet.core.catalogue import Availability, ModelCard, Price, price_clip, to_micros
 from callsheet.core.consent import DUPLICATE, Binding, Mode, amount_to_type, sheet_id_for, warns_of_duplicate
 from callsheet.core.payload.body import Finding, build_body, freeze_body
+from callsheet.core.payload.names import fold_name, offer_name
 from callsheet.core.payload.prompt_lint import lint_prompt
-from callsheet.core.payload.recognition import Payload, recognise
-from callsheet.core.payload.validation import Hosts, Verdict, check_shot
+from callsheet.core.payload.recognition import Recognised, recognise
+from callsheet.core.payload.request import Payload
+from callsheet.core.payload.validation import Hosts, Verdict, check_shot, nearest_shot
 from callsheet.core.shot import JsonValue, Shot
 from callsheet.core.tasks import APPROVAL_LIFETIME, SHEET_LIFETIME, IllegalEvent, Sheet, SheetEvent, SheetId, SheetState
 from callsheet.errors import Action, InvalidRequest, NextStep
@@ -36,8 +38,12 @@ def explain(deps: Dependencies, draft: Draft) -> Explanation:
     draft = _split_name(deps, draft)
     card = _named_card(deps, draft)
     if draft.payload is not None:
-        found = recognise(draft.payload, deps.catalogue(), gateway=draft.gateway, model=draft.model)
+        gateway = card.gateway if card else draft.gateway
+        found = recognise(draft.payload, deps.catalogue(), gateway=gateway, model=draft.model)
+        if found.foreign:
+            return _foreign(deps, found)
         if found.card is None:
+            draft = replace(draft, gateway=found.gateway, model=None)
             return _choose(deps, found.shot, draft, what=found.what, findings=found.findings)
         what = found.what + (f"; it would also fit {', '.join(found.also)}" if found.also else "")
         return _explain_card(deps, found.card, found.shot, what=what, findings=found.findings)
@@ -72,10 +78,18 @@ def _texts(value: JsonValue) -> Iterator[str]:
 
 
 def _split_name(deps: Dependencies, draft: Draft) -> Draft:
-    """The draft with gateway and model apart where the model has its listed name: `gateway/model`."""
-    gateway, found, model = (draft.model or "").partition("/")
-    if not found or draft.gateway not in (None, gateway) or deps.catalogue().gateway(gateway) is None:
-        return draft
+    """The draft with known names as the catalogue spells them, and apart where a model is `gateway/model`."""
+    catalogue = deps.catalogue()
+    gateways = {fold_name(facts.id): facts.id for facts in catalogue.gateways}
+    models = {fold_name(card.model): card.model for card in catalogue.cards}
+    gateway, model = draft.gateway, draft.model
+    first, found, rest = (model or "").partition("/")
+    if gateway is not None:
+        gateway = gateways.get(fold_name(gateway), gateway)
+    if found and fold_name(first) in gateways and gateway in (None, gateways[fold_name(first)]):
+        gateway, model = gateways[fold_name(first)], rest
+    if model is not None:
+        model = models.get(fold_name(model), model)
     return replace(draft, gateway=gateway, model=model)
 
 
@@ -89,8 +103,10 @@ def _named_card(deps: Dependencies, draft: Draft) -> ModelCard | None:
         return deps.card(draft.gateway, draft.model)
     cards = [card for card in deps.catalogue().cards if card.model == draft.model]
     if not cards:
-        known = ", ".join(sorted({card.model for card in deps.catalogue().cards}))
-        raise InvalidRequest(f"No gateway has a model of that id (known: {known}).", next_step="Name one of these.")
+        known = sorted({card.model for card in deps.catalogue().cards})
+        raise InvalidRequest(
+            f"No gateway has a model of that id (known: {', '.join(known)}).", next_step=offer_name(draft.model, known)
+        )
     return cards[0] if len(cards) == 1 else None
 
 
@@ -100,21 +116,41 @@ def hosts_of(deps: Dependencies) -> Hosts:
     return Hosts(callbacks=policy.callback_hosts, images=policy.image_hosts)
 
 
+def _foreign(deps: Dependencies, found: Recognised) -> Explanation:
+    """A payload for a model that is not covered: no body, no price and no other model in its place."""
+    step = NextStep(text="Say that this model is not covered. The user decides whether another model may be used.")
+    return _without_card(deps, "invalid", found.shot, what=found.what, findings=found.findings, step=step)
+
+
 def _choose(deps: Dependencies, shot: Shot, draft: Draft, *, what: str, findings: tuple[Finding, ...]) -> Explanation:
     options = rank_options(deps, shot, gateway=draft.gateway, model=draft.model)
     best = next((option.card for option in options if option.fits), None)
-    step = (
-        NextStep(Action.EXPLAIN, f'Choose one, for example gateway="{best.gateway}", model="{best.model}".')
-        if best
-        else NextStep(text="No model can take this shot. Change it as the reasons say.")
-    )
+    if best is not None:
+        step = NextStep(Action.EXPLAIN, f'Choose one, for example gateway="{best.gateway}", model="{best.model}".')
+        return _without_card(deps, "choose", shot, what=what, findings=findings, step=step, options=options)
+    nearest = nearest_shot([option.card for option in options], shot, hosts_of(deps))
+    wrong = [finding for finding in nearest[1].findings if finding.severity == "error"] if nearest else ()
+    step = NextStep(text="No model can take this shot. The findings name the nearest; the user decides what to change.")
+    return _without_card(deps, "invalid", shot, what=what, findings=(*findings, *wrong), step=step)
+
+
+def _without_card(  # noqa: PLR0913 - the parts of an answer
+    deps: Dependencies,
+    status: str,
+    shot: Shot,
+    *,
+    what: str,
+    findings: tuple[Finding, ...],
+    step: NextStep,
+    options: tuple[Option, ...] = (),
+) -> Explanation:
     mode = deps.policy().mode
     return Explanation(
-        status="choose",
+        status=status,
         notice=notice(deps, mode),
         what=what,
         findings=findings,
-        prompt_notes=_notes(shot),
+        prompt_notes=_notes(shot) if options else (),
         next_step=step,
         mode=mode,
         shot=shot,
@@ -144,7 +180,12 @@ def _rank(option: Option) -> tuple[bool, bool, bool, object, str]:
 def _option(card: ModelCard, shot: Shot, hosts: Hosts) -> Option:
     verdict = check_shot(card, shot, hosts)
     wrong = next((finding for finding in verdict.findings if finding.severity == "error"), None)
-    return Option(card, _price(card, verdict.corrected), why_not=wrong.rule if wrong else "")
+    price = _price(card, verdict.corrected)
+    if wrong is not None:
+        # It would be the price of another length or resolution than the one that was asked for.
+        return Option(card, replace(price, amount=None, usd=None), why_not=wrong.rule)
+    made = (f"{verdict.corrected.duration_seconds} s", verdict.corrected.resolution or card.resolution_when_absent)
+    return Option(card, price, why_not="", terms=" at ".join(part for part in made if part))
 
 
 def _price(card: ModelCard, shot: Shot) -> Price:
@@ -159,6 +200,9 @@ def _explain_card(
     deps: Dependencies, card: ModelCard, shot: Shot, *, what: str, findings: tuple[Finding, ...]
 ) -> Explanation:
     verdict = check_shot(card, shot, hosts_of(deps))
+    if card.lifecycle.availability is Availability.DROPPED:
+        # No body may name it: whoever copies that body pays for nothing.
+        return _choose(deps, shot, Draft(), what=what, findings=(*verdict.findings[:1], *findings))
     verdict = Verdict((*verdict.findings, *findings), verdict.corrected)
     settled = verdict.corrected
     body = build_body(card, settled)

@@ -25,11 +25,15 @@ GO_LIVE = "Only a person can switch to live mode, in their own terminal; no tool
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One card that was considered for a shot. `why_not` is empty when it can take the shot."""
+    """One card that was considered for a shot. `why_not` is empty when it can take the shot.
+
+    `terms` is what the price is for, `8 s at 720p`; a card that cannot take the shot has no price.
+    """
 
     card: ModelCard
     price: Price
     why_not: str
+    terms: str = ""
 
     @property
     def fits(self) -> bool:

@@ -136,3 +136,61 @@ async def test_numbers_may_come_as_text(workspace: Workspace) -> None:
     """Some clients send every argument as text."""
     async with connect(workspace, "legacy") as client:
         assert await explained(client, duration_seconds="4") == await explained(client)
+
+
+@pytest.mark.parametrize("empty", ["", "  ", {}, None])
+async def test_an_empty_value_of_an_optional_argument_is_not_given(workspace: Workspace, empty: object) -> None:
+    """Some clients fill every argument of the schema."""
+    names = ("duration_seconds", "aspect_ratio", "resolution", "image_url", "callback_url", "payload")
+    async with connect(workspace, "legacy") as client:
+        assert await explained(client, **dict.fromkeys(names, empty)) == await explained(client)
+        for tool, name in (("list_tasks", "limit"), ("list_tasks", "only_open"), ("list_models", "gateway")):
+            assert not (await client.call_tool(tool, {name: empty})).is_error
+        assert (await refused(client, "get_task", {"task_id": empty})).startswith("Argument 'task_id' is missing.")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("duration", "duration_seconds"),
+        ("seconds", "duration_seconds"),
+        ("n_seconds", "duration_seconds"),
+        ("image_urls", "image_url"),
+        ("first_frame_url", "image_url"),
+        ("ratio", "aspect_ratio"),
+        ("size", "resolution"),
+        ("quality", "resolution"),
+        ("webhook", "callback_url"),
+        ("model_id", "model"),
+        ("text", "prompt"),
+    ],
+)
+async def test_a_gateways_word_for_an_argument_is_answered_with_the_argument(
+    workspace: Workspace, name: str, meant: str
+) -> None:
+    """Models write the names that payloads have."""
+    async with connect(workspace, "legacy") as client:
+        assert f"Did you mean '{meant}'?" in await refused(client, "explain_payload", {"prompt": "x", name: "y"})
+
+
+async def test_gateway_and_model_are_read_without_case_and_spaces(workspace: Workspace) -> None:
+    """They name the same sheet."""
+    async with connect(workspace, "legacy") as client:
+        sheet = await explained(client)
+        assert await explained(client, gateway=" PoYo ", model="Sora 2 Official") == sheet
+        assert await explained(client, gateway="", model="PoYo/SORA_2_OFFICIAL") == sheet
+        text = await refused(client, "explain_payload", {**SHOT, "gateway": "poyoo"})
+        assert "Did you mean poyo?" in text
+        text = await refused(client, "explain_payload", {**SHOT, "model": "sora-2-oficial"})
+        assert "Did you mean sora-2-official?" in text
+        text = await refused(client, "explain_payload", {**SHOT, "model": "kling"})
+        assert "the user decides" in text
+
+
+async def test_a_payload_may_be_a_whole_curl_command(workspace: Workspace) -> None:
+    """The address names the gateway."""
+    body = '{"model": "sora-2-official", "input": {"prompt": "A kite.", "duration": 8, "aspect_ratio": "16:9"}}'
+    command = f"curl -X POST https://api.apidot.ai/api/generate/submit -H 'Authorization: Bearer $KEY' -d '{body}'"
+    async with connect(workspace, "legacy") as client:
+        answer = (await client.call_tool("explain_payload", {"payload": command})).structured_content
+    assert (answer["status"], answer["gateway"], answer["duration_seconds"]) == ("ready", "apidot", 8)

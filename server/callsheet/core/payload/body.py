@@ -32,6 +32,9 @@ _WHOLE_SECONDS = re.compile(r"([0-9]{1,6})(?:\.0{1,9})?\s*(?:s|secs?|seconds?)?"
 _URL_LIKE = re.compile(r"\A[a-zA-Z][\w+.-]*:\S|//|\.\S*[/?]")
 _NUMBER = re.compile(r"(-?[0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(?:p|px|s|secs?|seconds?)?")
 _RATIO = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*[:x*/\u00d7]\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)")
+_SHAPE_WORDS = {"landscape": "16:9", "horizontal": "16:9", "portrait": "9:16", "vertical": "9:16"}
+_HEIGHT = re.compile(r"([0-9]{3,4})\s*p?", re.IGNORECASE)
+_HEIGHT_WORDS = {"fhd": 1080, "fullhd": 1080, "2k": 1440, "qhd": 1440, "4k": 2160, "uhd": 2160, "8k": 4320}
 _SHAPES = {"landscape": 16 / 9, "horizontal": 16 / 9, "wide": 16 / 9, "portrait": 9 / 16, "vertical": 9 / 16}
 _HUGE = 10**15
 
@@ -187,7 +190,10 @@ def nearest_choice(value: JsonValue, choices: tuple[Scalar, ...]) -> Scalar:
 def _number(value: JsonValue) -> float | None:
     """The number that a value is or begins with a unit of length or height: `8`, `8.0`, `8 s`, `720p`."""
     if isinstance(value, str):
-        found = _NUMBER.fullmatch(value[:60].strip().lower())
+        text = value[:60].strip().lower()
+        if text in _HEIGHT_WORDS:
+            return float(_HEIGHT_WORDS[text])
+        found = _NUMBER.fullmatch(text)
         return float(found[1]) if found else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -288,9 +294,45 @@ def read_image(field: Field, value: JsonValue) -> tuple[str | None, list[Finding
         return value, [wrong] if is_list else []
     urls = [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
     if not isinstance(value, list) or len(urls) < len(value):
-        return urls[0] if urls else None, [wrong]
+        return image_url(value), [wrong]
     limit = field.max_items or 1
     if len(urls) > limit:
         rule = f"At most {limit} reference image."
         return urls[0], [Finding("error", field.name, f"({len(urls):,} URLs)", rule, "Keep one.")]
     return urls[0], [] if is_list else [wrong]
+
+
+def image_url(value: JsonValue) -> str | None:
+    """The address of an image, alone, in a list, or in an object such as `{"url": …}`."""
+    for _ in range(4):
+        if isinstance(value, list):
+            value = next((item for item in value[:20] if isinstance(item, str | dict)), None)
+        if isinstance(value, dict):
+            value = next((value[name] for name in ("url", "image_url", "uri", "image") if name in value), None)
+    return value if isinstance(value, str) and value.strip() else None
+
+
+def read_neutral(role: str | None, value: JsonValue) -> dict[str, JsonValue]:
+    """What a value says of a shot where no gateway is meant, as attributes of `Shot`; empty where it is not clear."""
+    text = value.strip() if isinstance(value, str) else str(value) if type(value) is int and 0 < value < _HUGE else ""
+    found: dict[str, JsonValue] = {}
+    match role:
+        case "duration":
+            found = {"duration_seconds": read_number(value)[0]}
+        case "image":
+            found = {"image_url": image_url(value)}
+        case "prompt" | "callback":
+            found = {ROLE_ATTRIBUTES[role]: value if isinstance(value, str) else None}
+        case "size" | "aspect_ratio" | "resolution" if len(text) <= 40:
+            word = text.lower()
+            if pixels := read_pixels(text):
+                return {"aspect_ratio": pixels[0], "resolution": pixels[1]}
+            if word in _SHAPE_WORDS:
+                return {"aspect_ratio": _SHAPE_WORDS[word]}
+            if _RATIO.fullmatch(word) and len(text) <= 5 and (role == "aspect_ratio" or ":" in word):
+                return {"aspect_ratio": re.sub(r"\s*[:x*/\u00d7]\s*", ":", word)}
+            if role != "aspect_ratio" and (height := _HEIGHT.fullmatch(text)):
+                return {"resolution": f"{height[1]}p"}
+            if role != "size" and text and (role == "aspect_ratio" or word in _HEIGHT_WORDS):
+                return {role: text}
+    return {name: item for name, item in found.items() if item is not None}

@@ -1,16 +1,15 @@
 """Recognises a raw payload, even a wrong one, and turns it into a shot.
 
-A score decides which card it is for: the model id, the fields in the places where that gateway wants
-them, the envelope. A field in the wrong place, under another name or of the wrong type is still read,
-with a finding; a field that is not known is a finding too. `core.payload.validation` judges the values.
+The model id or the address decides which card it is for; without them, the fields that only one gateway has. No card
+stands for another model: a payload for one that is dropped or that is another vendor's Sora leads to the cards that can
+take its shot, and one for a model that is not known here to none. A field in the wrong place, under another name or of
+the wrong type is still read, with a finding. `core.payload.validation` judges the values.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
+import re
+from dataclasses import dataclass, replace
 
 from callsheet.core.catalogue import Availability, Catalogue, Field, ModelCard
 from callsheet.core.shot import IMAGE_TO_VIDEO, ROLE_ATTRIBUTES, TEXT_TO_VIDEO, JsonValue, Kind, Shot
@@ -25,32 +24,36 @@ from .body import (
     format_value,
     neutral_value,
     read_image,
-    read_number,
+    read_neutral,
     read_pixels,
     read_value,
     size_value,
     wire_value,
 )
+from .names import cards_named, fold_name, is_sora, read_model_id, role_of
+from .request import Leaf, Payload, is_empty, read_leaves, read_request
 
-Payload = dict[str, JsonValue]
 Taken = tuple[dict[str, JsonValue], list[Finding]]
 
-MAX_LEAVES = 64
-MAX_DEPTH = 4
 WORST_MISSES = 3.0
-"""Caps the penalty: however much is wrong, the model id still decides what a payload is for."""
+"""Caps the penalty: however much is wrong, the fields in their place still decide what a payload is for."""
+MAX_SECONDS_OF_FRAMES = 60
+"""Relays write seconds as `n_frames`; a larger number counts real frames, whose rate is not known."""
 OPENAI_FIELDS = frozenset({"seconds", "input_reference"})
 OPENAI_MODELS = frozenset(
     {"sora-2", "sora-2-2025-10-06", "sora-2-2025-12-08", "sora-2-pro", "sora-2-pro-2025-10-06"},
 )
+NOT_RECOGNISED = "not recognised as a payload of any known gateway"
+_IMAGE_MODE = re.compile(r"i(?:mage)?[-_ ]?(?:to|2)[-_ ]?v(?:ideo)?(?![a-z])", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Recognised:
     """What a raw payload seems to be.
 
-    `card` is None when the payload is for no gateway of the catalogue (OpenAI's own shape) or says too
-    little. `also` are the ids of other cards that it fits equally well.
+    `card` is None when the payload is for no model that can be had, or says too little. `also` are the ids of other
+    cards that it fits equally well. `gateway` is the one that was given or that an address names. `foreign`: it names
+    a model that is not known here and is not Sora.
     """
 
     card: ModelCard | None
@@ -58,126 +61,164 @@ class Recognised:
     findings: tuple[Finding, ...]
     what: str
     also: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Leaf:
-    path: tuple[str, ...]
-    value: JsonValue
+    gateway: str | None = None
+    foreign: bool = False
 
 
 def recognise(
     payload: Payload, catalogue: Catalogue, *, gateway: str | None = None, model: str | None = None
 ) -> Recognised:
     """Decide what a payload is and collect its shot; `gateway` and `model` narrow the choice."""
-    if gateway is None and _is_openai(payload, catalogue):
-        return _read_openai(payload)
-    leaves, findings = _read_leaves(payload)
-    named = _named_model(payload, leaves)
-    cards = [
-        card
-        for card in catalogue.cards
-        if (gateway is None or card.gateway == gateway) and (model is None or card.model == model)
-    ]
-    ranked = sorted(((_score(card, named, leaves), card) for card in cards), key=lambda pair: -pair[0])
-    chosen_by_caller = gateway is not None and model is not None
-    if not ranked or (ranked[0][0] <= 0 and not chosen_by_caller):
-        return Recognised(None, _guess_shot(leaves), findings, "not recognised as a payload of any known gateway")
-    best_score, best = ranked[0]
-    also = tuple(card.id for score, card in ranked[1:] if score == best_score)
-    shot, more = _collect(best, leaves)
-    findings = (*_name_findings(best, payload, named), *more, *findings)
-    return Recognised(best, shot, findings, f"a payload for {best.id}", also)
+    request = read_request(payload, catalogue)
+    body, gateway = request.body, gateway or request.gateway
+    leaves, findings = read_leaves(body)
+    named = _named_model(body, leaves)
+    if named is None and model is None and gateway == request.gateway:
+        model = request.model
+    if gateway is not None and model is not None and (card := catalogue.card(gateway, model)) is not None:
+        return _for_card(card, body, leaves, named, findings, ())
+    cards = tuple(card for card in catalogue.cards if gateway in (None, card.gateway) and model in (None, card.model))
+    if request.elsewhere:
+        cards, rule = (), "The address in the request belongs to no gateway that is known here."
+        findings = (*findings, Finding("warning", "url", "", rule, "Choose a gateway and model from the options."))
+    best, dropped = _choose(cards, leaves, named, by_caller=gateway is not None or model is not None)
+    if best:
+        return _for_card(best[0], body, leaves, named, findings, tuple(card.id for card in best[1:]))
+    shot, left_out = _read_neutral(leaves, named)
+    if (not cards and not request.elsewhere) or (shot == Shot() and not isinstance(named, str)):
+        left_out = [] if not _is_openai(body, catalogue) else left_out
+        named = named if cards else None
+    what, about = _describe(body, named, dropped, catalogue, gateway)
+    foreign = isinstance(named, str) and not dropped and not is_sora(named)
+    softened = tuple(
+        replace(finding, severity="warning") if finding.field != "payload" else finding for finding in findings
+    )
+    return Recognised(None, shot, (*about, *left_out, *softened), what, gateway=gateway, foreign=foreign)
 
 
-def _read_leaves(payload: Payload) -> tuple[tuple[_Leaf, ...], tuple[Finding, ...]]:
-    """The values with their paths, up to a limit far above the number of fields of any gateway."""
-    leaves = tuple(islice(_leaves(payload, ()), MAX_LEAVES + 1))
-    if len(leaves) <= MAX_LEAVES:
-        return leaves, ()
-    rule = f"It has more than {MAX_LEAVES} fields; the rest was not read."
-    return leaves[:MAX_LEAVES], (Finding("error", "payload", "", rule, "Leave out what the gateway does not know."),)
+def _for_card(
+    card: ModelCard,
+    body: Payload,
+    leaves: tuple[Leaf, ...],
+    named: JsonValue,
+    findings: tuple[Finding, ...],
+    also: tuple[str, ...],
+) -> Recognised:
+    shot, more = _collect(card, leaves)
+    findings = (*_name_findings(card, body, named), *more, *findings, *_missing_image(leaves, named, shot, card))
+    return Recognised(card, shot, findings, f"a payload for {card.id}", also, gateway=card.gateway)
 
 
-def _leaves(table: Payload, parents: tuple[str, ...]) -> Iterator[_Leaf]:
-    """Every value with its path. The gateways nest one deep; people wrap a body once more."""
-    for name, value in table.items():
-        path = (*parents, name)
-        if isinstance(value, dict) and len(path) < MAX_DEPTH:
-            yield from _leaves(value, path)
-        else:
-            yield _Leaf(path, value)
+def _choose(
+    cards: tuple[ModelCard, ...], leaves: tuple[Leaf, ...], named: JsonValue, *, by_caller: bool
+) -> tuple[tuple[ModelCard, ...], ModelCard | None]:
+    """The cards that fit best, of sister brands perhaps several; or none, and the dropped card that was named."""
+    marked = tuple(card for card in cards if _has_mark(card, leaves))
+    dropped = None
+    if isinstance(named, str):
+        # A gateway that has the model in the path is meant only if something else says so.
+        asked = tuple(card for card in cards if card.field_for("model") or card in marked or by_caller)
+        asked = cards_named(asked, named)
+        dropped = next((card for card in asked if _is_dropped(card)), None)
+        cards = tuple(card for card in asked if not _is_dropped(card))
+    else:
+        cards = tuple(card for card in (marked or (cards if by_caller else ())) if not _is_dropped(card))
+    scores = {card.id: _score(card, leaves) for card in cards}
+    top = max(scores.values(), default=0.0)
+    best = tuple(card for card in cards if scores[card.id] == top and (top > 0 or isinstance(named, str)))
+    return best, None if best else dropped
 
 
-def _named_model(payload: Payload, leaves: tuple[_Leaf, ...]) -> JsonValue:
+def _is_dropped(card: ModelCard) -> bool:
+    return card.lifecycle.availability is Availability.DROPPED
+
+
+def _has_mark(card: ModelCard, leaves: tuple[Leaf, ...]) -> bool:
+    marks = {field.path for field in card.fields if field.role == "fixed"}
+    return any(leaf.path in marks for leaf in leaves)
+
+
+def _describe(
+    body: Payload, named: JsonValue, dropped: ModelCard | None, catalogue: Catalogue, gateway: str | None
+) -> tuple[str, tuple[Finding, ...]]:
+    """What a payload without a card is, and what to know about it."""
+    if gateway is None and _is_openai(body, catalogue):
+        rule = "This is the shape of OpenAI's own Videos API, which was shut down on 2026-09-24."
+        what = "a payload for OpenAI's Videos API (shut down 2026-09-24)"
+        return what, (Finding("warning", "payload", "", rule, "Choose a gateway and model from the options."),)
+    if not isinstance(named, str):
+        return NOT_RECOGNISED, ()
+    shown = format_value(named)
+    if dropped is not None:
+        rule, instead = dropped.lifecycle.summary, "Choose another model."
+        return f"a payload for {dropped.id}, which is dropped", (Finding("error", "model", shown, rule, instead),)
+    if is_sora(named):
+        rule = "No gateway here has a model of this id."
+        finding = Finding("warning", "model", shown, rule, "Choose a gateway and model from the options.")
+        return "a payload for another vendor's Sora", (finding,)
+    rule = "This model is not known here. It is another model than Sora 2, so nothing is drafted in its place."
+    return f"a payload for a model that is not known here: {shown}", (
+        Finding("error", "model", shown, rule, "A person decides whether another model may be used."),
+    )
+
+
+def _read_neutral(leaves: tuple[Leaf, ...], named: JsonValue) -> tuple[Shot, list[Finding]]:
+    """The shot from values under any published name; what has no place in a shot is a warning each."""
+    values: dict[str, JsonValue] = {}
+    findings: list[Finding] = []
+    # A ratio or resolution that is given outright wins over a size in pixels.
+    for leaf in sorted(leaves, key=lambda leaf: read_pixels(leaf.value) is not None):
+        role = role_of(leaf.path[-1])
+        taken = read_neutral(role, leaf.value)
+        seconds = taken.get("duration_seconds")
+        if fold_name(leaf.path[-1]) == "nframes" and isinstance(seconds, int) and seconds > MAX_SECONDS_OF_FRAMES:
+            taken = {}
+        if role == "model":
+            continue
+        if not taken or any(values.get(name, value) != value for name, value in taken.items()):
+            rule = "Its value is not clear." if role else "It has no counterpart in a shot."
+            rule = "It is given twice, with another value." if taken else rule
+            findings.append(Finding("warning", format_name(".".join(leaf.path)), "", rule, "It was left out."))
+        values = {**taken, **values}
+    if isinstance(named, str) and is_sora(named):
+        values = {**read_model_id(named), **values}
+    shot = Shot(**values)  # type: ignore[arg-type]
+    return shot, [*findings, *_missing_image(leaves, named, shot)]
+
+
+def _missing_image(
+    leaves: tuple[Leaf, ...], named: JsonValue, shot: Shot, card: ModelCard | None = None
+) -> list[Finding]:
+    """A payload that says image-to-video, but in which no image was found."""
+    said = [leaf.value for leaf in leaves if role_of(leaf.path[-1]) != "prompt" and isinstance(leaf.value, str)]
+    texts = (text for text in (*said, named) if isinstance(text, str) and len(text) < 80)
+    if shot.image_url or not any(map(_IMAGE_MODE.search, texts)):
+        return []
+    rule = "The payload asks for image-to-video, but no reference image was found in it."
+    return [Finding("error" if card else "warning", "image_url", "missing", rule, "Give the image as image_url.")]
+
+
+def _named_model(payload: Payload, leaves: tuple[Leaf, ...]) -> JsonValue:
     """The model id in a payload, in its place or deeper."""
-    if "model" in payload:
+    if not is_empty(payload.get("model")):
         return payload["model"]
-    return next((leaf.value for leaf in leaves if leaf.path[-1].lower() == "model"), None)
+    return next((leaf.value for leaf in leaves if role_of(leaf.path[-1]) == "model"), None)
 
 
 def _is_openai(payload: Payload, catalogue: Catalogue) -> bool:
     named, size = payload.get("model"), payload.get("size")
-    if "input" in payload or _is_foreign(named, catalogue):
+    if "input" in payload or (isinstance(named, str) and named not in OPENAI_MODELS):
         return False
-    return bool(OPENAI_FIELDS & payload.keys()) or (isinstance(size, str) and size in PIXEL_SIZES)
+    shape = bool(OPENAI_FIELDS & payload.keys()) or (isinstance(size, str) and size in PIXEL_SIZES)
+    return shape or isinstance(named, str)
 
 
-def _is_foreign(named: JsonValue, catalogue: Catalogue) -> bool:
-    """Whether a payload names a model that only a gateway has."""
-    is_theirs = isinstance(named, str) and named in OPENAI_MODELS
-    return not is_theirs and any(card.model == named for card in catalogue.cards)
-
-
-def _read_openai(payload: Payload) -> Recognised:
-    size, seconds, prompt = payload.get("size"), payload.get("seconds"), payload.get("prompt")
-    pixels = read_pixels(size)
-    reference = payload.get("input_reference")
-    if isinstance(reference, dict):
-        reference = reference.get("image_url")
-    duration, _ = read_number(seconds)
-    shot = Shot(
-        prompt=prompt if isinstance(prompt, str) else "",
-        duration_seconds=duration,
-        aspect_ratio=pixels[0] if pixels else None,
-        resolution=pixels[1] if pixels else None,
-        image_url=reference if isinstance(reference, str) else None,
-    )
-    shut_down = Finding(
-        "warning",
-        "payload",
-        "",
-        "This is the shape of OpenAI's own Videos API, which was shut down on 2026-09-24.",
-        "Choose a gateway and model from the options.",
-    )
-    read = {"model": True, "prompt": True, "seconds": duration is not None, "size": pixels is not None}
-    read["input_reference"] = shot.image_url is not None
-    lost = [name for name in islice(payload, MAX_LEAVES) if not read.get(name)]
-    left_out = (
-        Finding("warning", format_name(name), "", "It has no counterpart in a shot.", "It was left out.")
-        for name in lost
-    )
-    what = "a payload for OpenAI's Videos API (shut down 2026-09-24)"
-    return Recognised(None, shot, (shut_down, *left_out), what)
-
-
-def _score(card: ModelCard, named: JsonValue, leaves: tuple[_Leaf, ...]) -> float:
-    """How well a payload fits a card. The model id it names weighs most, then fields in their place."""
+def _score(card: ModelCard, leaves: tuple[Leaf, ...]) -> float:
+    """How well the fields of a payload fit a card, by their places."""
     paths = {field.path for field in card.fields}
-    marks = {field.path for field in card.fields if field.role == "fixed"}
     hits = sum(leaf.path in paths for leaf in leaves if leaf.path != ("model",))
     misses = sum(leaf.path not in paths for leaf in leaves if leaf.path != ("model",))
-    score = hits - min(0.25 * misses, WORST_MISSES)
-    has_model_field = card.field_for("model") is not None
-    if isinstance(named, str):
-        score += 6.0 * difflib.SequenceMatcher(None, named[:80].lower(), card.model).ratio() ** 4
-        score += 4.0 if named == card.model else 0.0
-        score -= 0.0 if has_model_field else 3.0
-    elif not has_model_field and any(leaf.path in marks for leaf in leaves):
-        # That gateway has the model in the path, so its absence from the body is right.
-        score += 1.0
-    availability = card.lifecycle.availability
-    return score - {Availability.DROPPED: 0.2, Availability.LEGACY: 0.1}.get(availability, 0.0)
+    return hits - min(0.25 * misses, WORST_MISSES) - 0.1 * (card.lifecycle.availability is Availability.LEGACY)
 
 
 def _name_findings(card: ModelCard, payload: Payload, named: JsonValue) -> list[Finding]:
@@ -193,7 +234,7 @@ def _name_findings(card: ModelCard, payload: Payload, named: JsonValue) -> list[
     return [Finding("error", "model", value, rule, f"Nearest: {card.model}.")]
 
 
-def _collect(card: ModelCard, leaves: tuple[_Leaf, ...]) -> tuple[Shot, list[Finding]]:
+def _collect(card: ModelCard, leaves: tuple[Leaf, ...]) -> tuple[Shot, list[Finding]]:
     """The shot from the values, each read once: from its documented place if it is there, else as found."""
     findings: list[Finding] = []
     placed, sizes = _place(card, leaves, findings)
@@ -204,7 +245,7 @@ def _collect(card: ModelCard, leaves: tuple[_Leaf, ...]) -> tuple[Shot, list[Fin
             findings.extend(more)
     kind = IMAGE_TO_VIDEO if values.get("image_url") else TEXT_TO_VIDEO
     extras: dict[str, JsonValue] = {}
-    fixed: list[tuple[Field, _Leaf]] = []
+    fixed: list[tuple[Field, Leaf]] = []
     for field, leaf in placed:
         if field.role == "fixed":
             fixed.append((field, leaf))
@@ -224,11 +265,11 @@ def _collect(card: ModelCard, leaves: tuple[_Leaf, ...]) -> tuple[Shot, list[Fin
 
 
 def _place(
-    card: ModelCard, leaves: tuple[_Leaf, ...], findings: list[Finding]
-) -> tuple[list[tuple[Field, _Leaf]], list[_Leaf]]:
+    card: ModelCard, leaves: tuple[Leaf, ...], findings: list[Finding]
+) -> tuple[list[tuple[Field, Leaf]], list[Leaf]]:
     """Which field each value is meant for, and the sizes in pixels that no field takes; the rest is a finding."""
-    placed: dict[tuple[str, ...], tuple[Field, _Leaf]] = {}
-    sizes: list[_Leaf] = []
+    placed: dict[tuple[str, ...], tuple[Field, Leaf]] = {}
+    sizes: list[Leaf] = []
     paths = {field.path for field in card.fields}
     for leaf in sorted(leaves, key=lambda leaf: leaf.path not in paths):
         name = format_name(".".join(leaf.path))
@@ -251,16 +292,13 @@ def _place(
     return list(placed.values()), sizes
 
 
-def _field_of(card: ModelCard, leaf: _Leaf) -> Field | None:
-    name = _folded(leaf.path[-1])
+def _field_of(card: ModelCard, leaf: Leaf) -> Field | None:
+    name = fold_name(leaf.path[-1])
     exact = (field for field in card.fields if field.path == leaf.path)
-    named = (field for field in card.fields if _folded(field.path[-1]) == name)
-    aliased = (field for field in card.fields if name in map(_folded, field.aliases))
-    return next((field for group in (exact, named, aliased) for field in group), None)
-
-
-def _folded(name: str) -> str:
-    return name[:80].lower().replace("_", "").replace("-", "")
+    named = (field for field in card.fields if fold_name(field.path[-1]) == name)
+    aliased = (field for field in card.fields if name in map(fold_name, field.aliases))
+    meant = (field for field in card.fields if field.role == role_of(leaf.path[-1]))
+    return next((field for group in (exact, named, aliased, meant) for field in group), None)
 
 
 def _wrong_kind(card: ModelCard, field: Field, kind: Kind) -> Finding:
@@ -270,7 +308,7 @@ def _wrong_kind(card: ModelCard, field: Field, kind: Kind) -> Finding:
     return Finding("error", field.name, "", rule, instead)
 
 
-def _take(card: ModelCard, field: Field, leaf: _Leaf) -> Taken:
+def _take(card: ModelCard, field: Field, leaf: Leaf) -> Taken:
     """One attribute of the shot, if the value is clear; the findings are about its type and spelling."""
     if field.role == "model":
         return {}, []
@@ -287,7 +325,7 @@ def _take(card: ModelCard, field: Field, leaf: _Leaf) -> Taken:
     return {ROLE_ATTRIBUTES[field.role]: value}, findings
 
 
-def _take_size(card: ModelCard, field: Field, leaf: _Leaf) -> Taken:
+def _take_size(card: ModelCard, field: Field, leaf: Leaf) -> Taken:
     """A field that holds both ratio and resolution, in the gateway's spelling or with another cross."""
     spelling, value = dict(field.spelling), leaf.value
     if isinstance(value, str) and value in spelling:
@@ -302,17 +340,16 @@ def _take_size(card: ModelCard, field: Field, leaf: _Leaf) -> Taken:
     return taken, [Finding("error", field.name, format_value(value), rule, instead)]
 
 
-def _take_pixels(card: ModelCard, leaf: _Leaf, kind: Kind, values: dict[str, JsonValue]) -> Finding:
+def _take_pixels(card: ModelCard, leaf: Leaf, kind: Kind, values: dict[str, JsonValue]) -> Finding:
     """A size in pixels where the gateway has words for it; a ratio or resolution that is given too wins."""
     ratio, resolution = read_pixels(leaf.value) or ("", "")
+    # Kept even where the card has no such field: it is then refused here as it is for a shot.
+    values.setdefault("aspect_ratio", ratio)
+    values.setdefault("resolution", resolution)
     write: list[str] = []
     for field in card.fields:
         if not field.exists_in(kind):
             continue
-        if field.role in ("aspect_ratio", "size"):
-            values.setdefault("aspect_ratio", ratio)
-        if field.role in ("resolution", "size"):
-            values.setdefault("resolution", resolution)
         wanted = {"aspect_ratio": wire_value(field, ratio), "resolution": resolution}.get(field.role)
         if field.role == "size":
             wanted = size_value(field, Shot(aspect_ratio=ratio, resolution=resolution))
@@ -323,7 +360,7 @@ def _take_pixels(card: ModelCard, leaf: _Leaf, kind: Kind, values: dict[str, Jso
     return Finding("error", format_name(".".join(leaf.path)), format_value(leaf.value), rule, instead)
 
 
-def _check_fixed(card: ModelCard, shot: Shot, given: list[tuple[Field, _Leaf]]) -> list[Finding]:
+def _check_fixed(card: ModelCard, shot: Shot, given: list[tuple[Field, Leaf]]) -> list[Finding]:
     findings: list[Finding] = []
     for field, leaf in given:
         right = fixed_value(field, shot)
@@ -358,8 +395,3 @@ def _is_open(field: Field, shot: Shot) -> bool:
     if field.role == "extra":
         return field.path[-1] not in shot.extras
     return field.role in ROLE_ATTRIBUTES and getattr(shot, ROLE_ATTRIBUTES[field.role]) is None
-
-
-def _guess_shot(leaves: tuple[_Leaf, ...]) -> Shot:
-    prompt = next((leaf.value for leaf in leaves if leaf.path[-1] == "prompt" and isinstance(leaf.value, str)), "")
-    return Shot(prompt=prompt)

@@ -82,6 +82,42 @@ def check_shot(card: ModelCard, shot: Shot, hosts: Hosts) -> Verdict:
     return Verdict(tuple(findings), settle_shot(card, corrected))
 
 
+def nearest_shot(cards: Iterable[ModelCard], shot: Shot, hosts: Hosts) -> tuple[ModelCard, Verdict] | None:
+    """For a shot that no card can take: the card that comes nearest, and what to change for it.
+
+    A length, ratio or resolution that no card offers is first replaced by the nearest that any of them does, so that
+    `4k` becomes 1080p although the cheapest card ends at 1024p.
+    """
+    usable = [card for card in cards if card.kinds and card.lifecycle.availability is not Availability.DROPPED]
+    if not usable:
+        return None
+    findings: list[Finding] = []
+    wanted = shot
+    for attribute in ("duration_seconds", "aspect_ratio", "resolution"):
+        value, offered = getattr(wanted, attribute), _offered(usable, shot.kind, attribute)
+        if value is not None and offered and value not in offered:
+            nearest = nearest_choice(value, offered)
+            rule = f"No model here offers it; they offer {_listing(offered)}."
+            findings.append(_error(attribute, format_value(value), rule, f"Nearest: {nearest}."))
+            changed: dict[str, Any] = {attribute: nearest}
+            wanted = replace(wanted, **changed)
+    judged = [(card, check_shot(card, wanted, hosts)) for card in usable]
+    card, verdict = min(judged, key=lambda pair: sum(finding.severity == "error" for finding in pair[1].findings))
+    return card, Verdict((*findings, *verdict.findings), verdict.corrected)
+
+
+def _offered(cards: Iterable[ModelCard], kind: Kind, attribute: str) -> tuple[Scalar, ...]:
+    """What any of the cards can make of one attribute, in order."""
+    values: set[Scalar] = set()
+    for card in cards:
+        for field in card.fields:
+            if field.exists_in(kind) and ROLE_ATTRIBUTES.get(field.role) == attribute:
+                values.update(neutral_choices(field, kind))
+            elif field.exists_in(kind) and field.role == "size":
+                values.update(dict(meaning)[attribute] for _, meaning in field.spelling if attribute in dict(meaning))
+    return tuple(sorted(values, key=lambda value: (len(str(value)), str(value))))
+
+
 Step = tuple[list[Finding], Shot]
 
 
@@ -293,7 +329,7 @@ def check_urls(card: ModelCard, shot: Shot, hosts: Hosts) -> list[Finding]:
 
 
 def _check_image_url(card: ModelCard, url: str, hosts: Hosts) -> list[Finding]:
-    verdict = check_url(url, max_query=1024)
+    verdict = check_url(url)
     if verdict.problem:
         return [_error("image_url", _host(verdict.host), verdict.problem, "Give a public https URL.")]
     if hosts.images and verdict.host not in hosts.images:

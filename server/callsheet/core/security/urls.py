@@ -48,14 +48,14 @@ class UrlVerdict:
     problem: str | None
 
 
-def check_url(value: object, *, max_length: int = MAX_URL_LENGTH, max_query: int | None = None) -> UrlVerdict:
+def check_url(value: object, *, max_length: int = MAX_URL_LENGTH) -> UrlVerdict:
     """Judge a URL that an agent or a gateway supplied: public https only, by host name, on port 443.
 
-    `max_length` and `max_query` count characters; `max_query=None` sets no limit of its own.
+    `max_length` counts characters, the query included.
     """
     if not isinstance(value, str):
         return _refused("The URL is not a string.")
-    problem = _text_problem(value, max_length) or _form_problem(value, max_query)
+    problem = _text_problem(value, max_length) or _form_problem(value)
     if problem:
         return _refused(problem)
     host = _authority(value).partition(":")[0]
@@ -109,19 +109,17 @@ def _text_problem(url: str, max_length: int) -> str | None:
     return None
 
 
-def _form_problem(url: str, max_query: int | None) -> str | None:
+def _form_problem(url: str) -> str | None:
     if not url.startswith(_HTTPS):
         return "The URL does not begin with https:// in lower case."
     authority = _authority(url)
-    if "@" in authority:
+    # Some readers end the authority only at the slash, so that `https://a.com?@127.0.0.1/` names another host.
+    if "@" in url.removeprefix(_HTTPS).partition("/")[0]:
         return "The URL has a user name or password before its host."
     if any(mark in authority for mark in "%[]"):
         return "The host of the URL is not a plain name (no IP address, no percent-encoding)."
     if authority.partition(":")[2] not in ("", "443"):
         return "The URL names a port other than 443."
-    query = url.partition("?")[2]
-    if max_query is not None and len(query) > max_query:
-        return f"The query of the URL has {len(query)} characters; at most {max_query} are allowed."
     return None
 
 

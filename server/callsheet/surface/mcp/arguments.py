@@ -80,15 +80,15 @@ def unknown_tool(name: str) -> str:
 def check_arguments(tool: Tool, given: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments as the tool can take them; raises `Refusal`, which names everything that is wrong.
 
-    null counts as not given, and `payload` may be a JSON string.
+    null, an empty text and an empty object count as not given. `payload` may be a JSON string or a whole request.
     """
     fields = tool.fn_metadata.arg_model.model_fields
     unknown = [name for name in given if name not in fields]
     if unknown:
         raise Refusal(_unknown_text(tool.name, unknown[0], tuple(fields)))
-    arguments = {name: value for name, value in given.items() if value is not None}
-    if isinstance(arguments.get("payload"), str):
-        arguments["payload"] = _read_object(arguments["payload"])
+    payload = given.get("payload")
+    read = {**given, "payload": _read_object(payload)} if isinstance(payload, str) else given
+    arguments = {name: value for name, value in read.items() if not _is_empty(value)}
     complaints = [
         f"Argument '{name}' holds characters that JSON text cannot carry (NUL or half of a surrogate pair)."
         " Remove them."
@@ -105,6 +105,10 @@ def check_arguments(tool: Tool, given: Mapping[str, Any]) -> dict[str, Any]:
     if complaints:
         refuse(*complaints)
     return arguments
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip()) or value == {}
 
 
 def refuse(*complaints: str) -> NoReturn:
@@ -133,8 +137,8 @@ def _complaint(name: str, rule: str) -> str:
 def _unknown_text(tool: str, name: str, known: tuple[str, ...]) -> str:
     """The answer to an unknown argument. Its name is the caller's own text."""
     parts = [f"Unknown argument '{_clean(name)}'. {NOTHING_SENT}"]
-    near = difflib.get_close_matches(name[:40].lower(), known, n=1, cutoff=0.7)
-    if near:
+    near = [meant] if (meant := _meant(name)) in known else []
+    if near := near or difflib.get_close_matches(name[:40].lower(), known, n=1, cutoff=0.7):
         parts.append(f"Did you mean '{near[0]}'?")
     parts.append(f"{tool} takes {_listing(known)}, and nothing else." if known else f"{tool} takes no arguments.")
     if _SECRET.search(name):
@@ -142,6 +146,15 @@ def _unknown_text(tool: str, name: str, known: tuple[str, ...]) -> str:
     if tool == "submit_video" or _CONSENT.search(name):
         parts.append(NO_ARGUMENT_APPROVES)
     return " ".join(parts)
+
+
+def _meant(name: str) -> str | None:
+    """The argument that holds what a payload's field of that name holds: `seconds` is `duration_seconds`."""
+    from callsheet.core.payload.names import role_of
+    from callsheet.core.shot import ROLE_ATTRIBUTES
+
+    role = role_of(name)
+    return ROLE_ATTRIBUTES.get("resolution" if role == "size" else role or "", role)
 
 
 def _clean(name: str) -> str:
@@ -152,11 +165,15 @@ def _clean(name: str) -> str:
 
 
 def _read_object(text: str) -> Any:
-    """The object that a JSON string holds. Any other text stays, and is refused later."""
-    try:
-        return json.loads(text, parse_constant=_refuse_constant) if len(text) <= MOST_PAYLOAD_CHARACTERS else text
-    except (ValueError, RecursionError):
+    """The object that a JSON string, a request line or a curl command holds. Any other text is refused later."""
+    if len(text) > MOST_PAYLOAD_CHARACTERS:
         return text
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        from callsheet.core.payload.request import parse_request
+
+        return text if text.lstrip().startswith(("{", "[")) else parse_request(text) or text
 
 
 def _refuse_constant(_: str) -> NoReturn:

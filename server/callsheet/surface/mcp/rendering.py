@@ -17,7 +17,9 @@ def render_explanation(answer: ExplainAnswer) -> str:
     if answer.price is not None:
         lines.append(f"Availability: {answer.availability}")
         lines.append(f"Price: {answer.price} (as of {answer.price_as_of})")
-    lines += [f"{item.severity}: {item.field} {item.text}" for item in answer.findings or () if item.field != "model"]
+    # With a card, the line on its availability says what a finding on the model says.
+    told = [item for item in answer.findings or () if item.field != "model" or answer.model is None]
+    lines += [f"{item.severity}: {item.field} {item.text}" for item in told]
     lines += [f"note on the prompt: {note}" for note in answer.prompt_notes or ()]
     for option in answer.options or ():
         reason = f"cannot: {option.why_not}" if option.why_not else f"{option.price}, {option.availability}"

@@ -140,10 +140,18 @@ def _option(option: Option) -> OptionAnswer:
     return OptionAnswer(
         gateway=option.card.gateway,
         model=option.card.model,
-        price=str(option.price),
+        price=(f"{option.price} for {option.terms}" if option.price.known else str(option.price))
+        if option.fits
+        else "none",
         availability=option.card.lifecycle.availability.value,
         why_not=escape_block(option.why_not, REASON_IN_LIST) or None,
     )
+
+
+def _option_price(option: Option) -> str:
+    if not option.fits:
+        return "none"
+    return f"{option.price} for {option.terms}" if option.price.known and option.terms else str(option.price)
 
 
 def sheet_answer(sheet: Sheet) -> SheetAnswer:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from callsheet.core.payload.recognition import Payload
+from callsheet.core.payload.request import Payload, parse_request
 from callsheet.core.shot import Shot
 from callsheet.errors import InvalidRequest
 from callsheet.service import Draft, Explanation
@@ -91,7 +91,10 @@ def read_payload(name: str) -> Payload:
     if len(raw) > MAX_PAYLOAD_BYTES:
         raise InvalidRequest("The payload is larger than 1 MB.", next_step="Name only the request body.")
     try:
-        payload = json.loads(raw.decode("utf-8-sig"))
+        text = raw.decode("utf-8-sig")
+        if not text.lstrip().startswith(("{", "[")) and (request := parse_request(text)) is not None:
+            return request
+        payload = json.loads(text)
     except (ValueError, RecursionError) as error:
         where = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
         raise InvalidRequest(f"The payload is not JSON{where}.", next_step="Fix it there.") from None

@@ -127,13 +127,14 @@ def write_options(output: Output, options: tuple[Option, ...]) -> None:
     fitting = [option for option in options if option.fits]
     if fitting:
         output.write_heading("Can take it, cheapest first")
-        table = output.build_table("!Model", "Availability", ">USD", ">Units", "Priced")
+        table = output.build_table("!Model", "Availability", ">USD", "For", ">Units", "Priced")
         for option in fitting:
             state, price = option.card.lifecycle.availability, option.price
             table.add_row(
                 Text(option.card.id, style="cyan"),
                 Text(state.value, style=AVAILABILITY_STYLES[state]),
                 Text("unknown" if price.usd is None else dollars(price.usd)),
+                Text(option.terms),
                 Text("" if price.amount is None or price.unit == "USD" else f"{price.amount:g} {price.unit}"),
                 Text(price.as_of, style="dim"),
             )
