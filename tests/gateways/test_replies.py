@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.core.gateway.phases import read_phase
 from callsheet.core.gateway.protocol import Accepted, HttpReply, Phase, Postponed, Rejected, Unclear
 from callsheet.core.gateway.replies import (
     MAX_BODY_BYTES,
@@ -30,6 +29,7 @@ from callsheet.core.gateway.replies import (
     read_text,
     succeeded,
 )
+from callsheet.core.gateway.task_status import read_phase
 from callsheet.core.gateway.videos import MAX_LINK, MAX_LINKS, is_video_link, read_video_links
 
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from callsheet.core.catalogue import Availability, ModelCard, Price, price_clip, to_micros
 from callsheet.core.consent import DUPLICATE, Binding, Mode, amount_to_type, sheet_id_for, warns_of_duplicate
 from callsheet.core.payload.body import Finding, build_body, freeze_body
-from callsheet.core.payload.names import fold_name, offer_name
 from callsheet.core.payload.prompt_lint import lint_prompt
 from callsheet.core.payload.recognition import Recognised, recognise
-from callsheet.core.payload.request import Payload
+from callsheet.core.payload.request import Payload, fold_name, offer_name
 from callsheet.core.payload.validation import Hosts, Verdict, check_shot, nearest_shot
 from callsheet.core.shot import JsonValue, Shot
 from callsheet.core.tasks import APPROVAL_LIFETIME, SHEET_LIFETIME, IllegalEvent, Sheet, SheetEvent, SheetId, SheetState

@@ -34,9 +34,8 @@ from callsheet.core.gateway.refusals import Reason, read_reason
 from callsheet.core.tasks import IllegalEvent, Problem, Task, TaskEvent, first_poll_delay, retry_delay
 from callsheet.errors import CallsheetError, Fate, GatewayUnreachable, LedgerProblem
 
-from .dependencies import KEY_RETURNED, KEY_RETURNED_TEXT, Dependencies, card_of, clip_seconds_of
+from .dependencies import KEY_RETURNED, KEY_RETURNED_TEXT, Dependencies, card_of, clip_seconds_of, count_request
 from .ports import SecretKey
-from .rate_limit import count_request
 
 LASTING_REASONS = (Reason.SHOT, Reason.SIZE, Reason.ACCESS)
 MOST_ATTEMPTS_LIMITED = 6

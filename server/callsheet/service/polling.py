@@ -25,9 +25,8 @@ from callsheet.errors import (
     NextStep,
 )
 
-from .dependencies import KEY_RETURNED, KEY_RETURNED_TEXT, Dependencies, card_of, clip_seconds_of
+from .dependencies import KEY_RETURNED, KEY_RETURNED_TEXT, Dependencies, card_of, clip_seconds_of, wait_for_pace
 from .outcomes import expire_attempt, quote_problem, screen_status
-from .rate_limit import wait_for_pace
 from .results import (
     NO_FILE_NAMED,
     OTHER_TASK_NAMED,

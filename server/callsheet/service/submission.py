@@ -51,9 +51,8 @@ from .consent import (
     require_mode,
     spending_windows,
 )
-from .dependencies import Dependencies, card_of
+from .dependencies import Dependencies, card_of, wait_for_pace
 from .outcomes import asks_balance, keep_outcome, record_balance, record_hints, screen_submit
-from .rate_limit import wait_for_pace
 from .results import Submission, notice, refusal_step, report_task
 from .sealed_keys import approval_texts, hold_unsent, is_locked, reach_to_pay, settle_permit
 

@@ -30,8 +30,18 @@ from .body import (
     size_value,
     wire_value,
 )
-from .names import cards_named, fold_name, is_sora, read_model_id, role_of
-from .request import Leaf, Payload, is_empty, read_leaves, read_request
+from .request import (
+    Leaf,
+    Payload,
+    cards_named,
+    fold_name,
+    is_empty,
+    is_sora,
+    read_leaves,
+    read_model_id,
+    read_request,
+    role_of,
+)
 
 Taken = tuple[dict[str, JsonValue], list[Finding]]
 

@@ -150,7 +150,7 @@ def _unknown_text(tool: str, name: str, known: tuple[str, ...]) -> str:
 
 def _meant(name: str) -> str | None:
     """The argument that holds what a payload's field of that name holds: `seconds` is `duration_seconds`."""
-    from callsheet.core.payload.names import role_of
+    from callsheet.core.payload.request import role_of
     from callsheet.core.shot import ROLE_ATTRIBUTES
 
     role = role_of(name)
