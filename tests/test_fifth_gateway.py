@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import callsheet
+from workspace import account_of, trust
 
 PACKAGE = Path(callsheet.__file__).parent
 
@@ -110,13 +111,14 @@ source = "docs"
 
 DRIVE = """
 import anyio, os, pathlib, sys
+from dataclasses import replace
 from callsheet.compose import Surroundings, build_service
 from callsheet.core.consent import Means
 from callsheet.core.shot import Shot
 from callsheet.service import Draft
 
 async def main():
-    service = build_service(Surroundings.of_process())
+    service = build_service(replace(Surroundings.of_process(), account_home=pathlib.Path(sys.argv[1])))
     explanation = service.explain(Draft(shot=Shot("A kite."), gateway="pretend", model="pretend-video"))
     print(explanation.price, explanation.url)
     service.approve(explanation.sheet.id, by=Means.TERMINAL)
@@ -182,9 +184,10 @@ def test_a_fifth_gateway_is_one_module_one_fact_file_and_one_line(tmp_path: Path
     policy.write_text(
         f'mode = "live"\n[gateways.pretend]\nbase_url = "http://127.0.0.1:{server.server_port}/api"\n', encoding="utf-8"
     )
+    trust(tmp_path / "home", policy.read_text(encoding="utf-8"))
     try:
         done = subprocess.run(
-            [sys.executable, "-c", DRIVE],
+            [sys.executable, "-c", DRIVE, str(account_of(tmp_path / "home"))],
             env={
                 **os.environ,
                 "PYTHONPATH": str(tmp_path),

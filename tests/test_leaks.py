@@ -25,6 +25,7 @@ from urllib.parse import quote
 import pytest
 
 from callsheet.core.security.redaction import variants
+from workspace import account_of, command_for, trust
 
 KEY = "Zq7-canary-key-5f1d0b92ae6c4783"
 PROMPT = "canaryprompt a red kite over dunes"
@@ -117,7 +118,7 @@ class Session:
         keys = dict.fromkeys(("POYO_API_KEY", "APIDOT_API_KEY", "APIXO_API_KEY", "EVOLINK_API_KEY"), KEY)
         self._errors = errors.open("ab")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "callsheet", "mcp"],
+            command_for({"CALLSHEET_HOME": str(home)}, "mcp"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -181,6 +182,7 @@ def live_home(tmp_path: Path, address: str) -> Path:
         f'[hosts]\ncallback = ["hooks.example.com"]\n[gateways.poyo]\nbase_url = "{address}"\n',
         encoding="utf-8",
     )
+    trust(home, policy.read_text(encoding="utf-8"))
     return home
 
 
@@ -188,10 +190,11 @@ def approve(home: Path, sheet_id: str) -> None:
     """What `callsheet approve` does once the passphrase was right."""
     code = (
         "import sys; from callsheet.compose import *; from callsheet.core.consent import Means;"
-        "build_service(Surroundings.of_process()).approve(sys.argv[1], by=Means.TERMINAL)"
+        "build_service(replace(Surroundings.of_process(), account_home=Path(sys.argv[2])))"
+        ".approve(sys.argv[1], by=Means.TERMINAL)"
     )
     subprocess.run(
-        [sys.executable, "-c", code, sheet_id],
+        [sys.executable, "-c", code, sheet_id, str(account_of(home))],
         check=True,
         cwd="/",
         env={**os.environ, "CALLSHEET_HOME": str(home), "POYO_API_KEY": KEY},
@@ -201,7 +204,7 @@ def approve(home: Path, sheet_id: str) -> None:
 def run_command(home: Path, *arguments: str) -> bytes:
     """Everything that a command says."""
     done = subprocess.run(
-        [sys.executable, "-m", "callsheet", *arguments],
+        command_for({"CALLSHEET_HOME": str(home)}, *arguments),
         capture_output=True,
         check=False,
         cwd="/",
@@ -213,7 +216,7 @@ def run_command(home: Path, *arguments: str) -> bytes:
 
 def walk_desk(home: Path, sheet_id: str, task_ids: list[str]) -> bytes:
     """Everything that the desk answers and says: every page, with a session that its own address gave."""
-    command = [sys.executable, "-m", "callsheet", "desk", "--no-open", "--json"]
+    command = command_for({"CALLSHEET_HOME": str(home)}, "desk", "--no-open", "--json")
     env = {**os.environ, "CALLSHEET_HOME": str(home), "POYO_API_KEY": KEY}
     pages = ["", "tasks", "spending", "allowances", "passkeys", "audit", f"sheets/{sheet_id}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/", env=env) as desk:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +15,9 @@ import httpx2
 
 from callsheet.compose import Surroundings, build_service
 from callsheet.core.shot import Shot
+from callsheet.edges.config.policy_file import parse_policy
+from callsheet.edges.files.paths import find_paths, register
+from callsheet.errors import SetupProblem
 from callsheet.service import Draft, Service
 
 START = 1_790_000_000.0
@@ -109,6 +114,7 @@ class Workspace:
                 working_directory=Path("/nowhere"),
                 clock=self.clock,
                 transport=httpx2.MockTransport(self.gateway),
+                account_home=account_of(self.home),
             )
         )
 
@@ -118,11 +124,33 @@ class Workspace:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
         path.write_text(text, encoding="utf-8")
+        trust(self.home, text)
 
     def go_live(self, extra: str = "") -> None:
         """A person has armed live mode and set a PoYo key."""
         self.environ["POYO_API_KEY"] = KEY
         self.write_policy(f'mode = "live"\n{extra}')
+
+
+def account_of(home: Path) -> Path:
+    """The home that the system names for the user of a test's install: not the tester's own."""
+    return home / "account"
+
+
+def command_for(environ: Mapping[str, str], *arguments: str) -> list[str]:
+    """How a test starts the program in a process of its own, with that environment."""
+    home = environ.get("CALLSHEET_HOME")
+    account = account_of(Path(home)) if home else Path(environ["HOME"])
+    return [sys.executable, "-P", str(Path(__file__).with_name("as_account.py")), str(account), *arguments]
+
+
+def trust(home: Path, policy: str = "") -> None:
+    """A person registered that home, and the addresses in that policy, as `callsheet setup` does it."""
+    addresses: tuple[tuple[str, str], ...] = ()
+    with suppress(SetupProblem):
+        addresses = parse_policy(policy.encode(), where="").base_urls
+    paths = find_paths({"CALLSHEET_HOME": str(home)}, account_home=None)
+    register(account_of(home), home=paths, addresses=addresses)
 
 
 def make_workspace(directory: Path) -> Workspace:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from callsheet.edges.process.hardening import harden
 
 if TYPE_CHECKING:
+    from .compose import Surroundings
     from .service import Service
 
 SETUP_EXIT = 8
 
 
-def main() -> None:
-    """Run `callsheet`; the exit code is the process's."""
+def main(surroundings: Callable[[], Surroundings] | None = None) -> None:
+    """Run `callsheet`; the exit code is the process's. Only tests pass surroundings other than the process's own."""
     harden()
     arguments = sys.argv[1:]
     # A shell asks for completions without arguments too, and some do it without a terminal.
@@ -26,14 +28,14 @@ def main() -> None:
         gc.disable()
         from callsheet.surface.mcp import serve_stdio
 
-        serve_stdio(_make_service)
+        serve_stdio(lambda: _make_service(surroundings))
         return
     from .compose import Surroundings, build_program, quiet_libraries
     from .errors import CallsheetError
 
     quiet_libraries()
     try:
-        program = build_program(Surroundings.of_process())
+        program = build_program((surroundings or Surroundings.of_process)())
     except CallsheetError as error:
         from .surface.next_steps import for_person
 
@@ -44,12 +46,12 @@ def main() -> None:
     sys.exit(run(program, arguments))
 
 
-def _make_service() -> Service:
+def _make_service(surroundings: Callable[[], Surroundings] | None) -> Service:
     """The use cases. Not before a tool needs them: a client may ask for the tools before a slow server is ready."""
     from .compose import Surroundings, build_service, quiet_libraries
 
     quiet_libraries()
-    return build_service(Surroundings.of_process())
+    return build_service((surroundings or Surroundings.of_process)())
 
 
 if __name__ == "__main__":

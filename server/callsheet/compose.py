@@ -20,7 +20,15 @@ from callsheet.edges.clips.save import Clips
 from callsheet.edges.clock import Clock, SystemClock
 from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.edges.config.policy_file import is_paused, load_policy
-from callsheet.edges.files.paths import HOME_VARIABLE, Paths, expand_home, find_paths
+from callsheet.edges.files.paths import (
+    HOME_VARIABLE,
+    Paths,
+    expand_home,
+    find_account_home,
+    find_paths,
+    is_same_or_below,
+    load_registered,
+)
 from callsheet.edges.http.client import GatewayHttp
 from callsheet.edges.keys.passphrase import STANDARD, Cost
 from callsheet.edges.keys.sealed import OpenedKeys, is_sealed, load_sealed
@@ -53,34 +61,45 @@ SETTLED_NS = 2_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the process was started with; tests pass their own."""
+    """What the process was started with; tests pass their own.
+
+    `account_home` is the home that the system names for the user, without the environment. Without one, nothing but
+    the sandbox can be used.
+    """
 
     environ: Mapping[str, str]
     working_directory: Path
     clock: Clock
     transport: httpx2.MockTransport | None = None
     derivation_cost: Cost = STANDARD
+    account_home: Path | None = None
 
     @classmethod
     def of_process(cls) -> Surroundings:
-        """The process's own environment, directory and clock."""
-        return cls(environ=os.environ, working_directory=Path.cwd(), clock=SystemClock())
+        """The process's own environment, directory, clock and account."""
+        return cls(
+            environ=os.environ,
+            working_directory=Path.cwd(),
+            clock=SystemClock(),
+            account_home=find_account_home(),
+        )
 
 
 def project_directory(surroundings: Surroundings) -> Path:
     """Where a policy may not be stored: the working directory, unless that is the home or contains it.
 
     The usual configuration is stored under the home, and a new terminal opens there. So the home is no project,
-    and approving must work in it. A home that `CALLSHEET_HOME` names gets no such exception.
+    and approving must work in it. A home that the environment names gets no such exception.
     """
-    here = surroundings.working_directory
-    exempt = not surroundings.environ.get(HOME_VARIABLE, "").strip() and Path.home().is_relative_to(here)
+    here, home = surroundings.working_directory, surroundings.account_home
+    named = surroundings.environ.get(HOME_VARIABLE, "").strip()
+    exempt = not named and home is not None and is_same_or_below(home, here)
     return Path(here.anchor) if exempt else here
 
 
 def build_program(surroundings: Surroundings) -> Program:
     """Everything a surface needs. Opens nothing; raises `SetupProblem` for an unusable home."""
-    paths = find_paths(surroundings.environ)
+    paths = find_paths(surroundings.environ, account_home=surroundings.account_home)
 
     def serve_mcp() -> None:
         from callsheet.surface.mcp import serve_stdio
@@ -103,6 +122,7 @@ def build_program(surroundings: Surroundings) -> Program:
         working_directory=surroundings.working_directory,
         project_directory=project_directory(surroundings),
         paths=paths,
+        account_home=surroundings.account_home,
         policy=policy_reader(surroundings, paths),
         policy_path=paths.config / POLICY_FILE,
         verifier_path=paths.config / VERIFIER_FILE,
@@ -125,11 +145,11 @@ def quiet_libraries() -> None:
 
 def build_service(surroundings: Surroundings) -> Service:
     """The use cases over the real edges. Opens nothing yet; raises `SetupProblem` for an unusable home."""
-    paths = find_paths(surroundings.environ)
+    paths = find_paths(surroundings.environ, account_home=surroundings.account_home)
     policy = policy_reader(surroundings, paths)
     unsealed = _key_finder(surroundings, paths, policy)
     directory = paths.config / KEYS_DIRECTORY
-    opened = OpenedKeys()
+    opened, account_home = OpenedKeys(), surroundings.account_home
     http = GatewayHttp(transport=surroundings.transport)
     sandbox = SandboxServer(lambda: _open_sandbox(paths, policy().sandbox_speed))
     lock = FileLeases(paths.state / RUNNERS_DIRECTORY)
@@ -157,6 +177,7 @@ def build_service(surroundings: Surroundings) -> Service:
         save_directory=lambda current: _save_directory(current, paths),
         runner_id=lock.runner_id,
         desk_url=lambda: find_desk(paths.state),
+        is_named_address=lambda gateway_id, url: (gateway_id, url) in load_registered(account_home).addresses,
     )
 
     def build_runner(run_task: Callable[[str], Awaitable[None]]) -> Runner:
@@ -180,7 +201,7 @@ def policy_reader(surroundings: Surroundings, paths: Paths) -> Callable[[], Poli
         seen = _identity(path)
         if kept and seen is not None and kept[0][0] == seen:
             return kept[0][1]
-        policy = load_policy(path, working_directory=project_directory(surroundings))
+        policy = load_policy(path, working_directory=project_directory(surroundings), trusted=paths.trusted)
         kept[:] = [(seen, policy)]
         return policy
 

@@ -11,11 +11,13 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from workspace import account_of, command_for, trust
 
 from .wire import ERAS, FORMS, MODERN, HttpWire, PipeWire, Wire
 
@@ -100,6 +102,7 @@ def write_policy(home: Path, text: str) -> None:
     policy.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     policy.touch(mode=0o600)
     policy.write_text(text, encoding="utf-8")
+    trust(home, text)
 
 
 def arm(home: Path, gateway: CountingGateway, *, mode: str = "live") -> Path:
@@ -136,12 +139,15 @@ class Served:
 
 @contextmanager
 def serving(
-    transport: str, environ: Mapping[str, str], *, directory: Path = Path("/"), options: Sequence[str] = ("-P",)
+    transport: str,
+    environ: Mapping[str, str],
+    *,
+    directory: Path = Path("/"),
 ) -> Iterator[Served]:
     """The program itself, serving over that transport; it is stopped at the end, and must exit with code 0."""
     arguments = ["mcp"] if transport == "stdio" else ["mcp", "--http", "0"]
     with subprocess.Popen(
-        [sys.executable, *options, "-m", "callsheet", *arguments],
+        command_for(environ, *arguments),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -231,6 +237,13 @@ def approve(home: Path, sheet_id: str) -> None:
     """What `callsheet approve` does once the passphrase was right: the act of a person."""
     code = (
         "import sys; from callsheet.compose import *; from callsheet.core.consent import Means;"
-        "build_service(Surroundings.of_process()).approve(sys.argv[1], by=Means.TERMINAL)"
+        "build_service(replace(Surroundings.of_process(), account_home=Path(sys.argv[2])))"
+        ".approve(sys.argv[1], by=Means.TERMINAL)"
     )
-    subprocess.run([sys.executable, "-c", code, sheet_id], check=True, cwd="/", env=environ_of(home), timeout=60)
+    subprocess.run(
+        [sys.executable, "-c", code, sheet_id, str(account_of(home))],
+        check=True,
+        cwd="/",
+        env=environ_of(home),
+        timeout=60,
+    )

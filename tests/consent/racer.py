@@ -8,22 +8,28 @@ Says "ready" on one line, waits for a line on standard input, then prints a JSON
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import anyio
 
 from callsheet.compose import Surroundings, build_service
 from callsheet.errors import CallsheetError
+from workspace import account_of
 
 
 def submit(sheet_id: str, barrier: threading.Barrier) -> dict[str, Any]:
     """What a server does with the call, on a loop of its own."""
 
     async def run() -> dict[str, Any]:
-        service = build_service(Surroundings.of_process())
+        service = build_service(
+            replace(Surroundings.of_process(), account_home=account_of(Path(os.environ["CALLSHEET_HOME"])))
+        )
         async with service.running():
             await anyio.to_thread.run_sync(barrier.wait)
             try:

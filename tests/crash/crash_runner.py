@@ -24,6 +24,8 @@ from typing import Any
 from crash_checker import Evidence, Fact, check_crash, check_end
 from crash_gateway import LoopbackGateway, Manners, Receipt
 
+from workspace import trust
+
 STRACE = "strace"
 CHILD_SECONDS = 40.0
 POLICY = """\
@@ -243,7 +245,9 @@ class CrashHarness:
             self.home.joinpath("config").mkdir(parents=True, mode=0o700)
             policy = self.home / "config" / "policy.toml"
             policy.touch(mode=0o600)
-            policy.write_text(POLICY.format(url=self.gateway.url, home=self.home), encoding="utf-8")
+            text = POLICY.format(url=self.gateway.url, home=self.home)
+            policy.write_text(text, encoding="utf-8")
+            trust(self.home, text)
             names, receipts = {}, ()
         else:
             base = self._template(preparation.after)

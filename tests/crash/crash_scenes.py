@@ -29,6 +29,7 @@ from callsheet.edges.clock import SystemClock
 from callsheet.errors import CallsheetError, PolicyRefusal
 from callsheet.service import Draft, Service, polling
 from callsheet.service.consent import spending_now
+from workspace import account_of
 
 KEY = "canary-key-51c0ffee9a7e42d3"
 SETTLE_SECONDS = 12.0
@@ -77,7 +78,9 @@ class Program:
         self.order = order
         self.clock = MovedClock(order.offset)
         environ = {"CALLSHEET_HOME": order.home, "POYO_API_KEY": KEY}
-        self.service: Service = build_service(Surroundings(environ, Path("/nowhere"), self.clock))
+        self.service: Service = build_service(
+            Surroundings(environ, Path("/nowhere"), self.clock, account_home=account_of(Path(order.home)))
+        )
 
     @property
     def deps(self) -> Any:

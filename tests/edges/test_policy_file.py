@@ -60,7 +60,7 @@ def project(tmp_path: Path) -> Path:
 
 def test_without_a_file_the_policy_is_the_sandbox(tmp_path: Path, project: Path) -> None:
     """Nothing can be spent before a person wrote a policy."""
-    policy = load_policy(tmp_path / "config" / "policy.toml", working_directory=project)
+    policy = load_policy(tmp_path / "config" / "policy.toml", working_directory=project, trusted=True)
     assert policy == Policy()
     assert policy.mode is Mode.SANDBOX
     assert policy.version == "default"
@@ -68,7 +68,7 @@ def test_without_a_file_the_policy_is_the_sandbox(tmp_path: Path, project: Path)
 
 def test_every_key_is_read(tmp_path: Path, project: Path) -> None:
     """Money as text becomes Decimal, `none` lifts a limit, `~` is expanded, gateways keep their order."""
-    assert load_policy(place(tmp_path, EVERYTHING), working_directory=project) == Policy(
+    assert load_policy(place(tmp_path, EVERYTHING), working_directory=project, trusted=True) == Policy(
         version=hashlib.sha256(EVERYTHING.encode()).hexdigest()[:12],
         mode=Mode.LIVE,
         caps=Caps(per_clip=Decimal("1.50"), per_day=Decimal(8), per_month=None, concurrent=3),
@@ -88,7 +88,7 @@ def test_every_key_is_read(tmp_path: Path, project: Path) -> None:
 
 def test_an_empty_file_is_the_default_policy_with_a_version_of_its_own(tmp_path: Path, project: Path) -> None:
     """Approvals are bound to the bytes, so even an empty file is another policy than none."""
-    policy = load_policy(place(tmp_path, ""), working_directory=project)
+    policy = load_policy(place(tmp_path, ""), working_directory=project, trusted=True)
     assert policy == Policy(version=hashlib.sha256(b"").hexdigest()[:12])
 
 
@@ -174,7 +174,7 @@ def test_every_mistake_names_file_key_and_rule(text: str | bytes, key: str) -> N
 def test_a_file_open_to_others_is_refused(tmp_path: Path, project: Path, mode: int) -> None:
     """Neither group nor others may read or write what decides about money."""
     with pytest.raises(SetupProblem, match=f"mode {mode:04o}"):
-        load_policy(place(tmp_path, mode=mode), working_directory=project)
+        load_policy(place(tmp_path, mode=mode), working_directory=project, trusted=True)
 
 
 def test_links_and_directories_are_refused(tmp_path: Path, project: Path) -> None:
@@ -183,9 +183,9 @@ def test_links_and_directories_are_refused(tmp_path: Path, project: Path) -> Non
     link = tmp_path / "link.toml"
     link.symlink_to(real)
     with pytest.raises(SetupProblem, match="symbolic link"):
-        load_policy(link, working_directory=project)
+        load_policy(link, working_directory=project, trusted=True)
     with pytest.raises(SetupProblem, match="not a regular file"):
-        load_policy(real.parent, working_directory=project)
+        load_policy(real.parent, working_directory=project, trusted=True)
 
 
 def test_a_policy_in_or_under_the_working_directory_is_refused(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_a_policy_in_or_under_the_working_directory_is_refused(tmp_path: Path) -
     path = place(tmp_path)
     for directory in (path.parent, tmp_path, tmp_path / "config" / ".." / "config"):
         with pytest.raises(SetupProblem, match="under the working directory"):
-            load_policy(path, working_directory=directory)
+            load_policy(path, working_directory=directory, trusted=True)
 
 
 def test_a_home_of_a_project_cannot_arm_live_mode(tmp_path: Path, project: Path) -> None:
@@ -201,10 +201,10 @@ def test_a_home_of_a_project_cannot_arm_live_mode(tmp_path: Path, project: Path)
     inside = policy_path({"CALLSHEET_HOME": str(project / ".callsheet")})
     write_policy(inside, 'mode = "live"\n')
     with pytest.raises(SetupProblem, match="under the working directory"):
-        load_policy(inside, working_directory=project)
+        load_policy(inside, working_directory=project, trusted=True)
     outside = policy_path({"CALLSHEET_HOME": str(tmp_path / "home")})
     write_policy(outside, 'mode = "live"\n')
-    assert load_policy(outside, working_directory=project).mode is Mode.LIVE
+    assert load_policy(outside, working_directory=project, trusted=True).mode is Mode.LIVE
 
 
 def test_links_between_directories_do_not_hide_where_a_policy_lies(tmp_path: Path, project: Path) -> None:
@@ -213,19 +213,19 @@ def test_links_between_directories_do_not_hide_where_a_policy_lies(tmp_path: Pat
     path = place(project / "hidden")
     (tmp_path / "elsewhere").symlink_to(project / "hidden")
     with pytest.raises(SetupProblem, match="under the working directory"):
-        load_policy(tmp_path / "elsewhere" / "config" / "policy.toml", working_directory=project)
+        load_policy(tmp_path / "elsewhere" / "config" / "policy.toml", working_directory=project, trusted=True)
     (tmp_path / "same-project").symlink_to(project)
     with pytest.raises(SetupProblem, match="under the working directory"):
-        load_policy(path, working_directory=tmp_path / "same-project")
+        load_policy(path, working_directory=tmp_path / "same-project", trusted=True)
     place(tmp_path)
     (project / "out").symlink_to(tmp_path / "config")
     with pytest.raises(SetupProblem, match="under the working directory"):
-        load_policy(project / "out" / "policy.toml", working_directory=project)
+        load_policy(project / "out" / "policy.toml", working_directory=project, trusted=True)
 
 
 def test_the_root_of_the_file_system_is_no_working_directory(tmp_path: Path) -> None:
     """Some clients start every server there, and every file is below it."""
-    assert load_policy(place(tmp_path), working_directory=Path(tmp_path.anchor)).mode is Mode.LIVE
+    assert load_policy(place(tmp_path), working_directory=Path(tmp_path.anchor), trusted=True).mode is Mode.LIVE
 
 
 def test_a_policy_is_written_private_and_whole(tmp_path: Path, project: Path) -> None:
@@ -234,7 +234,7 @@ def test_a_policy_is_written_private_and_whole(tmp_path: Path, project: Path) ->
     write_policy(path, render_policy(Policy(mode=Mode.LIVE)))
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
-    assert load_policy(path, working_directory=project).mode is Mode.LIVE
+    assert load_policy(path, working_directory=project, trusted=True).mode is Mode.LIVE
 
 
 @pytest.mark.parametrize("text", ['mode = "all"', "[caps]\nper_clip = 2.0", "\udcff"])

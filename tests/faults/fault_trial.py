@@ -21,7 +21,7 @@ from callsheet.service.consent import spending_now
 from callsheet.service.dependencies import Dependencies
 from callsheet.service.polling import run_task
 from callsheet.service.submission import submit
-from workspace import KEY, VirtualClock
+from workspace import KEY, VirtualClock, account_of, trust
 
 from .fault_table import Row
 from .faulty_gateway import FaultyGateway, behave
@@ -131,13 +131,15 @@ def _world(row: Row, gateway: FaultyGateway, clock: VirtualClock, home: Path) ->
     scheme = "https" if row.trusts or row.well or row.sick else "http"
     _write_policy(home, row.gateway, f"{scheme}://127.0.0.1:{gateway.port}")
     environ = {"CALLSHEET_HOME": str(home), f"{row.gateway.upper()}_API_KEY": KEY}
-    service = build_service(Surroundings(environ=environ, working_directory=Path("/nowhere"), clock=clock))
+    service = build_service(
+        Surroundings(environ=environ, working_directory=Path("/nowhere"), clock=clock, account_home=account_of(home))
+    )
     http = ImpatientHttp(tls=row.trusts() if row.trusts else usual_context())
     deps = replace(service.deps, http=http)
     if row.base_url:
         # No policy file may name such a place, so the policy comes as a value.
         policy = replace(deps.policy(), base_urls=((row.gateway, row.base_url),))
-        deps = replace(deps, policy=lambda: policy)
+        deps = replace(deps, policy=lambda: policy, is_named_address=lambda *_: True)
     return deps
 
 
@@ -147,6 +149,7 @@ def _write_policy(home: Path, gateway: str, base_url: str) -> None:
         path.parent.mkdir(parents=True)
         path.touch(mode=0o600)
         path.write_text(POLICY.format(gateway=gateway, base_url=base_url), encoding="utf-8")
+        trust(home, path.read_text(encoding="utf-8"))
 
 
 def _approve(deps: Dependencies, row: Row) -> tuple[str, bytes]:

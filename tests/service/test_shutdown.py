@@ -24,7 +24,7 @@ from callsheet.core.tasks import TaskState
 from callsheet.edges.clock import SystemClock
 from callsheet.service import Service
 from callsheet.surface.next_steps import for_person
-from workspace import KEY, draft
+from workspace import KEY, account_of, draft, trust
 
 NEVER = 60.0
 ENOUGH = 10.0
@@ -35,10 +35,11 @@ ENDINGS = ("the block is left", "its task is cancelled")
 CHILD = """
 import sys
 from dataclasses import replace
+from pathlib import Path
 from callsheet.compose import Surroundings, build_program, quiet_libraries
 from callsheet.surface.cli import run
 quiet_libraries()
-program = build_program(Surroundings.of_process())
+program = build_program(replace(Surroundings.of_process(), account_home=Path(sys.argv.pop(1))))
 def build():
     service = program.build_service()
     service.stop_grace_seconds = float(sys.argv[1])
@@ -117,13 +118,17 @@ def environ(tmp_path: Path, gateway: SlowGateway) -> dict[str, str]:
     policy = tmp_path / "home" / "config" / "policy.toml"
     policy.parent.mkdir(parents=True)
     policy.touch(mode=0o600)
-    policy.write_text(f'mode = "live"\n[gateways.poyo]\nbase_url = "{gateway.url}"\n', encoding="utf-8")
+    text = f'mode = "live"\n[gateways.poyo]\nbase_url = "{gateway.url}"\n'
+    policy.write_text(text, encoding="utf-8")
+    trust(tmp_path / "home", text)
     return {"CALLSHEET_HOME": str(tmp_path / "home"), "POYO_API_KEY": KEY}
 
 
 def start(environ: dict[str, str], *, grace: float = ENOUGH) -> Service:
     """A new process, as far as the ledger can tell."""
-    service = build_service(Surroundings(environ, Path("/nowhere"), SystemClock()))
+    service = build_service(
+        Surroundings(environ, Path("/nowhere"), SystemClock(), account_home=account_of(Path(environ["CALLSHEET_HOME"])))
+    )
     service.stop_grace_seconds = grace
     return service
 
@@ -248,7 +253,8 @@ def test_a_signal_ends_a_command_in_good_order(
     gateway.answer_after = answer_after
     grace = GRACE if answer_after is NEVER else ENOUGH
     sheet_id = approve(start(environ))
-    command = [sys.executable, "-c", CHILD, str(grace), "submit", sheet_id]
+    account = str(account_of(Path(environ["CALLSHEET_HOME"])))
+    command = [sys.executable, "-c", CHILD, account, str(grace), "submit", sheet_id]
     with subprocess.Popen(
         command, env={**environ, "PATH": os.environ["PATH"]}, cwd="/", stderr=subprocess.PIPE, text=True
     ) as child:

@@ -22,6 +22,7 @@ from callsheet.errors import CallsheetError
 from callsheet.service import Service
 from callsheet.service.submission import submit
 from torture.pace import FastChanges, FastClock
+from workspace import account_of
 
 LOOK_SECONDS = 0.2
 AT_A_LOOK = 4
@@ -45,7 +46,14 @@ class MarkedHttp(GatewayHttp):
 def start_service(environ: dict[str, str], base: float, name: str) -> Service:
     """The program as it is, on the fast clock."""
     clock = FastClock(base)
-    service = build_service(Surroundings(environ=environ, working_directory=Path("/nowhere"), clock=clock))
+    service = build_service(
+        Surroundings(
+            environ=environ,
+            working_directory=Path("/nowhere"),
+            clock=clock,
+            account_home=account_of(Path(environ["CALLSHEET_HOME"])),
+        )
+    )
     http = MarkedHttp(name)
     for part, value in (("http", http), ("clips", Clips(http)), ("changes", FastChanges())):
         object.__setattr__(service.deps, part, value)

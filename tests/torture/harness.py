@@ -23,6 +23,7 @@ from callsheet.core.tasks import OPEN_STATES, SheetState, TaskState
 from callsheet.service import Draft, Service
 from torture.child import start_service
 from torture.video import write_video
+from workspace import trust
 
 TESTS = Path(__file__).parent.parent
 KEY = "canary-key-7f3a9c2e51d84b06"
@@ -135,7 +136,9 @@ class Harness:
         policy = run.directory / "home" / "config" / "policy.toml"
         policy.parent.mkdir(parents=True)
         policy.touch(mode=0o600)
-        policy.write_text(POLICY.format(concurrent=run.plan.concurrent, clips=run.clips, port=port), encoding="utf-8")
+        text = POLICY.format(concurrent=run.plan.concurrent, clips=run.clips, port=port)
+        policy.write_text(text, encoding="utf-8")
+        trust(run.directory / "home", text)
         return gateway
 
     def _start_child(self) -> None:

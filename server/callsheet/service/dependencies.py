@@ -77,7 +77,8 @@ class Dependencies:
     `find_key` finds no key where it is sealed; `sealed_key` reads the sealed file, `stored_keys` finds unsealed copies,
     and `opened` holds what a person opened in this process.
     `sandbox_url` starts the sandbox on first use and returns its base URL. `desk_url` is the address of the desk, if
-    it is open. `paced` holds the time reserved with the rate limiter for a task's next request; `sending` the tasks
+    it is open. `is_named_address` tells whether a person named that address for a gateway's key at a terminal.
+    `paced` holds the time reserved with the rate limiter for a task's next request; `sending` the tasks
     whose paid request is on its way in this process.
     """
 
@@ -100,6 +101,7 @@ class Dependencies:
     save_directory: Callable[[Policy], Path]
     runner_id: str
     desk_url: Callable[[], str | None] = lambda: None
+    is_named_address: Callable[[str, str], bool] = lambda _gateway_id, _url: False
     changes: Wakeups = field(default_factory=Changes)
     paced: dict[str, float] = field(default_factory=dict)
     sending: dict[str, anyio.CancelScope] = field(default_factory=dict)
@@ -141,8 +143,8 @@ class Dependencies:
     async def reach(self, mode: Mode, facts: GatewayFacts) -> tuple[str, SecretKey | None]:
         """Base URL and key for free requests in that mode; no key where it is missing, or sealed and not open here.
 
-        The real key never goes to the sandbox, and a sealed one never to another address than it was sealed for:
-        `KeyProblem`.
+        The real key never goes to the sandbox, a sealed one never to another address than it was sealed for, and an
+        unsealed one only to the gateway's own address or one that a person named: `KeyProblem`.
         """
         if mode is Mode.SANDBOX:
             return f"{await self.sandbox_url()}/{facts.id}", self.sandbox_key
@@ -152,7 +154,22 @@ class Dependencies:
             if key is None and (sealed := self.sealed_key(facts.id)) is not None:
                 require_address(sealed, base_url)
             return base_url, key
-        return base_url, self.find_key(facts)
+        key = self.find_key(facts)
+        if key is not None:
+            self.require_named_address(facts)
+        return base_url, key
+
+    def require_named_address(self, facts: GatewayFacts) -> None:
+        """Raises `KeyProblem` unless an unsealed key may go to the address that the policy has for the gateway."""
+        base_url = self.live_base_url(facts)
+        if base_url != facts.base_url and not self.is_named_address(facts.id, base_url):
+            raise KeyProblem(
+                f"The policy sends requests for {facts.name} to {clean(base_url, limit=200)}, and no person named this"
+                " address for the key. Nothing was sent.",
+                next_step=NextStep(
+                    Action.SETUP, "Check [gateways] in the policy file. If the address is right, a person confirms it."
+                ),
+            )
 
     def account(self, facts: GatewayFacts) -> str:
         """The fingerprint of the live key, sealed or not; empty without a key."""
@@ -180,12 +197,14 @@ class Dependencies:
         return base_url if base_url.startswith("http://") else None
 
     def need_key(self, facts: GatewayFacts) -> None:
-        """Raises `KeyProblem` without a key for live requests; a sealed key counts."""
+        """Raises `KeyProblem` without a key that may be used for live requests; a sealed key counts."""
         if not self.account(facts):
             raise KeyProblem(
                 f"No key for {facts.name} was found.",
                 next_step=NextStep(Action.SETUP, f"Only a person can set {facts.key_env} or store a key."),
             )
+        if not self.is_sealed(facts.id):
+            self.require_named_address(facts)
 
 
 def clip_seconds_of(deps: Dependencies, task: Task) -> int | None:

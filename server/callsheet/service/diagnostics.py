@@ -180,6 +180,8 @@ def _check_keys(deps: Dependencies, policy: Policy | CallsheetError) -> Iterator
             continue
         try:
             key = deps.find_key(facts)
+            if key is not None and isinstance(policy, Policy):
+                deps.require_named_address(facts)
         except CallsheetError as error:
             yield _failed(name, error)
             continue

@@ -25,8 +25,9 @@ class Program:
     (given a port) until a signal ends it.
 
     Relative paths from a person are resolved against `working_directory`; no policy may be below
-    `project_directory`. `policy` reads the policy file each time; `policy_path`, `verifier_path` and
-    `keys_directory` are what `callsheet setup` writes. `with_environ` builds the program again for
+    `project_directory`. `account_home` is the home that the system names. `policy` reads the policy file each
+    time; `policy_path`, `verifier_path` and `keys_directory` are what `callsheet setup`
+    writes. `with_environ` builds the program again for
     another environment: the demo needs a home of its own and no key. `derivation_cost` is the cost of checking a
     new passphrase or sealed key; tests lower it.
     """
@@ -35,6 +36,7 @@ class Program:
     working_directory: Path
     project_directory: Path
     paths: Paths
+    account_home: Path | None
     policy: Callable[[], Policy]
     policy_path: Path
     verifier_path: Path

@@ -17,6 +17,8 @@ from typing import Any
 
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
+from workspace import command_for
+
 PATIENCE_SECONDS = 30.0
 # The child becomes the leader of a session whose controlling terminal is the one that it is given.
 LAUNCH = """
@@ -27,7 +29,7 @@ terminal = os.open(sys.argv[1], os.O_RDWR)
 fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
 for number in (0, 1, 2):
     os.dup2(terminal, number)
-os.execv(sys.executable, [sys.executable, "-m", "callsheet", *sys.argv[2:]])
+os.execv(sys.argv[2], sys.argv[2:])
 """
 CHEAP_RECIPE = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHRzYWx0c2FsdA"
 """The lowest costs of Argon2id, for tests whose subject is not the cost."""
@@ -72,7 +74,7 @@ class Terminal:
         self._master, slave = os.openpty()
         termios.tcsetwinsize(slave, (50, 120))
         self._child = subprocess.Popen(
-            [sys.executable, "-c", LAUNCH, os.ttyname(slave), *arguments],
+            [sys.executable, "-c", LAUNCH, os.ttyname(slave), *command_for(clean_environment(environ), *arguments)],
             stdin=subprocess.DEVNULL,
             env=clean_environment(environ),
             cwd=directory,
@@ -138,7 +140,7 @@ def run_without_terminal(
 ) -> subprocess.CompletedProcess[str]:
     """One run of `callsheet` with pipes and no controlling terminal."""
     return subprocess.run(
-        [sys.executable, "-m", "callsheet", *arguments],
+        command_for(clean_environment(environ), *arguments),
         input=typed,
         capture_output=True,
         text=True,

@@ -12,7 +12,7 @@ from callsheet.compose import Surroundings, build_program
 from callsheet.surface.cli import run
 from callsheet.surface.program import Program
 from samples import CHEAP
-from workspace import Workspace
+from workspace import Workspace, account_of
 
 
 @pytest.fixture
@@ -27,6 +27,7 @@ def program(workspace: Workspace, tmp_path: Path) -> Program:
             clock=workspace.clock,
             transport=httpx2.MockTransport(workspace.gateway),
             derivation_cost=CHEAP,
+            account_home=account_of(workspace.home),
         )
     )
 

@@ -18,7 +18,7 @@ from callsheet.edges.clock import SystemClock
 from callsheet.surface.cli import run
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
-from workspace import KEY, Workspace
+from workspace import KEY, Workspace, account_of
 
 
 @pytest.mark.slow
@@ -51,7 +51,9 @@ def test_the_demonstration_answers_machines_and_keeps_its_home_if_asked(
     workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One JSON object, with the paths of the files."""
-    program = build_program(Surroundings(workspace.environ, tmp_path, SystemClock()))
+    program = build_program(
+        Surroundings(workspace.environ, tmp_path, SystemClock(), account_home=account_of(workspace.home))
+    )
 
     code = run(program, ["demo", "--out", "films", "--keep", "--json"])
 
@@ -102,7 +104,9 @@ def test_a_port_that_is_taken_or_a_speed_that_is_none_is_told(cli: CommandLine) 
 def test_mcp_is_handed_to_the_server(workspace: Workspace, tmp_path: Path) -> None:
     """The command line does not know the server; it is given what starts it."""
     started: list[bool] = []
-    program = build_program(Surroundings(workspace.environ, tmp_path, SystemClock()))
+    program = build_program(
+        Surroundings(workspace.environ, tmp_path, SystemClock(), account_home=account_of(workspace.home))
+    )
     program = Program(
         **{name: getattr(program, name) for name in Program.__slots__ if name != "serve_mcp"},
         serve_mcp=lambda: started.append(True),

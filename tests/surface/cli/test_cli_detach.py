@@ -22,7 +22,7 @@ from callsheet.errors import SetupProblem
 from callsheet.surface.cli.commands.detach import require_supported
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
-from workspace import Workspace, draft
+from workspace import Workspace, account_of, draft
 
 
 @pytest.fixture
@@ -30,7 +30,9 @@ def program(workspace: Workspace, tmp_path: Path) -> Program:
     """The program in the sandbox, with the machine's own clock, as a background process has it."""
     project = tmp_path / "project"
     project.mkdir()
-    return build_program(Surroundings(workspace.environ, project, SystemClock()))
+    return build_program(
+        Surroundings(workspace.environ, project, SystemClock(), account_home=account_of(workspace.home))
+    )
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
 from crash.crash_gateway import LoopbackGateway, Manners
 from crash.crash_video import write_video
-from workspace import KEY, SHOT, Workspace, draft
+from workspace import KEY, SHOT, Workspace, account_of, draft
 
 PASSPHRASE = "a heron over the reeds"
 
@@ -53,7 +53,12 @@ def armed(workspace: Workspace, tmp_path: Path, gateway: LoopbackGateway) -> Pro
         f'mode = "live"\n[gateways.poyo]\nbase_url = "{gateway.url}"\n[save]\ndirectory = "{tmp_path}/clips"\n'
     )
     program = build_program(
-        Surroundings(environ=workspace.environ, working_directory=project, clock=SystemClock(), transport=None)
+        Surroundings(
+            environ=workspace.environ,
+            working_directory=project,
+            clock=SystemClock(),
+            account_home=account_of(workspace.home),
+        )
     )
     store_cheap_verifier(program.verifier_path, PASSPHRASE)
     key = SecretKey("poyo", KEY, source="file")

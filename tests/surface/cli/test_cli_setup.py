@@ -14,7 +14,7 @@ from callsheet.edges.clock import SystemClock
 from callsheet.edges.keys.passphrase import check_passphrase, load_verifier
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
-from workspace import Workspace
+from workspace import Workspace, account_of
 
 PASSPHRASE = "a heron over the reeds"
 TYPED_KEY = "typed-key-5d1c7a90e2b84f36"
@@ -227,7 +227,9 @@ def test_show_tells_the_policy_in_force(workspace: Workspace, cli: CommandLine, 
 
 def test_a_policy_that_would_not_be_read_is_not_written(workspace: Workspace, tmp_path: Path) -> None:
     """Below the working directory an agent may write, so such a policy is never used."""
-    program = build_program(Surroundings(workspace.environ, tmp_path, SystemClock()))
+    program = build_program(
+        Surroundings(workspace.environ, tmp_path, SystemClock(), account_home=account_of(workspace.home))
+    )
 
     with Setup(["setup"], workspace.environ, tmp_path) as talk:
         talk.expect("The policy would be below")

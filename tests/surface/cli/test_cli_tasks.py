@@ -16,7 +16,7 @@ from callsheet.edges.clock import SystemClock
 from callsheet.surface.cli import run
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
-from workspace import KEY, SHOT, Workspace, accepted, draft, reply, status
+from workspace import KEY, SHOT, Workspace, accepted, account_of, draft, reply, status
 
 
 def approved(workspace: Workspace, program: Program) -> str:
@@ -235,7 +235,9 @@ def test_the_sandbox_films_and_saves_a_clip(
     workspace.write_policy("[sandbox]\nspeed = 1000\n")
     project = tmp_path / "project"
     project.mkdir()
-    program = build_program(Surroundings(workspace.environ, project, SystemClock()))
+    program = build_program(
+        Surroundings(workspace.environ, project, SystemClock(), account_home=account_of(workspace.home))
+    )
     sheet_id = draft(program.build_service())
 
     code = run(program, ["submit", sheet_id])
@@ -254,7 +256,9 @@ def test_ctrl_c_leaves_the_task_to_the_next_start(workspace: Workspace, tmp_path
     workspace.write_policy("[sandbox]\nspeed = 15\n")
     project = tmp_path / "project"
     project.mkdir()
-    program = build_program(Surroundings(workspace.environ, project, SystemClock()))
+    program = build_program(
+        Surroundings(workspace.environ, project, SystemClock(), account_home=account_of(workspace.home))
+    )
     sheet_id = draft(program.build_service())
 
     with Terminal(["submit", sheet_id], workspace.environ, project) as terminal:

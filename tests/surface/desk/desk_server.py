@@ -24,6 +24,7 @@ from callsheet.core.shot import Shot
 from callsheet.core.tasks import OPEN_STATES
 from callsheet.edges.clock import SystemClock
 from callsheet.service import Draft, Service
+from workspace import account_of, trust
 
 Result = TypeVar("Result")
 
@@ -90,7 +91,9 @@ class DeskServer:
 
 def surroundings(home: Path, environ: Mapping[str, str]) -> Surroundings:
     """A process on that home, in no project."""
-    return Surroundings({"CALLSHEET_HOME": str(home), **environ}, Path("/nowhere"), SystemClock())
+    return Surroundings(
+        {"CALLSHEET_HOME": str(home), **environ}, Path("/nowhere"), SystemClock(), account_home=account_of(home)
+    )
 
 
 def run_apart(work: Callable[..., Awaitable[Result]], *arguments: object) -> Result:
@@ -112,6 +115,7 @@ def open_desk_server(home: Path, policy: str = POLICY, **environ: str) -> Iterat
     path.parent.mkdir(parents=True, mode=0o700)
     path.touch(mode=0o600)
     path.write_text(policy, encoding="utf-8")
+    trust(home, policy)
     set_passphrase(home)
     program = build_program(surroundings(home, environ))
     urls: list[str] = []

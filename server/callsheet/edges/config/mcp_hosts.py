@@ -16,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from callsheet.edges.files.files import open_regular, read_bounded, write_atomically
+from callsheet.edges.files.paths import expand_home
 from callsheet.errors import Action, InvalidRequest, NextStep, SetupProblem
 
 from .mcp_entries import Entry, Slot, UneditableText, find_entry, put_entry, read_document, remove_entry
@@ -95,7 +96,12 @@ def find_config(host: Host, scope: Scope, environ: Mapping[str, str], working_di
 
 
 def _in_home(host: Host, environ: Mapping[str, str]) -> Path:
-    home = Path(environ.get("HOME") or Path.home())
+    home = expand_home(environ.get("HOME") or "~")
+    if home is None:
+        raise SetupProblem(
+            "This user has no home directory, so there is no client configuration to change.",
+            next_step="Set HOME to a directory of this user.",
+        )
     apps = home / "Library/Application Support"
     if sys.platform != "darwin":
         apps = _read_directory(environ, "XDG_CONFIG_HOME") or home / ".config"

@@ -22,7 +22,7 @@ from callsheet.core.consent import Caps, Floor, Mode, Policy, Rule
 from callsheet.core.security.redaction import clean
 from callsheet.core.security.urls import check_base_url, check_url
 from callsheet.edges.files.files import read_private, remove_private, write_private
-from callsheet.edges.files.paths import expand_home, find_paths
+from callsheet.edges.files.paths import expand_home, find_paths, is_same_or_below
 from callsheet.errors import Action, NextStep, SetupProblem
 
 FILE_NAME = "policy.toml"
@@ -40,15 +40,16 @@ _T = TypeVar("_T")
 
 def policy_path(environ: Mapping[str, str]) -> Path:
     """The path of this install's policy file."""
-    return find_paths(environ).config / FILE_NAME
+    return find_paths(environ, account_home=None).config / FILE_NAME
 
 
-def load_policy(path: Path, *, working_directory: Path) -> Policy:
+def load_policy(path: Path, *, working_directory: Path, trusted: bool) -> Policy:
     """The person's policy, or the default one (sandbox) when there is no file.
 
     Raises `SetupProblem` for a file that is a link, is not regular, belongs to another user, is open to group or
     others, cannot be read, breaks a rule, or is in or below the working directory. The root of the file system does
-    not count as a working directory: some clients start every server there, and every file is below it.
+    not count as a working directory: some clients start every server there, and every file is below it. A file that
+    is not `trusted`, because only the environment named its place, cannot arm live mode.
     """
     raw = read_private(path, what=_WHAT)
     if raw is None:
@@ -58,7 +59,18 @@ def load_policy(path: Path, *, working_directory: Path) -> Policy:
             f"The policy file {path} is under the working directory, where an agent may write, so it is not used.",
             next_step="Start the program in another directory, or keep the policy in your user configuration.",
         )
-    return parse_policy(raw, where=str(path))
+    policy = parse_policy(raw, where=str(path))
+    if policy.mode is Mode.LIVE and not trusted:
+        raise SetupProblem(
+            f"The policy file {path} arms live mode, but its directory was chosen by the environment (HOME, XDG_* or"
+            " CALLSHEET_HOME) and no person registered it, so it is not used.",
+            next_step=NextStep(
+                Action.SETUP,
+                "Remove these variables, or register this place at a terminal, with the same variables set."
+                " Then start the program again.",
+            ),
+        )
+    return policy
 
 
 def parse_policy(raw: bytes, *, where: str) -> Policy:
@@ -348,8 +360,7 @@ def _is_under(path: Path, directory: Path) -> bool:
     outside = directory.resolve()
     if outside == outside.parent:
         return False
-    named, real = path.parent.absolute(), path.parent.resolve()
-    return any(parent.is_relative_to(root) for parent in (named, real) for root in (outside, directory.absolute()))
+    return any(is_same_or_below(parent, outside) for parent in (path.parent.absolute(), path.parent.resolve()))
 
 
 def _quoted(text: str) -> str:

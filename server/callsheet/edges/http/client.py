@@ -113,7 +113,10 @@ class GatewayHttp:
         Only reading is free: any other request is a bug in a gateway's module and is not sent.
         """
         import stamina
+        import stamina.instrumentation
 
+        # Its hooks write the names of events to standard error, or with structlog to standard output.
+        stamina.instrumentation.set_on_retry_hooks(())
         if request.method != "GET" or request.body is not None:
             raise ValueError("only a paid request may write")
         if self._pool is None:

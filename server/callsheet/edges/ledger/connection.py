@@ -1,9 +1,9 @@
 """Opens the ledger's file with the guarantees that the ledger promises, and removes old rows from it.
 
-A file on a network file system is refused: SQLite's write-ahead log needs shared memory and reliable locks. A file with
-an older schema is copied before it is changed; one with a newer schema is left unchanged. The schema is an append-only
-list of migrations; the length of the list is the version. A migration can call `exact_text`, which writes a number as
-the rest of the program does; SQL's own cast rounds to 15 digits.
+A file on a network or shared file system is refused: SQLite's write-ahead log needs shared memory and reliable locks.
+A file with an older schema is copied before it is changed; one with a newer schema is left unchanged. The schema is an
+append-only list of migrations; the length of the list is the version. A migration can call `exact_text`, which writes
+a number as the rest of the program does; SQL's own cast rounds to 15 digits.
 
 Old rows go when a person asks for it. Open tasks and tasks of unknown outcome stay, whatever their age, and so does
 what counts against the caps of the current month. The number of a shot's last take is kept: a sheet's id, and with it
@@ -13,8 +13,10 @@ the idempotency key that the gateway sees, depends on it and must never be used 
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import sqlite3
+import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -137,13 +139,21 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 Migrations = tuple[tuple[str, ...], ...]
 
 BUSY_TIMEOUT_SECONDS = 10.0
+MOUNT_SECONDS = 5.0
 MOUNTS = Path("/proc/self/mounts")
-NETWORK_FILE_SYSTEMS = frozenset(
+SHARED_FILE_SYSTEMS = frozenset(
     {
-        "9p", "afs", "beegfs", "ceph", "cifs", "davfs", "fuse.davfs2", "fuse.glusterfs", "fuse.rclone", "fuse.s3fs",
-        "fuse.sshfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "smb2", "smb3", "smbfs",
+        "9p", "acfs", "afp", "afpfs", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "dbfs", "drvfs", "fhgfs", "gfs",
+        "gfs2", "glusterfs", "gpfs", "lustre", "moosefs", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "panfs",
+        "prl_fs", "pvfs2", "smb2", "smb3", "smbfs", "vboxsf", "virtiofs", "vmhgfs", "webdav",
     }
 )  # fmt: skip
+"""Of networks, clusters and virtual machines: another computer may have the file open."""
+LOCAL_FUSE = frozenset({"fuse.bindfs", "fuse.ecryptfs", "fuse.encfs", "fuse.exfat", "fuse.fuse-overlayfs",
+    "fuse.gocryptfs", "fuse.lxcfs", "fuse.mergerfs", "fuse.ntfs", "fuse.ntfs-3g", "fuse.unionfs", "fuse.vaultfs",
+    "fuse.zfs"})  # fmt: skip
+"""Every other kind of `fuse.` counts as shared: sshfs, rclone, s3fs, cephfs, osxfs, vmhgfs and those to come."""
+MACOS_MOUNT = re.compile(r"^.* on (?P<point>/.*) \((?P<kind>[^,)]+)(?P<options>[^)]*)\)$")
 
 
 def open_database(path: Path, *, migrations: Migrations = MIGRATIONS) -> sqlite3.Connection:
@@ -171,24 +181,54 @@ def open_database(path: Path, *, migrations: Migrations = MIGRATIONS) -> sqlite3
 
 
 def require_local_disk(directory: Path, *, mounts: Path = MOUNTS) -> None:
-    """Refuse a directory on a network file system. Where the system does not list its mounts, assume a local one."""
+    """Refuse a directory on a shared file system. Where the system does not list its mounts, assume a local one."""
+    target = directory.resolve()
+    found = ("", "")
+    for mount, kind in _mounts_macos() if sys.platform == "darwin" else _read_mounts(mounts):
+        if target.is_relative_to(mount) and len(mount) >= len(found[0]):
+            found = (mount, kind)
+    if is_shared(found[1]):
+        raise LedgerProblem(
+            f"The ledger's directory {directory} is on a network or shared file system ({found[1]}).",
+            next_step="Set CALLSHEET_HOME to a directory on a local disk.",
+        )
+
+
+def is_shared(kind: str) -> bool:
+    """Whether another computer, or the host of this virtual machine, may have a file of that file system open."""
+    return kind in SHARED_FILE_SYSTEMS or (kind.startswith("fuse.") and kind not in LOCAL_FUSE)
+
+
+def _read_mounts(mounts: Path) -> list[tuple[str, str]]:
+    """Mount points and kinds, as Linux lists them."""
     try:
         lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return
-    target = directory.resolve()
-    found = ("", "")
+        return []
+    found = []
     for line in lines:
         _, point, kind, *_ = [*line.split(" "), "", "", ""]
-        # Spaces in a mount point are written as octal escapes.
-        mount = point.replace("\\040", " ")
-        if target.is_relative_to(mount) and len(mount) >= len(found[0]):
-            found = (mount, kind)
-    if found[1] in NETWORK_FILE_SYSTEMS:
-        raise LedgerProblem(
-            f"The ledger's directory {directory} is on a network file system ({found[1]}).",
-            next_step="Set CALLSHEET_HOME to a directory on a local disk.",
-        )
+        # White space in a mount point is written as octal escapes.
+        found.append((re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), point), kind))
+    return found
+
+
+def _mounts_macos() -> list[tuple[str, str]]:
+    try:
+        done = subprocess.run(["/sbin/mount"], capture_output=True, check=False, timeout=MOUNT_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return parse_macos_mounts(done.stdout.decode("utf-8", "replace"))
+
+
+def parse_macos_mounts(text: str) -> list[tuple[str, str]]:
+    """Mount points and kinds, as `/sbin/mount` of macOS prints them. A volume that is not `local` counts as `nfs`."""
+    found = []
+    for line in text.splitlines():
+        if match := MACOS_MOUNT.match(line):
+            is_local = "local" in match["options"].replace(",", " ").split()
+            found.append((match["point"], match["kind"] if is_local or is_shared(match["kind"]) else "nfs"))
+    return found
 
 
 def _require_intact(db: sqlite3.Connection) -> None:

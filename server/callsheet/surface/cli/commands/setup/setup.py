@@ -17,6 +17,7 @@ import typer
 from callsheet.core.catalogue import GatewayFacts, dollars
 from callsheet.core.consent import Mode, Policy
 from callsheet.edges.config.policy_file import load_policy, parse_policy, render_policy, write_policy
+from callsheet.edges.files.paths import default_directories, is_same_or_below, register
 from callsheet.edges.keys.passphrase import load_verifier, write_verifier
 from callsheet.edges.keys.sealed import is_sealed
 from callsheet.edges.keys.store import KEYRING_SERVICE, key_status, write_key_file
@@ -32,6 +33,7 @@ from callsheet.surface.next_steps import program
 from callsheet.surface.program import Program
 from callsheet.surface.views.builders import JsonObject
 
+from .places import ask_addresses, ask_home, discard_consent
 from .questions import KEYRING, TypedKey, ask_keys, ask_new_passphrase, ask_policy
 
 EXAMPLES = ("setup", "setup --show")
@@ -44,6 +46,8 @@ class Plan:
     policy: Policy
     keys: list[TypedKey]
     passphrase: str | None
+    registers: bool = False
+    addresses: tuple[tuple[str, str], ...] = ()
 
 
 def setup(
@@ -89,16 +93,22 @@ def _ask_and_write(session: Session, terminal: Terminal) -> int:
     program = session.program
     _require_outside(program)
     old = _policy_before(program, terminal)
-    verifier = load_verifier(program.verifier_path)
+    # A passphrase and a policy in a place that no person registered may be anybody's.
+    trusted = program.paths.trusted
+    verifier = _load_verifier(program)
     terminal.write("Callsheet set-up. Press Enter to keep the value in brackets. Ctrl-C cancels; nothing is saved.")
     policy = ask_policy(terminal, old)
     catalogue = session.service.catalogue
     keys = ask_keys(terminal, program, catalogue, status=lambda facts_: _status(program, facts_, policy))
     if any(key.place == KEYRING for key in keys):
         policy = replace(policy, use_keyring=True)
-    passphrase = ask_new_passphrase(terminal, known=verifier is not None, live=policy.mode is Mode.LIVE)
-    plan = Plan(policy, keys, passphrase)
-    if not _write_change(terminal, program.policy_path, plan):
+    live = policy.mode is Mode.LIVE
+    passphrase = ask_new_passphrase(terminal, known=trusted and verifier is not None, live=live)
+    registers = live and not trusted
+    if registers:
+        ask_home(terminal, program)
+    plan = Plan(policy, keys, passphrase, registers, ask_addresses(terminal, program, catalogue, policy))
+    if not _write_change(terminal, program, plan):
         terminal.write("  nothing")
         return ExitCode.OK
     if not terminal.confirm("Write this?"):
@@ -108,23 +118,34 @@ def _ask_and_write(session: Session, terminal: Terminal) -> int:
     if verifier is not None and _needs_passphrase(old, plan):
         typed = ask_passphrase(terminal, verifier, question="The present approval passphrase")
     sealed = tuple(facts_.id for facts_ in catalogue.gateways if is_sealed(facts_.id, program.keys_directory))
-    opened = open_all(terminal, program, sealed, typed) if plan.passphrase is not None else []
+    opened = open_all(terminal, program, sealed, typed if trusted else None) if plan.passphrase is not None else []
+    if plan.registers:
+        discard_consent(session)
     _write(program, plan, opened)
-    _summarize(terminal, program, plan)
+    # Built again: the place may be trusted now.
+    _summarize(terminal, program.with_environ(program.environ), plan)
     return ExitCode.OK
+
+
+def _load_verifier(program: Program) -> str | None:
+    """The verifier that a change must satisfy: that of this place, or before it is registered, of the default one."""
+    path = program.verifier_path
+    if not program.paths.trusted and program.account_home is not None:
+        path = default_directories(program.account_home)[0] / path.name
+    return load_verifier(path)
 
 
 def _needs_passphrase(old: Policy, plan: Plan) -> bool:
     """All changes except disarming: what is relaxed in the sandbox today also applies in live mode later."""
     only_mode = replace(plan.policy, mode=old.mode) == old
     disarms = plan.policy.mode is not Mode.LIVE and only_mode
-    return not disarms or bool(plan.keys) or plan.passphrase is not None
+    return not disarms or bool(plan.keys or plan.addresses) or plan.passphrase is not None
 
 
 def _require_outside(program: Program) -> None:
     """A policy below the working directory is not read, so it is not written either."""
     here = program.project_directory.resolve()
-    if here != here.parent and program.policy_path.parent.resolve().is_relative_to(here):
+    if here != here.parent and is_same_or_below(program.policy_path.parent.resolve(), here):
         raise SetupProblem(
             f"The policy would be below this directory ({here}), where an agent may write, so it would not be used.",
             next_step=NextStep(Action.SETUP, "Change to another directory, for example a project, and try again."),
@@ -134,7 +155,7 @@ def _require_outside(program: Program) -> None:
 def _policy_before(program: Program, terminal: Terminal) -> Policy:
     """The current policy; the default, with a remark, if the file cannot be used."""
     try:
-        return load_policy(program.policy_path, working_directory=program.project_directory)
+        return load_policy(program.policy_path, working_directory=program.project_directory, trusted=True)
     except CallsheetError as error:
         terminal.write(f"{error.message} It is replaced here, starting from the defaults.", style="yellow")
         return Policy()
@@ -152,15 +173,19 @@ def _status(program: Program, gateway: GatewayFacts, policy: Policy) -> str:
     )
 
 
-def _write_change(terminal: Terminal, path: Path, plan: Plan) -> bool:
-    """Show the changes to the policy, keys and passphrase. Returns whether there are any."""
+def _write_change(terminal: Terminal, program: Program, plan: Plan) -> bool:
+    """Show the changes to the policy, keys, passphrase and registration. Returns whether there are any."""
+    path = program.policy_path
     terminal.write("\nChanges", style="bold")
-    before, origin = _text_before(path)
+    # What nobody is known to have chosen is shown whole.
+    before, origin = (render_policy(Policy()), "compared with the defaults") if plan.registers else _text_before(path)
     terminal.write(f"{path} ({origin})", style="dim")
     after = render_policy(plan.policy).splitlines()
     lines = list(difflib.unified_diff(before.splitlines(), after, lineterm="", n=0))[2:]
     added = [f"+a key for {key.gateway}, in the {key.place}" for key in plan.keys]
     added += ["+a new approval passphrase"] if plan.passphrase is not None else []
+    added += [f"+{url} may receive the key for {gateway}" for gateway, url in plan.addresses]
+    added += ["+live mode counts in this place; its passkeys, allowances and approvals end"] if plan.registers else []
     for line in [*lines, *added]:
         if not line.startswith("@@"):
             terminal.write(f"  {line[0]} {line[1:]}", style="green" if line[0] == "+" else "red")
@@ -191,6 +216,8 @@ def _write(program: Program, plan: Plan, opened: OpenedKeys) -> None:
         else:
             write_key_file(key.gateway, key.value, keys_directory=program.keys_directory)
     write_policy(program.policy_path, render_policy(plan.policy))
+    if program.account_home is not None:
+        register(program.account_home, home=program.paths if plan.registers else None, addresses=plan.addresses)
 
 
 def _store_in_keyring(key: TypedKey) -> None:
