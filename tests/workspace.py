@@ -138,9 +138,9 @@ def account_of(home: Path) -> Path:
 
 
 def command_for(environ: Mapping[str, str], *arguments: str) -> list[str]:
-    """How a test starts the program in a process of its own, with that environment."""
+    """How a test starts the program in a process of its own, with that environment and the account of its home."""
     home = environ.get("CALLSHEET_HOME")
-    account = account_of(Path(home)) if home else Path(environ["HOME"])
+    account = account_of(Path(home)) if home else Path(environ.get("HOME", "/nowhere"))
     return [sys.executable, "-P", str(Path(__file__).with_name("as_account.py")), str(account), *arguments]
 
 
@@ -154,8 +154,9 @@ def trust(home: Path, policy: str = "") -> None:
 
 
 def make_workspace(directory: Path) -> Workspace:
-    """A fresh install below a directory: sandbox mode, no key."""
+    """A fresh install below a directory, registered: sandbox mode, no key."""
     home = directory / "home"
+    trust(home)
     return Workspace(home, VirtualClock(), ScriptedGateway(), {"CALLSHEET_HOME": str(home)})
 
 

@@ -34,6 +34,7 @@ class CountingGateway:
 
     def __init__(self) -> None:
         self.paid: list[bytes] = []
+        self.reads = 0
         self.arrived = threading.Event()
         self.may_answer = threading.Event()
         self.may_answer.set()
@@ -71,6 +72,7 @@ class CountingGateway:
                 self._answer(200, {"code": 200, "data": {"task_id": f"task-{number}", "status": "not_started"}})
 
             def do_GET(self) -> None:
+                gateway.reads += 1
                 self._answer(404, {"code": 404})
 
             def log_message(self, *_: object) -> None:
@@ -139,15 +141,13 @@ class Served:
 
 @contextmanager
 def serving(
-    transport: str,
-    environ: Mapping[str, str],
-    *,
-    directory: Path = Path("/"),
+    transport: str, environ: Mapping[str, str], *, directory: Path = Path("/"), command: Sequence[str] = ()
+),
 ) -> Iterator[Served]:
     """The program itself, serving over that transport; it is stopped at the end, and must exit with code 0."""
     arguments = ["mcp"] if transport == "stdio" else ["mcp", "--http", "0"]
     with subprocess.Popen(
-        command_for(environ, *arguments),
+        [*command, *arguments] if command else command_for(environ, *arguments),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

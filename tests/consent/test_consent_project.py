@@ -6,11 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from callsheet.edges.files.paths import register
 from consent.live_server import KEY, SHOT, TRANSPORTS, CountingGateway, serving
 from consent.wire import MODERN, told
 
@@ -116,6 +117,7 @@ def test_the_same_policy_in_the_persons_own_place_is_live(home: Path, project: P
     policy.parent.mkdir(parents=True, mode=0o700)
     policy.touch(mode=0o600)
     policy.write_text(ARMED.format(url=gateway.url), encoding="utf-8")
+    register(home, addresses=(("poyo", gateway.url),))
     with serving("stdio", own_environ(home), directory=project) as served:
         wire = served.connect(MODERN, {})
         explained = wire.call("explain_payload", SHOT)["structuredContent"]
@@ -137,3 +139,42 @@ def test_a_home_inside_the_project_sends_nothing_live(project: Path, gateway: Co
     assert explained["isError"]
     assert "is under the working directory" in told(explained)
     assert gateway.paid == []
+
+
+MOVED: dict[str, Callable[[Path], dict[str, str]]] = {
+    "HOME": lambda project: {"HOME": str(project)},
+    "XDG_CONFIG_HOME": lambda project: {"XDG_CONFIG_HOME": str(project / ".config")},
+    "CALLSHEET_HOME": lambda project: {"CALLSHEET_HOME": str(project)},
+    "a link": lambda project: {"CALLSHEET_HOME": str(project.parent / "link")},
+}
+
+
+@pytest.mark.parametrize("moved", MOVED)
+@pytest.mark.parametrize("started_in", ["/", "project", "project/keys", "elsewhere"])
+def test_no_variable_of_a_project_arms_live_mode(
+    tmp_path: Path, project: Path, gateway: CountingGateway, moved: str, started_in: str
+) -> None:
+    """The shipped command, whose account is the tester's own: wherever it starts, the planted policy is refused."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(project)
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "elsewhere"), "POYO_API_KEY": KEY}
+    environ |= MOVED[moved](project)
+    command = (sys.executable, "-P", "-m", "callsheet")
+    with serving("stdio", environ, directory=tmp_path / started_in, command=command) as served:
+        explained = served.connect(MODERN, {}).call("explain_payload", SHOT)
+
+    assert explained["isError"]
+    assert "is not used" in told(explained)
+    assert gateway.paid == []
+    assert gateway.reads == 0
+
+
+def test_a_planted_policy_in_the_sandbox_still_rehearses(tmp_path: Path, project: Path) -> None:
+    """The variables may move everything for the sandbox."""
+    (project / "config/policy.toml").write_text('mode = "sandbox"\n', encoding="utf-8")
+    environ = {"PATH": os.environ["PATH"], "CALLSHEET_HOME": str(project), "POYO_API_KEY": KEY}
+    command = (sys.executable, "-P", "-m", "callsheet")
+    with serving("stdio", environ, directory=Path("/"), command=command) as served:
+        explained = served.connect(MODERN, {}).call("explain_payload", SHOT)["structuredContent"]
+
+    assert explained["notice"].startswith("Sandbox rehearsal")

@@ -140,8 +140,10 @@ async def test_no_error_names_the_key_or_the_query() -> None:
     assert caught.value.__cause__ is None
 
 
-async def test_a_read_is_tried_again_and_a_paid_request_is_not() -> None:
-    """Reads are free; a paid request goes out once."""
+async def test_a_read_is_tried_again_and_a_paid_request_is_not(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Reads are free; a paid request goes out once. The library that tries again says nothing about it."""
     calls = {"GET": 0, "POST": 0}
 
     def answer(request: httpx2.Request) -> httpx2.Response:
@@ -156,6 +158,8 @@ async def test_a_read_is_tried_again_and_a_paid_request_is_not() -> None:
             await http.post_paid(a_claimed_task(), REQUEST, base_url=BASE, key=THE_KEY)
 
     assert calls == {"GET": 2, "POST": 1}
+    assert [record.name for record in caplog.records if record.name.startswith(("stamina", "structlog"))] == []
+    assert capsys.readouterr() == ("", "")
 
 
 async def test_a_download_carries_no_key_and_every_hop_is_checked() -> None:

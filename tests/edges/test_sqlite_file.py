@@ -148,7 +148,34 @@ def test_a_damaged_page_is_found_at_the_start(ledger: SqliteLedger, sheet: Sheet
         SqliteLedger(ledger.path)
 
 
-@pytest.mark.parametrize(("kind", "refused"), [("nfs4", True), ("fuse.sshfs", True), ("ext4", False), ("tmpfs", False)])
+SHARED = (
+    *("9p", "afpfs", "ceph", "cifs", "drvfs", "gpfs", "lustre", "nfs4", "ocfs2", "prl_fs", "smbfs"),
+    *("vboxsf", "virtiofs", "fuse.cephfs", "fuse.glusterfs", "fuse.grpcfuse", "fuse.osxfs", "fuse.portal"),
+    *("fuse.sshfs", "fuse.vmhgfs-fuse"),
+)
+LOCAL = ("apfs", "btrfs", "ext4", "fuseblk", "fuse.gocryptfs", "fuse.fuse-overlayfs", "overlay", "tmpfs", "xfs", "zfs")
+MACOS = """\
+/dev/disk3s1s1 on / (apfs, sealed, local, read-only, journaled)
+/dev/disk3s5 on /System/Volumes/Data (apfs, local, journaled, nobrowse, protect)
+//me@nas._smb._tcp.local/a, b on /Volumes/a, b (smbfs, nodev, nosuid, mounted by me)
+server:/x on /Volumes/work (1) (nfs, nodev, nosuid, mounted by me)
+thing on /Volumes/odd (thingfs, nodev)
+"""
+
+
+def test_volumes_of_macos_are_shared_unless_they_are_local() -> None:
+    """Each line of `/sbin/mount` has the mount point and, in brackets, the kind and whether it is local."""
+    found = connection.parse_macos_mounts(MACOS)
+    assert [(point, connection.is_shared(kind)) for point, kind in found] == [
+        ("/", False),
+        ("/System/Volumes/Data", False),
+        ("/Volumes/a, b", True),
+        ("/Volumes/work (1)", True),
+        ("/Volumes/odd", True),
+    ]
+
+
+@pytest.mark.parametrize(("kind", "refused"), [*((kind, True) for kind in SHARED), *((kind, False) for kind in LOCAL)])
 def test_a_network_file_system_is_refused(tmp_path: Path, kind: str, refused: bool) -> None:
     """The innermost mount decides; spaces in its name are escaped."""
     home = tmp_path / "my home" / "data"
@@ -158,7 +185,7 @@ def test_a_network_file_system_is_refused(tmp_path: Path, kind: str, refused: bo
     mounts.write_text(f"/dev/sda1 / ext4 rw 0 0\nserver:/x {escaped} {kind} rw 0 0\n", encoding="utf-8")
 
     if refused:
-        with pytest.raises(LedgerProblem, match="network file system"):
+        with pytest.raises(LedgerProblem, match="network or shared file system"):
             connection.require_local_disk(home, mounts=mounts)
     else:
         connection.require_local_disk(home, mounts=mounts)

@@ -8,14 +8,16 @@ from dataclasses import replace
 import httpx2
 import pytest
 
-from callsheet.core.consent import Means
+from callsheet.core.consent import Means, Mode
 from callsheet.core.shot import Shot
 from callsheet.core.spending import Slots
 from callsheet.core.tasks import TaskState
-from callsheet.errors import Action, GatewayRefused, KeyProblem, NotApproved, PolicyRefusal, UnknownThing
+from callsheet.edges.files.paths import register, registered_path
+from callsheet.edges.keys.store import SecretKey, store_key_file
+from callsheet.errors import Action, GatewayRefused, KeyProblem, NotApproved, PolicyRefusal, SetupProblem, UnknownThing
 from callsheet.service.polling import resolve_task, run_task
 from callsheet.service.submission import ATTEMPT_SECONDS, submit
-from workspace import KEY, SHOT, Workspace, accepted, draft, reply
+from workspace import KEY, SHOT, Workspace, accepted, account_of, draft, reply
 
 
 def approved(workspace: Workspace) -> tuple[object, str]:
@@ -608,3 +610,62 @@ async def test_caps_count_what_is_sent_today_however_old_its_approval(workspace:
 
     with pytest.raises(PolicyRefusal, match="per day"):
         submit(service.deps, second)
+
+
+PROXY = '[gateways.poyo]\nbase_url = "https://proxy.example.org"\n'
+
+
+def write_policy_only(workspace: Workspace, text: str) -> None:
+    """The policy file changes, and nobody was at a terminal."""
+    (workspace.home / "config" / "policy.toml").write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize("source", ["environment", "file"])
+async def test_an_unsealed_key_goes_to_no_address_that_no_person_named(workspace: Workspace, source: str) -> None:
+    """Neither to pay nor to ask; once it is named, it does."""
+    workspace.go_live()
+    if source == "file":
+        key = SecretKey("poyo", workspace.environ.pop("POYO_API_KEY"), source="typed")
+        store_key_file(key, keys_directory=workspace.home / "config" / "keys")
+    write_policy_only(workspace, f'mode = "live"\n{PROXY}')
+    service = workspace.service()
+    sheet_id = draft(service)
+    service.approve(sheet_id, by=Means.TERMINAL)
+
+    with pytest.raises(KeyProblem, match="no person named"):
+        submit(service.deps, sheet_id)
+    with pytest.raises(KeyProblem, match="no person named"):
+        await service.deps.reach(Mode.LIVE, service.facts("poyo"))
+    assert workspace.gateway.requests == []
+
+    register(account_of(workspace.home), addresses=(("poyo", "https://proxy.example.org"),))
+    assert (await service.deps.reach(Mode.LIVE, service.facts("poyo")))[0] == "https://proxy.example.org"
+    assert submit(service.deps, sheet_id).report is not None
+
+
+async def test_an_address_named_for_one_gateway_is_not_named_for_another(workspace: Workspace) -> None:
+    """A proxy of one gateway gets no key of another; the gateway's own address needs no naming."""
+    workspace.go_live()
+    workspace.environ["APIXO_API_KEY"] = "apixo-key-0001"
+    register(account_of(workspace.home), addresses=(("apixo", "https://proxy.example.org"),))
+    write_policy_only(workspace, f'mode = "live"\n{PROXY}')
+    service = workspace.service()
+
+    with pytest.raises(KeyProblem):
+        await service.deps.reach(Mode.LIVE, service.facts("poyo"))
+    assert (await service.deps.reach(Mode.LIVE, service.facts("apixo")))[1] is not None
+
+
+def test_a_home_that_nobody_registered_cannot_be_live(workspace: Workspace) -> None:
+    """Whatever its policy, ledger and passphrase say. In the sandbox it works."""
+    registered_path(account_of(workspace.home)).unlink()
+    workspace.environ["POYO_API_KEY"] = KEY
+    path = workspace.home / "config" / "policy.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    write_policy_only(workspace, 'mode = "live"\n')
+
+    with pytest.raises(SetupProblem, match="no person registered it"):
+        draft(workspace.service())
+    write_policy_only(workspace, 'mode = "sandbox"\n')
+    assert draft(workspace.service())

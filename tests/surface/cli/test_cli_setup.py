@@ -11,6 +11,7 @@ from cli_terminal import CommandLine, Terminal, run_without_terminal, store_chea
 from callsheet.compose import Surroundings, build_program
 from callsheet.core.consent import Mode
 from callsheet.edges.clock import SystemClock
+from callsheet.edges.files.paths import load_registered, registered_path
 from callsheet.edges.keys.passphrase import check_passphrase, load_verifier
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
@@ -253,3 +254,86 @@ def test_a_broken_policy_is_replaced(workspace: Workspace, program: Program) -> 
         assert talk.finish() == 0
 
     assert program.policy().mode is Mode.SANDBOX
+
+
+PROXY = "https://proxy.example.com"
+
+
+def unregister(workspace: Workspace) -> None:
+    """The home is one that only the environment chose."""
+    registered_path(account_of(workspace.home)).unlink()
+
+
+@pytest.mark.parametrize("agrees", [True, False])
+def test_a_home_that_the_environment_chose_is_registered_by_a_person(
+    workspace: Workspace, program: Program, agrees: bool
+) -> None:
+    """The planted passphrase, policy, passkeys and address count for nothing: each is asked for or ended."""
+    workspace.write_policy(f'mode = "live"\n[caps]\nper_day = "9.00"\n[gateways.poyo]\nbase_url = "{PROXY}"\n')
+    unregister(workspace)
+    store_cheap_verifier(program.verifier_path, "what an agent knows")
+    passkeys = program.policy_path.with_name("passkeys.json")
+    passkeys.write_text("[]", encoding="utf-8")
+
+    with start(workspace, program) as talk:
+        talk.answer("Type the mode")
+        talk.keep_limits_and_hosts()
+        talk.answer("Store a key")
+        talk.answer("New passphrase", PASSPHRASE)
+        talk.answer("Repeat it", PASSPHRASE)
+        talk.answer("Register it for live mode?", "yes" if agrees else "no")
+        if agrees:
+            talk.answer("May that address receive your key", "yes")
+            talk.expect('+ per_day = "9.00"')
+            talk.expect(f'+ base_url = "{PROXY}"')
+            talk.expect("live mode counts in this place")
+            talk.answer("Write this?", "yes")
+            talk.expect("Done")
+        assert talk.finish() == (0 if agrees else ExitCode.NOT_APPROVED)
+
+    found = load_registered(account_of(workspace.home))
+    assert len(found.homes) == agrees
+    assert found.addresses == ((("poyo", PROXY),) if agrees else ())
+    assert passkeys.exists() is not agrees
+    assert check_passphrase(PASSPHRASE, load_verifier(program.verifier_path) or "") is agrees
+
+
+def test_registering_needs_the_passphrase_of_the_default_place(workspace: Workspace, program: Program) -> None:
+    """Else an agent with a terminal would arm another home with a passphrase of its own."""
+    unregister(workspace)
+    store_cheap_verifier(registered_path(account_of(workspace.home)).with_name("approval-verifier"), PASSPHRASE)
+
+    with start(workspace, program) as talk:
+        talk.answer("Type the mode", "live")
+        talk.keep_limits_and_hosts()
+        talk.answer("Store a key")
+        talk.answer("New passphrase", "an agent's own words")
+        talk.answer("Repeat it", "an agent's own words")
+        talk.answer("Register it for live mode?", "yes")
+        talk.answer("Write this?", "yes")
+        for _ in range(3):
+            talk.answer("The present approval passphrase", "an agent's own words")
+        assert talk.finish() == ExitCode.NOT_APPROVED
+
+    assert load_registered(account_of(workspace.home)).homes == ()
+    assert not program.policy_path.exists()
+
+
+@pytest.mark.parametrize("agrees", [True, False])
+def test_an_address_for_a_key_is_named_by_a_person(workspace: Workspace, program: Program, agrees: bool) -> None:
+    """It needs the passphrase, like every change that loosens something; a no leaves it unnamed."""
+    workspace.write_policy('mode = "live"\n')
+    program.policy_path.write_text(f'mode = "live"\n[gateways.poyo]\nbase_url = "{PROXY}"\n', encoding="utf-8")
+    store_cheap_verifier(program.verifier_path, PASSPHRASE)
+
+    with start(workspace, program) as talk:
+        talk.answer("Type the mode")
+        talk.keep_limits_and_hosts()
+        talk.answer("Store a key")
+        talk.answer("Change it?", "no")
+        talk.answer("May that address receive your key", "yes" if agrees else "no")
+        talk.answer("Write this?", "yes")
+        talk.answer("The present approval passphrase", PASSPHRASE)
+        assert talk.finish() == 0
+
+    assert load_registered(account_of(workspace.home)).addresses == ((("poyo", PROXY),) if agrees else ())
