@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -142,7 +142,6 @@ class Served:
 @contextmanager
 def serving(
     transport: str, environ: Mapping[str, str], *, directory: Path = Path("/"), command: Sequence[str] = ()
-),
 ) -> Iterator[Served]:
     """The program itself, serving over that transport; it is stopped at the end, and must exit with code 0."""
     arguments = ["mcp"] if transport == "stdio" else ["mcp", "--http", "0"]
