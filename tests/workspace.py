@@ -134,7 +134,7 @@ class Workspace:
 
 def account_of(home: Path) -> Path:
     """The home that the system names for the user of a test's install: not the tester's own."""
-    return home / "account"
+    return home.with_name(f"{home.name}.account")
 
 
 def command_for(environ: Mapping[str, str], *arguments: str) -> list[str]:

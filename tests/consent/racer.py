@@ -1,6 +1,6 @@
 """One of the processes that race for an approved sheet: many threads, each with the whole use case of its own.
 
-    python racer.py SHEET THREADS
+    python racer.py SHEET THREADS ACCOUNT_HOME
 
 Says "ready" on one line, waits for a line on standard input, then prints a JSON list of what each thread was told.
 """
@@ -8,7 +8,6 @@ Says "ready" on one line, waits for a line on standard input, then prints a JSON
 from __future__ import annotations
 
 import json
-import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -20,16 +19,13 @@ import anyio
 
 from callsheet.compose import Surroundings, build_service
 from callsheet.errors import CallsheetError
-from workspace import account_of
 
 
 def submit(sheet_id: str, barrier: threading.Barrier) -> dict[str, Any]:
     """What a server does with the call, on a loop of its own."""
 
     async def run() -> dict[str, Any]:
-        service = build_service(
-            replace(Surroundings.of_process(), account_home=account_of(Path(os.environ["CALLSHEET_HOME"])))
-        )
+        service = build_service(replace(Surroundings.of_process(), account_home=Path(sys.argv[3])))
         async with service.running():
             await anyio.to_thread.run_sync(barrier.wait)
             try:

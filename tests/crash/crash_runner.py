@@ -24,7 +24,7 @@ from typing import Any
 from crash_checker import Evidence, Fact, check_crash, check_end
 from crash_gateway import LoopbackGateway, Manners, Receipt
 
-from workspace import trust
+from workspace import account_of, trust
 
 STRACE = "strace"
 CHILD_SECONDS = 40.0
@@ -265,7 +265,13 @@ class CrashHarness:
 
     def _order(self, act: str, later: float, template: _Template) -> dict[str, Any]:
         """One process without strace, to its end."""
-        order = {"home": str(self.home), "act": act, "offset": self._base + later, **template.names}
+        order = {
+            "home": str(self.home),
+            "account": str(account_of(self.home)),
+            "act": act,
+            "offset": self._base + later,
+            **template.names,
+        }
         with _connected(self._socket, order) as child:
             answer = child.read()
         return {"raw": f"{act}: the process died"} if answer is None else answer
@@ -275,7 +281,13 @@ class CrashHarness:
         """A process that is ready to play the scene and waits for the word."""
         setting = SETTINGS[scene]
         names = self._templates[setting.after].names
-        order = {"home": str(self.home), "act": scene, "offset": self._base + setting.later, "stubborn": stubborn}
+        order = {
+            "home": str(self.home),
+            "account": str(account_of(self.home)),
+            "act": scene,
+            "offset": self._base + setting.later,
+            "stubborn": stubborn,
+        }
         with _connected(self._socket, {**order, **names}) as child:
             child.meet()
             yield child

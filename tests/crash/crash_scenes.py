@@ -29,7 +29,6 @@ from callsheet.edges.clock import SystemClock
 from callsheet.errors import CallsheetError, PolicyRefusal
 from callsheet.service import Draft, Service, polling
 from callsheet.service.consent import spending_now
-from workspace import account_of
 
 KEY = "canary-key-51c0ffee9a7e42d3"
 SETTLE_SECONDS = 12.0
@@ -63,6 +62,7 @@ class Order:
     """One process: what it does in which home. `sheet` and `task` are what the preparation left."""
 
     home: str
+    account: str
     act: str
     offset: float = 0.0
     sheet: str = ""
@@ -79,7 +79,7 @@ class Program:
         self.clock = MovedClock(order.offset)
         environ = {"CALLSHEET_HOME": order.home, "POYO_API_KEY": KEY}
         self.service: Service = build_service(
-            Surroundings(environ, Path("/nowhere"), self.clock, account_home=account_of(Path(order.home)))
+            Surroundings(environ, Path("/nowhere"), self.clock, account_home=Path(order.account))
         )
 
     @property
@@ -326,7 +326,7 @@ async def perform(order: Order, ready: Callable[[int], None]) -> dict[str, Any]:
     if act == "prepare":
         return dict(await PREPARATIONS[upto](program))
     if act == "recover":
-        return await recover(Program(Order(order.home, upto, order.offset, order.sheet, order.task)))
+        return await recover(Program(Order(order.home, order.account, upto, order.offset, order.sheet, order.task)))
     import threading
 
     ready(await anyio.to_thread.run_sync(threading.get_native_id))
