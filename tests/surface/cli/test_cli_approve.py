@@ -122,7 +122,7 @@ def test_a_rehearsed_approval_asks_for_the_passphrase_alone(workspace: Workspace
         terminal.expect("SANDBOX REHEARSAL")
         terminal.expect("Approval passphrase: ")
         terminal.type(PASSPHRASE)
-        terminal.expect('"state": "approved"')
+        terminal.expect('"status": "approved"')
         assert terminal.finish() == 0
         assert "Type the amount" not in terminal.text
 

@@ -75,7 +75,7 @@ def offer_name(named: str, known: Iterable[str]) -> str:
     names = {fold_name(name): name for name in known}
     near = difflib.get_close_matches(fold_name(named), names, n=1, cutoff=0.75)
     offered = f"Did you mean {names[near[0]]}? If not, it" if near else "It"
-    return f"{offered} is not covered: the user decides whether another may be used."
+    return f"{offered} is not covered: the user decides whether to use another model."
 
 
 def cards_named(cards: Iterable[ModelCard], named: str) -> tuple[ModelCard, ...]:
@@ -253,3 +253,10 @@ def _join_sides(leaves: tuple[Leaf, ...]) -> tuple[Leaf, ...]:
         return leaves
     size = Leaf((*width.path[:-1], "size"), f"{pixels[0]}x{pixels[1]}")
     return (*(leaf for leaf in leaves if leaf not in (width, height)), size)
+
+
+def named_model(payload: Payload, leaves: tuple[Leaf, ...]) -> JsonValue:
+    """The model id in a payload, in its place or deeper."""
+    if not is_empty(payload.get("model")):
+        return payload["model"]
+    return next((leaf.value for leaf in leaves if role_of(leaf.path[-1]) == "model"), None)
