@@ -22,7 +22,8 @@ from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.edges.config.policy_file import is_paused, load_policy
 from callsheet.edges.files.paths import HOME_VARIABLE, Paths, expand_home, find_paths
 from callsheet.edges.http.client import GatewayHttp
-from callsheet.edges.keys.passphrase import STANDARD, Cost
+from callsheet.edges.keys.passkeys import PASSKEYS_FILE, Passkeys
+from callsheet.edges.keys.passphrase import STANDARD, Cost, load_verifier
 from callsheet.edges.keys.sealed import OpenedKeys, is_sealed, load_sealed
 from callsheet.edges.keys.store import SecretKey, build_redactor, find_all_keys, find_key
 from callsheet.edges.ledger.ledger import SqliteLedger
@@ -157,6 +158,10 @@ def build_service(surroundings: Surroundings) -> Service:
         save_directory=lambda current: _save_directory(current, paths),
         runner_id=lock.runner_id,
         desk_url=lambda: find_desk(paths.state),
+        has_passphrase=lambda: (
+            load_verifier(paths.config / VERIFIER_FILE) is not None
+            or bool(Passkeys(paths.config / PASSKEYS_FILE).all())
+        ),
     )
 
     def build_runner(run_task: Callable[[str], Awaitable[None]]) -> Runner:

@@ -37,11 +37,20 @@ class OptionDetails(OptionAnswer):
     price_usd: str | None = None
 
 
+class BlockedAnswer(BaseModel):
+    """One reason for which a live submission would be refused now."""
+
+    code: str
+    text: str
+    lifted_by: str
+
+
 class ExplainAnswer(BaseModel):
     """Of `explain_payload`. `body` is the exact request, or for `invalid` its corrected form."""
 
-    status: Literal["ready", "invalid", "choose"]
+    status: Literal["ready", "blocked", "held", "invalid", "choose"]
     notice: str
+    blocked: list[BlockedAnswer] | None = None
     sheet_id: str | None = None
     what: str
     gateway: str | None = None
@@ -139,10 +148,22 @@ class TaskDetails(TaskAnswer):
     next_poll_at: str | None = None
 
 
+SubmitState = Literal[
+    "accepted",
+    "already_accepted",
+    "waiting",
+    "refused",
+    "outcome_unknown",
+    "approval_needed",
+    "declined",
+    "blocked",
+]
+
+
 class SubmitAnswer(BaseModel):
     """Of `submit_video`: the task, or what a person must do first."""
 
-    status: Literal["submitted", "already_submitted", "approval_needed"]
+    status: SubmitState
     notice: str
     task_id: str | None = None
     task_status: str | None = None
