@@ -292,7 +292,7 @@ class Production(RuleBasedStateMachine):
             COUNT.refused[error.error_code] += 1
             assert len(self.tasks()) == len(before)
             return
-        if answer.status == "submitted":
+        if answer.status == "waiting" and not answer.again:
             assert answer.report is not None
             assert self.mode == "live"
             assert sheet_id in self.approved

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import replace
+from decimal import Decimal
 
 import httpx2
 import pytest
 
-from callsheet.core.consent import Means
+from callsheet.core.consent import Means, Mode
 from callsheet.core.shot import Shot
-from callsheet.core.spending import Slots
-from callsheet.core.tasks import TaskState
-from callsheet.errors import Action, GatewayRefused, KeyProblem, NotApproved, PolicyRefusal, UnknownThing
+from callsheet.core.spending import Slots, SpendTerms
+from callsheet.core.tasks import SheetEvent, TaskState
+from callsheet.errors import (
+    Action,
+    GatewayRefused,
+    KeyProblem,
+    NotApproved,
+    OutcomeUnknown,
+    PolicyRefusal,
+    UnknownThing,
+)
+from callsheet.service import Draft
+from callsheet.service.consent import binding_now
 from callsheet.service.polling import resolve_task, run_task
 from callsheet.service.submission import ATTEMPT_SECONDS, submit
+from samples import a_task
 from workspace import KEY, SHOT, Workspace, accepted, draft, reply
 
 
@@ -67,7 +79,7 @@ async def test_a_spent_sheet_returns_its_task_and_sends_nothing(workspace: Works
     again = submit(workspace.service().deps, sheet_id)
     await run_task(service.deps, first.report.task.id)
 
-    assert again.status == "already_submitted"
+    assert (again.status, again.again) == ("already_accepted", True)
     assert again.report.task.id == first.report.task.id
     assert len(workspace.gateway.paid) == 1
 
@@ -216,17 +228,74 @@ async def test_a_person_resolves_an_unknown_outcome_either_way(workspace: Worksp
 
 
 async def test_another_take_after_an_unknown_outcome_warns_of_a_double_charge_first(workspace: Workspace) -> None:
-    """Agent and person both read it before the rest."""
+    """Giving the task up proves nothing: agent and person both read it before the rest, and no allowance covers it."""
     service, sheet_id = approved(workspace)
+    service.allow(("poyo/sora-2-official",), clips=3, up_to=Decimal("3.00"), seconds=3600, by=Means.TERMINAL)
     workspace.gateway.replies = [httpx2.ReadError("reset")]
     task_id = submit(service.deps, sheet_id).report.task.id
     await run_task(service.deps, task_id)
+    resolve_task(service.deps, task_id, accepted_as=None)
 
     again = service.deps.ledger().sheet(draft(service))
 
     assert again.take == 2
     assert again.shown.splitlines()[1].startswith("POSSIBLE DUPLICATE CHARGE")
     assert task_id in again.shown
+    assert submit(service.deps, again.id).status == "approval_needed"
+
+
+async def test_a_task_given_up_as_lost_counts_against_the_caps_until_the_month_ends(workspace: Workspace) -> None:
+    """The person may be wrong, so the price stays reserved."""
+    service, sheet_id = approved(workspace)
+    workspace.gateway.replies = [httpx2.ReadError("reset")]
+    task_id = submit(service.deps, sheet_id).report.task.id
+    await run_task(service.deps, task_id)
+
+    resolve_task(service.deps, task_id, accepted_as=None)
+
+    assert service.spending().this_month == Decimal("0.24")
+    workspace.clock.time += 32 * 86_400
+    assert service.spending().this_month == 0
+
+
+async def test_a_waiting_task_that_is_given_up_frees_its_price(workspace: Workspace) -> None:
+    """Nothing was sent, so nothing can have been charged."""
+    service, sheet_id = approved(workspace)
+    task_id = submit(service.deps, sheet_id).report.task.id
+
+    resolve_task(service.deps, task_id, accepted_as=None)
+
+    assert service.task(task_id).fate == "nothing_sent"
+    assert service.spending().this_month == 0
+
+
+@pytest.mark.parametrize("live", [True, False])
+async def test_a_shot_of_unknown_outcome_is_held_until_a_person_resolves_it(workspace: Workspace, live: bool) -> None:
+    """It has no sheet and points to the task; a sheet drafted before is not sent either, nor in the sandbox."""
+    if live:
+        workspace.go_live()
+    service = workspace.service()
+    sheet_id = draft(service)
+    if live:
+        service.approve(sheet_id, by=Means.TERMINAL)
+    task = submit(service.deps, sheet_id).report.task
+    second = draft(service)
+    if live:
+        service.approve(second, by=Means.TERMINAL)
+    service.deps.ledger().claim(
+        task.id, attempt="a", deadline=workspace.clock.time, now=workspace.clock.time, slots=Slots(9, 9)
+    )
+    workspace.clock.time += 1
+    await run_task(service.deps, task.id)
+
+    explanation = service.explain(Draft(shot=SHOT, gateway="poyo", model="sora-2-official"))
+
+    assert (explanation.status, explanation.sheet) == ("held", None)
+    assert (explanation.next_step.action, explanation.next_step.target) == (Action.RESOLVE, task.id)
+    with pytest.raises(OutcomeUnknown, match=task.id) as caught:
+        submit(service.deps, second)
+    assert caught.value.fate == "nothing_sent"
+    assert workspace.gateway.paid == []
 
 
 def test_submitting_live_without_a_key_names_the_variable_and_sends_nothing(workspace: Workspace) -> None:
@@ -316,10 +385,19 @@ def test_caps_are_reserved_when_the_sheet_is_spent(workspace: Workspace) -> None
     service.approve(first, by=Means.TERMINAL)
     submit(service.deps, first)
     second = draft(service)
-    service.approve(second, by=Means.TERMINAL)
+    terms = SpendTerms(
+        digest=binding_now(service.deps, service.sheet(second)).digest, caps=service.policy.caps, windows=(0.0, 0.0)
+    )
+    service.deps.ledger().move_sheet(second, SheetEvent.APPROVED, now=workspace.clock.time, by=Means.TERMINAL)
 
-    with pytest.raises(PolicyRefusal, match=r"0\.24 USD would exceed the cap per day of 0\.40 USD"):
+    figures = r"0\.24 USD would exceed the cap per day of 0\.40 USD"
+    with pytest.raises(PolicyRefusal, match=figures):
         submit(service.deps, second)
+    # Another process may spend between the check and the transaction, which therefore looks again.
+    with pytest.raises(PolicyRefusal, match=figures):
+        service.deps.ledger().spend(
+            second, task=a_task(service.sheet(second), mode=Mode.LIVE), terms=terms, now=workspace.clock.time
+        )
 
 
 def test_a_clip_over_the_cap_per_clip_is_refused(workspace: Workspace) -> None:
@@ -327,8 +405,9 @@ def test_a_clip_over_the_cap_per_clip_is_refused(workspace: Workspace) -> None:
     workspace.go_live('[caps]\nper_clip = "0.20"\n')
     service = workspace.service()
     sheet_id = draft(service)
-    service.approve(sheet_id, by=Means.TERMINAL)
 
+    with pytest.raises(PolicyRefusal, match="per clip"):
+        service.approve(sheet_id, by=Means.TERMINAL)
     with pytest.raises(PolicyRefusal, match="per clip"):
         submit(service.deps, sheet_id)
 
@@ -454,10 +533,10 @@ async def test_bytes_that_were_refused_are_not_offered_again(
     workspace.gateway.replies = [reply({"code": code, "error": {"message": "no", "type": "x"}}, code), accepted()]
     await run_task(service.deps, submit(service.deps, sheet_id).report.task.id)
     again = draft(service)
-    service.approve(again, by=Means.TERMINAL)
 
     if offered_again:
-        assert submit(service.deps, again).status == "submitted"
+        service.approve(again, by=Means.TERMINAL)
+        assert submit(service.deps, again).status == "waiting"
     else:
         with pytest.raises(GatewayRefused, match="refused this same request before") as caught:
             submit(service.deps, again)
@@ -465,7 +544,7 @@ async def test_bytes_that_were_refused_are_not_offered_again(
         workspace.environ["POYO_API_KEY"] = "another-key-entirely-00"
         other = draft(service)
         service.approve(other, by=Means.TERMINAL)
-        assert submit(service.deps, other).status == "submitted"
+        assert submit(service.deps, other).status == "waiting"
 
 
 async def test_what_could_not_be_sent_for_a_day_is_withdrawn(workspace: Workspace) -> None:
@@ -507,6 +586,8 @@ async def test_an_approval_given_before_a_possible_duplicate_was_known_is_not_en
     workspace.gateway.replies = [httpx2.ReadError("reset")]
     await run_task(service.deps, first)
 
+    resolve_task(service.deps, first, accepted_as=None)
+
     with pytest.raises(NotApproved, match="POSSIBLE DUPLICATE CHARGE"):
         submit(service.deps, second)
     assert "POSSIBLE DUPLICATE CHARGE" in service.deps.ledger().sheet(draft(service)).shown.splitlines()[0]
@@ -523,6 +604,8 @@ async def test_a_prompt_with_the_words_of_the_warning_does_not_stand_in_for_it(w
     second = draft(service, kite)
     workspace.gateway.replies = [httpx2.ReadError("reset")]
     await run_task(service.deps, first)
+
+    resolve_task(service.deps, first, accepted_as=None)
 
     with pytest.raises(NotApproved, match="unknown outcome"):
         service.approve_typed(second, "0.24", by=Means.CLIENT)
@@ -604,7 +687,6 @@ async def test_caps_count_what_is_sent_today_however_old_its_approval(workspace:
     submit(service.deps, first)
     workspace.clock.time += 80_000
     second = draft(service)
-    service.approve(second, by=Means.TERMINAL)
 
     with pytest.raises(PolicyRefusal, match="per day"):
         submit(service.deps, second)

@@ -49,7 +49,7 @@ def approve(context: typer.Context, sheet: SheetArgument, as_json: Json = False)
     amount = amount_to_type(found.price, policy) if found.mode is Mode.LIVE else None
     with session.open_terminal("approve a sheet") as terminal:
         ask_amount(terminal, replace(found, shown=session.service.approval_text(sheet)), amount, meaning=LETS_SEND)
-        ask_passphrase(terminal, verifier)
+        ask_passphrase(session.service, terminal, verifier)
     approved = session.service.approve(sheet, by=Means.TERMINAL)
     return _write_answer(
         session, approved, f"Approved for one hour. Your agent can submit it now. Or run: {_submit_command(approved)}"
