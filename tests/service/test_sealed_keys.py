@@ -213,7 +213,7 @@ async def test_the_sheet_that_was_agreed_to_is_sent_once_with_the_sealed_key(wor
         assert db.execute("SELECT account FROM pace").fetchall() == [(f"live/poyo/{fingerprint(KEY)}",)]
     db.close()
     assert service.deps.opened.gateways() == ()
-    assert submit(process(workspace).deps, sheet_id).status == "already_submitted"
+    assert submit(process(workspace).deps, sheet_id).status == "already_accepted"
 
 
 async def test_a_key_in_the_environment_is_not_used_where_one_is_sealed(workspace: Workspace) -> None:

@@ -68,6 +68,25 @@ def test_three_wrong_passphrases_end_it(workspace: Workspace, program: Program, 
     assert stored(program, armed).state is SheetState.DRAFTED
 
 
+def test_wrong_passphrases_are_recorded_and_slowed_over_all_commands(
+    workspace: Workspace, program: Program, armed: str
+) -> None:
+    """A new command is no new start: after five wrong ones there is one try a minute, even for the right one."""
+    for words, ends in ((["a", "b", "c"], "wrong 3 times"), (["d", "e", PASSPHRASE], "Too many wrong passphrases")):
+        with Terminal(["approve", armed], workspace.environ, program.working_directory) as terminal:
+            terminal.expect("Type the amount")
+            terminal.type("0.24")
+            for word in words:
+                terminal.expect("Approval passphrase: ")
+                terminal.type(word)
+            terminal.expect(ends)
+            assert terminal.finish() == ExitCode.NOT_APPROVED
+
+    assert stored(program, armed).state is SheetState.DRAFTED
+    entries = program.build_service().audit()
+    assert [(entry.actor, entry.action) for entry in entries] == [("terminal", "passphrase_refused")] * 5
+
+
 @pytest.mark.parametrize("typed", ["0.25", "", "yes"])
 def test_another_amount_is_a_no(workspace: Workspace, program: Program, armed: str, typed: str) -> None:
     """The passphrase is not even asked for."""
@@ -122,7 +141,7 @@ def test_a_rehearsed_approval_asks_for_the_passphrase_alone(workspace: Workspace
         terminal.expect("SANDBOX REHEARSAL")
         terminal.expect("Approval passphrase: ")
         terminal.type(PASSPHRASE)
-        terminal.expect('"state": "approved"')
+        terminal.expect('"status": "approved"')
         assert terminal.finish() == 0
         assert "Type the amount" not in terminal.text
 
@@ -145,6 +164,7 @@ def test_without_a_passphrase_set_it_says_how_to_set_one(
 ) -> None:
     """Before anybody is asked anything."""
     workspace.go_live()
+    program.verifier_path.unlink()
     sheet_id = draft(program.build_service())
 
     ran = cli("approve", sheet_id)

@@ -26,7 +26,7 @@ def test_the_notice_comes_first_and_availability_before_the_price(cli: CommandLi
     assert '"duration": 8' in ran.out
     assert "$POYO_API_KEY" in ran.out
     assert "24 hours" in ran.out
-    assert "usually done in" in ran.out
+    assert "usually done after" in ran.out
     assert "callsheet submit sheet_" in ran.out.rstrip().splitlines()[-1]
     assert workspace.gateway.requests == []
 

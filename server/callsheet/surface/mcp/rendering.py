@@ -15,7 +15,8 @@ def render_explanation(answer: ExplainAnswer) -> str:
     """The explanation in a few lines; a possible duplicate charge is the first."""
     lines = [answer.notice, f"{answer.status}: {_subject(answer)}"]
     lines += [
-        f"blocked ({item.code}): {item.text} It can be lifted by {item.lifted_by}." for item in answer.blocked or ()
+        f"blocked ({item['code']}): {item['text']} It can be lifted by {item['lifted_by']}."
+        for item in answer.blocked or ()
     ]
     if answer.price is not None:
         lines.append(f"Availability: {answer.availability}")

@@ -94,7 +94,7 @@ async def submit_video(
     sheet_id: Annotated[Id, Field(description="From explain_payload")],
     answer: Annotated[ElicitationResult[TypedAmount], Resolve(ask)],
 ) -> Annotated[CallToolResult, SubmitAnswer]:
-    """Submit a sheet, once: MAY SPEND MONEY. Only when the user asks for it. The server asks them to approve, or
+    """Submit a sheet, once: MAY SPEND MONEY. Only when the user asks. The server asks them to approve, or
     answers approval_needed with the command for their terminal. A spent sheet returns its task."""
     from callsheet.surface.views.builders import refused_submission, submit_answer
 
@@ -125,7 +125,7 @@ async def get_task(
     task_id: Id,
     wait_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False, json_schema_extra={"maximum": LONGEST_WAIT})] = 0,
 ) -> Annotated[CallToolResult, TaskAnswer]:
-    """Where a task is; waits up to wait_seconds for its end, with progress. The clip is saved to clip_path."""
+    """Where a task is; waits up to wait_seconds for its end. The clip is saved to clip_path."""
     from callsheet.surface.views.builders import task_answer
 
     from .rendering import render_task

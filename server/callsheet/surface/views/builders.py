@@ -45,7 +45,6 @@ from callsheet.service.results import (
 from callsheet.surface.next_steps import command
 
 from .answers import (
-    BlockedAnswer,
     ErrorAnswer,
     ExplainAnswer,
     ExplainDetails,
@@ -56,7 +55,6 @@ from .answers import (
     SheetAnswer,
     SubmitAnswer,
     SubmitDetails,
-    SubmitState,
     TaskAnswer,
     TaskDetails,
     TaskLine,
@@ -153,8 +151,8 @@ def _finding(finding: Finding) -> FindingAnswer:
     return FindingAnswer(severity=finding.severity, field=finding.field, text=" ".join(part for part in parts if part))
 
 
-def _blocked(blocker: Blocker) -> BlockedAnswer:
-    return BlockedAnswer(code=blocker.code, text=blocker.error.message, lifted_by=blocker.lifted_by)
+def _blocked(blocker: Blocker) -> dict[str, Any]:
+    return {"code": blocker.code, "text": blocker.error.message, "lifted_by": blocker.lifted_by}
 
 
 def _option(option: Option) -> OptionAnswer:
@@ -255,7 +253,7 @@ def _gateway_message(task: Task) -> str | None:
 def submit_answer(submission: Submission, render: Render) -> SubmitAnswer:
     """The answer to `submit_video`."""
     answer = SubmitAnswer(
-        status=cast("SubmitState", submission.status),
+        status=submission.status,
         notice=submission.notice,
         money=FATE_SENTENCES[Fate.NOTHING_SENT],
         approval_text=submission.approval_text or None,
@@ -282,7 +280,7 @@ def submit_answer(submission: Submission, render: Render) -> SubmitAnswer:
 def refused_submission(error: CallsheetError, render: Render) -> SubmitAnswer | None:
     """The answer to a submission that an error ended before there was a task; None if it was no decision."""
     if error.error_code == DECLINED:
-        status: SubmitState = "declined"
+        status = "declined"
     elif isinstance(error, GatewayRefused):
         status = "refused"
     elif isinstance(error, NotApproved):
