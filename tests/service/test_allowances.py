@@ -235,26 +235,30 @@ def edit(workspace: Workspace, statement: str, *values: object) -> None:
     db.close()
 
 
+CHEAP = json.dumps({"amount": "1", "unit": "credits", "usd": "0.01", "as_of": "x", "source": "x", "note": ""})
+
+
 @pytest.mark.parametrize(
-    ("column", "value"),
+    "edited",
     [
-        ("expires_at", START + 10 * 24 * 3600),
-        ("body", b'{"model": "sora-2-official", "input": {"prompt": "Another.", "duration": 20}}'),
-        (
-            "price",
-            json.dumps({"amount": "1", "unit": "credits", "usd": "0.01", "as_of": "x", "source": "x", "note": ""}),
-        ),
+        {"expires_at": START + 10 * 24 * 3600},
+        {"body": b'{"model": "sora-2-official", "input": {"prompt": "Another.", "duration": 20}}'},
+        {"price": CHEAP},
+        {"price": CHEAP, "reserve_micros": 10_000},
+        {"reserve_micros": 1},
+        {"reserve_micros": None},
     ],
 )
 def test_a_sheet_that_was_edited_in_the_ledger_is_not_what_was_approved(
-    workspace: Workspace, column: str, value: object
+    workspace: Workspace, edited: dict[str, object]
 ) -> None:
-    """Its end, its bytes and its price are compared with what the approval was bound to."""
+    """Its end, its bytes, its price and what it reserves are compared with what the approval was bound to."""
     workspace.go_live()
     service = workspace.service()
     sheet_id = draft(service)
     service.approve(sheet_id, by=Means.TERMINAL)
-    edit(workspace, f"UPDATE sheet SET {column} = ? WHERE id = ?", value, sheet_id)
+    for column, value in edited.items():
+        edit(workspace, f"UPDATE sheet SET {column} = ? WHERE id = ?", value, sheet_id)
     with pytest.raises(NotApproved, match="has changed"):
         submit(service.deps, sheet_id)
     assert workspace.gateway.requests == []

@@ -332,7 +332,7 @@ async def test_approve_and_send_is_one_paid_request_and_says_so(workspace: Works
             with pytest.raises(InvalidRequest, match="already sent"):
                 await service.approve_and_send(sheet_id, passphrase=PASSPHRASE, by=Means.TERMINAL)
 
-    assert answer.status == "submitted"
+    assert answer.status == "accepted"
     assert answer.report.task.state is TaskState.QUEUED
     assert service.deps.ledger().sheet(sheet_id).approved_by is Means.TERMINAL
     assert len(workspace.gateway.paid) == 1
@@ -504,7 +504,7 @@ async def test_a_rehearsal_needs_no_passphrase_where_the_key_is_sealed(workspace
 
     answer = submit(service.deps, draft(service))
 
-    assert answer.status == "submitted"
+    assert answer.status == "waiting"
     assert service.held() == []
 
 

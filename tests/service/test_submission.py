@@ -9,6 +9,7 @@ from decimal import Decimal
 import httpx2
 import pytest
 
+from callsheet.core.catalogue import GatewayFacts
 from callsheet.core.consent import Means, Mode
 from callsheet.core.shot import Shot
 from callsheet.core.spending import Slots, SpendTerms
@@ -561,6 +562,53 @@ async def test_what_could_not_be_sent_for_a_day_is_withdrawn(workspace: Workspac
     assert report.task.state is TaskState.ABANDONED
     assert report.fate == "nothing_sent"
     assert len(workspace.gateway.paid) == 1
+
+
+@pytest.mark.parametrize(("late", "sent"), [(ATTEMPT_SECONDS / 2 + 1, 0), (ATTEMPT_SECONDS / 2 - 1, 1)])
+async def test_a_request_does_not_start_in_the_second_half_of_its_deadline(
+    workspace: Workspace, late: float, sent: int
+) -> None:
+    """Its answer might come when the attempt already counts as lost."""
+    service, sheet_id = approved(workspace)
+    workspace.gateway.replies = [accepted()]
+    find_key, delays = service.deps.find_key, [late]
+
+    def find_slowly(facts: GatewayFacts) -> object:
+        if service.deps.sending and delays:
+            workspace.clock.time += delays.pop()
+        return find_key(facts)
+
+    deps = replace(service.deps, find_key=find_slowly)
+    task_id = submit(deps, sheet_id).report.task.id
+    await run_task(deps, task_id)
+
+    assert len(workspace.gateway.paid) == sent
+    assert service.task(task_id).task.state is (TaskState.QUEUED if sent else TaskState.WAITING)
+
+
+@pytest.mark.parametrize(
+    ("policy", "code"),
+    [('mode = "read-only"\n', "policy_refusal"), ('mode = "live"\n[caps]\nper_clip = "1.00"\n', "not_as_approved")],
+)
+async def test_what_changes_while_the_balance_is_read_holds_the_request_back(
+    workspace: Workspace, policy: str, code: str
+) -> None:
+    """The balance is asked after the first look, and that takes time."""
+    service, sheet_id = approved(workspace)
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.method == "POST":
+            return accepted()
+        workspace.write_policy(policy)
+        return reply({"code": 200, "data": {"credits_amount": 100}})
+
+    workspace.gateway.on_request = answer
+    task_id = submit(service.deps, sheet_id).report.task.id
+    await run_task(service.deps, task_id)
+
+    assert workspace.gateway.paid == []
+    task = service.task(task_id).task
+    assert (task.state, task.attempts, task.problem.code) == (TaskState.WAITING, 0, code)
 
 
 async def test_a_limiter_that_never_lets_go_is_not_asked_without_end(workspace: Workspace) -> None:
