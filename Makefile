@@ -36,7 +36,8 @@ demo: $(STAMP) ## The whole way in the sandbox: no key, no network
 	@$(BIN)/callsheet demo
 
 test: $(STAMP) lint types layers ## Everything that must hold, in parallel
-	$(PYTEST) -n auto --dist worksteal --cov --cov-report=term
+	$(PYTEST) -n auto --dist worksteal --cov --cov-report=term tests/core tests/gateways
+	$(PYTEST) -n auto --dist worksteal --ignore tests/core --ignore tests/gateways
 
 test-fast: $(STAMP) ## What needs no process, browser or network, in under a minute
 	$(PYTEST) -q -n auto --dist worksteal --fast

@@ -287,5 +287,5 @@ def test_a_megabyte_takes_a_moment_whatever_it_holds(piece: str) -> None:
     for work in (redactor.text, clean, lambda text: escape_block(text, 500)):
         started = process_time()
         work(text)
-        # Usually 0.2 s; measuring coverage makes it several times that, quadratic work takes minutes.
-        assert process_time() - started < 4
+        # A quadratic search takes minutes; coverage alone makes a linear one several times slower.
+        assert process_time() - started < 30

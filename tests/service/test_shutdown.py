@@ -263,9 +263,9 @@ def test_a_signal_ends_a_command_in_good_order(
     [report] = start(environ).tasks()
     assert report.task.state is state
     assert gateway.paid == 1
-    assert "is not lost" in printed
+    assert "continues." in printed
     # A person who sees nothing happen would press Ctrl-C again, and lose the answer.
-    assert "Another Ctrl-C would lose it." in printed
+    assert "Press Ctrl-C again only to give it up." in printed
     notices = [line for line in printed.splitlines() if "watch --detach" in line]
     assert len(notices) == (1 if state is TaskState.QUEUED else 0)
     assert all(line.startswith("1 task is still open; ") for line in notices)

@@ -58,7 +58,7 @@ field() {
 		}' || :
 }
 
-# holds_key FILE: whether the key is there, as it is or spelled as JSON and links may spell it.
+# holds_key FILE: whether the key is there, plain or spelled as JSON and links may spell it.
 holds_key() {
 	[ -n "$key" ] || return 1
 	{

@@ -145,7 +145,7 @@ async def test_subscribers_get_the_end_of_the_stream_and_do_not_delay_the_exit(t
         assert served.process.wait(20) == 0
 
     assert heard == []
-    assert "Traceback" not in "".join(served.said)
+    assert "Traceback" not in "".join(served.stderr_lines)
 
 
 def test_the_token_is_in_a_private_file_and_nowhere_else(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_the_token_is_in_a_private_file_and_nowhere_else(tmp_path: Path) -> None
         assert len(token) >= 43
         assert token.encode() not in shown
     assert not served.token_file.exists()
-    assert token not in "".join(served.said)
+    assert token not in "".join(served.stderr_lines)
     with serving("http", environ_of(tmp_path)) as again:
         assert again.token_file.read_text(encoding="ascii") != token
 
@@ -259,8 +259,8 @@ def test_keys_are_hidden_and_logs_hold_nothing_private(tmp_path: Path, gateway: 
         knock(served, body=b"private words {", headers=[here(served), bearer(served)])
 
     assert [answer for answer in answers if KEY in json.dumps(answer)] == []
-    assert "private words" not in "".join(served.said)
-    assert KEY not in "".join(served.said)
+    assert "private words" not in "".join(served.stderr_lines)
+    assert KEY not in "".join(served.stderr_lines)
     assert "error" in answers[-1] or "surrogate pair" in told(answers[-1])
 
 
@@ -290,7 +290,7 @@ def test_a_signal_waits_for_the_answer_to_a_paid_request(
         beside.communicate(timeout=20)
     assert late[0] == 503
     assert "no money was spent" in late[1]
-    assert "still open" in "".join(served.said)
+    assert "still open" in "".join(served.stderr_lines)
     with serving("stdio", environ) as again:
         wire = again.connect(MODERN, {})
         [task] = wire.call("list_tasks", {})["structuredContent"]["tasks"]

@@ -35,8 +35,8 @@ from .request import (
     Payload,
     cards_named,
     fold_name,
-    is_empty,
     is_sora,
+    named_model,
     read_leaves,
     read_model_id,
     read_request,
@@ -82,7 +82,7 @@ def recognise(
     request = read_request(payload, catalogue)
     body, gateway = request.body, gateway or request.gateway
     leaves, findings = read_leaves(body)
-    named = _named_model(body, leaves)
+    named = named_model(body, leaves)
     if named is None and model is None and gateway == request.gateway:
         model = request.model
     if gateway is not None and model is not None and (card := catalogue.card(gateway, model)) is not None:
@@ -206,13 +206,6 @@ def _missing_image(
         return []
     rule = "The payload asks for image-to-video, but no reference image was found in it."
     return [Finding("error" if card else "warning", "image_url", "missing", rule, "Give the image as image_url.")]
-
-
-def _named_model(payload: Payload, leaves: tuple[Leaf, ...]) -> JsonValue:
-    """The model id in a payload, in its place or deeper."""
-    if not is_empty(payload.get("model")):
-        return payload["model"]
-    return next((leaf.value for leaf in leaves if role_of(leaf.path[-1]) == "model"), None)
 
 
 def _is_openai(payload: Payload, catalogue: Catalogue) -> bool:

@@ -253,3 +253,10 @@ def _join_sides(leaves: tuple[Leaf, ...]) -> tuple[Leaf, ...]:
         return leaves
     size = Leaf((*width.path[:-1], "size"), f"{pixels[0]}x{pixels[1]}")
     return (*(leaf for leaf in leaves if leaf not in (width, height)), size)
+
+
+def named_model(payload: Payload, leaves: tuple[Leaf, ...]) -> JsonValue:
+    """The model id in a payload, in its place or deeper."""
+    if not is_empty(payload.get("model")):
+        return payload["model"]
+    return next((leaf.value for leaf in leaves if role_of(leaf.path[-1]) == "model"), None)

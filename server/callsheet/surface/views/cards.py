@@ -98,7 +98,7 @@ def availability_text(card: ModelCard) -> str:
 def retention_text(retention: Retention) -> str:
     """How long the gateway keeps a result, and what that means here."""
     where = " at the gateway" if retention.result_hours else ""
-    return f"{kept_text(retention)}{where}; the clip is saved locally as soon as it is ready"
+    return f"{kept_text(retention)}{where}; the clip is saved locally when it is ready"
 
 
 def kept_text(retention: Retention) -> str:
