@@ -26,6 +26,7 @@ from .consent import Question
 from .dependencies import Dependencies, card_of
 from .drafts import Draft
 from .lifecycle import STOP_GRACE_SECONDS, SandboxServer
+from .passphrases import count_try
 from .ports import BuildRunner, Leases, SecretKey, TaskRunner
 from .results import Explanation, Submission, TaskReport
 
@@ -279,6 +280,10 @@ class Service:
     def opens(self, gateway_id: str, passphrase: str) -> bool:
         """Whether that passphrase opens the gateway's sealed key; nothing is kept open."""
         return sealed_keys.opens(self.deps, gateway_id, passphrase)
+
+    def count_try(self, is_right: Callable[[], bool]) -> bool:
+        """Whether a passphrase typed at a terminal is right; see `passphrases.count_try`."""
+        return count_try(self.deps, is_right)
 
     def held(self) -> list[Task]:
         """Open tasks that wait for somebody to open a sealed key."""

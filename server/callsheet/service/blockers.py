@@ -1,4 +1,4 @@
-"""What stands between a sheet and its submission, whoever approves it: mode, rules, caps, key, passphrase.
+"""What stands between a sheet and its submission, even with an approval: mode, rules, caps, key, passphrase.
 
 `find_blockers` is the only place that decides it. Nobody is asked to approve a sheet that would be refused afterwards.
 """
@@ -32,10 +32,11 @@ CHANGE_MODE = NextStep(Action.SETUP, "Only a person can change the mode.")
 
 
 def find_blockers(deps: Dependencies, sheet: Sheet) -> tuple[Blocker, ...]:
-    """Everything for which that sheet would be refused now, whoever approves it; the strongest first.
+    """Everything for which that sheet would be refused now, even with an approval; the strongest first.
 
     Explaining, each question, each approval, the use of an allowance and the submission decide by this and nothing
-    else, so nobody is asked in vain. A rehearsal is also held against the caps and rules, which do not stop it.
+    else, so nobody is asked for an approval that changes nothing. Caps and rules are reported for a rehearsal too, but do not
+    stop it.
     """
     policy, found = deps.policy(), []
     for code, lifted_by, check in _CHECKS:

@@ -17,7 +17,6 @@ from callsheet.core.tasks import Sheet
 from callsheet.edges.keys.passphrase import check_passphrase, load_verifier
 from callsheet.errors import Action, NextStep, NotApproved, SetupProblem
 from callsheet.service import Service
-from callsheet.service.passphrases import count_try
 from callsheet.surface.program import Program
 
 from .output import label_table
@@ -78,7 +77,7 @@ def ask_until_right(
     """The first typed passphrase that `check` accepts; raises `NotApproved` after three wrong tries, or too many."""
     for left in reversed(range(TRIES)):
         typed = terminal.ask_secret(question)
-        if count_try(service.deps, partial(check, typed)):
+        if service.count_try(partial(check, typed)):
             return typed
         if left:
             terminal.write("That is not the passphrase.", style="yellow")

@@ -8,7 +8,6 @@ from functools import partial
 from callsheet.core.consent import Means
 from callsheet.core.tasks import Task, TaskState
 from callsheet.errors import CallsheetError
-from callsheet.service.passphrases import count_try
 from callsheet.surface.next_steps import for_person
 from callsheet.surface.text import join_words
 
@@ -75,7 +74,7 @@ def _ask(session: Session, terminal: Terminal, gateway: str, known: list[str]) -
             typed = terminal.ask_secret(f"Approval passphrase, to unlock the key for {gateway} (Enter: not now)")
             if not typed:
                 return None
-            if count_try(session.service.deps, partial(session.service.opens, gateway, typed)):
+            if session.service.count_try(partial(session.service.opens, gateway, typed)):
                 return typed
             terminal.write("That is not the passphrase.", style="yellow")
     except CallsheetError as error:
