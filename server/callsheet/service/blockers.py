@@ -35,8 +35,8 @@ def find_blockers(deps: Dependencies, sheet: Sheet) -> tuple[Blocker, ...]:
     """Everything for which that sheet would be refused now, even with an approval; the strongest first.
 
     Explaining, each question, each approval, the use of an allowance and the submission decide by this and nothing
-    else, so nobody is asked for an approval that changes nothing. Caps and rules are reported for a rehearsal too, but do not
-    stop it.
+    else, so nobody is asked for an approval that changes nothing. Caps and rules are reported for a rehearsal too, but
+    do not stop it.
     """
     policy, found = deps.policy(), []
     for code, lifted_by, check in _CHECKS:
@@ -140,12 +140,14 @@ def _check_caps(deps: Dependencies, policy: Policy, sheet: Sheet) -> None:
         require_within_caps(policy.caps, sheet.reserve_micros or 0, spending_now(deps, Mode.LIVE))
 
 
-def _check_reachable(deps: Dependencies, _: Policy, sheet: Sheet) -> None:
-    """A live sheet needs a key, a rehearsal a gateway that the sandbox can play."""
-    facts = deps.facts(sheet.binding.gateway)
+def _check_key(deps: Dependencies, _: Policy, sheet: Sheet) -> None:
     if sheet.mode is Mode.LIVE:
-        deps.need_key(facts)
-    elif not deps.sandbox_plays(facts.id):
+        deps.need_key(deps.facts(sheet.binding.gateway))
+
+
+def _check_sandbox(deps: Dependencies, _: Policy, sheet: Sheet) -> None:
+    facts = deps.facts(sheet.binding.gateway)
+    if sheet.mode is Mode.SANDBOX and not deps.sandbox_plays(facts.id):
         raise SetupProblem(
             f"The sandbox has no {facts.name}.",
             next_step="Use another gateway for the rehearsal. The payload itself was still validated.",
@@ -187,7 +189,8 @@ _CHECKS: tuple[tuple[str, str, Callable[[Dependencies, Policy, Sheet], None]], .
     ("rule", "a person, in the policy file", _check_rules),
     ("unknown_price", "a person, in the policy file", _check_price),
     ("cap", "a person, in the policy file", _check_caps),
-    ("no_key", "a person, in a terminal", _check_reachable),
+    ("no_key", "a person, in a terminal", _check_key),
+    ("no_sandbox", "another gateway", _check_sandbox),
     ("no_passphrase", "a person, in a terminal", _check_passphrase),
     ("refused_before", "another shot", _check_not_refused_before),
 )

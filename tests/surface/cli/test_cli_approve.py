@@ -159,6 +159,22 @@ def test_in_the_sandbox_approval_is_automatic(program: Program, cli: CommandLine
     assert stored(program, sheet_id).state is SheetState.DRAFTED
 
 
+def test_nobody_is_asked_to_approve_what_a_cap_or_a_missing_key_would_refuse(
+    workspace: Workspace, program: Program, cli: CommandLine
+) -> None:
+    """The refusal comes before the terminal is opened, and explaining has said it already."""
+    workspace.go_live('[caps]\nper_clip = "0.20"\n')
+    sheet_id = draft(program.build_service())
+
+    assert cli("approve", sheet_id).code == ExitCode.POLICY
+    explained = cli("explain", SHOT.prompt, "--duration", "4", "--gateway", "poyo", "--model", "sora-2-official")
+    assert explained.code == 0
+    assert "cap: 0.24 USD would exceed the cap per clip" in " ".join(explained.out.split())
+    workspace.go_live()
+    del workspace.environ["POYO_API_KEY"]
+    assert cli("approve", draft(program.build_service())).code == ExitCode.KEY
+
+
 def test_without_a_passphrase_set_it_says_how_to_set_one(
     workspace: Workspace, program: Program, cli: CommandLine
 ) -> None:
