@@ -9,6 +9,8 @@ import logging
 import os
 import random
 import sys
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import anyio
@@ -18,6 +20,7 @@ from callsheet.compose import Surroundings, build_service, quiet_libraries
 from callsheet.core.tasks import SheetState
 from callsheet.edges.clips.save import Clips
 from callsheet.edges.http.client import GatewayHttp
+from callsheet.edges.http.streams import ByteStream
 from callsheet.errors import CallsheetError
 from callsheet.service import Service
 from callsheet.service.submission import submit
@@ -40,6 +43,11 @@ class MarkedHttp(GatewayHttp):
         client = super()._client(keepalive=keepalive, timeout=timeout)
         client.headers["x-child"] = self._name
         return client
+
+    def open_stream(
+        self, url: str, headers: Mapping[str, str], *, loopback: str | None
+    ) -> AbstractAsyncContextManager[ByteStream]:
+        return super().open_stream(url, {**headers, "x-child": self._name}, loopback=loopback)
 
 
 def start_service(environ: dict[str, str], base: float, name: str) -> Service:

@@ -75,7 +75,7 @@ def offer_name(named: str, known: Iterable[str]) -> str:
     names = {fold_name(name): name for name in known}
     near = difflib.get_close_matches(fold_name(named), names, n=1, cutoff=0.75)
     offered = f"Did you mean {names[near[0]]}? If not, it" if near else "It"
-    return f"{offered} is not covered: the user decides whether another may be used."
+    return f"{offered} is not covered: the user decides whether to use another model."
 
 
 def cards_named(cards: Iterable[ModelCard], named: str) -> tuple[ModelCard, ...]:

@@ -182,4 +182,4 @@ def _check_poll(advice: PollAdvice) -> Iterator[str]:
     spans = [span for _, span in advice.usual_by_length]
     for low, high in [*spans, *([advice.usual_seconds] if advice.usual_seconds else [])]:
         if not 0 < low < high:
-            yield f"{low:g} to {high:g} s is not a low and a high time"
+            yield f"{low:g} to {high:g} s must be a low and a high time"

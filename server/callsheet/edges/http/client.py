@@ -222,6 +222,6 @@ def _raise_paid(error: Exception) -> NoReturn:
             next_step="The approval remains valid, and Callsheet tries again automatically.",
         ) from None
     raise OutcomeUnknown(
-        f"The connection failed after the paid request may have gone out ({kind}).",
+        f"The connection failed after the paid request may have been sent ({kind}).",
         next_step=NextStep(Action.RESOLVE, "Check the gateway's own task list."),
     ) from None

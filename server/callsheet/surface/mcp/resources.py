@@ -79,7 +79,7 @@ def _register_documents(mcp: MCPServer[ServerState], state: ServerState) -> None
         CATALOGUE,
         name="catalogue",
         title="All gateways and models",
-        description="Every gateway and model in a line, with dates.",
+        description="Every gateway and model, one line each, with dates.",
         mime_type=JSON,
     )
     @as_resource
