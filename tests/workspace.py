@@ -13,15 +13,17 @@ import anyio
 import anyio.lowlevel
 import httpx2
 
-from callsheet.compose import Surroundings, build_service
+from callsheet.compose import VERIFIER_FILE, Surroundings, build_service
 from callsheet.core.shot import Shot
 from callsheet.edges.config.policy_file import parse_policy
 from callsheet.edges.files.paths import find_paths, register
+from callsheet.edges.keys.passphrase import Cost, write_verifier
 from callsheet.errors import SetupProblem
 from callsheet.service import Draft, Service
 
 START = 1_790_000_000.0
 KEY = "canary-key-7f3a9c2e51d84b06"
+PASSPHRASE = "a passphrase of a person"
 SHOT = Shot("A red kite over dunes at dusk, slow pan, warm light.", duration_seconds=4)
 
 Handler = Callable[[httpx2.Request], httpx2.Response]
@@ -127,8 +129,11 @@ class Workspace:
         trust(self.home, text)
 
     def go_live(self, extra: str = "") -> None:
-        """A person has armed live mode and set a PoYo key."""
+        """A person has armed live mode, set a PoYo key and chosen an approval passphrase."""
         self.environ["POYO_API_KEY"] = KEY
+        verifier = self.home / "config" / VERIFIER_FILE
+        if not verifier.exists():
+            write_verifier(verifier, PASSPHRASE, cost=Cost(8, 1))
         self.write_policy(f'mode = "live"\n{extra}')
 
 

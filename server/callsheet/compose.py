@@ -30,7 +30,8 @@ from callsheet.edges.files.paths import (
     load_registered,
 )
 from callsheet.edges.http.client import GatewayHttp
-from callsheet.edges.keys.passphrase import STANDARD, Cost
+from callsheet.edges.keys.passkeys import PASSKEYS_FILE, Passkeys
+from callsheet.edges.keys.passphrase import STANDARD, Cost, load_verifier
 from callsheet.edges.keys.sealed import OpenedKeys, is_sealed, load_sealed
 from callsheet.edges.keys.store import SecretKey, build_redactor, find_all_keys, find_key
 from callsheet.edges.ledger.ledger import SqliteLedger
@@ -178,6 +179,10 @@ def build_service(surroundings: Surroundings) -> Service:
         runner_id=lock.runner_id,
         desk_url=lambda: find_desk(paths.state),
         is_named_address=lambda gateway_id, url: (gateway_id, url) in load_registered(account_home).addresses,
+        has_passphrase=lambda: (
+            load_verifier(paths.config / VERIFIER_FILE) is not None
+            or bool(Passkeys(paths.config / PASSKEYS_FILE).all())
+        ),
     )
 
     def build_runner(run_task: Callable[[str], Awaitable[None]]) -> Runner:

@@ -86,7 +86,7 @@ def sends_once_when_a_person_answers(wire: Wire, gateway: CountingGateway) -> bo
     """The control: a new sheet and the one right answer."""
     before = len(gateway.paid)
     result = submit(wire, explain(wire), answer=lambda _: accept({"amount_usd": AMOUNT}))
-    return result["structuredContent"]["status"] == "submitted" and len(gateway.paid) - before == 1
+    return result["structuredContent"]["status"] == "accepted" and len(gateway.paid) - before == 1
 
 
 @ways
@@ -204,7 +204,7 @@ def test_a_right_answer_that_is_played_back_buys_nothing_more(servers: SharedSer
     }
     statuses = [wire.ask("tools/call", call)["structuredContent"]["status"] for _ in range(5)]
 
-    assert statuses == ["submitted", *["already_submitted"] * 4]
+    assert statuses == ["accepted", *["already_accepted"] * 4]
     assert len(client.gateway.paid) == 1
 
 

@@ -82,7 +82,7 @@ def test_a_server_started_in_a_project_full_of_traps_stays_in_the_sandbox(
         submitted = wire.call("submit_video", {"sheet_id": explained["sheet_id"]})["structuredContent"]
 
     assert explained["notice"].startswith("Sandbox rehearsal")
-    assert submitted["status"] == "submitted"
+    assert submitted["status"] == "accepted"
     assert submitted["money"] == "A rehearsal: nothing was charged."
     assert gateway.paid == []
     assert not (tmp_path / "was-run").exists()

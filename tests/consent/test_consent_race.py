@@ -50,6 +50,6 @@ def test_forty_calls_in_two_processes_buy_one_clip(tmp_path: Path, gateway: Coun
 
     assert len(told) == 2 * THREADS
     assert [answer["error"] for answer in told if "error" in answer] == []
-    assert Counter(answer["status"] for answer in told) == {"submitted": 1, "already_submitted": 2 * THREADS - 1}
+    assert Counter(answer["status"] for answer in told) == {"accepted": 1, "already_accepted": 2 * THREADS - 1}
     assert {(answer["task"], answer["gateway"]) for answer in told} == {(told[0]["task"], "task-1")}
     assert len(gateway.paid) == 1

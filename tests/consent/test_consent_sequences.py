@@ -49,7 +49,7 @@ def test_no_sequence_of_calls_spends_without_a_persons_act(
         approve(tmp_path, sheet_id)
         statuses = [wire.call("submit_video", {"sheet_id": sheet_id})["structuredContent"]["status"] for _ in range(3)]
         assert gateway.arrived.wait(30)
-    assert statuses == ["submitted", "already_submitted", "already_submitted"]
+    assert statuses == ["accepted", "already_accepted", "already_accepted"]
     assert len(gateway.paid) == 1
     assert json.loads(gateway.paid[0])["input"]["prompt"].startswith("A red kite over dunes, number ")
 

@@ -28,7 +28,7 @@ from callsheet.edges.clips.part_file import clip_name
 from callsheet.edges.clock import SystemClock
 from callsheet.errors import CallsheetError, PolicyRefusal
 from callsheet.service import Draft, Service, polling
-from callsheet.service.consent import spending_now
+from callsheet.service.blockers import spending_now
 
 KEY = "canary-key-51c0ffee9a7e42d3"
 SETTLE_SECONDS = 12.0

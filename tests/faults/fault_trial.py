@@ -17,7 +17,7 @@ from callsheet.core.tasks import ClaimedTask, Task, TaskState
 from callsheet.edges.http.client import GatewayHttp
 from callsheet.edges.keys.store import SecretKey
 from callsheet.service import Draft, consent, drafts
-from callsheet.service.consent import spending_now
+from callsheet.service.blockers import spending_now
 from callsheet.service.dependencies import Dependencies
 from callsheet.service.polling import run_task
 from callsheet.service.submission import submit

@@ -46,7 +46,7 @@ async def test_an_allowance_stands_in_for_an_approval_and_every_use_is_told(work
     await run_task(service.deps, answer.report.task.id)
 
     [made] = service.allowances()
-    assert answer.status == "submitted"
+    assert answer.status == "waiting"
     assert f"allowance {made.id}; used so far: 1 of 2 clips, 0.24 of 0.50 USD" in answer.notice
     assert workspace.gateway.paid[0].content == service.deps.ledger().sheet(sheet_id).body
     sheet = service.deps.ledger().sheet(sheet_id)
@@ -58,13 +58,13 @@ def test_no_more_clips_than_were_allowed(workspace: Workspace) -> None:
     """The third needs a person again, and so does one beyond the sum."""
     service = allowed(workspace, clips=2, up_to="5.00")
     assert [submit(service.deps, draft(service, shot(n))).status for n in range(3)] == [
-        "submitted",
-        "submitted",
+        "waiting",
+        "waiting",
         "approval_needed",
     ]
     service.allow((MODEL,), clips=9, up_to=Decimal("0.30"), seconds=3600, by=Means.DESK)
     assert [submit(service.deps, draft(service, shot(n))).status for n in range(3, 5)] == [
-        "submitted",
+        "waiting",
         "approval_needed",
     ]
 
@@ -113,7 +113,7 @@ def test_a_clock_that_is_set_back_prolongs_no_allowance(workspace: Workspace) ->
     """Time that is on record has passed."""
     service = allowed(workspace, clips=9, up_to="9.00")
     workspace.clock.time += 3500
-    assert submit(service.deps, draft(service, shot(1))).status == "submitted"
+    assert submit(service.deps, draft(service, shot(1))).status == "waiting"
     workspace.clock.time -= 3000
     assert submit(service.deps, draft(service, shot(2))).status == "approval_needed"
 
@@ -122,12 +122,12 @@ def test_what_is_recorded_after_the_clock_was_set_back_prolongs_no_allowance_eit
     """The latest time on record counts, and not the time of the latest record."""
     service = allowed(workspace, clips=9, up_to="9.00")
     workspace.clock.time += 3500
-    assert submit(service.deps, draft(service, shot(1))).status == "submitted"
+    assert submit(service.deps, draft(service, shot(1))).status == "waiting"
     workspace.clock.time -= 3000
     service.approve(draft(service, shot(2)), by=Means.TERMINAL)
     assert submit(service.deps, draft(service, shot(3))).status == "approval_needed"
     service.allow((MODEL,), clips=1, up_to=Decimal(1), seconds=3600, by=Means.TERMINAL)
-    assert submit(service.deps, draft(service, shot(4))).status == "submitted"
+    assert submit(service.deps, draft(service, shot(4))).status == "waiting"
 
 
 def test_only_a_person_makes_one_and_within_bounds(workspace: Workspace) -> None:
@@ -162,7 +162,7 @@ def test_twenty_threads_share_one_allowance(workspace: Workspace) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert statuses.count("submitted") == 3
+    assert statuses.count("waiting") == 3
     assert statuses.count("approval_needed") == 17
 
 
@@ -235,26 +235,30 @@ def edit(workspace: Workspace, statement: str, *values: object) -> None:
     db.close()
 
 
+CHEAP = json.dumps({"amount": "1", "unit": "credits", "usd": "0.01", "as_of": "x", "source": "x", "note": ""})
+
+
 @pytest.mark.parametrize(
-    ("column", "value"),
+    "edited",
     [
-        ("expires_at", START + 10 * 24 * 3600),
-        ("body", b'{"model": "sora-2-official", "input": {"prompt": "Another.", "duration": 20}}'),
-        (
-            "price",
-            json.dumps({"amount": "1", "unit": "credits", "usd": "0.01", "as_of": "x", "source": "x", "note": ""}),
-        ),
+        {"expires_at": START + 10 * 24 * 3600},
+        {"body": b'{"model": "sora-2-official", "input": {"prompt": "Another.", "duration": 20}}'},
+        {"price": CHEAP},
+        {"price": CHEAP, "reserve_micros": 10_000},
+        {"reserve_micros": 1},
+        {"reserve_micros": None},
     ],
 )
 def test_a_sheet_that_was_edited_in_the_ledger_is_not_what_was_approved(
-    workspace: Workspace, column: str, value: object
+    workspace: Workspace, edited: dict[str, object]
 ) -> None:
-    """Its end, its bytes and its price are compared with what the approval was bound to."""
+    """Its end, its bytes, its price and what it reserves are compared with what the approval was bound to."""
     workspace.go_live()
     service = workspace.service()
     sheet_id = draft(service)
     service.approve(sheet_id, by=Means.TERMINAL)
-    edit(workspace, f"UPDATE sheet SET {column} = ? WHERE id = ?", value, sheet_id)
+    for column, value in edited.items():
+        edit(workspace, f"UPDATE sheet SET {column} = ? WHERE id = ?", value, sheet_id)
     with pytest.raises(NotApproved, match="has changed"):
         submit(service.deps, sheet_id)
     assert workspace.gateway.requests == []

@@ -53,7 +53,7 @@ def test_a_sheet_that_is_approved_while_its_caller_is_being_told_to_ask_is_sent(
     service, other, sheet_id = meeting(workspace)
     deps = overtaken(service, "move_sheet", lambda: other.approve(sheet_id, by=Means.DESK))
 
-    assert submit(deps, sheet_id).status == "submitted"
+    assert submit(deps, sheet_id).status == "waiting"
 
 
 def test_a_sheet_that_is_declined_while_an_allowance_is_about_to_spend_it_is_not_sent(workspace: Workspace) -> None:

@@ -192,7 +192,7 @@ async def test_an_empty_account_does_not_bar_the_same_shot_later(workspace: Work
     again = draft(service)
     service.approve(again, by=Means.TERMINAL)
 
-    assert submit(service.deps, again).status == "submitted"
+    assert submit(service.deps, again).status == "waiting"
 
 
 @pytest.mark.parametrize("redirect", [302, 303])

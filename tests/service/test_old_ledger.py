@@ -69,7 +69,7 @@ async def test_what_an_older_version_left_open_goes_on_as_it_was_approved(worksp
 
     states = [newer.task(task_id).task.state for task_id in (waiting, submitting, queued)]
     assert states == [TaskState.QUEUED, TaskState.OUTCOME_UNKNOWN, TaskState.RUNNING]
-    assert last.status == "submitted"
+    assert last.status == "waiting"
     assert len(workspace.gateway.paid) == 2
     assert newer.verify_audit().broken is None
     backup = path.with_name("ledger.sqlite3.before-version-2")

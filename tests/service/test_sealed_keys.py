@@ -213,7 +213,7 @@ async def test_the_sheet_that_was_agreed_to_is_sent_once_with_the_sealed_key(wor
         assert db.execute("SELECT account FROM pace").fetchall() == [(f"live/poyo/{fingerprint(KEY)}",)]
     db.close()
     assert service.deps.opened.gateways() == ()
-    assert submit(process(workspace).deps, sheet_id).status == "already_submitted"
+    assert submit(process(workspace).deps, sheet_id).status == "already_accepted"
 
 
 async def test_a_key_in_the_environment_is_not_used_where_one_is_sealed(workspace: Workspace) -> None:
@@ -332,7 +332,7 @@ async def test_approve_and_send_is_one_paid_request_and_says_so(workspace: Works
             with pytest.raises(InvalidRequest, match="already sent"):
                 await service.approve_and_send(sheet_id, passphrase=PASSPHRASE, by=Means.TERMINAL)
 
-    assert answer.status == "submitted"
+    assert answer.status == "accepted"
     assert answer.report.task.state is TaskState.QUEUED
     assert service.deps.ledger().sheet(sheet_id).approved_by is Means.TERMINAL
     assert len(workspace.gateway.paid) == 1
@@ -504,7 +504,7 @@ async def test_a_rehearsal_needs_no_passphrase_where_the_key_is_sealed(workspace
 
     answer = submit(service.deps, draft(service))
 
-    assert answer.status == "submitted"
+    assert answer.status == "waiting"
     assert service.held() == []
 
 

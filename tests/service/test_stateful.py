@@ -25,11 +25,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from callsheet.core.consent import Means, Mode
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import Clip, Sheet, Task, TaskState
-from callsheet.errors import CallsheetError, DownloadProblem, LinkGone
-from callsheet.service import Service
+from callsheet.errors import CallsheetError, DownloadProblem, Fate, LinkGone
+from callsheet.service import Draft, Service
 from callsheet.service.polling import resolve_task, run_task
+from callsheet.service.results import fate_of
 from callsheet.service.submission import submit
-from workspace import KEY, Workspace, accepted, draft, make_workspace, reply, status
+from workspace import KEY, Workspace, accepted, make_workspace, reply, status
 
 SEEDS = (1, 2, 3)
 """Run by `make test`. They reach more end states than the others."""
@@ -231,8 +232,7 @@ class Production(RuleBasedStateMachine):
     @rule(prompt=st.sampled_from(PROMPTS))
     def explain(self, prompt: str) -> None:
         """The agent drafts."""
-        if self.mode == "live":
-            sheet_id = draft(self.service, Shot(prompt, duration_seconds=4))
+        if self.mode == "live" and (sheet_id := self.draft(prompt)) is not None:
             self.sheets = [*(known for known in self.sheets if known != sheet_id), sheet_id][-8:]
 
     @precondition(lambda self: self.sheets)
@@ -242,7 +242,8 @@ class Production(RuleBasedStateMachine):
         sheet_id = self.sheets[number % len(self.sheets)]
         try:
             self.service.approve(sheet_id, by=Means.TERMINAL)
-        except CallsheetError:
+        except CallsheetError as error:
+            COUNT.refused[error.error_code] += 1
             return
         self.approved.add(sheet_id)
 
@@ -272,16 +273,30 @@ class Production(RuleBasedStateMachine):
         """The person arms live mode if need be, agrees to a draft, it is submitted and sent."""
         if self.mode != "live":
             self.go("live")
-        sheet_id = draft(self.service, Shot(prompt, duration_seconds=4))
+        sheet_id = self.draft(prompt)
+        if sheet_id is None:
+            return
         try:
             self.service.approve(sheet_id, by=Means.TERMINAL)
-        except CallsheetError:
+        except CallsheetError as error:
+            COUNT.refused[error.error_code] += 1
             return
         self.approved.add(sheet_id)
         self.try_submit(sheet_id)
         self.flip_at_balance = flip
         self.work(paid, "running", "saved", jump=True)
         self.flip_at_balance = False
+
+    def draft(self, prompt: str) -> str | None:
+        """The sheet of that shot; None while an earlier take has an unknown outcome."""
+        found = self.service.explain(
+            Draft(shot=Shot(prompt, duration_seconds=4), gateway="poyo", model="sora-2-official")
+        )
+        assert (found.sheet is None) == (found.status == "held")
+        if found.sheet is None:
+            assert any(task.state is TaskState.OUTCOME_UNKNOWN for task in self.tasks())
+            return None
+        return found.sheet.id
 
     def try_submit(self, sheet_id: str) -> None:
         """Submit; a new task must be covered by consent, mode and caps."""
@@ -292,7 +307,7 @@ class Production(RuleBasedStateMachine):
             COUNT.refused[error.error_code] += 1
             assert len(self.tasks()) == len(before)
             return
-        if answer.status == "submitted":
+        if answer.status == "waiting" and not answer.again:
             assert answer.report is not None
             assert self.mode == "live"
             assert sheet_id in self.approved
@@ -399,7 +414,11 @@ class Production(RuleBasedStateMachine):
     def what_is_counted_as_spent_is_what_is_in_the_ledger(self) -> None:
         """No reservation is lost or counted twice."""
         spending = self.service.deps.ledger().spending(Mode.LIVE, (0.0, 0.0))
-        counted = sum(task.reserve_micros for task in self.tasks() if task.state not in RELEASED)
+        counted = sum(
+            task.reserve_micros
+            for task in self.tasks()
+            if task.state not in RELEASED or (task.state is TaskState.ABANDONED and fate_of(task) is Fate.UNKNOWN)
+        )
         assert spending.this_month * 1_000_000 == counted
 
     def teardown(self) -> None:

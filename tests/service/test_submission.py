@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import replace
+from decimal import Decimal
 
 import httpx2
 import pytest
 
+from callsheet.core.catalogue import GatewayFacts
 from callsheet.core.consent import Means, Mode
 from callsheet.core.shot import Shot
-from callsheet.core.spending import Slots
-from callsheet.core.tasks import TaskState
+from callsheet.core.spending import Slots, SpendTerms
+from callsheet.core.tasks import SheetEvent, TaskState
 from callsheet.edges.files.paths import register, registered_path
 from callsheet.edges.keys.store import SecretKey, store_key_file
-from callsheet.errors import Action, GatewayRefused, KeyProblem, NotApproved, PolicyRefusal, SetupProblem, UnknownThing
+from callsheet.errors import (
+    Action,
+    GatewayRefused,
+    KeyProblem,
+    NotApproved,
+    OutcomeUnknown,
+    PolicyRefusal,
+    SetupProblem,
+    UnknownThing,
+)
+from callsheet.service import Draft
+from callsheet.service.consent import binding_now
 from callsheet.service.polling import resolve_task, run_task
 from callsheet.service.submission import ATTEMPT_SECONDS, submit
+from samples import a_task
 from workspace import KEY, SHOT, Workspace, accepted, account_of, draft, reply
 
 
@@ -69,7 +83,7 @@ async def test_a_spent_sheet_returns_its_task_and_sends_nothing(workspace: Works
     again = submit(workspace.service().deps, sheet_id)
     await run_task(service.deps, first.report.task.id)
 
-    assert again.status == "already_submitted"
+    assert (again.status, again.again) == ("already_accepted", True)
     assert again.report.task.id == first.report.task.id
     assert len(workspace.gateway.paid) == 1
 
@@ -218,17 +232,74 @@ async def test_a_person_resolves_an_unknown_outcome_either_way(workspace: Worksp
 
 
 async def test_another_take_after_an_unknown_outcome_warns_of_a_double_charge_first(workspace: Workspace) -> None:
-    """Agent and person both read it before the rest."""
+    """Giving the task up proves nothing: agent and person both read it before the rest, and no allowance covers it."""
     service, sheet_id = approved(workspace)
+    service.allow(("poyo/sora-2-official",), clips=3, up_to=Decimal("3.00"), seconds=3600, by=Means.TERMINAL)
     workspace.gateway.replies = [httpx2.ReadError("reset")]
     task_id = submit(service.deps, sheet_id).report.task.id
     await run_task(service.deps, task_id)
+    resolve_task(service.deps, task_id, accepted_as=None)
 
     again = service.deps.ledger().sheet(draft(service))
 
     assert again.take == 2
     assert again.shown.splitlines()[1].startswith("POSSIBLE DUPLICATE CHARGE")
     assert task_id in again.shown
+    assert submit(service.deps, again.id).status == "approval_needed"
+
+
+async def test_a_task_given_up_as_lost_counts_against_the_caps_until_the_month_ends(workspace: Workspace) -> None:
+    """The person may be wrong, so the price stays reserved."""
+    service, sheet_id = approved(workspace)
+    workspace.gateway.replies = [httpx2.ReadError("reset")]
+    task_id = submit(service.deps, sheet_id).report.task.id
+    await run_task(service.deps, task_id)
+
+    resolve_task(service.deps, task_id, accepted_as=None)
+
+    assert service.spending().this_month == Decimal("0.24")
+    workspace.clock.time += 32 * 86_400
+    assert service.spending().this_month == 0
+
+
+async def test_a_waiting_task_that_is_given_up_frees_its_price(workspace: Workspace) -> None:
+    """Nothing was sent, so nothing can have been charged."""
+    service, sheet_id = approved(workspace)
+    task_id = submit(service.deps, sheet_id).report.task.id
+
+    resolve_task(service.deps, task_id, accepted_as=None)
+
+    assert service.task(task_id).fate == "nothing_sent"
+    assert service.spending().this_month == 0
+
+
+@pytest.mark.parametrize("live", [True, False])
+async def test_a_shot_of_unknown_outcome_is_held_until_a_person_resolves_it(workspace: Workspace, live: bool) -> None:
+    """It has no sheet and points to the task; a sheet drafted before is not sent either, nor in the sandbox."""
+    if live:
+        workspace.go_live()
+    service = workspace.service()
+    sheet_id = draft(service)
+    if live:
+        service.approve(sheet_id, by=Means.TERMINAL)
+    task = submit(service.deps, sheet_id).report.task
+    second = draft(service)
+    if live:
+        service.approve(second, by=Means.TERMINAL)
+    service.deps.ledger().claim(
+        task.id, attempt="a", deadline=workspace.clock.time, now=workspace.clock.time, slots=Slots(9, 9)
+    )
+    workspace.clock.time += 1
+    await run_task(service.deps, task.id)
+
+    explanation = service.explain(Draft(shot=SHOT, gateway="poyo", model="sora-2-official"))
+
+    assert (explanation.status, explanation.sheet) == ("held", None)
+    assert (explanation.next_step.action, explanation.next_step.target) == (Action.RESOLVE, task.id)
+    with pytest.raises(OutcomeUnknown, match=task.id) as caught:
+        submit(service.deps, second)
+    assert caught.value.fate == "nothing_sent"
+    assert workspace.gateway.paid == []
 
 
 def test_submitting_live_without_a_key_names_the_variable_and_sends_nothing(workspace: Workspace) -> None:
@@ -318,10 +389,19 @@ def test_caps_are_reserved_when_the_sheet_is_spent(workspace: Workspace) -> None
     service.approve(first, by=Means.TERMINAL)
     submit(service.deps, first)
     second = draft(service)
-    service.approve(second, by=Means.TERMINAL)
+    terms = SpendTerms(
+        digest=binding_now(service.deps, service.sheet(second)).digest, caps=service.policy.caps, windows=(0.0, 0.0)
+    )
+    service.deps.ledger().move_sheet(second, SheetEvent.APPROVED, now=workspace.clock.time, by=Means.TERMINAL)
 
-    with pytest.raises(PolicyRefusal, match=r"0\.24 USD would exceed the cap per day of 0\.40 USD"):
+    figures = r"0\.24 USD would exceed the cap per day of 0\.40 USD"
+    with pytest.raises(PolicyRefusal, match=figures):
         submit(service.deps, second)
+    # Another process may spend between the check and the transaction, which therefore looks again.
+    with pytest.raises(PolicyRefusal, match=figures):
+        service.deps.ledger().spend(
+            second, task=a_task(service.sheet(second), mode=Mode.LIVE), terms=terms, now=workspace.clock.time
+        )
 
 
 def test_a_clip_over_the_cap_per_clip_is_refused(workspace: Workspace) -> None:
@@ -329,8 +409,9 @@ def test_a_clip_over_the_cap_per_clip_is_refused(workspace: Workspace) -> None:
     workspace.go_live('[caps]\nper_clip = "0.20"\n')
     service = workspace.service()
     sheet_id = draft(service)
-    service.approve(sheet_id, by=Means.TERMINAL)
 
+    with pytest.raises(PolicyRefusal, match="per clip"):
+        service.approve(sheet_id, by=Means.TERMINAL)
     with pytest.raises(PolicyRefusal, match="per clip"):
         submit(service.deps, sheet_id)
 
@@ -456,10 +537,10 @@ async def test_bytes_that_were_refused_are_not_offered_again(
     workspace.gateway.replies = [reply({"code": code, "error": {"message": "no", "type": "x"}}, code), accepted()]
     await run_task(service.deps, submit(service.deps, sheet_id).report.task.id)
     again = draft(service)
-    service.approve(again, by=Means.TERMINAL)
 
     if offered_again:
-        assert submit(service.deps, again).status == "submitted"
+        service.approve(again, by=Means.TERMINAL)
+        assert submit(service.deps, again).status == "waiting"
     else:
         with pytest.raises(GatewayRefused, match="refused this same request before") as caught:
             submit(service.deps, again)
@@ -467,7 +548,7 @@ async def test_bytes_that_were_refused_are_not_offered_again(
         workspace.environ["POYO_API_KEY"] = "another-key-entirely-00"
         other = draft(service)
         service.approve(other, by=Means.TERMINAL)
-        assert submit(service.deps, other).status == "submitted"
+        assert submit(service.deps, other).status == "waiting"
 
 
 async def test_what_could_not_be_sent_for_a_day_is_withdrawn(workspace: Workspace) -> None:
@@ -484,6 +565,53 @@ async def test_what_could_not_be_sent_for_a_day_is_withdrawn(workspace: Workspac
     assert report.task.state is TaskState.ABANDONED
     assert report.fate == "nothing_sent"
     assert len(workspace.gateway.paid) == 1
+
+
+@pytest.mark.parametrize(("late", "sent"), [(ATTEMPT_SECONDS / 2 + 1, 0), (ATTEMPT_SECONDS / 2 - 1, 1)])
+async def test_a_request_does_not_start_in_the_second_half_of_its_deadline(
+    workspace: Workspace, late: float, sent: int
+) -> None:
+    """Its answer might come when the attempt already counts as lost."""
+    service, sheet_id = approved(workspace)
+    workspace.gateway.replies = [accepted()]
+    find_key, delays = service.deps.find_key, [late]
+
+    def find_slowly(facts: GatewayFacts) -> object:
+        if service.deps.sending and delays:
+            workspace.clock.time += delays.pop()
+        return find_key(facts)
+
+    deps = replace(service.deps, find_key=find_slowly)
+    task_id = submit(deps, sheet_id).report.task.id
+    await run_task(deps, task_id)
+
+    assert len(workspace.gateway.paid) == sent
+    assert service.task(task_id).task.state is (TaskState.QUEUED if sent else TaskState.WAITING)
+
+
+@pytest.mark.parametrize(
+    ("policy", "code"),
+    [('mode = "read-only"\n', "policy_refusal"), ('mode = "live"\n[caps]\nper_clip = "1.00"\n', "not_as_approved")],
+)
+async def test_what_changes_while_the_balance_is_read_holds_the_request_back(
+    workspace: Workspace, policy: str, code: str
+) -> None:
+    """The balance is asked after the first look, and that takes time."""
+    service, sheet_id = approved(workspace)
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.method == "POST":
+            return accepted()
+        workspace.write_policy(policy)
+        return reply({"code": 200, "data": {"credits_amount": 100}})
+
+    workspace.gateway.on_request = answer
+    task_id = submit(service.deps, sheet_id).report.task.id
+    await run_task(service.deps, task_id)
+
+    assert workspace.gateway.paid == []
+    task = service.task(task_id).task
+    assert (task.state, task.attempts, task.problem.code) == (TaskState.WAITING, 0, code)
 
 
 async def test_a_limiter_that_never_lets_go_is_not_asked_without_end(workspace: Workspace) -> None:
@@ -509,6 +637,8 @@ async def test_an_approval_given_before_a_possible_duplicate_was_known_is_not_en
     workspace.gateway.replies = [httpx2.ReadError("reset")]
     await run_task(service.deps, first)
 
+    resolve_task(service.deps, first, accepted_as=None)
+
     with pytest.raises(NotApproved, match="POSSIBLE DUPLICATE CHARGE"):
         submit(service.deps, second)
     assert "POSSIBLE DUPLICATE CHARGE" in service.deps.ledger().sheet(draft(service)).shown.splitlines()[0]
@@ -525,6 +655,8 @@ async def test_a_prompt_with_the_words_of_the_warning_does_not_stand_in_for_it(w
     second = draft(service, kite)
     workspace.gateway.replies = [httpx2.ReadError("reset")]
     await run_task(service.deps, first)
+
+    resolve_task(service.deps, first, accepted_as=None)
 
     with pytest.raises(NotApproved, match="unknown outcome"):
         service.approve_typed(second, "0.24", by=Means.CLIENT)
@@ -606,7 +738,6 @@ async def test_caps_count_what_is_sent_today_however_old_its_approval(workspace:
     submit(service.deps, first)
     workspace.clock.time += 80_000
     second = draft(service)
-    service.approve(second, by=Means.TERMINAL)
 
     with pytest.raises(PolicyRefusal, match="per day"):
         submit(service.deps, second)

@@ -21,11 +21,12 @@ from callsheet.core.spending import Allowance
 from callsheet.core.tasks import OPEN_STATES, Pruned, PruneLimits, Sheet, SheetState, Task, TaskState
 from callsheet.errors import Action, CallsheetError, NextStep, UnknownThing
 
-from . import allowances, consent, drafts, export, lifecycle, polling, results, sealed_keys, submission
+from . import allowances, blockers, consent, drafts, export, lifecycle, polling, results, sealed_keys, submission
 from .consent import Question
 from .dependencies import Dependencies, card_of
 from .drafts import Draft
 from .lifecycle import STOP_GRACE_SECONDS, SandboxServer
+from .passphrases import count_try
 from .ports import BuildRunner, Leases, SecretKey, TaskRunner
 from .results import Explanation, Submission, TaskReport
 
@@ -172,7 +173,7 @@ class Service:
 
     def spending(self, mode: Mode | None = None) -> Spending:
         """What is reserved or spent today and this month (UTC), in that mode; in the policy's without one."""
-        return consent.spending_now(self.deps, mode or self.policy.mode)
+        return blockers.spending_now(self.deps, mode or self.policy.mode)
 
     def audit(self, *, limit: int = 100) -> list[AuditEntry]:
         """The latest entries of the audit trail, newest first."""
@@ -232,7 +233,7 @@ class Service:
     def prune_limits(self, older_than_seconds: float) -> PruneLimits:
         """What is older than that now; what counts against this month's caps is kept whatever its age."""
         now = self.deps.clock.now()
-        _, month_start = consent.spending_windows(now)
+        _, month_start = blockers.spending_windows(now)
         return PruneLimits(before=now - older_than_seconds, now=now, month_start=month_start)
 
     def prune(self, limits: PruneLimits, *, dry_run: bool = False) -> Pruned:
@@ -279,6 +280,10 @@ class Service:
     def opens(self, gateway_id: str, passphrase: str) -> bool:
         """Whether that passphrase opens the gateway's sealed key; nothing is kept open."""
         return sealed_keys.opens(self.deps, gateway_id, passphrase)
+
+    def count_try(self, is_right: Callable[[], bool]) -> bool:
+        """Whether a passphrase typed at a terminal is right; see `passphrases.count_try`."""
+        return count_try(self.deps, is_right)
 
     def held(self) -> list[Task]:
         """Open tasks that wait for somebody to open a sealed key."""
@@ -333,7 +338,7 @@ class Service:
             sealed_keys.withdraw(self.deps, sheet_id)
             raise
         result = await self.submit(sheet_id, wait_seconds=wait_seconds)
-        return replace(result, status="submitted")
+        return result if result.report is None else replace(result, again=False).followed(result.report)
 
     @property
     def is_sending(self) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from decimal import Decimal
 
 from callsheet.core.catalogue import ModelCard, Price, dollars, price_clip, to_micros
@@ -17,8 +16,6 @@ from callsheet.core.consent import (
     Means,
     Mode,
     Need,
-    Policy,
-    Spending,
     amount_matches,
     amount_to_type,
     body_digest,
@@ -32,17 +29,23 @@ from callsheet.core.payload.recognition import recognise
 from callsheet.core.security.redaction import escape_block
 from callsheet.core.security.urls import url_host
 from callsheet.core.shot import Shot
-from callsheet.core.spending import Allowance, require_allowed
 from callsheet.core.tasks import IllegalEvent, Sheet, SheetEvent, SheetState, TaskState
-from callsheet.errors import Action, Fate, InvalidRequest, NextStep, NotApproved, PolicyRefusal, UnknownThing
+from callsheet.errors import (
+    Action,
+    Fate,
+    InvalidRequest,
+    NextStep,
+    NotApproved,
+    UnknownThing,
+)
 
+from .blockers import allowance_for, find_blockers, floor_of, require_mode, require_unblocked, spending_now
 from .dependencies import Dependencies, card_of
 from .results import fate_of
 
-PAUSED = "A person paused all submissions."
-RESUME = NextStep(Action.RESUME, "Only a person can end the pause. Approvals stay valid as long as before.")
 NEW_SHEET = NextStep(Action.EXPLAIN, "A new sheet is needed.")
-CHANGE_MODE = NextStep(Action.SETUP, "Only a person can change the mode.")
+DECLINED = "declined"
+"""The code of the refusal of a sheet to which a person said no."""
 OPEN_SHEETS = (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL, SheetState.APPROVED)
 
 
@@ -112,7 +115,8 @@ def render_shown(
             shot=shot,
             price=price,
             ceiling=policy.unknown_price_ceiling,
-            cap_left=cap_left(policy, spending_now(deps, Mode(binding.mode))),
+            # A rehearsal takes nothing from the caps, so both modes show what is left of them.
+            cap_left=cap_left(policy, spending_now(deps, Mode.LIVE)),
             image_host=url_host(shot.image_url) if shot.image_url else None,
             callback_host=url_host(shot.callback_url) if shot.callback_url else None,
             availability=card.lifecycle.summary,
@@ -169,27 +173,22 @@ def need_sheet(deps: Dependencies, sheet_id: str) -> Sheet:
 def question_for(deps: Dependencies, sheet_id: str) -> Question | None:
     """What to ask a person through their client before this sheet may be spent.
 
-    None when nothing needs to be asked, when an allowance covers the sheet, and when the client's form is not enough.
+    None when nothing needs to be asked, when an allowance covers the sheet, when the client's form is not enough, and
+    when the sheet would be refused all the same.
     """
     sheet = deps.ledger().sheet(sheet_id)
     if sheet is None or sheet.state not in (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL):
         return None
     policy = deps.policy()
     if (
-        policy.paused
-        or policy.mode is Mode.READ_ONLY
-        or policy.mode is not sheet.mode
-        or decide_need(policy, sheet.mode) is Need.NOTHING
+        decide_need(policy, sheet.mode) is Need.NOTHING
+        or any(blocker.refuses for blocker in find_blockers(deps, sheet))
         or floor_of(deps, sheet) is Floor.PASSPHRASE
         or allowance_for(deps, sheet) is not None
     ):
         return None
-    amount = amount_to_type(sheet.price, policy)
-    if amount is None:
-        if sheet.mode is Mode.LIVE:
-            return None
-        amount = Decimal(0)
-    return Question(sheet.id, sheet.shown, amount)
+    # A live sheet without an amount is blocked, so only a rehearsal has none.
+    return Question(sheet.id, sheet.shown, amount_to_type(sheet.price, policy) or Decimal(0))
 
 
 def approve_typed(deps: Dependencies, sheet_id: str, *, typed: str, by: Means) -> Sheet:
@@ -228,30 +227,12 @@ def approve(deps: Dependencies, sheet_id: str, *, by: Means, who: str = "") -> S
         raise _not_open(deps, sheet_id) from error
 
 
-def floor_of(deps: Dependencies, sheet: Sheet) -> Floor:
-    """The least act that approves this sheet. A rehearsal may be approved by any."""
-    if sheet.mode is not Mode.LIVE:
-        return Floor.CLIENT
-    if deps.is_sealed(sheet.binding.gateway):
-        return Floor.PASSPHRASE
-    return deps.policy().floor_for(sheet.card_id, sheet.price.usd)
-
-
-def allowance_for(deps: Dependencies, sheet: Sheet) -> Allowance | None:
-    """The allowance by which this sheet may be spent without asking, if there is one.
-
-    A sealed key is opened by a passphrase for one submission, so no allowance reaches it.
-    """
-    if deps.is_sealed(sheet.binding.gateway) and sheet.mode is Mode.LIVE:
-        return None
-    return deps.ledger().consent.covering(sheet, now=deps.clock.now(), policy=deps.policy().version)
-
-
 def approvable(deps: Dependencies, sheet_id: str) -> Sheet:
-    """The sheet, if it can still be approved as it stands; raises `NotApproved` or `PolicyRefusal`."""
+    """The sheet, if it can be approved as it stands and then submitted; raises what prevents it."""
     sheet = need_sheet(deps, sheet_id)
     if sheet.state not in OPEN_SHEETS:
         raise _not_open(deps, sheet_id)
+    require_mode(deps.policy(), sheet)
     if deps.clock.now() > sheet.expires_at:
         try:
             deps.ledger().move_sheet(sheet_id, SheetEvent.EXPIRED, now=deps.clock.now())
@@ -264,18 +245,12 @@ def approvable(deps: Dependencies, sheet_id: str) -> Sheet:
             f"Since sheet {sheet_id} was created, this has changed: {', '.join(changed)}.",
             next_step=NEW_SHEET,
         )
+    require_unblocked(deps, sheet)
     earlier = earlier_takes(deps, sheet.binding)
     if earlier.startswith(DUPLICATE) and not warns_of_duplicate(sheet.shown):
         raise NotApproved(
             f"Since sheet {sheet_id} was created, an earlier take of this shot got an unknown outcome. {earlier}",
             next_step=NextStep(Action.EXPLAIN, "The approval text of a new sheet shows this."),
-        )
-    if sheet.mode is Mode.LIVE:
-        require_allowed(deps.policy(), sheet.card_id, sheet.price.usd)
-    if sheet.mode is Mode.LIVE and amount_to_type(sheet.price, deps.policy()) is None:
-        raise PolicyRefusal(
-            f"The price of {sheet.card_id} is not documented.",
-            next_step="Choose another model, or have a person set [prices] unknown_ceiling in the policy file.",
         )
     return sheet
 
@@ -294,7 +269,9 @@ def earlier_takes(deps: Dependencies, binding: Binding) -> str:
     tasks = deps.ledger().takes(binding.shot_digest)
     if not tasks:
         return ""
-    unknown = next((task for task in tasks if task.state is TaskState.OUTCOME_UNKNOWN), None)
+    # Giving a task up proves nothing: the gateway may have it all the same.
+    unsettled = (TaskState.OUTCOME_UNKNOWN, TaskState.ABANDONED)
+    unknown = next((task for task in tasks if task.state in unsettled and fate_of(task) is Fate.UNKNOWN), None)
     if unknown is not None:
         return f"{DUPLICATE}: task {unknown.id} of this same shot may already have been accepted."
     latest = tasks[0]
@@ -306,32 +283,7 @@ def _not_open(deps: Dependencies, sheet_id: str) -> InvalidRequest:
     task = deps.ledger().task(sheet.task_id) if sheet.task_id else None
     fate = fate_of(task) if task else Fate.NOTHING_SENT
     step = NextStep(Action.GET, target=sheet.task_id) if sheet.task_id else NEW_SHEET
-    return InvalidRequest(f"Sheet {sheet.id} is already {sheet.state.value}.", next_step=step, fate=fate)
-
-
-def require_mode(policy: Policy, sheet: Sheet) -> None:
-    """A pause and the policy's mode win over everything: read-only submits nothing, live needs live mode armed."""
-    if policy.paused:
-        raise PolicyRefusal(PAUSED, next_step=RESUME)
-    if policy.mode is Mode.READ_ONLY:
-        raise PolicyRefusal(
-            "The policy is read-only.",
-            next_step=CHANGE_MODE,
-        )
-    if policy.mode is not sheet.mode:
-        raise PolicyRefusal(
-            f"Sheet {sheet.id} is for {sheet.mode.value}, the policy says {policy.mode.value}.",
-            next_step=NextStep(Action.EXPLAIN, "A new sheet follows the policy."),
-        )
-
-
-def spending_windows(now: float) -> tuple[float, float]:
-    """The starts of the current UTC day and month, in seconds since the epoch."""
-    moment = datetime.fromtimestamp(now, UTC)
-    day = moment.replace(hour=0, minute=0, second=0, microsecond=0)
-    return day.timestamp(), day.replace(day=1).timestamp()
-
-
-def spending_now(deps: Dependencies, mode: Mode) -> Spending:
-    """What is reserved or spent today and this month (UTC) in that mode."""
-    return deps.ledger().spending(mode, spending_windows(deps.clock.now()))
+    code = None
+    if sheet.state is SheetState.DECLINED:
+        step, code = NextStep(text="A person declined it. Ask what should change."), DECLINED
+    return InvalidRequest(f"Sheet {sheet.id} is already {sheet.state.value}.", next_step=step, fate=fate, code=code)

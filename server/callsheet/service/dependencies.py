@@ -77,9 +77,9 @@ class Dependencies:
     `find_key` finds no key where it is sealed; `sealed_key` reads the sealed file, `stored_keys` finds unsealed copies,
     and `opened` holds what a person opened in this process.
     `sandbox_url` starts the sandbox on first use and returns its base URL. `desk_url` is the address of the desk, if
-    it is open. `is_named_address` tells whether a person named that address for a gateway's key at a terminal.
-    `paced` holds the time reserved with the rate limiter for a task's next request; `sending` the tasks
-    whose paid request is on its way in this process.
+    it is open. `is_named_address` tells whether a person named that address for a gateway's key at a terminal,
+    `has_passphrase` whether a person has set an approval passphrase or a passkey. `paced` holds the time reserved with
+    the rate limiter for a task's next request; `sending` the tasks whose paid request is on its way in this process.
     """
 
     ledger: Callable[[], Ledger]
@@ -102,6 +102,7 @@ class Dependencies:
     runner_id: str
     desk_url: Callable[[], str | None] = lambda: None
     is_named_address: Callable[[str, str], bool] = lambda _gateway_id, _url: False
+    has_passphrase: Callable[[], bool] = lambda: True
     changes: Wakeups = field(default_factory=Changes)
     paced: dict[str, float] = field(default_factory=dict)
     sending: dict[str, anyio.CancelScope] = field(default_factory=dict)

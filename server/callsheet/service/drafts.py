@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from callsheet.core.catalogue import Availability, ModelCard, Price, price_clip, to_micros
-from callsheet.core.consent import DUPLICATE, Binding, Mode, amount_to_type, sheet_id_for, warns_of_duplicate
+from callsheet.core.consent import DUPLICATE, Binding, amount_to_type, sheet_id_for, warns_of_duplicate
 from callsheet.core.payload.body import Finding, build_body, freeze_body
 from callsheet.core.payload.prompt_lint import lint_prompt
 from callsheet.core.payload.recognition import Recognised, recognise
@@ -16,9 +16,10 @@ from callsheet.core.shot import JsonValue, Shot
 from callsheet.core.tasks import APPROVAL_LIFETIME, SHEET_LIFETIME, IllegalEvent, Sheet, SheetEvent, SheetId, SheetState
 from callsheet.errors import Action, InvalidRequest, NextStep
 
+from .blockers import find_blockers, held_by
 from .consent import OPEN_SHEETS, build_binding, earlier_takes, render_shown
 from .dependencies import Dependencies
-from .results import Explanation, Option, curl_line, notice
+from .results import Blocker, Explanation, Option, curl_line, notice
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,16 +212,29 @@ def _explain_card(
     mode = deps.policy().mode
     binding = build_binding(deps, card, mode=mode, shot=settled, body=frozen, price=price)
     url = binding.base_url + binding.path
-    sheet = earlier = None
-    if not verdict.blocked:
+    sheet, earlier = None, ""
+    blocked: tuple[Blocker, ...] = ()
+    held = None if verdict.blocked else held_by(deps, binding.shot_digest)
+    if held is not None:
+        status, earlier = "held", earlier_takes(deps, binding)
+        step = NextStep(
+            Action.RESOLVE, "First look for it in the gateway's own task list. Nothing is sent until then.", held.id
+        )
+    elif verdict.blocked:
+        status = "invalid"
+        step = NextStep(Action.EXPLAIN, "Fix what is marked as error. The body shown is the corrected form.")
+    else:
         sheet, earlier = _sheet(deps, card, binding, shot=settled, price=price, body=frozen)
+        blocked = find_blockers(deps, sheet)
+        status = "blocked" if any(blocker.refuses for blocker in blocked) else "ready"
+        step = _next_step(sheet, blocked)
     return Explanation(
-        status="ready" if sheet else "invalid",
+        status=status,
         notice=notice(deps, mode),
         what=what,
         findings=verdict.findings,
         prompt_notes=_notes(settled),
-        next_step=_next_step(deps, sheet),
+        next_step=step,
         mode=mode,
         card=card,
         shot=settled,
@@ -230,7 +244,8 @@ def _explain_card(
         body=body,
         price=price,
         sheet=sheet,
-        earlier=earlier or "",
+        earlier=earlier,
+        blocked=blocked,
     )
 
 
@@ -278,9 +293,8 @@ def _usable_until(sheet: Sheet) -> float:
     )
 
 
-def _next_step(deps: Dependencies, sheet: Sheet | None) -> NextStep:
-    if sheet is None:
-        return NextStep(Action.EXPLAIN, "Fix what is marked as error. The body shown is the corrected form.")
-    if deps.policy().mode is Mode.READ_ONLY:
-        return NextStep(text="The policy is read-only: nothing can be submitted. The payload can still be shown.")
+def _next_step(sheet: Sheet, blocked: tuple[Blocker, ...]) -> NextStep:
+    for blocker in blocked:
+        if blocker.refuses:
+            return blocker.error.next_step
     return NextStep(Action.SUBMIT, "The price must be shown first. Submit only on request.", target=sheet.id)

@@ -269,6 +269,8 @@ def resolve_task(deps: Dependencies, task_id: str, *, accepted_as: str | None) -
     now = deps.clock.now()
     changes: dict[str, Any] = {"owner": deps.runner_id, "problem": None, "next_at": now}
     event = TaskEvent.RESOLVED_LOST
+    if task.state is TaskState.WAITING:
+        changes["problem"] = Problem("given_up", "a person gave it up before it was sent", Fate.NOTHING_SENT.value)
     if accepted_as is not None:
         event = TaskEvent.RESOLVED_ACCEPTED
         changes |= {"gateway_task_id": accepted_as, "accepted_at": task.accepted_at or task.created_at}

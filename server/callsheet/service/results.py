@@ -16,7 +16,7 @@ from callsheet.core.gateway.refusals import Reason, read_reason
 from callsheet.core.payload.body import Body, Finding
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import OPEN_STATES, Problem, Sheet, Task, TaskState, is_overdue
-from callsheet.errors import FATE_SENTENCES, Action, Fate, KeyProblem, NextStep, UnknownThing
+from callsheet.errors import FATE_SENTENCES, Action, CallsheetError, Fate, KeyProblem, NextStep, UnknownThing
 
 from .dependencies import KEY_RETURNED, KEY_SEALED, Dependencies, card_of, clip_seconds_of
 
@@ -42,10 +42,24 @@ class Option:
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
-    """The answer to an explain call. `status`: `ready`, `invalid` or `choose` (see `options`).
+class Blocker:
+    """Why a sheet would be refused: a stable code, the refusal itself, and who or what can lift it.
 
-    For `ready` there is a `sheet`; for `invalid` the body is the corrected form; for `choose` neither.
+    A rehearsal goes on where `refuses` is false: only the live submission would be refused.
+    """
+
+    code: str
+    error: CallsheetError
+    lifted_by: str
+    refuses: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The answer to an explain call. `status`: `ready`, `blocked`, `held`, `invalid` or `choose` (see `options`).
+
+    For `ready` and `blocked` there is a `sheet`; for `blocked` it would be refused now, for all that `blocked` names.
+    For `held` an earlier take has an unknown outcome. For `invalid` the body is the corrected form.
     """
 
     status: str
@@ -65,6 +79,7 @@ class Explanation:
     options: tuple[Option, ...] = ()
     sheet: Sheet | None = None
     earlier: str = ""
+    blocked: tuple[Blocker, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,22 +96,40 @@ class TaskReport:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """The answer to a submit call. `status`: `submitted`, `already_submitted` or `approval_needed`.
+    """The answer to a submit call. `status` is where the submission is: `approval_needed`, or see `submission_state`.
 
-    For `approval_needed`, `next_step` is the approval. `covered_by` names the allowance that was used, if any.
+    For `approval_needed`, `next_step` is the approval. `again` is whether the sheet was spent before this call.
+    `covered_by` names the allowance that was used, if any.
     """
 
     status: str
     notice: str
     next_step: NextStep
     report: TaskReport | None = None
+    again: bool = False
     approval_text: str = ""
     covered_by: str = ""
 
     def followed(self, report: TaskReport) -> Submission:
         """The same answer with what became of the task meanwhile."""
         words = " ".join(part for part in (self.covered_by, report.notice) if part)
-        return replace(self, notice=words, next_step=report.next_step, report=report)
+        state = submission_state(report.task, again=self.again)
+        return replace(self, status=state, notice=words, next_step=report.next_step, report=report)
+
+
+def submission_state(task: Task, *, again: bool = False) -> str:
+    """What became of a submission in one word; `again` for a sheet that was spent before."""
+    match task.state:
+        case TaskState.WAITING | TaskState.SUBMITTING:
+            return "waiting"
+        case TaskState.REJECTED:
+            return "refused"
+        case TaskState.ABANDONED if fate_of(task) is Fate.NOTHING_SENT:
+            return "blocked"
+        case TaskState.ABANDONED | TaskState.OUTCOME_UNKNOWN if not task.gateway_task_id:
+            return "outcome_unknown"
+        case _:
+            return "already_accepted" if again else "accepted"
 
 
 def notice(deps: Dependencies, mode: Mode) -> str:
@@ -157,10 +190,18 @@ UNCLEAR_STATES = frozenset({NO_FILE_NAMED, UNRECOGNISED_STATE, STATE_OVERDUE, OT
 QUOTED_APART = "its reason is quoted apart"
 
 
+def _without_quotes(task: Task) -> Task:
+    """The same without any of the gateway's own words; the HTTP status of a refusal stays."""
+    if task.problem is None or not task.problem.said:
+        return task
+    status = task.problem.http_status
+    apart = QUOTED_APART if not status or 200 <= status <= 299 else f"HTTP {status}, {QUOTED_APART}"
+    return replace(task, problem=replace(task.problem, message=apart), said=QUOTED_APART)
+
+
 def status_text(task: Task, *, quoting: bool = True) -> str:
     """One sentence on where the task is; not `quoting`, without any of the gateway's own words."""
-    if not quoting and task.problem is not None and task.problem.said:
-        task = replace(task, problem=replace(task.problem, message=QUOTED_APART), said=QUOTED_APART)
+    task = task if quoting else _without_quotes(task)
     percent = f" {task.percent} %" if task.percent is not None else ""
     code = task.problem.code if task.problem else ""
     problem = f" ({task.problem.message.rstrip('.')})" if task.problem else ""

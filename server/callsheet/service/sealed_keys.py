@@ -28,6 +28,7 @@ from callsheet.errors import (
     NotApproved,
 )
 
+from .blockers import require_mode, require_unblocked
 from .consent import (
     NEW_SHEET,
     approvable,
@@ -37,7 +38,6 @@ from .consent import (
     earlier_takes,
     need_sheet,
     render_shown,
-    require_mode,
 )
 from .dependencies import KEY_SEALED, Dependencies, card_of
 from .ports import SealedKey, SecretKey, build_redactor, open_key
@@ -304,6 +304,8 @@ def sendable(deps: Dependencies, sheet_id: str) -> Sheet:
             next_step=NextStep(Action.GET, target=task.id),
             fate=fate_of(task),
         )
+    else:
+        require_unblocked(deps, sheet)
     changed = changed_since(deps, sheet)
     if not changed and sheet_id_for(sheet.binding.digest) != sheet.id:
         changed = ("all of it",)

@@ -33,27 +33,23 @@ from callsheet.errors import (
     Action,
     CallsheetError,
     Fate,
-    GatewayRefused,
     GatewayUnreachable,
     NextStep,
     NotApproved,
     OutcomeUnknown,
-    SetupProblem,
 )
 
+from .blockers import allowance_for, require_mode, spending_windows
 from .consent import (
-    allowance_for,
     approvable,
     approve,
     binding_now,
     changed_since,
     need_sheet,
-    require_mode,
-    spending_windows,
 )
 from .dependencies import Dependencies, card_of, wait_for_pace
 from .outcomes import asks_balance, keep_outcome, record_balance, record_hints, screen_submit
-from .results import Submission, notice, refusal_step, report_task
+from .results import Submission, notice, report_task
 from .sealed_keys import approval_texts, hold_unsent, is_locked, reach_to_pay, settle_permit
 
 ATTEMPT_SECONDS = 150.0
@@ -81,7 +77,7 @@ def submit(deps: Dependencies, sheet_id: str) -> Submission:
     """
     sheet = need_sheet(deps, sheet_id)
     if sheet.task_id is not None:
-        return _submitted(deps, sheet.task_id, "already_submitted")
+        return _submitted(deps, sheet.task_id, again=True)
     try:
         return _submit_unspent(deps, sheet)
     except IllegalEvent:
@@ -92,16 +88,13 @@ def submit(deps: Dependencies, sheet_id: str) -> Submission:
         sheet = need_sheet(deps, sheet_id)
         if sheet.task_id is None:
             raise
-        return _submitted(deps, sheet.task_id, "already_submitted")
+        return _submitted(deps, sheet.task_id, again=True)
 
 
 def _submit_unspent(deps: Dependencies, sheet: Sheet) -> Submission:
     sheet_id = sheet.id
     policy = deps.policy()
-    require_mode(policy, sheet)
     sheet = approvable(deps, sheet_id)
-    _require_reachable(deps, sheet)
-    _require_not_refused_before(deps, sheet)
     if is_locked(deps, sheet):
         return _approval_needed(deps, sheet)
     asks = sheet.state is not SheetState.APPROVED and decide_need(policy, sheet.mode) is Need.PERSON
@@ -117,43 +110,15 @@ def _submit_unspent(deps: Dependencies, sheet: Sheet) -> Submission:
             return _approval_needed(deps, sheet)
         raise
     deps.changes.notify()
-    return _submitted(deps, task.id, "submitted" if is_first else "already_submitted")
+    return _submitted(deps, task.id, again=not is_first)
 
 
-def _require_reachable(deps: Dependencies, sheet: Sheet) -> None:
-    """A live sheet needs a key, a rehearsal a gateway that the sandbox can play."""
-    facts = deps.facts(sheet.binding.gateway)
-    if sheet.mode is Mode.LIVE:
-        deps.need_key(facts)
-    elif not deps.sandbox_plays(facts.id):
-        raise SetupProblem(
-            f"The sandbox has no {facts.name}.",
-            next_step="Use another gateway for the rehearsal. The payload itself was still validated.",
-        )
-
-
-def _require_not_refused_before(deps: Dependencies, sheet: Sheet) -> None:
-    """The same bytes, with the same key and price table, that the gateway refused are not offered to it again."""
-    for task in deps.ledger().takes(sheet.binding.shot_digest):
-        earlier = deps.ledger().sheet(task.sheet_id)
-        if task.problem is None or not task.problem.lasting or earlier is None:
-            continue
-        before = earlier.binding
-        if (before.account, before.prices) == (sheet.binding.account, sheet.binding.prices):
-            raise GatewayRefused(
-                f"{deps.facts(task.gateway).name} refused this same request before (task {task.id}:"
-                f" {task.problem.message}).",
-                fate=Fate.NOTHING_SENT,
-                next_step=refusal_step(task.problem),
-            )
-
-
-def _submitted(deps: Dependencies, task_id: TaskId, status: str) -> Submission:
+def _submitted(deps: Dependencies, task_id: TaskId, *, again: bool) -> Submission:
     task = deps.ledger().task(task_id)
     assert task is not None
     report = report_task(deps, task)
     used = _allowance_used(deps, need_sheet(deps, task.sheet_id))
-    return Submission(status=status, notice="", next_step=NextStep(), covered_by=used).followed(report)
+    return Submission(status="", notice="", next_step=NextStep(), again=again, covered_by=used).followed(report)
 
 
 def _allowance_used(deps: Dependencies, sheet: Sheet) -> str:

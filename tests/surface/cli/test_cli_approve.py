@@ -68,6 +68,25 @@ def test_three_wrong_passphrases_end_it(workspace: Workspace, program: Program, 
     assert stored(program, armed).state is SheetState.DRAFTED
 
 
+def test_wrong_passphrases_are_recorded_and_slowed_over_all_commands(
+    workspace: Workspace, program: Program, armed: str
+) -> None:
+    """A new command is no new start: after five wrong ones there is one try a minute, even for the right one."""
+    for words, ends in ((["a", "b", "c"], "wrong 3 times"), (["d", "e", PASSPHRASE], "Too many wrong passphrases")):
+        with Terminal(["approve", armed], workspace.environ, program.working_directory) as terminal:
+            terminal.expect("Type the amount")
+            terminal.type("0.24")
+            for word in words:
+                terminal.expect("Approval passphrase: ")
+                terminal.type(word)
+            terminal.expect(ends)
+            assert terminal.finish() == ExitCode.NOT_APPROVED
+
+    assert stored(program, armed).state is SheetState.DRAFTED
+    entries = program.build_service().audit()
+    assert [(entry.actor, entry.action) for entry in entries] == [("terminal", "passphrase_refused")] * 5
+
+
 @pytest.mark.parametrize("typed", ["0.25", "", "yes"])
 def test_another_amount_is_a_no(workspace: Workspace, program: Program, armed: str, typed: str) -> None:
     """The passphrase is not even asked for."""
@@ -140,11 +159,28 @@ def test_in_the_sandbox_approval_is_automatic(program: Program, cli: CommandLine
     assert stored(program, sheet_id).state is SheetState.DRAFTED
 
 
+def test_nobody_is_asked_to_approve_what_a_cap_or_a_missing_key_would_refuse(
+    workspace: Workspace, program: Program, cli: CommandLine
+) -> None:
+    """The refusal comes before the terminal is opened, and explaining has said it already."""
+    workspace.go_live('[caps]\nper_clip = "0.20"\n')
+    sheet_id = draft(program.build_service())
+
+    assert cli("approve", sheet_id).code == ExitCode.POLICY
+    explained = cli("explain", SHOT.prompt, "--duration", "4", "--gateway", "poyo", "--model", "sora-2-official")
+    assert explained.code == 0
+    assert "cap: 0.24 USD would exceed the cap per clip" in " ".join(explained.out.split())
+    workspace.go_live()
+    del workspace.environ["POYO_API_KEY"]
+    assert cli("approve", draft(program.build_service())).code == ExitCode.KEY
+
+
 def test_without_a_passphrase_set_it_says_how_to_set_one(
     workspace: Workspace, program: Program, cli: CommandLine
 ) -> None:
     """Before anybody is asked anything."""
     workspace.go_live()
+    program.verifier_path.unlink()
     sheet_id = draft(program.build_service())
 
     ran = cli("approve", sheet_id)

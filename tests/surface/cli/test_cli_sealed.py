@@ -129,7 +129,7 @@ def test_approving_sends_once_follows_and_saves(
     assert receipt.sheet_id == sheet_id
     assert state_of(service) is TaskState.SAVED
     assert [path.suffix for path in (tmp_path / "clips").rglob("*.mp4")] == [".mp4"]
-    assert submit(service.deps, sheet_id).status == "already_submitted"
+    assert submit(service.deps, sheet_id).status == "already_accepted"
     again = piped(workspace, armed, "approve", sheet_id)
     assert again.code == ExitCode.INVALID
     assert "already spent" in " ".join(again.err.split())

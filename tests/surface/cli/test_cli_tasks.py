@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
@@ -16,7 +17,7 @@ from callsheet.edges.clock import SystemClock
 from callsheet.surface.cli import run
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
-from workspace import KEY, SHOT, Workspace, accepted, account_of, draft, reply, status
+from workspace import KEY, PASSPHRASE, SHOT, Workspace, accepted, account_of, draft, reply, status
 
 
 def approved(workspace: Workspace, program: Program) -> str:
@@ -69,9 +70,9 @@ def test_an_approved_sheet_is_sent_once(workspace: Workspace, program: Program, 
     second = cli("submit", sheet_id, "--no-wait", "--json")
 
     assert (first.code, second.code) == (0, 0)
-    assert first.json["status"] == "submitted"
+    assert first.json["status"] == "accepted"
     assert first.json["task"]["status"] == "queued"
-    assert second.json["status"] == "already_submitted"
+    assert second.json["status"] == "already_accepted"
     assert second.json["task"]["task_id"] == first.json["task"]["task_id"]
     assert len(workspace.gateway.paid) == 1
     assert "already submitted" in cli("submit", sheet_id, "--no-wait").out
@@ -109,10 +110,9 @@ def test_a_submission_that_the_policy_or_the_key_forbids_ends_with_its_own_code(
     """A cap is a policy's no; a missing key is a key problem."""
     workspace.go_live('[caps]\nper_clip = "0.10"\n')
     service = program.build_service()
-    sheet_id = draft(service)
-    service.approve(sheet_id, by=Means.TERMINAL)
-    assert cli("submit", sheet_id).code == ExitCode.POLICY
+    assert cli("submit", draft(service)).code == ExitCode.POLICY
 
+    workspace.go_live()
     del workspace.environ["POYO_API_KEY"]
     keyless = draft(program.build_service())
     assert cli("submit", keyless).code == ExitCode.KEY
@@ -157,7 +157,7 @@ def test_list_shows_what_waits_for_a_person_and_unknown_outcomes_first(
     assert empty.code == 0
     assert "callsheet demo" in empty.out
     task_id = unknown(workspace, program, cli)
-    sheet_id = draft(program.build_service())
+    sheet_id = draft(program.build_service(), replace(SHOT, prompt="A blue kite."))
     assert cli("submit", sheet_id).code == ExitCode.NOT_APPROVED
 
     ran, answer = cli("list"), cli("list", "--open", "--json").json
@@ -201,9 +201,32 @@ def test_a_person_types_what_became_of_a_task(
         terminal.expect("pay twice")
         terminal.expect("Type lost to agree: ")
         terminal.type(typed)
+        if typed == "lost":
+            # An agent can type that word too, but the same shot may then be paid for again.
+            terminal.expect("Approval passphrase: ")
+            terminal.type(PASSPHRASE)
         assert terminal.finish() == code
 
     assert cli("get", task_id, "--json").json["status"] == state
+
+
+def test_a_paid_task_is_not_given_up_without_the_passphrase(
+    workspace: Workspace, program: Program, cli: CommandLine
+) -> None:
+    """The word alone is not enough for a live task; without a passphrase nobody is asked."""
+    task_id = unknown(workspace, program, cli)
+
+    with Terminal(["resolve", task_id, "--lost"], workspace.environ, program.working_directory) as terminal:
+        terminal.expect("Type lost to agree: ")
+        terminal.type("lost")
+        for _ in range(3):
+            terminal.expect("Approval passphrase: ")
+            terminal.type("a guess")
+        assert terminal.finish() == ExitCode.NOT_APPROVED
+    program.verifier_path.unlink()
+
+    assert cli("resolve", task_id, "--lost").code == ExitCode.SETUP
+    assert cli("get", task_id, "--json").json["status"] == "outcome_unknown"
 
 
 def test_watch_with_nothing_open_says_so(cli: CommandLine) -> None:

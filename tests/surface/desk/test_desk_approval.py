@@ -151,6 +151,22 @@ async def test_what_changed_since_the_sheet_was_made_is_said_instead_of_asked(li
     assert stored(live_desk, sheet_id).state is SheetState.AWAITING_APPROVAL
 
 
+async def test_a_sheet_over_a_cap_is_not_asked_about_and_not_approved(live_desk: Desk) -> None:
+    """The page says why instead of asking, and no form or passkey gets an approval that would be refused after it."""
+    live_desk.workspace.go_live('[caps]\nper_clip = "0.20"\n')
+    token = await live_desk.sign_in()
+    sheet_id = draft(live_desk.service)
+
+    page = await live_desk.read(f"/sheets/{sheet_id}")
+    answer = await live_desk.post(f"/sheets/{sheet_id}/approve", csrf=token, passphrase=PASSPHRASE, amount="0.24")
+    challenge = await live_desk.post(f"/sheets/{sheet_id}/challenge", csrf=token)
+
+    assert "would exceed the cap per clip" in seen(page)
+    assert 'name="passphrase"' not in page
+    assert (answer.status_code, challenge.status_code) == (409, 409)
+    assert stored(live_desk, sheet_id).state is SheetState.DRAFTED
+
+
 async def test_a_sheet_that_is_too_old_cannot_be_approved(desk: Desk) -> None:
     """And its page says so."""
     token = await desk.sign_in()

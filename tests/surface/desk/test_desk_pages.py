@@ -17,7 +17,7 @@ from callsheet.core.consent import APPROVAL_LABELS, Means, split_approval
 from callsheet.core.security.redaction import Redactor
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import TaskState
-from callsheet.service.consent import spending_windows
+from callsheet.service.blockers import spending_windows
 from callsheet.service.submission import submit
 from callsheet.surface.desk.records import bar, tasks_that_count
 from callsheet.surface.desk.requests import RequestContext, get_endpoint

@@ -38,7 +38,7 @@ async def test_the_client_opens_the_desk_and_an_approval_there_counts(workspace:
     [params] = person.asked
     assert params.mode == "url"
     assert params.url == f"{DESK}sheets/{sheet_id}"
-    assert result.structured_content["status"] == "submitted"
+    assert result.structured_content["status"] == "accepted"
     assert len(workspace.gateway.paid) == 1
     assert workspace.service().deps.ledger().sheet(sheet_id).approved_by is Means.PASSKEY
 
@@ -86,7 +86,7 @@ async def test_a_call_that_opens_the_desk_answers_before_clients_time_out(worksp
     async with connect(workspace, ERAS[-1], Person(WENT), service=service) as client:
         result = await client.call_tool("submit_video", {"sheet_id": await explained(client)})
 
-    assert result.structured_content["status"] == "submitted"
+    assert result.structured_content["status"] == "accepted"
     assert 0.0 < sum(waits) < 60.0
 
 

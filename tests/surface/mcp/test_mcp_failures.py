@@ -196,10 +196,10 @@ async def test_read_only_mode_refuses_a_submission(workspace: Workspace) -> None
     """Read-only wins over everything, and explaining still works."""
     workspace.write_policy('mode = "read-only"\n')
     async with connect(workspace, "legacy", types_in("0.24")) as client:
-        sheet_id = await explained(client)
+        sheet_id = await explained(client, status="blocked")
         text = await refused(client, "submit_video", {"sheet_id": sheet_id})
 
-    assert text.startswith("The policy is read-only. Nothing was sent; no money was spent.")
+    assert text.startswith("blocked: The policy is read-only.\nNothing was sent; no money was spent.")
 
 
 async def test_a_reply_that_is_not_json_makes_the_outcome_unknown_and_not_an_error(workspace: Workspace) -> None:

@@ -142,13 +142,12 @@ async def test_an_unknown_task_is_refused_immediately(workspace: Workspace) -> N
 
 
 async def test_an_unknown_outcome_is_listed_first_and_warns_of_a_second_charge(workspace: Workspace) -> None:
-    """The next take of that very shot says so in its first line."""
+    """The next take of that very shot says so in its first line, and is held until a person resolves the task."""
     workspace.go_live()
     workspace.gateway.replies = [httpx2.ReadTimeout("no answer")]
     async with connect(workspace, "legacy", types_in("0.24")) as client:
         submitted = await client.call_tool("submit_video", {"sheet_id": await explained(client)})
         listed = await client.call_tool("list_tasks", {"only_open": True})
-        await explained(client)
         again = await client.call_tool(
             "explain_payload",
             {
@@ -164,4 +163,6 @@ async def test_an_unknown_outcome_is_listed_first_and_warns_of_a_second_charge(w
     assert "callsheet resolve" in answer["next_step"]
     assert listed.structured_content["tasks"][0]["status"] == "outcome_unknown"
     assert text_of(again).startswith("POSSIBLE DUPLICATE CHARGE")
+    assert again.structured_content["status"] == "held"
+    assert f"callsheet resolve {answer['task_id']}" in again.structured_content["next_step"]
     assert again.structured_content["notice"].startswith("POSSIBLE DUPLICATE CHARGE")

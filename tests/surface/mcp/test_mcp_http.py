@@ -295,7 +295,7 @@ def test_a_signal_waits_for_the_answer_to_a_paid_request(
         wire = again.connect(MODERN, {})
         [task] = wire.call("list_tasks", {})["structuredContent"]["tasks"]
         assert task["status"] == "queued"
-        assert wire.call("submit_video", {"sheet_id": sheet_id})["structuredContent"]["status"] == "already_submitted"
+        assert wire.call("submit_video", {"sheet_id": sheet_id})["structuredContent"]["status"] == "already_accepted"
     assert len(gateway.paid) == 1
 
 

@@ -96,7 +96,7 @@ async def test_after_the_persons_terminal_sent_it_the_agent_gets_the_task_and_le
         held = await client.call_tool("get_task", {"task_id": task_id, "wait_seconds": 1})
         listed = await client.call_tool("list_tasks", {"only_open": True})
 
-    assert (again.structured_content["status"], again.structured_content["task_id"]) == ("already_submitted", task_id)
+    assert (again.structured_content["status"], again.structured_content["task_id"]) == ("already_accepted", task_id)
     assert held.structured_content["status"] == "queued"
     assert "its key is sealed" in held.structured_content["status_text"]
     assert "callsheet watch" in held.structured_content["next_step"]

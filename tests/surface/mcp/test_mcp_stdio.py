@@ -65,7 +65,7 @@ async def test_a_shot_goes_from_explained_to_saved(tmp_path: Path, era: str) -> 
     assert size_of(answer["poster_path"]) > 0
     assert answer["duration_seconds"] == pytest.approx(4, abs=0.2)
     assert heard == sorted(set(heard))
-    assert again.structured_content["status"] == "already_submitted"
+    assert again.structured_content["status"] == "already_accepted"
 
 
 @pytest.mark.parametrize("era", ERAS)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
-from connection import ERAS, Person, connect, explained, refused, text_of, types_in
+from connection import ERAS, SHOT, Person, connect, explained, refused, text_of, types_in
 from mcp import Client
 from mcp.server.mcpserver import AcceptedElicitation
 from mcp.types import (
@@ -39,11 +40,11 @@ async def test_the_right_amount_sends_the_explained_bytes_once(workspace: Worksp
         again = await client.call_tool("submit_video", {"sheet_id": sheet_id})
 
     answer = result.structured_content
-    assert answer["status"] == "submitted"
+    assert answer["status"] == "accepted"
     assert answer["task_status"] == "queued"
     assert answer["gateway_task_id"] == "task-unified-1-abc"
     assert answer["task_id"] in text_of(result)
-    assert again.structured_content["status"] == "already_submitted"
+    assert again.structured_content["status"] == "already_accepted"
     assert again.structured_content["task_id"] == answer["task_id"]
     assert sent_before == [0]
     assert len(workspace.gateway.paid) == 1
@@ -98,7 +99,7 @@ async def test_anything_but_the_amount_is_not_approved_and_sends_nothing(
         sheet_id = await explained(client)
         text = await refused(client, "submit_video", {"sheet_id": sheet_id})
 
-    assert text.startswith("Not approved")
+    assert text.startswith("approval_needed: Not approved")
     assert "Nothing was sent; no money was spent." in text
     assert f"callsheet approve {sheet_id}`" in text
     assert not any(word in text.lower() for word in ("declined", "rejected", "said no", "the user refused"))
@@ -115,7 +116,7 @@ async def test_a_client_that_fails_to_ask_has_not_approved(workspace: Workspace,
         sheet_id = await explained(client)
         if era == "legacy":
             text = await refused(client, "submit_video", {"sheet_id": sheet_id})
-            assert text.startswith("Not approved: the client's answer could not be used.")
+            assert text.startswith("approval_needed: Not approved: the client's answer could not be used.")
         else:
             with pytest.raises(Exception, match="no dialog here"):
                 await client.call_tool("submit_video", {"sheet_id": sheet_id})
@@ -142,7 +143,7 @@ async def test_a_client_that_cannot_ask_gets_the_command_for_a_terminal(workspac
     assert answer["money"] == "Nothing was sent; no money was spent."
     assert answer["approval_text"] in text_of(first)
     assert answer["approval_command"] in text_of(first)
-    assert second.structured_content["status"] == "submitted"
+    assert second.structured_content["status"] == "accepted"
     assert len(workspace.gateway.paid) == 1
 
 
@@ -177,7 +178,7 @@ async def test_the_sandbox_asks_nobody_and_says_that_it_is_a_rehearsal(workspace
     async with connect(workspace, era, person) as client:
         result = await client.call_tool("submit_video", {"sheet_id": await explained(client)})
 
-    assert result.structured_content["status"] == "submitted"
+    assert result.structured_content["status"] == "accepted"
     assert result.structured_content["notice"].startswith("Sandbox rehearsal")
     assert result.structured_content["money"] == "A rehearsal: nothing was charged."
     assert person.asked == []
@@ -196,14 +197,59 @@ async def test_a_rehearsed_approval_asks_in_the_sandbox_too(workspace: Workspace
 
 @pytest.mark.parametrize("era", ERAS)
 async def test_a_submission_over_a_cap_is_refused(workspace: Workspace, era: str) -> None:
-    """The right amount does not lift the person's own limit."""
+    """Nobody is asked for an amount that would not lift the person's own limit."""
     workspace.go_live('[caps]\nper_clip = "0.20"\n')
-    async with connect(workspace, era, types_in("0.24")) as client:
-        text = await refused(client, "submit_video", {"sheet_id": await explained(client)})
+    person = types_in("0.24")
+    async with connect(workspace, era, person) as client:
+        found = await client.call_tool("explain_payload", SHOT)
+        text = await refused(client, "submit_video", {"sheet_id": await explained(client, status="blocked")})
 
-    assert "would exceed the cap per clip of 0.20 USD" in text
+    [reason] = found.structured_content["blocked"]
+    assert (reason["code"], reason["lifted_by"]) == ("cap", "a person, in the policy file")
+    assert reason["text"] in text_of(found)
+    assert person.asked == []
+    assert text.startswith("blocked: 0.24 USD would exceed the cap per clip of 0.20 USD")
     assert "Nothing was sent; no money was spent." in text
     assert workspace.gateway.requests == []
+
+
+ENDS = {
+    "accepted": [accepted()],
+    "refused": [reply({"code": 402, "error": {"message": "credits", "type": "insufficient_credits_error"}}, 402)],
+    "waiting": [reply({"code": 429, "error": {"message": "slow down", "type": "rate"}}, 429)],
+    "outcome_unknown": [httpx2.ReadError("reset")],
+}
+
+
+@pytest.mark.parametrize("state", ENDS)
+async def test_the_first_word_of_a_submission_is_where_it_is(workspace: Workspace, state: str) -> None:
+    """A refusal, a limit and a lost connection are not called submitted; a refusal keeps its HTTP status."""
+    workspace.go_live()
+    workspace.gateway.replies = list(ENDS[state])
+    async with connect(workspace, "legacy", types_in("0.24")) as client:
+        sheet_id = await explained(client)
+        first = await client.call_tool("submit_video", {"sheet_id": sheet_id})
+        again = await client.call_tool("submit_video", {"sheet_id": sheet_id})
+        held = await client.call_tool("explain_payload", SHOT)
+
+    assert text_of(first).startswith(f"{state}: ")
+    assert first.structured_content["status"] == state
+    assert again.structured_content["status"] == {"accepted": "already_accepted"}.get(state, state)
+    assert ("HTTP 402" in first.structured_content["status_text"]) == (state == "refused")
+    assert held.structured_content["status"] == ("held" if state == "outcome_unknown" else "ready")
+    assert ("sheet_id" in held.structured_content) == (state != "outcome_unknown")
+
+
+async def test_what_a_person_declined_is_declined(workspace: Workspace) -> None:
+    """Not a new sheet, but a question to the person comes next."""
+    workspace.go_live()
+    async with connect(workspace, "legacy", types_in("0.24")) as client:
+        sheet_id = await explained(client)
+        workspace.service().decline(sheet_id)
+        text = await refused(client, "submit_video", {"sheet_id": sheet_id})
+
+    assert text.startswith("declined: ")
+    assert "Ask what should change" in text
 
 
 async def test_an_unknown_sheet_is_refused_without_a_question(workspace: Workspace) -> None:
@@ -280,7 +326,9 @@ async def test_a_question_that_nobody_answers_is_no_approval(workspace: Workspac
         sheet_id = await explained(client)
         told = await refused(client, "submit_video", {"sheet_id": sheet_id})
 
-    assert told.startswith("Not approved: no answer came in time. Nothing was sent; no money was spent.")
+    assert told.startswith(
+        "approval_needed: Not approved: no answer came in time. Nothing was sent; no money was spent."
+    )
     assert f"callsheet approve {sheet_id}" in told
     assert workspace.gateway.requests == []
 

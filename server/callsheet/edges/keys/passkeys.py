@@ -20,6 +20,7 @@ from callsheet.errors import InvalidRequest, NotApproved, SetupProblem, UnknownT
 if TYPE_CHECKING:
     from webauthn.helpers.structs import PublicKeyCredentialDescriptor
 
+PASSKEYS_FILE = "passkeys.json"
 RP_ID = "localhost"
 """A passkey belongs to a host name, not to an IP address, so the desk is served on `localhost`."""
 

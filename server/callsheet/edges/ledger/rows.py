@@ -130,9 +130,12 @@ def build_insert(table: str, row: Row, suffix: str = "") -> str:
 
 _RESERVING = ", ".join(f"'{state.value}'" for state in sorted(RESERVING_STATES))
 
+_MAY_BE_CHARGED = "(gateway_task_id IS NOT NULL OR coalesce(json_extract(problem, '$.fate'), 'unknown') = 'unknown')"
+"""Giving up a task that the gateway may have does not free its price: a person who says so may be wrong."""
+
 COUNTS_SINCE = (
     "((state IN ('waiting', 'submitting') OR coalesce(deadline, created_at) >= ?)"
-    f" AND (state IN ({_RESERVING}) OR (state = 'abandoned' AND gateway_task_id IS NOT NULL)))"
+    f" AND (state IN ({_RESERVING}) OR (state = 'abandoned' AND {_MAY_BE_CHARGED})))"
 )
 """Whether a task counts against a cap that began at that time: by when it was sent, not created."""
 
@@ -140,7 +143,7 @@ COUNTS_SINCE = (
 def count_spending(db: sqlite3.Connection, mode: Mode, windows: tuple[float, float]) -> Spending:
     """Money reserved or spent in the windows (day, month), by when it was sent, and the number of open tasks.
 
-    Waiting tasks count as sent now. Abandoned tasks that the gateway had accepted count too.
+    Waiting tasks count as sent now. Abandoned tasks that the gateway may have charged for count too.
     """
     query = f"SELECT coalesce(sum(reserve_micros), 0) FROM task WHERE mode = ? AND {COUNTS_SINCE}"
     day, month = (_scalar(db, query, mode.value, start) for start in windows)

@@ -13,7 +13,7 @@ from callsheet.core.catalogue import dollars, from_micros
 from callsheet.core.consent import AuditEntry, Mode
 from callsheet.core.security.redaction import clean
 from callsheet.core.tasks import RESERVING_STATES, Task, TaskState
-from callsheet.service.consent import spending_windows
+from callsheet.service.blockers import spending_windows
 from callsheet.surface.text import read_audit_detail
 
 from .requests import RequestContext

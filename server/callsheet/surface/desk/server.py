@@ -16,6 +16,7 @@ from pathlib import Path
 
 import anyio
 
+from callsheet.edges.keys.passkeys import PASSKEYS_FILE
 from callsheet.edges.process.locks import find_desk, hold_desk, write_address
 from callsheet.edges.process.loopback import HOST_6, bind_loopback, build_web_server
 from callsheet.errors import SetupProblem
@@ -24,7 +25,6 @@ from callsheet.service import Service
 from .application import build_app
 from .state import DeskState, build_desk_state
 
-PASSKEYS_FILE = "passkeys.json"
 SHUTDOWN_SECONDS = 1
 ATTEMPTS = 20
 NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)

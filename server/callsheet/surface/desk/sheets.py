@@ -14,7 +14,6 @@ from callsheet.core.security.redaction import clean
 from callsheet.core.spending import is_fresh
 from callsheet.core.tasks import Sheet, SheetState
 from callsheet.errors import CallsheetError, InvalidRequest, NotApproved, SetupProblem
-from callsheet.service.consent import require_mode
 
 from .requests import RequestContext, http_status, render_error
 
@@ -129,9 +128,7 @@ def _require_decidable(context: RequestContext, sheet: Sheet) -> None:
         service.sendable(sheet.id)
     else:
         service.approvable(sheet.id)
-    policy = service.policy
-    require_mode(policy, sheet)
-    if decide_need(policy, sheet.mode) is Need.NOTHING:
+    if decide_need(service.policy, sheet.mode) is Need.NOTHING:
         raise InvalidRequest(
             "In the sandbox approval is automatic: nothing needs to be approved.",
             next_step="Your agent can submit it without approval.",

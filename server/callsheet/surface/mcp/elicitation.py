@@ -150,13 +150,13 @@ def take_answer(service: Service, sheet_id: str, answer: ElicitationResult[Typed
     try:
         service.approve_typed(sheet_id, answer.data.amount_usd, by=Means.CLIENT)
     except NotApproved as error:
-        raise Refusal(f"Not approved. {error_for_agent(error)}") from None
+        raise Refusal(f"approval_needed: Not approved. {error_for_agent(error)}") from None
 
 
 def not_approved(sheet_id: str, reason: str) -> Refusal:
     """The refusal after a question without an approval. It never says that a person declined."""
     return Refusal(
-        f"Not approved: {reason}. {FATE_SENTENCES[Fate.NOTHING_SENT]}"
+        f"approval_needed: Not approved: {reason}. {FATE_SENTENCES[Fate.NOTHING_SENT]}"
         f" {for_agent(NextStep(Action.APPROVE, 'Stop unless the user still wants the clip.', target=sheet_id))}"
         " Then call submit_video again. Do not ask for the amount or look for another way."
     )

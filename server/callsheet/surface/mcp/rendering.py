@@ -14,6 +14,10 @@ from callsheet.surface.views.answers import ExplainAnswer, ModelsAnswer, SubmitA
 def render_explanation(answer: ExplainAnswer) -> str:
     """The explanation in a few lines; a possible duplicate charge is the first."""
     lines = [answer.notice, f"{answer.status}: {_subject(answer)}"]
+    lines += [
+        f"blocked ({item['code']}): {item['text']} It can be lifted by {item['lifted_by']}."
+        for item in answer.blocked or ()
+    ]
     if answer.price is not None:
         lines.append(f"Availability: {answer.availability}")
         lines.append(f"Price: {answer.price} (as of {answer.price_as_of})")
@@ -42,12 +46,13 @@ def render_task(answer: TaskAnswer) -> str:
 
 
 def render_submission(answer: SubmitAnswer) -> str:
-    """The submission in a few lines."""
+    """The submission in a few lines; its first word is its state."""
     if answer.task_id is None:
-        return _joined([answer.notice, answer.approval_text, answer.next_step])
+        money = None if answer.approval_text else answer.money
+        return _joined([f"{answer.status}: {answer.notice}", answer.approval_text, money, answer.next_step])
     name = f"{answer.status}: {answer.task_id}, {answer.task_status}. {answer.status_text}"
     said = _quoted(answer.untrusted_gateway_message)
-    return _joined([answer.notice, name, said, answer.money, answer.next_step])
+    return _joined([name, answer.notice, said, answer.money, answer.next_step])
 
 
 def render_tasks(answer: TasksAnswer) -> str:

@@ -94,9 +94,9 @@ async def submit_video(
     sheet_id: Annotated[Id, Field(description="From explain_payload")],
     answer: Annotated[ElicitationResult[TypedAmount], Resolve(ask)],
 ) -> Annotated[CallToolResult, SubmitAnswer]:
-    """Submit a sheet, once: MAY SPEND MONEY. Only when the user asks for it. The server asks them to approve, or
+    """Submit a sheet, once: MAY SPEND MONEY. Only when the user asks. The server asks them to approve, or
     answers approval_needed with the command for their terminal. A spent sheet returns its task."""
-    from callsheet.surface.views.builders import submit_answer
+    from callsheet.surface.views.builders import refused_submission, submit_answer
 
     from .rendering import render_submission
 
@@ -105,10 +105,17 @@ async def submit_video(
     take_answer(service, sheet_id, answer)
     # First the runner, then the sheet: a spent sheet that no runner sends would only wait.
     await state.need_running()
-    submission = await service.submit(sheet_id)
-    if submission.report is None:
-        await open_desk_page(context, sheet_id)
-        submission = await service.submit(sheet_id, wait_seconds=ANSWER_SECONDS)
+    try:
+        submission = await service.submit(sheet_id)
+        if submission.report is None:
+            await open_desk_page(context, sheet_id)
+            submission = await service.submit(sheet_id, wait_seconds=ANSWER_SECONDS)
+    except CallsheetError as error:
+        if (refused := refused_submission(error, for_agent)) is None:
+            raise
+        failed = _result(refused, render_submission(refused))
+        failed.is_error = True
+        return failed
     result = submit_answer(submission, for_agent)
     return _result(result, render_submission(result))
 
@@ -118,7 +125,7 @@ async def get_task(
     task_id: Id,
     wait_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False, json_schema_extra={"maximum": LONGEST_WAIT})] = 0,
 ) -> Annotated[CallToolResult, TaskAnswer]:
-    """Where a task is; waits up to wait_seconds for its end, with progress. The clip is saved to clip_path."""
+    """Where a task is; waits up to wait_seconds for its end. The clip is saved to clip_path."""
     from callsheet.surface.views.builders import task_answer
 
     from .rendering import render_task

@@ -38,10 +38,14 @@ class OptionDetails(OptionAnswer):
 
 
 class ExplainAnswer(BaseModel):
-    """Of `explain_payload`. `body` is the exact request, or for `invalid` its corrected form."""
+    """Of `explain_payload`. `body` is the exact request, or for `invalid` its corrected form.
 
-    status: Literal["ready", "invalid", "choose"]
+    Each of `blocked` is a reason for which a live submission would be refused now: `code`, `text` and `lifted_by`.
+    """
+
+    status: Literal["ready", "blocked", "held", "invalid", "choose"]
     notice: str
+    blocked: list[dict[str, Any]] | None = None
     sheet_id: str | None = None
     what: str
     gateway: str | None = None
@@ -140,9 +144,14 @@ class TaskDetails(TaskAnswer):
 
 
 class SubmitAnswer(BaseModel):
-    """Of `submit_video`: the task, or what a person must do first."""
+    """Of `submit_video`: the task, or what a person must do first.
 
-    status: Literal["submitted", "already_submitted", "approval_needed"]
+    `status` is `accepted`, `already_accepted` (before this call), `waiting` (not answered yet, or it is sent later),
+    `refused` (by the gateway), `outcome_unknown`, `approval_needed`, `declined` (by a person) or `blocked` (see `code`
+    in `blocked` of `explain_payload`). It is no enum, because each word costs every client context.
+    """
+
+    status: str
     notice: str
     task_id: str | None = None
     task_status: str | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from callsheet.core.catalogue import Availability, Catalogue
 from callsheet.core.consent import Mode
@@ -17,10 +17,24 @@ from callsheet.core.security.redaction import escape_block
 from callsheet.core.security.urls import url_host
 from callsheet.core.shot import JsonValue
 from callsheet.core.tasks import Sheet, Task
-from callsheet.errors import FATE_SENTENCES, Action, CallsheetError, Fate, NextStep
+from callsheet.errors import (
+    FATE_SENTENCES,
+    Action,
+    CallsheetError,
+    Fate,
+    GatewayRefused,
+    KeyProblem,
+    NextStep,
+    NotApproved,
+    OutcomeUnknown,
+    PolicyRefusal,
+    SetupProblem,
+)
 from callsheet.service import Explanation, Service, Submission, TaskReport
+from callsheet.service.consent import DECLINED
 from callsheet.service.results import (
     OPEN_THE_KEY,
+    Blocker,
     Option,
     fate_of,
     fate_sentence,
@@ -77,7 +91,8 @@ def explain_answer(explanation: Explanation, catalogue: Catalogue, render: Rende
     """The answer to `explain_payload`."""
     card, shot, price = explanation.card, explanation.shot, explanation.price
     answer = ExplainAnswer(
-        status=cast("Literal['ready', 'invalid', 'choose']", explanation.status),
+        status=cast("Any", explanation.status),
+        blocked=[_blocked(item) for item in explanation.blocked] or None,
         notice="\n".join(part for part in (explanation.earlier, explanation.notice) if part),
         what=explanation.what,
         findings=[_finding(item) for item in explanation.findings] or None,
@@ -136,13 +151,15 @@ def _finding(finding: Finding) -> FindingAnswer:
     return FindingAnswer(severity=finding.severity, field=finding.field, text=" ".join(part for part in parts if part))
 
 
+def _blocked(blocker: Blocker) -> dict[str, Any]:
+    return {"code": blocker.code, "text": blocker.error.message, "lifted_by": blocker.lifted_by}
+
+
 def _option(option: Option) -> OptionAnswer:
     return OptionAnswer(
         gateway=option.card.gateway,
         model=option.card.model,
-        price=(f"{option.price} for {option.terms}" if option.price.known else str(option.price))
-        if option.fits
-        else "none",
+        price=_option_price(option),
         availability=option.card.lifecycle.availability.value,
         why_not=escape_block(option.why_not, REASON_IN_LIST) or None,
     )
@@ -236,7 +253,7 @@ def _gateway_message(task: Task) -> str | None:
 def submit_answer(submission: Submission, render: Render) -> SubmitAnswer:
     """The answer to `submit_video`."""
     answer = SubmitAnswer(
-        status=cast("Literal['submitted', 'already_submitted', 'approval_needed']", submission.status),
+        status=submission.status,
         notice=submission.notice,
         money=FATE_SENTENCES[Fate.NOTHING_SENT],
         approval_text=submission.approval_text or None,
@@ -258,6 +275,22 @@ def submit_answer(submission: Submission, render: Render) -> SubmitAnswer:
             "approval_command": None,
         }
     )
+
+
+def refused_submission(error: CallsheetError, render: Render) -> SubmitAnswer | None:
+    """The answer to a submission that an error ended before there was a task; None if it was no decision."""
+    if error.error_code == DECLINED:
+        status = "declined"
+    elif isinstance(error, GatewayRefused):
+        status = "refused"
+    elif isinstance(error, NotApproved):
+        status = "approval_needed"
+    elif isinstance(error, PolicyRefusal | KeyProblem | SetupProblem | OutcomeUnknown):
+        status = "blocked"
+    else:
+        return None
+    step = render(error.next_step)
+    return SubmitAnswer(status=status, notice=error.message, money=FATE_SENTENCES[error.fate], next_step=step)
 
 
 def submit_details(submission: Submission, sheet_id: str, render: Render) -> SubmitDetails:

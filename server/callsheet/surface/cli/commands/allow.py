@@ -68,7 +68,7 @@ def allow(
         live = "LIVE: each clip costs real money, and you are not asked again"
         money = live if policy.mode is Mode.LIVE else "SANDBOX REHEARSAL: free"
         terminal.write(label_table([("Models", join_words(named)), ("Mode", money)]))
-        ask_passphrase(terminal, verifier)
+        ask_passphrase(session.service, terminal, verifier)
     session.service.require_policy(policy.version)
     allowed = session.service.allow(named, clips=clips, up_to=amount, seconds=seconds, by=Means.TERMINAL)
     return _write_answer(

@@ -14,7 +14,6 @@ import typer
 from callsheet.core.consent import Means, Mode, Need, amount_to_type, decide_need
 from callsheet.core.tasks import APPROVAL_LIFETIME, Sheet, SheetState
 from callsheet.errors import Action, NextStep, NotApproved
-from callsheet.service.consent import require_mode
 from callsheet.surface.cli.console.command import MAKE, Command, Json, SheetArgument
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.cli.console.prompts import ask_amount, ask_passphrase, require_verifier
@@ -39,7 +38,7 @@ def approve(context: typer.Context, sheet: SheetArgument, as_json: Json = False)
     session = begin(context, as_json)
     if session.service.needs_passphrase(sheet):
         return send_sealed(session, sheet)
-    found = _checked(session, sheet)
+    found = session.service.approvable(sheet)
     policy = session.program.policy()
     if found.state is SheetState.APPROVED:
         return _write_answer(session, found, _approved_before(session, found))
@@ -50,7 +49,7 @@ def approve(context: typer.Context, sheet: SheetArgument, as_json: Json = False)
     amount = amount_to_type(found.price, policy) if found.mode is Mode.LIVE else None
     with session.open_terminal("approve a sheet") as terminal:
         ask_amount(terminal, replace(found, shown=session.service.approval_text(sheet)), amount, meaning=LETS_SEND)
-        ask_passphrase(terminal, verifier)
+        ask_passphrase(session.service, terminal, verifier)
     approved = session.service.approve(sheet, by=Means.TERMINAL)
     return _write_answer(
         session, approved, f"Approved for one hour. Your agent can submit it now. Or run: {_submit_command(approved)}"
@@ -64,13 +63,6 @@ def decline(context: typer.Context, sheet: SheetArgument, as_json: Json = False)
     return _write_answer(
         session, declined, f"Declined. Sheet {declined.id} can no longer be submitted; nothing was sent."
     )
-
-
-def _checked(session: Session, sheet_id: str) -> Sheet:
-    """The sheet, if it can be approved and sent now."""
-    sheet = session.service.approvable(sheet_id)
-    require_mode(session.program.policy(), sheet)
-    return sheet
 
 
 def _approved_before(session: Session, sheet: Sheet) -> str:

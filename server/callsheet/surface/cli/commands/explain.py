@@ -109,9 +109,9 @@ def _read(path: Path) -> bytes:
 
 
 def _exit_code(explanation: Explanation) -> ExitCode:
-    if explanation.status == "ready" or any(option.fits for option in explanation.options):
+    if explanation.status in {"ready", "blocked"} or any(option.fits for option in explanation.options):
         return ExitCode.OK
-    return ExitCode.INVALID
+    return ExitCode.UNKNOWN if explanation.status == "held" else ExitCode.INVALID
 
 
 COMMANDS = (Command("explain", explain, MAKE, "what would be sent, its price, its errors", EXAMPLES),)

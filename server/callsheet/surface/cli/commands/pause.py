@@ -39,7 +39,7 @@ def resume(context: typer.Context, as_json: Json = False) -> int:
     verifier = load_verifier(session.program.verifier_path)
     with session.open_terminal("resume submissions") as terminal:
         if verifier is not None:
-            ask_passphrase(terminal, verifier)
+            ask_passphrase(session.service, terminal, verifier)
     write_pause(session.program.policy_path, paused=False)
     session.service.record_audit("resumed", "everything", actor=Means.TERMINAL.value)
     return _write_answer(session, "Submissions are resumed.")

@@ -58,8 +58,9 @@ def submit(
 def _write_submission(session: Session, submission: Submission, sheet_id: str) -> None:
     output = session.output
     if submission.report is not None:
-        if submission.status == "already_submitted":
-            output.write(Text("This sheet was already submitted. Nothing was sent now.", style="yellow"), "")
+        if submission.again:
+            text = f"{submission.status}: this sheet was already submitted. Nothing was sent now."
+            output.write(Text(text, style="yellow"), "")
         if submission.covered_by:
             output.write(Text(submission.covered_by), "")
         write_report(session, submission.report)

@@ -38,6 +38,11 @@ def write_explanation(output: Output, explanation: Explanation, catalogue: Catal
         output.write_heading("On the prompt")
         for note in explanation.prompt_notes:
             output.write(indent(Text(note)))
+    if explanation.blocked:
+        output.write_heading("A live submission would be refused")
+        for blocker in explanation.blocked:
+            text = f"{blocker.code}: {blocker.error.message} It can be lifted by {blocker.lifted_by}."
+            output.write(indent(Text(text, style="yellow")))
     sheet = explanation.sheet
     if sheet is not None:
         output.write("")
@@ -47,7 +52,7 @@ def write_explanation(output: Output, explanation: Explanation, catalogue: Catal
 
 
 def _next_step(explanation: Explanation) -> NextStep:
-    if explanation.sheet is not None and explanation.mode.value != "read-only":
+    if explanation.status == "ready" and explanation.sheet is not None:
         return NextStep(Action.SUBMIT, target=explanation.sheet.id)
     fitting = [option.card for option in explanation.options if option.fits]
     if fitting:

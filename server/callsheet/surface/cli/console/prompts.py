@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 
 from rich import box
 from rich.console import RenderableType
@@ -15,6 +16,7 @@ from callsheet.core.consent import amount_matches, split_approval
 from callsheet.core.tasks import Sheet
 from callsheet.edges.keys.passphrase import check_passphrase, load_verifier
 from callsheet.errors import Action, NextStep, NotApproved, SetupProblem
+from callsheet.service import Service
 from callsheet.surface.program import Program
 
 from .output import label_table
@@ -62,16 +64,20 @@ def require_verifier(program: Program) -> str:
     return verifier
 
 
-def ask_passphrase(terminal: Terminal, verifier: str, *, question: str = "Approval passphrase") -> str:
+def ask_passphrase(
+    service: Service, terminal: Terminal, verifier: str, *, question: str = "Approval passphrase"
+) -> str:
     """The approval passphrase; raises `NotApproved` after three wrong tries."""
-    return ask_until_right(terminal, lambda typed: check_passphrase(typed, verifier), question=question)
+    return ask_until_right(service, terminal, lambda typed: check_passphrase(typed, verifier), question=question)
 
 
-def ask_until_right(terminal: Terminal, check: Callable[[str], bool], *, question: str = "Approval passphrase") -> str:
-    """The first typed passphrase that `check` accepts; raises `NotApproved` after three wrong tries."""
+def ask_until_right(
+    service: Service, terminal: Terminal, check: Callable[[str], bool], *, question: str = "Approval passphrase"
+) -> str:
+    """The first typed passphrase that `check` accepts; raises `NotApproved` after three wrong tries, or too many."""
     for left in reversed(range(TRIES)):
         typed = terminal.ask_secret(question)
-        if check(typed):
+        if service.count_try(partial(check, typed)):
             return typed
         if left:
             terminal.write("That is not the passphrase.", style="yellow")

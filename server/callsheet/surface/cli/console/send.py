@@ -32,7 +32,7 @@ def send_sealed(session: Session, sheet_id: str, *, wait: bool = True) -> int:
     gateway = service.sendable(sheet_id).binding.gateway
     with session.open_terminal("unlock a sealed key") as terminal:
         confirm_sheet(session, terminal, sheet_id)
-        passphrase = ask_until_right(terminal, lambda typed: service.opens(gateway, typed))
+        passphrase = ask_until_right(service, terminal, lambda typed: service.opens(gateway, typed))
     try:
         submission = run_with_runner(session, lambda: _send_and_follow(session, sheet_id, passphrase, wait=wait))
     except KeyboardInterrupt:

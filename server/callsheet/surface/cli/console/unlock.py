@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 from callsheet.core.consent import Means
 from callsheet.core.tasks import Task, TaskState
@@ -73,7 +74,7 @@ def _ask(session: Session, terminal: Terminal, gateway: str, known: list[str]) -
             typed = terminal.ask_secret(f"Approval passphrase, to unlock the key for {gateway} (Enter: not now)")
             if not typed:
                 return None
-            if session.service.opens(gateway, typed):
+            if session.service.count_try(partial(session.service.opens, gateway, typed)):
                 return typed
             terminal.write("That is not the passphrase.", style="yellow")
     except CallsheetError as error:

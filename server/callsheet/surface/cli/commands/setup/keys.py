@@ -133,7 +133,7 @@ def _seal(session: Session, terminal: Terminal, facts: GatewayFacts) -> str:
         if not terminal.confirm("Seal it for that address?"):
             raise NotApproved("Nothing was sealed.", next_step="Check [gateways] in the policy file.")
     terminal.write("Without the passphrase nobody can use or recover it, not even you.")
-    passphrase = ask_passphrase(terminal, verifier)
+    passphrase = ask_passphrase(session.service, terminal, verifier)
     write_sealed(seal_key(key, passphrase, base_url=base_url), keys_directory=directory)
     _require_opens(session, facts, key, passphrase)
     session.service.record_audit("key_sealed", facts.id, actor=ACTOR, detail=_detail(key, base_url))
@@ -187,7 +187,7 @@ def _unseal(session: Session, terminal: Terminal, facts: GatewayFacts) -> str:
         return True
 
     terminal.write(f"The key for {facts.name} will be stored in a private file that all your programs can read.")
-    ask_until_right(terminal, opens, question="The passphrase it was sealed with")
+    ask_until_right(session.service, terminal, opens, question="The passphrase it was sealed with")
     path = store_key_file(found[0], keys_directory=directory)
     remove_sealed(facts.id, keys_directory=directory)
     session.service.record_audit("key_unsealed", facts.id, actor=ACTOR, detail=_detail(found[0], sealed.base_url))

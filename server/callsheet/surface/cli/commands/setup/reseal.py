@@ -7,23 +7,25 @@ from callsheet.edges.keys.sealed import SealedKey, load_sealed, open_key, seal_k
 from callsheet.edges.keys.store import SecretKey
 from callsheet.errors import Action, NextStep, NotApproved
 from callsheet.surface.cli.console.prompts import ask_until_right
+from callsheet.surface.cli.console.session import Session
 from callsheet.surface.cli.console.terminal import Terminal
 from callsheet.surface.program import Program
 
 OpenedKeys = list[tuple[SealedKey, SecretKey]]
 
 
-def open_all(terminal: Terminal, program: Program, gateways: tuple[str, ...], passphrase: str | None) -> OpenedKeys:
+def open_all(session: Session, terminal: Terminal, gateways: tuple[str, ...], passphrase: str | None) -> OpenedKeys:
     """The sealed keys of these gateways, opened with the passphrase just typed, or with one asked for here.
 
     Raises `NotApproved` for a key that it does not open, `KeyProblem` for an unusable one. Writes nothing.
     """
-    found = [load_sealed(gateway, keys_directory=program.keys_directory) for gateway in gateways]
+    found = [load_sealed(gateway, keys_directory=session.program.keys_directory) for gateway in gateways]
     sealed = [item for item in found if item is not None]
     if sealed and passphrase is None:
         # The verifier was removed: that must not be enough to seal the keys with another passphrase.
+        question = "The passphrase your keys are sealed with"
         passphrase = ask_until_right(
-            terminal, lambda typed: _opens(sealed[0], typed), question="The passphrase your keys are sealed with"
+            session.service, terminal, lambda typed: _opens(sealed[0], typed), question=question
         )
     return [(item, _open(item, passphrase or "")) for item in sealed]
 

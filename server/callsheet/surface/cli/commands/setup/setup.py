@@ -116,9 +116,9 @@ def _ask_and_write(session: Session, terminal: Terminal) -> int:
         return ExitCode.NOT_APPROVED
     typed = None
     if verifier is not None and _needs_passphrase(old, plan):
-        typed = ask_passphrase(terminal, verifier, question="The present approval passphrase")
+        typed = ask_passphrase(session.service, terminal, verifier, question="The present approval passphrase")
     sealed = tuple(facts_.id for facts_ in catalogue.gateways if is_sealed(facts_.id, program.keys_directory))
-    opened = open_all(terminal, program, sealed, typed if trusted else None) if plan.passphrase is not None else []
+    opened = open_all(session, terminal, sealed, typed if trusted else None) if plan.passphrase is not None else []
     if plan.registers:
         discard_consent(session)
     _write(program, plan, opened)
