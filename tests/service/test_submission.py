@@ -761,16 +761,16 @@ async def test_an_unsealed_key_goes_to_no_address_that_no_person_named(workspace
     write_policy_only(workspace, f'mode = "live"\n{PROXY}')
     service = workspace.service()
     sheet_id = draft(service)
-    service.approve(sheet_id, by=Means.TERMINAL)
 
     with pytest.raises(KeyProblem, match="no person named"):
-        submit(service.deps, sheet_id)
+        service.approve(sheet_id, by=Means.TERMINAL)
     with pytest.raises(KeyProblem, match="no person named"):
         await service.deps.reach(Mode.LIVE, service.facts("poyo"))
     assert workspace.gateway.requests == []
 
     register(account_of(workspace.home), addresses=(("poyo", "https://proxy.example.org"),))
     assert (await service.deps.reach(Mode.LIVE, service.facts("poyo")))[0] == "https://proxy.example.org"
+    service.approve(sheet_id, by=Means.TERMINAL)
     assert submit(service.deps, sheet_id).report is not None
 
 
