@@ -166,7 +166,7 @@ class Dependencies:
         if base_url != facts.base_url and not self.is_named_address(facts.id, base_url):
             raise KeyProblem(
                 f"The policy sends requests for {facts.name} to {clean(base_url, limit=200)}, and no person named this"
-                " address for the key. Nothing was sent.",
+                " address for the key.",
                 next_step=NextStep(
                     Action.SETUP, "Check [gateways] in the policy file. If the address is right, a person confirms it."
                 ),
