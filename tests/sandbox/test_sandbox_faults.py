@@ -181,7 +181,7 @@ def test_slow_stuck_and_unnamed_states(sandbox: SandboxClient, gateway: str) -> 
         for tag in ("slow", "stuck", "unknown-state")
     )
     sandbox.clock.advance(60)
-    assert read_state(gateway, sandbox.status(gateway, unnamed).json) == "post_processing"
+    assert read_state(gateway, sandbox.status(gateway, unnamed).json) == "colour_grading"
     sandbox.clock.advance(290)
     over = {"poyo": "finished", "apidot": "finished", "apixo": "success", "evolink": "completed"}[gateway]
     assert read_state(gateway, sandbox.status(gateway, unnamed).json) == over

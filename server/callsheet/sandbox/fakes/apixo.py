@@ -22,7 +22,7 @@ STATE_WORDS: Mapping[Phase, str] = MappingProxyType(
     {
         Phase.QUEUED: "pending",
         Phase.RUNNING: "processing",
-        Phase.UNNAMED: "post_processing",
+        Phase.UNNAMED: "colour_grading",
         Phase.FINISHED: "success",
         Phase.FAILED: "failed",
     }

@@ -23,7 +23,7 @@ STATE_WORDS: Mapping[Phase, str] = MappingProxyType(
     {
         Phase.QUEUED: "pending",
         Phase.RUNNING: "processing",
-        Phase.UNNAMED: "post_processing",
+        Phase.UNNAMED: "colour_grading",
         Phase.FINISHED: "completed",
         Phase.FAILED: "failed",
     }

@@ -26,7 +26,7 @@ STATE_WORDS: Mapping[Phase, str] = MappingProxyType(
     {
         Phase.QUEUED: "not_started",
         Phase.RUNNING: "running",
-        Phase.UNNAMED: "post_processing",
+        Phase.UNNAMED: "colour_grading",
         Phase.FINISHED: "finished",
         Phase.FAILED: "failed",
     }
