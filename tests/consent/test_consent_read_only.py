@@ -50,7 +50,8 @@ def test_read_only_wins_on_every_transport_whatever_was_approved(
             if result.get("isError"):
                 refused.add(tool)
             if tool == "submit_video":
-                assert "The policy is read-only. Nothing was sent; no money was spent." in told(result)
+                assert "The policy is read-only." in told(result)
+                assert "Nothing was sent; no money was spent." in told(result)
     assert refused == REFUSED
     assert wire.questions == []
     assert gateway.paid == []

@@ -308,8 +308,8 @@ async def _try_third(program: Program) -> str:
     if len(counted) < 2:
         return "not tried"
     sheet = program.explain("third")
-    program.approve(sheet)
     try:
+        program.approve(sheet)
         await program.submit(sheet)
     except PolicyRefusal:
         return "refused"

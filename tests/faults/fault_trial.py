@@ -140,7 +140,7 @@ def _world(row: Row, gateway: FaultyGateway, clock: VirtualClock, home: Path) ->
         # No policy file may name such a place, so the policy comes as a value.
         policy = replace(deps.policy(), base_urls=((row.gateway, row.base_url),))
         deps = replace(deps, policy=lambda: policy, is_named_address=lambda *_: True)
-    return deps
+    return replace(deps, has_passphrase=lambda: True)
 
 
 def _write_policy(home: Path, gateway: str, base_url: str) -> None:

@@ -207,7 +207,6 @@ def _explain_card(
     settled = verdict.corrected
     body = build_body(card, settled)
     frozen = freeze_body(body)
-    facts = deps.facts(card.gateway)
     price = _price(card, settled)
     mode = deps.policy().mode
     binding = build_binding(deps, card, mode=mode, shot=settled, body=frozen, price=price)
@@ -240,7 +239,7 @@ def _explain_card(
         shot=settled,
         method=binding.method,
         url=url,
-        curl=curl_line(facts.key_env, binding.method, url),
+        curl=curl_line(deps.facts(card.gateway).key_env, binding.method, url),
         body=body,
         price=price,
         sheet=sheet,

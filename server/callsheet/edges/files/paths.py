@@ -61,9 +61,10 @@ def find_paths(environ: Mapping[str, str], *, account_home: Path | None) -> Path
     `${…}` that a client did not expand, counts as not set.
     """
     paths = _find_named(environ) or _find_usual()
-    found = tuple(map(_place, (paths.config, paths.data, paths.state)))
+    named = (paths.config, paths.data, paths.state)
     for known in _trusted_homes(account_home):
-        if found == tuple(map(_place, known)):
+        # The same spelling first: another process may create one of the directories between two looks.
+        if known == named or tuple(map(_place, known)) == tuple(map(_place, named)):
             # As the person spelled them: a link in the other spelling could be changed later.
             config, data, state = known
             return replace(paths, config=config, data=data, state=state, trusted=True)
