@@ -305,7 +305,7 @@ def _next_step(deps: Dependencies, task: Task) -> NextStep:
         case TaskState.REJECTED:
             return refusal_step(task.problem)
         case TaskState.FAILED:
-            return refusal_step(task.problem, change="Change the prompt as the message says, for a new take.")
+            return refusal_step(task.problem, change="Change the prompt as the message says, then make a new take.")
         case TaskState.EXPIRED:
             return NextStep(text="Ask the gateway's support for the file by its task id there, or generate a new take.")
         case TaskState.OUTCOME_UNKNOWN:
