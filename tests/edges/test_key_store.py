@@ -251,6 +251,7 @@ def test_a_linked_key_file_is_refused(find: Finder, tmp_path: Path) -> None:
         find()
 
 
+@pytest.mark.process  # The keyring library looks for its backends with other programs, once in a process.
 @pytest.mark.parametrize("failure", [keyring.errors.NoKeyringError(f"no {KEY}"), RuntimeError(KEY), OSError(KEY)])
 def test_a_failing_keyring_is_reported_by_the_class_of_its_error(
     find: Finder, use_backend: Callable[[FakeKeyring], None], failure: Exception
