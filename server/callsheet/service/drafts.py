@@ -201,7 +201,7 @@ def _explain_card(
 ) -> Explanation:
     verdict = check_shot(card, shot, hosts_of(deps))
     if card.lifecycle.availability is Availability.DROPPED:
-        # No body may name it: whoever copies that body pays for nothing.
+        # No body may name it: a person who copies that body pays for nothing.
         return _choose(deps, shot, Draft(), what=what, findings=(*verdict.findings[:1], *findings))
     verdict = Verdict((*verdict.findings, *findings), verdict.corrected)
     settled = verdict.corrected
