@@ -56,7 +56,7 @@ def cpu_seconds() -> float:
 async def submit_all(service: Service, count: int) -> None:
     """Draft and submit that many different shots; the runner sends them at the gateway's rate."""
     for number in range(count):
-        shot = Shot(f"Shot {number % SHOTS}: a red kite over dunes at dusk, slow pan.", duration_seconds=4)
+        shot = Shot.of(f"Shot {number % SHOTS}: a red kite over dunes at dusk, slow pan.", duration_seconds=4)
         explanation = service.explain(Draft(shot=shot, gateway=CARD[0], model=CARD[1]))
         await service.submit(explanation.sheet.id, wait_seconds=0)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from callsheet.core.catalogue import Price
+from callsheet.core.catalogue.prices import Price
 from callsheet.core.consent import Binding, Means, Mode
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import SHEET_LIFETIME, ClaimedTask, Sheet, SheetId, SheetState, Task, TaskId, TaskState
@@ -40,7 +40,7 @@ def a_sheet(name: str = "sheet_a", **changes: Any) -> Sheet:
         take=1,
         state=SheetState.APPROVED,
         binding=binding,
-        shot=Shot(prompt="A cat"),
+        shot=Shot.of(prompt="A cat"),
         price=Price(Decimal(48), "credits", Decimal("0.24"), "2026-08-07", "page"),
         body=b"{}",
         reserve_micros=240_000,

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import callsheet
-from callsheet.core.catalogue import Availability, Field, GatewayFacts, ModelCard
+from callsheet.core.catalogue.cards import Availability, GatewayFacts, ModelCard
+from callsheet.core.catalogue.fields import Field
 from callsheet.core.consent import Policy
 from callsheet.core.tasks import TASK_TABLE, TaskState
 from callsheet.edges.config.catalogue_files import load_catalogue

@@ -119,7 +119,7 @@ from callsheet.service import Draft
 
 async def main():
     service = build_service(replace(Surroundings.of_process(), account_home=pathlib.Path(sys.argv[1])))
-    explanation = service.explain(Draft(shot=Shot("A kite."), gateway="pretend", model="pretend-video"))
+    explanation = service.explain(Draft(shot=Shot.of("A kite."), gateway="pretend", model="pretend-video"))
     print(explanation.price, explanation.url)
     service.approve(explanation.sheet.id, by=Means.TERMINAL)
     async with service.running():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import callsheet
-from callsheet.core.catalogue import Availability, GatewayFacts
+from callsheet.core.catalogue.cards import Availability, GatewayFacts
 from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.sandbox.checks import check_body
 from callsheet.surface.cli.application import COMMANDS

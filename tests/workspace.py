@@ -24,7 +24,7 @@ from callsheet.service import Draft, Service
 START = 1_790_000_000.0
 KEY = "canary-key-7f3a9c2e51d84b06"
 PASSPHRASE = "a passphrase of a person"
-SHOT = Shot("A red kite over dunes at dusk, slow pan, warm light.", duration_seconds=4)
+SHOT = Shot.of("A red kite over dunes at dusk, slow pan, warm light.", duration_seconds=4)
 
 Handler = Callable[[httpx2.Request], httpx2.Response]
 

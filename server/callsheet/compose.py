@@ -13,7 +13,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from callsheet.core.catalogue import Catalogue, GatewayFacts
+from callsheet.core.catalogue.cards import Catalogue, GatewayFacts
 from callsheet.core.consent import Policy
 from callsheet.core.security.redaction import Redactor
 from callsheet.edges.clips.save import Clips

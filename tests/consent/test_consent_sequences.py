@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from callsheet.core.catalogue import Decimal
+from callsheet.core.catalogue.cards import Decimal
 from callsheet.core.consent import amount_matches
 from consent.hostile_client import NOT_THE_AMOUNT, HostileAgent
 from consent.live_server import AMOUNT, SHOT, WAYS, CountingGateway, approve, arm, environ_of, serving

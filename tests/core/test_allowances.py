@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from callsheet.core.catalogue import Price
+from callsheet.core.catalogue.prices import Price
 from callsheet.core.consent import DUPLICATE, Binding, Means, Mode
 from callsheet.core.shot import Shot
 from callsheet.core.spending import CLOCK_SLACK_SECONDS, Allowance, check_allowance, covers, end_of
@@ -20,7 +20,7 @@ SHEET = Sheet(
     take=1,
     state=SheetState.DRAFTED,
     binding=BINDING,
-    shot=Shot("A red kite."),
+    shot=Shot.of("A red kite."),
     price=Price(Decimal(48), "credits", Decimal("0.24"), "2026-08-07", "page"),
     body=b"{}",
     reserve_micros=240_000,

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from callsheet.core.catalogue import Price
+from callsheet.core.catalogue.prices import Price
 from callsheet.core.consent import (
     PROMPT_SHOWN,
     ApprovalView,
@@ -58,7 +58,7 @@ VIEW = ApprovalView(
     origin="https://api.poyo.ai",
     account="0123456789ab",
     model="poyo/sora-2-official",
-    shot=Shot("A red kite", duration_seconds=8, aspect_ratio="16:9", resolution="720p"),
+    shot=Shot.of("A red kite", duration_seconds=8, aspect_ratio="16:9", resolution="720p"),
     price=PRICE,
     ceiling=None,
     cap_left="9.52 USD left today",
@@ -309,7 +309,7 @@ def test_the_first_line_says_what_it_costs_at_most(changes: dict[str, Any], firs
 
 def test_what_the_shot_leaves_open_is_called_unknown() -> None:
     """No picture is promised that is not documented."""
-    line = render_approval(view(shot=Shot("A kite"))).splitlines()[2]
+    line = render_approval(view(shot=Shot.of("A kite"))).splitlines()[2]
     assert line.count("not documented") == 3
 
 
@@ -373,7 +373,7 @@ def test_no_other_part_can_add_a_line_either(text: str) -> None:
         callback_host=text,
         availability=text,
         earlier=f"x{text}",
-        shot=Shot("A kite", aspect_ratio=text, resolution=text),
+        shot=Shot.of("A kite", aspect_ratio=text, resolution=text),
     )
     lines = render_approval(told).splitlines()
     assert len(lines) == len(render_approval(VIEW).splitlines()) + 1 <= 25

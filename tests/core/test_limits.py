@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from callsheet.core.catalogue import Price
+from callsheet.core.catalogue.prices import Price
 from callsheet.core.consent import Binding, Caps, Means, Spending
 from callsheet.core.shot import Shot
 from callsheet.core.spending import require_fresh_approval, require_within_caps
@@ -21,7 +21,7 @@ SHEET = Sheet(
     take=1,
     state=SheetState.APPROVED,
     binding=BINDING,
-    shot=Shot("x"),
+    shot=Shot.of("x"),
     price=Price(Decimal(1), "USD", Decimal(1), "", ""),
     body=b"{}",
     reserve_micros=1_000_000,

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from callsheet.core.catalogue import Availability, Field, ModelCard
+from callsheet.core.catalogue.cards import Availability, ModelCard
+from callsheet.core.catalogue.fields import Field
 from callsheet.core.payload.body import (
     Body,
     build_body,
@@ -52,7 +53,7 @@ GENERATING = tuple(model for model in SERVED if model.kinds)
 
 def body_of(card_id: str, **shot: Any) -> Body:
     """The body of a shot that must be valid."""
-    verdict = check_shot(as_if_served(card(card_id)), Shot(**{"prompt": "A red kite", **shot}), HOSTS)
+    verdict = check_shot(as_if_served(card(card_id)), Shot.of(**{"prompt": "A red kite", **shot}), HOSTS)
     assert not verdict.blocked, [str(finding) for finding in verdict.findings]
     return build_body(card(card_id), verdict.corrected)
 
@@ -100,9 +101,9 @@ shots = st.builds(
 def fitting(draw: st.DrawFn) -> tuple[ModelCard, Shot]:
     """A card and a shot that it can take, with each part said or left open."""
     model = draw(st.sampled_from(GENERATING))
-    shot = Shot(
+    shot = Shot.of(
         prompt="A kite " + draw(st.text(max_size=40)).replace("\0", ""),
-        image_url=draw(st.sampled_from([None, IMAGE])) if model.field_for("image") else None,
+        first_frame=draw(st.sampled_from([None, IMAGE])) if model.field_for("image") else None,
         callback_url=draw(st.sampled_from([None, CALLBACK])) if model.field_for("callback") else None,
     )
     said: dict[str, Any] = {}
@@ -213,7 +214,7 @@ def test_sora_2_pro_official_always_says_its_ratio(gateway: str) -> None:
 @pytest.mark.parametrize("gateway", ["poyo", "apidot"])
 def test_auto_needs_a_reference_image(gateway: str) -> None:
     """From text `auto` is an error that says when it is allowed, and 16:9 is written instead."""
-    verdict = check_shot(card(f"{gateway}/sora-2-pro-official"), Shot("A kite", aspect_ratio="auto"), HOSTS)
+    verdict = check_shot(card(f"{gateway}/sora-2-pro-official"), Shot.of("A kite", aspect_ratio="auto"), HOSTS)
     (wrong,) = (finding for finding in verdict.findings if finding.severity == "error")
     assert (wrong.field, wrong.value) == ("aspect_ratio", "auto")
     assert "auto only with a reference image" in wrong.rule
@@ -224,7 +225,7 @@ def test_auto_needs_a_reference_image(gateway: str) -> None:
 def test_sora_2_official_is_never_sent_a_resolution(card_id: str) -> None:
     """The field does not exist there: asking for 1080p is an error, and no body has it."""
     assert look(body_of(card_id), "input.resolution") is None
-    verdict = check_shot(card(card_id), Shot("A kite", resolution="1080p"), HOSTS)
+    verdict = check_shot(card(card_id), Shot.of("A kite", resolution="1080p"), HOSTS)
     assert verdict.blocked
     assert look(build_body(card(card_id), verdict.corrected), "input.resolution") is None
 
@@ -233,8 +234,8 @@ def test_apidots_standard_clip_is_720p_and_says_so_without_a_field() -> None:
     """The documented output size may be asked for, and is not sent."""
     body = body_of("apidot/sora-2-official", resolution="720p")
     assert body == body_of("apidot/sora-2-official")
-    assert settle_shot(card("apidot/sora-2-official"), Shot("A kite")).resolution == "720p"
-    assert settle_shot(card("poyo/sora-2-official"), Shot("A kite")).resolution is None
+    assert settle_shot(card("apidot/sora-2-official"), Shot.of("A kite")).resolution == "720p"
+    assert settle_shot(card("poyo/sora-2-official"), Shot.of("A kite")).resolution is None
 
 
 def test_the_cheapest_or_documented_resolution_is_written_out() -> None:
@@ -304,8 +305,8 @@ def test_apixos_sora_2_pro_takes_a_resolution_with_an_image(resolution: str | No
 
 def test_apixos_sora_2_pro_refuses_1080p_from_text_and_1024p_with_an_image() -> None:
     """Each mode has its own two heights; the nearest is offered."""
-    text = check_shot(card("apixo/sora-2-pro"), Shot("A kite", resolution="1080p", aspect_ratio="9:16"), HOSTS)
-    image = check_shot(card("apixo/sora-2-pro"), Shot("A kite", resolution="1024p", image_url=IMAGE), HOSTS)
+    text = check_shot(card("apixo/sora-2-pro"), Shot.of("A kite", resolution="1080p", aspect_ratio="9:16"), HOSTS)
+    image = check_shot(card("apixo/sora-2-pro"), Shot.of("A kite", resolution="1024p", first_frame=IMAGE), HOSTS)
     assert text.blocked
     assert image.blocked
     assert (text.corrected.aspect_ratio, text.corrected.resolution) == ("9:16", "1024p")
@@ -314,7 +315,7 @@ def test_apixos_sora_2_pro_refuses_1080p_from_text_and_1024p_with_an_image() -> 
 
 def test_a_ratio_that_has_no_field_with_an_image_is_not_dropped_in_silence() -> None:
     """APIXO's sora-2-pro takes the ratio from the image, so asking for one is an error."""
-    verdict = check_shot(card("apixo/sora-2-pro"), Shot("A kite", aspect_ratio="9:16", image_url=IMAGE), HOSTS)
+    verdict = check_shot(card("apixo/sora-2-pro"), Shot.of("A kite", aspect_ratio="9:16", first_frame=IMAGE), HOSTS)
     (wrong,) = (finding for finding in verdict.findings if finding.severity == "error")
     assert (wrong.field, wrong.value, wrong.instead) == ("aspect_ratio", "9:16", "Leave it out.")
     assert "image-to-video" in wrong.rule
@@ -342,10 +343,10 @@ def test_a_documented_prompt_limit_is_exact(card_id: str, limit: int) -> None:
     """The last allowed character passes, one more is an error that counts what is too much."""
     model = as_if_served(card(card_id))
     extra = {"base_video_task_id": "task-unified-1-a"} if card_id.endswith("remix") else {}
-    assert not check_shot(model, Shot("x" * limit, extras=extra), HOSTS).blocked
+    assert not check_shot(model, Shot.of("x" * limit, options=extra), HOSTS).blocked
     (wrong,) = (
         finding
-        for finding in check_shot(model, Shot("x" * (limit + 1), extras=extra), HOSTS).findings
+        for finding in check_shot(model, Shot.of("x" * (limit + 1), options=extra), HOSTS).findings
         if finding.severity == "error"
     )
     assert (wrong.field, wrong.instead) == ("prompt", "Shorten it by 1 characters.")
@@ -429,8 +430,8 @@ def test_a_size_that_the_gateway_does_not_have_is_none() -> None:
     """No size is made up for a ratio and resolution that stand in no pair."""
     field = card("apixo/sora-2-pro").field_for("size")
     assert field is not None
-    assert size_value(field, Shot(aspect_ratio="16:9", resolution="720p")) == "1280*720"
-    assert size_value(field, Shot(aspect_ratio="16:9", resolution="1080p")) is None
+    assert size_value(field, Shot.of(aspect_ratio="16:9", resolution="720p")) == "1280*720"
+    assert size_value(field, Shot.of(aspect_ratio="16:9", resolution="1080p")) is None
     assert size_value(field, Shot()) is None
 
 
@@ -438,12 +439,12 @@ def test_a_size_that_the_gateway_does_not_have_is_none() -> None:
     ("fixed", "shot", "value"),
     [
         ((("always", "x"),), Shot(), "x"),
-        ((("image", "i"), ("text", "t")), Shot(image_url=IMAGE), "i"),
+        ((("image", "i"), ("text", "t")), Shot.of(first_frame=IMAGE), "i"),
         ((("image", "i"), ("text", "t")), Shot(), "t"),
-        ((("callback", "c"), ("no_callback", "n")), Shot(callback_url=CALLBACK), "c"),
+        ((("callback", "c"), ("no_callback", "n")), Shot.of(callback_url=CALLBACK), "c"),
         ((("callback", "c"), ("no_callback", "n")), Shot(), "n"),
         ((("image", "i"),), Shot(), None),
-        ((("image", "i"), ("always", "x")), Shot(image_url=IMAGE), "i"),
+        ((("image", "i"), ("always", "x")), Shot.of(first_frame=IMAGE), "i"),
     ],
 )
 def test_a_fixed_value_is_that_of_the_first_situation_that_holds(
@@ -460,8 +461,8 @@ def test_an_image_field_that_is_a_string_is_given_the_url_itself() -> None:
     """A card whose image field is no list gets a bare URL, and nothing for an empty one."""
     field = Field(path=("deep", "er", "image"), role="image", kind="string", source="page")
     small = replace(card("poyo/sora-2-official"), fields=(field,))
-    assert build_body(small, Shot(image_url=IMAGE)) == {"deep": {"er": {"image": IMAGE}}}
-    assert build_body(small, Shot(image_url="")) == {}
+    assert build_body(small, Shot.of(first_frame=IMAGE)) == {"deep": {"er": {"image": IMAGE}}}
+    assert build_body(small, Shot.of(first_frame="")) == {}
 
 
 def test_an_extra_field_is_filled_when_the_shot_is_silent() -> None:
@@ -470,7 +471,7 @@ def test_an_extra_field_is_filled_when_the_shot_is_silent() -> None:
     silent = Field(path=("input", "seed"), role="extra", kind="integer", source="page")
     small = replace(card("poyo/sora-2-official"), fields=(filled, silent))
     assert build_body(small, Shot()) == {"input": {"style": "anime"}}
-    assert build_body(small, Shot(extras={"style": "news", "seed": 7})) == {"input": {"style": "news", "seed": 7}}
+    assert build_body(small, Shot.of(options={"style": "news", "seed": 7})) == {"input": {"style": "news", "seed": 7}}
 
 
 def test_a_field_of_the_other_mode_is_not_settled() -> None:
@@ -480,4 +481,4 @@ def test_a_field_of_the_other_mode_is_not_settled() -> None:
     )
     small = replace(card("poyo/sora-2-official"), fields=(field,))
     assert settle_shot(small, Shot()).aspect_ratio is None
-    assert settle_shot(small, Shot(image_url=IMAGE)).aspect_ratio == "16:9"
+    assert settle_shot(small, Shot.of(first_frame=IMAGE)).aspect_ratio == "16:9"

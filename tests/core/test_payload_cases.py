@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from callsheet.core.catalogue import Availability
+from callsheet.core.catalogue.cards import Availability
 from callsheet.core.payload.body import build_body
 from callsheet.core.payload.recognition import recognise
 from callsheet.core.payload.request import parse_request

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.core.catalogue import PollAdvice
+from callsheet.core.catalogue.cards import PollAdvice
 from callsheet.core.tasks import (
     RETRY_AFTER_CEILING,
     SLOWEST_POLL,

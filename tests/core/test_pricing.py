@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.core.catalogue import ModelCard, Price, PriceRule, dollars, from_micros, price_clip, to_micros
+from callsheet.core.catalogue.cards import ModelCard, PriceRule
+from callsheet.core.catalogue.prices import Price, dollars, from_micros, price_clip, to_micros
 from callsheet.edges.config.catalogue_files import load_catalogue
 from examples import examples
 

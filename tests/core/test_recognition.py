@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.core.catalogue import Availability, Catalogue, Field
+from callsheet.core.catalogue.cards import Availability, Catalogue
+from callsheet.core.catalogue.fields import Field
 from callsheet.core.payload.body import (
     Body,
     Finding,
@@ -571,7 +572,7 @@ def test_openais_own_shape_is_named_and_its_shot_is_kept() -> None:
     found = recognise({"model": "sora-2-pro", "prompt": PROMPT, "seconds": "8", "size": "1024x1792"}, CATALOGUE)
     assert found.card is None
     assert "2026-09-24" in found.what
-    assert found.shot == Shot(PROMPT, duration_seconds=8, aspect_ratio="9:16", resolution="1024p")
+    assert found.shot == Shot.of(PROMPT, duration_seconds=8, aspect_ratio="9:16", resolution="1024p")
     assert [finding.severity for finding in found.findings] == ["warning"]
     assert "Videos API" in found.findings[0].rule
 
@@ -579,16 +580,16 @@ def test_openais_own_shape_is_named_and_its_shot_is_kept() -> None:
 @pytest.mark.parametrize(
     ("payload", "shot", "lost"),
     [
-        ({"prompt": "x", "seconds": 12}, Shot("x", duration_seconds=12), set()),
-        ({"prompt": "x", "size": "1280x720"}, Shot("x", aspect_ratio="16:9", resolution="720p"), set()),
-        ({"input_reference": {"image_url": IMAGE}, "prompt": "x"}, Shot("x", image_url=IMAGE), set()),
-        ({"input_reference": IMAGE, "prompt": "x"}, Shot("x", image_url=IMAGE), set()),
-        ({"input_reference": {"file_id": "file_1"}, "prompt": "x"}, Shot("x"), {"input_reference.file_id"}),
+        ({"prompt": "x", "seconds": 12}, Shot.of("x", duration_seconds=12), set()),
+        ({"prompt": "x", "size": "1280x720"}, Shot.of("x", aspect_ratio="16:9", resolution="720p"), set()),
+        ({"input_reference": {"image_url": IMAGE}, "prompt": "x"}, Shot.of("x", first_frame=IMAGE), set()),
+        ({"input_reference": IMAGE, "prompt": "x"}, Shot.of("x", first_frame=IMAGE), set()),
+        ({"input_reference": {"file_id": "file_1"}, "prompt": "x"}, Shot.of("x"), {"input_reference.file_id"}),
         ({"prompt": None, "seconds": None}, Shot(), set()),
         ({"prompt": ["x"], "seconds": True, "size": "1x1"}, Shot(), {"prompt", "seconds", "size"}),
         (
             {"prompt": "x", "seconds": "4", "characters": [{"id": "char_1"}]},
-            Shot("x", duration_seconds=4),
+            Shot.of("x", duration_seconds=4),
             {"characters"},
         ),
         ({"model": "sora-2", "seconds": [4], "size": {}}, Shot(), {"seconds"}),
@@ -716,7 +717,7 @@ def test_what_names_too_little_is_for_nobody(payload: dict[str, Any], narrow: di
     found = recognise(payload, CATALOGUE, **narrow)
     assert found.card is None
     assert found.what == "not recognised as a payload of any known gateway"
-    assert found.shot == Shot("A cat" if any(name.endswith("prompt") for name in paths(payload)) else "")
+    assert found.shot == Shot.of("A cat" if any(name.endswith("prompt") for name in paths(payload)) else "")
 
 
 def test_for_a_named_card_even_an_empty_object_is_read() -> None:
@@ -897,7 +898,7 @@ def test_no_payload_takes_long(payload: dict[str, Any]) -> None:
 def test_every_cards_own_body_is_read_back_as_that_cards() -> None:
     """With gateway and model always; with only the gateway for every model that is still served."""
     for card in (card for card in CATALOGUE.cards if card.kinds):
-        body = build_body(card, Shot(PROMPT))
+        body = build_body(card, Shot.of(PROMPT))
         assert recognise(body, CATALOGUE, gateway=card.gateway, model=card.model).card == card
         if card.lifecycle.availability is not Availability.DROPPED:
             assert recognise(body, CATALOGUE, gateway=card.gateway).card == card

@@ -23,7 +23,7 @@ def test_a_shot_says_nothing_until_it_is_told() -> None:
 )
 def test_the_kind_follows_the_reference_image(image_url: str | None, kind: str) -> None:
     """A shot is image-guided exactly when it has a reference image."""
-    assert Shot(image_url=image_url).kind == kind
+    assert Shot.of(first_frame=image_url).kind == kind
 
 
 def test_every_role_is_carried_by_an_attribute_of_its_own() -> None:
@@ -44,5 +44,5 @@ def test_a_shot_cannot_be_changed_in_place() -> None:
 
 def test_shots_are_compared_by_what_they_say() -> None:
     """Two shots that say the same are equal, however their extras are held."""
-    assert Shot(prompt="A cat", extras={}) == replace(Shot(), prompt="A cat")
-    assert Shot(prompt="A cat") != Shot(prompt="A dog")
+    assert Shot.of(prompt="A cat", options={}) == replace(Shot(), prompt="A cat")
+    assert Shot.of(prompt="A cat") != Shot.of(prompt="A dog")

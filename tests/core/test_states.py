@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import pytest
 
-from callsheet.core.catalogue import Price
+from callsheet.core.catalogue.prices import Price
 from callsheet.core.consent import Binding, Mode
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import (
@@ -222,7 +222,7 @@ def test_sheets_and_tasks_name_their_card_and_their_mode() -> None:
         take=1,
         state=SheetState.DRAFTED,
         binding=binding,
-        shot=Shot(prompt="A cat"),
+        shot=Shot.of(prompt="A cat"),
         price=Price(Decimal(48), "credits", Decimal("0.24"), "2026-08-07", "page"),
         body=b"{}",
         reserve_micros=240_000,

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.core.catalogue import Availability, Field, ModelCard, Scalar
+from callsheet.core.catalogue.cards import Availability, ModelCard
+from callsheet.core.catalogue.fields import Field
 from callsheet.core.payload.body import Finding, format_length, format_name, format_value, nearest_choice
 from callsheet.core.payload.validation import Hosts, Verdict, check_shot, nearest_shot, neutral_choices
-from callsheet.core.shot import JsonValue, Shot
+from callsheet.core.shot import JsonValue, Scalar, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
 from examples import examples
 
@@ -56,7 +57,7 @@ def errors(verdict: Verdict) -> dict[str, Finding]:
 
 def judge(model: ModelCard | str, **shot: Any) -> Verdict:
     model = as_if_served(model) if isinstance(model, str) else model
-    return check_shot(model, Shot(**{"prompt": PROMPT, **shot}), HOSTS)
+    return check_shot(model, Shot.of(**{"prompt": PROMPT, **shot}), HOSTS)
 
 
 # ------------------------------------------------------------------------------------------------------------ lifecycle
@@ -75,7 +76,7 @@ def test_availability_is_said_before_anything_else(availability: Availability, s
     """Only a dropped model is refused; what is not verified is a warning, and first in line."""
     model = card("poyo/sora-2-official")
     model = replace(model, lifecycle=replace(model.lifecycle, availability=availability))
-    verdict = check_shot(model, Shot(PROMPT), HOSTS)
+    verdict = check_shot(model, Shot.of(PROMPT), HOSTS)
     found = [finding.severity for finding in verdict.findings if finding.field == "model"]
     assert found == ([severity] if severity else [])
     assert verdict.blocked == (severity == "error")
@@ -86,7 +87,7 @@ def test_availability_is_said_before_anything_else(availability: Availability, s
 def test_a_model_that_generates_no_video_is_refused_for_that(model: ModelCard) -> None:
     """The reason is the model, not a missing or superfluous image."""
     for image in (None, IMAGE):
-        verdict = check_shot(as_if_served(model.id), Shot(PROMPT, image_url=image), HOSTS)
+        verdict = check_shot(as_if_served(model.id), Shot.of(PROMPT, first_frame=image), HOSTS)
         assert "does not generate video" in errors(verdict)["model"].rule
         assert "image_url" not in errors(verdict)
 
@@ -434,7 +435,7 @@ def test_what_no_card_can_do_is_named_with_the_nearest_that_any_can(
     shot: dict[str, Any], field: str, offered: str, attribute: str, nearest: Scalar
 ) -> None:
     """The nearest of all that is offered, not of what the cheapest card offers."""
-    found = nearest_shot(CATALOGUE.cards, Shot(PROMPT, **shot), HOSTS)
+    found = nearest_shot(CATALOGUE.cards, Shot.of(PROMPT, **shot), HOSTS)
     assert found is not None
     wrong = next(finding for finding in found[1].findings if finding.severity == "error")
     assert (wrong.field, wrong.instead) == (field, f"Nearest: {nearest}.")
@@ -446,12 +447,12 @@ def test_what_no_card_can_do_is_named_with_the_nearest_that_any_can(
 def test_without_cards_nothing_is_nearest() -> None:
     """A dropped card is never offered."""
     dropped = [card for card in CATALOGUE.cards if card.lifecycle.availability is Availability.DROPPED]
-    assert nearest_shot(dropped, Shot(PROMPT), HOSTS) is None
+    assert nearest_shot(dropped, Shot.of(PROMPT), HOSTS) is None
 
 
 def test_the_policy_may_narrow_the_hosts_of_images() -> None:
     """With a list, another host is refused and named; without one, any public host passes."""
-    shot = Shot(PROMPT, image_url=IMAGE)
+    shot = Shot.of(PROMPT, first_frame=IMAGE)
     model = as_if_served("poyo/sora-2-official")
     assert not check_shot(model, shot, Hosts()).blocked
     assert not check_shot(model, shot, Hosts(images=("cdn.acme.com",))).blocked
@@ -627,13 +628,13 @@ def test_no_shot_makes_the_judge_raise_or_tell_a_secret(model: ModelCard, shot: 
 
 def test_huge_shots_are_judged_quickly() -> None:
     """Megabytes of text and thousands of extras take a moment, not a minute."""
-    shot = Shot(
+    shot = Shot.of(
         prompt="a\ud800" * 1_000_000,
         aspect_ratio="1:" * 1_000_000,
         resolution="9" * 2_000_000,
-        image_url="https://" * 300_000,
+        first_frame="https://" * 300_000,
         callback_url="x" * 2_000_000,
-        extras={str(number) * 50: "y" * 500 for number in range(10_000)},
+        options={str(number) * 50: "y" * 500 for number in range(10_000)},
     )
     began = process_time()
     verdict = check_shot(as_if_served("poyo/sora-2-pro-official"), shot, HOSTS)

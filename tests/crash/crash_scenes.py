@@ -35,7 +35,7 @@ SETTLE_SECONDS = 12.0
 SWEEP = 2.1
 
 SHOTS = {
-    name: Shot(f"A {thing} over dunes at dusk, slow pan.", duration_seconds=4)
+    name: Shot.of(f"A {thing} over dunes at dusk, slow pan.", duration_seconds=4)
     for name, thing in (("earlier", "blue heron"), ("shot", "red kite"), ("third", "white gull"))
 }
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from callsheet import gateways
-from callsheet.core.catalogue import Availability, Field, GatewayFacts, ModelCard, price_clip
+from callsheet.core.catalogue.cards import Availability, GatewayFacts, ModelCard
+from callsheet.core.catalogue.fields import Field
+from callsheet.core.catalogue.prices import price_clip
 from callsheet.core.payload.body import build_body
 from callsheet.core.payload.validation import Hosts, check_shot
 from callsheet.core.shot import IMAGE_TO_VIDEO, TEXT_TO_VIDEO, Shot
@@ -182,7 +184,7 @@ def test_no_alias_is_another_fields_name(card: ModelCard) -> None:
 def test_the_plainest_shot_is_valid_and_says_everything(card: ModelCard, mode: str) -> None:
     """With only a prompt (and an image) the payload names every choice that the price depends on."""
     image = "https://example.com/a.png" if mode == IMAGE_TO_VIDEO else None
-    shot = Shot(prompt="A red kite over the sea.", image_url=image)
+    shot = Shot.of(prompt="A red kite over the sea.", first_frame=image)
     assert not check_shot(card, shot, Hosts()).blocked
     body = build_body(card, shot)
     written = {field.role for field in card.fields if reach(body, field.path) is not None}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from callsheet.core.catalogue import Availability, Catalogue, Evidence
+from callsheet.core.catalogue.cards import Availability, Catalogue, Evidence
 from callsheet.edges.config.catalogue_files import CatalogueMistake, read_facts
 
 Table = dict[str, Any]

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet import gateways
-from callsheet.core.catalogue import Availability, ModelCard
+from callsheet.core.catalogue.cards import Availability, ModelCard
 from callsheet.core.gateway.protocol import (
     Accepted,
     BalanceReader,
@@ -169,7 +169,7 @@ def test_a_documented_request_is_what_the_catalogue_builds(gateway_id: str, docu
     """The shot behind a documented example gives that example, plus what `built` says and why."""
     if "shot" in document:
         card = card_of(gateway_id, document["model"])
-        assert build_body(card, Shot(**document["shot"])) == document.get("built", document["body"])
+        assert build_body(card, Shot.of(**document["shot"])) == document.get("built", document["body"])
 
 
 @every_gateway

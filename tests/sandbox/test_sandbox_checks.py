@@ -151,11 +151,11 @@ def test_what_the_program_builds_is_what_the_strict_sandbox_takes(card: Any, mod
         for field in card.fields
         if field.role == "extra" and field.required
     }
-    shot = Shot(
+    shot = Shot.of(
         prompt="A cat",
-        image_url="https://example.com/a.png" if mode == "image-to-video" else None,
+        first_frame="https://example.com/a.png" if mode == "image-to-video" else None,
         callback_url="https://example.com/hook",
-        extras=extras,
+        options=extras,
     )
     body = build_body(card, shot)
     assert check_body(card, body) == ()

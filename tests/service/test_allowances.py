@@ -24,7 +24,7 @@ MODEL = "poyo/sora-2-official"
 
 def shot(number: int) -> Shot:
     """A shot unlike the others; 4 s cost 0.24 USD there."""
-    return Shot(f"{SHOT.prompt} Take {number}.", duration_seconds=4)
+    return Shot.of(f"{SHOT.prompt} Take {number}.", duration_seconds=4)
 
 
 def allowed(workspace: Workspace, *, clips: int = 2, up_to: str = "0.50") -> Service:

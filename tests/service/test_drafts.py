@@ -34,7 +34,7 @@ def test_the_same_shot_gives_the_same_sheet_until_it_is_spent(workspace: Workspa
 
 def test_without_a_model_the_cards_come_cheapest_first_with_reasons_for_the_rest(workspace: Workspace) -> None:
     """Known prices ascend, unknown ones follow, and each misfit says why."""
-    explanation = workspace.service().explain(Draft(shot=Shot("A kite.", duration_seconds=16)))
+    explanation = workspace.service().explain(Draft(shot=Shot.of("A kite.", duration_seconds=16)))
 
     fitting = [option for option in explanation.options if option.fits]
     prices = [option.price.usd for option in fitting if option.price.usd is not None]
@@ -59,7 +59,7 @@ def test_a_valid_raw_payload_becomes_a_sheet_with_its_own_bytes(workspace: Works
 
 def test_an_invalid_shot_makes_no_sheet_and_shows_the_mended_body(workspace: Workspace) -> None:
     """Every violation at once."""
-    shot = Shot("A kite.", duration_seconds=7, aspect_ratio="2:1", callback_url="http://10.0.0.1/x")
+    shot = Shot.of("A kite.", duration_seconds=7, aspect_ratio="2:1", callback_url="http://10.0.0.1/x")
 
     explanation = workspace.service().explain(Draft(shot=shot, gateway="poyo", model="sora-2-official"))
 
@@ -99,7 +99,7 @@ def test_a_payload_that_carries_a_configured_key_is_refused(workspace: Workspace
     value = {"prompt": f"draw {KEY}", "image_url": f"https://x.example.com/a.png?k={KEY}"}[place]
 
     with pytest.raises(InvalidRequest) as caught:
-        workspace.service().explain(Draft(shot=Shot(**{"prompt": "x", place: value}), gateway="poyo"))
+        workspace.service().explain(Draft(shot=Shot.of(**{"prompt": "x", place: value}), gateway="poyo"))
     assert KEY not in str(caught.value)
 
 
@@ -148,7 +148,7 @@ def test_a_model_that_one_gateway_alone_has_needs_no_gateway(workspace: Workspac
 def test_a_dropped_model_is_refused_before_any_money(workspace: Workspace) -> None:
     """With the dates, and no sheet."""
     explanation = workspace.service().explain(
-        Draft(shot=Shot("x", duration_seconds=10), gateway="poyo", model="sora-2-svip")
+        Draft(shot=Shot.of("x", duration_seconds=10), gateway="poyo", model="sora-2-svip")
     )
 
     assert (explanation.sheet, explanation.body, explanation.price) == (None, None, None)
@@ -177,9 +177,9 @@ def test_a_payload_for_another_model_has_no_body_and_no_price(workspace: Workspa
 @pytest.mark.parametrize(
     ("draft", "nearest"),
     [
-        (Draft(shot=Shot("A kite.", duration_seconds=10)), "Nearest: 8."),
+        (Draft(shot=Shot.of("A kite.", duration_seconds=10)), "Nearest: 8."),
         (Draft(payload={"model": "sora-2", "prompt": "A kite.", "duration": 10}), "Nearest: 8."),
-        (Draft(shot=Shot("A kite.", resolution="4k")), "Nearest: 1080p."),
+        (Draft(shot=Shot.of("A kite.", resolution="4k")), "Nearest: 1080p."),
     ],
 )
 def test_what_no_model_can_do_is_invalid_with_the_nearest(workspace: Workspace, draft: Draft, nearest: str) -> None:
@@ -193,7 +193,7 @@ def test_what_no_model_can_do_is_invalid_with_the_nearest(workspace: Workspace, 
 
 def test_each_price_has_the_terms_it_is_for_and_what_cannot_has_none(workspace: Workspace) -> None:
     """The price of another length or resolution is not an answer."""
-    options = workspace.service().explain(Draft(shot=Shot("A kite.", duration_seconds=16))).options
+    options = workspace.service().explain(Draft(shot=Shot.of("A kite.", duration_seconds=16))).options
     terms = {option.card.id: option.terms for option in options if option.fits}
 
     assert terms["poyo/sora-2-pro-official"] == "16 s at 1024p"

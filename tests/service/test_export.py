@@ -28,7 +28,7 @@ LASTING = (*OPEN_STATES, TaskState.OUTCOME_UNKNOWN)
 
 def make_task(service: Service, state: TaskState, prompt: str = "A red kite.", **changes: Any) -> str:
     """A live task that has come to that state; its id."""
-    sheet_id = draft(service, Shot(prompt, duration_seconds=4))
+    sheet_id = draft(service, Shot.of(prompt, duration_seconds=4))
     service.approve(sheet_id, by=Means.TERMINAL)
     report = submit(service.deps, sheet_id).report
     assert report is not None
@@ -51,7 +51,7 @@ def test_the_document_has_every_sheet_and_task_with_its_history(workspace: Works
         service, TaskState.FAILED, "A harbour.", problem=Problem("policy", "the gateway said: no", "unknown", "no")
     )
     workspace.clock.time += 1
-    waiting = draft(service, Shot("Never sent.", duration_seconds=4))
+    waiting = draft(service, Shot.of("Never sent.", duration_seconds=4))
 
     document: Any = service.export()
 
@@ -75,7 +75,7 @@ def test_the_document_has_every_sheet_and_task_with_its_history(workspace: Works
 def test_an_export_can_begin_at_a_date(workspace: Workspace, service: Service) -> None:
     """A task brings its sheet along even if that was made before."""
     make_task(service, TaskState.SAVED, "An old one.")
-    older = draft(service, Shot("Made before, sent after.", duration_seconds=4))
+    older = draft(service, Shot.of("Made before, sent after.", duration_seconds=4))
     service.approve(older, by=Means.TERMINAL)
     workspace.clock.time += 100
     submit(service.deps, older)
@@ -140,7 +140,7 @@ def prune(service: Service, days: float, *, dry_run: bool = False) -> Pruned:
 def test_pruning_removes_what_is_old_and_has_ended_and_nothing_else(workspace: Workspace, service: Service) -> None:
     """Every ended state goes, whatever is open or unknown stays, and so does what is younger."""
     made = {state: make_task(service, state, f"A shot that is {state.value}.") for state in TaskState}
-    never_sent = draft(service, Shot("Never sent.", duration_seconds=4))
+    never_sent = draft(service, Shot.of("Never sent.", duration_seconds=4))
     workspace.clock.time += 100 * DAY
     young = make_task(service, TaskState.SAVED, "A young one.")
     ledger = service.deps.ledger()

@@ -26,7 +26,7 @@ BACK_TO_VERSION_1 = (
 
 def shot(number: int) -> Shot:
     """A shot unlike the others."""
-    return Shot(f"{SHOT.prompt} Take {number}.", duration_seconds=4)
+    return Shot.of(f"{SHOT.prompt} Take {number}.", duration_seconds=4)
 
 
 def make_old(path: Path) -> None:

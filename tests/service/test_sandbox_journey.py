@@ -60,7 +60,7 @@ def service_at(home: Path) -> Service:
 async def start(service: Service, gateway: str, fault: str) -> str:
     """Submit a shot with that fault's tag; returns the task's id."""
     image = "https://images.example.com/kite.png" if fault == "unreachable-image" else None
-    shot = Shot(f"A red kite over dunes. [[sandbox:{fault}]]", duration_seconds=4, image_url=image)
+    shot = Shot.of(f"A red kite over dunes. [[sandbox:{fault}]]", duration_seconds=4, first_frame=image)
     explanation = service.explain(Draft(shot=shot, gateway=gateway, model=CARDS[gateway]))
     assert explanation.sheet is not None, explanation.findings
     submission = await service.submit(explanation.sheet.id, wait_seconds=0)

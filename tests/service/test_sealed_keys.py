@@ -163,7 +163,7 @@ async def test_an_approval_written_into_the_ledger_sends_nothing(workspace: Work
 def test_what_the_ledger_calls_approved_still_waits_for_its_person(workspace: Workspace) -> None:
     """As long as it could be approved; one that grew old, or was never asked for, waits for nobody."""
     service = sealed_service(workspace)
-    asked, called, other = (draft(service, Shot(f"Take {n}.", duration_seconds=4)) for n in range(3))
+    asked, called, other = (draft(service, Shot.of(f"Take {n}.", duration_seconds=4)) for n in range(3))
     assert submit(service.deps, asked).status == "approval_needed"
     ledger = service.deps.ledger()
     ledger.move_sheet(called, SheetEvent.APPROVED, now=workspace.clock.now(), by=Means.TERMINAL)

@@ -135,7 +135,7 @@ def start(environ: dict[str, str], *, grace: float = ENOUGH) -> Service:
 
 def approve(service: Service, prompt: str = "A red kite over dunes at dusk.") -> str:
     """A sheet that a person approved."""
-    sheet_id = draft(service, Shot(prompt, duration_seconds=4))
+    sheet_id = draft(service, Shot.of(prompt, duration_seconds=4))
     service.approve(sheet_id, by=Means.TERMINAL)
     return sheet_id
 

@@ -290,7 +290,7 @@ class Production(RuleBasedStateMachine):
     def draft(self, prompt: str) -> str | None:
         """The sheet of that shot; None while an earlier take has an unknown outcome."""
         found = self.service.explain(
-            Draft(shot=Shot(prompt, duration_seconds=4), gateway="poyo", model="sora-2-official")
+            Draft(shot=Shot.of(prompt, duration_seconds=4), gateway="poyo", model="sora-2-official")
         )
         assert (found.sheet is None) == (found.status == "held")
         if found.sheet is None:

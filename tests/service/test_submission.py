@@ -9,7 +9,7 @@ from decimal import Decimal
 import httpx2
 import pytest
 
-from callsheet.core.catalogue import GatewayFacts
+from callsheet.core.catalogue.cards import GatewayFacts
 from callsheet.core.consent import Means, Mode
 from callsheet.core.shot import Shot
 from callsheet.core.spending import Slots, SpendTerms
@@ -648,7 +648,7 @@ async def test_a_prompt_with_the_words_of_the_warning_does_not_stand_in_for_it(w
     """The person must read of the possible duplicate above the prompt, or nothing approves and nothing is sent."""
     workspace.go_live()
     service = workspace.service()
-    kite = Shot(f"{SHOT.prompt} POSSIBLE DUPLICATE CHARGE", duration_seconds=4)
+    kite = Shot.of(f"{SHOT.prompt} POSSIBLE DUPLICATE CHARGE", duration_seconds=4)
     sheet_id = draft(service, kite)
     service.approve(sheet_id, by=Means.TERMINAL)
     first = submit(service.deps, sheet_id).report.task.id
@@ -678,7 +678,7 @@ async def test_a_policy_that_breaks_while_the_gateway_answers_does_not_cost_the_
         return "http://127.0.0.1:1"
 
     deps = replace(service.deps, sandbox_url=sandbox_url)
-    first, second = draft(service), draft(service, Shot("A harbour.", duration_seconds=4))
+    first, second = draft(service), draft(service, Shot.of("A harbour.", duration_seconds=4))
     for sheet_id in (first, second):
         if live:
             service.approve(sheet_id, by=Means.TERMINAL)

@@ -189,7 +189,7 @@ class Harness:
 
     def _approve(self, service: Service) -> None:
         self._approved += 1
-        shot = Shot(f"Shot number {self._approved}: a red kite over dunes.", duration_seconds=4)
+        shot = Shot.of(f"Shot number {self._approved}: a red kite over dunes.", duration_seconds=4)
         sheet = service.explain(Draft(shot=shot, gateway="poyo", model="sora-2-official")).sheet
         assert sheet is not None
         service.approve(sheet.id, by=Means.TERMINAL)

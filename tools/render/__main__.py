@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from callsheet.core.catalogue import GatewayFacts
+from callsheet.core.catalogue.cards import GatewayFacts
 from callsheet.core.gateway.protocol import BalanceReader, HttpRequest, ListingReader, SubmitParts, TaskRef
 from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.gateways import load_gateway

@@ -11,33 +11,28 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from callsheet.core.catalogue import (
+from callsheet.core.catalogue.cards import (
     Availability,
     Catalogue,
     Conflict,
     Evidence,
-    Field,
     GatewayFacts,
     ModelCard,
     PollAdvice,
     PriceRule,
     RateLimit,
     Retention,
-    Scalar,
     Source,
-    dollars,
 )
-from callsheet.surface.views.cards import NOT_DOCUMENTED, kept_text, polling_text
+from callsheet.core.catalogue.fields import Field, InputRule, Limit
+from callsheet.core.catalogue.prices import dollars
+from callsheet.core.payload.validation import neutral_choices
+from callsheet.core.shot import PARAMETERS, Scalar
+from callsheet.surface.views.cards import NOT_DOCUMENTED, amount_terms, kept_text, polling_text
 
 from .markdown import bullets, code, document, table
 
-_SITUATIONS = {
-    "always": "always",
-    "image": "with an image",
-    "text": "without an image",
-    "callback": "with a callback",
-    "no_callback": "without a callback",
-}
+_SITUATIONS = {"always": "always", "callback": "with a callback", "no_callback": "without a callback"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +125,8 @@ def format_rate(limit: RateLimit) -> str:
 
 def durations_of(card: ModelCard) -> tuple[int, ...]:
     """The lengths that a model takes, in seconds; empty when none is documented."""
-    field = card.field_for("duration")
-    return tuple(int(value) for value in field.values) if field else ()
+    field = card.field_for("duration_seconds")
+    return tuple(int(value) for value in neutral_choices(field)) if field else ()
 
 
 def _shared_blocks(shared: SharedFacts) -> list[str]:
@@ -151,15 +146,15 @@ def _card_blocks(card: ModelCard, shared: SharedFacts) -> list[str]:
         None if shared.retention else card.retention,
         None if shared.rate_limit else card.rate_limit,
     )
-    absent = f"Resolution without a field for it: {card.resolution_when_absent}." if card.resolution_when_absent else ""
+    absent = [PARAMETERS[name].shown(value) for name, value in card.implied.items()]
     return [
         f"**Availability: {life.availability.value}.** {life.summary}",
         bullets(
             [
                 f"Makes: {', '.join(card.kinds) or 'no clip that can be drawn up here'}.",
                 f"Price: {format_price(card.price)} [{card.price.source}]",
-                _image_line(card),
-                absent,
+                *_input_lines(card),
+                f"Without a field for it: {', '.join(absent)}." if absent else "",
                 *course,
                 *card.notes,
                 *(_evidence_line(item) for item in evidence),
@@ -187,10 +182,14 @@ def format_price(rule: PriceRule) -> str:
 
 
 def _amounts(rule: PriceRule) -> str:
-    if rule.kind == "unknown":
+    if not rule.amounts:
         return "unknown"
-    key = {"by_duration": "{} s: ", "per_second": "{}, a second: ", "fixed": "a clip: "}[rule.kind]
-    return "; ".join(key.format(name) + _amount(rule, amount) for name, amount in rule.amounts.items())
+    per = {"clip": "" if "duration_seconds" in rule.keys else "a clip", "second": "a second"}[rule.per]
+    rows = []
+    for key, amount in rule.amounts.items():
+        terms = ", ".join(part for part in (amount_terms(rule, key), per) if part)
+        rows.append(f"{terms}: {_amount(rule, amount)}")
+    return "; ".join(rows)
 
 
 def _amount(rule: PriceRule, amount: Decimal) -> str:
@@ -201,13 +200,27 @@ def _amount(rule: PriceRule, amount: Decimal) -> str:
     return usd if rule.unit == "USD" else f"{usd} ({own})"
 
 
-def _image_line(card: ModelCard) -> str:
-    rule = card.image
-    if rule is None:
-        return "Reference image: none is taken."
-    size = f"at most {rule.max_bytes / 1_000_000:g} MB" if rule.max_bytes else f"size {NOT_DOCUMENTED}"
+def _input_lines(card: ModelCard) -> list[str]:
+    if not any(field.role == "input" for field in card.fields):
+        return ["Inputs: none are taken."]
+    return [_input_line(rule) for rule in card.inputs]
+
+
+def _input_line(rule: InputRule) -> str:
+    size = f"at most {rule.max_bytes / 1_000_000:g} MB each" if rule.max_bytes else f"size {NOT_DOCUMENTED}"
     formats = ", ".join(rule.formats) or f"formats {NOT_DOCUMENTED}"
-    return f"Reference image: {size}; {formats}. {rule.note} [{rule.source}]"
+    count = f"at most {rule.most}" if rule.most else ""
+    least = f"at least {rule.least}" if rule.least else ""
+    needs = f"only with a {' or a '.join(map(_words, rule.needs))}" if rule.needs else ""
+    excludes = f"not with a {' or a '.join(map(_words, rule.excludes))}" if rule.excludes else ""
+    sides = f"{rule.min_side} to {rule.max_side} pixels a side" if rule.min_side and rule.max_side else ""
+    seconds = f"at most {rule.max_seconds_in_all} s in all" if rule.max_seconds_in_all else ""
+    known = "; ".join(part for part in (least, count, needs, excludes, size, formats, sides, seconds) if part)
+    return f"{', '.join(map(_words, rule.roles)).capitalize()}: {known}. {rule.note} [{rule.source}]"
+
+
+def _words(role: str) -> str:
+    return role.replace("_", " ")
 
 
 def _evidence_line(item: Evidence) -> str:
@@ -224,17 +237,18 @@ def _field_row(card: ModelCard, field: Field) -> tuple[str, ...]:
         code(field.name) + (" (required)" if field.required else ""),
         field.kind,
         card.model if field.role == "model" else format_values(field),
-        _with_image(field.default, field.default_with_image) or "not stated",
-        _with_image(field.fill, field.fill_with_image) or "nothing",
+        _by_limit(field, "default") or "not stated",
+        _by_limit(field, "fill") or "nothing",
         f"{_condition(field)} {field.note} [{field.source}]",
     )
 
 
 def format_values(field: Field) -> str:
     """What a field takes: values, lengths, numbers of items."""
-    parts = [_spelled(field, field.values)]
-    if field.values_with_image:
-        parts.append(f"with an image {_spelled(field, field.values_with_image)}")
+    parts = [_spelled(field, field.values) or _range(field)]
+    for limit in field.limits:
+        shown = _spelled(field, limit.values) or _range(limit)
+        parts += [f"for {_when(limit)} {shown}"] if shown else []
     if field.max_length is not None:
         least = f"{field.min_length} to " if field.min_length else "at most "
         parts.append(f"{least}{field.max_length:,} {field.unit or 'characters'}")
@@ -246,22 +260,35 @@ def format_values(field: Field) -> str:
 def _spelled(field: Field, values: tuple[Scalar, ...]) -> str:
     spelling = dict(field.spelling)
     shown = [
-        f"{value} ({' at '.join(neutral for _, neutral in spelling[str(value)])})" if spelling else _json(value)
+        f"{value} ({' at '.join(_json(neutral) for _, neutral in spelling[str(value)])})"
+        if str(value) in spelling
+        else _json(value)
         for value in values
     ]
     return ", ".join(shown)
 
 
 def _condition(field: Field) -> str:
-    parts = [f"Only {field.only}." if field.only else ""]
-    parts += [f"{_SITUATIONS[when]}: {_json(value)}." for when, value in field.fixed]
+    parts = [f"Only {' or '.join(field.only)}." if field.only else ""]
+    parts += [f"{_SITUATIONS.get(when, when)}: {_json(value)}." for when, value in field.fixed]
     return " ".join(part for part in parts if part)
 
 
-def _with_image(value: Scalar | None, with_image: Scalar | None) -> str:
-    if value is None:
+def _range(part: Field | Limit) -> str:
+    low, high = part.minimum, part.maximum
+    if low is None and high is None:
         return ""
-    return f"{_json(value)}; with an image {_json(with_image)}" if with_image is not None else _json(value)
+    return f"at most {high}" if low is None else f"at least {low}" if high is None else f"{low} to {high}"
+
+
+def _when(limit: Limit) -> str:
+    parts = [(name.replace("kind", ""), " or ".join(map(_json, values))) for name, values in limit.when]
+    return " and ".join(f"{name} {values}".strip() for name, values in parts)
+
+
+def _by_limit(field: Field, name: str) -> str:
+    parts = [("", getattr(field, name)), *((f"for {_when(limit)} ", getattr(limit, name)) for limit in field.limits)]
+    return "; ".join(f"{when}{_json(value)}" for when, value in parts if value is not None)
 
 
 def _json(value: Scalar) -> str:
@@ -284,7 +311,7 @@ def _keys(card: ModelCard) -> set[str]:
     keys = {card.price.source, card.poll.source, card.retention.source, card.rate_limit.source}
     keys |= {field.source for field in card.fields} | {item.source for item in card.lifecycle.evidence}
     keys |= {key for conflict in card.conflicts for key in conflict.sources}
-    return keys | ({card.image.source} if card.image else set())
+    return keys | {rule.source for rule in card.inputs}
 
 
 __all__ = [

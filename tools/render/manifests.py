@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from callsheet import __version__
-from callsheet.core.catalogue import Catalogue, GatewayFacts
+from callsheet.core.catalogue.cards import Catalogue, GatewayFacts
 from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.surface.mcp.tools import build_tools
 

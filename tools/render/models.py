@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from callsheet.core.catalogue import Availability, Catalogue, GatewayFacts, ModelCard, dollars, price_clip
+from callsheet.core.catalogue.cards import Availability, Catalogue, GatewayFacts, ModelCard
+from callsheet.core.catalogue.prices import dollars, price_clip
 from callsheet.core.payload.body import neutral_value
+from callsheet.core.shot import Shot
 
 from .cards import NOT_DOCUMENTED, SharedFacts, durations_of, find_shared, source_table
 from .markdown import bullets, code, document, table
@@ -65,9 +67,9 @@ def _overview_row(card: ModelCard, shared: SharedFacts) -> tuple[str, ...]:
     return (
         code(card.id),
         ", ".join(card.kinds),
-        _choices(card, "duration"),
+        _choices(card, "duration_seconds"),
         _choices(card, "aspect_ratio"),
-        _choices(card, "resolution") or card.resolution_when_absent or NOT_DOCUMENTED,
+        _choices(card, "resolution") or str(card.implied.get("resolution", NOT_DOCUMENTED)),
         f"{card.lifecycle.availability.value}, listed {listed}",
     )
 
@@ -77,9 +79,11 @@ def _choices(card: ModelCard, role: str) -> str:
     found: list[str] = []
     for field in card.fields:
         if field.role == role:
-            found += [str(neutral_value(field, value)) for value in (*field.values, *field.values_with_image)]
+            for part in (field, *field.limits):
+                found += [str(neutral_value(field, value)) for value in part.values]
+                found += [f"{part.minimum}-{part.maximum}"] if part.minimum is not None else []
         elif field.role == "size":
-            found += [dict(meaning).get(role, "") for _, meaning in field.spelling]
+            found += [str(dict(meaning).get(role, "")) for _, meaning in field.spelling]
     return ", ".join(dict.fromkeys(value for value in found if value))
 
 
@@ -91,11 +95,11 @@ def _price_table(cards: Sequence[ModelCard]) -> str:
 
 def _price_rows(card: ModelCard, lengths: Sequence[int]) -> list[tuple[str, ...]]:
     offered = durations_of(card)
-    resolutions = [key for key in card.price.amounts if card.price.kind == "per_second" and key != "any"] or [""]
+    resolutions = [key for key in card.price.amounts if card.price.keys == ("resolution",)] or [""]
     return [
         (
             code(card.id),
-            resolution or card.resolution_when_absent or "",
+            resolution or str(card.implied.get("resolution", "")),
             *(_clip_price(card, seconds, resolution) if seconds in offered else "" for seconds in lengths),
             card.price.as_of,
         )
@@ -104,7 +108,7 @@ def _price_rows(card: ModelCard, lengths: Sequence[int]) -> list[tuple[str, ...]
 
 
 def _clip_price(card: ModelCard, seconds: int, resolution: str) -> str:
-    price = price_clip(card, duration_seconds=seconds, resolution=resolution or None)
+    price = price_clip(card, Shot.of(duration_seconds=seconds, resolution=resolution or None))
     return dollars(price.usd) if price.usd is not None else "unknown"
 
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Protocol, TypeVar
 
 from callsheet import errors
-from callsheet.core.catalogue import CallbackRule, Catalogue, ErrorFact, GatewayFacts, ModelCard
+from callsheet.core.catalogue.cards import CallbackRule, Catalogue, ErrorFact, GatewayFacts, ModelCard
 from callsheet.core.gateway.protocol import HttpRequest
 from callsheet.core.tasks import (
     OPEN_STATES,

@@ -13,8 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from callsheet.core.catalogue import Availability, Catalogue, Field, GatewayFacts, ModelCard, dollars, price_clip
+from callsheet.core.catalogue.cards import Availability, Catalogue, GatewayFacts, ModelCard
+from callsheet.core.catalogue.fields import Field
+from callsheet.core.catalogue.prices import dollars, price_clip
 from callsheet.core.gateway.protocol import SubmitParts, TaskRef
+from callsheet.core.shot import Shot
 from callsheet.gateways import load_gateway
 
 from .cards import NOT_DOCUMENTED, durations_of, format_price, format_values, render_gateway_cards, source_table
@@ -248,7 +251,8 @@ def _format_default(field: Field) -> str:
     if field.default is None:
         return "not stated"
     plain = str(field.default).lower()
-    return plain if field.default_with_image is None else f"{plain}; with an image {field.default_with_image}"
+    others = [limit.default for limit in field.limits if limit.default is not None]
+    return f"{plain}; with an image {others[0]}" if others else plain
 
 
 def _fill_prices(facts: GatewayFacts, model: str) -> str:
@@ -256,9 +260,9 @@ def _fill_prices(facts: GatewayFacts, model: str) -> str:
     rule = card.price
     source = facts.sources[rule.source]
     origin = f"Read in [{source.title}]({source.url}), {rule.as_of}. {rule.note}".strip()
-    if rule.kind == "unknown":
+    if not rule.amounts:
         return f"Not documented. {origin}"
-    resolutions = [key for key in rule.amounts if rule.kind == "per_second" and key != "any"] or [""]
+    resolutions = [key for key in rule.amounts if rule.keys == ("resolution",)] or [""]
     rows = [
         (resolution or "any", *(_clip_price(card, seconds, resolution) for seconds in durations_of(card)))
         for resolution in resolutions
@@ -268,7 +272,7 @@ def _fill_prices(facts: GatewayFacts, model: str) -> str:
 
 
 def _clip_price(card: ModelCard, seconds: int, resolution: str) -> str:
-    price = price_clip(card, duration_seconds=seconds, resolution=resolution or None)
+    price = price_clip(card, Shot.of(duration_seconds=seconds, resolution=resolution or None))
     own = "" if price.unit == "USD" else f" ({price.amount:f} {price.unit})"
     return f"{dollars(price.usd)}{own}" if price.usd is not None else f"{price.amount} {price.unit}"
 

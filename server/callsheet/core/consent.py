@@ -23,9 +23,10 @@ from decimal import Decimal
 from enum import StrEnum
 
 from callsheet.core.security.redaction import clean, escape_block
+from callsheet.core.security.urls import url_host
 
-from .catalogue import Price, dollars
-from .shot import Shot
+from .catalogue.prices import Price, dollars
+from .shot import PARAMETERS, PLAIN, Shot
 
 
 class Mode(StrEnum):
@@ -243,7 +244,6 @@ class ApprovalView:
     price: Price
     ceiling: Decimal | None
     cap_left: str
-    image_host: str | None
     callback_host: str | None
     availability: str
     body_bytes: int
@@ -255,7 +255,7 @@ APPROVAL_LABELS = (
     "Price",
     "Goes to",
     "Model",
-    "Reference image from",
+    "Inputs",
     "Result also sent to",
     "Availability",
     "Request",
@@ -289,7 +289,7 @@ def render_approval(view: ApprovalView) -> str:
     lines += [
         f"Goes to: {clean(view.gateway_name, limit=40)}, {clean(view.origin, limit=120)}{_format_account(view)}",
         f"Model: {clean(view.model, limit=80)} · {_format_shot(shot)}",
-        f"Reference image from: {clean(view.image_host, limit=260) or 'none'}",
+        f"Inputs: {_format_inputs(shot)}",
         f"Result also sent to: {clean(view.callback_host, limit=260) or 'nobody'}",
         f"Availability: {clean(view.availability, limit=300)}",
         f"Request: {view.body_bytes} bytes, SHA-256 {view.body_sha256[:16]}",
@@ -308,9 +308,19 @@ def _format_account(view: ApprovalView) -> str:
 
 
 def _format_shot(shot: Shot) -> str:
-    length = f"{shot.duration_seconds} s" if shot.duration_seconds else "length not documented"
-    ratio = clean(shot.aspect_ratio, limit=20) or "ratio not documented"
-    return f"{shot.kind} · {length} · {ratio} · {clean(shot.resolution, limit=20) or 'resolution not documented'}"
+    parts = [f"{PARAMETERS[name].label} not documented" if shot.get(name) is None else "" for name in PLAIN]
+    said = {name: PARAMETERS[name].shown(value) for name, value in shot.parameters.items()}
+    shown = [clean(said.get(name, ""), limit=20) or missing for name, missing in zip(PLAIN, parts, strict=True)]
+    others = [clean(text, limit=120) for name, text in said.items() if name not in PLAIN]
+    return " · ".join((shot.kind, *shown, *others))
+
+
+def _format_inputs(shot: Shot) -> str:
+    counts: dict[str, int] = {}
+    for item in shot.inputs:
+        where = f"{item.role.replace('_', ' ')} from {clean(url_host(item.url), limit=260) or 'nowhere'}"
+        counts[where] = counts.get(where, 0) + 1
+    return ", ".join(f"{where} ({count})" if count > 1 else where for where, count in counts.items()) or "none"
 
 
 FIRST_HASH = "0" * 64

@@ -1,50 +1,158 @@
-"""A shot: the video that a person asks for, in words that belong to no gateway."""
+"""A shot: the video that a person asks for, in words that belong to no gateway.
+
+A shot is data. `PARAMETERS` and `INPUT_ROLES` say what it can hold; validation, bodies, prices, approval texts and
+answers go through these tables, so a new parameter or role is a row here and a row in a fact file.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
-Kind = Literal["text-to-video", "image-to-video"]
+Scalar = str | int | bool
 JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
 
-TEXT_TO_VIDEO: Kind = "text-to-video"
-IMAGE_TO_VIDEO: Kind = "image-to-video"
+Kind = Literal["text-to-video", "image-to-video", "first-last-frame", "reference-to-video"]
+KINDS: tuple[Kind, ...] = ("text-to-video", "image-to-video", "first-last-frame", "reference-to-video")
+TEXT_TO_VIDEO, IMAGE_TO_VIDEO, FIRST_LAST_FRAME, REFERENCE_TO_VIDEO = KINDS
+
+ParameterName = Literal["duration_seconds", "aspect_ratio", "resolution", "audio", "seed", "negative_prompt"]
+InputRole = Literal["first_frame", "last_frame", "reference_image", "reference_video", "reference_audio"]
+INPUT_ROLES: tuple[InputRole, ...] = (
+    "first_frame",
+    "last_frame",
+    "reference_image",
+    "reference_video",
+    "reference_audio",
+)
+
+
+PUBLIC_NAMES: Mapping[str, str] = MappingProxyType({"first_frame": "image_url"})
+"""How a role is named to those who ask, where that differs: a picture that the clip begins with is the usual input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One neutral parameter. `type` is how a shot holds it, `label` is its word in a text, `unit` follows a number."""
+
+    name: ParameterName
+    type: type[str] | type[int] | type[bool]
+    label: str
+    unit: str = ""
+
+    def shown(self, value: Scalar) -> str:
+        """The value as a text shows it: `8 s`, `16:9`, `no audio`."""
+        if self.type is bool:
+            return self.label if value else f"no {self.label}"
+        if self.unit:
+            return f"{value} {self.unit}"
+        return str(value) if self.name in PLAIN else f"{self.label} {value}"
+
+
+PARAMETERS: Mapping[str, Parameter] = MappingProxyType(
+    {
+        row.name: row
+        for row in (
+            Parameter("duration_seconds", int, "length", "s"),
+            Parameter("aspect_ratio", str, "ratio"),
+            Parameter("resolution", str, "resolution"),
+            Parameter("audio", bool, "audio"),
+            Parameter("seed", int, "seed"),
+            Parameter("negative_prompt", str, "negative prompt"),
+        )
+    }
+)
+"""What a shot may say beside its prompt and inputs, whatever the model. Order is the order in texts."""
+PLAIN: tuple[ParameterName, ...] = ("duration_seconds", "aspect_ratio", "resolution")
+"""The parameters whose value needs no label, and which every explanation of a price names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A picture, video or sound that the shot uses, at a public address."""
+
+    role: InputRole
+    url: str
 
 
 @dataclass(frozen=True, slots=True)
 class Shot:
     """The gateway-neutral request.
 
-    `duration_seconds` is whole seconds; `aspect_ratio` is `16:9`, `9:16` or `auto`; `resolution` is `720p`, `1024p`
-    or `1080p`. None means that the shot leaves it open: the card's own choice is then written out in full. `extras`
-    holds values of fields that only some models have (say `style`), by wire name.
+    Attributes:
+        prompt: what the video shows.
+        parameters: name of `PARAMETERS` -> value. One that is missing is left open: the card's own choice is then
+            written out in full. `duration_seconds` is whole seconds, `aspect_ratio` is `16:9`, `9:16`, … or `auto`,
+            `resolution` is `720p`, `1080p`, `2k`, `4k`, …, `audio` is whether the clip has sound.
+        inputs: in the order in which the model numbers them.
+        options: values of fields that only some models have (say `style`), by wire name.
+        callback_url: where the gateway reports the end.
     """
 
     prompt: str = ""
-    duration_seconds: int | None = None
-    aspect_ratio: str | None = None
-    resolution: str | None = None
-    image_url: str | None = None
+    parameters: Mapping[str, Scalar] = field(default_factory=lambda: MappingProxyType({}))
+    inputs: tuple[Input, ...] = ()
+    options: Mapping[str, JsonValue] = field(default_factory=lambda: MappingProxyType({}))
     callback_url: str | None = None
-    extras: Mapping[str, JsonValue] = field(default_factory=lambda: MappingProxyType({}))
+
+    @classmethod
+    def of(
+        cls,
+        prompt: str = "",
+        *,
+        callback_url: str | None = None,
+        options: Mapping[str, JsonValue] | None = None,
+        **said: Scalar | Iterable[str] | None,
+    ) -> Shot:
+        """A shot from named values: parameters by name, inputs by role (one address or several); None is "not said".
+
+        >>> Shot.of("A cat", duration_seconds=8, first_frame="https://example.com/cat.png").kind
+        'image-to-video'
+        """
+        inputs = [Input(role, url) for role in INPUT_ROLES for url in _addresses(said.pop(role, None))]
+        return cls(prompt, inputs=tuple(inputs), options=options or {}, callback_url=callback_url).having(**said)
 
     @property
     def kind(self) -> Kind:
-        """Image-to-video when there is a reference image, else text-to-video."""
-        return IMAGE_TO_VIDEO if self.image_url else TEXT_TO_VIDEO
+        """What the inputs make of it."""
+        roles = {item.role for item in self.inputs}
+        if roles - {"first_frame", "last_frame"}:
+            return REFERENCE_TO_VIDEO
+        if "last_frame" in roles:
+            return FIRST_LAST_FRAME
+        return IMAGE_TO_VIDEO if roles else TEXT_TO_VIDEO
+
+    def get(self, name: str) -> Scalar | None:
+        """That parameter, None where it is left open."""
+        return self.parameters.get(name)
+
+    @property
+    def seconds(self) -> int | None:
+        """The length, None where it is left open."""
+        value = self.get("duration_seconds")
+        return value if isinstance(value, int) else None
+
+    def urls(self, *roles: InputRole) -> tuple[str, ...]:
+        """The addresses of the inputs of these roles, in their order."""
+        return tuple(item.url for role in roles for item in self.inputs if item.role == role)
+
+    def having(self, **said: Scalar | Iterable[str] | None) -> Shot:
+        """The shot with these parameters; None leaves one open."""
+        values: dict[str, Scalar | Iterable[str] | None] = {**self.parameters, **said}
+        if values.keys() - PARAMETERS.keys():
+            raise TypeError(f"no such parameter: {', '.join(values.keys() - PARAMETERS.keys())}")
+        # Values of a wrong type are kept: validation names them.
+        kept: dict[str, Any] = {name: value for name in PARAMETERS if (value := values.get(name)) is not None}
+        return replace(self, parameters=kept)
+
+    def without(self, *roles: InputRole) -> Shot:
+        """The shot without the inputs of these roles."""
+        return replace(self, inputs=tuple(item for item in self.inputs if item.role not in roles))
 
 
-ROLE_ATTRIBUTES: Mapping[str, str] = MappingProxyType(
-    {
-        "prompt": "prompt",
-        "duration": "duration_seconds",
-        "aspect_ratio": "aspect_ratio",
-        "resolution": "resolution",
-        "image": "image_url",
-        "callback": "callback_url",
-    }
-)
-"""The neutral role of a catalogue field -> the attribute of `Shot` that it carries."""
+def _addresses(value: Scalar | Iterable[str] | None) -> tuple[str, ...]:
+    if value is None or isinstance(value, bool | int):
+        return ()
+    return (value,) if isinstance(value, str) else tuple(value)

@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from callsheet.errors import Action, InvalidRequest, NextStep, NotApproved, PolicyRefusal
 
-from .catalogue import dollars, from_micros, to_micros
+from .catalogue.prices import dollars, from_micros, to_micros
 from .consent import Caps, Means, Mode, Policy, Spending, warns_of_duplicate
 from .tasks import APPROVAL_LIFETIME, Sheet, SheetState
 

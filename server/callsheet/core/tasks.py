@@ -25,7 +25,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import NewType
 
-from .catalogue import PollAdvice, Price
+from .catalogue.cards import PollAdvice
+from .catalogue.prices import Price
 from .consent import Binding, Means, Mode
 from .shot import Shot
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from callsheet.core.catalogue import Catalogue, GatewayFacts
+from callsheet.core.catalogue.cards import Catalogue, GatewayFacts
 from callsheet.sandbox.fakes.protocol import Answer, FakeGateway, Generation, Reason, Refusal
 
 from .fakes import FAKES

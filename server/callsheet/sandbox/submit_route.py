@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from callsheet.core.catalogue import Availability, ModelCard, price_clip
+from callsheet.core.catalogue.cards import Availability, ModelCard
+from callsheet.core.catalogue.prices import price_clip
 from callsheet.sandbox.fakes.protocol import Answer, Generation, Reason, Refusal
 from callsheet.sandbox.fakes.tasks import SandboxTask, choose_task_seconds, snapshot_at
 
@@ -220,7 +221,7 @@ def _build_task(state: AppState, request: Request, submission: _Submission) -> S
 
 def _credits(card: ModelCard, parameters: Parameters, per_usd: int | None) -> str:
     """The documented price as a decimal text of credits; empty when it is not known."""
-    price = price_clip(card, duration_seconds=parameters.seconds, resolution=parameters.resolution)
+    price = price_clip(card, parameters.shot)
     if price.unit == "credits":
         return "" if price.amount is None else str(price.amount)
     return "" if price.usd is None or per_usd is None else str(price.usd * per_usd)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from callsheet.core.catalogue import Catalogue, GatewayFacts, ModelCard
+from callsheet.core.catalogue.cards import Catalogue, GatewayFacts, ModelCard
 from callsheet.core.consent import AuditEntry, AuditVerdict, Means, Mode, Policy, Spending
 from callsheet.core.security.redaction import Redactor
 from callsheet.core.shot import JsonValue

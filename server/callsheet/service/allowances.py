@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from callsheet.core.catalogue import to_micros
+from callsheet.core.catalogue.prices import to_micros
 from callsheet.core.consent import Means, Mode, Policy
 from callsheet.core.security.redaction import clean
 from callsheet.core.spending import Allowance, check_allowance, end_of

@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from callsheet.core.catalogue import ModelCard, Price, dollars, price_clip, to_micros
+from callsheet.core.catalogue.cards import ModelCard
+from callsheet.core.catalogue.prices import Price, dollars, price_clip, to_micros
 from callsheet.core.consent import (
     DUPLICATE,
     PROMPT_SHOWN,
@@ -25,6 +26,7 @@ from callsheet.core.consent import (
     warns_of_duplicate,
 )
 from callsheet.core.gateway.protocol import SubmitParts
+from callsheet.core.payload.body import settle_shot
 from callsheet.core.payload.recognition import recognise
 from callsheet.core.security.redaction import escape_block
 from callsheet.core.security.urls import url_host
@@ -77,7 +79,7 @@ def binding_now(deps: Dependencies, sheet: Sheet) -> Binding:
     """The sheet's binding, built again from its stored bytes and from what holds now, price included."""
     card = card_of(deps, sheet)
     shot = read_shot(deps, card, sheet.body)
-    price = price_clip(card, duration_seconds=shot.duration_seconds, resolution=shot.resolution)
+    price = price_clip(card, shot)
     binding = build_binding(deps, card, mode=sheet.mode, shot=shot, body=sheet.body, price=price)
     return replace(binding, take=str(sheet.take), expires=str(sheet.expires_at))
 
@@ -104,7 +106,7 @@ def render_shown(
     """The text a person agrees to, rendered from the bytes that will be sent and not from what was asked for."""
     policy = deps.policy()
     shot = read_shot(deps, card, body)
-    shot = replace(shot, resolution=shot.resolution or card.resolution_when_absent)
+    shot = settle_shot(card, shot)
     return render_approval(
         ApprovalView(
             mode=Mode(binding.mode),
@@ -117,7 +119,6 @@ def render_shown(
             ceiling=policy.unknown_price_ceiling,
             # A rehearsal takes nothing from the caps, so both modes show what is left of them.
             cap_left=cap_left(policy, spending_now(deps, Mode.LIVE)),
-            image_host=url_host(shot.image_url) if shot.image_url else None,
             callback_host=url_host(shot.callback_url) if shot.callback_url else None,
             availability=card.lifecycle.summary,
             body_bytes=len(body),

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import anyio
 
-from callsheet.core.catalogue import Catalogue, GatewayFacts, ModelCard
+from callsheet.core.catalogue.cards import Catalogue, GatewayFacts, ModelCard
 from callsheet.core.consent import Mode, Policy
 from callsheet.core.gateway.protocol import Gateway
 from callsheet.core.payload.request import fold_name, offer_name
@@ -213,7 +213,7 @@ def clip_seconds_of(deps: Dependencies, task: Task) -> int | None:
     if not card_of(deps, task).poll.usual_by_length:
         return None
     sheet = deps.ledger().sheet(task.sheet_id)
-    return sheet.shot.duration_seconds if sheet else None
+    return sheet.shot.seconds if sheet else None
 
 
 def card_of(deps: Dependencies, item: Sheet | Task) -> ModelCard:

@@ -22,7 +22,8 @@ from pathlib import Path
 import anyio
 
 from callsheet import __version__
-from callsheet.core.catalogue import GatewayFacts, dollars
+from callsheet.core.catalogue.cards import GatewayFacts
+from callsheet.core.catalogue.prices import dollars
 from callsheet.core.consent import Mode, Policy
 from callsheet.core.gateway.protocol import Balance, BalanceReader, Gateway, HttpReply, HttpRequest, ListingReader
 from callsheet.core.security.redaction import clean

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from callsheet.core.catalogue import Availability, ModelCard, Price, price_clip, to_micros
+from callsheet.core.catalogue.cards import Availability, ModelCard
+from callsheet.core.catalogue.prices import Price, price_clip, to_micros
 from callsheet.core.consent import DUPLICATE, Binding, amount_to_type, sheet_id_for, warns_of_duplicate
 from callsheet.core.payload.body import Finding, build_body, freeze_body
 from callsheet.core.payload.prompt_lint import lint_prompt
 from callsheet.core.payload.recognition import Recognised, recognise
 from callsheet.core.payload.request import Payload, fold_name, offer_name
 from callsheet.core.payload.validation import Hosts, Verdict, check_shot, nearest_shot
-from callsheet.core.shot import JsonValue, Shot
+from callsheet.core.shot import PARAMETERS, JsonValue, Shot
 from callsheet.core.tasks import APPROVAL_LIFETIME, SHEET_LIFETIME, IllegalEvent, Sheet, SheetEvent, SheetId, SheetState
 from callsheet.errors import Action, InvalidRequest, NextStep
 
@@ -56,7 +57,8 @@ def explain(deps: Dependencies, draft: Draft) -> Explanation:
 def _require_no_key(deps: Dependencies, draft: Draft) -> None:
     """A payload that carries one of the person's keys is refused, because it would be stored, logged or sent."""
     shot = draft.shot or Shot()
-    given = [shot.prompt, shot.image_url, shot.callback_url, *_texts(draft.payload), *_texts(dict(shot.extras))]
+    said = [*map(str, shot.parameters.values()), *(item.url for item in shot.inputs), *_texts(dict(shot.options))]
+    given = [shot.prompt, shot.callback_url, *said, *_texts(draft.payload)]
     if deps.redactor().finds("\n".join(text for text in given if text)):
         raise InvalidRequest(
             "The shot or payload contains one of the configured gateway keys.", next_step="Remove the key."
@@ -184,16 +186,21 @@ def _option(card: ModelCard, shot: Shot, hosts: Hosts) -> Option:
     if wrong is not None:
         # It would be the price of another length or resolution than the one that was asked for.
         return Option(card, replace(price, amount=None, usd=None), why_not=wrong.rule)
-    made = (f"{verdict.corrected.duration_seconds} s", verdict.corrected.resolution or card.resolution_when_absent)
-    return Option(card, price, why_not="", terms=" at ".join(part for part in made if part))
+    return Option(card, price, why_not="", terms=price_terms(verdict.corrected))
 
 
 def _price(card: ModelCard, shot: Shot) -> Price:
-    return price_clip(card, duration_seconds=shot.duration_seconds, resolution=shot.resolution)
+    return price_clip(card, shot)
+
+
+def price_terms(shot: Shot) -> str:
+    """The terms that a price is for: `8 s, 720p, no audio`."""
+    names = ("duration_seconds", "resolution", "audio")
+    return ", ".join(PARAMETERS[name].shown(value) for name in names if (value := shot.get(name)) is not None)
 
 
 def _notes(shot: Shot) -> tuple[str, ...]:
-    return lint_prompt(shot.prompt, duration_seconds=shot.duration_seconds, with_image=shot.image_url is not None)
+    return lint_prompt(shot.prompt, duration_seconds=shot.seconds, with_image=bool(shot.inputs))
 
 
 def _explain_card(

@@ -11,9 +11,9 @@ import io
 from dataclasses import asdict
 from typing import Any
 
-from callsheet.core.catalogue import dollars, from_micros
+from callsheet.core.catalogue.prices import dollars, from_micros
 from callsheet.core.security.redaction import clean
-from callsheet.core.shot import JsonValue
+from callsheet.core.shot import PARAMETERS, JsonValue
 from callsheet.core.tasks import Sheet, SheetState, Task
 
 from .dependencies import Dependencies
@@ -29,7 +29,8 @@ FORMULA_STARTS = ("=", "+", "-", "@")
 
 COLUMNS = (
     *("task_id", "sheet_id", "take", "mode", "gateway", "model", "state", "created_at", "accepted_at", "finished_at"),
-    *("updated_at", "prompt", "duration_seconds", "aspect_ratio", "resolution", "reference_image", "price"),
+    *("updated_at", "prompt", "duration_seconds", "aspect_ratio", "resolution", "audio", "seed"),
+    *("reference_image", "price"),
     *("price_usd", "price_as_of", "reserved_usd", "charge", "money", "approved_by", "approved_at"),
     *("gateway_task_id", "problem_code", "problem", "clip_path", "clip_sha256", "clip_bytes", "clip_seconds", "events"),
 )
@@ -105,10 +106,8 @@ def _agreed(sheet: Sheet) -> JsonObject:
         "gateway": sheet.binding.gateway,
         "model": sheet.binding.model,
         "prompt": shot.prompt,
-        "duration_seconds": shot.duration_seconds,
-        "aspect_ratio": shot.aspect_ratio,
-        "resolution": shot.resolution,
-        "reference_image": shot.image_url is not None,
+        **{name: shot.get(name) for name in PARAMETERS if name != "negative_prompt"},
+        "reference_image": bool(shot.inputs),
         "price": str(price),
         "price_usd": None if price.usd is None else dollars(price.usd),
         "price_as_of": price.as_of,

@@ -10,7 +10,8 @@ import shlex
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from callsheet.core.catalogue import ModelCard, Price
+from callsheet.core.catalogue.cards import ModelCard
+from callsheet.core.catalogue.prices import Price
 from callsheet.core.consent import Mode
 from callsheet.core.gateway.refusals import Reason, read_reason
 from callsheet.core.payload.body import Body, Finding

@@ -66,7 +66,7 @@ class DeskServer:
     def ask(self, prompt: str, *, gateway: str = "poyo", model: str = "sora-2-official") -> str:
         """An agent drafts a sheet and asks for it; returns the sheet's id."""
         service = self.service()
-        explanation = service.explain(Draft(Shot(prompt, duration_seconds=4), gateway=gateway, model=model))
+        explanation = service.explain(Draft(Shot.of(prompt, duration_seconds=4), gateway=gateway, model=model))
         assert explanation.sheet is not None, explanation.findings
         run_apart(submit, service, explanation.sheet.id)
         return explanation.sheet.id

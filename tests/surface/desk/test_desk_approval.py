@@ -61,7 +61,7 @@ async def test_the_passphrase_approves_a_sheet(desk: Desk) -> None:
 async def test_an_approval_is_for_the_sheet_that_was_shown(desk: Desk) -> None:
     """If its row is not what the form's page showed, nothing is approved, by whatever means."""
     token = await desk.sign_in()
-    sheet_id, other = await ask(desk), await ask(desk, Shot("Another.", duration_seconds=4))
+    sheet_id, other = await ask(desk), await ask(desk, Shot.of("Another.", duration_seconds=4))
 
     for shown in ("", "x", desk.digest(other)):
         for path, form in (("approve", {"passphrase": PASSPHRASE}), ("challenge", {})):

@@ -51,7 +51,7 @@ async def test_live_mode_is_unmistakable(live_desk: Desk) -> None:
 
 async def test_a_waiting_sheet_is_shown_on_the_desk(desk: Desk) -> None:
     """With its price; and its page shows every line that a person agrees to."""
-    sheet_id = await ask(desk, Shot("A paper boat in a gutter.", duration_seconds=4))
+    sheet_id = await ask(desk, Shot.of("A paper boat in a gutter.", duration_seconds=4))
     await desk.sign_in()
 
     assert f'href="/sheets/{sheet_id}"' in await desk.read("/")
@@ -68,8 +68,8 @@ async def test_a_waiting_sheet_is_shown_on_the_desk(desk: Desk) -> None:
 
 async def test_no_prompt_adds_a_line_or_a_tag_to_the_sheet(desk: Desk) -> None:
     """Its line breaks and marks are shown as such, inside the one place that is the prompt's."""
-    plain = await ask(desk, Shot("Boat.", duration_seconds=4))
-    sheet_id = await ask(desk, Shot(HOSTILE, duration_seconds=4))
+    plain = await ask(desk, Shot.of("Boat.", duration_seconds=4))
+    sheet_id = await ask(desk, Shot.of(HOSTILE, duration_seconds=4))
     await desk.sign_in()
 
     names = (plain, sheet_id)
@@ -87,8 +87,8 @@ async def test_no_prompt_adds_a_line_or_a_tag_to_the_sheet(desk: Desk) -> None:
 async def test_all_of_a_long_prompt_can_be_read_before_it_is_approved(desk: Desk) -> None:
     """The text shows only its beginning, but all of it is sent."""
     long = "A calm sea. " * 60 + "\nAnd <b>then</b> the storm."
-    sheet_id = await ask(desk, Shot(long, duration_seconds=4))
-    short = await ask(desk, Shot("A calm sea.", duration_seconds=4))
+    sheet_id = await ask(desk, Shot.of(long, duration_seconds=4))
+    short = await ask(desk, Shot.of("A calm sea.", duration_seconds=4))
     await desk.sign_in()
 
     page = await desk.read(f"/sheets/{sheet_id}")
@@ -100,7 +100,7 @@ async def test_all_of_a_long_prompt_can_be_read_before_it_is_approved(desk: Desk
 
 async def test_an_approval_that_no_longer_counts_is_not_shown_as_one(desk: Desk) -> None:
     """After an hour; the agent can no longer submit it."""
-    sheet_id = await ask(desk, Shot("A paper boat.", duration_seconds=4))
+    sheet_id = await ask(desk, Shot.of("A paper boat.", duration_seconds=4))
     desk.service.approve(sheet_id, by=Means.TERMINAL)
     await desk.sign_in()
     assert "Approved, not submitted yet" in await desk.read("/")
@@ -117,7 +117,7 @@ async def test_more_tasks_than_a_page_holds_are_on_the_next(desk: Desk) -> None:
     """Each once; an invalid page number is the first page."""
     created = []
     for number in range(A_PAGE + 3):
-        sheet_id = draft(desk.service, Shot(f"Take {number}.", duration_seconds=4))
+        sheet_id = draft(desk.service, Shot.of(f"Take {number}.", duration_seconds=4))
         desk.service.approve(sheet_id, by=Means.TERMINAL)
         created.append(submit(desk.service.deps, sheet_id).report.task.id)
         desk.workspace.clock.time += 1
@@ -188,7 +188,7 @@ async def test_no_page_holds_a_key_that_the_gateway_gave_back(live_desk: Desk) -
     echoed = f"Bearer {KEY} was refused ({base64.b64encode(KEY.encode()).decode()}, {KEY[::-1]}, {KEY[3:20]})"
     desk.workspace.gateway.replies = [reply({"code": 400, "message": echoed}, 400)]
     task_id = await generate_clip(desk)
-    sheet_id = await ask(desk, Shot("Another.", duration_seconds=4))
+    sheet_id = await ask(desk, Shot.of("Another.", duration_seconds=4))
     await desk.sign_in()
     judge = Redactor((KEY,))
 
@@ -255,7 +255,7 @@ def test_a_bar_says_how_near_the_cap_is(spent: str, cap: str, percent: int, tone
 
 async def test_the_audit_page_shows_who_did_what_and_that_the_trail_is_intact(desk: Desk) -> None:
     """And says so when it is not."""
-    sheet_id = await ask(desk, Shot("A paper boat.", duration_seconds=4))
+    sheet_id = await ask(desk, Shot.of("A paper boat.", duration_seconds=4))
     desk.service.approve(sheet_id, by=Means.TERMINAL)
     await desk.sign_in()
 

@@ -86,7 +86,7 @@ async def test_a_signature_is_valid_only_for_its_sheet(desk: Desk) -> None:
     """And only once, also when it was refused."""
     token, device = await desk.sign_in(), Authenticator()
     await register(desk, token, device)
-    first, second = await ask(desk), await ask(desk, Shot("Another.", duration_seconds=4))
+    first, second = await ask(desk), await ask(desk, Shot.of("Another.", duration_seconds=4))
     signed = await sign(desk, token, device, first)
 
     elsewhere = await desk.post(f"/sheets/{second}/approve", csrf=token, passkey=signed)
@@ -106,7 +106,7 @@ async def test_a_signature_cannot_be_replayed(desk: Desk) -> None:
     await desk.post(f"/sheets/{sheet_id}/approve", csrf=token, passkey=signed)
     desk.service.decline(sheet_id)
 
-    again = await ask(desk, Shot("Another.", duration_seconds=4))
+    again = await ask(desk, Shot.of("Another.", duration_seconds=4))
     answer = await desk.post(f"/sheets/{again}/approve", csrf=token, passkey=signed)
 
     assert answer.status_code == 403

@@ -10,12 +10,13 @@ import difflib
 import json
 import math
 import re
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
-from callsheet.core.catalogue import Field, ModelCard, Scalar
+from callsheet.core.catalogue.cards import ModelCard
+from callsheet.core.catalogue.fields import Field
 from callsheet.core.security.redaction import clean
-from callsheet.core.shot import IMAGE_TO_VIDEO, ROLE_ATTRIBUTES, JsonValue, Shot
+from callsheet.core.shot import INPUT_ROLES, PARAMETERS, JsonValue, Kind, Scalar, Shot
 
 Body = dict[str, JsonValue]
 Severity = Literal["error", "warning", "note"]
@@ -28,6 +29,7 @@ PIXEL_SIZES = {
     "1920x1080": ("16:9", "1080p"),
     "1080x1920": ("9:16", "1080p"),
 }
+SIZE_PARTS: tuple[str, ...] = ("aspect_ratio", "resolution")
 _WHOLE_SECONDS = re.compile(r"([0-9]{1,6})(?:\.0{1,9})?\s*(?:s|secs?|seconds?)?")
 _URL_LIKE = re.compile(r"\A[a-zA-Z][\w+.-]*:\S|//|\.\S*[/?]")
 _NUMBER = re.compile(r"(-?[0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(?:p|px|s|secs?|seconds?)?")
@@ -62,31 +64,35 @@ class Finding:
 def settle_shot(card: ModelCard, shot: Shot) -> Shot:
     """Write out what the shot leaves open, as the card fills it, so that price and result are certain."""
     settled = shot
-    for field in card.fields:
-        if not field.exists_in(shot.kind):
-            continue
+    for field in present_fields(card, shot):
+        limited = field.under(settled)
         if field.role == "size":
-            settled = _settle_size(field, settled)
-        elif field.role in ("duration", "aspect_ratio", "resolution"):
-            attribute = ROLE_ATTRIBUTES[field.role]
-            filled = field.filled(shot.kind)
-            if getattr(settled, attribute) is None and filled is not None:
-                changed: dict[str, Any] = {attribute: neutral_value(field, filled)}
-                settled = replace(settled, **changed)
-    if settled.resolution is None and card.resolution_when_absent and not _has_resolution(card, shot):
-        settled = replace(settled, resolution=card.resolution_when_absent)
-    return settled
+            settled = _settle_size(limited, settled)
+        elif field.role in PARAMETERS and settled.get(field.role) is None and limited.fill is not None:
+            settled = settled.having(**{field.role: neutral_value(field, limited.fill)})
+    absent = {name: value for name, value in card.implied.items() if not carriers(card, name, shot.kind)}
+    return settled.having(**{name: value for name, value in absent.items() if settled.get(name) is None})
+
+
+def present_fields(card: ModelCard, shot: Shot) -> tuple[Field, ...]:
+    """The fields that a body for that shot may have, in their order."""
+    return tuple(field for field in card.fields if field.exists_in(shot.kind))
+
+
+def carriers(card: ModelCard, name: str, kind: Kind | None = None) -> tuple[Field, ...]:
+    """The fields that can hold that parameter, in that kind of clip or in any."""
+    roles = (name, "size") if name in SIZE_PARTS else (name,)
+    return tuple(field for field in card.fields if field.role in roles and (kind is None or field.exists_in(kind)))
 
 
 def build_body(card: ModelCard, shot: Shot) -> Body:
     """The request body for a shot that is valid for that card; field order follows the catalogue."""
     settled = settle_shot(card, shot)
     body: Body = {}
-    for field in card.fields:
-        if field.exists_in(settled.kind):
-            value = _wire_value(card, field, settled)
-            if value is not None:
-                _put(body, field.path, value)
+    for field in present_fields(card, settled):
+        value = _wire_value(card, field.under(settled), settled)
+        if value is not None:
+            _put(body, field.path, value)
     return body
 
 
@@ -108,58 +114,49 @@ def neutral_value(field: Field, wire: Scalar) -> Scalar:
 def wire_value(field: Field, neutral: Scalar) -> Scalar:
     """How the gateway spells a shot's value; unchanged where it spells it the same way."""
     for wire, meaning in field.spelling:
-        if dict(meaning).get(field.role) == neutral:
+        said = dict(meaning).get(field.role)
+        if said == neutral and type(said) is type(neutral):
             return wire
     return neutral
 
 
 def size_value(field: Field, shot: Shot) -> str | None:
     """The one size that has the shot's ratio and resolution, or None when the gateway has no such size."""
-    wanted = {"aspect_ratio": shot.aspect_ratio, "resolution": shot.resolution}
+    wanted = {name: shot.get(name) for name in SIZE_PARTS}
     return next((wire for wire, meaning in field.spelling if dict(meaning) == wanted), None)
 
 
 def _settle_size(field: Field, shot: Shot) -> Shot:
-    filled = dict(dict(field.spelling).get(str(field.filled(shot.kind)), ()))
-    return replace(
-        shot,
-        aspect_ratio=filled.get("aspect_ratio") if shot.aspect_ratio is None else shot.aspect_ratio,
-        resolution=filled.get("resolution") if shot.resolution is None else shot.resolution,
-    )
-
-
-def _has_resolution(card: ModelCard, shot: Shot) -> bool:
-    return any(field.role in ("resolution", "size") and field.exists_in(shot.kind) for field in card.fields)
+    filled = dict(dict(field.spelling).get(str(field.fill), ()))
+    return shot.having(**{name: filled.get(name) for name in SIZE_PARTS if shot.get(name) is None})
 
 
 def _wire_value(card: ModelCard, field: Field, shot: Shot) -> JsonValue:
     match field.role:
         case "model":
             return card.model
+        case "prompt":
+            return shot.prompt
+        case "callback":
+            return shot.callback_url
         case "fixed":
             return fixed_value(field, shot)
         case "size":
             return size_value(field, shot)
-        case "image":
-            url = shot.image_url or None
-            return [url] if url is not None and field.kind == "array" else url
-        case "extra":
-            return shot.extras.get(field.path[-1], field.filled(shot.kind))
+        case "input":
+            urls: list[JsonValue] = [*shot.urls(*field.inputs)]
+            return (urls if field.kind == "array" else urls[0]) if urls else None
+        case "option":
+            return shot.options.get(field.path[-1], field.fill)
         case _:
-            value = getattr(shot, ROLE_ATTRIBUTES[field.role])
+            value = shot.get(field.role)
             return None if value is None else wire_value(field, value)
 
 
 def fixed_value(field: Field, shot: Shot) -> Scalar | None:
     """The value that only the program writes, by the situation of the shot."""
-    situations = {
-        "always": True,
-        "image": shot.kind == IMAGE_TO_VIDEO,
-        "text": shot.kind != IMAGE_TO_VIDEO,
-        "callback": shot.callback_url is not None,
-        "no_callback": shot.callback_url is None,
-    }
-    return next((value for situation, value in field.fixed if situations[situation]), None)
+    situations = {shot.kind, "always", "callback" if shot.callback_url is not None else "no_callback"}
+    return next((value for situation, value in field.fixed if situation in situations), None)
 
 
 def _put(body: Body, path: tuple[str, ...], value: JsonValue) -> None:
@@ -169,6 +166,20 @@ def _put(body: Body, path: tuple[str, ...], value: JsonValue) -> None:
         table = table.setdefault(name, {})  # type: ignore[assignment]
         assert isinstance(table, dict)
     table[leaf] = value
+
+
+def nearest_value(field: Field, value: JsonValue) -> Scalar:
+    """The wire value nearest to a wrong one that the field takes: one of its values, or the nearer end of its range."""
+    if field.values:
+        return nearest_choice(value, field.values)
+    number = _number(value)
+    low, high = field.minimum, field.maximum
+    if number is None:
+        return low if low is not None else high if high is not None else 0
+    nearest = math.floor(number + 0.5)
+    if low is not None:
+        nearest = max(nearest, low)
+    return nearest if high is None else min(nearest, high)
 
 
 def nearest_choice(value: JsonValue, choices: tuple[Scalar, ...]) -> Scalar:
@@ -255,19 +266,41 @@ def read_pixels(value: JsonValue) -> tuple[str, str] | None:
     return PIXEL_SIZES.get(re.sub(r"\s*[x*\u00d7]\s*", "x", value.strip().lower()))
 
 
-def read_value(field: Field, value: JsonValue) -> tuple[int | str | None, list[Finding]]:
+def read_value(field: Field, value: JsonValue) -> tuple[Scalar | None, list[Finding]]:
     """The value as the shot holds it, None where it is not clear; a finding when the wire wants another type."""
-    if field.kind == "integer":
+    if field.kind in ("integer", "number"):
         number, instead = read_number(value)
         finding = Finding("error", field.name, format_value(value), "Must be a JSON integer.", instead)
         return number, [finding] if instead else []
+    if field.kind == "boolean":
+        return _read_boolean(field, value)
     if isinstance(value, str):
         return value, []
+    if isinstance(value, bool) and dict(field.spelling):
+        wire = wire_value(field, value)
+        finding = Finding("error", field.name, format_value(value), "Must be a JSON string.", f"Write {wire}.")
+        return wire, [finding]
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 10**9
     instead = "Leave it out." if value is None and not field.required else "Write a string."
     instead = "Put it in quotes." if is_number else instead
     shown = "" if field.role == "prompt" else format_value(value)
     return str(value) if is_number else None, [Finding("error", field.name, shown, "Must be a JSON string.", instead)]
+
+
+def _read_boolean(field: Field, value: JsonValue) -> tuple[bool | None, list[Finding]]:
+    if isinstance(value, bool):
+        return value, []
+    said = read_yes_no(value)
+    instead = "Write true or false." if said is None else f"Write {str(said).lower()}."
+    return said, [Finding("error", field.name, format_value(value), "Must be true or false.", instead)]
+
+
+def read_yes_no(value: JsonValue) -> bool | None:
+    """Yes or no as people write it, None where it is neither."""
+    if isinstance(value, bool):
+        return value
+    word = value[:10].strip().lower() if isinstance(value, str) else str(value) if isinstance(value, int) else ""
+    return True if word in ("true", "on", "yes", "1") else False if word in ("false", "off", "no", "0") else None
 
 
 def read_number(value: JsonValue) -> tuple[int | None, str]:
@@ -282,24 +315,27 @@ def read_number(value: JsonValue) -> tuple[int | None, str]:
     return None, "Leave it out." if value is None else "Write a whole number."
 
 
-def read_image(field: Field, value: JsonValue) -> tuple[str | None, list[Finding]]:
-    """The one reference image's URL, which most gateways want in a list."""
+def read_inputs(field: Field, value: JsonValue) -> tuple[tuple[str, ...], list[Finding]]:
+    """The addresses of inputs, which most gateways want in a list."""
     if value is None or value == []:
-        return None, []
+        return (), []
     is_list = field.kind == "array"
-    shape = ("Must be a JSON array of one URL.", 'Write ["https://…"].')
+    one = field.max_items in (None, 1)
+    shape = (f"Must be a JSON array of {'one URL' if one else 'URLs'}.", 'Write ["https://…"].')
     rule, instead = shape if is_list else ("Must be a JSON string, one URL.", 'Write "https://…".')
     wrong = Finding("error", field.name, "", rule, instead)
     if isinstance(value, str):
-        return value, [wrong] if is_list else []
+        return (value,), [wrong] if is_list else []
     urls = [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
     if not isinstance(value, list) or len(urls) < len(value):
-        return image_url(value), [wrong]
-    limit = field.max_items or 1
+        found = image_url(value)
+        return (found,) if found else (), [wrong]
+    limit = (field.max_items or len(urls)) if is_list else 1
     if len(urls) > limit:
-        rule = f"At most {limit} reference image."
-        return urls[0], [Finding("error", field.name, f"({len(urls):,} URLs)", rule, "Keep one.")]
-    return urls[0], [] if is_list else [wrong]
+        rule = f"At most {limit} reference image{'s' if limit > 1 else ''}."
+        finding = Finding("error", field.name, f"({len(urls):,} URLs)", rule, f"Keep {'one' if limit == 1 else limit}.")
+        return tuple(urls[:limit]), [finding]
+    return tuple(urls), [] if is_list else [wrong]
 
 
 def image_url(value: JsonValue) -> str | None:
@@ -313,26 +349,35 @@ def image_url(value: JsonValue) -> str | None:
 
 
 def read_neutral(role: str | None, value: JsonValue) -> dict[str, JsonValue]:
-    """What a value says of a shot where no gateway is meant, as attributes of `Shot`; empty where it is not clear."""
+    """What a value says of a shot where no gateway is meant, by parameter or role; empty where it is not clear."""
     text = value.strip() if isinstance(value, str) else str(value) if type(value) is int and 0 < value < _HUGE else ""
-    found: dict[str, JsonValue] = {}
+    found: JsonValue = None
     match role:
-        case "duration":
-            found = {"duration_seconds": read_number(value)[0]}
-        case "image":
-            found = {"image_url": image_url(value)}
-        case "prompt" | "callback":
-            found = {ROLE_ATTRIBUTES[role]: value if isinstance(value, str) else None}
+        case "duration_seconds" | "seed":
+            found = read_number(value)[0]
+        case "audio":
+            found = read_yes_no(value)
+        case "prompt" | "callback" | "negative_prompt":
+            found = value if isinstance(value, str) else None
         case "size" | "aspect_ratio" | "resolution" if len(text) <= 40:
-            word = text.lower()
-            if pixels := read_pixels(text):
-                return {"aspect_ratio": pixels[0], "resolution": pixels[1]}
-            if word in _SHAPE_WORDS:
-                return {"aspect_ratio": _SHAPE_WORDS[word]}
-            if _RATIO.fullmatch(word) and len(text) <= 5 and (role == "aspect_ratio" or ":" in word):
-                return {"aspect_ratio": re.sub(r"\s*[:x*/\u00d7]\s*", ":", word)}
-            if role != "aspect_ratio" and (height := _HEIGHT.fullmatch(text)):
-                return {"resolution": f"{height[1]}p"}
-            if role != "size" and text and (role == "aspect_ratio" or word in _HEIGHT_WORDS):
-                return {role: text}
-    return {name: item for name, item in found.items() if item is not None}
+            return _read_format(role, text)
+        case _ if role in INPUT_ROLES:
+            urls = [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+            found = [*urls] if len(urls) > 1 else image_url(value)
+    return {} if role is None or found is None else {role: found}
+
+
+def _read_format(role: str, text: str) -> dict[str, JsonValue]:
+    """Ratio and resolution, in words or pixels."""
+    word = text.lower()
+    if pixels := read_pixels(text):
+        return {"aspect_ratio": pixels[0], "resolution": pixels[1]}
+    if word in _SHAPE_WORDS:
+        return {"aspect_ratio": _SHAPE_WORDS[word]}
+    if _RATIO.fullmatch(word) and len(text) <= 5 and (role == "aspect_ratio" or ":" in word):
+        return {"aspect_ratio": re.sub(r"\s*[:x*/\u00d7]\s*", ":", word)}
+    if role != "aspect_ratio" and (height := _HEIGHT.fullmatch(text)):
+        return {"resolution": f"{height[1]}p"}
+    if role != "size" and text and (role == "aspect_ratio" or word in _HEIGHT_WORDS):
+        return {role: word if role == "resolution" else text}
+    return {}

@@ -11,8 +11,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from callsheet.core.catalogue import Availability, Catalogue, Field, ModelCard
-from callsheet.core.shot import IMAGE_TO_VIDEO, ROLE_ATTRIBUTES, TEXT_TO_VIDEO, JsonValue, Kind, Shot
+from callsheet.core.catalogue.cards import Availability, Catalogue, ModelCard
+from callsheet.core.catalogue.fields import Field
+from callsheet.core.shot import (
+    INPUT_ROLES,
+    PARAMETERS,
+    Input,
+    InputRole,
+    JsonValue,
+    Kind,
+    Scalar,
+    Shot,
+)
 
 from .body import (
     PIXEL_SIZES,
@@ -23,7 +33,8 @@ from .body import (
     format_name,
     format_value,
     neutral_value,
-    read_image,
+    present_fields,
+    read_inputs,
     read_neutral,
     read_pixels,
     read_value,
@@ -192,7 +203,8 @@ def _read_neutral(leaves: tuple[Leaf, ...], named: JsonValue) -> tuple[Shot, lis
         values = {**taken, **values}
     if isinstance(named, str) and is_sora(named):
         values = {**read_model_id(named), **values}
-    shot = Shot(**values)  # type: ignore[arg-type]
+    prompt, callback = str(values.pop("prompt", "")), values.pop("callback", None)
+    shot = Shot.of(prompt, callback_url=None if callback is None else str(callback), **values)  # type: ignore[arg-type]
     return shot, [*findings, *_missing_image(leaves, named, shot)]
 
 
@@ -202,7 +214,7 @@ def _missing_image(
     """A payload that says image-to-video, but in which no image was found."""
     said = [leaf.value for leaf in leaves if role_of(leaf.path[-1]) != "prompt" and isinstance(leaf.value, str)]
     texts = (text for text in (*said, named) if isinstance(text, str) and len(text) < 80)
-    if shot.image_url or not any(map(_IMAGE_MODE.search, texts)):
+    if shot.inputs or not any(map(_IMAGE_MODE.search, texts)):
         return []
     rule = "The payload asks for image-to-video, but no reference image was found in it."
     return [Finding("error" if card else "warning", "image_url", "missing", rule, "Give the image as image_url.")]
@@ -241,20 +253,16 @@ def _collect(card: ModelCard, leaves: tuple[Leaf, ...]) -> tuple[Shot, list[Find
     """The shot from the values, each read once: from its documented place if it is there, else as found."""
     findings: list[Finding] = []
     placed, sizes = _place(card, leaves, findings)
+    fixed = [(field, leaf) for field, leaf in placed if field.role == "fixed"]
+    inputs = _take_inputs(card, placed, fixed, findings)
+    kind = Shot(inputs=inputs).kind
+    shot = Shot(inputs=inputs)
+    options: dict[str, JsonValue] = {}
     values: dict[str, JsonValue] = {}
     for field, leaf in placed:
-        if field.role == "image":
-            values["image_url"], more = read_image(field, leaf.value)
-            findings.extend(more)
-    kind = IMAGE_TO_VIDEO if values.get("image_url") else TEXT_TO_VIDEO
-    extras: dict[str, JsonValue] = {}
-    fixed: list[tuple[Field, Leaf]] = []
-    for field, leaf in placed:
-        if field.role == "fixed":
-            fixed.append((field, leaf))
-        elif field.role == "extra":
-            extras[field.path[-1]] = leaf.value
-        elif field.role != "image":
+        if field.role == "option":
+            options[field.path[-1]] = leaf.value
+        elif field.role not in ("fixed", "input"):
             taken, more = _take_size(card, field, leaf) if field.role == "size" else _take(card, field, leaf)
             findings.extend(more)
             if field.exists_in(kind):
@@ -263,8 +271,34 @@ def _collect(card: ModelCard, leaves: tuple[Leaf, ...]) -> tuple[Shot, list[Find
                 findings.append(_wrong_kind(card, field, kind))
                 values = {**{name: value for name, value in taken.items() if name == "resolution"}, **values}
     findings.extend(_take_pixels(card, leaf, kind, values) for leaf in sizes)
-    shot = Shot(**values, extras=extras)  # type: ignore[arg-type]
+    prompt, callback = str(values.pop("prompt", "")), values.pop("callback", None)
+    shot = Shot(prompt, inputs=inputs, options=options, callback_url=None if callback is None else str(callback))
+    shot = shot.having(**values)  # type: ignore[arg-type]
     return shot, [*findings, *_check_fixed(card, shot, fixed), *_added(card, shot)]
+
+
+def _take_inputs(
+    card: ModelCard, placed: list[tuple[Field, Leaf]], fixed: list[tuple[Field, Leaf]], findings: list[Finding]
+) -> tuple[Input, ...]:
+    """The inputs with their roles: where one field holds several, by the mode that the payload names or the number."""
+    said: set[str] = {kind for field, leaf in fixed for kind, wire in field.fixed if wire == leaf.value}
+    found: list[Input] = []
+    for field, leaf in placed:
+        if field.role == "input":
+            urls, more = read_inputs(field, leaf.value)
+            findings.extend(more)
+            found.extend(map(Input, _roles(card, field, len(urls), said), urls))
+    order = {role: place for place, role in enumerate(INPUT_ROLES)}
+    return tuple(sorted(found, key=lambda item: order[item.role]))
+
+
+def _roles(card: ModelCard, field: Field, count: int, said: set[str]) -> list[InputRole]:
+    frames = [role for role in field.inputs if role.endswith("_frame")]
+    others = [role for role in field.inputs if not role.endswith("_frame")]
+    means_reference = "reference-to-video" in said or not (said & {"image-to-video", "first-last-frame"} or frames)
+    if not others or (frames and count <= len(frames) and not means_reference):
+        return [frames[min(place, len(frames) - 1)] for place in range(count)]
+    return [others[0]] * count
 
 
 def _place(
@@ -300,12 +334,13 @@ def _field_of(card: ModelCard, leaf: Leaf) -> Field | None:
     exact = (field for field in card.fields if field.path == leaf.path)
     named = (field for field in card.fields if fold_name(field.path[-1]) == name)
     aliased = (field for field in card.fields if name in map(fold_name, field.aliases))
-    meant = (field for field in card.fields if field.role == role_of(leaf.path[-1]))
+    role = role_of(leaf.path[-1])
+    meant = (field for field in card.fields if role in (field.role, *field.inputs))
     return next((field for group in (exact, named, aliased, meant) for field in group), None)
 
 
 def _wrong_kind(card: ModelCard, field: Field, kind: Kind) -> Finding:
-    rule = f"{card.id} takes it only for {field.only}."
+    rule = f"{card.id} takes it only for {' or '.join(field.only)}."
     other = next((item for item in card.fields if item.role in ("size", "resolution") and item.exists_in(kind)), None)
     instead = f"Write {other.name}." if other and field.role in ("size", "resolution") else "Leave it out."
     return Finding("error", field.name, "", rule, instead)
@@ -316,16 +351,14 @@ def _take(card: ModelCard, field: Field, leaf: Leaf) -> Taken:
     if field.role == "model":
         return {}, []
     value, findings = read_value(field, leaf.value)
-    if value is None:
-        return {}, findings
-    if field.role in ("duration", "aspect_ratio", "resolution"):
-        neutral = neutral_value(field, value)
-        wire = wire_value(field, neutral)
-        if wire != value:
-            rule = f"{card.gateway} spells it {wire}."
-            findings.append(Finding("error", field.name, format_value(value), rule, f"Write {wire}."))
-        value = neutral
-    return {ROLE_ATTRIBUTES[field.role]: value}, findings
+    if value is None or field.role not in PARAMETERS:
+        return {} if value is None else {field.role: value}, findings
+    neutral = neutral_value(field, value)
+    wire = wire_value(field, neutral)
+    if wire != value:
+        rule = f"{card.gateway} spells it {wire}."
+        findings.append(Finding("error", field.name, format_value(value), rule, f"Write {wire}."))
+    return {field.role: neutral}, findings
 
 
 def _take_size(card: ModelCard, field: Field, leaf: Leaf) -> Taken:
@@ -337,7 +370,7 @@ def _take_size(card: ModelCard, field: Field, leaf: Leaf) -> Taken:
     taken: dict[str, JsonValue] = {"resolution": value} if isinstance(value, str) else {}
     if found is not None:
         taken = {"aspect_ratio": found[0], "resolution": found[1]}
-        right = size_value(field, Shot(aspect_ratio=found[0], resolution=found[1]))
+        right = size_value(field, Shot.of(aspect_ratio=found[0], resolution=found[1]))
     instead = f"Write {right}." if right else "Choose one of these."
     rule = f"{card.id} takes one of {', '.join(spelling)}."
     return taken, [Finding("error", field.name, format_value(value), rule, instead)]
@@ -353,9 +386,9 @@ def _take_pixels(card: ModelCard, leaf: Leaf, kind: Kind, values: dict[str, Json
     for field in card.fields:
         if not field.exists_in(kind):
             continue
-        wanted = {"aspect_ratio": wire_value(field, ratio), "resolution": resolution}.get(field.role)
+        wanted: Scalar | None = {"aspect_ratio": wire_value(field, ratio), "resolution": resolution}.get(field.role)
         if field.role == "size":
-            wanted = size_value(field, Shot(aspect_ratio=ratio, resolution=resolution))
+            wanted = size_value(field, Shot.of(aspect_ratio=ratio, resolution=resolution))
         if wanted is not None:
             write.append(f"{field.name} {wanted}")
     rule = f"{card.id} takes no size in pixels there."
@@ -385,16 +418,20 @@ def _added(card: ModelCard, shot: Shot) -> list[Finding]:
     """Notes on what is written out although the payload left it open."""
     rule = "Written out so that the price and the result are certain."
     return [
-        Finding("note", field.name, "missing", rule, f"Added: {filled}.")
-        for field in card.fields
-        if field.exists_in(shot.kind) and _is_open(field, shot) and (filled := field.filled(shot.kind)) is not None
+        Finding("note", field.name, "missing", rule, f"Added: {_plain(filled)}.")
+        for field in present_fields(card, shot)
+        if _is_open(field, shot) and (filled := field.under(shot).fill) is not None
     ]
+
+
+def _plain(value: Scalar) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _is_open(field: Field, shot: Shot) -> bool:
     """Whether the shot leaves the field's value to the card."""
     if field.role == "size":
-        return shot.aspect_ratio is None and shot.resolution is None
-    if field.role == "extra":
-        return field.path[-1] not in shot.extras
-    return field.role in ROLE_ATTRIBUTES and getattr(shot, ROLE_ATTRIBUTES[field.role]) is None
+        return shot.get("aspect_ratio") is None and shot.get("resolution") is None
+    if field.role == "option":
+        return field.path[-1] not in shot.options
+    return field.role in PARAMETERS and shot.get(field.role) is None

@@ -15,26 +15,37 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Literal
 
-from callsheet.core.catalogue import Catalogue, ModelCard, Role
+from callsheet.core.catalogue.cards import Catalogue, ModelCard
 from callsheet.core.security.urls import url_host
-from callsheet.core.shot import JsonValue
+from callsheet.core.shot import INPUT_ROLES, InputRole, JsonValue, ParameterName
 
 from .body import Finding, format_name, image_url, read_number
 
-_NAMES: dict[Role, str] = {
+Meaning = ParameterName | InputRole | Literal["prompt", "size", "callback", "model"]
+
+_NAMES: dict[Meaning, str] = {
     "prompt": "prompt text description text_prompt prompt_text video_prompt video_description positive_prompt",
-    "duration": "duration seconds n_seconds length duration_seconds duration_in_seconds duration_sec duration_s secs"
-    " video_length video_duration clip_length clip_duration n_frames",
+    "duration_seconds": "duration seconds n_seconds length duration_seconds duration_in_seconds duration_sec duration_s"
+    " secs video_length video_duration clip_length clip_duration n_frames",
     "aspect_ratio": "aspect_ratio ratio orientation video_aspect_ratio",
     "resolution": "resolution quality video_resolution output_resolution video_quality",
+    "audio": "audio sound generate_audio with_audio enable_audio include_audio",
+    "seed": "seed random_seed",
+    "negative_prompt": "negative_prompt neg_prompt negative_text",
     "size": "size dimensions video_size output_size",
-    "image": "image image_url images image_urls image_uri input_reference input_references first_frame first_frame_url"
-    " first_frame_image first_frame_image_url first_image first_image_url start_image start_image_url start_frame"
-    " start_frame_url reference reference_url reference_image reference_images reference_image_url reference_image_urls"
-    " ref_image ref_images ref_image_url img imgs img_url img_urls input_image input_images input_image_url"
-    " input_image_urls init_image init_image_url source_image source_image_url prompt_image image_input image_list"
-    " image_path image_prompt image_file image_reference keyframe keyframes",
+    "first_frame": "image image_url images image_urls image_uri input_reference input_references first_frame"
+    " first_frame_url first_frame_image first_frame_image_url first_image first_image_url start_image start_image_url"
+    " start_frame start_frame_url image_start reference reference_url reference_image reference_images"
+    " reference_image_url reference_image_urls ref_image ref_images ref_image_url img imgs img_url img_urls input_image"
+    " input_images input_image_url input_image_urls init_image init_image_url source_image source_image_url"
+    " prompt_image image_input image_list image_path image_prompt image_file image_reference keyframe keyframes",
+    "last_frame": "last_frame last_frame_url last_frame_image last_image last_image_url end_image end_image_url"
+    " end_frame end_frame_url image_end tail_image tail_image_url image_tail",
+    "reference_video": "video video_url videos video_urls reference_video reference_videos reference_video_url"
+    " reference_video_urls",
+    "reference_audio": "audio_url audio_urls reference_audio reference_audio_url reference_audio_urls",
     "callback": "callback callback_url webhook webhook_url hook_url notify_url notify_hook notification_url",
     "model": "model model_id model_name",
 }
@@ -60,7 +71,7 @@ _ID_HEIGHT = re.compile(r"(?<![0-9])(720|1024|1080)p")
 _SAME_ID = 0.9
 
 
-def role_of(name: str) -> Role | None:
+def role_of(name: str) -> Meaning | None:
     """What a field of that name means in any published shape."""
     return _ROLES.get(fold_name(name))
 
@@ -231,7 +242,7 @@ def _leaves(table: Payload, parents: tuple[str, ...], findings: list[Finding]) -
 def _objects(name: str, value: JsonValue) -> Iterable[Payload]:
     """The objects that a value holds: itself, or in a container's place a list or a JSON text of them."""
     if isinstance(value, dict):
-        return [] if role_of(name) == "image" and image_url(value) else [value] if value else []
+        return [] if role_of(name) in INPUT_ROLES and image_url(value) else [value] if value else []
     if fold_name(name) not in CONTAINERS:
         return []
     items = value[:4] if isinstance(value, list) else [value]

@@ -1,46 +1,53 @@
 """Checks a shot against a model card: all violations together, each with what to write instead.
 
 `check_shot` is the one place where a value is judged; a raw payload is first turned into a shot
-(`core.recognition`) and then judged here too. An `error` prevents a sheet, a `warning`
+(`core.payload.recognition`) and then judged here too. An `error` prevents a sheet, a `warning`
 is shown before the price, a `note` only says what was added or meant.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from types import MappingProxyType
-from typing import Any
 
-from callsheet.core.catalogue import Availability, Field, ModelCard, Role, Scalar
+from callsheet.core.catalogue.cards import Availability, ModelCard
+from callsheet.core.catalogue.fields import Field
 from callsheet.core.security.urls import check_url, url_host
-from callsheet.core.shot import IMAGE_TO_VIDEO, ROLE_ATTRIBUTES, JsonValue, Kind, Shot
+from callsheet.core.shot import (
+    FIRST_LAST_FRAME,
+    IMAGE_TO_VIDEO,
+    INPUT_ROLES,
+    PARAMETERS,
+    PLAIN,
+    PUBLIC_NAMES,
+    REFERENCE_TO_VIDEO,
+    TEXT_TO_VIDEO,
+    Input,
+    InputRole,
+    JsonValue,
+    Kind,
+    Scalar,
+    Shot,
+)
 
 from .body import (
     Finding,
     Severity,
+    carriers,
     format_length,
     format_name,
     format_value,
     nearest_choice,
+    nearest_value,
     neutral_value,
+    present_fields,
     settle_shot,
     size_value,
+    wire_value,
 )
 
-PUBLIC_NAMES = {"image": "image_url", "callback": "callback_url", "duration": "duration_seconds"}
-
-_CARRIERS: Mapping[Role, tuple[Role, ...]] = MappingProxyType(
-    {
-        "duration": ("duration",),
-        "aspect_ratio": ("aspect_ratio", "size"),
-        "resolution": ("resolution", "size"),
-        "callback": ("callback",),
-    }
-)
-"""What a shot may ask for -> the fields that can hold it."""
-
+LONGEST_RANGE = 60
 _UNSENDABLE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -72,7 +79,8 @@ def check_shot(card: ModelCard, shot: Shot, hosts: Hosts) -> Verdict:
     """Judge every part of a shot for one card; see `Verdict`."""
     findings: list[Finding] = []
     corrected = shot
-    for step in (_check_lifecycle, _check_kind, _check_prompt, _check_fields_exist, _check_values, _check_extras):
+    steps = (_check_lifecycle, _check_kind, _check_inputs, _check_prompt, _check_fields_exist, _check_values)
+    for step in (*steps, _check_options):
         more, corrected = step(card, corrected)
         findings.extend(more)
     wrong_urls = check_urls(card, shot, hosts)
@@ -85,36 +93,38 @@ def check_shot(card: ModelCard, shot: Shot, hosts: Hosts) -> Verdict:
 def nearest_shot(cards: Iterable[ModelCard], shot: Shot, hosts: Hosts) -> tuple[ModelCard, Verdict] | None:
     """For a shot that no card can take: the card that comes nearest, and what to change for it.
 
-    A length, ratio or resolution that no card offers is first replaced by the nearest that any of them does, so that
-    `4k` becomes 1080p although the cheapest card ends at 1024p.
+    A value that no card offers is first replaced by the nearest that any of them does, so that `4k` becomes 1080p
+    although the cheapest card ends at 1024p.
     """
     usable = [card for card in cards if card.kinds and card.lifecycle.availability is not Availability.DROPPED]
     if not usable:
         return None
     findings: list[Finding] = []
     wanted = shot
-    for attribute in ("duration_seconds", "aspect_ratio", "resolution"):
-        value, offered = getattr(wanted, attribute), _offered(usable, shot.kind, attribute)
+    for name in PLAIN:
+        value, offered = wanted.get(name), offered_values(usable, shot.kind, name)
         if value is not None and offered and value not in offered:
             nearest = nearest_choice(value, offered)
             rule = f"No model here offers it; they offer {_listing(offered)}."
-            findings.append(_error(attribute, format_value(value), rule, f"Nearest: {nearest}."))
-            changed: dict[str, Any] = {attribute: nearest}
-            wanted = replace(wanted, **changed)
+            findings.append(_error(name, format_value(value), rule, f"Nearest: {nearest}."))
+            wanted = wanted.having(**{name: nearest})
     judged = [(card, check_shot(card, wanted, hosts)) for card in usable]
     card, verdict = min(judged, key=lambda pair: sum(finding.severity == "error" for finding in pair[1].findings))
     return card, Verdict((*findings, *verdict.findings), verdict.corrected)
 
 
-def _offered(cards: Iterable[ModelCard], kind: Kind, attribute: str) -> tuple[Scalar, ...]:
-    """What any of the cards can make of one attribute, in order."""
+def offered_values(cards: Iterable[ModelCard], kind: Kind, name: str) -> tuple[Scalar, ...]:
+    """What any of the cards can make of one parameter, in order; a range up to a minute counts value by value."""
     values: set[Scalar] = set()
     for card in cards:
-        for field in card.fields:
-            if field.exists_in(kind) and ROLE_ATTRIBUTES.get(field.role) == attribute:
-                values.update(neutral_choices(field, kind))
-            elif field.exists_in(kind) and field.role == "size":
-                values.update(dict(meaning)[attribute] for _, meaning in field.spelling if attribute in dict(meaning))
+        fields = carriers(card, name, kind)
+        if not fields and name in card.implied:
+            values.add(card.implied[name])
+        for field in fields:
+            if field.role == "size":
+                values.update(dict(meaning)[name] for _, meaning in field.spelling if name in dict(meaning))
+            else:
+                values.update(neutral_choices(field))
     return tuple(sorted(values, key=lambda value: (len(str(value)), str(value))))
 
 
@@ -123,7 +133,7 @@ Step = tuple[list[Finding], Shot]
 
 def _check_lifecycle(card: ModelCard, shot: Shot) -> Step:
     life = card.lifecycle
-    if life.availability is Availability.LIVE:
+    if life.availability in (Availability.LIVE, Availability.LISTED):
         return [], shot
     dropped = life.availability is Availability.DROPPED
     finding = Finding(
@@ -137,15 +147,48 @@ def _check_lifecycle(card: ModelCard, shot: Shot) -> Step:
 
 
 def _check_kind(card: ModelCard, shot: Shot) -> Step:
-    if shot.kind in card.kinds:
-        return [], shot
+    """Whether the model makes such a clip at all; inputs of a role that it takes nowhere go."""
     if not card.kinds:
         rule = "This model's input is not documented, or it does not generate video."
         return [_error("model", card.id, rule, "Choose another model.")], shot
-    if shot.kind == IMAGE_TO_VIDEO:
-        rule = f"{card.id} takes no reference image."
-        return [_error("image_url", "", rule, "Leave it out.")], replace(shot, image_url=None)
-    return [_error("image_url", "missing", f"{card.id} needs a reference image.", "Give one.")], shot
+    taken = {role for field in card.fields for role in field.inputs}
+    unknown = [role for role in INPUT_ROLES if role not in taken and shot.urls(role)]
+    findings = [_error(role, "", f"{card.id} takes no {_words(role)}.", "Leave it out.") for role in unknown]
+    shot = shot.without(*unknown)
+    if shot.kind in card.kinds:
+        return findings, shot
+    if shot.kind == TEXT_TO_VIDEO:
+        needed = next((role for field in card.fields if field.role == "input" for role in field.inputs), "first_frame")
+        rule = f"{card.id} needs a {_words(needed)}."
+        return [*findings, _error(needed, "missing", rule, "Give one.")], shot
+    rule = f"{card.id} makes {_listing(card.kinds)}, not {shot.kind}."
+    return [*findings, _error("model", card.id, rule, "Leave the input out, or choose another model.")], shot
+
+
+def _check_inputs(card: ModelCard, shot: Shot) -> Step:
+    """How many inputs there are, and which of them go together."""
+    findings: list[Finding] = []
+    for rule in card.inputs:
+        count = len(shot.urls(*rule.roles))
+        name = rule.roles[0]
+        if not count:
+            continue
+        others = [role for role in rule.excludes if shot.urls(role)]
+        if others:
+            text = f"{card.id} does not take a {_words(name)} together with a {_words(others[0])}."
+            findings.append(_error(name, "", text, "Keep one of them."))
+        if rule.needs and not shot.urls(*rule.needs):
+            needed = " or a ".join(_words(role) for role in rule.needs)
+            findings.append(_error(name, "", f"{card.id} takes it only with a {needed}.", f"Give a {needed}."))
+        if rule.most is not None and count > rule.most:
+            findings.append(_error(name, f"({count})", f"At most {rule.most}.", "Leave some out."))
+        if rule.least is not None and count < rule.least:
+            findings.append(_error(name, f"({count})", f"At least {rule.least}.", "Give more, or none."))
+    return findings, shot
+
+
+def _words(role: str) -> str:
+    return "first frame (reference image)" if role == "first_frame" else role.replace("_", " ")
 
 
 def _check_prompt(card: ModelCard, shot: Shot) -> Step:
@@ -187,114 +230,169 @@ def _check_length(field: Field, prompt: str) -> list[Finding]:
 def _check_fields_exist(card: ModelCard, shot: Shot) -> Step:
     """A value for which the card has no field is an error, never dropped silently."""
     findings: list[Finding] = []
-    roles = {field.role for field in card.fields if field.exists_in(shot.kind)}
-    for role, carriers in _CARRIERS.items():
-        attribute = ROLE_ATTRIBUTES[role]
-        value = getattr(shot, attribute)
-        if value is None or roles & set(carriers) or (role == "resolution" and value == card.resolution_when_absent):
+    for name, value in shot.parameters.items():
+        if carriers(card, name, shot.kind):
             continue
-        shown = _host(url_host(value)) if role == "callback" else format_value(value)
-        findings.append(_error(attribute, shown, _no_field(card, role, shot.kind), _without_field(role)))
-        absent: dict[str, Any] = {attribute: None}
-        shot = replace(shot, **absent)
+        if name in card.implied:
+            if card.implied[name] == value:
+                continue
+            rule = f"{card.id} has no {name} field; its clips have {_shown(name, card.implied[name])}."
+            findings.append(_error(name, format_value(value), rule, f"Nearest: {card.implied[name]}."))
+        else:
+            rule = _no_field(card, name, shot.kind)
+            findings.append(_error(name, _said(name, value), rule, "Leave it out, or choose another model."))
+        shot = shot.having(**{name: card.implied.get(name)})
+    if shot.callback_url is not None and card.field_for("callback") is None:
+        shown, rule = _host(url_host(shot.callback_url)), f"{card.id} has no callback_url field."
+        findings.append(_error("callback_url", shown, rule, "Leave it out."))
+        shot = replace(shot, callback_url=None)
     return findings, shot
 
 
-def _no_field(card: ModelCard, role: Role, kind: Kind) -> str:
-    if role == "resolution":
-        fixed = card.resolution_when_absent
-        known = f"its output is {fixed}" if fixed else "its output size is not documented"
-        return f"{card.id} has no resolution field ({known})."
-    elsewhere = any(field.role in _CARRIERS[role] for field in card.fields)
-    return f"{card.id} has no {ROLE_ATTRIBUTES[role]} field{f' for {kind}' if elsewhere else ''}."
+def _no_field(card: ModelCard, name: str, kind: Kind) -> str:
+    if name == "resolution" and not carriers(card, name):
+        return f"{card.id} has no resolution field (its output size is not documented)."
+    return f"{card.id} has no {name} field{f' for {kind}' if carriers(card, name) else ''}."
 
 
-def _without_field(role: Role) -> str:
-    return "Leave it out, or choose a pro model." if role == "resolution" else "Leave it out."
+def _said(name: str, value: Scalar) -> str:
+    return format_length(str(value)) if name == "negative_prompt" else format_value(value)
+
+
+def _shown(name: str, value: Scalar) -> str:
+    return PARAMETERS[name].shown(value)
 
 
 def _check_values(card: ModelCard, shot: Shot) -> Step:
     findings: list[Finding] = []
-    for field in card.fields:
-        if not field.exists_in(shot.kind):
-            continue
+    for field in present_fields(card, shot):
         if field.role == "size":
             more, shot = _check_size(card, field, shot)
             findings.extend(more)
-        elif field.role in ("duration", "aspect_ratio", "resolution"):
+        elif field.role in PARAMETERS:
             more, shot = _check_choice(card, field, shot)
             findings.extend(more)
     return findings, shot
 
 
 def _check_choice(card: ModelCard, field: Field, shot: Shot) -> Step:
-    attribute = ROLE_ATTRIBUTES[field.role]
-    value: Scalar | None = getattr(shot, attribute)
+    name = field.role
+    value = shot.get(name)
     if value is None:
+        missing = field.required and field.under(shot).fill is None
+        shown = _error(name, "missing", f"{card.id} requires it.", _choices_text(field.under(shot)))
+        return [shown] if missing else [], shot
+    if name == "negative_prompt":
+        complaint = _text_complaint(field, str(value))
+        return [replace(complaint, field=name)] if complaint else [], shot
+    limited = field.under(shot)
+    wire = wire_value(limited, value)
+    allowed = _known_type(limited, wire) and limited.takes(wire)
+    if allowed and (not limited.spelling or not limited.values or wire in limited.values):
         return [], shot
-    allowed = neutral_choices(field, shot.kind)
-    if not allowed or any(value == choice and type(value) is type(choice) for choice in allowed):
-        return [], shot
-    nearest = nearest_choice(value, allowed)
-    rule = f"{card.id} offers {_listing(allowed)}{_only_with_image(field, value, shot.kind)}."
-    finding = _error(PUBLIC_NAMES.get(field.role, field.role), format_value(value), rule, f"Nearest: {nearest}.")
-    changed: dict[str, Any] = {attribute: nearest}
-    return [finding], replace(shot, **changed)
+    nearest = neutral_value(limited, nearest_value(limited, wire))
+    rule = f"{card.id} offers {_choices_text(limited)}{_elsewhere(card, field, value, shot)}."
+    finding = _error(name, _said(name, value), rule, f"Nearest: {nearest}.")
+    return [finding], shot.having(**{name: nearest})
 
 
-def _only_with_image(field: Field, value: Scalar, kind: Kind) -> str:
-    if kind != IMAGE_TO_VIDEO and value in field.values_with_image:
-        return f"; {value} only with a reference image"
-    return ""
+def _known_type(field: Field, wire: Scalar) -> bool:
+    return isinstance(wire, _KINDS[field.kind]) and isinstance(wire, bool) == (field.kind == "boolean")
+
+
+def _choices_text(field: Field) -> str:
+    """What the field takes: its values, or its range."""
+    if field.kind == "boolean":
+        return "true, false"
+    if field.values:
+        return _listing(neutral_value(field, value) for value in field.values)
+    low, high = field.minimum, field.maximum
+    if low is None and high is None:
+        return "any value"
+    return (
+        f"{low} to {high}"
+        if low is not None and high is not None
+        else f"at least {low}"
+        if high is None
+        else f"at most {high}"
+    )
+
+
+def _elsewhere(card: ModelCard, field: Field, value: Scalar, shot: Shot) -> str:
+    """For which kind of clip the card would take the value, if only that is wrong."""
+    for kind in card.kinds:
+        other = field.under(_as_kind(shot, kind))
+        if kind != shot.kind and field.exists_in(kind) and other.takes(wire_value(other, value)):
+            return f"; {value} only with a reference image" if kind == IMAGE_TO_VIDEO else f"; {value} only for {kind}"
+    limit = next((limit for limit in field.limits if field.under(shot).note == limit.note), None)
+    return f"; {limit.note}" if limit and limit.note else ""
+
+
+def _as_kind(shot: Shot, kind: Kind) -> Shot:
+    role: dict[Kind, tuple[InputRole, ...]] = {
+        IMAGE_TO_VIDEO: ("first_frame",),
+        FIRST_LAST_FRAME: ("first_frame", "last_frame"),
+        REFERENCE_TO_VIDEO: ("reference_image",),
+    }
+    return replace(shot, inputs=tuple(Input(role, "") for role in role.get(kind, ())))
 
 
 def _check_size(card: ModelCard, field: Field, shot: Shot) -> Step:
     settled = settle_shot(card, shot)
     if size_value(field, settled) is not None:
         return [], shot
+    ratio_asked, resolution_asked = settled.get("aspect_ratio"), settled.get("resolution")
     pairs = [dict(meaning) for _, meaning in field.spelling]
-    ratio = nearest_choice(settled.aspect_ratio, tuple(pair["aspect_ratio"] for pair in pairs))
+    ratio = nearest_choice(ratio_asked, tuple(pair["aspect_ratio"] for pair in pairs))
     resolutions = tuple(pair["resolution"] for pair in pairs if pair["aspect_ratio"] == ratio)
-    resolution = nearest_choice(settled.resolution, resolutions)
+    resolution = nearest_choice(resolution_asked, resolutions)
     offered = _listing(tuple(f"{pair['aspect_ratio']} at {pair['resolution']}" for pair in pairs))
     finding = _error(
-        "resolution" if ratio == settled.aspect_ratio else "aspect_ratio",
-        f"{format_value(settled.aspect_ratio)} at {format_value(settled.resolution)}",
+        "resolution" if ratio == ratio_asked else "aspect_ratio",
+        f"{format_value(ratio_asked)} at {format_value(resolution_asked)}",
         f"{card.id} offers {offered} from text.",
         f"Nearest: {ratio} at {resolution}.",
     )
-    return [finding], replace(shot, aspect_ratio=str(ratio), resolution=str(resolution))
+    return [finding], shot.having(aspect_ratio=str(ratio), resolution=str(resolution))
 
 
-def _check_extras(card: ModelCard, shot: Shot) -> Step:
+def _check_options(card: ModelCard, shot: Shot) -> Step:
     findings: list[Finding] = []
-    known = {field.path[-1]: field for field in card.fields if field.role == "extra" and field.exists_in(shot.kind)}
-    kept = dict(shot.extras)
-    for name, value in shot.extras.items():
+    known = {field.path[-1]: field.under(shot) for field in present_fields(card, shot) if field.role == "option"}
+    kept = dict(shot.options)
+    for name, value in shot.options.items():
         if name not in known:
             kept.pop(name)
             findings.append(_error(format_name(name), "", f"{card.id} has no such field.", "Leave it out."))
-        elif (complaint := _extra_complaint(known[name], value)) is not None:
+        elif (complaint := _option_complaint(known[name], value)) is not None:
             kept.pop(name)
             findings.append(complaint)
     findings.extend(
         _error(field.name, "missing", f"{card.id} requires it.", field.note or "Give it in a raw payload.")
         for name, field in known.items()
-        if field.required and name not in shot.extras
+        if field.required and field.fill is None and name not in shot.options
     )
-    return findings, replace(shot, extras=kept) if kept != dict(shot.extras) else shot
+    return findings, replace(shot, options=kept) if kept != dict(shot.options) else shot
 
 
-_KINDS: dict[str, type] = {"string": str, "integer": int, "boolean": bool, "array": list}
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "boolean": bool,
+    "array": list,
+    "object": dict,
+}
 
 
-def _extra_complaint(field: Field, value: JsonValue) -> Finding | None:
+def _option_complaint(field: Field, value: JsonValue) -> Finding | None:
     shown = format_value(value)
-    if not isinstance(value, _KINDS[field.kind]) or (field.kind == "integer" and isinstance(value, bool)):
+    if not isinstance(value, _KINDS[field.kind]) or isinstance(value, bool) != (field.kind == "boolean"):
         return _error(field.name, shown, f"Must be of type {field.kind}.", "Correct it, or leave it out.")
-    if field.values and value not in field.values:
-        nearest = nearest_choice(value, field.values)
-        return _error(field.name, shown, f"One of {_listing(field.values)}.", f"Nearest: {nearest}.")
+    if not field.takes(value):
+        nearest = nearest_value(field, value)
+        rule = f"One of {_listing(field.values)}." if field.values else f"Must be {_choices_text(field)}."
+        return _error(field.name, shown, rule, f"Nearest: {nearest}.")
     if isinstance(value, list) and not all(isinstance(item, str) and not _UNSENDABLE.search(item) for item in value):
         return _error(field.name, shown, "Must be an array of strings.", "Correct it, or leave it out.")
     if isinstance(value, list) and field.max_items is not None and len(value) > field.max_items:
@@ -319,27 +417,28 @@ def _text_complaint(field: Field, value: str) -> Finding | None:
 
 
 def check_urls(card: ModelCard, shot: Shot, hosts: Hosts) -> list[Finding]:
-    """Checks the two URLs that an agent may give, and their hosts against the policy."""
+    """Checks the addresses that an agent may give, and their hosts against the policy."""
     findings: list[Finding] = []
-    if shot.image_url is not None:
-        findings.extend(_check_image_url(card, shot.image_url, hosts))
+    for item in shot.inputs:
+        findings.extend(_check_input_url(card, item, hosts))
     if shot.callback_url is not None:
         findings.extend(_check_callback_url(shot.callback_url, hosts))
     return findings
 
 
-def _check_image_url(card: ModelCard, url: str, hosts: Hosts) -> list[Finding]:
-    verdict = check_url(url)
+def _check_input_url(card: ModelCard, item: Input, hosts: Hosts) -> list[Finding]:
+    verdict = check_url(item.url)
     if verdict.problem:
-        return [_error("image_url", _host(verdict.host), verdict.problem, "Give a public https URL.")]
+        return [_error(item.role, _host(verdict.host), verdict.problem, "Give a public https URL.")]
     if hosts.images and verdict.host not in hosts.images:
         rule = "The policy does not list this host under [hosts] image."
-        return [_error("image_url", _host(verdict.host), rule, "A person can add it to the policy file.")]
-    formats = card.image.formats if card.image else ()
-    name = url.split("?", 1)[0].rsplit("/", 1)[-1].lower()
+        return [_error(item.role, _host(verdict.host), rule, "A person can add it to the policy file.")]
+    formats = tuple(ending for rule in card.rules_for(item.role) for ending in rule.formats)
+    name = item.url.split("?", 1)[0].rsplit("/", 1)[-1].lower()
     if formats and "." in name and not name.endswith(formats):
         rule = f"The name does not end in {_listing(formats)}."
-        return [Finding("warning", "image_url", _host(verdict.host), rule, "Use one of these formats.")]
+        finding = _error(item.role, _host(verdict.host), rule, "Use one of these formats.")
+        return [replace(finding, severity="warning")]
     return []
 
 
@@ -353,13 +452,15 @@ def _check_callback_url(url: str, hosts: Hosts) -> list[Finding]:
     return []
 
 
-def neutral_choices(field: Field, kind: Kind) -> tuple[Scalar, ...]:
-    """The field's allowed values in the words of a shot; empty when any."""
-    return tuple(neutral_value(field, value) for value in field.allowed(kind))
+def neutral_choices(field: Field) -> tuple[Scalar, ...]:
+    """The field's allowed values, or those of a range of at most a minute, in the words of a shot; empty when any."""
+    if not field.values and field.minimum is not None and field.maximum is not None and field.maximum <= LONGEST_RANGE:
+        return tuple(range(field.minimum, field.maximum + 1))
+    return tuple(neutral_value(field, value) for value in field.values)
 
 
 def _error(field: str, value: str, rule: str | None, instead: str) -> Finding:
-    return Finding("error", field, value, rule or "", instead)
+    return Finding("error", PUBLIC_NAMES.get(field, field), value, rule or "", instead)
 
 
 def _host(host: str | None) -> str:

@@ -2,8 +2,12 @@
 
 Strict: an unknown or missing key, a wrong type or a fact without a known source is a `CatalogueMistake`, so that a
 typo in a fact file fails the tests instead of silently changing a payload. A model inherits `poll`, `retention` and
-`rate_limit` from its gateway unless it has its own. The gateway's `evidence` and `conflicts` apply to each of its
-models. `fields_of` names an earlier model of the same file that has the same fields.
+`rate_limit` from its gateway unless it has its own. The gateway's `conflicts`, and its `evidence` on the model's
+family, apply to each of its models.
+
+`like` names an earlier model of the same file. What a model does not say itself (fields, inputs, price, lifecycle, …)
+is as there, except notes and conflicts. `changes` are fields by path that differ in what
+they name, or are new; `without` are those that it lacks.
 """
 
 from __future__ import annotations
@@ -17,7 +21,18 @@ from functools import lru_cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from callsheet.core.catalogue import Catalogue, Conflict, GatewayFacts, Lifecycle, PollAdvice, PriceRule, Source
+from callsheet.core.catalogue.cards import (
+    Catalogue,
+    Conflict,
+    GatewayFacts,
+    Lifecycle,
+    ModelCard,
+    PollAdvice,
+    PriceRule,
+    Source,
+)
+from callsheet.core.catalogue.fields import Field, Limit
+from callsheet.core.shot import PARAMETERS
 from callsheet.gateways import GATEWAYS
 
 if TYPE_CHECKING:
@@ -28,6 +43,7 @@ Table = Mapping[str, Any]
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}|undated")
 _INHERITED = ("poll", "retention", "rate_limit")
 _PER_MODEL = ("evidence", "conflicts")
+_OWN = ("id", "title", "notes", "conflicts")
 
 
 class CatalogueMistake(ValueError):
@@ -84,27 +100,44 @@ def _complete(table: Table, version: str) -> Table:
 
 
 def _complete_models(table: Table) -> Iterator[Table]:
-    fields_of: dict[str, Any] = {}
+    done: dict[str, Any] = {}
     for row in table.get("models", []):
-        model = {key: table[key] for key in _INHERITED if key in table} | row
-        if "fields" in model:
-            model["fields"] = [_complete_field(field) for field in model["fields"]]
-        elif model.get("fields_of") in fields_of:
-            model["fields"] = fields_of[model.pop("fields_of")]
-        fields_of[model["id"]] = model.get("fields")
-        evidence = [*model["lifecycle"].get("evidence", ()), *table.get("evidence", ())]
-        model["lifecycle"] = {**model["lifecycle"], "evidence": sorted(evidence, key=_age, reverse=True)}
-        model["conflicts"] = [*model.get("conflicts", ()), *table.get("conflicts", ())]
-        model["price"] = _complete_price(model["price"], f"{table.get('id')}.toml: {model['id']}")
-        model["poll"] = _complete_poll(model["poll"]) if "poll" in model else None
-        yield {"gateway": table.get("id"), "model": model.pop("id"), **model}
+        model = {key: table[key] for key in _INHERITED if key in table} | _inherited(row, done)
+        done[model["id"]] = model
+        evidence = [
+            {key: value for key, value in each.items() if key != "family"}
+            for each in (*model["lifecycle"].get("evidence", ()), *table.get("evidence", ()))
+            if each.get("family") in (None, model.get("family"))
+        ]
+        whole = {
+            **model,
+            "fields": [_complete_field(field) for field in model["fields"]],
+            "lifecycle": {**model["lifecycle"], "evidence": sorted(evidence, key=_age, reverse=True)},
+            "conflicts": [*model.get("conflicts", ()), *table.get("conflicts", ())],
+            "price": _complete_price(model["price"], f"{table.get('id')}.toml: {model['id']}"),
+            "poll": _complete_poll(model["poll"]) if "poll" in model else None,
+        }
+        yield {"gateway": table.get("id"), "model": whole.pop("id"), **whole}
+
+
+def _inherited(row: Table, done: Mapping[str, Table]) -> dict[str, Any]:
+    """The row with what it takes over from the model that it is like."""
+    like = done.get(row.get("like", ""), {})
+    own = {key: value for key, value in row.items() if key not in ("like", "changes", "without")}
+    shared = {key: value for key, value in like.items() if key not in _OWN}
+    whole: dict[str, Any] = {**shared, **own}
+    changes = {change["path"]: change for change in row.get("changes", [])}
+    fields = [{**field, **changes.pop(field["path"], {})} for field in whole.get("fields", [])]
+    gone = row.get("without", [])
+    return {**whole, "fields": [field for field in (*fields, *changes.values()) if field["path"] not in gone]}
 
 
 def _complete_field(field: Table) -> Table:
     pairs = {key: list(field[key].items()) for key in ("fixed", "spelling") if key in field}
     if "spelling" in pairs:
         pairs["spelling"] = [(wire, list(neutral.items())) for wire, neutral in pairs["spelling"]]
-    return {**field, "path": field["path"].split("."), **pairs}
+    limits = [{**limit, "when": list(limit.get("when", {}).items())} for limit in field.get("limits", [])]
+    return {**field, "path": field["path"].split("."), "limits": limits, **pairs}
 
 
 def _age(evidence: Table) -> tuple[bool, str]:
@@ -114,7 +147,9 @@ def _age(evidence: Table) -> tuple[bool, str]:
 
 def _complete_price(price: Table, place: str) -> Table:
     # Text only: a TOML float has already lost the exact amount.
-    amounts = (*price.get("amounts", {}).values(), price.get("usd_per_unit", ""))
+    added = price.get("added", [])
+    amounts = [*price.get("amounts", {}).values(), price.get("usd_per_unit", ""), price.get("minimum", "")]
+    amounts += [each[key] for each in added for key in ("amount", "factor") if key in each]
     if not all(isinstance(amount, str) for amount in amounts):
         raise CatalogueMistake(f"{place}.price: amounts must be written as text")
     return price
@@ -143,9 +178,15 @@ def _parts(facts: GatewayFacts) -> Iterator[tuple[str, object]]:
     yield from ((f"errors.{number}", error) for number, error in enumerate(facts.errors))
     for number, card in enumerate(facts.models):
         place = f"models.{number}"
-        for name in ("price", "lifecycle", "poll", "retention", "rate_limit", "image"):
+        yield place, card
+        for name in ("price", "lifecycle", "poll", "retention", "rate_limit"):
             yield f"{place}.{name}", getattr(card, name)
-        rows = {"fields": card.fields, "lifecycle.evidence": card.lifecycle.evidence, "conflicts": card.conflicts}
+        rows = {
+            "fields": card.fields,
+            "inputs": card.inputs,
+            "lifecycle.evidence": card.lifecycle.evidence,
+            "conflicts": card.conflicts,
+        }
         for name, records in rows.items():
             yield from ((f"{place}.{name}.{row}", record) for row, record in enumerate(records))
 
@@ -162,6 +203,10 @@ def _check_part(value: object, sources: Mapping[str, Source]) -> Iterator[str]:
     match value:
         case PriceRule():
             yield from _check_price(value)
+        case ModelCard():
+            yield from _check_card(value)
+        case Field():
+            yield from _check_field(value)
         case PollAdvice():
             yield from _check_poll(value)
         case Lifecycle(evidence=()):
@@ -169,10 +214,35 @@ def _check_part(value: object, sources: Mapping[str, Source]) -> Iterator[str]:
 
 
 def _check_price(rule: PriceRule) -> Iterator[str]:
-    if (rule.kind == "unknown") == bool(rule.amounts):
+    if (rule.per in ("clip", "second")) != bool(rule.amounts):
         yield "amounts are given if and only if the price is known"
     if any(amount < 0 for amount in (*rule.amounts.values(), rule.usd_per_unit or 0)):
         yield "an amount is negative"
+    if any(len(key.split(" / ")) != max(len(rule.keys), 1) for key in rule.amounts):
+        yield "an amount's key has another number of parts than `keys`"
+
+
+def _check_card(card: ModelCard) -> Iterator[str]:
+    for name in card.implied.keys() - PARAMETERS.keys():
+        yield f"implied names {name!r}, which is no parameter"
+    names = {"kind", "video_input", *PARAMETERS, *(field.path[-1] for field in card.fields)}
+    asked = {*card.price.keys, *(name for field in card.fields for limit in field.limits for name, _ in limit.when)}
+    for name in sorted(asked - names):
+        yield f"a price or limit depends on {name!r}, which no shot has"
+    roles = {role for field in card.fields for role in field.inputs}
+    for role in sorted({role for rule in card.inputs for role in rule.roles} - roles):
+        yield f"a rule is about {role!r}, which no field holds"
+
+
+def _check_field(field: Field) -> Iterator[str]:
+    if (field.role == "input") != bool(field.inputs):
+        yield "a field of role input names the inputs that it holds"
+    parts: tuple[Field | Limit, ...] = (field, *field.limits)
+    for limited in parts:
+        wrong = [value for value in (limited.fill, limited.default) if value is not None]
+        known = limited.values or field.values
+        if known and any(value not in known for value in wrong):
+            yield "fill or default is not among the values"
 
 
 def _check_poll(advice: PollAdvice) -> Iterator[str]:

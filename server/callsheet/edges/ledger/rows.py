@@ -14,9 +14,9 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from callsheet.core.catalogue import Price, from_micros
+from callsheet.core.catalogue.prices import Price, from_micros
 from callsheet.core.consent import AuditEntry, AuditVerdict, Binding, Means, Mode, Spending, build_entry, verify_chain
-from callsheet.core.shot import Shot
+from callsheet.core.shot import Input, Shot
 from callsheet.core.spending import CLOCK_SLACK_SECONDS, NO_SLOT, Allowance, Slots, covers
 from callsheet.core.tasks import (
     OPEN_STATES,
@@ -50,9 +50,7 @@ def sheet_row(sheet: Sheet) -> dict[str, Any]:
         "take": sheet.take,
         "state": sheet.state.value,
         "binding": json.dumps(asdict(sheet.binding)),
-        "shot": json.dumps(
-            {**{f.name: getattr(sheet.shot, f.name) for f in fields(Shot)}, "extras": dict(sheet.shot.extras)}
-        ),
+        "shot": json.dumps(_shot_values(sheet.shot)),
         "price": json.dumps(asdict(sheet.price), default=str),
         "body": sheet.body,
         "reserve_micros": sheet.reserve_micros,
@@ -75,7 +73,7 @@ def read_sheet(row: Row) -> Sheet:
         take=row["take"],
         state=SheetState(row["state"]),
         binding=Binding(**json.loads(row["binding"])),
-        shot=Shot(**json.loads(row["shot"])),
+        shot=_read_shot(json.loads(row["shot"])),
         price=Price(**price),
         body=bytes(row["body"]),
         reserve_micros=row["reserve_micros"],
@@ -87,6 +85,19 @@ def read_sheet(row: Row) -> Sheet:
         allowance=row["allowance"],
         task_id=TaskId(row["task_id"]) if row["task_id"] else None,
     )
+
+
+def _shot_values(shot: Shot) -> dict[str, Any]:
+    inputs = [asdict(item) for item in shot.inputs]
+    values = {"parameters": dict(shot.parameters), "inputs": inputs, "options": dict(shot.options)}
+    return {"prompt": shot.prompt, "callback_url": shot.callback_url, **values}
+
+
+def _read_shot(values: dict[str, Any]) -> Shot:
+    if "extras" in values:  # As written before shots had inputs with roles.
+        return Shot.of(first_frame=values.pop("image_url"), options=values.pop("extras"), **values)
+    inputs = tuple(Input(**item) for item in values.pop("inputs"))
+    return Shot(inputs=inputs, **values)
 
 
 def task_changes(changes: Mapping[str, Any]) -> dict[str, Any]:

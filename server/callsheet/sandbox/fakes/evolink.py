@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from callsheet.core.catalogue import Availability
+from callsheet.core.catalogue.cards import Availability
 from callsheet.core.shot import JsonValue
 
 from .protocol import Answer, Callback, Generation, Json, Page, PageRequest, Profile, Reason, Refusal, read_credits

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 
-from callsheet.core.catalogue import Availability, ModelCard
+from callsheet.core.catalogue.cards import Availability, ModelCard
 
 from .protocol import Answer, Callback, Generation, Json, Page, PageRequest, Profile, Reason, Refusal, read_credits
 from .tasks import Phase, SandboxTask, Snapshot

@@ -13,7 +13,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Protocol
 
-from callsheet.core.catalogue import GatewayFacts
+from callsheet.core.catalogue.cards import GatewayFacts
 from callsheet.core.shot import JsonValue
 
 from .tasks import SandboxTask, Snapshot

@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from callsheet.core.catalogue import dollars, from_micros
+from callsheet.core.catalogue.prices import dollars, from_micros
 from callsheet.core.consent import Means, Mode
 from callsheet.core.spending import Allowance
 from callsheet.errors import CallsheetError, SetupProblem
@@ -142,8 +142,8 @@ def _model_choices(context: RequestContext) -> list[dict[str, Any]]:
         {
             "name": facts.name,
             "sealed": live and context.state.service.is_sealed(facts.id),
-            "models": [{"id": card.id, "model": card.model} for card in facts.models if card.price.kind != "unknown"],
-            "unpriced": [card.model for card in facts.models if card.price.kind == "unknown"],
+            "models": [{"id": card.id, "model": card.model} for card in facts.models if card.price.per != "unknown"],
+            "unpriced": [card.model for card in facts.models if card.price.per == "unknown"],
         }
         for facts in catalogue.gateways
     ]

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from starlette.responses import Response
 
-from callsheet.core.catalogue import dollars, from_micros
+from callsheet.core.catalogue.prices import dollars, from_micros
 from callsheet.core.consent import AuditEntry, Mode
 from callsheet.core.security.redaction import clean
 from callsheet.core.tasks import RESERVING_STATES, Task, TaskState

@@ -8,9 +8,10 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from callsheet.core.catalogue import dollars
+from callsheet.core.catalogue.prices import dollars
 from callsheet.core.consent import Means, Mode, Need, amount_matches, amount_to_type, decide_need, split_approval
 from callsheet.core.security.redaction import clean
+from callsheet.core.shot import PARAMETERS
 from callsheet.core.spending import is_fresh
 from callsheet.core.tasks import Sheet, SheetState
 from callsheet.errors import CallsheetError, InvalidRequest, NotApproved, SetupProblem
@@ -43,8 +44,7 @@ def subject_of(sheet: Sheet) -> str:
 def sheet_summary(sheet: Sheet) -> dict[str, Any]:
     """A short summary of a sheet, for lists."""
     shot = sheet.shot
-    length = f"{shot.duration_seconds} s" if shot.duration_seconds else ""
-    video_format = " · ".join(part for part in (length, shot.aspect_ratio, shot.resolution) if part)
+    video_format = " · ".join(PARAMETERS[name].shown(value) for name, value in shot.parameters.items())
     return {
         "id": sheet.id,
         "mode": sheet.mode.value,

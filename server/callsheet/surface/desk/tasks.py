@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.responses import FileResponse, Response
 
-from callsheet.core.catalogue import dollars, from_micros
+from callsheet.core.catalogue.prices import dollars, from_micros
 from callsheet.core.consent import Means
 from callsheet.core.security.redaction import clean
 from callsheet.core.tasks import OPEN_STATES, Clip, Task, TaskState

@@ -35,9 +35,16 @@ EXAMPLES = {
     "task_id": "Write a task_id from submit_video or list_tasks.",
     "prompt": "Describe the shot in text.",
     "duration_seconds": "Write whole seconds, for example 8.",
-    "aspect_ratio": 'Write "16:9" or "9:16".',
-    "resolution": 'Write "720p", "1024p" or "1080p", or leave it out.',
+    "aspect_ratio": 'Write for example "16:9" or "9:16".',
+    "resolution": 'Write for example "720p" or "1080p", or leave it out.',
+    "audio": "Write true or false.",
+    "seed": "Write a whole number.",
+    "negative_prompt": "Say in text what the clip must not show.",
     "image_url": "Give one public https URL.",
+    "last_frame": "Give one public https URL.",
+    "reference_image": "Give a list of public https URLs.",
+    "reference_video": "Give a list of public https URLs.",
+    "reference_audio": "Give a list of public https URLs.",
     "callback_url": "Leave it out: polling needs none.",
     "payload": "Give the gateway's JSON object.",
     "gateway": "list_models names them.",
@@ -151,10 +158,10 @@ def _unknown_text(tool: str, name: str, known: tuple[str, ...]) -> str:
 def _meant(name: str) -> str | None:
     """The argument that holds what a payload's field of that name holds: `seconds` is `duration_seconds`."""
     from callsheet.core.payload.request import role_of
-    from callsheet.core.shot import ROLE_ATTRIBUTES
+    from callsheet.core.shot import PUBLIC_NAMES
 
-    role = role_of(name)
-    return ROLE_ATTRIBUTES.get("resolution" if role == "size" else role or "", role)
+    role = role_of(name) or ""
+    return {"size": "resolution", "callback": "callback_url", **PUBLIC_NAMES}.get(role, role)
 
 
 def _clean(name: str) -> str:

@@ -91,7 +91,8 @@ def _subject(answer: ExplainAnswer) -> str:
         f"{answer.duration_seconds} s" if answer.duration_seconds else "length not documented",
         answer.aspect_ratio,
         answer.resolution,
-        answer.image_host and f"image from {answer.image_host}",
+        None if answer.audio is None else "audio" if answer.audio else "no audio",
+        *(f"{item.role.replace('_', ' ')} from {item.host}" for item in answer.inputs or ()),
         answer.sheet_id,
     ]
     return ", ".join(str(part) for part in parts if part)

@@ -53,15 +53,23 @@ async def explain_payload(  # noqa: PLR0913 - the arguments of the tool
     *,
     prompt: Annotated[str, Field(max_length=40_000)] = "",
     duration_seconds: int | None = None,
-    aspect_ratio: Annotated[Word, Field(description="16:9 or 9:16")] = "",
-    resolution: Annotated[Word, Field(description="720p, 1024p or 1080p")] = "",
-    image_url: Annotated[Url, Field(description="One public https image to animate")] = "",
+    aspect_ratio: Annotated[Word, Field(description="16:9, 9:16, 1:1, …")] = "",
+    resolution: Annotated[Word, Field(description="720p, 1080p, 4k, …")] = "",
+    audio: bool | None = None,
+    seed: int | None = None,
+    negative_prompt: Annotated[str, Field(max_length=5_000)] = "",
+    image_url: Annotated[Url, Field(description="First frame, a public https image")] = "",
+    last_frame: Url = "",
+    reference_image: Annotated[list[Url] | None, Field(description="Pictures of people, things or style")] = None,
+    reference_video: list[Url] | None = None,
+    reference_audio: list[Url] | None = None,
     gateway: Annotated[Word, Field(description="poyo, apidot, apixo or evolink")] = "",
     model: Word = "",
     callback_url: Annotated[Url, Field(description="Rarely needed")] = "",
     payload: Annotated[dict[str, Any] | None, Field(description="Raw gateway JSON to check instead of a shot")] = None,
 ) -> Annotated[CallToolResult, ExplainAnswer]:
-    """Draft and check a Sora 2 request: exact JSON, price, availability, findings, sheet_id. Sends nothing, free.
+    """Draft and check a video request (Sora 2, Seedance, Kling, Wan, Veo, …): exact JSON, price, availability,
+    findings, sheet_id. Sends nothing, free.
     Without gateway and model it ranks the models that can take the shot."""
     from callsheet.core.shot import Shot
     from callsheet.service import Draft
@@ -69,12 +77,19 @@ async def explain_payload(  # noqa: PLR0913 - the arguments of the tool
 
     from .rendering import render_explanation
 
-    shot = Shot(
-        prompt=prompt,
+    shot = Shot.of(
+        prompt,
         duration_seconds=duration_seconds,
         aspect_ratio=aspect_ratio or None,
         resolution=resolution or None,
-        image_url=image_url or None,
+        audio=audio,
+        seed=seed,
+        negative_prompt=negative_prompt or None,
+        first_frame=image_url or None,
+        last_frame=last_frame or None,
+        reference_image=reference_image,
+        reference_video=reference_video,
+        reference_audio=reference_audio,
         callback_url=callback_url or None,
     )
     if payload is not None and shot != Shot():

@@ -21,6 +21,13 @@ class FindingAnswer(BaseModel):
     text: str
 
 
+class InputAnswer(BaseModel):
+    """A picture, video or sound that the shot uses: its role, and the host that it comes from."""
+
+    role: str
+    host: str
+
+
 class OptionAnswer(BaseModel):
     """One model that was considered. `why_not` is missing when it can take the shot."""
 
@@ -54,7 +61,10 @@ class ExplainAnswer(BaseModel):
     duration_seconds: int | None = None
     aspect_ratio: str | None = None
     resolution: str | None = None
-    image_host: str | None = None
+    audio: bool | None = None
+    seed: int | None = None
+    negative_prompt: str | None = None
+    inputs: list[InputAnswer] | None = None
     availability: str | None = None
     price: str | None = None
     price_as_of: str | None = None

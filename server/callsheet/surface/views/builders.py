@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, cast
 
-from callsheet.core.catalogue import Availability, Catalogue
+from callsheet.core.catalogue.cards import Availability, Catalogue
 from callsheet.core.consent import Mode
 from callsheet.core.payload.body import Finding
 from callsheet.core.security.redaction import escape_block
 from callsheet.core.security.urls import url_host
-from callsheet.core.shot import JsonValue
+from callsheet.core.shot import PARAMETERS, JsonValue
 from callsheet.core.tasks import Sheet, Task
 from callsheet.errors import (
     FATE_SENTENCES,
@@ -49,6 +49,7 @@ from .answers import (
     ExplainAnswer,
     ExplainDetails,
     FindingAnswer,
+    InputAnswer,
     ModelsAnswer,
     OptionAnswer,
     OptionDetails,
@@ -108,10 +109,8 @@ def explain_answer(explanation: Explanation, catalogue: Catalogue, render: Rende
             "gateway": card.gateway,
             "model": card.model,
             "kind": shot.kind,
-            "duration_seconds": shot.duration_seconds,
-            "aspect_ratio": shot.aspect_ratio,
-            "resolution": shot.resolution or card.resolution_when_absent,
-            "image_host": url_host(shot.image_url) if shot.image_url else None,
+            **{name: shot.get(name) for name in PARAMETERS},
+            "inputs": [InputAnswer(role=item.role, host=url_host(item.url) or "") for item in shot.inputs] or None,
             "price": str(price),
             "price_as_of": price.as_of,
             "price_source": source_text(catalogue, card, price.source),

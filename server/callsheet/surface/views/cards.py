@@ -11,18 +11,19 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any
 
-from callsheet.core.catalogue import (
+from callsheet.core.catalogue.cards import (
     Availability,
     Catalogue,
-    Field,
     GatewayFacts,
     ModelCard,
     PollAdvice,
+    PriceRule,
     Retention,
-    Role,
-    dollars,
 )
+from callsheet.core.catalogue.fields import Field, Limit, Role
+from callsheet.core.catalogue.prices import dollars
 from callsheet.core.payload.body import neutral_value
+from callsheet.core.shot import PARAMETERS, Scalar
 
 from .answers import ModelDetails, ModelLine
 
@@ -31,18 +32,17 @@ NOT_DOCUMENTED = "not documented"
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """Lengths in seconds, aspect ratios, resolutions; empty where the card has no such field."""
+    """Lengths in seconds (single ones or `4-15`), aspect ratios, resolutions; empty where nothing is known."""
 
-    durations: tuple[int, ...]
+    durations: tuple[str, ...]
     ratios: tuple[str, ...]
     resolutions: tuple[str, ...]
 
 
 def choices_of(card: ModelCard) -> Choices:
-    """Everything that the card offers, with or without a reference image."""
-    durations = [value for value in _values(card, "duration") if value.isdigit()]
+    """Everything that the card offers, in any kind of clip."""
     return Choices(
-        durations=tuple(sorted({int(value) for value in durations})),
+        durations=_values(card, "duration_seconds"),
         ratios=_values(card, "aspect_ratio"),
         resolutions=_values(card, "resolution"),
     )
@@ -52,42 +52,56 @@ def _values(card: ModelCard, role: Role) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for field in card.fields:
         if field.role == role:
-            wires = (*field.values, *field.values_with_image)
-            found.update(dict.fromkeys(str(neutral_value(field, wire)) for wire in wires))
+            parts: tuple[Field | Limit, ...] = (field, *field.limits)
+            for part in parts:
+                found.update(dict.fromkeys(str(neutral_value(field, wire)) for wire in part.values))
+                if part.minimum is not None and part.maximum is not None:
+                    found[f"{part.minimum}-{part.maximum}"] = None
         elif field.role == "size":
             found.update(dict.fromkeys(_meanings(field, role)))
+    if not found and role in card.implied:
+        found[str(card.implied[role])] = None
     return tuple(found)
 
 
 def _meanings(field: Field, role: str) -> list[str]:
-    return [value for _, meaning in field.spelling for name, value in meaning if name == role]
+    return [str(value) for _, meaning in field.spelling for name, value in meaning if name == role]
 
 
 def price_range(card: ModelCard) -> str:
     """The card's price in US dollars: `0.24-1.20`, `0.10/s`, `0.25` or `unknown`."""
     rule = card.price
-    if rule.kind == "unknown" or rule.usd_per_unit is None or not rule.amounts:
+    if rule.usd_per_unit is None or not rule.amounts:
         return "unknown"
     amounts = sorted(amount * rule.usd_per_unit for amount in rule.amounts.values())
     low, high = dollars(amounts[0]), dollars(amounts[-1])
     text = low if low == high else f"{low}-{high}"
-    return f"{text}/s" if rule.kind == "per_second" else text
+    return f"{text}/s" if rule.per == "second" else text
 
 
 def price_table(card: ModelCard) -> str:
     """The card's prices in one phrase, `4 s 0.24, 8 s 0.48 USD`, or `unknown`."""
     rule = card.price
-    if rule.kind == "unknown" or rule.usd_per_unit is None:
+    if rule.usd_per_unit is None or not rule.amounts:
         return "unknown"
-    rate = rule.usd_per_unit
-    amounts = [(key, dollars(amount * rate)) for key, amount in rule.amounts.items()]
-    match rule.kind:
-        case "by_duration":
-            return ", ".join(f"{seconds} s {usd}" for seconds, usd in amounts) + " USD"
-        case "per_second":
-            return ", ".join(f"{key} {usd}" for key, usd in amounts) + " USD a second"
-        case _:
-            return ", ".join(usd for _, usd in amounts) + " USD a clip"
+    rows = [(amount_terms(rule, key), dollars(amount * rule.usd_per_unit)) for key, amount in rule.amounts.items()]
+    per = " a second" if rule.per == "second" else "" if "duration_seconds" in rule.keys else " a clip"
+    return ", ".join(f"{terms} {usd}".strip() for terms, usd in rows) + f" USD{per}"
+
+
+def amount_terms(rule: PriceRule, key: str) -> str:
+    """For what an amount of a price rule is: `4 s`, `720p, no audio`, empty where it is for every clip."""
+    parts = zip(rule.keys, key.split(" / "), strict=False)
+    return ", ".join(_term(name, value) for name, value in parts if value != "any")
+
+
+def _term(name: str, value: str) -> str:
+    said: Scalar = value == "true" if value in ("true", "false") else value
+    if name in PARAMETERS:
+        return PARAMETERS[name].shown(said)
+    if name == "video_input":
+        return "with a reference video" if said else "without a reference video"
+    return value if name == "kind" else f"{name} {value}"
 
 
 def availability_text(card: ModelCard) -> str:
@@ -125,13 +139,12 @@ def model_line(card: ModelCard) -> ModelLine:
     if card.lifecycle.availability is Availability.DROPPED:
         return line
     offered = choices_of(card)
-    resolutions = list(offered.resolutions) or [card.resolution_when_absent or ""]
     return line.model_copy(
         update={
             "kinds": list(card.kinds),
             "durations_seconds": list(offered.durations) or None,
             "aspect_ratios": list(offered.ratios) or None,
-            "resolutions": [value for value in resolutions if value] or None,
+            "resolutions": list(offered.resolutions) or None,
             "price": price_table(card),
             "price_as_of": card.price.as_of,
         }

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from callsheet.core.catalogue import dollars, from_micros
+from callsheet.core.catalogue.prices import dollars, from_micros
 from callsheet.core.consent import Means, Mode
 from callsheet.core.security.redaction import clean
 from callsheet.core.spending import Allowance

@@ -34,7 +34,7 @@ from callsheet.surface.views.builders import task_details
 
 EXAMPLES = ("demo", "demo --out ~/Videos/demo")
 
-DEMO_SHOT = Shot("A red kite over dunes at dusk, slow pan, warm low light, wind in the grass.", duration_seconds=4)
+DEMO_SHOT = Shot.of("A red kite over dunes at dusk, slow pan, warm low light, wind in the grass.", duration_seconds=4)
 DEMO_GATEWAY, DEMO_MODEL = "poyo", "sora-2-official"
 PASSED_ON = ("NO_COLOR", "TERM", "COLUMNS", "HOME", "PATH")
 DEMO_SPEED = 60.0

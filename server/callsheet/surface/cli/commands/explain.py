@@ -32,9 +32,16 @@ def explain(  # noqa: PLR0917 - the options of a command
     context: typer.Context,
     prompt: Annotated[str | None, typer.Argument(metavar="PROMPT", help="What the clip shows and sounds like.")] = None,
     duration: Annotated[int | None, typer.Option(metavar="SECONDS", help="Length of the clip.")] = None,
-    ratio: Annotated[str | None, typer.Option(metavar="W:H", help="Aspect ratio, 16:9 or 9:16.")] = None,
-    resolution: Annotated[str | None, typer.Option(metavar="LINES", help="720p, 1024p or 1080p.")] = None,
-    image: Annotated[str | None, typer.Option(metavar="URL", help="A public https URL of a reference image.")] = None,
+    ratio: Annotated[str | None, typer.Option(metavar="W:H", help="Aspect ratio, for example 16:9 or 9:16.")] = None,
+    resolution: Annotated[str | None, typer.Option(metavar="LINES", help="For example 720p or 1080p.")] = None,
+    audio: Annotated[bool | None, typer.Option("--audio/--silent", help="With sound, or without.")] = None,
+    image: Annotated[str | None, typer.Option(metavar="URL", help="A public https URL of the first frame.")] = None,
+    last_image: Annotated[str | None, typer.Option(metavar="URL", help="The same of the last frame.")] = None,
+    reference: Annotated[
+        list[str] | None, typer.Option(metavar="URL", help="The same of a picture of a person, thing or style.")
+    ] = None,
+    negative: Annotated[str | None, typer.Option(metavar="TEXT", help="What the clip must not show.")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="NUMBER", help="Repeats a result, where a model has it.")] = None,
     gateway: GatewayOption = None,
     model: ModelOption = None,
     callback: Annotated[str | None, typer.Option(metavar="URL", help="Where the gateway also reports the end.")] = None,
@@ -49,12 +56,17 @@ def explain(  # noqa: PLR0917 - the options of a command
     sheet, which can then be approved and submitted.
     """
     session = begin(context, as_json)
-    shot = Shot(
-        prompt=prompt or "",
+    shot = Shot.of(
+        prompt or "",
         duration_seconds=duration,
         aspect_ratio=ratio,
         resolution=resolution,
-        image_url=image,
+        audio=audio,
+        seed=seed,
+        negative_prompt=negative,
+        first_frame=image,
+        last_frame=last_image,
+        reference_image=reference,
         callback_url=callback,
     )
     draft = _build_draft(shot, payload, gateway=gateway, model=model)

@@ -8,7 +8,8 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from callsheet.core.catalogue import Catalogue, Field, ModelCard
+from callsheet.core.catalogue.cards import Catalogue, ModelCard
+from callsheet.core.catalogue.fields import Field, Limit
 from callsheet.core.security.redaction import clean
 from callsheet.errors import Action, NextStep, UnknownThing
 from callsheet.surface.cli.console.command import KNOW, Command, Json, ModelOption
@@ -22,7 +23,14 @@ from callsheet.surface.cli.console.output import Output, indent, label_table
 from callsheet.surface.cli.console.session import begin
 from callsheet.surface.next_steps import program
 from callsheet.surface.text import join_words
-from callsheet.surface.views.cards import choices_of, model_details, polling_text, price_range, retention_text
+from callsheet.surface.views.cards import (
+    amount_terms,
+    choices_of,
+    model_details,
+    polling_text,
+    price_range,
+    retention_text,
+)
 
 EXAMPLES = ("models", "models poyo", "models poyo --model sora-2-official", "models --json")
 
@@ -77,7 +85,7 @@ def _row(card: ModelCard, catalogue: Catalogue, *, gap: str) -> list[Text]:
         Text(price_range(card)),
         Text(join_words(offered.durations, "-").replace(",", "")),
         Text(join_words(offered.ratios, "-").replace(",", "")),
-        Text(join_words(offered.resolutions, card.resolution_when_absent or "-").replace(",", "")),
+        Text(join_words(offered.resolutions, "-").replace(",", "")),
         Text.assemble((state.value, AVAILABILITY_STYLES[state]), (gap + latest_mention(card, catalogue), "dim")),
     ]
 
@@ -100,8 +108,8 @@ def _write_card(output: Output, card: ModelCard, catalogue: Catalogue) -> None:
         ("Makes", join_words(card.kinds, "no clip that Callsheet can request")),
         ("Seconds", join_words(offered.durations)),
         ("Ratios", join_words(offered.ratios)),
-        ("Resolutions", join_words(offered.resolutions, card.resolution_when_absent or "not documented")),
-        ("Image", _image(card)),
+        ("Resolutions", join_words(offered.resolutions)),
+        *_inputs(card),
         ("Kept", retention_text(card.retention)),
         ("Polled", polling_text(card.poll)),
         ("Rate", _rate(card)),
@@ -115,9 +123,10 @@ def _write_card(output: Output, card: ModelCard, catalogue: Catalogue) -> None:
 def _price(card: ModelCard, catalogue: Catalogue) -> Text:
     rule = card.price
     source = catalogue.source(card, rule.source)
-    key = {"by_duration": "{} s: {}", "per_second": "{}: {} a second", "fixed": "{1} a clip"}.get(rule.kind, "")
+    per = "a second" if rule.per == "second" else "a clip"
     listed = join_words(
-        (key.format(name, f"{amount:f} {rule.unit}") for name, amount in rule.amounts.items()), "unknown"
+        (f"{amount_terms(rule, key)} {amount:f} {rule.unit} {per}".strip() for key, amount in rule.amounts.items()),
+        "unknown",
     )
     rate = (
         f"; 1 {rule.unit.removesuffix('s')} = {rule.usd_per_unit:f} USD" if rule.usd_per_unit not in (None, 1) else ""
@@ -129,12 +138,17 @@ def _price(card: ModelCard, catalogue: Catalogue) -> Text:
     return text
 
 
-def _image(card: ModelCard) -> str:
-    if card.image is None:
-        return "takes no reference image"
-    limit = f"at most {card.image.max_bytes // 1_000_000} MB" if card.image.max_bytes else ""
-    known = join_words([*card.image.formats, *([limit] if limit else [])], "")
-    return f"{known}. {card.image.note}" if known else card.image.note
+def _inputs(card: ModelCard) -> list[tuple[str, RenderableType]]:
+    if not any(field.role == "input" for field in card.fields):
+        return [("Inputs", "none")]
+    rows: list[tuple[str, RenderableType]] = []
+    for rule in card.inputs:
+        limit = f"at most {rule.max_bytes // 1_000_000} MB" if rule.max_bytes else ""
+        count = f"at most {rule.most}" if rule.most else ""
+        known = join_words([part for part in (count, *rule.formats, limit) if part], "")
+        words = f"{join_words([role.replace('_', ' ') for role in rule.roles])}: {known}. {rule.note}"
+        rows.append(("Inputs", words.replace(": .", ".")))
+    return rows
 
 
 def _rate(card: ModelCard) -> str:
@@ -161,9 +175,10 @@ def _write_fields(output: Output, card: ModelCard) -> None:
 
 
 def _allowed(field: Field) -> str:
-    parts = [join_words(field.values, "")]
-    if field.values_with_image:
-        parts.append(f"with an image: {join_words(field.values_with_image)}")
+    parts = [join_words(field.values, ""), _range(field)]
+    for limit in field.limits:
+        when = ", ".join(f"{name} {join_words(values)}" for name, values in limit.when)
+        parts.append(f"for {when}: {join_words(limit.values, '') or _range(limit)}")
     if field.max_length is not None:
         least = f"{field.min_length} to " if field.min_length else "at most "
         parts.append(f"{least}{field.max_length:,} {field.unit or 'characters'}")
@@ -172,8 +187,15 @@ def _allowed(field: Field) -> str:
     return "; ".join(part for part in parts if part) or "any"
 
 
+def _range(part: Field | Limit) -> str:
+    low, high = part.minimum, part.maximum
+    if low is None and high is None:
+        return ""
+    return f"at most {high}" if low is None else f"at least {low}" if high is None else f"{low} to {high}"
+
+
 def _condition(field: Field) -> str:
-    parts = [f"only {field.only}" if field.only else ""]
+    parts = [f"only {' or '.join(field.only)}" if field.only else ""]
     if field.default is not None:
         parts.append(f"default {field.default}")
     if field.fill is not None and field.fill != field.default:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from callsheet.core.catalogue import dollars
+from callsheet.core.catalogue.prices import dollars
 from callsheet.core.tasks import OPEN_STATES, Sheet
 from callsheet.errors import Action, NextStep
 from callsheet.service import TaskReport

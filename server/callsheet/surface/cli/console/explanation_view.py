@@ -5,9 +5,10 @@ from __future__ import annotations
 from rich.console import RenderableType
 from rich.text import Text
 
-from callsheet.core.catalogue import Availability, Catalogue, ModelCard, Price, dollars
+from callsheet.core.catalogue.cards import Availability, Catalogue, ModelCard
+from callsheet.core.catalogue.prices import Price, dollars
 from callsheet.core.payload.body import Finding
-from callsheet.core.shot import Shot
+from callsheet.core.shot import PARAMETERS, PLAIN, Shot
 from callsheet.errors import Action, NextStep
 from callsheet.service import Explanation
 from callsheet.service.results import Option, iso
@@ -74,8 +75,8 @@ def _write_card(output: Output, explanation: Explanation, card: ModelCard, shot:
         rows.append(("Price", format_price(explanation.price, catalogue, card)))
     rows += [
         ("Model", Text(f"{card.id} · {shot.kind}")),
-        ("Video", Text(format_video(shot, card))),
-        ("Reference", Text(one_line(shot.image_url) if shot.image_url else "no image")),
+        ("Video", Text(format_video(shot))),
+        *((item.role.replace("_", " ").capitalize(), Text(one_line(item.url))) for item in shot.inputs),
     ]
     if shot.callback_url:
         rows.append(("Callback", Text(one_line(shot.callback_url))))
@@ -108,11 +109,10 @@ def format_price(price: Price, catalogue: Catalogue, card: ModelCard) -> Text:
     return text
 
 
-def format_video(shot: Shot, card: ModelCard) -> str:
-    """Length, ratio and resolution, or that they are not documented."""
-    length = f"{shot.duration_seconds} s" if shot.duration_seconds else "length not documented"
-    resolution = shot.resolution or card.resolution_when_absent or "resolution not documented"
-    return f"{length} · {shot.aspect_ratio or 'ratio not documented'} · {resolution}"
+def format_video(shot: Shot) -> str:
+    """Length, ratio and resolution, or that they are not documented, and what else the shot says."""
+    open_ = [f"{PARAMETERS[name].label} not documented" for name in PLAIN if shot.get(name) is None]
+    return " · ".join((*(PARAMETERS[name].shown(value) for name, value in shot.parameters.items()), *open_))
 
 
 def _write_findings(output: Output, findings: tuple[Finding, ...]) -> None:

@@ -11,7 +11,7 @@ from rich.console import RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from callsheet.core.catalogue import dollars
+from callsheet.core.catalogue.prices import dollars
 from callsheet.core.consent import amount_matches, split_approval
 from callsheet.core.tasks import Sheet
 from callsheet.edges.keys.passphrase import check_passphrase, load_verifier

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from callsheet.core.catalogue import GatewayFacts
+from callsheet.core.catalogue.cards import GatewayFacts
 from callsheet.edges.keys.sealed import SealedKey, load_sealed, open_key, remove_sealed, seal_key, write_sealed
 from callsheet.edges.keys.store import SecretKey, read_typed_key, remove_stored_key, store_key_file
 from callsheet.errors import Action, InvalidRequest, KeyProblem, NextStep, NotApproved, SetupProblem

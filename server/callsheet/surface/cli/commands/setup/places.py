@@ -6,7 +6,7 @@ allowances revoked, approved sheets declined.
 
 from __future__ import annotations
 
-from callsheet.core.catalogue import Catalogue
+from callsheet.core.catalogue.cards import Catalogue
 from callsheet.core.consent import Means, Mode, Policy
 from callsheet.core.tasks import SheetState
 from callsheet.edges.files.files import remove_private

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from callsheet.core.catalogue import Catalogue, GatewayFacts, dollars
+from callsheet.core.catalogue.cards import Catalogue, GatewayFacts
+from callsheet.core.catalogue.prices import dollars
 from callsheet.core.consent import Caps, Mode, Policy
 from callsheet.core.security.urls import check_url
 from callsheet.edges.config.policy_file import MOST_CONCURRENT, NO_LIMIT

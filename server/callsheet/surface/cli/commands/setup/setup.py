@@ -14,7 +14,8 @@ from typing import Annotated
 
 import typer
 
-from callsheet.core.catalogue import GatewayFacts, dollars
+from callsheet.core.catalogue.cards import GatewayFacts
+from callsheet.core.catalogue.prices import dollars
 from callsheet.core.consent import Mode, Policy
 from callsheet.edges.config.policy_file import load_policy, parse_policy, render_policy, write_policy
 from callsheet.edges.files.paths import default_directories, is_same_or_below, register

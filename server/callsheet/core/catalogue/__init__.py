@@ -1,0 +1,1 @@
+"""The catalogue: cards, prices and published rules."""
