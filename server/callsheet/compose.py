@@ -20,6 +20,7 @@ from callsheet.edges.clips.save import Clips
 from callsheet.edges.clock import Clock, SystemClock
 from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.edges.config.policy_file import is_paused, load_policy
+from callsheet.edges.config.published_files import PublishedCatalogues
 from callsheet.edges.files.paths import (
     HOME_VARIABLE,
     Paths,
@@ -56,6 +57,7 @@ VERIFIER_FILE = "approval-verifier"
 KEYS_DIRECTORY = "keys"
 LEDGER_FILE = "ledger.sqlite3"
 SANDBOX_DIRECTORY = "sandbox"
+CATALOGUES_DIRECTORY = "catalogues"
 RUNNERS_DIRECTORY = "runners"
 SETTLED_NS = 2_000_000_000
 
@@ -155,11 +157,13 @@ def build_service(surroundings: Surroundings) -> Service:
     sandbox = SandboxServer(lambda: _open_sandbox(paths, policy().sandbox_speed))
     lock = FileLeases(paths.state / RUNNERS_DIRECTORY)
     ledger = _once(lambda: SqliteLedger(paths.data / LEDGER_FILE))
+    catalogues = PublishedCatalogues(load_catalogue, paths.data / CATALOGUES_DIRECTORY, load_gateway)
     deps = Dependencies(
         ledger=ledger,
         http=http,
         clock=surroundings.clock,
-        catalogue=load_catalogue,
+        catalogue=catalogues.current,
+        published=catalogues,
         gateway=load_gateway,
         policy=policy,
         find_key=lambda facts: None if is_sealed(facts.id, directory) else unsealed(facts),

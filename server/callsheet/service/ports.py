@@ -11,8 +11,10 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
+from callsheet.core.catalogue.cards import Catalogue
+from callsheet.core.catalogue.published import Published
 from callsheet.core.consent import AuditEntry, AuditVerdict, Means, Mode, Policy, Spending
-from callsheet.core.gateway.protocol import HttpReply, HttpRequest
+from callsheet.core.gateway.protocol import CatalogueReader, HttpReply, HttpRequest
 from callsheet.core.spending import Allowance, Slots, SpendTerms
 from callsheet.core.tasks import (
     ClaimedTask,
@@ -145,7 +147,20 @@ class HttpClient(AbstractAsyncContextManager["HttpClient"], Protocol):
         key: SecretKey | None,
         within: float = ...,
     ) -> HttpReply: ...
-    async def fetch(self, request: HttpRequest, *, base_url: str, key: SecretKey | None) -> HttpReply: ...
+    async def fetch(
+        self, request: HttpRequest, *, base_url: str, key: SecretKey | None, most: int = ...
+    ) -> HttpReply: ...
+
+
+class PublishedStore(Protocol):
+    """What the gateways publish, beside our own cards. `keep` raises `SetupProblem`, `read` `CatalogueRefused`."""
+
+    def own(self) -> Catalogue: ...
+    def current(self) -> Catalogue: ...
+    def read(
+        self, gateway: CatalogueReader, gateway_id: str, *, url: str, date: str, pages: Sequence[bytes]
+    ) -> Published: ...
+    def keep(self, gateway_id: str, *, url: str, date: str, pages: Sequence[bytes]) -> None: ...
 
 
 class OpenKeys(Protocol):

@@ -79,6 +79,8 @@ _ARITY: Mapping[str, tuple[int, int]] = {
 
 def read_components(model: Mapping[str, JsonValue]) -> tuple[Component, ...]:
     """The components of one published model; raises `Unpriced` when any part of them is not understood."""
+    if model.get("pricing_status") != "available":
+        raise Unpriced("its price is not available")
     defaults: dict[str, str] = {}
     for row in _rows(model.get("parameters") or []):
         default = row.get("default", "")
