@@ -90,7 +90,8 @@ async def _fetch(deps: Dependencies, gateway: CatalogueReader, base_url: str) ->
 def describe(refreshed: Refreshed) -> str:
     """One sentence about one gateway."""
     if refreshed.problem:
-        return f"{refreshed.name}: not changed; {clean(refreshed.problem, limit=300)}."
+        why = clean(refreshed.problem, limit=300).removesuffix(".")
+        return f"{refreshed.name}: not changed; {why}."
     difference = refreshed.difference
     parts = [
         f"{len(names)} {word}"

@@ -11,10 +11,11 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from callsheet.core.catalogue.cards import Catalogue
+from callsheet.core.catalogue.cards import Catalogue, ModelCard
 from callsheet.core.catalogue.published import Published
 from callsheet.core.consent import AuditEntry, AuditVerdict, Means, Mode, Policy, Spending
 from callsheet.core.gateway.protocol import CatalogueReader, HttpReply, HttpRequest
+from callsheet.core.shot import JsonValue
 from callsheet.core.spending import Allowance, Slots, SpendTerms
 from callsheet.core.tasks import (
     ClaimedTask,
@@ -155,7 +156,11 @@ class HttpClient(AbstractAsyncContextManager["HttpClient"], Protocol):
 class PublishedStore(Protocol):
     """What the gateways publish, beside our own cards. `keep` raises `SetupProblem`, `read` `CatalogueRefused`."""
 
+    @property
+    def unusable(self) -> Mapping[str, str]: ...
+
     def own(self) -> Catalogue: ...
+    def problems(self, card: ModelCard, body: Mapping[str, JsonValue]) -> list[tuple[str, str]]: ...
     def current(self) -> Catalogue: ...
     def read(
         self, gateway: CatalogueReader, gateway_id: str, *, url: str, date: str, pages: Sequence[bytes]
