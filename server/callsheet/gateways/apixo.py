@@ -5,11 +5,17 @@ Sources by key are in `apixo.toml`. A failed task is an HTTP 200 with code 200: 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from callsheet.core.catalogue.published import MOST_MODELS, CataloguePage, CatalogueRefused, PublishedModel, read_models
+from callsheet.core.catalogue.published import (
+    MOST_MODELS,
+    CataloguePage,
+    CatalogueRefused,
+    PublishedModel,
+    read_models,
+    read_reply,
+)
 from callsheet.core.gateway.protocol import (
     Balance,
     HttpReply,
@@ -79,11 +85,8 @@ def build_catalogue(cursor: str) -> HttpRequest:
 
 def read_catalogue(reply: HttpReply) -> CataloguePage:
     """The listed video models; raises `CatalogueRefused`. The schemas' own shape is not known, so they are not read."""
-    try:
-        items = json.loads(reply.body)
-    except (ValueError, RecursionError):
-        items = None
-    items = items.get("models") if isinstance(items, dict) else items
+    found = read_reply(reply.body)
+    items = found.get("models") if isinstance(found, dict) else found
     if reply.status != 200 or not isinstance(items, list) or len(items) > MOST_MODELS:
         raise CatalogueRefused("it is not the documented index")
     return CataloguePage(*read_models(items, "model_id", _read_model))

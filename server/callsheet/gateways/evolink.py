@@ -21,6 +21,7 @@ from callsheet.core.catalogue.published import (
     CatalogueRefused,
     PublishedModel,
     read_models,
+    read_reply,
 )
 from callsheet.core.gateway.protocol import (
     Balance,
@@ -193,7 +194,7 @@ def build_catalogue(cursor: str) -> HttpRequest:
 
 def read_catalogue(reply: HttpReply) -> CataloguePage:
     """The video models with their price rules; raises `CatalogueRefused`."""
-    body = read_object(reply.body)
+    body = read_reply(reply.body)
     items = find(body, "models")
     currency, scope = find(body, "meta", "currency"), find(body, "meta", "price_scope")
     if reply.status != 200 or not isinstance(items, list) or (currency, scope) != ("USD", "public_default"):

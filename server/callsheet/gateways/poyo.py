@@ -25,6 +25,7 @@ from callsheet.core.catalogue.published import (
     CatalogueRefused,
     PublishedModel,
     read_models,
+    read_reply,
 )
 from callsheet.core.catalogue.schemas import kinds_of, read_fields, read_inputs
 from callsheet.core.gateway.protocol import (
@@ -116,7 +117,7 @@ def build_catalogue(cursor: str) -> HttpRequest:
 
 def read_catalogue(reply: HttpReply) -> CataloguePage:
     """The models of a page; raises `CatalogueRefused`."""
-    body = read_object(reply.body)
+    body = read_reply(reply.body)
     data = find(body, "data")
     items = data.get("items") if isinstance(data, dict) else None
     if (

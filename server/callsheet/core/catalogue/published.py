@@ -6,9 +6,11 @@ works; what it no longer lists is refused. A model without a card of our own get
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
 from callsheet.core.security.redaction import clean
 from callsheet.core.shot import JsonValue, Kind
@@ -63,6 +65,21 @@ class CataloguePage:
     models: tuple[PublishedModel, ...]
     skipped: tuple[Skipped, ...] = ()
     cursor: str = ""
+
+
+def read_reply(body: bytes) -> Mapping[str, JsonValue] | list[JsonValue]:
+    """The JSON of a reply, amounts exact; raises `CatalogueRefused`. Depth is judged model by model."""
+    try:
+        found = json.loads(body.decode("utf-8-sig"), parse_float=Decimal, parse_constant=_refuse_constant)
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        raise CatalogueRefused("it is not JSON") from error
+    if not isinstance(found, dict | list):
+        raise CatalogueRefused("it is neither an object nor a list")
+    return found
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 def read_models(
