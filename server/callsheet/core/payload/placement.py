@@ -26,10 +26,12 @@ from .body import (
     format_length,
     format_name,
     format_value,
+    format_word,
     present_fields,
     read_inputs,
     read_pixels,
     read_value,
+    settle_shot,
     size_value,
 )
 from .request import Leaf, fold_name, role_of
@@ -205,15 +207,12 @@ def _check_fixed(card: ModelCard, shot: Shot, given: list[tuple[Field, Leaf]]) -
 def _added(card: ModelCard, shot: Shot) -> list[Finding]:
     """Notes on what is written out although the payload left it open."""
     rule = "Written out so that the price and the result are certain."
+    settled = settle_shot(card, shot)
     return [
-        Finding("note", field.name, "missing", rule, f"Added: {_plain(filled)}.")
+        Finding("note", field.name, "missing", rule, f"Added: {format_word(filled)}.")
         for field in present_fields(card, shot)
-        if _is_open(field, shot) and (filled := field.under(shot).fill) is not None
+        if _is_open(field, shot) and (filled := field.under(settled).fill) is not None
     ]
-
-
-def _plain(value: Scalar) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _is_open(field: Field, shot: Shot) -> bool:
