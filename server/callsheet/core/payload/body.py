@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from callsheet.core.catalogue.cards import ModelCard
-from callsheet.core.catalogue.fields import Field
+from callsheet.core.catalogue.fields import Field, neutral_value, wire_value
 from callsheet.core.security.redaction import clean
 from callsheet.core.shot import INPUT_ROLES, PARAMETERS, JsonValue, Kind, Scalar, Shot
 
@@ -64,7 +64,7 @@ class Finding:
 def settle_shot(card: ModelCard, shot: Shot) -> Shot:
     """Write out what the shot leaves open, as the card fills it, so that price and result are certain."""
     settled = shot
-    for field in present_fields(card, shot):
+    for field in settling_order(card, shot):
         limited = field.under(settled)
         if field.role == "size":
             settled = _settle_size(limited, settled)
@@ -77,6 +77,14 @@ def settle_shot(card: ModelCard, shot: Shot) -> Shot:
 def present_fields(card: ModelCard, shot: Shot) -> tuple[Field, ...]:
     """The fields that a body for that shot may have, in their order."""
     return tuple(field for field in card.fields if field.exists_in(shot.kind))
+
+
+def settling_order(card: ModelCard, shot: Shot) -> tuple[Field, ...]:
+    """The same, and those last whose limits depend on the value of another."""
+    depends = {
+        field.path: any(name != "kind" for limit in field.limits for name, _ in limit.when) for field in card.fields
+    }
+    return tuple(sorted(present_fields(card, shot), key=lambda field: depends[field.path]))
 
 
 def carriers(card: ModelCard, name: str, kind: Kind | None = None) -> tuple[Field, ...]:
@@ -103,21 +111,6 @@ def freeze_body(body: Body) -> bytes:
     """
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.encode(errors="backslashreplace")
-
-
-def neutral_value(field: Field, wire: Scalar) -> Scalar:
-    """What a wire value means in the words of a shot: APIXO's `landscape` is `16:9`."""
-    neutral = dict(dict(field.spelling).get(str(wire), ())) if field.spelling else {}
-    return neutral.get(field.role, wire)
-
-
-def wire_value(field: Field, neutral: Scalar) -> Scalar:
-    """How the gateway spells a shot's value; unchanged where it spells it the same way."""
-    for wire, meaning in field.spelling:
-        said = dict(meaning).get(field.role)
-        if said == neutral and type(said) is type(neutral):
-            return wire
-    return neutral
 
 
 def size_value(field: Field, shot: Shot) -> str | None:
@@ -172,6 +165,8 @@ def nearest_value(field: Field, value: JsonValue) -> Scalar:
     """The wire value nearest to a wrong one that the field takes: one of its values, or the nearer end of its range."""
     if field.values:
         return nearest_choice(value, field.values)
+    if field.kind == "boolean":
+        return read_yes_no(value) or False
     number = _number(value)
     low, high = field.minimum, field.maximum
     if number is None:
@@ -246,6 +241,11 @@ def _shown_text(text: str) -> str:
         return "(a URL)"
     is_prose = len(text) > 40 or len(shown.split()) > 2
     return format_length(text) if is_prose else shown or "(empty)"
+
+
+def format_word(value: Scalar) -> str:
+    """A value of the catalogue's in a text, `true` for yes."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def format_name(name: str) -> str:
