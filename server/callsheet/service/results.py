@@ -7,7 +7,8 @@ and who can switch to live mode.
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from callsheet.core.catalogue.cards import ModelCard
@@ -15,7 +16,7 @@ from callsheet.core.catalogue.prices import Price
 from callsheet.core.consent import Mode
 from callsheet.core.gateway.refusals import Reason, read_reason
 from callsheet.core.payload.body import Body, Finding
-from callsheet.core.shot import Shot
+from callsheet.core.shot import OwnFile, Shot
 from callsheet.core.tasks import OPEN_STATES, Problem, Sheet, Task, TaskState, is_overdue
 from callsheet.errors import FATE_SENTENCES, Action, CallsheetError, Fate, KeyProblem, NextStep, UnknownThing
 
@@ -60,7 +61,8 @@ class Explanation:
     """The answer to an explain call. `status`: `ready`, `blocked`, `held`, `invalid` or `choose` (see `options`).
 
     For `ready` and `blocked` there is a `sheet`; for `blocked` it would be refused now, for all that `blocked` names.
-    For `held` an earlier take has an unknown outcome. For `invalid` the body is the corrected form.
+    For `held` an earlier take has an unknown outcome. For `invalid` the body is the corrected form. `files` are the
+    person's own among the inputs, by the name that stands for each in the shot and the body.
     """
 
     status: str
@@ -81,6 +83,7 @@ class Explanation:
     sheet: Sheet | None = None
     earlier: str = ""
     blocked: tuple[Blocker, ...] = ()
+    files: Mapping[str, OwnFile] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
     except (ValueError, RecursionError) as error:
         _refuse(where, "the file", f"is not TOML ({clean(error, limit=120)})")
     top = _Table(table, where, "")
-    caps, hosts, prices = top.table("caps"), top.table("hosts"), top.table("prices")
+    caps, hosts, prices, inputs = (top.table(name) for name in ("caps", "hosts", "prices", "inputs"))
     sandbox, save, keys, gateways = top.table("sandbox"), top.table("save"), top.table("keys"), top.table("gateways")
     approval, models = top.table("approval"), top.table("models")
     default, default_caps = Policy(), Caps()
@@ -99,6 +99,7 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
         base_urls=base_urls,
         callback_hosts=hosts.hosts("callback"),
         image_hosts=hosts.hosts("image"),
+        input_directories=inputs.directories("directories"),
         unknown_price_ceiling=prices.dollars("unknown_ceiling", default.unknown_price_ceiling) or None,
         sandbox_asks=sandbox.switch("asks", default.sandbox_asks),
         sandbox_speed=sandbox.factor("speed", default.sandbox_speed, most=FASTEST),
@@ -108,7 +109,7 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
         passphrase_from=approval.dollars("passphrase_from", default.passphrase_from),
         rules=gateway_rules + models.models(),
     )
-    for part in (top, caps, hosts, prices, sandbox, save, keys, gateways, approval, models):
+    for part in (top, caps, hosts, prices, inputs, sandbox, save, keys, gateways, approval, models):
         part.close()
     return policy
 
@@ -151,6 +152,7 @@ def render_policy(policy: Policy) -> str:
         unknown=_limit(policy.unknown_price_ceiling),
         callback=_list(policy.callback_hosts),
         image=_list(policy.image_hosts),
+        inputs=_list(policy.input_directories),
         asks=_boolean(policy.sandbox_asks),
         speed=repr(policy.sandbox_speed),
         save='# directory = "~/Videos/Sora"' if save is None else f"directory = {_quoted(save)}",
@@ -204,6 +206,11 @@ unknown_ceiling = {unknown}
 [hosts]
 callback = {callback}
 image = {image}
+
+# Directories in which an agent may name pictures of yours for a clip, for example "~/Pictures/for-clips". Each upload
+# still needs your approval. In your own terminal you can name any picture.
+[inputs]
+directories = {inputs}
 
 # `asks` rehearses the approval too. `speed` is how many times faster than real time the sandbox runs.
 [sandbox]
@@ -286,9 +293,13 @@ class _Table:
 
     def directory(self, key: str) -> str | None:
         value = self.take(key, str, "must be a path in quotes")
-        if value is None:
-            return None
-        path = expand_home(value)
+        return None if value is None else self._path(key, value)
+
+    def directories(self, key: str) -> tuple[str, ...]:
+        return tuple(self._path(key, value) for value in self.take(key, list, "must be a list of paths") or [])
+
+    def _path(self, key: str, value: object) -> str:
+        path = expand_home(value) if isinstance(value, str) else None
         if path is None:
             self._refuse(key, "must be an absolute path, or begin with ~/")
         return str(path)
