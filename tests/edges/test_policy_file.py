@@ -309,7 +309,17 @@ def test_a_rendered_policy_reads_back_as_the_same(policy: Policy) -> None:
 def test_a_rendered_policy_explains_itself() -> None:
     """Every table stands in the file with a comment, so that a person can edit it without a manual."""
     text = render_policy(Policy())
-    assert set(tomllib.loads(text)) == {"mode", "approval", "caps", "prices", "hosts", "inputs", "sandbox", "save", "keys"}
+    assert set(tomllib.loads(text)) == {
+        "mode",
+        "approval",
+        "caps",
+        "prices",
+        "hosts",
+        "inputs",
+        "sandbox",
+        "save",
+        "keys",
+    }
     for line, above in zip(text.splitlines()[1:], text.splitlines(), strict=False):
         assert not line.startswith("[") or above.startswith("#")
 
