@@ -75,6 +75,7 @@ HOSTILE_BYTES: dict[str, bytes] = {
     "pixels missing": png_of(500, 500, b"\0"),
     "a bomb of text": png_of(8, 8)[:-12] + b"\0\0\0\0zTXt" + zlib.compress(bytes(10_000_000)),
     "a jpeg of a thousand scans": scanned(),
+    "sixteen bits of grey": encoded(Image.new("I;16", (20, 10)), "PNG"),
     "one byte too many": b"\xff\xd8\xff" + bytes(MOST_BYTES),
 }
 
@@ -163,7 +164,7 @@ def test_a_photo_that_was_turned_is_kept_upright(tmp_path: Path) -> None:
     assert (file.width, file.height) == (48, 64)
 
 
-@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "I;16", "1"])
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "1"])
 def test_every_kind_of_png_becomes_one_that_any_gateway_reads(tmp_path: Path, mode: str) -> None:
     """RGB, or RGBA where something is transparent."""
     path = tmp_path / "cat.png"

@@ -150,7 +150,7 @@ def _decode(path: str, content: bytes) -> tuple[Image, str]:
 
     try:
         with Image.open(BytesIO(content), formats=FORMATS) as picture:
-            _require_bounded(path, picture, content)
+            _require_usable(path, picture, content)
             upright = ImageOps.exif_transpose(picture)
             see_through = upright.has_transparency_data
             pixels = upright.convert("RGBA" if see_through else "RGB")
@@ -166,11 +166,13 @@ def _decode(path: str, content: bytes) -> tuple[Image, str]:
     return pixels, "png" if is_png else "jpg"
 
 
-def _require_bounded(path: str, picture: Image, content: bytes) -> None:
+def _require_usable(path: str, picture: Image, content: bytes) -> None:
     """Judge by the header alone; nothing is decoded yet."""
     width, height = picture.size
     if max(width, height) > MOST_SIDE or width * height > MOST_PIXELS:
         raise _refused(path, f"has {width}x{height} pixels; at most {MOST_PIXELS:,} are decoded")
+    if picture.mode.startswith(("I", "F")):
+        raise _refused(path, "has more than 8 bits for a grey, which would turn white")
     # A photo of a phone may be a JPEG with a second, smaller picture behind it; only the first is kept.
     if getattr(picture, "n_frames", 1) > 1 and picture.format in FORMATS:
         raise _refused(path, "is animated")
