@@ -93,7 +93,7 @@ _OWN_FILE = re.compile(OWN_FILE_SCHEME + r"([0-9a-f]{64})\.(jpg|png)")
 
 @dataclass(frozen=True, slots=True)
 class OwnFile:
-    """A picture of the person's own as it is kept and would be uploaded: written anew, without metadata.
+    """A picture of the person's own: the copy without metadata that is kept and would be uploaded.
 
     `sha256` and `size` (bytes) are of that copy. `format` is `jpg` or `png`. `origin` is the path that it came from.
     """

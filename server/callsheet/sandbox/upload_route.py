@@ -37,7 +37,7 @@ def answer_upload(state: AppState, request: Request) -> Outcome:
 
 
 def answer_uploaded_file(state: AppState, request: Request) -> Outcome:
-    """An uploaded picture, for whoever has its link."""
+    """An uploaded picture, for anyone who has its link."""
     name = request.path_params.get("name", "")
     content = state.store.load_upload(request.gateway, name) if _NAME.fullmatch(name) else None
     if content is None:

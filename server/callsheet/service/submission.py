@@ -9,7 +9,6 @@ back is stored as the answer of that attempt, even when it comes late.
 from __future__ import annotations
 
 import logging
-from urllib.parse import urlsplit
 
 import anyio
 
@@ -17,7 +16,7 @@ from callsheet.core.consent import Means as ApprovalMeans
 from callsheet.core.consent import Mode, Need, decide_need
 from callsheet.core.gateway.protocol import HttpReply, SubmitOutcome, SubmitParts, Uploader
 from callsheet.core.payload.own_files import place_links
-from callsheet.core.security.urls import check_url
+from callsheet.core.security.urls import is_public_link
 from callsheet.core.shot import OWN_FILE_SCHEME
 from callsheet.core.spending import NO_SLOT, Slots, SpendTerms
 from callsheet.core.tasks import (
@@ -313,19 +312,15 @@ async def _upload(deps: Dependencies, task: Task, sheet: Sheet, name: str) -> st
         base_url = upload_address(facts, sheet.binding.base_url)
     # The file's own name may be private; this one says nothing but its content.
     digest, _, ending = name.removeprefix(OWN_FILE_SCHEME).partition(".")
-    reply = await deps.http.upload(gateway.build_upload(f"{digest[:32]}.{ending}", content), base_url=base_url, key=key)
+    reply = await deps.http.post_file(
+        gateway.build_upload(f"{digest[:32]}.{ending}", content), base_url=base_url, key=key
+    )
     link = gateway.read_upload(reply)
     loopback = await deps.loopback_origin(task.mode, facts)
-    if link is None or deps.holds_key(key, link) or not _is_usable(link, loopback):
+    if link is None or deps.holds_key(key, link) or not is_public_link(link, loopback=loopback):
         what = f"HTTP {reply.status}" if link is None else "its answer has no usable link"
         raise GatewayUnreachable(f"The gateway did not take the picture ({what}).", next_step=NextStep(Action.WAIT))
     return link
-
-
-def _is_usable(link: str, loopback: str | None) -> bool:
-    """Whether a link may be put into a request: public, or in the sandbox or at a test double of the person's."""
-    at_home = loopback is not None and urlsplit(link)[:2] == urlsplit(loopback)[:2]
-    return at_home or check_url(link).problem is None
 
 
 def _retry_upload(deps: Dependencies, task: Task, message: str) -> None:

@@ -84,6 +84,12 @@ def check_base_url(value: object) -> UrlVerdict:
     return UrlVerdict(host=loopback[1].strip("[]"), problem=None)
 
 
+def is_public_link(value: str, *, loopback: str | None) -> bool:
+    """Whether a link may be put into a request: public, or at the one loopback origin (the sandbox, a test double)."""
+    at_home = loopback is not None and urlsplit(value)[:2] == urlsplit(loopback)[:2]
+    return at_home or check_url(value).problem is None
+
+
 def url_host(value: object) -> str | None:
     """The lower-case host of an http(s) URL for showing and logging, None where it is unclear.
 

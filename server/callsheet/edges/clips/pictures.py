@@ -1,4 +1,4 @@
-"""Keeps pictures of the person's own that a shot uses: read with suspicion, decoded, and written anew.
+"""Keeps pictures of the person's own that a shot uses: read with suspicion, decoded, and written again.
 
 What is kept is a new file with the pixels and nothing else: no EXIF (place, camera, serial number), no comment, no
 colour profile, no text, no second picture. It is named by its SHA-256, private, and the only thing that is ever
@@ -136,7 +136,7 @@ class Pictures:
         image, ending = picture
         content = _encode(image, ending)
         if len(content) > MOST_BYTES:
-            raise _refused(origin, f"has {len(content):,} bytes when it is written anew; at most {MOST_BYTES:,} fit")
+            raise _refused(origin, f"has {len(content):,} bytes when it is written again; at most {MOST_BYTES:,} fit")
         digest = hashlib.sha256(content).hexdigest()
         file = OwnFile(digest, ending, origin, len(content), *image.size)
         write_private(self._directory / f"{digest}.{ending}", content, what=_WHAT)

@@ -145,7 +145,7 @@ class GatewayHttp:
             ) from None
         raise AssertionError("the loop above returns or raises")
 
-    async def upload(
+    async def post_file(
         self, request: HttpRequest, *, base_url: str, key: SecretKey | None, within: float = UPLOAD_TIMEOUT
     ) -> HttpReply:
         """Send a file once, `within` that many seconds in all. It buys nothing: any failure is `GatewayUnreachable`.

@@ -87,7 +87,7 @@ def explain(  # noqa: PLR0917 - the options of a command
 
 
 def _located(session: Session, picture: str | None) -> str | None:
-    """A path as an absolute one; what begins with a scheme stays as it is."""
+    """A path as an absolute one; what begins with a scheme is not changed."""
     if not picture or _SCHEME.match(picture):
         return picture
     return str(session.program.working_directory / Path(picture).expanduser())
