@@ -111,7 +111,7 @@ async def test_evolink_has_a_server_of_its_own_for_files(workspace: Workspace, t
     assert b"https://files.evolink.ai/cat.png" in paid.content
 
 
-async def test_a_proxy_of_the_persons_gets_the_file_too_and_nobody_else_its_key(
+async def test_a_proxy_of_the_persons_gets_the_file_and_no_other_address_its_key(
     workspace: Workspace, tmp_path: Path
 ) -> None:
     """A key for the proxy must not reach the gateway's own file server."""
