@@ -30,6 +30,9 @@ base_url = "http://127.0.0.1:8080"
 [hosts]
 callback = ["hooks.example.com"]
 image = ["cdn.example.com", "img.example.org"]
+
+[inputs]
+directories = ["/pictures/for-clips"]
 [prices]
 unknown_ceiling = "2.00"
 [sandbox]
@@ -78,6 +81,7 @@ def test_every_key_is_read(tmp_path: Path, project: Path) -> None:
         ),
         callback_hosts=("hooks.example.com",),
         image_hosts=("cdn.example.com", "img.example.org"),
+        input_directories=("/pictures/for-clips",),
         unknown_price_ceiling=Decimal("2.00"),
         sandbox_asks=True,
         sandbox_speed=60.0,
@@ -125,6 +129,10 @@ def test_each_mode_can_be_named(mode: Mode) -> None:
         ("[prices]\nunknown_ceiling = 2.0", "prices.unknown_ceiling must be an amount"),
         ('[hosts]\ncallback = "a.example.com"', "hosts.callback must be a list"),
         ("[hosts]\ncallback = [1]", "hosts.callback must be a list"),
+        ('[inputs]\ndirectories = ["pictures"]', "inputs.directories must be an absolute path"),
+        ("[inputs]\ndirectories = [7]", "inputs.directories must be an absolute path"),
+        ('[inputs]\ndirectories = "/pictures"', "inputs.directories must be a list"),
+        ('[inputs]\ndirectory = "/pictures"', "inputs.directory is not a key"),
         ('[hosts]\nimage = ["https://a.example.com"]', "hosts.image must be a list"),
         ('[hosts]\nimage = ["*.example.com"]', "hosts.image must be a list"),
         ('[hosts]\nimage = ["127.0.0.1"]', "hosts.image must be a list"),
@@ -271,6 +279,7 @@ policies = st.builds(
     ).map(lambda table: tuple(sorted(table.items()))),
     callback_hosts=hosts,
     image_hosts=hosts,
+    input_directories=st.lists(paths, max_size=2).map(tuple),
     unknown_price_ceiling=dollars.filter(bool),  # a ceiling of nothing counts as none
     sandbox_asks=st.booleans(),
     sandbox_speed=st.floats(0.001, 100_000),
@@ -295,6 +304,7 @@ def test_a_rendered_policy_reads_back_as_the_same(policy: Policy) -> None:
         base_urls=policy.base_urls,
         callback_hosts=policy.callback_hosts,
         image_hosts=policy.image_hosts,
+        input_directories=policy.input_directories,
         unknown_price_ceiling=policy.unknown_price_ceiling,
         sandbox_asks=policy.sandbox_asks,
         sandbox_speed=policy.sandbox_speed,
