@@ -19,12 +19,17 @@ from callsheet.core.consent import Means
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import TaskState
 from callsheet.edges.config.policy_file import write_pause
+from callsheet.edges.keys.passphrase import create_recipe
+from callsheet.edges.keys.sealed import seal_key, write_sealed
+from callsheet.edges.keys.store import SecretKey
 from callsheet.errors import Fate, InvalidRequest, NotApproved, PolicyRefusal, UnknownThing
 from callsheet.service import Draft, Service
 from callsheet.service.polling import run_task
+from callsheet.service.sealed_keys import claim_for_sending, permit
 from callsheet.service.submission import UPLOAD_TRIES, submit
 from pictures import SECRET, write_cat
-from workspace import KEY, Workspace, accepted, account_of, draft, reply, trust
+from samples import CHEAP
+from workspace import KEY, PASSPHRASE, Workspace, accepted, account_of, draft, reply, trust
 
 LINK = "https://storage.poyo.ai/temp/cat.png"
 POYO_UPLOAD = "https://api.poyo.ai/api/common/upload/stream"
@@ -372,6 +377,27 @@ async def test_no_minute_has_more_uploads_than_the_gateway_takes(workspace: Work
             tasks = [other for other in tasks if other != task_id] or tasks
 
     assert all(sum(start <= at < start + 60 for at in times) <= 5 for start in times)
+
+
+async def test_with_a_sealed_key_only_the_process_that_opened_it_uploads(workspace: Workspace, tmp_path: Path) -> None:
+    """The permit is for the sheet, so for its files too; after a failed upload it still holds."""
+    workspace.write_policy('mode = "live"\n')
+    key = SecretKey("poyo", KEY, source="file")
+    sealed = seal_key(key, PASSPHRASE, base_url="https://api.poyo.ai", recipe=create_recipe(CHEAP))
+    write_sealed(sealed, keys_directory=workspace.home / "config" / "keys")
+    service = workspace.service()
+    sheet_id = sheet_of_cat(service, write_cat(tmp_path))
+    await permit(service.deps, sheet_id, PASSPHRASE)
+    service.approve(sheet_id, by=Means.TERMINAL)
+    task_id = submit(service.deps, sheet_id).report.task.id
+    claim_for_sending(service.deps, sheet_id)
+
+    assert await run(workspace.service(), workspace, task_id) is TaskState.WAITING
+    assert workspace.gateway.requests == []
+    claim_for_sending(service.deps, sheet_id)
+    workspace.gateway.replies = [reply({}, 503), uploaded(), accepted()]
+    assert await run(service, workspace, task_id, times=2) is TaskState.QUEUED
+    assert {request.headers["authorization"] for request in workspace.gateway.paid} == {f"Bearer {KEY}"}
 
 
 REFUSED_NAMES = [

@@ -32,7 +32,7 @@ from callsheet.edges.files.files import (
     remove_private,
     write_private,
 )
-from callsheet.errors import InvalidRequest, PolicyRefusal
+from callsheet.errors import InvalidRequest, PolicyRefusal, SetupProblem
 
 from .stills import read_frame
 
@@ -78,13 +78,13 @@ class Pictures:
                 if os.fstat(file.fileno()).st_size > MOST_BYTES:
                     raise TooLargeError(errno.EFBIG, "too large")
                 content = read_bounded(file, MOST_BYTES)
-        except OutsideError:
+        except (OutsideError, RuntimeError):
             raise PolicyRefusal(
                 "A path counts only in the directories that the policy names under [inputs], and this one is in none.",
                 next_step="Give a public https URL. Or a person adds the directory to the policy file, or drafts the"
                 " clip in their own terminal.",
             ) from None
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError) as error:
             raise _refused(path, _reason(error)) from None
         return self._keep(_decode(path, content), origin=str(found))
 
@@ -95,12 +95,10 @@ class Pictures:
     def find(self, url: str) -> OwnFile | None:
         """What is known of a kept picture; None where there is none of that name."""
         known = split_own_file(url)
-        raw = read_private(self._directory / f"{known[0]}.json", what=_WHAT) if known else None
-        if known is None or raw is None:
-            return None
         try:
-            file = OwnFile(**json.loads(raw))
-        except (ValueError, TypeError, RecursionError):
+            raw = read_private(self._directory / f"{known[0]}.json", what=_WHAT) if known else None
+            file = OwnFile(**json.loads(raw or b""))
+        except (ValueError, TypeError, RecursionError, SetupProblem):
             return None
         numbers = (file.size, file.width, file.height)
         sound = all(type(number) is int for number in numbers) and isinstance(file.origin, str)
@@ -110,8 +108,10 @@ class Pictures:
         """The bytes of a kept picture, whose SHA-256 is that in its name. Raises `InvalidRequest`, `SetupProblem`."""
         known = split_own_file(url)
         content = read_private(self._directory / ".".join(known), what=_WHAT, most=MOST_BYTES) if known else None
-        if known is None or content is None or hashlib.sha256(content).hexdigest() != known[0]:
-            state = "is no longer there" if content is None else "was changed"
+        same = content is not None and known is not None and hashlib.sha256(content).hexdigest() == known[0]
+        # Without its record the person could not be shown what it is.
+        if content is None or not same or self.find(url) is None:
+            state = "is no longer there" if content is None or same else "was changed"
             raise InvalidRequest(
                 f"The kept copy of a picture of this shot {state}.",
                 next_step="Draft the clip again with the path of the picture.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -90,7 +91,11 @@ def _located(session: Session, picture: str | None) -> str | None:
     """A path as an absolute one; what begins with a scheme is not changed."""
     if not picture or _SCHEME.match(picture):
         return picture
-    return str(session.program.working_directory / Path(picture).expanduser())
+    path = Path(picture)
+    # A home of no known user is left as written, and will not be found.
+    with suppress(RuntimeError):
+        path = path.expanduser()
+    return str(session.program.working_directory / path)
 
 
 def _build_draft(shot: Shot, payload: str | None, *, gateway: str | None, model: str | None) -> Draft:
