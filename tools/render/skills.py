@@ -200,7 +200,7 @@ def render_scripts(parts: ShellParts, gateways: Sequence[tuple[GatewayFacts, Req
 
 def wrapper_name(model: str) -> str:
     """The script that submits to that model: `submit_sora_2_pro_official.sh`."""
-    return f"submit_{model.replace('-', '_')}.sh"
+    return f"submit_{re.sub('[/-]', '_', model)}.sh"
 
 
 def _render_front(plan: SkillPlan, description: str, facts: GatewayFacts) -> str:

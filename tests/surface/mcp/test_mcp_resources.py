@@ -16,7 +16,7 @@ from callsheet.errors import UnknownThing
 from callsheet.surface.mcp.resources import list_references, read_reference, reference_names
 from workspace import Workspace, accepted
 
-CARD = "callsheet://models/{gateway}/{model}"
+CARD = "callsheet://models/{gateway}/{+model}"
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -144,7 +144,7 @@ async def test_every_resource_template_and_prompt_has_a_description(workspace: W
 
     assert {template.uri_template for template in templates} == {
         "callsheet://reference/{name}",
-        "callsheet://models/{gateway}/{model}",
+        "callsheet://models/{gateway}/{+model}",
         "callsheet://tasks/{task_id}",
         "callsheet://tasks/{task_id}/poster",
         "callsheet://tasks/{task_id}/contact-sheet",

@@ -34,7 +34,7 @@ FASTEST = 100_000.0
 _WHAT = "policy file"
 _DOLLARS = re.compile(r"[0-9]{1,7}(?:\.[0-9]{1,4})?")
 _GATEWAY_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
-_CARD_ID = re.compile(_GATEWAY_ID.pattern + r"/[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_CARD_ID = re.compile(_GATEWAY_ID.pattern + r"/[A-Za-z0-9][A-Za-z0-9._-]{0,63}(?:/[A-Za-z0-9][A-Za-z0-9._-]{0,63})?")
 _T = TypeVar("_T")
 
 

@@ -174,5 +174,5 @@ def _build_catalogue_item(request: PageRequest) -> Answer:
 PAGES = (
     Page("/api/user/balance", True, _build_balance),
     Page("/v1/catalog/models", False, _build_catalogue),
-    Page("/v1/catalog/models/{model}", False, _build_catalogue_item),
+    Page("/v1/catalog/models/{model:path}", False, _build_catalogue_item),
 )

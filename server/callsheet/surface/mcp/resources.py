@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 REFERENCE = "callsheet://reference/{name}"
-MODEL = "callsheet://models/{gateway}/{model}"
+MODEL = "callsheet://models/{gateway}/{+model}"
 TASK = "callsheet://tasks/{task_id}"
 POSTER = "callsheet://tasks/{task_id}/poster"
 CONTACT_SHEET = "callsheet://tasks/{task_id}/contact-sheet"
