@@ -24,7 +24,8 @@ from callsheet.core.payload.body import (
     wire_value,
 )
 from callsheet.core.payload.recognition import recognise
-from callsheet.core.payload.validation import Hosts, check_shot, neutral_choices
+from callsheet.core.payload.validation import Hosts, check_shot
+from callsheet.core.payload.values import neutral_choices
 from callsheet.core.shot import ROLE_ATTRIBUTES, JsonValue, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
 from examples import examples

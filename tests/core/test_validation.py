@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from callsheet.core.catalogue.cards import Availability, ModelCard
 from callsheet.core.catalogue.fields import Field
 from callsheet.core.payload.body import Finding, format_length, format_name, format_value, nearest_choice
-from callsheet.core.payload.validation import Hosts, Verdict, check_shot, nearest_shot, neutral_choices
+from callsheet.core.payload.validation import Hosts, Verdict, check_shot, nearest_shot
+from callsheet.core.payload.values import neutral_choices
 from callsheet.core.shot import JsonValue, Scalar, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
 from examples import examples

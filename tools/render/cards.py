@@ -26,7 +26,7 @@ from callsheet.core.catalogue.cards import (
 )
 from callsheet.core.catalogue.fields import Field, InputRule, Limit
 from callsheet.core.catalogue.prices import dollars
-from callsheet.core.payload.validation import neutral_choices
+from callsheet.core.payload.values import neutral_choices
 from callsheet.core.shot import PARAMETERS, Scalar
 from callsheet.surface.views.cards import NOT_DOCUMENTED, amount_terms, kept_text, polling_text
 

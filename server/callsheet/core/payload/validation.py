@@ -7,25 +7,16 @@ is shown before the price, a `note` only says what was added or meant.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from callsheet.core.catalogue.cards import Availability, ModelCard
-from callsheet.core.catalogue.fields import Field
-from callsheet.core.security.urls import check_url, url_host
+from callsheet.core.security.urls import check_url
 from callsheet.core.shot import (
-    FIRST_LAST_FRAME,
-    IMAGE_TO_VIDEO,
     INPUT_ROLES,
-    PARAMETERS,
     PLAIN,
-    PUBLIC_NAMES,
-    REFERENCE_TO_VIDEO,
     TEXT_TO_VIDEO,
     Input,
-    InputRole,
-    JsonValue,
     Kind,
     Scalar,
     Shot,
@@ -33,22 +24,22 @@ from callsheet.core.shot import (
 
 from .body import (
     Finding,
-    Severity,
     carriers,
-    format_length,
-    format_name,
     format_value,
     nearest_choice,
-    nearest_value,
-    neutral_value,
-    present_fields,
     settle_shot,
-    size_value,
-    wire_value,
 )
-
-LONGEST_RANGE = 60
-_UNSENDABLE = re.compile("[\0\ud800-\udfff]")
+from .values import (
+    Step,
+    build_error,
+    check_fields_exist,
+    check_options,
+    check_prompt,
+    check_values,
+    format_host,
+    format_listing,
+    neutral_choices,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +70,8 @@ def check_shot(card: ModelCard, shot: Shot, hosts: Hosts) -> Verdict:
     """Judge every part of a shot for one card; see `Verdict`."""
     findings: list[Finding] = []
     corrected = shot
-    steps = (_check_lifecycle, _check_kind, _check_inputs, _check_prompt, _check_fields_exist, _check_values)
-    for step in (*steps, _check_options):
+    steps = (_check_lifecycle, _check_kind, _check_inputs, check_prompt, check_fields_exist, check_values)
+    for step in (*steps, check_options):
         more, corrected = step(card, corrected)
         findings.extend(more)
     wrong_urls = check_urls(card, shot, hosts)
@@ -105,8 +96,8 @@ def nearest_shot(cards: Iterable[ModelCard], shot: Shot, hosts: Hosts) -> tuple[
         value, offered = wanted.get(name), offered_values(usable, shot.kind, name)
         if value is not None and offered and value not in offered:
             nearest = nearest_choice(value, offered)
-            rule = f"No model here offers it; they offer {_listing(offered)}."
-            findings.append(_error(name, format_value(value), rule, f"Nearest: {nearest}."))
+            rule = f"No model here offers it; they offer {format_listing(offered)}."
+            findings.append(build_error(name, format_value(value), rule, f"Nearest: {nearest}."))
             wanted = wanted.having(**{name: nearest})
     judged = [(card, check_shot(card, wanted, hosts)) for card in usable]
     card, verdict = min(judged, key=lambda pair: sum(finding.severity == "error" for finding in pair[1].findings))
@@ -128,9 +119,6 @@ def offered_values(cards: Iterable[ModelCard], kind: Kind, name: str) -> tuple[S
     return tuple(sorted(values, key=lambda value: (len(str(value)), str(value))))
 
 
-Step = tuple[list[Finding], Shot]
-
-
 def _check_lifecycle(card: ModelCard, shot: Shot) -> Step:
     life = card.lifecycle
     if life.availability in (Availability.LIVE, Availability.LISTED):
@@ -150,19 +138,19 @@ def _check_kind(card: ModelCard, shot: Shot) -> Step:
     """Whether the model makes such a clip at all; inputs of a role that it takes nowhere go."""
     if not card.kinds:
         rule = "This model's input is not documented, or it does not generate video."
-        return [_error("model", card.id, rule, "Choose another model.")], shot
+        return [build_error("model", card.id, rule, "Choose another model.")], shot
     taken = {role for field in card.fields for role in field.inputs}
     unknown = [role for role in INPUT_ROLES if role not in taken and shot.urls(role)]
-    findings = [_error(role, "", f"{card.id} takes no {_words(role)}.", "Leave it out.") for role in unknown]
+    findings = [build_error(role, "", f"{card.id} takes no {_words(role)}.", "Leave it out.") for role in unknown]
     shot = shot.without(*unknown)
     if shot.kind in card.kinds:
         return findings, shot
     if shot.kind == TEXT_TO_VIDEO:
         needed = next((role for field in card.fields if field.role == "input" for role in field.inputs), "first_frame")
         rule = f"{card.id} needs a {_words(needed)}."
-        return [*findings, _error(needed, "missing", rule, "Give one.")], shot
-    rule = f"{card.id} makes {_listing(card.kinds)}, not {shot.kind}."
-    return [*findings, _error("model", card.id, rule, "Leave the input out, or choose another model.")], shot
+        return [*findings, build_error(needed, "missing", rule, "Give one.")], shot
+    rule = f"{card.id} makes {format_listing(card.kinds)}, not {shot.kind}."
+    return [*findings, build_error("model", card.id, rule, "Leave the input out, or choose another model.")], shot
 
 
 def _check_inputs(card: ModelCard, shot: Shot) -> Step:
@@ -176,244 +164,19 @@ def _check_inputs(card: ModelCard, shot: Shot) -> Step:
         others = [role for role in rule.excludes if shot.urls(role)]
         if others:
             text = f"{card.id} does not take a {_words(name)} together with a {_words(others[0])}."
-            findings.append(_error(name, "", text, "Keep one of them."))
+            findings.append(build_error(name, "", text, "Keep one of them."))
         if rule.needs and not shot.urls(*rule.needs):
             needed = " or a ".join(_words(role) for role in rule.needs)
-            findings.append(_error(name, "", f"{card.id} takes it only with a {needed}.", f"Give a {needed}."))
+            findings.append(build_error(name, "", f"{card.id} takes it only with a {needed}.", f"Give a {needed}."))
         if rule.most is not None and count > rule.most:
-            findings.append(_error(name, f"({count})", f"At most {rule.most}.", "Leave some out."))
+            findings.append(build_error(name, f"({count})", f"At most {rule.most}.", "Leave some out."))
         if rule.least is not None and count < rule.least:
-            findings.append(_error(name, f"({count})", f"At least {rule.least}.", "Give more, or none."))
+            findings.append(build_error(name, f"({count})", f"At least {rule.least}.", "Give more, or none."))
     return findings, shot
 
 
 def _words(role: str) -> str:
     return "first frame (reference image)" if role == "first_frame" else role.replace("_", " ")
-
-
-def _check_prompt(card: ModelCard, shot: Shot) -> Step:
-    field = card.field_for("prompt")
-    if field is None:
-        return [], shot
-    findings: list[Finding] = []
-    prompt = _UNSENDABLE.sub("", shot.prompt)
-    if prompt != shot.prompt:
-        rule = "It has characters that JSON text cannot hold (NUL or half of a surrogate pair)."
-        findings.append(_error("prompt", format_length(shot.prompt), rule, "Remove them."))
-        shot = replace(shot, prompt=prompt)
-    if prompt.strip():
-        findings.extend(_check_length(field, prompt))
-    else:
-        severity: Severity = "error" if field.required else "note"
-        findings.append(Finding(severity, "prompt", "missing", "A prompt is required.", "Describe the shot."))
-    return findings, shot
-
-
-def _check_length(field: Field, prompt: str) -> list[Finding]:
-    size, limit = len(prompt), field.max_length
-    if field.min_length is not None and size < field.min_length:
-        return [_error("prompt", format_length(prompt), f"At least {field.min_length} characters.", "Write more.")]
-    if limit is None:
-        return []
-    if size > limit:
-        rule = f"At most {limit:,} {field.unit or 'characters'}; more than {limit:,} characters are refused."
-        return [_error("prompt", format_length(prompt), rule, f"Shorten it by {size - limit:,} characters.")]
-    octets = len(prompt.encode())
-    if field.unit == "tokens" and octets > limit:
-        rule = (
-            f"The limit is {limit:,} tokens; how they are counted is not documented, and {octets:,} bytes may be more."
-        )
-        return [Finding("warning", "prompt", format_length(prompt), rule, "Shorten it to be safe.")]
-    return []
-
-
-def _check_fields_exist(card: ModelCard, shot: Shot) -> Step:
-    """A value for which the card has no field is an error, never dropped silently."""
-    findings: list[Finding] = []
-    for name, value in shot.parameters.items():
-        if carriers(card, name, shot.kind):
-            continue
-        if name in card.implied:
-            if card.implied[name] == value:
-                continue
-            rule = f"{card.id} has no {name} field; its clips have {_shown(name, card.implied[name])}."
-            findings.append(_error(name, format_value(value), rule, f"Nearest: {card.implied[name]}."))
-        else:
-            rule = _no_field(card, name, shot.kind)
-            findings.append(_error(name, _said(name, value), rule, "Leave it out, or choose another model."))
-        shot = shot.having(**{name: card.implied.get(name)})
-    if shot.callback_url is not None and card.field_for("callback") is None:
-        shown, rule = _host(url_host(shot.callback_url)), f"{card.id} has no callback_url field."
-        findings.append(_error("callback_url", shown, rule, "Leave it out."))
-        shot = replace(shot, callback_url=None)
-    return findings, shot
-
-
-def _no_field(card: ModelCard, name: str, kind: Kind) -> str:
-    if name == "resolution" and not carriers(card, name):
-        return f"{card.id} has no resolution field (its output size is not documented)."
-    return f"{card.id} has no {name} field{f' for {kind}' if carriers(card, name) else ''}."
-
-
-def _said(name: str, value: Scalar) -> str:
-    return format_length(str(value)) if name == "negative_prompt" else format_value(value)
-
-
-def _shown(name: str, value: Scalar) -> str:
-    return PARAMETERS[name].shown(value)
-
-
-def _check_values(card: ModelCard, shot: Shot) -> Step:
-    findings: list[Finding] = []
-    for field in present_fields(card, shot):
-        if field.role == "size":
-            more, shot = _check_size(card, field, shot)
-            findings.extend(more)
-        elif field.role in PARAMETERS:
-            more, shot = _check_choice(card, field, shot)
-            findings.extend(more)
-    return findings, shot
-
-
-def _check_choice(card: ModelCard, field: Field, shot: Shot) -> Step:
-    name = field.role
-    value = shot.get(name)
-    if value is None:
-        missing = field.required and field.under(shot).fill is None
-        shown = _error(name, "missing", f"{card.id} requires it.", _choices_text(field.under(shot)))
-        return [shown] if missing else [], shot
-    if name == "negative_prompt":
-        complaint = _text_complaint(field, str(value))
-        return [replace(complaint, field=name)] if complaint else [], shot
-    limited = field.under(shot)
-    wire = wire_value(limited, value)
-    allowed = _known_type(limited, wire) and limited.takes(wire)
-    if allowed and (not limited.spelling or not limited.values or wire in limited.values):
-        return [], shot
-    nearest = neutral_value(limited, nearest_value(limited, wire))
-    rule = f"{card.id} offers {_choices_text(limited)}{_elsewhere(card, field, value, shot)}."
-    finding = _error(name, _said(name, value), rule, f"Nearest: {nearest}.")
-    return [finding], shot.having(**{name: nearest})
-
-
-def _known_type(field: Field, wire: Scalar) -> bool:
-    return isinstance(wire, _KINDS[field.kind]) and isinstance(wire, bool) == (field.kind == "boolean")
-
-
-def _choices_text(field: Field) -> str:
-    """What the field takes: its values, or its range."""
-    if field.kind == "boolean":
-        return "true, false"
-    if field.values:
-        return _listing(neutral_value(field, value) for value in field.values)
-    low, high = field.minimum, field.maximum
-    if low is None and high is None:
-        return "any value"
-    return (
-        f"{low} to {high}"
-        if low is not None and high is not None
-        else f"at least {low}"
-        if high is None
-        else f"at most {high}"
-    )
-
-
-def _elsewhere(card: ModelCard, field: Field, value: Scalar, shot: Shot) -> str:
-    """For which kind of clip the card would take the value, if only that is wrong."""
-    for kind in card.kinds:
-        other = field.under(_as_kind(shot, kind))
-        if kind != shot.kind and field.exists_in(kind) and other.takes(wire_value(other, value)):
-            return f"; {value} only with a reference image" if kind == IMAGE_TO_VIDEO else f"; {value} only for {kind}"
-    limit = next((limit for limit in field.limits if field.under(shot).note == limit.note), None)
-    return f"; {limit.note}" if limit and limit.note else ""
-
-
-def _as_kind(shot: Shot, kind: Kind) -> Shot:
-    role: dict[Kind, tuple[InputRole, ...]] = {
-        IMAGE_TO_VIDEO: ("first_frame",),
-        FIRST_LAST_FRAME: ("first_frame", "last_frame"),
-        REFERENCE_TO_VIDEO: ("reference_image",),
-    }
-    return replace(shot, inputs=tuple(Input(role, "") for role in role.get(kind, ())))
-
-
-def _check_size(card: ModelCard, field: Field, shot: Shot) -> Step:
-    settled = settle_shot(card, shot)
-    if size_value(field, settled) is not None:
-        return [], shot
-    ratio_asked, resolution_asked = settled.get("aspect_ratio"), settled.get("resolution")
-    pairs = [dict(meaning) for _, meaning in field.spelling]
-    ratio = nearest_choice(ratio_asked, tuple(pair["aspect_ratio"] for pair in pairs))
-    resolutions = tuple(pair["resolution"] for pair in pairs if pair["aspect_ratio"] == ratio)
-    resolution = nearest_choice(resolution_asked, resolutions)
-    offered = _listing(tuple(f"{pair['aspect_ratio']} at {pair['resolution']}" for pair in pairs))
-    finding = _error(
-        "resolution" if ratio == ratio_asked else "aspect_ratio",
-        f"{format_value(ratio_asked)} at {format_value(resolution_asked)}",
-        f"{card.id} offers {offered} from text.",
-        f"Nearest: {ratio} at {resolution}.",
-    )
-    return [finding], shot.having(aspect_ratio=str(ratio), resolution=str(resolution))
-
-
-def _check_options(card: ModelCard, shot: Shot) -> Step:
-    findings: list[Finding] = []
-    known = {field.path[-1]: field.under(shot) for field in present_fields(card, shot) if field.role == "option"}
-    kept = dict(shot.options)
-    for name, value in shot.options.items():
-        if name not in known:
-            kept.pop(name)
-            findings.append(_error(format_name(name), "", f"{card.id} has no such field.", "Leave it out."))
-        elif (complaint := _option_complaint(known[name], value)) is not None:
-            kept.pop(name)
-            findings.append(complaint)
-    findings.extend(
-        _error(field.name, "missing", f"{card.id} requires it.", field.note or "Give it in a raw payload.")
-        for name, field in known.items()
-        if field.required and field.fill is None and name not in shot.options
-    )
-    return findings, replace(shot, options=kept) if kept != dict(shot.options) else shot
-
-
-_KINDS: dict[str, type | tuple[type, ...]] = {
-    "string": str,
-    "integer": int,
-    "number": (int, float),
-    "boolean": bool,
-    "array": list,
-    "object": dict,
-}
-
-
-def _option_complaint(field: Field, value: JsonValue) -> Finding | None:
-    shown = format_value(value)
-    if not isinstance(value, _KINDS[field.kind]) or isinstance(value, bool) != (field.kind == "boolean"):
-        return _error(field.name, shown, f"Must be of type {field.kind}.", "Correct it, or leave it out.")
-    if not field.takes(value):
-        nearest = nearest_value(field, value)
-        rule = f"One of {_listing(field.values)}." if field.values else f"Must be {_choices_text(field)}."
-        return _error(field.name, shown, rule, f"Nearest: {nearest}.")
-    if isinstance(value, list) and not all(isinstance(item, str) and not _UNSENDABLE.search(item) for item in value):
-        return _error(field.name, shown, "Must be an array of strings.", "Correct it, or leave it out.")
-    if isinstance(value, list) and field.max_items is not None and len(value) > field.max_items:
-        return _error(field.name, shown, f"At most {field.max_items} items.", "Leave some out.")
-    return _text_complaint(field, value) if isinstance(value, str) else None
-
-
-def _text_complaint(field: Field, value: str) -> Finding | None:
-    if field.path[-1].endswith("_url"):
-        verdict = check_url(value)
-        if verdict.problem:
-            return _error(field.name, _host(verdict.host), verdict.problem, "Use a public https URL.")
-        return None
-    if _UNSENDABLE.search(value):
-        rule = "It has characters that JSON text cannot hold (NUL or half of a surrogate pair)."
-        return _error(field.name, format_length(value), rule, "Remove them.")
-    if field.max_length is not None and len(value) > field.max_length:
-        return _error(field.name, format_length(value), f"At most {field.max_length:,} characters.", "Shorten it.")
-    if field.min_length is not None and len(value) < field.min_length:
-        return _error(field.name, format_length(value), f"At least {field.min_length:,} characters.", "Write more.")
-    return None
 
 
 def check_urls(card: ModelCard, shot: Shot, hosts: Hosts) -> list[Finding]:
@@ -429,15 +192,15 @@ def check_urls(card: ModelCard, shot: Shot, hosts: Hosts) -> list[Finding]:
 def _check_input_url(card: ModelCard, item: Input, hosts: Hosts) -> list[Finding]:
     verdict = check_url(item.url)
     if verdict.problem:
-        return [_error(item.role, _host(verdict.host), verdict.problem, "Give a public https URL.")]
+        return [build_error(item.role, format_host(verdict.host), verdict.problem, "Give a public https URL.")]
     if hosts.images and verdict.host not in hosts.images:
         rule = "The policy does not list this host under [hosts] image."
-        return [_error(item.role, _host(verdict.host), rule, "A person can add it to the policy file.")]
+        return [build_error(item.role, format_host(verdict.host), rule, "A person can add it to the policy file.")]
     formats = tuple(ending for rule in card.rules_for(item.role) for ending in rule.formats)
     name = item.url.split("?", 1)[0].rsplit("/", 1)[-1].lower()
     if formats and "." in name and not name.endswith(formats):
-        rule = f"The name does not end in {_listing(formats)}."
-        finding = _error(item.role, _host(verdict.host), rule, "Use one of these formats.")
+        rule = f"The name does not end in {format_listing(formats)}."
+        finding = build_error(item.role, format_host(verdict.host), rule, "Use one of these formats.")
         return [replace(finding, severity="warning")]
     return []
 
@@ -445,27 +208,12 @@ def _check_input_url(card: ModelCard, item: Input, hosts: Hosts) -> list[Finding
 def _check_callback_url(url: str, hosts: Hosts) -> list[Finding]:
     verdict = check_url(url)
     if verdict.problem:
-        return [_error("callback_url", _host(verdict.host), verdict.problem, "Leave it out; polling does not need it.")]
+        return [
+            build_error(
+                "callback_url", format_host(verdict.host), verdict.problem, "Leave it out; polling does not need it."
+            )
+        ]
     if verdict.host not in hosts.callbacks:
         rule = "Callback hosts must be listed by a person in the policy file, under [hosts] callback."
-        return [_error("callback_url", _host(verdict.host), rule, "Leave it out; polling does not need it.")]
+        return [build_error("callback_url", format_host(verdict.host), rule, "Leave it out; polling does not need it.")]
     return []
-
-
-def neutral_choices(field: Field) -> tuple[Scalar, ...]:
-    """The field's allowed values, or those of a range of at most a minute, in the words of a shot; empty when any."""
-    if not field.values and field.minimum is not None and field.maximum is not None and field.maximum <= LONGEST_RANGE:
-        return tuple(range(field.minimum, field.maximum + 1))
-    return tuple(neutral_value(field, value) for value in field.values)
-
-
-def _error(field: str, value: str, rule: str | None, instead: str) -> Finding:
-    return Finding("error", PUBLIC_NAMES.get(field, field), value, rule or "", instead)
-
-
-def _host(host: str | None) -> str:
-    return f"(host {host})" if host else ""
-
-
-def _listing(choices: Iterable[Scalar]) -> str:
-    return ", ".join(str(choice) for choice in choices)
