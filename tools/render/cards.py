@@ -81,7 +81,7 @@ def render_gateway_cards(facts: GatewayFacts) -> str:
         blocks += [
             "## Dropped",
             "No sheet is made for these; they are listed so that an old payload is recognised.",
-            table(("Model", "Took", "Last price", "Seen last"), (_dropped_row(card, shared) for card in dropped)),
+            table(("Model", "Took", "Last price", "Seen last"), (_dropped_row(facts, card) for card in dropped)),
         ]
     return document(*blocks)
 
@@ -295,14 +295,14 @@ def _json(value: Scalar) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _dropped_row(card: ModelCard, shared: SharedFacts) -> tuple[str, ...]:
+def _dropped_row(facts: GatewayFacts, card: ModelCard) -> tuple[str, ...]:
     takes = [f"{seconds} s" for seconds in durations_of(card)]
-    newest = next((_evidence_line(item) for item in card.lifecycle.evidence if item not in shared.evidence), "")
+    newest = facts.last_word(card)
     return (
         code(card.model),
         ", ".join([*(card.kinds or ("no clip that can be drawn up",)), *takes]),
         format_price(card.price),
-        " ".join([*card.notes, newest]),
+        " ".join([*card.notes, _evidence_line(newest) if newest else ""]),
     )
 
 

@@ -246,6 +246,11 @@ class GatewayFacts:
     idempotency_header: str | None = None
     result_hosts: tuple[str, ...] = ()
 
+    def last_word(self, card: ModelCard) -> Evidence | None:
+        """What the gateway itself said last about a model; others' news of it are no listing."""
+        own = (item for item in card.lifecycle.evidence if self.sources[item.source].authority == "gateway")
+        return next(own, None)
+
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:

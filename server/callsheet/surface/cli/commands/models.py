@@ -92,11 +92,9 @@ def _row(card: ModelCard, catalogue: Catalogue, *, gap: str) -> list[Text]:
 
 def latest_mention(card: ModelCard, catalogue: Catalogue) -> str:
     """The date of the newest evidence from the gateway itself, or `undated`."""
-    for evidence in card.lifecycle.evidence:
-        source = catalogue.source(card, evidence.source)
-        if source is not None and source.authority == "gateway":
-            return evidence.date
-    return "undated"
+    facts = catalogue.gateway(card.gateway)
+    said = facts.last_word(card) if facts else None
+    return said.date if said else "undated"
 
 
 def _write_card(output: Output, card: ModelCard, catalogue: Catalogue) -> None:
