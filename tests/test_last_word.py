@@ -8,6 +8,7 @@ import pytest
 
 from callsheet.core.catalogue.cards import Availability
 from callsheet.edges.config.catalogue_files import load_catalogue
+from callsheet.surface.cli.console.explanation_view import AVAILABILITY_STYLES
 from render.models import render_models
 
 CATALOGUE = load_catalogue()
@@ -49,3 +50,8 @@ def test_every_state_is_explained() -> None:
     text = render_models(CATALOGUE)
 
     assert all(f"- `{state.value}`: " in text for state in Availability)
+
+
+def test_every_state_has_a_colour() -> None:
+    """A new state must not break the list of models."""
+    assert AVAILABILITY_STYLES.keys() == set(Availability)

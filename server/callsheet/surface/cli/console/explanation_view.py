@@ -19,6 +19,7 @@ from .output import Output, indent, label_table
 
 AVAILABILITY_STYLES = {
     Availability.LIVE: "green",
+    Availability.LISTED: "green",
     Availability.UNVERIFIED: "yellow",
     Availability.LEGACY: "yellow",
     Availability.DROPPED: "red",
