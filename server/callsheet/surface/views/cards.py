@@ -38,6 +38,12 @@ class Choices:
     ratios: tuple[str, ...]
     resolutions: tuple[str, ...]
 
+    @property
+    def seconds(self) -> tuple[int, ...]:
+        """Every length, a range value by value."""
+        ends = [[int(end) for end in text.split("-")] for text in self.durations]
+        return tuple(sorted({second for end in ends for second in range(end[0], end[-1] + 1)}))
+
 
 def choices_of(card: ModelCard) -> Choices:
     """Everything that the card offers, in any kind of clip."""
@@ -142,7 +148,7 @@ def model_line(card: ModelCard) -> ModelLine:
     return line.model_copy(
         update={
             "kinds": list(card.kinds),
-            "durations_seconds": list(offered.durations) or None,
+            "durations_seconds": list(offered.seconds) or None,
             "aspect_ratios": list(offered.ratios) or None,
             "resolutions": list(offered.resolutions) or None,
             "price": price_table(card),

@@ -11,6 +11,7 @@ from rich.text import Text
 from callsheet.core.catalogue.cards import Catalogue, ModelCard
 from callsheet.core.catalogue.fields import Field, Limit
 from callsheet.core.security.redaction import clean
+from callsheet.core.shot import Scalar
 from callsheet.errors import Action, NextStep, UnknownThing
 from callsheet.surface.cli.console.command import KNOW, Command, Json, ModelOption
 from callsheet.surface.cli.console.completion import complete_gateways
@@ -173,16 +174,20 @@ def _write_fields(output: Output, card: ModelCard) -> None:
 
 
 def _allowed(field: Field) -> str:
-    parts = [join_words(field.values, ""), _range(field)]
+    parts = [_takes(field)]
     for limit in field.limits:
         when = ", ".join(f"{name} {join_words(values)}" for name, values in limit.when)
-        parts.append(f"for {when}: {join_words(limit.values, '') or _range(limit)}")
+        parts.append(f"for {when}: {takes}" if (takes := _takes(limit)) else "")
     if field.max_length is not None:
         least = f"{field.min_length} to " if field.min_length else "at most "
         parts.append(f"{least}{field.max_length:,} {field.unit or 'characters'}")
     if field.max_items is not None:
         parts.append("one item" if field.max_items == 1 else f"at most {field.max_items} items")
     return "; ".join(part for part in parts if part) or "any"
+
+
+def _takes(part: Field | Limit) -> str:
+    return join_words(map(_said, part.values), "") or _range(part)
 
 
 def _range(part: Field | Limit) -> str:
@@ -192,12 +197,16 @@ def _range(part: Field | Limit) -> str:
     return f"at most {high}" if low is None else f"at least {low}" if high is None else f"{low} to {high}"
 
 
+def _said(value: Scalar) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _condition(field: Field) -> str:
     parts = [f"only {' or '.join(field.only)}" if field.only else ""]
     if field.default is not None:
-        parts.append(f"default {field.default}")
+        parts.append(f"default {_said(field.default)}")
     if field.fill is not None and field.fill != field.default:
-        parts.append(f"sent as {field.fill} if omitted")
+        parts.append(f"sent as {_said(field.fill)} if omitted")
     parts += [f"always {value}" if when == "always" else f"{value} ({when})" for when, value in field.fixed]
     return ", ".join(part for part in parts if part)
 
