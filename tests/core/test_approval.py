@@ -62,7 +62,6 @@ VIEW = ApprovalView(
     price=PRICE,
     ceiling=None,
     cap_left="9.52 USD left today",
-    image_host=None,
     callback_host=None,
     availability="Not seen since.",
     body_bytes=98,
@@ -262,7 +261,7 @@ def test_the_text_has_the_price_first_and_the_prompt_last() -> None:
         "Price: 0.48 USD (96 credits) · 9.52 USD left today",
         "Goes to: PoYo, https://api.poyo.ai, paid with the key 0123456789ab",
         "Model: poyo/sora-2-official · text-to-video · 8 s · 16:9 · 720p",
-        "Reference image from: none",
+        "Inputs: none",
         "Result also sent to: nobody",
         "Availability: Not seen since.",
         "Request: 98 bytes, SHA-256 abababababababab",
@@ -272,13 +271,11 @@ def test_the_text_has_the_price_first_and_the_prompt_last() -> None:
 
 def test_hosts_and_earlier_takes_are_named() -> None:
     """Where an image comes from, who else gets the result, and that it may be bought already."""
-    shot = replace(VIEW.shot, image_url="https://cdn.acme.com/a.png?token=t0psecret")
-    text = render_approval(
-        view(shot=shot, image_host="cdn.acme.com", callback_host="hooks.acme.com", earlier="POSSIBLE DUPLICATE CHARGE")
-    )
+    shot = Shot.of("A red kite", first_frame="https://cdn.acme.com/a.png?token=t0psecret")
+    text = render_approval(view(shot=shot, callback_host="hooks.acme.com", earlier="POSSIBLE DUPLICATE CHARGE"))
     lines = text.splitlines()
     assert lines[1] == "POSSIBLE DUPLICATE CHARGE"
-    assert {"Reference image from: cdn.acme.com", "Result also sent to: hooks.acme.com"} <= set(lines)
+    assert {"Inputs: first frame from cdn.acme.com", "Result also sent to: hooks.acme.com"} <= set(lines)
     assert "image-to-video" in text
     assert "t0psecret" not in text
 
@@ -369,11 +366,16 @@ def test_no_other_part_can_add_a_line_either(text: str) -> None:
         gateway_name=text,
         origin=text,
         model=text,
-        image_host=text,
         callback_host=text,
         availability=text,
         earlier=f"x{text}",
-        shot=Shot.of("A kite", aspect_ratio=text, resolution=text),
+        shot=Shot.of(
+            "A kite",
+            aspect_ratio=text,
+            resolution=text,
+            negative_prompt=text,
+            reference_image=[text, f"https://{text}"],
+        ),
     )
     lines = render_approval(told).splitlines()
     assert len(lines) == len(render_approval(VIEW).splitlines()) + 1 <= 25

@@ -12,7 +12,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from callsheet.core.catalogue.cards import Availability, ModelCard
-from callsheet.core.catalogue.fields import Field
+from callsheet.core.catalogue.fields import Field, Situation
 from callsheet.core.payload.body import (
     Body,
     build_body,
@@ -26,9 +26,10 @@ from callsheet.core.payload.body import (
 from callsheet.core.payload.recognition import recognise
 from callsheet.core.payload.validation import Hosts, check_shot
 from callsheet.core.payload.values import neutral_choices
-from callsheet.core.shot import ROLE_ATTRIBUTES, JsonValue, Shot
+from callsheet.core.shot import PARAMETERS, JsonValue, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
 from examples import examples
+from shots import said
 
 CATALOGUE = load_catalogue()
 HOSTS = Hosts(callbacks=("hooks.acme.com",))
@@ -87,14 +88,14 @@ extras = st.dictionaries(
     max_size=3,
 )
 shots = st.builds(
-    Shot,
+    Shot.of,
     prompt=st.one_of(st.just("A red kite"), odd_texts),
     duration_seconds=st.one_of(st.none(), st.sampled_from([4, 8, 12, 16, 20, 10, 15, 25, True]), st.integers()),
     aspect_ratio=st.one_of(st.none(), st.sampled_from(["16:9", "9:16", "auto", "1:1", "portrait"]), odd_texts),
     resolution=st.one_of(st.none(), st.sampled_from(["720p", "1024p", "1080p", "4k", "720"]), odd_texts),
-    image_url=st.one_of(st.none(), st.sampled_from([IMAGE, "", "http://10.0.0.1/a.png", "\ud800"])),
+    first_frame=st.one_of(st.none(), st.sampled_from([IMAGE, "", "http://10.0.0.1/a.png", "\ud800"])),
     callback_url=st.one_of(st.none(), st.sampled_from([CALLBACK, "", "https://elsewhere.com/x", "\udc00"])),
-    extras=st.one_of(st.just({}), extras),
+    options=st.one_of(st.just({}), extras),
 )
 
 
@@ -104,22 +105,22 @@ def fitting(draw: st.DrawFn) -> tuple[ModelCard, Shot]:
     model = draw(st.sampled_from(GENERATING))
     shot = Shot.of(
         prompt="A kite " + draw(st.text(max_size=40)).replace("\0", ""),
-        first_frame=draw(st.sampled_from([None, IMAGE])) if model.field_for("image") else None,
+        first_frame=draw(st.sampled_from([None, IMAGE])) if model.field_for("input") else None,
         callback_url=draw(st.sampled_from([None, CALLBACK])) if model.field_for("callback") else None,
     )
-    said: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     extra: dict[str, JsonValue] = {}
     for field in model.fields:
         if not field.exists_in(shot.kind) or not (field.required or draw(st.booleans())):
             continue
         if field.role == "size":
-            said |= dict(draw(st.sampled_from(field.spelling))[1])
-        elif field.role in ("duration", "aspect_ratio", "resolution"):
-            said[ROLE_ATTRIBUTES[field.role]] = draw(st.sampled_from(neutral_choices(field, shot.kind)))
-        elif field.role == "extra":
+            values |= dict(draw(st.sampled_from(field.spelling))[1])
+        elif field.role in PARAMETERS:
+            values[field.role] = draw(st.sampled_from(neutral_choices(field.under(shot))))
+        elif field.role == "option":
             anything = st.booleans() if field.kind == "boolean" else st.just("task-unified-1-a")
             extra[field.path[-1]] = draw(st.sampled_from(field.values) if field.values else anything)
-    return model, replace(shot, **said, extras=extra)
+    return model, replace(shot.having(**values), options=extra)
 
 
 def assert_documented(model: ModelCard, body: Body, shot: Shot) -> None:
@@ -131,8 +132,7 @@ def assert_documented(model: ModelCard, body: Body, shot: Shot) -> None:
         field = fields[path]
         assert field.exists_in(shot.kind)
         assert type(value) is KINDS[field.kind]
-        allowed = field.allowed(shot.kind)
-        assert not allowed or value in allowed
+        assert field.role in ("input", "callback", "prompt", "model") or field.under(shot).takes(value)
     assert {field.path for field in model.fields if field.required and field.exists_in(shot.kind)} <= found.keys()
 
 
@@ -163,8 +163,8 @@ def test_what_validates_builds_and_reads_back_as_the_same_shot(pair: tuple[Model
     assert [str(finding) for finding in read.findings if finding.severity == "error"] == []
     assert build_body(model, read.shot) == body
     for attribute in ("duration_seconds", "aspect_ratio", "resolution", "image_url", "callback_url"):
-        asked = getattr(shot, attribute)
-        assert asked in (None, getattr(verdict.corrected, attribute))
+        asked = said(shot, attribute)
+        assert asked in (None, said(verdict.corrected, attribute))
 
 
 @given(st.sampled_from(SERVED), shots)
@@ -208,8 +208,8 @@ def test_sora_2_pro_official_always_says_its_ratio(gateway: str) -> None:
     """Sources disagree on the default with an image, so 16:9 is written from text and auto with an image."""
     card_id = f"{gateway}/sora-2-pro-official"
     assert look(body_of(card_id), "input.aspect_ratio") == "16:9"
-    assert look(body_of(card_id, image_url=IMAGE), "input.aspect_ratio") == "auto"
-    assert look(body_of(card_id, image_url=IMAGE, aspect_ratio="9:16"), "input.aspect_ratio") == "9:16"
+    assert look(body_of(card_id, first_frame=IMAGE), "input.aspect_ratio") == "auto"
+    assert look(body_of(card_id, first_frame=IMAGE, aspect_ratio="9:16"), "input.aspect_ratio") == "9:16"
 
 
 @pytest.mark.parametrize("gateway", ["poyo", "apidot"])
@@ -219,7 +219,7 @@ def test_auto_needs_a_reference_image(gateway: str) -> None:
     (wrong,) = (finding for finding in verdict.findings if finding.severity == "error")
     assert (wrong.field, wrong.value) == ("aspect_ratio", "auto")
     assert "auto only with a reference image" in wrong.rule
-    assert verdict.corrected.aspect_ratio == "16:9"
+    assert verdict.corrected.get("aspect_ratio") == "16:9"
 
 
 @pytest.mark.parametrize("card_id", ["poyo/sora-2-official", "apidot/sora-2-official"])
@@ -235,8 +235,8 @@ def test_apidots_standard_clip_is_720p_and_says_so_without_a_field() -> None:
     """The documented output size may be asked for, and is not sent."""
     body = body_of("apidot/sora-2-official", resolution="720p")
     assert body == body_of("apidot/sora-2-official")
-    assert settle_shot(card("apidot/sora-2-official"), Shot.of("A kite")).resolution == "720p"
-    assert settle_shot(card("poyo/sora-2-official"), Shot.of("A kite")).resolution is None
+    assert settle_shot(card("apidot/sora-2-official"), Shot.of("A kite")).get("resolution") == "720p"
+    assert settle_shot(card("poyo/sora-2-official"), Shot.of("A kite")).get("resolution") is None
 
 
 def test_the_cheapest_or_documented_resolution_is_written_out() -> None:
@@ -247,7 +247,7 @@ def test_the_cheapest_or_documented_resolution_is_written_out() -> None:
 
 
 @pytest.mark.parametrize("model", ["sora-2", "sora-2-pro"])
-@pytest.mark.parametrize("shot", [{}, {"image_url": IMAGE}, {"callback_url": CALLBACK}])
+@pytest.mark.parametrize("shot", [{}, {"first_frame": IMAGE}, {"callback_url": CALLBACK}])
 def test_apixo_is_always_sent_the_official_provider(model: str, shot: dict[str, str]) -> None:
     """`official` satisfies both generations of pages that know the field."""
     assert look(body_of(f"apixo/{model}", **shot), "provider") == "official"
@@ -267,7 +267,7 @@ def test_apixos_request_type_is_callback_exactly_when_there_is_a_callback_url(
 @pytest.mark.parametrize(("image", "mode"), [(None, "text-to-video"), (IMAGE, "image-to-video")])
 def test_apixos_mode_follows_the_image(model: str, image: str | None, mode: str) -> None:
     """Nobody writes the mode: it is what the shot is."""
-    assert look(body_of(f"apixo/{model}", image_url=image), "input.mode") == mode
+    assert look(body_of(f"apixo/{model}", first_frame=image), "input.mode") == mode
 
 
 @pytest.mark.parametrize(("ratio", "wire"), [(None, "landscape"), ("16:9", "landscape"), ("9:16", "portrait")])
@@ -299,7 +299,7 @@ def test_apixos_sora_2_pro_takes_a_size_with_an_asterisk_from_text(
 @pytest.mark.parametrize(("resolution", "wire"), [(None, "720p"), ("720p", "720p"), ("1080p", "1080p")])
 def test_apixos_sora_2_pro_takes_a_resolution_with_an_image(resolution: str | None, wire: str) -> None:
     """With an image there is no size field."""
-    body = body_of("apixo/sora-2-pro", image_url=IMAGE, resolution=resolution)
+    body = body_of("apixo/sora-2-pro", first_frame=IMAGE, resolution=resolution)
     assert look(body, "input.resolution") == wire
     assert look(body, "input.size") is None
 
@@ -310,15 +310,19 @@ def test_apixos_sora_2_pro_refuses_1080p_from_text_and_1024p_with_an_image() -> 
     image = check_shot(card("apixo/sora-2-pro"), Shot.of("A kite", resolution="1024p", first_frame=IMAGE), HOSTS)
     assert text.blocked
     assert image.blocked
-    assert (text.corrected.aspect_ratio, text.corrected.resolution) == ("9:16", "1024p")
-    assert image.corrected.resolution == "1080p"
+    assert (text.corrected.get("aspect_ratio"), text.corrected.get("resolution")) == ("9:16", "1024p")
+    assert image.corrected.get("resolution") == "1080p"
 
 
 def test_a_ratio_that_has_no_field_with_an_image_is_not_dropped_in_silence() -> None:
     """APIXO's sora-2-pro takes the ratio from the image, so asking for one is an error."""
     verdict = check_shot(card("apixo/sora-2-pro"), Shot.of("A kite", aspect_ratio="9:16", first_frame=IMAGE), HOSTS)
     (wrong,) = (finding for finding in verdict.findings if finding.severity == "error")
-    assert (wrong.field, wrong.value, wrong.instead) == ("aspect_ratio", "9:16", "Leave it out.")
+    assert (wrong.field, wrong.value, wrong.instead) == (
+        "aspect_ratio",
+        "9:16",
+        "Leave it out, or choose another model.",
+    )
     assert "image-to-video" in wrong.rule
 
 
@@ -359,13 +363,13 @@ def test_where_no_prompt_limit_is_documented_none_is_made_up(card_id: str) -> No
     assert look(body_of(card_id, prompt="x" * 50_000), "input.prompt") == "x" * 50_000
 
 
-@pytest.mark.parametrize("card_id", sorted(model.id for model in GENERATING if model.field_for("image")))
+@pytest.mark.parametrize("card_id", sorted(model.id for model in GENERATING if model.field_for("input")))
 def test_the_image_is_a_list_of_one(card_id: str) -> None:
     """No gateway takes a second image, and each wants the one in a list."""
-    field = card(card_id).field_for("image")
+    field = card(card_id).field_for("input")
     assert field is not None
     assert field.max_items == 1
-    assert look(body_of(card_id, image_url=IMAGE), field.name) == [IMAGE]
+    assert look(body_of(card_id, first_frame=IMAGE), field.name) == [IMAGE]
 
 
 def test_the_documents_own_bodies_are_built() -> None:
@@ -382,7 +386,7 @@ def test_the_documents_own_bodies_are_built() -> None:
             "callback_url": CALLBACK,
         }
     )
-    assert json.dumps(body_of("apixo/sora-2", image_url=IMAGE, extras={"remove_watermark": False})) == json.dumps(
+    assert json.dumps(body_of("apixo/sora-2", first_frame=IMAGE, options={"remove_watermark": False})) == json.dumps(
         {
             "request_type": "async",
             "provider": "official",
@@ -440,16 +444,16 @@ def test_a_size_that_the_gateway_does_not_have_is_none() -> None:
     ("fixed", "shot", "value"),
     [
         ((("always", "x"),), Shot(), "x"),
-        ((("image", "i"), ("text", "t")), Shot.of(first_frame=IMAGE), "i"),
-        ((("image", "i"), ("text", "t")), Shot(), "t"),
+        ((("image-to-video", "i"), ("text-to-video", "t")), Shot.of(first_frame=IMAGE), "i"),
+        ((("image-to-video", "i"), ("text-to-video", "t")), Shot(), "t"),
         ((("callback", "c"), ("no_callback", "n")), Shot.of(callback_url=CALLBACK), "c"),
         ((("callback", "c"), ("no_callback", "n")), Shot(), "n"),
-        ((("image", "i"),), Shot(), None),
-        ((("image", "i"), ("always", "x")), Shot.of(first_frame=IMAGE), "i"),
+        ((("image-to-video", "i"),), Shot(), None),
+        ((("image-to-video", "i"), ("always", "x")), Shot.of(first_frame=IMAGE), "i"),
     ],
 )
 def test_a_fixed_value_is_that_of_the_first_situation_that_holds(
-    fixed: tuple[tuple[str, str], ...], shot: Shot, value: str | None
+    fixed: tuple[tuple[Situation, str], ...], shot: Shot, value: str | None
 ) -> None:
     """Situations are tried in order; where none holds nothing is written."""
     field = Field(path=("x",), role="fixed", kind="string", source="page", fixed=fixed)
@@ -459,17 +463,16 @@ def test_a_fixed_value_is_that_of_the_first_situation_that_holds(
 
 
 def test_an_image_field_that_is_a_string_is_given_the_url_itself() -> None:
-    """A card whose image field is no list gets a bare URL, and nothing for an empty one."""
-    field = Field(path=("deep", "er", "image"), role="image", kind="string", source="page")
+    """A card whose image field is no list gets a bare URL."""
+    field = Field(path=("deep", "er", "image"), role="input", inputs=("first_frame",), kind="string", source="page")
     small = replace(card("poyo/sora-2-official"), fields=(field,))
     assert build_body(small, Shot.of(first_frame=IMAGE)) == {"deep": {"er": {"image": IMAGE}}}
-    assert build_body(small, Shot.of(first_frame="")) == {}
 
 
 def test_an_extra_field_is_filled_when_the_shot_is_silent() -> None:
     """An extra value goes out as given, else as the card fills it, else not at all."""
-    filled = Field(path=("input", "style"), role="extra", kind="string", source="page", fill="anime")
-    silent = Field(path=("input", "seed"), role="extra", kind="integer", source="page")
+    filled = Field(path=("input", "style"), role="option", kind="string", source="page", fill="anime")
+    silent = Field(path=("input", "seed"), role="option", kind="integer", source="page")
     small = replace(card("poyo/sora-2-official"), fields=(filled, silent))
     assert build_body(small, Shot()) == {"input": {"style": "anime"}}
     assert build_body(small, Shot.of(options={"style": "news", "seed": 7})) == {"input": {"style": "news", "seed": 7}}
@@ -478,8 +481,8 @@ def test_an_extra_field_is_filled_when_the_shot_is_silent() -> None:
 def test_a_field_of_the_other_mode_is_not_settled() -> None:
     """What exists only with an image leaves a shot from text open."""
     field = Field(
-        path=("ratio",), role="aspect_ratio", kind="string", source="page", fill="16:9", only="image-to-video"
+        path=("ratio",), role="aspect_ratio", kind="string", source="page", fill="16:9", only=("image-to-video",)
     )
     small = replace(card("poyo/sora-2-official"), fields=(field,))
-    assert settle_shot(small, Shot()).aspect_ratio is None
-    assert settle_shot(small, Shot.of(first_frame=IMAGE)).aspect_ratio == "16:9"
+    assert settle_shot(small, Shot()).get("aspect_ratio") is None
+    assert settle_shot(small, Shot.of(first_frame=IMAGE)).get("aspect_ratio") == "16:9"

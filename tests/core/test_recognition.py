@@ -21,7 +21,7 @@ from callsheet.core.payload.body import (
     Finding,
     build_body,
     freeze_body,
-    read_image,
+    read_inputs,
     read_number,
     read_pixels,
     read_value,
@@ -342,10 +342,10 @@ def test_one_image_in_a_list_is_what_every_gateway_wants(
 
 def test_an_image_field_that_is_a_string_wants_no_list() -> None:
     """For a card whose image field is a string the advice is the other way round."""
-    field = Field(path=("image",), role="image", kind="string", source="page")
-    assert read_image(field, IMAGE) == (IMAGE, [])
-    url, (finding,) = read_image(field, [IMAGE])
-    assert (url, finding.instead) == (IMAGE, 'Write "https://…".')
+    field = Field(path=("image",), role="input", inputs=("first_frame",), kind="string", source="page")
+    assert read_inputs(field, IMAGE) == ((IMAGE,), [])
+    urls, (finding,) = read_inputs(field, [IMAGE])
+    assert (urls, finding.instead) == ((IMAGE,), 'Write "https://…".')
 
 
 @pytest.mark.parametrize(
@@ -375,7 +375,7 @@ def test_a_size_in_pixels_becomes_a_ratio_and_a_resolution(
 def test_pixels_in_evolinks_flat_fields_are_translated_too() -> None:
     """Two sources take pixel ratios, all take 16:9, so that is what is written."""
     reading = read({"model": "sora-2-preview", "prompt": PROMPT, "aspect_ratio": "720x1280", "duration": 4})
-    no_resolution = ("resolution", "Leave it out, or choose a pro model.")
+    no_resolution = ("resolution", "Leave it out, or choose another model.")
     assert reading.errors == {("aspect_ratio", "Write aspect_ratio 9:16."), no_resolution}
     assert reading.corrected["aspect_ratio"] == "9:16"
     reading = read({"model": "sora-2-pro-preview", "prompt": PROMPT, "size": "1920x1080"})
@@ -452,14 +452,14 @@ def test_a_field_of_the_other_kind_without_a_counterpart_is_to_be_left_out() -> 
     card = CATALOGUE.card("poyo", "sora-2-official")
     assert card is not None
     fields = tuple(
-        replace(field, only="image-to-video") if field.role == "aspect_ratio" else field for field in card.fields
+        replace(field, only=("image-to-video",)) if field.role == "aspect_ratio" else field for field in card.fields
     )
     small = Catalogue((replace(CATALOGUE.gateways[0], models=(replace(card, fields=fields),)),))
     found = recognise({"model": card.model, "input": {"prompt": PROMPT, "aspect_ratio": "9:16"}}, small)
     (wrong,) = (finding for finding in found.findings if finding.severity == "error")
     assert (wrong.field, wrong.instead) == ("input.aspect_ratio", "Leave it out.")
     assert "only for image-to-video" in wrong.rule
-    assert found.shot.aspect_ratio is None
+    assert found.shot.get("aspect_ratio") is None
 
 
 @pytest.mark.parametrize(
@@ -529,7 +529,7 @@ def test_a_fixed_field_that_holds_in_no_situation_is_to_be_left_out() -> None:
     """A value that only an image calls for is wrong without one, and so is a look-alike of another type."""
     fields = (
         Field(path=("p",), role="prompt", kind="string", source="page"),
-        Field(path=("guide",), role="fixed", kind="boolean", source="page", fixed=(("image", True),)),
+        Field(path=("guide",), role="fixed", kind="boolean", source="page", fixed=(("image-to-video", True),)),
         Field(path=("sound",), role="fixed", kind="boolean", source="page", fixed=(("always", True),)),
     )
     facts = CATALOGUE.gateways[0]
@@ -557,7 +557,7 @@ def test_an_open_size_and_an_open_extra_are_noted() -> None:
     assert ("input.size", "Added: 1280*720.") in {(note.field, note.instead) for note in reading.findings}
     card = CATALOGUE.card("poyo", "sora-2-beta")
     assert card is not None
-    style = Field(path=("input", "style"), role="extra", kind="string", source="page", fill="anime")
+    style = Field(path=("input", "style"), role="option", kind="string", source="page", fill="anime")
     small = Catalogue((replace(CATALOGUE.gateways[0], models=(replace(card, fields=(*card.fields, style)),)),))
     for said, noted in ({}, True), ({"style": "news"}, False):
         found = recognise({"model": card.model, "input": {"prompt": PROMPT, **said}}, small)
@@ -582,7 +582,7 @@ def test_openais_own_shape_is_named_and_its_shot_is_kept() -> None:
     [
         ({"prompt": "x", "seconds": 12}, Shot.of("x", duration_seconds=12), set()),
         ({"prompt": "x", "size": "1280x720"}, Shot.of("x", aspect_ratio="16:9", resolution="720p"), set()),
-        ({"input_reference": {"image_url": IMAGE}, "prompt": "x"}, Shot.of("x", first_frame=IMAGE), set()),
+        ({"input_reference": {"first_frame": IMAGE}, "prompt": "x"}, Shot.of("x", first_frame=IMAGE), set()),
         ({"input_reference": IMAGE, "prompt": "x"}, Shot.of("x", first_frame=IMAGE), set()),
         ({"input_reference": {"file_id": "file_1"}, "prompt": "x"}, Shot.of("x"), {"input_reference.file_id"}),
         ({"prompt": None, "seconds": None}, Shot(), set()),
@@ -637,8 +637,8 @@ def test_image_to_video_without_an_image_is_never_text_to_video_in_silence(paylo
 def test_pixels_are_judged_for_a_named_model_as_they_are_in_the_list() -> None:
     """A model without a resolution cannot take 1920x1080, by whichever way it is asked."""
     reading = read({"model": "sora-2-preview", "prompt": PROMPT, "size": "1920x1080"})
-    assert reading.found.shot.resolution == "1080p"
-    assert ("resolution", "Leave it out, or choose a pro model.") in reading.errors
+    assert reading.found.shot.get("resolution") == "1080p"
+    assert ("resolution", "Leave it out, or choose another model.") in reading.errors
 
 
 def test_the_one_who_names_gateway_and_model_decides_over_an_address() -> None:
@@ -683,7 +683,7 @@ def test_openais_shape_for_a_named_gateway_is_translated() -> None:
         ("input.image_urls", 'Write ["https://…"].'),
         ("request_type", "Write async."),
         ("input.mode", "Write image-to-video."),
-        ("resolution", "Leave it out, or choose a pro model."),
+        ("resolution", "Leave it out, or choose another model."),
     }
     assert reading.corrected == {
         "request_type": "async",
@@ -753,7 +753,7 @@ def test_extras_are_judged_by_their_card() -> None:
     """A legacy model's own fields are passed through unchanged."""
     inner = {"prompt": PROMPT, "duration": 10, "style": "Anime", "storyboard": "yes"}
     reading = read({"model": "sora-2", "input": inner}, gateway="poyo", model="sora-2")
-    assert reading.found.shot.extras == {"style": "Anime", "storyboard": "yes"}
+    assert reading.found.shot.options == {"style": "Anime", "storyboard": "yes"}
     assert {("input.style", "Nearest: anime."), ("input.storyboard", "Correct it, or leave it out.")} <= reading.errors
 
 
@@ -780,7 +780,7 @@ def test_pixels_are_read_with_any_cross(value: JsonValue, found: tuple[str, str]
 
 def test_a_right_value_has_no_finding() -> None:
     """An integer is an integer, a text a text."""
-    seconds = Field(path=("d",), role="duration", kind="integer", source="page")
+    seconds = Field(path=("d",), role="duration_seconds", kind="integer", source="page")
     ratio = Field(path=("r",), role="aspect_ratio", kind="string", source="page")
     assert read_value(seconds, 8) == (8, [])
     assert read_value(ratio, "16:9") == ("16:9", [])

@@ -19,6 +19,7 @@ from callsheet.core.payload.values import neutral_choices
 from callsheet.core.shot import JsonValue, Scalar, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
 from examples import examples
+from shots import said
 
 CATALOGUE = load_catalogue()
 HOSTS = Hosts(callbacks=("hooks.acme.com",))
@@ -49,7 +50,7 @@ def small_card(*fields: Field, **changes: Any) -> ModelCard:
 
 
 def extra(name: str, kind: Any, **changes: Any) -> Field:
-    return Field(path=("input", name), role="extra", kind=kind, source="page", **changes)
+    return Field(path=("input", name), role="option", kind=kind, source="page", **changes)
 
 
 def errors(verdict: Verdict) -> dict[str, Finding]:
@@ -98,9 +99,9 @@ def test_a_model_that_generates_no_video_is_refused_for_that(model: ModelCard) -
 
 def test_a_card_for_text_alone_takes_no_image() -> None:
     """The image is dropped from the corrected shot, and what follows from it too."""
-    verdict = judge(replace(as_if_served("poyo/sora-2-pro-official"), kinds=("text-to-video",)), image_url=IMAGE)
+    verdict = judge(replace(as_if_served("poyo/sora-2-pro-official"), kinds=("text-to-video",)), first_frame=IMAGE)
     assert errors(verdict)["image_url"].instead == "Leave it out."
-    assert (verdict.corrected.image_url, verdict.corrected.aspect_ratio) == (None, "16:9")
+    assert (said(verdict.corrected, "image_url"), verdict.corrected.get("aspect_ratio")) == (None, "16:9")
 
 
 def test_a_card_for_images_alone_needs_one() -> None:
@@ -247,19 +248,19 @@ def test_a_value_that_is_not_offered_is_named_with_the_nearest(
     assert finding.value == value
     assert finding.rule.startswith("poyo/sora-2-pro-official offers ")
     assert instead in (None, finding.instead)
-    assert not judge("poyo/sora-2-pro-official", **{field: getattr(verdict.corrected, field)}).blocked
+    assert not judge("poyo/sora-2-pro-official", **{field: said(verdict.corrected, field)}).blocked
 
 
 def test_a_type_that_equals_an_allowed_value_is_still_wrong() -> None:
     """`True` equals 1 in Python and not in JSON."""
-    field = Field(path=("d",), role="duration", kind="integer", source="page", values=(1, 2))
+    field = Field(path=("d",), role="duration_seconds", kind="integer", source="page", values=(1, 2))
     assert judge(small_card(field), duration_seconds=True).blocked
     assert not judge(small_card(field), duration_seconds=1).blocked
 
 
 def test_a_field_without_listed_values_takes_any() -> None:
     """Where nothing is documented nothing is refused."""
-    field = Field(path=("d",), role="duration", kind="integer", source="page")
+    field = Field(path=("d",), role="duration_seconds", kind="integer", source="page")
     assert judge(small_card(field), duration_seconds=77).findings == ()
 
 
@@ -268,7 +269,7 @@ def test_choices_are_told_in_the_words_of_a_shot() -> None:
     model = card("apixo/sora-2")
     field = model.field_for("aspect_ratio")
     assert field is not None
-    assert neutral_choices(field, "text-to-video") == ("16:9", "9:16")
+    assert neutral_choices(field) == ("16:9", "9:16")
     assert "offers 16:9, 9:16." in errors(judge("apixo/sora-2", aspect_ratio="landscape"))["aspect_ratio"].rule
 
 
@@ -292,17 +293,21 @@ def test_a_size_that_is_not_offered_becomes_the_nearest_pair(
     verdict = judge("apixo/sora-2-pro", aspect_ratio=ratio, resolution=resolution)
     assert list(errors(verdict)) == [field]
     assert errors(verdict)[field].instead == f"Nearest: {corrected[0]} at {corrected[1]}."
-    assert (verdict.corrected.aspect_ratio, verdict.corrected.resolution) == corrected
+    assert (verdict.corrected.get("aspect_ratio"), verdict.corrected.get("resolution")) == corrected
 
 
 @pytest.mark.parametrize(
     ("card_id", "shot", "rule"),
     [
         ("poyo/sora-2-official", {"resolution": "720p"}, "no resolution field (its output size is not documented)"),
-        ("apidot/sora-2-official", {"resolution": "1080p"}, "no resolution field (its output is 720p)"),
+        ("apidot/sora-2-official", {"resolution": "1080p"}, "no resolution field; its clips have 720p."),
         ("evolink/sora-2", {"duration_seconds": 8}, "has no duration_seconds field."),
         ("evolink/sora-2", {"callback_url": CALLBACK}, "has no callback_url field."),
-        ("apixo/sora-2-pro", {"aspect_ratio": "16:9", "image_url": IMAGE}, "no aspect_ratio field for image-to-video."),
+        (
+            "apixo/sora-2-pro",
+            {"aspect_ratio": "16:9", "first_frame": IMAGE},
+            "no aspect_ratio field for image-to-video.",
+        ),
     ],
 )
 def test_what_a_card_has_no_field_for_is_an_error(card_id: str, shot: dict[str, str], rule: str) -> None:
@@ -311,7 +316,7 @@ def test_what_a_card_has_no_field_for_is_an_error(card_id: str, shot: dict[str, 
     (name,) = errors(verdict)
     assert name == next(iter(shot))
     assert rule in errors(verdict)[name].rule
-    assert getattr(verdict.corrected, name) in (None, card(card_id).resolution_when_absent)
+    assert said(verdict.corrected, name) in (None, card(card_id).implied.get(name))
 
 
 # --------------------------------------------------------------------------------------------------------------- extras
@@ -340,9 +345,9 @@ def test_what_a_card_has_no_field_for_is_an_error(card_id: str, shot: dict[str, 
 )
 def test_an_extra_value_is_judged_like_any_other(field: Field, value: JsonValue, rule: str) -> None:
     """A wrong one is an error with its rule, and leaves the corrected shot."""
-    verdict = judge(small_card(field), extras={field.path[-1]: value})
+    verdict = judge(small_card(field), options={field.path[-1]: value})
     assert rule in errors(verdict)[field.name].rule
-    assert dict(verdict.corrected.extras) == {}
+    assert dict(verdict.corrected.options) == {}
 
 
 @pytest.mark.parametrize(
@@ -358,17 +363,17 @@ def test_an_extra_value_is_judged_like_any_other(field: Field, value: JsonValue,
 )
 def test_an_allowed_extra_value_stays(field: Field, value: JsonValue) -> None:
     """Nothing is said of it and nothing changed."""
-    verdict = judge(small_card(field), extras={field.path[-1]: value})
+    verdict = judge(small_card(field), options={field.path[-1]: value})
     assert verdict.findings == ()
-    assert dict(verdict.corrected.extras) == {field.path[-1]: value}
+    assert dict(verdict.corrected.options) == {field.path[-1]: value}
 
 
 def test_extras_that_the_card_does_not_know_are_all_named() -> None:
     """Each is an error of its own, its name made harmless; what is known stays."""
     shot = {"style": "anime", "seed": 5, "neg\x1b[31mative\n": "x", "": 1, f"https://x.com/?{SECRET}": 2}
-    verdict = judge("poyo/sora-2", extras=shot, duration_seconds=10)
+    verdict = judge("poyo/sora-2", options=shot, duration_seconds=10)
     assert set(errors(verdict)) == {"seed", "negative", "(nameless)", "(a URL)"}
-    assert dict(verdict.corrected.extras) == {"style": "anime"}
+    assert dict(verdict.corrected.options) == {"style": "anime"}
 
 
 def test_a_required_extra_that_is_missing_is_named() -> None:
@@ -383,9 +388,10 @@ def test_a_required_extra_that_is_missing_is_named() -> None:
 
 def test_extras_of_the_other_mode_are_unknown() -> None:
     """A field that exists only with an image is refused from text."""
-    model = small_card(extra("strength", "integer", only="image-to-video"))
-    assert judge(model, extras={"strength": 1}).blocked
-    assert not judge(model, extras={"strength": 1}, image_url=IMAGE).blocked
+    image = Field(("image",), "input", "string", "page", inputs=("first_frame",))
+    model = small_card(extra("strength", "integer", only=("image-to-video",)), image)
+    assert judge(model, options={"strength": 1}).blocked
+    assert not judge(model, options={"strength": 1}, first_frame=IMAGE).blocked
 
 
 # ----------------------------------------------------------------------------------------------------------------- URLs
@@ -408,18 +414,18 @@ def test_extras_of_the_other_mode_are_unknown() -> None:
 )
 def test_an_image_must_be_at_a_public_https_address(url: str) -> None:
     """Anything else is an error that shows neither path nor query; only a person can mend it."""
-    verdict = judge("poyo/sora-2-official", image_url=url)
+    verdict = judge("poyo/sora-2-official", first_frame=url)
     finding = errors(verdict)["image_url"]
     assert finding.instead == "Give a public https URL."
     assert SECRET not in str(finding)
-    assert verdict.corrected.image_url == url
+    assert said(verdict.corrected, "image_url") == url
 
 
 def test_a_presigned_address_with_a_long_query_is_taken() -> None:
     """Up to 2,048 characters in all."""
     url = "https://cdn.acme.com/a.png?X-Amz-Security-Token="
     for size, blocked in ((2048, False), (2049, True)):
-        assert judge("poyo/sora-2-official", image_url=url + "x" * (size - len(url))).blocked == blocked
+        assert judge("poyo/sora-2-official", first_frame=url + "x" * (size - len(url))).blocked == blocked
 
 
 @pytest.mark.parametrize(
@@ -441,7 +447,7 @@ def test_what_no_card_can_do_is_named_with_the_nearest_that_any_can(
     wrong = next(finding for finding in found[1].findings if finding.severity == "error")
     assert (wrong.field, wrong.instead) == (field, f"Nearest: {nearest}.")
     assert offered in wrong.rule
-    assert getattr(found[1].corrected, attribute) == nearest
+    assert said(found[1].corrected, attribute) == nearest
     assert not check_shot(found[0], found[1].corrected, HOSTS).blocked
 
 
@@ -476,11 +482,11 @@ def test_the_policy_may_narrow_the_hosts_of_images() -> None:
 def test_another_format_of_image_is_a_warning(name: str, warned: bool) -> None:
     """The name of a file proves nothing, so it only warns, and only where formats are documented."""
     url = f"https://cdn.acme.com/{SECRET}/{name}"
-    found = [finding for finding in judge("apixo/sora-2", image_url=url).findings if finding.field == "image_url"]
+    found = [finding for finding in judge("apixo/sora-2", first_frame=url).findings if finding.field == "image_url"]
     assert [finding.severity for finding in found] == (["warning"] if warned else [])
     assert SECRET not in str(found)
-    assert judge("poyo/sora-2-official", image_url=url).findings == ()
-    assert judge(replace(as_if_served("poyo/sora-2-official"), image=None), image_url=url).findings == ()
+    assert judge("poyo/sora-2-official", first_frame=url).findings == ()
+    assert judge(replace(as_if_served("poyo/sora-2-official"), inputs=()), first_frame=url).findings == ()
 
 
 @pytest.mark.parametrize(
@@ -520,9 +526,9 @@ def test_every_violation_is_named_at_once() -> None:
         duration_seconds=10,
         aspect_ratio="1:1",
         resolution="1080p",
-        image_url="http://cdn.acme.com/a.png",
+        first_frame="http://cdn.acme.com/a.png",
         callback_url="https://elsewhere.com/x",
-        extras={"remove_watermark": "yes", "seed": 1},
+        options={"remove_watermark": "yes", "seed": 1},
     )
     assert set(errors(verdict)) == {
         "prompt",
@@ -536,8 +542,12 @@ def test_every_violation_is_named_at_once() -> None:
     }
     assert all(finding.rule and finding.instead for finding in verdict.findings)
     corrected = verdict.corrected
-    assert (corrected.duration_seconds, corrected.aspect_ratio, corrected.resolution) == (8, "16:9", None)
-    assert (corrected.callback_url, dict(corrected.extras)) == (None, {})
+    assert (corrected.get("duration_seconds"), corrected.get("aspect_ratio"), corrected.get("resolution")) == (
+        8,
+        "16:9",
+        None,
+    )
+    assert (corrected.callback_url, dict(corrected.options)) == (None, {})
 
 
 def test_a_finding_reads_as_one_sentence_of_value_rule_and_remedy() -> None:
@@ -605,14 +615,14 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 @given(
     st.sampled_from(CATALOGUE.cards),
     st.builds(
-        Shot,
+        Shot.of,
         prompt=st.one_of(st.text(max_size=40), st.just(f"A {SECRET} kite\x1b[31m")),
         duration_seconds=json_values,
         aspect_ratio=json_values,
         resolution=json_values,
-        image_url=st.one_of(st.none(), st.text(max_size=40), st.just(IMAGE)),
+        first_frame=st.one_of(st.none(), st.text(max_size=40), st.just(IMAGE)),
         callback_url=st.one_of(st.none(), st.text(max_size=40), st.just(CALLBACK)),
-        extras=st.dictionaries(st.sampled_from(["style", "storyboard", "name", "video_url", "\n"]), json_values),
+        options=st.dictionaries(st.sampled_from(["style", "storyboard", "name", "video_url", "\n"]), json_values),
     ),
 )
 @examples(250)

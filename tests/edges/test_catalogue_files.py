@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from callsheet import gateways
 from callsheet.core.catalogue.cards import Availability, GatewayFacts, ModelCard
-from callsheet.core.catalogue.fields import Field
+from callsheet.core.catalogue.fields import Field, neutral_value
 from callsheet.core.catalogue.prices import price_clip
-from callsheet.core.payload.body import build_body
+from callsheet.core.payload.body import build_body, present_fields
 from callsheet.core.payload.validation import Hosts, check_shot
-from callsheet.core.shot import IMAGE_TO_VIDEO, TEXT_TO_VIDEO, Shot
+from callsheet.core.shot import PARAMETERS, PLAIN, Kind, Scalar, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.gateways import GATEWAYS
+from shots import as_if_served, shot_of_kind
 
 CATALOGUE = load_catalogue()
 CARDS = [pytest.param(card, id=card.id) for card in CATALOGUE.cards]
 FACTS = [pytest.param(facts, id=facts.id) for facts in CATALOGUE.gateways]
-OPEN = [pytest.param(card, id=card.id) for card in CATALOGUE.cards if card.lifecycle.availability != "dropped"]
+SORA = [pytest.param(card, id=card.id) for card in CATALOGUE.cards if card.family == "sora-2"]
 
 EVERY_ID = {
     "poyo": {
@@ -66,8 +69,9 @@ def test_the_version_names_the_bytes(facts: GatewayFacts) -> None:
 
 
 def test_every_known_id_has_a_card() -> None:
-    """Each Sora id that a gateway ever named, and no other."""
-    assert {facts.id: {card.model for card in facts.models} for facts in CATALOGUE.gateways} == EVERY_ID
+    """Each Sora id that a gateway ever named, and no other of Sora's."""
+    found = {facts.id: {card.model for card in facts.models if card.family == "sora-2"} for facts in CATALOGUE.gateways}
+    assert found == EVERY_ID
 
 
 def sources_used(facts: GatewayFacts) -> Iterator[str]:
@@ -79,8 +83,7 @@ def sources_used(facts: GatewayFacts) -> Iterator[str]:
         yield from (evidence.source for evidence in card.lifecycle.evidence)
         yield from (key for conflict in card.conflicts for key in conflict.sources)
         yield from (card.price.source, card.poll.source, card.retention.source, card.rate_limit.source)
-        if card.image:
-            yield card.image.source
+        yield from (rule.source for rule in card.inputs)
 
 
 @pytest.mark.parametrize("facts", FACTS)
@@ -99,8 +102,8 @@ def test_every_address_of_a_gateway_is_https(facts: GatewayFacts) -> None:
     assert facts.key_page.startswith("https://")
 
 
-@pytest.mark.parametrize("card", CARDS)
-def test_every_card_says_that_openai_shut_sora_down(card: ModelCard) -> None:
+@pytest.mark.parametrize("card", SORA)
+def test_every_card_of_sora_says_that_openai_shut_sora_down(card: ModelCard) -> None:
     """The evidence, in OpenAI's words and with the date, and the summary that a person reads first."""
     facts = CATALOGUE.gateway(card.gateway)
     assert facts is not None
@@ -127,37 +130,56 @@ def test_evidence_is_newest_first(card: ModelCard) -> None:
 @pytest.mark.parametrize("card", CARDS)
 def test_a_price_table_is_complete(card: ModelCard) -> None:
     """A known price answers for every length and resolution that the card allows; an unknown one says why."""
-    if card.price.kind == "unknown" or not card.kinds:
+    if card.price.per == "unknown" or not card.kinds:
         assert card.price.note
         return
-    lengths = values_of(card.field_for("duration"))
-    resolutions = values_of(card.field_for("resolution"))
-    for length in lengths:
-        for resolution in resolutions:
-            price = price_clip(card, duration_seconds=length, resolution=resolution)  # type: ignore[arg-type]
-            assert price.known
-    if card.price.kind == "by_duration" and card.field_for("duration"):
-        assert {str(length) for length in lengths} == set(card.price.amounts)
-    if card.price.kind == "per_second":
-        assert set(resolutions) == set(card.price.amounts)
+    for kind in card.kinds:
+        for shot in every_shot(card, kind):
+            price = price_clip(card, shot)
+            assert price.amount is not None, (kind, dict(shot.parameters), dict(shot.options))
+            assert price.known == (card.price.usd_per_unit is not None)
 
 
-def values_of(field: Field | None) -> tuple[object, ...]:
-    """The allowed values, or one None for a field that the card does not have."""
-    return field.values if field else (None,)
+def every_shot(card: ModelCard, kind: Kind) -> Iterator[Shot]:
+    """A shot for each combination of values that the price depends on, and with the length at its ends."""
+    shot = shot_of_kind(card, kind)
+    names = dict.fromkeys((*card.price.keys, "duration_seconds"))
+    fields = [field for field in present_fields(card, shot) if {field.role, field.path[-1]} & names.keys()]
+    for wires in itertools.product(*map(choices, fields)):
+        said = {
+            field.role: neutral_value(field, wire)
+            for field, wire in zip(fields, wires, strict=True)
+            if field.role in PARAMETERS
+        }
+        options = {field.path[-1]: wire for field, wire in zip(fields, wires, strict=True) if field.role == "option"}
+        asked = replace(shot.having(**said), options={**shot.options, **options})
+        if not check_shot(as_if_served(card), asked, Hosts()).blocked:
+            yield asked
+
+
+def choices(field: Field) -> tuple[Scalar, ...]:
+    """The values that a field takes, or both ends of its range."""
+    if field.kind == "boolean":
+        return (True, False)
+    parts = (field, *field.limits)
+    ends = {end for part in parts for end in (part.minimum, part.maximum) if end is not None}
+    return tuple(dict.fromkeys((*(value for part in parts for value in part.values), *sorted(ends))))
 
 
 @pytest.mark.parametrize("card", CARDS)
 def test_what_is_filled_in_is_allowed_and_certain(card: ModelCard) -> None:
     """Length, ratio, resolution and size are written out, with the documented default where there is one."""
     for field in card.fields:
-        if field.role not in ("duration", "aspect_ratio", "resolution", "size"):
+        if field.role not in PARAMETERS and field.role != "size":
             continue
-        for mode in card.kinds:
-            assert field.filled(mode) in field.allowed(mode)
-        assert field.default is None or field.fill == field.default
-        assert field.default_with_image is None or field.fill_with_image == field.default_with_image
-        assert field.default is not None or field.role != "duration" or field.fill == min(field.values)
+        for kind in card.kinds:
+            limited = field.under(shot_of_kind(card, kind))
+            if field.role in (*PLAIN, "size") and field.exists_in(kind):
+                assert limited.fill is not None
+            assert limited.fill is None or limited.takes(limited.fill)
+            assert limited.default is None or limited.fill in (None, limited.default)
+            if field.role == "duration_seconds" and limited.default is None and limited.fill is not None:
+                assert limited.fill == min(choices(limited))
 
 
 @pytest.mark.parametrize("card", CARDS)
@@ -165,8 +187,9 @@ def test_spellings_cover_the_values_they_explain(card: ModelCard) -> None:
     """A wire value that is spelled otherwise has its meaning, and the program's own values are documented ones."""
     for field in card.fields:
         if field.spelling:
-            assert {wire for wire, _ in field.spelling} == set(field.values)
-        assert {value for _, value in field.fixed} <= set(field.values)
+            known = {"true", "false"} if field.kind == "boolean" else set(map(str, choices(field)))
+            assert {wire for wire, _ in field.spelling} <= (known or {wire for wire, _ in field.spelling})
+        assert not field.values or {value for _, value in field.fixed} <= set(field.values)
 
 
 @pytest.mark.parametrize("card", CARDS)
@@ -179,17 +202,24 @@ def test_no_alias_is_another_fields_name(card: ModelCard) -> None:
     assert not set(names) & set(aliases)
 
 
-@pytest.mark.parametrize("card", OPEN)
-@pytest.mark.parametrize("mode", [TEXT_TO_VIDEO, IMAGE_TO_VIDEO])
-def test_the_plainest_shot_is_valid_and_says_everything(card: ModelCard, mode: str) -> None:
-    """With only a prompt (and an image) the payload names every choice that the price depends on."""
-    image = "https://example.com/a.png" if mode == IMAGE_TO_VIDEO else None
-    shot = Shot.of(prompt="A red kite over the sea.", first_frame=image)
-    assert not check_shot(card, shot, Hosts()).blocked
+@pytest.mark.parametrize(
+    ("card", "kind"),
+    [
+        pytest.param(card, kind, id=f"{kind}-{card.id}")
+        for card in CATALOGUE.cards
+        if card.lifecycle.availability != "dropped"
+        for kind in card.kinds
+    ],
+)
+def test_the_plainest_shot_is_valid_and_says_everything(card: ModelCard, kind: Kind) -> None:
+    """With only a prompt and the inputs of its kind the payload names every choice that the price depends on."""
+    shot = shot_of_kind(card, kind)
+    assert [str(finding) for finding in check_shot(card, shot, Hosts()).findings if finding.severity == "error"] == []
     body = build_body(card, shot)
     written = {field.role for field in card.fields if reach(body, field.path) is not None}
-    wanted = {field.role for field in card.fields if field.exists_in(shot.kind)} - {"callback", "extra", "image"}
+    wanted = {field.role for field in present_fields(card, shot)} & {"model", "prompt", "size", *PLAIN}
     assert wanted <= written
+    assert ("input" in written) == bool(shot.inputs)
 
 
 def reach(body: object, path: tuple[str, ...]) -> object:
@@ -226,7 +256,8 @@ def test_conflicting_sources_are_settled_so_that_each_is_satisfied() -> None:
     pro = card("poyo", "sora-2-pro-official")
     ratio = pro.field_for("aspect_ratio")
     assert ratio is not None
-    assert (ratio.fill, ratio.fill_with_image) == ("16:9", "auto")
+    image = Shot.of(first_frame="https://example.com/a.png")
+    assert (ratio.under(Shot()).fill, ratio.under(image).fill) == ("16:9", "auto")
     assert card("poyo", "sora-2-official").field_for("resolution") is None
     assert {c.retention.result_hours for c in CATALOGUE.cards if c.gateway == "poyo"} == {24}
     provider = next(f for f in card("apixo", "sora-2").fields if f.name == "provider")
@@ -234,6 +265,6 @@ def test_conflicting_sources_are_settled_so_that_each_is_satisfied() -> None:
     assert card("apixo", "sora-2").rate_limit.requests_per_minute == 10
     preview = card("evolink", "sora-2-preview")
     assert preview.field_for("aspect_ratio").values == ("16:9", "9:16")  # type: ignore[union-attr]
-    assert price_clip(preview, duration_seconds=12, resolution=None).usd is not None
-    assert str(price_clip(preview, duration_seconds=12, resolution=None)) == "1.016 USD"
+    assert price_clip(preview, Shot.of(duration_seconds=12)).usd is not None
+    assert str(price_clip(preview, Shot.of(duration_seconds=12))) == "1.016 USD"
     assert all(pair.conflicts for pair in (pro, preview, card("apixo", "sora-2"), card("apidot", "sora-2-official")))

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from callsheet.core.catalogue.cards import Availability, Catalogue, Evidence
+from callsheet.core.catalogue.cards import AddOn, Availability, Catalogue, Evidence
+from callsheet.core.shot import Shot
 from callsheet.edges.config.catalogue_files import CatalogueMistake, read_facts
 
 Table = dict[str, Any]
@@ -59,7 +60,7 @@ def model_table() -> Table:
                 "path": "input.size",
                 "role": "size",
                 "kind": "string",
-                "only": "text-to-video",
+                "only": ["text-to-video"],
                 "values": ["1280*720"],
                 "fill": "1280*720",
                 "spelling": {"1280*720": {"aspect_ratio": "16:9", "resolution": "720p"}},
@@ -76,10 +77,27 @@ def model_table() -> Table:
                 "source": "page",
             },
             {"path": "mode", "role": "fixed", "kind": "string", "fixed": {"always": "x"}, "source": "page"},
+            {
+                "path": "image",
+                "role": "input",
+                "inputs": ["first_frame", "last_frame"],
+                "kind": "array",
+                "max_items": 2,
+                "source": "page",
+            },
+            {
+                "path": "input.duration",
+                "role": "duration_seconds",
+                "kind": "integer",
+                "minimum": 3,
+                "maximum": 15,
+                "limits": [{"when": {"kind": ["image-to-video"]}, "values": [5, 10], "fill": 5}],
+                "source": "page",
+            },
         ],
-        "image": {"max_bytes": 1, "formats": [".png"], "source": "page"},
+        "inputs": [{"roles": ["first_frame"], "max_bytes": 1, "formats": [".png"], "source": "page"}],
         "price": {
-            "kind": "fixed",
+            "per": "clip",
             "unit": "credits",
             "amounts": {"any": "40"},
             "usd_per_unit": "0.005",
@@ -140,16 +158,17 @@ def test_a_model_inherits_what_it_does_not_say_itself() -> None:
     assert card.rate_limit.assumed_per_minute == 60
 
 
-def test_a_model_may_share_the_fields_of_an_earlier_one() -> None:
-    """The same fields are written once."""
+def test_a_model_may_be_like_an_earlier_one() -> None:
+    """What it does not say itself is as there, except its notes and conflicts."""
     table = facts_table()
-    twin = copy.deepcopy(table["models"][0]) | {"id": "twin", "fields_of": "sora"}
-    del twin["fields"]
-    del twin["image"]
+    twin = copy.deepcopy(table["models"][0]) | {"id": "twin", "title": "Twin", "like": "sora"}
+    for key in ("fields", "inputs", "price", "notes"):
+        del twin[key]
     table["models"].append(twin)
     first, second = read_facts(table, "abc").models
     assert second.fields == first.fields
-    assert second.image is None
+    assert second.inputs == first.inputs
+    assert (second.title, second.notes, second.price) == ("Twin", (), first.price)
 
 
 def test_what_is_not_known_is_none() -> None:
@@ -158,7 +177,7 @@ def test_what_is_not_known_is_none() -> None:
     del table["evidence"]
     del table["conflicts"]
     del table["poll"]["usual_seconds"]
-    table["models"][0]["price"] = {"kind": "unknown", "as_of": "undated", "source": "page"}
+    table["models"][0]["price"] = {"per": "unknown", "as_of": "undated", "source": "page"}
     (card,) = read_facts(table, "abc").models
     assert not card.price.amounts
     assert card.price.usd_per_unit is None
@@ -201,7 +220,7 @@ MISTAKES: dict[str, Callable[[Table], object]] = {
     "a typo in a price": lambda t: model(t)["price"].update(amount={}),
     "a typo in an error": lambda t: t["errors"][0].update(mening="x"),
     "a typo in the callback rule": lambda t: t["callback"].update(retry="x"),
-    "a typo in the image rule": lambda t: model(t)["image"].update(format=[]),
+    "a typo in the image rule": lambda t: model(t)["inputs"][0].update(format=[]),
     "a typo in the poll advice": lambda t: t["poll"].update(first=1),
     "a typo in the retention": lambda t: t["retention"].update(hours=1),
     "a typo in the rate limit": lambda t: t["rate_limit"].update(rpm=1),
@@ -221,17 +240,42 @@ MISTAKES: dict[str, Callable[[Table], object]] = {
     "a date that is none": lambda t: t.update(as_of="last week"),
     "an unknown kind of clip": lambda t: model(t).update(kinds=["remix"]),
     "an unknown role": lambda t: model(t)["fields"][0].update(role="style"),
-    "an unknown kind": lambda t: model(t)["fields"][0].update(kind="number"),
+    "an unknown kind": lambda t: model(t)["fields"][0].update(kind="float"),
     "an unknown unit": lambda t: model(t)["fields"][2].update(unit="words"),
-    "a field for an unknown kind of clip": lambda t: model(t)["fields"][1].update(only="remix"),
+    "a field for an unknown kind of clip": lambda t: model(t)["fields"][1].update(only=["remix"]),
     "an unknown situation": lambda t: model(t)["fields"][3].update(fixed={"sometimes": "x"}),
-    "fields and the name of fields": lambda t: model(t).update(fields_of="sora"),
-    "fields of a later model": lambda t: (model(t).pop("fields"), model(t).update(fields_of="later")),
+    "like a later model": lambda t: (model(t).pop("fields"), model(t).update(like="later")),
+    "like a model that does not exist": lambda t: model(t).update(like="nobody"),
+    "a change of a field that is not there": lambda t: model(t).update(changes=[{"path": "x", "fill": 1}]),
+    "a field taken away that is not there": lambda t: model(t).update(without=["x"]),
+    "an input field without inputs": lambda t: model(t)["fields"][4].pop("inputs"),
+    "inputs in another field": lambda t: model(t)["fields"][0].update(inputs=["first_frame"]),
+    "an unknown input": lambda t: model(t)["fields"][4].update(inputs=["middle_frame"]),
+    "a rule about an input that no field holds": lambda t: model(t)["inputs"][0].update(roles=["reference_image"]),
+    "a rule that needs an input that no field holds": lambda t: model(t)["inputs"][0].update(needs=["reference_audio"]),
+    "a limit by what no shot has": lambda t: model(t)["fields"][5]["limits"][0].update(when={"mode": ["x"]}),
+    "a limit without a condition": lambda t: model(t)["fields"][5]["limits"][0].update(when={}),
+    "a range that is empty": lambda t: model(t)["fields"][5].update(minimum=16),
+    "a filling outside the range": lambda t: model(t)["fields"][5].update(fill=16),
+    "a filling that is not among the values": lambda t: model(t)["fields"][5]["limits"][0].update(fill=6),
+    "an implied value of no parameter": lambda t: model(t).update(implied={"style": "anime"}),
+    "a price by what no shot has": lambda t: model(t)["price"].update(keys=["mode"], amounts={"x": "1"}),
+    "an amount with too few keys": lambda t: model(t)["price"].update(keys=["resolution", "audio"]),
+    "an amount to add as a number": lambda t: model(t)["price"].update(
+        added=[{"role": "first_frame", "above": 1, "amount": 0.1}]
+    ),
+    "something added that makes it cheaper": lambda t: model(t)["price"].update(
+        added=[{"option": "audio", "value": True, "factor": "0.5"}]
+    ),
+    "something added for nothing": lambda t: model(t)["price"].update(added=[{"amount": "1"}]),
+    "something added for an unknown option": lambda t: model(t)["price"].update(
+        added=[{"option": "hd", "value": True, "amount": "1"}]
+    ),
     "the same model twice": lambda t: t["models"].append(copy.deepcopy(model(t))),
     "an unknown availability": lambda t: model(t)["lifecycle"].update(availability="maybe"),
     "a claim without evidence": lambda t: (t.pop("evidence"), model(t)["lifecycle"].update(evidence=[])),
     "a known price without amounts": lambda t: model(t)["price"].update(amounts={}),
-    "an unknown price with amounts": lambda t: model(t)["price"].update(kind="unknown"),
+    "an unknown price with amounts": lambda t: model(t)["price"].update(per="unknown"),
     "an amount that is a fraction in binary": lambda t: model(t)["price"].update(amounts={"any": 0.1}),
     "an amount that is no number": lambda t: model(t)["price"].update(amounts={"any": "much"}),
     "an amount without end": lambda t: model(t)["price"].update(amounts={"any": "Infinity"}),
@@ -275,35 +319,86 @@ def test_a_catalogue_finds_gateways_cards_and_sources() -> None:
     assert catalogue.card("gate", "sora") is card
     assert catalogue.card("gate", "other") is None
     assert catalogue.card("other", "sora") is None
-    source = catalogue.source(card, "page")
-    assert source is not None
-    assert source.title == "A page"
-    assert catalogue.source(card, "elsewhere") is None
-    assert Catalogue(()).source(card, "page") is None
     assert card.field_for("callback") is None
 
 
-def test_a_field_tells_what_holds_in_each_mode() -> None:
-    """Values and fillings may differ with an image; a field may exist in one mode only."""
+def test_a_model_like_another_changes_and_loses_fields() -> None:
+    """A change names what differs in a field, or is a whole new one; conflicts are not taken over."""
     table = facts_table()
-    model(table)["fields"].append(
+    model(table)["conflicts"] = [{"about": "own", "sources": ["page"], "choice": "z"}]
+    extra = {"path": "seed", "role": "seed", "kind": "integer", "source": "page"}
+    table["models"].append(
         {
-            "path": "ratio",
-            "role": "aspect_ratio",
-            "kind": "string",
-            "values": ["16:9"],
-            "values_with_image": ["auto", "16:9"],
-            "fill": "16:9",
-            "fill_with_image": "auto",
-            "source": "page",
+            "id": "twin",
+            "title": "Twin",
+            "like": "sora",
+            "changes": [{"path": "input.duration", "maximum": 10, "limits": []}, extra],
+            "without": ["mode"],
         }
     )
+    table["models"].append({"id": "third", "title": "Third", "like": "twin", "without": ["seed"]})
+    _, twin, third = read_facts(table, "abc").models
+    length = twin.field_for("duration_seconds")
+    assert length is not None
+    assert (length.minimum, length.maximum, length.limits) == (3, 10, ())
+    names = [field.name for field in twin.fields]
+    assert names == ["model", "input.size", "input.prompt", "image", "input.duration", "seed"]
+    assert [field.name for field in third.fields] == names[:-1]
+    assert [conflict.about for conflict in twin.conflicts] == ["x"]
+
+
+def test_evidence_on_a_family_is_of_its_models_alone() -> None:
+    """What the gateway says once of a family is true of each of its models, and of no other."""
+    table = facts_table()
+    table["evidence"] = [{"family": "sora-2", "date": "2026-09-24", "text": "Shut down.", "source": "page"}]
+    model(table)["family"] = "sora-2"
+    table["models"].append({"id": "other", "title": "Other", "like": "sora", "family": "veo-3.1"})
+    sora, other = read_facts(table, "abc").models
+    assert [evidence.text for evidence in sora.lifecycle.evidence] == ["Gone.", "Shut down.", "Has a page."]
+    assert [evidence.text for evidence in other.lifecycle.evidence] == ["Gone.", "Has a page."]
+
+
+def test_a_price_rule_is_read_exactly() -> None:
+    """Keys, amounts as text, what is added and the least."""
+    table = facts_table()
+    model(table)["price"] |= {
+        "per": "second",
+        "keys": ["resolution", "audio"],
+        "amounts": {"720p / true": "0.1", "any / any": "0.2"},
+        "billed": "output+input-up-to",
+        "billed_input_seconds": 10,
+        "added": [
+            {"role": "first_frame", "above": 1, "amount": "0.3"},
+            {"option": "audio", "value": True, "factor": "1.1"},
+        ],
+        "minimum": "0.4",
+    }
     (card,) = read_facts(table, "abc").models
-    ratio, size = card.field_for("aspect_ratio"), card.field_for("size")
-    assert ratio is not None
+    rule = card.price
+    assert rule.amounts == {"720p / true": Decimal("0.1"), "any / any": Decimal("0.2")}
+    assert (rule.billed, rule.billed_input_seconds, rule.minimum) == ("output+input-up-to", 10, Decimal("0.4"))
+    assert rule.added == (
+        AddOn(amount=Decimal("0.3"), role="first_frame", above=1),
+        AddOn(factor=Decimal("1.1"), option="audio", value=True),
+    )
+
+
+def test_a_field_tells_what_holds_in_each_kind() -> None:
+    """Values and fillings may differ with the inputs; a field may exist for some kinds only."""
+    (card,) = read_facts(facts_table(), "abc").models
+    length, size, image = (card.field_for(role) for role in ("duration_seconds", "size", "input"))  # type: ignore[arg-type]
+    assert length is not None
     assert size is not None
-    assert (ratio.name, size.name) == ("ratio", "input.size")
-    assert (ratio.allowed("text-to-video"), ratio.allowed("image-to-video")) == (("16:9",), ("auto", "16:9"))
-    assert (ratio.filled("text-to-video"), ratio.filled("image-to-video")) == ("16:9", "auto")
+    assert image is not None
+    assert (length.name, size.name) == ("input.duration", "input.size")
+    text, picture = Shot(), Shot.of(first_frame="https://example.com/a.png")
+    assert (length.under(text).minimum, length.under(text).maximum, length.under(text).values) == (3, 15, ())
+    assert (length.under(picture).minimum, length.under(picture).values, length.under(picture).fill) == (
+        None,
+        (5, 10),
+        5,
+    )
     assert (size.exists_in("text-to-video"), size.exists_in("image-to-video")) == (True, False)
-    assert size.filled("image-to-video") == "1280*720"
+    assert card.input_fields("image-to-video") == (image,)
+    assert [rule.formats for rule in card.rules_for("first_frame")] == [(".png",)]
+    assert card.rules_for("last_frame") == ()

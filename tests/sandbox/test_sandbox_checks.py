@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from sandbox_client import GATEWAYS, SUBMIT_PATHS, SandboxClient, body_for
 
+from callsheet.core.catalogue.cards import ModelCard
 from callsheet.core.payload.body import build_body
-from callsheet.core.shot import Kind, Shot
+from callsheet.core.shot import Kind
 from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.sandbox.checks import check_body, read_parameters
+from shots import shot_of_kind
 
 
 def _refusal(gateway: str, answer: Any) -> tuple[object, str]:
@@ -140,25 +143,16 @@ def test_the_older_error_bodies_can_be_asked_for(sandbox: SandboxClient) -> None
 
 
 def _cards() -> list[Any]:
-    return [pytest.param(card, mode, id=f"{card.id}-{mode}") for card in load_catalogue().cards for mode in card.kinds]
+    return [pytest.param(card, kind, id=f"{card.id}-{kind}") for card in load_catalogue().cards for kind in card.kinds]
 
 
-@pytest.mark.parametrize(("card", "mode"), _cards())
-def test_what_the_program_builds_is_what_the_strict_sandbox_takes(card: Any, mode: Kind) -> None:
+@pytest.mark.parametrize(("card", "kind"), _cards())
+def test_what_the_program_builds_is_what_the_strict_sandbox_takes(card: ModelCard, kind: Kind) -> None:
     """A body built from the catalogue breaks no rule that the sandbox reads from the same catalogue."""
-    extras = {
-        field.path[-1]: "https://example.com/a.mp4" if field.path[-1].endswith("_url") else "a-value"
-        for field in card.fields
-        if field.role == "extra" and field.required
-    }
-    shot = Shot.of(
-        prompt="A cat",
-        first_frame="https://example.com/a.png" if mode == "image-to-video" else None,
-        callback_url="https://example.com/hook",
-        options=extras,
-    )
+    shot = replace(shot_of_kind(card, kind), callback_url="https://example.com/hook")
     body = build_body(card, shot)
     assert check_body(card, body) == ()
     parameters = read_parameters(card, body)
-    assert parameters.prompt in ("A cat", "")
-    assert parameters.width * parameters.height >= 1280 * 720
+    assert parameters.prompt in (shot.prompt, "")
+    assert parameters.shot.inputs == shot.inputs
+    assert parameters.width * parameters.height >= 640 * 360

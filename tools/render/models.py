@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from callsheet.core.catalogue.cards import Availability, Catalogue, GatewayFacts, ModelCard
+from callsheet.core.catalogue.fields import neutral_value
 from callsheet.core.catalogue.prices import dollars, price_clip
-from callsheet.core.payload.body import neutral_value
 from callsheet.core.shot import Shot
 
 from .cards import NOT_DOCUMENTED, durations_of, source_table

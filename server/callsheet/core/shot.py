@@ -28,7 +28,15 @@ INPUT_ROLES: tuple[InputRole, ...] = (
     "reference_audio",
 )
 
-
+KIND_ROLES: Mapping[Kind, tuple[InputRole, ...]] = MappingProxyType(
+    {
+        TEXT_TO_VIDEO: (),
+        IMAGE_TO_VIDEO: ("first_frame",),
+        FIRST_LAST_FRAME: ("first_frame", "last_frame"),
+        REFERENCE_TO_VIDEO: INPUT_ROLES,
+    }
+)
+"""The roles that the inputs of such a clip may have."""
 PUBLIC_NAMES: Mapping[str, str] = MappingProxyType({"first_frame": "image_url"})
 """How a role is named to those who ask, where that differs: a picture that the clip begins with is the usual input."""
 

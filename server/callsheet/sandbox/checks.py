@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from callsheet.core.catalogue.cards import ModelCard
-from callsheet.core.catalogue.fields import Field
-from callsheet.core.payload.body import neutral_value
+from callsheet.core.catalogue.fields import Field, neutral_value
 from callsheet.core.shot import (
     KINDS,
     PARAMETERS,
@@ -270,19 +269,21 @@ def _check_situation(card: ModelCard, body: Body, mode: ClipKind) -> Iterator[Vi
     for field in card.fields:
         value = _look(body, field.path)
         announced = {situation for situation, wire in field.fixed if wire == value}
-        if image is not None and announced & {*KINDS} and mode not in announced:
-            kind: Kind = "missing" if mode == TEXT_TO_VIDEO else "value"
-            yield Violation(image.name, kind, f"Missing required field: {image.name}")
+        if image is not None and announced & {*KINDS} and not announced & {mode, TEXT_TO_VIDEO}:
+            if mode == TEXT_TO_VIDEO:
+                yield Violation(image.name, "missing", f"Missing required field: {image.name}")
+            else:
+                yield Violation(field.name, "value", f"{field.name} does not fit the inputs")
         if callback is not None and "callback" in announced and not _text(card, body, "callback"):
             yield Violation(callback.name, "missing", f"Missing required field: {callback.name}")
 
 
 def _check_urls(card: ModelCard, body: Body, longest: int | None) -> Iterator[Violation]:
-    image = card.field_for("input")
-    found = _look(body, image.path) if image else _MISSING
-    for url in found if isinstance(found, list) else [found]:
-        if image is not None and isinstance(url, str) and not url.startswith(("https://", "http://", "data:image/")):
-            yield Violation(image.name, "value", f"{image.name} must be a publicly accessible http(s) URL")
+    for field in card.fields:
+        found = _look(body, field.path) if field.role == "input" else _MISSING
+        for url in found if isinstance(found, list) else [found]:
+            if isinstance(url, str) and not url.startswith(("https://", "http://", "data:image/")):
+                yield Violation(field.name, "value", f"{field.name} must be a publicly accessible http(s) URL")
     callback = card.field_for("callback")
     target = _text(card, body, "callback")
     if callback is None or not target:

@@ -69,10 +69,10 @@ Billed = Literal["output", "output+input", "output+longer", "output+input-up-to"
 
 @dataclass(frozen=True, slots=True)
 class AddOn:
-    """What is added to a price.
+    """What is added to a price; it never makes one lower.
 
     Either `amount` for each input of `role` above the first `above`, or, where the option `option` has the value
-    `value`, `amount` once or `factor` times the rest.
+    `value` or is open, `amount` once or `factor` times the rest.
     """
 
     amount: Decimal = Decimal(0)

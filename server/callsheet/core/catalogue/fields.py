@@ -89,8 +89,10 @@ class Field:
     def under(self, shot: Shot) -> Field:
         """The field as that shot meets it: with the first limit that applies in place of its own values."""
         limit = next((limit for limit in self.limits if _applies(limit, shot)), None)
-        if limit is None:
-            return self
+        return self if limit is None else self.limited_by(limit)
+
+    def limited_by(self, limit: Limit) -> Field:
+        """The field with that limit in place of its own values."""
         own = limit.values or limit.minimum is not None or limit.maximum is not None
         return replace(
             self,
@@ -115,6 +117,21 @@ class Field:
 def _applies(limit: Limit, shot: Shot) -> bool:
     said: Mapping[str, object] = {"kind": shot.kind, **shot.options, **shot.parameters}
     return all(said.get(name) in values for name, values in limit.when)
+
+
+def neutral_value(field: Field, wire: Scalar) -> Scalar:
+    """What a wire value means in the words of a shot: APIXO's `landscape` is `16:9`."""
+    neutral = dict(dict(field.spelling).get(str(wire), ())) if field.spelling else {}
+    return neutral.get(field.role, wire)
+
+
+def wire_value(field: Field, neutral: Scalar) -> Scalar:
+    """How the gateway spells a shot's value; unchanged where it spells it the same way."""
+    for wire, meaning in field.spelling:
+        said = dict(meaning).get(field.role)
+        if said == neutral and type(said) is type(neutral):
+            return wire
+    return neutral
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from callsheet.core.shot import PARAMETERS, Scalar, Shot
 
 from .cards import ModelCard, PriceRule
 from .expressions import Unpriced, evaluate_components
+from .fields import neutral_value
 
 MICROS = Decimal(1_000_000)
 ANY = "any"
@@ -66,9 +67,10 @@ def _amount(card: ModelCard, rule: PriceRule, shot: Shot) -> Decimal | None:
         return None
     amount, factor = max(found) * seconds, Decimal(1)
     for extra in rule.added:
-        count = 1 if extra.role is None else max(0, len(shot.urls(extra.role)) - extra.above)
-        if extra.role is not None or value_of(card, shot, extra.option) == extra.value:
-            amount += extra.amount * count
+        if extra.role is not None:
+            amount += extra.amount * max(0, len(shot.urls(extra.role)) - extra.above)
+        elif value_of(card, shot, extra.option) in (None, extra.value):
+            amount += extra.amount
             factor *= extra.factor
     return max(amount * factor, rule.minimum or Decimal(0))
 
@@ -87,8 +89,9 @@ def value_of(card: ModelCard, shot: Shot, name: str) -> Scalar | None:
     field = next((field for field in card.fields if name in (field.role, field.path[-1])), None)
     if field is None or not field.exists_in(shot.kind):
         return None
-    field = field.under(shot)
-    return field.fill if field.fill is not None else field.default
+    limited = field.under(shot)
+    choice = limited.fill if limited.fill is not None else limited.default
+    return None if choice is None else neutral_value(field, choice)
 
 
 def _keys(card: ModelCard, rule: PriceRule, shot: Shot) -> Iterator[tuple[str, ...]]:
@@ -103,13 +106,17 @@ def _keys(card: ModelCard, rule: PriceRule, shot: Shot) -> Iterator[tuple[str, .
 
 
 def _look_up(rule: PriceRule, key: tuple[str, ...]) -> Decimal | None:
-    """The amount of a key; `any` in its place stands for a value without a row of its own."""
+    """The amount of a key; `any` in its place stands for a value without a row of its own.
+
+    Of rows with as many of them, the dearest counts.
+    """
     for wild in range(len(key) + 1):
+        found = []
         for places in itertools.combinations(range(len(key)), wild):
             parts = [ANY if place in places else part for place, part in enumerate(key)]
-            amount = rule.amounts.get(" / ".join(parts) or ANY)
-            if amount is not None:
-                return amount
+            found += [rule.amounts[row] for row in (" / ".join(parts) or ANY,) if row in rule.amounts]
+        if found:
+            return max(found)
     return None
 
 
@@ -123,14 +130,12 @@ def _billed_seconds(card: ModelCard, rule: PriceRule, shot: Shot) -> Decimal | N
         return None
     if rule.billed == "output" or not shot.urls("reference_video"):
         return Decimal(length)
-    longest = input_seconds(card, shot)
+    longest, most = input_seconds(card, shot), rule.billed_input_seconds
+    if rule.billed == "output+input-up-to" and most is not None:
+        longest = most if longest is None else min(longest, most)
     if longest is None:
         return None
-    if rule.billed == "output+longer":
-        longest = max(longest, length)
-    elif rule.billed == "output+input-up-to":
-        longest = min(longest, rule.billed_input_seconds or longest)
-    return Decimal(length + longest)
+    return Decimal(length + (max(longest, length) if rule.billed == "output+longer" else longest))
 
 
 def input_seconds(card: ModelCard, shot: Shot) -> int | None:
@@ -166,7 +171,8 @@ def _published(card: ModelCard, rule: PriceRule, shot: Shot) -> Decimal | None:
         return counted[name] if name in counted else value_of(card, shot, _PUBLISHED_NAMES.get(name, name))
 
     try:
-        return evaluate_components(rule.components, look_up)
+        # No clip is free: a rule whose parts charge nothing does not cover this one.
+        return evaluate_components(rule.components, look_up) or None
     except Unpriced:
         return None
 

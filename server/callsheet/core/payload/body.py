@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from callsheet.core.catalogue.cards import ModelCard
-from callsheet.core.catalogue.fields import Field
+from callsheet.core.catalogue.fields import Field, neutral_value, wire_value
 from callsheet.core.security.redaction import clean
 from callsheet.core.shot import INPUT_ROLES, PARAMETERS, JsonValue, Kind, Scalar, Shot
 
@@ -104,21 +104,6 @@ def freeze_body(body: Body) -> bytes:
     """
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.encode(errors="backslashreplace")
-
-
-def neutral_value(field: Field, wire: Scalar) -> Scalar:
-    """What a wire value means in the words of a shot: APIXO's `landscape` is `16:9`."""
-    neutral = dict(dict(field.spelling).get(str(wire), ())) if field.spelling else {}
-    return neutral.get(field.role, wire)
-
-
-def wire_value(field: Field, neutral: Scalar) -> Scalar:
-    """How the gateway spells a shot's value; unchanged where it spells it the same way."""
-    for wire, meaning in field.spelling:
-        said = dict(meaning).get(field.role)
-        if said == neutral and type(said) is type(neutral):
-            return wire
-    return neutral
 
 
 def size_value(field: Field, shot: Shot) -> str | None:

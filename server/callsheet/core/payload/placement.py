@@ -7,7 +7,7 @@ A field in the wrong place, under another name or of the wrong type is still rea
 from __future__ import annotations
 
 from callsheet.core.catalogue.cards import ModelCard
-from callsheet.core.catalogue.fields import Field
+from callsheet.core.catalogue.fields import Field, neutral_value, wire_value
 from callsheet.core.shot import (
     INPUT_ROLES,
     PARAMETERS,
@@ -26,13 +26,11 @@ from .body import (
     format_length,
     format_name,
     format_value,
-    neutral_value,
     present_fields,
     read_inputs,
     read_pixels,
     read_value,
     size_value,
-    wire_value,
 )
 from .request import Leaf, fold_name, role_of
 

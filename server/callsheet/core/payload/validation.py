@@ -14,10 +14,10 @@ from callsheet.core.catalogue.cards import Availability, ModelCard
 from callsheet.core.security.urls import check_url
 from callsheet.core.shot import (
     INPUT_ROLES,
+    KIND_ROLES,
     PLAIN,
     TEXT_TO_VIDEO,
     Input,
-    Kind,
     Scalar,
     Shot,
 )
@@ -93,7 +93,7 @@ def nearest_shot(cards: Iterable[ModelCard], shot: Shot, hosts: Hosts) -> tuple[
     findings: list[Finding] = []
     wanted = shot
     for name in PLAIN:
-        value, offered = wanted.get(name), offered_values(usable, shot.kind, name)
+        value, offered = wanted.get(name), offered_values(usable, shot, name)
         if value is not None and offered and value not in offered:
             nearest = nearest_choice(value, offered)
             rule = f"No model here offers it; they offer {format_listing(offered)}."
@@ -104,18 +104,18 @@ def nearest_shot(cards: Iterable[ModelCard], shot: Shot, hosts: Hosts) -> tuple[
     return card, Verdict((*findings, *verdict.findings), verdict.corrected)
 
 
-def offered_values(cards: Iterable[ModelCard], kind: Kind, name: str) -> tuple[Scalar, ...]:
-    """What any of the cards can make of one parameter, in order; a range up to a minute counts value by value."""
+def offered_values(cards: Iterable[ModelCard], shot: Shot, name: str) -> tuple[Scalar, ...]:
+    """What any of the cards takes for one parameter beside the rest of the shot, in order; a range value by value."""
     values: set[Scalar] = set()
     for card in cards:
-        fields = carriers(card, name, kind)
+        fields = carriers(card, name, shot.kind)
         if not fields and name in card.implied:
             values.add(card.implied[name])
         for field in fields:
             if field.role == "size":
                 values.update(dict(meaning)[name] for _, meaning in field.spelling if name in dict(meaning))
             else:
-                values.update(neutral_choices(field))
+                values.update(neutral_choices(field.under(shot)))
     return tuple(sorted(values, key=lambda value: (len(str(value)), str(value))))
 
 
@@ -139,14 +139,15 @@ def _check_kind(card: ModelCard, shot: Shot) -> Step:
     if not card.kinds:
         rule = "This model's input is not documented, or it does not generate video."
         return [build_error("model", card.id, rule, "Choose another model.")], shot
-    taken = {role for field in card.fields for role in field.inputs}
+    held = {kind: {role for field in card.input_fields(kind) for role in field.inputs} for kind in card.kinds}
+    taken = {role for kind, roles in held.items() for role in roles if role in KIND_ROLES[kind]}
     unknown = [role for role in INPUT_ROLES if role not in taken and shot.urls(role)]
     findings = [build_error(role, "", f"{card.id} takes no {_words(role)}.", "Leave it out.") for role in unknown]
     shot = shot.without(*unknown)
     if shot.kind in card.kinds:
         return findings, shot
     if shot.kind == TEXT_TO_VIDEO:
-        needed = next((role for field in card.fields if field.role == "input" for role in field.inputs), "first_frame")
+        needed = next((role for role in INPUT_ROLES if role in taken), "first_frame")
         rule = f"{card.id} needs a {_words(needed)}."
         return [*findings, build_error(needed, "missing", rule, "Give one.")], shot
     rule = f"{card.id} makes {format_listing(card.kinds)}, not {shot.kind}."

@@ -11,16 +11,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from callsheet.core.catalogue.cards import ModelCard
-from callsheet.core.catalogue.fields import Field
+from callsheet.core.catalogue.fields import Field, neutral_value, wire_value
 from callsheet.core.security.urls import check_url, url_host
 from callsheet.core.shot import (
-    FIRST_LAST_FRAME,
     IMAGE_TO_VIDEO,
+    KIND_ROLES,
     PARAMETERS,
     PUBLIC_NAMES,
-    REFERENCE_TO_VIDEO,
     Input,
-    InputRole,
     JsonValue,
     Kind,
     Scalar,
@@ -36,11 +34,9 @@ from .body import (
     format_value,
     nearest_choice,
     nearest_value,
-    neutral_value,
     present_fields,
     settle_shot,
     size_value,
-    wire_value,
 )
 
 LONGEST_RANGE = 60
@@ -144,18 +140,22 @@ def _check_choice(card: ModelCard, field: Field, shot: Shot) -> Step:
         complaint = _text_complaint(field, str(value))
         return [replace(complaint, field=name)] if complaint else [], shot
     limited = field.under(shot)
-    wire = wire_value(limited, value)
-    allowed = _known_type(limited, wire) and limited.takes(wire)
-    if allowed and (not limited.spelling or not limited.values or wire in limited.values):
+    if _offers(limited, value):
         return [], shot
-    nearest = neutral_value(limited, nearest_value(limited, wire))
+    nearest = neutral_value(limited, nearest_value(limited, wire_value(limited, value)))
     rule = f"{card.id} offers {_choices_text(limited)}{_elsewhere(card, field, value, shot)}."
     finding = build_error(name, _said(name, value), rule, f"Nearest: {nearest}.")
     return [finding], shot.having(**{name: nearest})
 
 
-def _known_type(field: Field, wire: Scalar) -> bool:
-    return isinstance(wire, _KINDS[field.kind]) and isinstance(wire, bool) == (field.kind == "boolean")
+def _offers(field: Field, value: Scalar) -> bool:
+    """Whether the field can say it. A gateway's own spelling is no value of a shot: `landscape` means 16:9."""
+    wire = wire_value(field, value)
+    return _is_of_kind(field, wire) and field.takes(wire) and neutral_value(field, wire) == value
+
+
+def _is_of_kind(field: Field, value: JsonValue) -> bool:
+    return isinstance(value, _KINDS[field.kind]) and isinstance(value, bool) == (field.kind == "boolean")
 
 
 def _choices_text(field: Field) -> str:
@@ -180,19 +180,14 @@ def _elsewhere(card: ModelCard, field: Field, value: Scalar, shot: Shot) -> str:
     """For which kind of clip the card would take the value, if only that is wrong."""
     for kind in card.kinds:
         other = field.under(_as_kind(shot, kind))
-        if kind != shot.kind and field.exists_in(kind) and other.takes(wire_value(other, value)):
+        if kind != shot.kind and field.exists_in(kind) and _offers(other, value):
             return f"; {value} only with a reference image" if kind == IMAGE_TO_VIDEO else f"; {value} only for {kind}"
     limit = next((limit for limit in field.limits if field.under(shot).note == limit.note), None)
     return f"; {limit.note}" if limit and limit.note else ""
 
 
 def _as_kind(shot: Shot, kind: Kind) -> Shot:
-    role: dict[Kind, tuple[InputRole, ...]] = {
-        IMAGE_TO_VIDEO: ("first_frame",),
-        FIRST_LAST_FRAME: ("first_frame", "last_frame"),
-        REFERENCE_TO_VIDEO: ("reference_image",),
-    }
-    return replace(shot, inputs=tuple(Input(role, "") for role in role.get(kind, ())))
+    return replace(shot, inputs=tuple(Input(role, "") for role in KIND_ROLES[kind]))
 
 
 def _check_size(card: ModelCard, field: Field, shot: Shot) -> Step:
@@ -208,7 +203,7 @@ def _check_size(card: ModelCard, field: Field, shot: Shot) -> Step:
     finding = build_error(
         "resolution" if ratio == ratio_asked else "aspect_ratio",
         f"{format_value(ratio_asked)} at {format_value(resolution_asked)}",
-        f"{card.id} offers {offered} from text.",
+        f"{card.id} offers {offered}.",
         f"Nearest: {ratio} at {resolution}.",
     )
     return [finding], shot.having(aspect_ratio=str(ratio), resolution=str(resolution))
@@ -245,7 +240,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 
 def _option_complaint(field: Field, value: JsonValue) -> Finding | None:
     shown = format_value(value)
-    if not isinstance(value, _KINDS[field.kind]) or isinstance(value, bool) != (field.kind == "boolean"):
+    if not _is_of_kind(field, value):
         return build_error(field.name, shown, f"Must be of type {field.kind}.", "Correct it, or leave it out.")
     if not field.takes(value):
         nearest = nearest_value(field, value)

@@ -122,13 +122,17 @@ def _complete_models(table: Table) -> Iterator[Table]:
 
 def _inherited(row: Table, done: Mapping[str, Table]) -> dict[str, Any]:
     """The row with what it takes over from the model that it is like."""
-    like = done.get(row.get("like", ""), {})
+    if "like" in row and row["like"] not in done:
+        raise CatalogueMistake(f"{row.get('id', '?')}: it is like {row['like']!r}, which no model before it is")
+    like = done[row["like"]] if "like" in row else {}
     own = {key: value for key, value in row.items() if key not in ("like", "changes", "without")}
     shared = {key: value for key, value in like.items() if key not in _OWN}
     whole: dict[str, Any] = {**shared, **own}
     changes = {change["path"]: change for change in row.get("changes", [])}
     fields = [{**field, **changes.pop(field["path"], {})} for field in whole.get("fields", [])]
     gone = row.get("without", [])
+    if {*gone} - {field["path"] for field in whole.get("fields", [])}:
+        raise CatalogueMistake(f"{row.get('id', '?')}: `without` names a field that is not there")
     return {**whole, "fields": [field for field in (*fields, *changes.values()) if field["path"] not in gone]}
 
 
@@ -218,6 +222,10 @@ def _check_price(rule: PriceRule) -> Iterator[str]:
         yield "amounts are given if and only if the price is known"
     if any(amount < 0 for amount in (*rule.amounts.values(), rule.usd_per_unit or 0)):
         yield "an amount is negative"
+    if any(extra.amount < 0 or extra.factor < 1 for extra in rule.added):
+        yield "what is added makes the price lower"
+    if any((extra.role is None) != bool(extra.option) for extra in rule.added):
+        yield "what is added is for inputs of a role or for an option"
     if any(len(key.split(" / ")) != max(len(rule.keys), 1) for key in rule.amounts):
         yield "an amount's key has another number of parts than `keys`"
 
@@ -225,24 +233,30 @@ def _check_price(rule: PriceRule) -> Iterator[str]:
 def _check_card(card: ModelCard) -> Iterator[str]:
     for name in card.implied.keys() - PARAMETERS.keys():
         yield f"implied names {name!r}, which is no parameter"
-    names = {"kind", "video_input", *PARAMETERS, *(field.path[-1] for field in card.fields)}
-    asked = {*card.price.keys, *(name for field in card.fields for limit in field.limits for name, _ in limit.when)}
-    for name in sorted(asked - names):
+    names = {"kind", *PARAMETERS, *(field.path[-1] for field in card.fields if field.role == "option")}
+    limited = {name for field in card.fields for limit in field.limits for name, _ in limit.when}
+    priced = {*card.price.keys, *(extra.option for extra in card.price.added if extra.option)} - {"video_input"}
+    for name in sorted((limited | priced) - names):
         yield f"a price or limit depends on {name!r}, which no shot has"
     roles = {role for field in card.fields for role in field.inputs}
     for role in sorted({role for rule in card.inputs for role in rule.roles} - roles):
         yield f"a rule is about {role!r}, which no field holds"
+    if any(rule.needs and not roles & {*rule.needs} for rule in card.inputs):
+        yield "a rule needs an input that no field holds"
 
 
 def _check_field(field: Field) -> Iterator[str]:
     if (field.role == "input") != bool(field.inputs):
         yield "a field of role input names the inputs that it holds"
+    if not all(limit.when for limit in field.limits):
+        yield "a limit needs a condition"
     parts: tuple[Field | Limit, ...] = (field, *field.limits)
-    for limited in parts:
-        wrong = [value for value in (limited.fill, limited.default) if value is not None]
-        known = limited.values or field.values
-        if known and any(value not in known for value in wrong):
+    for part in parts:
+        limited = field.limited_by(part) if isinstance(part, Limit) else field
+        if any(value is not None and not limited.takes(value) for value in (limited.fill, part.default)):
             yield "fill or default is not among the values"
+        if limited.minimum is not None and limited.maximum is not None and limited.minimum > limited.maximum:
+            yield "a range is empty"
 
 
 def _check_poll(advice: PollAdvice) -> Iterator[str]:

@@ -20,9 +20,8 @@ from callsheet.core.catalogue.cards import (
     PriceRule,
     Retention,
 )
-from callsheet.core.catalogue.fields import Field, Limit, Role
+from callsheet.core.catalogue.fields import Field, Limit, Role, neutral_value
 from callsheet.core.catalogue.prices import dollars
-from callsheet.core.payload.body import neutral_value
 from callsheet.core.shot import PARAMETERS, Scalar
 
 from .answers import ModelDetails, ModelLine
