@@ -604,11 +604,11 @@ def test_what_openais_shape_says_beyond_a_shot_is_told(payload: dict[str, Any], 
 
 def test_a_model_that_is_not_known_here_gets_nothing_in_its_place() -> None:
     """It is named, and the person decides."""
-    found = recognise({"model": "kling-2.6", "prompt": PROMPT, "duration": 5}, CATALOGUE)
+    found = recognise({"model": "kling-4.0", "prompt": PROMPT, "duration": 5}, CATALOGUE)
     assert (found.card, found.foreign, found.also) == (None, True, ())
-    assert found.what == "a payload for a model that is not known here: kling-2.6"
+    assert found.what == "a payload for a model that is not known here: kling-4.0"
     (named,) = (finding for finding in found.findings if finding.severity == "error")
-    assert (named.field, named.value) == ("model", "kling-2.6")
+    assert (named.field, named.value) == ("model", "kling-4.0")
     assert "A person decides" in named.instead
 
 

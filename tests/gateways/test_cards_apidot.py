@@ -48,11 +48,11 @@ def test_a_documented_body_for_a_use_that_is_not_covered_is_refused(row: Example
 
 
 PRICES: list[tuple[str, Example, str, str]] = [
-    ("seedance-2", {}, "200", "1.00"),
+    ("seedance-2", {}, "80", "0.40"),
     ("seedance-2", {"duration_seconds": 15, "resolution": "1080p"}, "1350", "6.75"),
     ("seedance-2", {"duration_seconds": 4, "resolution": "480p", **FIRST, **LAST}, "80", "0.40"),
-    ("seedance-2", {"duration_seconds": 10, **pictures(3)}, "400", "2.00"),
-    ("seedance-2-fast", {}, "140", "0.70"),
+    ("seedance-2", {"duration_seconds": 10, "resolution": "720p", **pictures(3)}, "400", "2.00"),
+    ("seedance-2-fast", {"duration_seconds": 5, "resolution": "720p"}, "140", "0.70"),
     ("seedance-2-fast", {"duration_seconds": 4, "resolution": "480p", "audio": False}, "56", "0.28"),
     ("kling-3.0/standard", {}, "81", "0.405"),
     ("kling-3.0/standard", {"duration_seconds": 10, "audio": True}, "390", "1.95"),

@@ -32,7 +32,7 @@ PIXEL_SIZES = {
 SIZE_PARTS: tuple[str, ...] = ("aspect_ratio", "resolution")
 _WHOLE_SECONDS = re.compile(r"([0-9]{1,6})(?:\.0{1,9})?\s*(?:s|secs?|seconds?)?")
 # No host ends in a part that begins with a digit, so kling-3.0/standard is a model id; digits alone are an address.
-_URL_LIKE = re.compile(r"\A[a-zA-Z][\w+.-]*:\S|//|\A[\d.]+/|\.(?!\d[\w-]*/)\S*[/?]")
+_URL_LIKE = re.compile(r"\A[a-zA-Z][\w+.-]*:\S|//|\A\d+(?:\.\d+)+/|\.(?!\d[\w-]*/)\S*[/?]")
 _NUMBER = re.compile(r"(-?[0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(?:p|px|s|secs?|seconds?)?")
 _RATIO = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*[:x*/\u00d7]\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)")
 _SHAPE_WORDS = {"landscape": "16:9", "horizontal": "16:9", "portrait": "9:16", "vertical": "9:16"}
