@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from callsheet.core.catalogue.cards import ModelCard
+from callsheet.core.payload.validation import Hosts, check_shot
+from callsheet.core.shot import Shot
 from card_cases import (
     CATALOGUE,
     FIRST,
@@ -18,6 +21,7 @@ from card_cases import (
     URL,
     Example,
     assert_price,
+    card_of,
     clips,
     errors_in,
     errors_of,
@@ -170,3 +174,21 @@ WRONG: list[tuple[str, Example, str]] = [
 def test_what_the_catalogue_rules_out_is_an_error(model: str, said: Example, field: str) -> None:
     """By the card alone."""
     assert field in errors_of("poyo", model, said)
+
+
+@pytest.mark.parametrize("card", CATALOGUE.cards, ids=lambda card: card.id)
+def test_a_field_is_limited_only_by_fields_before_it(card: ModelCard) -> None:
+    """Values are judged in the order of the fields: one that is mended later would undo what was judged."""
+    for place, field in enumerate(card.fields):
+        later = {name for other in card.fields[place + 1 :] for name in (other.role, other.path[-1])}
+        assert not later & {name for limit in field.limits for name, _ in limit.when}, field.name
+
+
+@pytest.mark.parametrize(("gateway", "model"), [("poyo", "hailuo-2.3"), ("apidot", "hailuo-2.3")])
+def test_one_mending_is_enough(gateway: str, model: str) -> None:
+    """A resolution that becomes 1080p takes the length with it."""
+    card = card_of(gateway, model)
+    mended = check_shot(card, Shot.of("A cat.", duration_seconds=10, resolution="4k"), Hosts()).corrected
+
+    assert (mended.get("resolution"), mended.get("duration_seconds")) == ("1080p", 6)
+    assert check_shot(card, mended, Hosts()).corrected == mended
