@@ -26,10 +26,10 @@ from callsheet.core.payload.body import (
 from callsheet.core.payload.recognition import recognise
 from callsheet.core.payload.validation import Hosts, check_shot
 from callsheet.core.payload.values import neutral_choices
-from callsheet.core.shot import PARAMETERS, JsonValue, Shot
+from callsheet.core.shot import PARAMETERS, JsonValue, Scalar, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
 from examples import examples
-from shots import said
+from shots import said, shot_of_kind
 
 CATALOGUE = load_catalogue()
 HOSTS = Hosts(callbacks=("hooks.acme.com",))
@@ -99,13 +99,22 @@ shots = st.builds(
 )
 
 
+def taken_by(field: Field) -> st.SearchStrategy[Scalar]:
+    """Values of a shot that a field takes."""
+    if found := neutral_choices(field):
+        return st.sampled_from(found)
+    low, high = field.minimum or 0, 2**31 - 1 if field.maximum is None else field.maximum
+    numbers = st.integers(low, high)
+    return {"boolean": st.booleans(), "integer": numbers}.get(field.kind, st.just("16:9"))
+
+
 @st.composite
 def fitting(draw: st.DrawFn) -> tuple[ModelCard, Shot]:
     """A card and a shot that it can take, with each part said or left open."""
     model = draw(st.sampled_from(GENERATING))
-    shot = Shot.of(
+    shot = replace(
+        shot_of_kind(model, draw(st.sampled_from(model.kinds))),
         prompt="A kite " + draw(st.text(max_size=40)).replace("\0", ""),
-        first_frame=draw(st.sampled_from([None, IMAGE])) if model.field_for("input") else None,
         callback_url=draw(st.sampled_from([None, CALLBACK])) if model.field_for("callback") else None,
     )
     values: dict[str, Any] = {}
@@ -116,7 +125,7 @@ def fitting(draw: st.DrawFn) -> tuple[ModelCard, Shot]:
         if field.role == "size":
             values |= dict(draw(st.sampled_from(field.spelling))[1])
         elif field.role in PARAMETERS:
-            values[field.role] = draw(st.sampled_from(neutral_choices(field.under(shot))))
+            values[field.role] = draw(taken_by(field.under(shot.having(**values))))
         elif field.role == "option":
             anything = st.booleans() if field.kind == "boolean" else st.just("task-unified-1-a")
             extra[field.path[-1]] = draw(st.sampled_from(field.values) if field.values else anything)

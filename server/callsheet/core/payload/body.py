@@ -10,7 +10,7 @@ import difflib
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from callsheet.core.catalogue.cards import ModelCard
@@ -71,6 +71,8 @@ def settle_shot(card: ModelCard, shot: Shot) -> Shot:
             settled = _settle_size(limited, settled)
         elif field.role in PARAMETERS and settled.get(field.role) is None and limited.fill is not None:
             settled = settled.having(**{field.role: neutral_value(field, limited.fill)})
+        elif field.role == "option" and limited.fill is not None:
+            settled = replace(settled, options={field.path[-1]: limited.fill, **settled.options})
     absent = {name: value for name, value in card.implied.items() if not carriers(card, name, shot.kind)}
     return settled.having(**{name: value for name, value in absent.items() if settled.get(name) is None})
 
