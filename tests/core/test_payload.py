@@ -39,7 +39,7 @@ KINDS: dict[str, type] = {"string": str, "integer": int, "boolean": bool, "array
 
 
 def card(card_id: str) -> ModelCard:
-    found = CATALOGUE.card(*card_id.split("/"))
+    found = CATALOGUE.card(*card_id.split("/", 1))
     assert found is not None
     return found
 

@@ -57,7 +57,7 @@ URL = "https://cdn.acme.com/a"
 
 
 def card(card_id: str) -> ModelCard:
-    found = CATALOGUE.card(*card_id.split("/"))
+    found = CATALOGUE.card(*card_id.split("/", 1))
     assert found is not None
     return found
 

@@ -35,7 +35,7 @@ LENGTHS: tuple[Scalar, ...] = (4, 8, 12, 16, 20)
 
 
 def card(card_id: str) -> ModelCard:
-    found = CATALOGUE.card(*card_id.split("/"))
+    found = CATALOGUE.card(*card_id.split("/", 1))
     assert found is not None
     return found
 
