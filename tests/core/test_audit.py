@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.core.consent import FIRST_HASH, AuditEntry, build_entry, verify_chain
+from cases import cases
 
 texts = st.text(max_size=12)
 acts = st.lists(
@@ -37,8 +37,8 @@ def test_a_trail_as_it_was_written_holds(given_acts: list[tuple[float, str, str,
     assert verdict.latest == (entries[-1].hash if entries else FIRST_HASH)
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(AuditEntry)])
-@pytest.mark.parametrize("place", range(3))
+@cases("name", [field.name for field in fields(AuditEntry)])
+@cases("place", range(3))
 def test_any_part_of_any_entry_that_changes_is_found(name: str, place: int) -> None:
     """And the verdict says where."""
     entries = list(THREE)
@@ -49,7 +49,7 @@ def test_any_part_of_any_entry_that_changes_is_found(name: str, place: int) -> N
     assert verdict.problem
 
 
-@pytest.mark.parametrize("place", range(3))
+@cases("place", range(3))
 def test_an_entry_that_is_gone_is_found(place: int) -> None:
     """The last one too, because it is known how many were written."""
     entries = [entry for number, entry in enumerate(THREE) if number != place]

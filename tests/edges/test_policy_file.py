@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from callsheet.core.consent import Caps, Floor, Mode, Policy, Rule
 from callsheet.edges.config.policy_file import load_policy, parse_policy, policy_path, render_policy, write_policy
 from callsheet.errors import SetupProblem
+from cases import cases
 
 EVERYTHING = """
 mode = "live"
@@ -92,13 +93,13 @@ def test_an_empty_file_is_the_default_policy_with_a_version_of_its_own(tmp_path:
     assert policy == Policy(version=hashlib.sha256(b"").hexdigest()[:12])
 
 
-@pytest.mark.parametrize("mode", list(Mode))
+@cases("mode", list(Mode))
 def test_each_mode_can_be_named(mode: Mode) -> None:
     """`sandbox`, `live` and `read-only` are the words."""
     assert parse_policy(f'mode = "{mode}"'.encode(), where="policy.toml").mode is mode
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "key"),
     [
         ('mode = "LIVE"', "mode must be one of sandbox, live, read-only"),

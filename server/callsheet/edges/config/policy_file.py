@@ -51,7 +51,16 @@ def load_policy(path: Path, *, working_directory: Path, trusted: bool) -> Policy
     not count as a working directory: some clients start every server there, and every file is below it. A file that
     is not `trusted`, because only the environment named its place, cannot arm live mode.
     """
-    raw = read_private(path, what=_WHAT)
+    return judge_policy(read_policy(path), path, working_directory=working_directory, trusted=trusted)
+
+
+def read_policy(path: Path) -> bytes | None:
+    """The bytes of the policy file, None when there is none; raises `SetupProblem` for an exposed file."""
+    return read_private(path, what=_WHAT)
+
+
+def judge_policy(raw: bytes | None, path: Path, *, working_directory: Path, trusted: bool) -> Policy:
+    """The policy in these bytes of the file at that path; see `load_policy`."""
     if raw is None:
         return Policy()
     if _is_under(path, working_directory):

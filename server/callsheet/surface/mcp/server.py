@@ -45,7 +45,7 @@ def build_mcp_server(state: ServerState) -> MCPServer[ServerState]:
         title="Callsheet",
         instructions=INSTRUCTIONS,
         version=__version__,
-        tools=build_tools(),
+        tools=list(build_tools()),
         log_level="WARNING",
         lifespan=lifespan,
         subscriptions=subscribers.bus,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -205,9 +206,10 @@ class CheckedTool(Tool):
         return answer_deadline(str(arguments["sheet_id"]), state_of(context).longest_question_seconds)
 
 
-def build_tools() -> list[Tool]:
-    """The tools, with compact schemas that allow no other argument."""
-    return [_build_tool(function, annotations) for function, annotations in TOOLS]
+@cache
+def build_tools() -> tuple[Tool, ...]:
+    """The tools, with compact schemas that allow no other argument. They hold no state, so servers share them."""
+    return tuple(_build_tool(function, annotations) for function, annotations in TOOLS)
 
 
 def _build_tool(function: Callable[..., Any], annotations: ToolAnnotations) -> Tool:
