@@ -43,8 +43,12 @@ def cases(
         @wraps(inner.test)
         def check(subtests: pytest.Subtests, **fixtures: Any) -> None:
             for name, values in table:
-                with subtests.test(name):
+                try:
                     inner.test(**fixtures, **values)
+                except (Exception, pytest.fail.Exception):
+                    # A report for each case that passes would cost more than most cases.
+                    with subtests.test(name):
+                        raise
 
         check.__signature__ = signature.replace(  # type: ignore[attr-defined]
             parameters=[inspect.Parameter("subtests", inspect.Parameter.POSITIONAL_OR_KEYWORD), *left]
@@ -65,6 +69,6 @@ def _case(names: list[str], row: Any, title: str | None) -> tuple[str, dict[str,
 
 def _short(value: object) -> str:
     try:
-        return str(value)[:LONGEST]
+        return str(value)[:LONGEST].encode("ascii", "backslashreplace").decode()
     except ValueError:  # an integer of too many digits
         return type(value).__name__
