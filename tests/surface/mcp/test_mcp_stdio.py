@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from connection import ERAS, SHOT, Ear, receive_until_saved, text_of
+from connection import ERAS, SHOT, UpdateLog, receive_until_saved, text_of
 from mcp import Client, StdioServerParameters
 
 from callsheet.surface.mcp.stdio import replace_half_pairs
@@ -42,10 +42,10 @@ async def test_a_shot_goes_from_explained_to_saved(tmp_path: Path, era: str) -> 
     """Five calls, one clip on disk with poster and contact sheet, and nobody was asked or charged."""
     write_policy(tmp_path, "[sandbox]\nspeed = 300.0\n")
     server = StdioServerParameters(command=COMMAND[0], args=list(COMMAND[1:]), env=surroundings(tmp_path))
-    heard: list[float] = []
+    received: list[float] = []
 
-    async def hear(progress: float, _total: float | None, _message: str | None) -> None:
-        heard.append(progress)
+    async def on_progress(progress: float, _total: float | None, _message: str | None) -> None:
+        received.append(progress)
 
     async with Client(server, mode=era) as client:
         explained = await client.call_tool("explain_payload", SHOT)
@@ -53,7 +53,7 @@ async def test_a_shot_goes_from_explained_to_saved(tmp_path: Path, era: str) -> 
         submitted = await client.call_tool("submit_video", {"sheet_id": sheet_id})
         assert not submitted.is_error, text_of(submitted)
         arguments = {"task_id": submitted.structured_content["task_id"], "wait_seconds": 45}
-        done = await client.call_tool("get_task", arguments, progress_callback=hear)
+        done = await client.call_tool("get_task", arguments, progress_callback=on_progress)
         again = await client.call_tool("submit_video", {"sheet_id": sheet_id})
 
     answer = done.structured_content
@@ -64,7 +64,7 @@ async def test_a_shot_goes_from_explained_to_saved(tmp_path: Path, era: str) -> 
     assert size_of(answer["contact_sheet_path"]) > 0
     assert size_of(answer["poster_path"]) > 0
     assert answer["duration_seconds"] == pytest.approx(4, abs=0.2)
-    assert heard == sorted(set(heard))
+    assert received == sorted(set(received))
     assert again.structured_content["status"] == "already_accepted"
 
 
@@ -73,11 +73,11 @@ async def test_a_subscriber_on_a_pipe_gets_updates_until_its_clip_is_saved(tmp_p
     """Without polling: every change is reported, and none is missed."""
     write_policy(tmp_path, "[sandbox]\nspeed = 300.0\n")
     server = StdioServerParameters(command=COMMAND[0], args=list(COMMAND[1:]), env=surroundings(tmp_path))
-    ear = Ear()
-    async with Client(server, mode=era, message_handler=ear.on_message) as client:
+    updates = UpdateLog()
+    async with Client(server, mode=era, message_handler=updates.on_message) as client:
         explained = await client.call_tool("explain_payload", SHOT)
         submitted = await client.call_tool("submit_video", {"sheet_id": explained.structured_content["sheet_id"]})
-        await receive_until_saved(client, ear, f"callsheet://tasks/{submitted.structured_content['task_id']}")
+        await receive_until_saved(client, updates, f"callsheet://tasks/{submitted.structured_content['task_id']}")
         listed = await client.call_tool("list_tasks", {})
 
     assert [task["status"] for task in listed.structured_content["tasks"]] == ["saved"]
