@@ -7,6 +7,7 @@ and who can switch to live mode.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -19,6 +20,9 @@ from callsheet.core.tasks import OPEN_STATES, Problem, Sheet, Task, TaskState, i
 from callsheet.errors import FATE_SENTENCES, Action, CallsheetError, Fate, KeyProblem, NextStep, UnknownThing
 
 from .dependencies import KEY_RETURNED, KEY_SEALED, Dependencies, card_of, clip_seconds_of
+
+WAIT_SECONDS = 45
+"""How long an answer about a task may wait for its end, below the minute after which clients give a call up."""
 
 GO_LIVE = "Only a person can switch to live mode, in their own terminal; no tool can."
 
@@ -287,17 +291,22 @@ def waits_for_key(task: Task) -> bool:
     return task.state in OPEN_STATES and task.problem is not None and task.problem.code == KEY_SEALED
 
 
+def _is_left_sealed(deps: Dependencies, task: Task) -> bool:
+    """Whether an open task needs a sealed key that no process has open any more; a link is fetched without one."""
+    needs_key = task.state in OPEN_STATES and task.state is not TaskState.SUCCEEDED and task.mode is Mode.LIVE
+    sealed = needs_key and deps.is_sealed(task.gateway) and not deps.opened.is_open(task.gateway)
+    return sealed and not deps.is_followed()
+
+
 def _next_step(deps: Dependencies, task: Task) -> NextStep:
-    if waits_for_key(task):
+    if waits_for_key(task) or _is_left_sealed(deps, task):
         return OPEN_THE_KEY
     if needs_a_look(deps, task):
         text = "Look for it on the gateway's own page: the video may be there, or the task may have ended."
         return NextStep(Action.RESOLVE, text, target=task.id)
     match task.state:
         case TaskState.WAITING | TaskState.SUBMITTING | TaskState.QUEUED | TaskState.RUNNING | TaskState.SUCCEEDED:
-            wait = max(20, round(min(task.next_at - deps.clock.now(), 45)))
-            text = "The clip is saved automatically when it is ready."
-            return NextStep(Action.WAIT, text, target=task.id, seconds=wait)
+            return NextStep(Action.WAIT, _waiting_text(deps, task), target=task.id, seconds=WAIT_SECONDS)
         case TaskState.SAVED:
             return NextStep(
                 text=f"The clip is {task.clip.path}; look at its contact sheet." if task.clip else "Nothing to do."
@@ -313,6 +322,40 @@ def _next_step(deps: Dependencies, task: Task) -> NextStep:
             return NextStep(Action.RESOLVE, text, target=task.id, accepted_as=_untrusted_id(task))
         case TaskState.ABANDONED:
             return NextStep(Action.NOTHING, "Nothing to do.")
+
+
+def _waiting_text(deps: Dependencies, task: Task) -> str:
+    """What happens to an open task while nobody asks after it."""
+    if lacks_key(deps, task):
+        return "Its key is missing here. The clip is saved only while Callsheet runs where the key is set."
+    if deps.is_followed():
+        return "The clip is saved automatically when it is ready."
+    kept = f" {shortest_kept(deps, [task])}" if task.mode is Mode.LIVE else ""
+    return f"Nothing follows the task now. Repeat this until the clip is saved.{kept}"
+
+
+def lacks_key(deps: Dependencies, task: Task) -> bool:
+    """Whether this process has no key to ask after a live task. A sealed key is another matter."""
+    if task.mode is not Mode.LIVE or deps.is_sealed(task.gateway):
+        return False
+    try:
+        return deps.find_key(deps.facts(task.gateway)) is None
+    except CallsheetError:
+        return True
+
+
+def shortest_kept(deps: Dependencies, tasks: Sequence[Task]) -> str:
+    """How long the gateways of these tasks keep a clip, as a sentence; empty without tasks."""
+    hours = []
+    for task in tasks:
+        try:
+            hours.append(card_of(deps, task).retention.result_hours)
+        except UnknownThing:
+            hours.append(None)
+    known = [item for item in hours if item is not None]
+    if not known:
+        return "How long the gateway keeps the clip is not documented." if tasks else ""
+    return f"The gateway keeps {'a' if len(tasks) > 1 else 'the'} clip for {min(known)} hours only."
 
 
 def needs_a_look(deps: Dependencies, task: Task) -> bool:
