@@ -13,7 +13,8 @@ from typing import Any
 
 from callsheet.core.consent import Means
 from callsheet.core.gateway.protocol import GatewayProblem, Phase, Progress, StatusOutcome, StatusUnavailable, TaskRef
-from callsheet.core.tasks import Clip, IllegalEvent, Problem, Task, TaskEvent, TaskState, next_poll_delay, retry_delay
+from callsheet.core.poll_schedule import next_poll_delay, retry_delay
+from callsheet.core.tasks import Clip, IllegalEvent, Problem, Task, TaskEvent, TaskState
 from callsheet.errors import (
     Action,
     CallsheetError,

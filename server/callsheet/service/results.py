@@ -15,8 +15,9 @@ from callsheet.core.catalogue import ModelCard, Price
 from callsheet.core.consent import Mode
 from callsheet.core.gateway.refusals import Reason, read_reason
 from callsheet.core.payload.body import Body, Finding
+from callsheet.core.poll_schedule import is_overdue
 from callsheet.core.shot import Shot
-from callsheet.core.tasks import OPEN_STATES, Problem, Sheet, Task, TaskState, is_overdue
+from callsheet.core.tasks import OPEN_STATES, Problem, Sheet, Task, TaskState
 from callsheet.errors import FATE_SENTENCES, Action, CallsheetError, Fate, KeyProblem, NextStep, UnknownThing
 
 from .dependencies import KEY_RETURNED, KEY_SEALED, Dependencies, card_of, clip_seconds_of
@@ -377,7 +378,7 @@ def is_late(deps: Dependencies, task: Task) -> bool:
 _REFUSAL_ADVICE = {
     Reason.BALANCE: "Top up the account at the gateway. The shot needs no change.",
     Reason.KEY: "Check that the gateway's key is valid. The shot needs no change.",
-    Reason.ACCESS: "Ask at the gateway what this key and account may use, or choose another model.",
+    Reason.ACCESS: "Ask at the gateway what this key and account may use.",
     Reason.RATE: "Wait until the gateway accepts requests again, then draft a new take.",
     Reason.SIZE: "Make the request smaller: a shorter prompt or another image address.",
     Reason.MOVED: "Check the gateway's address in the policy: it answers that it has moved.",

@@ -38,7 +38,7 @@ async def test_the_instructions_are_short_and_hold_the_rules_about_money(workspa
         instructions = client.instructions or ""
 
     assert len(instructions) <= 1200
-    for needed in ("explain_payload", "submit_video", "get_task", "passphrase", "spent once", "callsheet resolve"):
+    for needed in ("explain_payload", "submit_video", "get_task", "passphrase", "spent once", "outcome_unknown"):
         assert needed in instructions
 
 
