@@ -184,7 +184,7 @@ def _card_blocks(card: ModelCard, shared: SharedFacts) -> list[str]:
 
 def _course_lines(poll: PollAdvice | None, retention: Retention | None, rate: RateLimit | None) -> list[str]:
     return [
-        f"The gateway advises to ask after a task: {format_poll(poll)} [{poll.source}]" if poll else "",
+        f"Advice on polling: {format_poll(poll)} [{poll.source}]" if poll else "",
         f"A result link works: {format_retention(retention)} [{retention.source}]" if retention else "",
         f"Limits: {format_rate(rate)} [{rate.source}]" if rate else "",
     ]

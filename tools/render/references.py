@@ -118,7 +118,7 @@ def _course_lines(cards: Sequence[ModelCard]) -> list[str]:
     told: dict[str, list[str]] = {}
     for card in cards:
         for line in (
-            f"The gateway advises to ask after a task: {format_poll(card.poll)}",
+            f"Advice on polling: {format_poll(card.poll)}",
             *schedule_lines(card.poll),
             f"A result link works: {format_retention(card.retention)}",
             f"Limits: {format_rate(card.rate_limit)}",

@@ -185,6 +185,7 @@ def report_task(deps: Dependencies, task: Task) -> TaskReport:
     )
 
 
+NO_KEY = "no_key"
 NO_FILE_NAMED = "no_file_named"
 UNRECOGNISED_STATE = "unrecognised_state"
 STATE_OVERDUE = "state_overdue"
@@ -327,17 +328,18 @@ def _next_step(deps: Dependencies, task: Task) -> NextStep:
 
 def _waiting_text(deps: Dependencies, task: Task) -> str:
     """What happens to an open task while nobody asks after it."""
-    if lacks_key(deps, task):
-        return "Its key is missing here. The clip is saved only while Callsheet runs where the key is set."
-    if deps.is_followed():
+    is_followed = deps.is_followed()
+    if (task.problem is not None and task.problem.code == NO_KEY) if is_followed else lacks_key(deps, task):
+        return "Its key is missing. The clip is saved only while Callsheet runs where the key is set."
+    if is_followed:
         return "The clip is saved automatically when it is ready."
     kept = f" {shortest_kept(deps, [task])}" if task.mode is Mode.LIVE else ""
-    return f"Nothing follows the task now. Repeat this until the clip is saved.{kept}"
+    return f"Nothing follows the task now, so ask again until the clip is saved.{kept}"
 
 
 def lacks_key(deps: Dependencies, task: Task) -> bool:
-    """Whether this process has no key to ask after a live task. A sealed key is another matter."""
-    if task.mode is not Mode.LIVE or deps.is_sealed(task.gateway):
+    """Whether this process has no key to ask after a live task. A sealed key is another matter; a link needs none."""
+    if task.mode is not Mode.LIVE or task.state is TaskState.SUCCEEDED or deps.is_sealed(task.gateway):
         return False
     try:
         return deps.find_key(deps.facts(task.gateway)) is None

@@ -76,6 +76,25 @@ def test_get_leaves_a_task_to_the_process_that_follows_it(
     assert "saved automatically" in ran.json["next_step"]
 
 
+def test_without_the_key_nothing_is_promised(workspace: Workspace, program: Program, cli: CommandLine) -> None:
+    """Nor where another process follows the task and has no key either; where it has one, it is."""
+    task_id = submit_live(workspace, program, cli)
+    workspace.environ["POYO_API_KEY"] = ""
+    workspace.clock.time = program.build_service().task(task_id).task.next_at
+    other = FileLeases(program.paths.state / "runners")
+
+    alone = cli("get", task_id, "--json").json
+    other.hold()
+    accompanied = cli("get", task_id, "--json").json
+    program.build_service().deps.ledger().touch(task_id, now=workspace.clock.time, changes={"problem": None})
+    followed = cli("get", task_id, "--json").json
+    other.release()
+
+    assert alone["problem"]["code"] == accompanied["problem"]["code"] == "no_key"
+    assert all("key is missing" in answer["next_step"] for answer in (alone, accompanied))
+    assert "saved automatically" in followed["next_step"]
+
+
 @pytest.mark.parametrize("command", [("get",), ("submit", "--no-wait")])
 def test_the_next_step_of_an_open_task_is_a_bounded_wait(
     workspace: Workspace, program: Program, cli: CommandLine, command: tuple[str, ...]
