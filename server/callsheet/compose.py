@@ -195,7 +195,7 @@ def build_service(surroundings: Surroundings) -> Service:
             load_verifier(paths.config / VERIFIER_FILE) is not None
             or bool(Passkeys(paths.config / PASSKEYS_FILE).all())
         ),
-        is_followed=lambda: lock.any_live() or background.is_running(),
+        is_followed=lambda: _is_followed(lock, background),
         start_watcher=background.ensure if surroundings.leaves_watcher else lambda: False,
     )
 
@@ -205,6 +205,14 @@ def build_service(surroundings: Surroundings) -> Service:
         )
 
     return Service(deps, lock, sandbox, build_runner)
+
+
+def _is_followed(lock: FileLeases, background: BackgroundRunner) -> bool:
+    try:
+        return lock.any_live() or background.is_running()
+    except SetupProblem:
+        # A state directory that cannot be written must not prevent an answer about a task.
+        return False
 
 
 def _background(surroundings: Surroundings, paths: Paths) -> BackgroundRunner:

@@ -76,6 +76,17 @@ def test_get_leaves_a_task_to_the_process_that_follows_it(
     assert "saved automatically" in ran.json["next_step"]
 
 
+def test_a_task_is_shown_where_a_lock_cannot_be_used(workspace: Workspace, program: Program, cli: CommandLine) -> None:
+    """The state of a task is in the ledger; that nothing is known to follow it is said."""
+    task_id = submit_live(workspace, program, cli)
+    (program.paths.state / "watch.lock").mkdir()
+
+    ran = cli("get", task_id, "--json")
+
+    assert ran.json["status"] == "queued"
+    assert "automatically" not in ran.json["next_step"]
+
+
 def test_without_the_key_nothing_is_promised(workspace: Workspace, program: Program, cli: CommandLine) -> None:
     """Nor where another process follows the task and has no key either; where it has one, it is."""
     task_id = submit_live(workspace, program, cli)

@@ -23,6 +23,9 @@ from .locks import try_lock, unusable
 HOLD_SECONDS = 2.0
 """How long a new one waits for a process that only checks whether one is running."""
 
+LOOK_SECONDS = 0.1
+"""Longer than a process holds the lock that only checks: two that check together must not take each other for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Launch:
@@ -46,7 +49,7 @@ class BackgroundRunner:
         """Whether it is running now."""
         if not self._lock.exists():
             return False
-        with try_lock(self._lock) as is_free:
+        with try_lock(self._lock, seconds=LOOK_SECONDS) as is_free:
             return not is_free
 
     def pid(self) -> int | None:
@@ -69,7 +72,7 @@ class BackgroundRunner:
         Returns its process id as soon as it holds the lock. None if another one was faster or it failed; then the log
         says why. Raises `SetupProblem` if the log or the lock cannot be created, `OSError` if no process can be.
         """
-        with try_lock(self._lock) as is_free:
+        with try_lock(self._lock, seconds=LOOK_SECONDS) as is_free:
             if not is_free:
                 return None
             # A killed process left it; it must not be mistaken for the new one's.
