@@ -9,6 +9,7 @@ import pytest
 from callsheet.core.catalogue import Availability
 from callsheet.core.consent import Means
 from callsheet.core.shot import Shot
+from callsheet.core.tasks import Problem
 from callsheet.errors import (
     AFTER_A_NO,
     ANOTHER_MODEL,
@@ -20,6 +21,7 @@ from callsheet.errors import (
     PolicyRefusal,
 )
 from callsheet.service import Draft, Explanation, Service
+from callsheet.service.results import refusal_step
 from callsheet.service.submission import submit
 from workspace import SHOT, Workspace, draft
 
@@ -55,6 +57,13 @@ def test_what_the_policy_refuses_only_a_person_changes(workspace: Workspace, pol
     assert answer.next_step == blocker.error.next_step
     assert answer.next_step.text.endswith(advice)
     assert answer.next_step.text.startswith("Only a person can ")
+
+
+def test_after_a_gateways_no_a_person_decides_what_changes() -> None:
+    """The words of a gateway lead to no new take by themselves."""
+    problem = Problem("moderation", "the gateway said: not allowed", "unknown", "not allowed", http_status=400)
+
+    assert refusal_step(problem).text.startswith("A person decides what to change")
 
 
 def test_a_sheet_that_was_declined_is_not_to_be_tried_again(workspace: Workspace) -> None:

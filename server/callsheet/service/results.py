@@ -316,7 +316,7 @@ def _next_step(deps: Dependencies, task: Task) -> NextStep:
         case TaskState.REJECTED:
             return refusal_step(task.problem)
         case TaskState.FAILED:
-            return refusal_step(task.problem, change="Change the prompt as the message says, then make a new take.")
+            return refusal_step(task.problem, change=f"{CHANGES} A new take is a new payment.")
         case TaskState.EXPIRED:
             return NextStep(text="Ask the gateway's support for the file by its task id there, or generate a new take.")
         case TaskState.OUTCOME_UNKNOWN:
@@ -388,7 +388,10 @@ _REFUSAL_ADVICE = {
 NO_REASON_GIVEN = "The gateway gives no reason. Compare the shot with the model's rules, or ask the gateway's support."
 
 
-def refusal_step(problem: Problem | None, *, change: str = "Fix the shot as the message says.") -> NextStep:
+CHANGES = "A person decides what to change, as the message says."
+
+
+def refusal_step(problem: Problem | None, *, change: str = CHANGES) -> NextStep:
     """What to do after a refusal or a failure. `change` is said only where the gateway gave a reason."""
     reason = read_reason(problem.http_status, problem.code, problem.said) if problem else Reason.SHOT
     if reason in _REFUSAL_ADVICE:
