@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -35,6 +36,7 @@ from callsheet.edges.keys.passphrase import STANDARD, Cost, load_verifier
 from callsheet.edges.keys.sealed import OpenedKeys, is_sealed, load_sealed
 from callsheet.edges.keys.store import SecretKey, build_redactor, find_all_keys, find_key
 from callsheet.edges.ledger.ledger import SqliteLedger
+from callsheet.edges.process.daemon import BackgroundRunner, Launch
 from callsheet.edges.process.locks import FileLeases, find_desk
 from callsheet.edges.process.runner import Runner
 from callsheet.service.dependencies import Dependencies
@@ -65,7 +67,8 @@ class Surroundings:
     """What the process was started with; tests pass their own.
 
     `account_home` is the home that the system names for the user, without the environment. Without one, nothing but
-    the sandbox can be used.
+    the sandbox can be used. `command` starts the program again. `leaves_watcher` is whether a program that ends may
+    start the background watcher: never in a test that has a clock or a transport of its own.
     """
 
     environ: Mapping[str, str]
@@ -74,6 +77,8 @@ class Surroundings:
     transport: httpx2.MockTransport | None = None
     derivation_cost: Cost = STANDARD
     account_home: Path | None = None
+    command: tuple[str, ...] = (sys.executable, "-P", "-m", "callsheet")
+    leaves_watcher: bool = False
 
     @classmethod
     def of_process(cls) -> Surroundings:
@@ -84,6 +89,11 @@ class Surroundings:
             clock=SystemClock(),
             account_home=find_account_home(),
         )
+
+    @classmethod
+    def of_program(cls) -> Surroundings:
+        """The same for a process that is the program itself, and not one that only uses it."""
+        return replace(cls.of_process(), leaves_watcher=True)
 
 
 def project_directory(surroundings: Surroundings) -> Path:
@@ -124,6 +134,7 @@ def build_program(surroundings: Surroundings) -> Program:
         project_directory=project_directory(surroundings),
         paths=paths,
         account_home=surroundings.account_home,
+        background=_background(surroundings, paths),
         policy=policy_reader(surroundings, paths),
         policy_path=paths.config / POLICY_FILE,
         verifier_path=paths.config / VERIFIER_FILE,
@@ -154,6 +165,7 @@ def build_service(surroundings: Surroundings) -> Service:
     http = GatewayHttp(transport=surroundings.transport)
     sandbox = SandboxServer(lambda: _open_sandbox(paths, policy().sandbox_speed))
     lock = FileLeases(paths.state / RUNNERS_DIRECTORY)
+    background = _background(surroundings, paths)
     ledger = _once(lambda: SqliteLedger(paths.data / LEDGER_FILE))
     deps = Dependencies(
         ledger=ledger,
@@ -181,6 +193,8 @@ def build_service(surroundings: Surroundings) -> Service:
             load_verifier(paths.config / VERIFIER_FILE) is not None
             or bool(Passkeys(paths.config / PASSKEYS_FILE).all())
         ),
+        is_followed=lambda: _is_followed(lock, background),
+        start_watcher=background.ensure if surroundings.leaves_watcher else lambda: False,
     )
 
     def build_runner(run_task: Callable[[str], Awaitable[None]]) -> Runner:
@@ -189,6 +203,19 @@ def build_service(surroundings: Surroundings) -> Service:
         )
 
     return Service(deps, lock, sandbox, build_runner)
+
+
+def _is_followed(lock: FileLeases, background: BackgroundRunner) -> bool:
+    try:
+        return lock.any_live() or background.is_running()
+    except SetupProblem:
+        # A state directory that cannot be written must not prevent an answer about a task.
+        return False
+
+
+def _background(surroundings: Surroundings, paths: Paths) -> BackgroundRunner:
+    command = (*surroundings.command, "--verbose", "watch", "--background")
+    return BackgroundRunner(paths.state, Launch(command, surroundings.environ, surroundings.working_directory))
 
 
 def policy_reader(surroundings: Surroundings, paths: Paths) -> Callable[[], Policy]:

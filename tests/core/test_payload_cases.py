@@ -12,6 +12,7 @@ from callsheet.core.payload.recognition import recognise
 from callsheet.core.payload.request import parse_request
 from callsheet.core.payload.validation import Hosts, check_shot
 from callsheet.edges.config.catalogue_files import load_catalogue
+from callsheet.errors import ANOTHER_MODEL
 from cases import cases
 
 CATALOGUE = load_catalogue()
@@ -25,7 +26,7 @@ def test_a_published_payload_has_its_right_reading(case: dict[str, Any]) -> None
     payload, means = parse_request(case["text"]) if "text" in case else case["payload"], case["means"]
     assert payload is not None
     found = recognise(payload, CATALOGUE, gateway=case.get("gateway"))
-    dropped = any(finding.field == "model" and finding.instead == "Choose another model." for finding in found.findings)
+    dropped = found.what.endswith("which is dropped") and found.findings[0].instead == ANOTHER_MODEL
     status = "card" if found.card else "foreign" if found.foreign else "dropped" if dropped else "choose"
     assert (status, found.card and found.card.id) == (means["status"], means.get("card"))
     assert {name: getattr(found.shot, name) for name in SHOT} == {name: means.get(name) for name in SHOT}

@@ -30,6 +30,7 @@ from callsheet.core.payload.request import MAX_LEAVES, parse_request
 from callsheet.core.payload.validation import Hosts, check_shot
 from callsheet.core.shot import JsonValue, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
+from callsheet.errors import ANOTHER_MODEL
 from cases import cases
 from examples import examples
 
@@ -375,7 +376,7 @@ def test_a_size_in_pixels_becomes_a_ratio_and_a_resolution(
 def test_pixels_in_evolinks_flat_fields_are_translated_too() -> None:
     """Two sources take pixel ratios, all take 16:9, so that is what is written."""
     reading = read({"model": "sora-2-preview", "prompt": PROMPT, "aspect_ratio": "720x1280", "duration": 4})
-    no_resolution = ("resolution", "Leave it out, or choose a pro model.")
+    no_resolution = ("resolution", f"Leave it out. {ANOTHER_MODEL}")
     assert reading.errors == {("aspect_ratio", "Write aspect_ratio 9:16."), no_resolution}
     assert reading.corrected["aspect_ratio"] == "9:16"
     reading = read({"model": "sora-2-pro-preview", "prompt": PROMPT, "size": "1920x1080"})
@@ -638,7 +639,7 @@ def test_pixels_are_judged_for_a_named_model_as_they_are_in_the_list() -> None:
     """A model without a resolution cannot take 1920x1080, by whichever way it is asked."""
     reading = read({"model": "sora-2-preview", "prompt": PROMPT, "size": "1920x1080"})
     assert reading.found.shot.resolution == "1080p"
-    assert ("resolution", "Leave it out, or choose a pro model.") in reading.errors
+    assert ("resolution", f"Leave it out. {ANOTHER_MODEL}") in reading.errors
 
 
 def test_the_one_who_names_gateway_and_model_decides_over_an_address() -> None:
@@ -681,7 +682,7 @@ def test_openais_shape_for_a_named_gateway_is_translated() -> None:
         ("input.image_urls", 'Write ["https://…"].'),
         ("request_type", "Write async."),
         ("input.mode", "Write image-to-video."),
-        ("resolution", "Leave it out, or choose a pro model."),
+        ("resolution", f"Leave it out. {ANOTHER_MODEL}"),
     }
     assert reading.corrected == {
         "request_type": "async",

@@ -40,6 +40,8 @@ speed = 60
 directory = "~/Videos/Sora clips"
 [keys]
 keyring = true
+[tasks]
+background = false
 """
 
 
@@ -84,6 +86,7 @@ def test_every_key_is_read(tmp_path: Path, project: Path) -> None:
         sandbox_speed=60.0,
         save_directory=str(Path.home() / "Videos" / "Sora clips"),
         use_keyring=True,
+        background=False,
     )
 
 
@@ -310,7 +313,17 @@ def test_a_rendered_policy_reads_back_as_the_same(policy: Policy) -> None:
 def test_a_rendered_policy_explains_itself() -> None:
     """Every table stands in the file with a comment, so that a person can edit it without a manual."""
     text = render_policy(Policy())
-    assert set(tomllib.loads(text)) == {"mode", "approval", "caps", "prices", "hosts", "sandbox", "save", "keys"}
+    assert set(tomllib.loads(text)) == {
+        "mode",
+        "approval",
+        "caps",
+        "prices",
+        "hosts",
+        "sandbox",
+        "save",
+        "keys",
+        "tasks",
+    }
     for line, above in zip(text.splitlines()[1:], text.splitlines(), strict=False):
         assert not line.startswith("[") or above.startswith("#")
 

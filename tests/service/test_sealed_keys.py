@@ -633,7 +633,7 @@ async def test_the_last_line_of_a_program_tells_what_a_sealed_task_waits_for(wor
     workspace.gateway.replies = [accepted()]
     await step(workspace, first, await opened_task(first, draft(first)))
 
-    notice = process(workspace).closing_notice()
+    notice = process(workspace).hand_over()
 
     assert notice is not None
     assert notice.action is Action.WATCH

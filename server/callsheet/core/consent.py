@@ -78,6 +78,7 @@ class Policy:
         sandbox_speed: how many times faster than real time the sandbox and its polling run.
         save_directory: where clips are saved; None is the platform's videos directory.
         use_keyring: whether the OS keyring is asked for keys.
+        background: whether a program that ends leaves a process behind that follows its open live tasks.
         floor: the minimum that approves a live clip.
         passphrase_from: the price from which a live clip needs the passphrase, whatever the floor; None is never.
         rules: gateway id or `gateway/model` -> its own settings.
@@ -95,6 +96,7 @@ class Policy:
     sandbox_speed: float = 30.0
     save_directory: str | None = None
     use_keyring: bool = False
+    background: bool = True
     floor: Floor = Floor.CLIENT
     passphrase_from: Decimal | None = Decimal("1.00")
     rules: tuple[tuple[str, Rule], ...] = ()

@@ -10,7 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from callsheet.errors import Action, InvalidRequest, NextStep, NotApproved, PolicyRefusal
+from callsheet.errors import (
+    AFTER_A_NO,
+    ANOTHER_MODEL,
+    ANOTHER_SHOT,
+    DECLINED,
+    Action,
+    InvalidRequest,
+    NextStep,
+    NotApproved,
+    PolicyRefusal,
+)
 
 from .catalogue import dollars, from_micros, to_micros
 from .consent import Caps, Means, Mode, Policy, Spending, warns_of_duplicate
@@ -58,6 +68,8 @@ def is_fresh(sheet: Sheet, now: float) -> bool:
 def require_fresh_approval(sheet: Sheet, digest: str, now: float) -> None:
     """Raise `NotApproved` for a sheet that is not approved, or was approved for something else or too long ago."""
     if sheet.state is not SheetState.APPROVED or sheet.approved_at is None:
+        if sheet.state is SheetState.DECLINED:
+            raise NotApproved(f"Sheet {sheet.id} is declined.", next_step=AFTER_A_NO, code=DECLINED, retry="never")
         raise NotApproved(
             f"Sheet {sheet.id} is {sheet.state.value.replace('_', ' ')}, not approved.",
             next_step=NextStep(Action.SUBMIT, "A person has to approve it first.", target=sheet.id),
@@ -80,13 +92,13 @@ def require_allowed(policy: Policy, card_id: str, price: Decimal | None) -> None
         if not rule.allowed:
             raise PolicyRefusal(
                 f"The policy does not allow {card_id}.",
-                next_step="Choose another model, or have a person change its rule in the policy file.",
+                next_step=f"Only a person can change this rule, in the policy file. {ANOTHER_MODEL}",
             )
         if rule.per_clip is not None and (price is None or price > rule.per_clip):
             cost = "not known" if price is None else f"{dollars(price)} USD"
             raise PolicyRefusal(
                 f"The policy allows at most {dollars(rule.per_clip)} USD for a clip of {card_id}; its price is {cost}.",
-                next_step="Choose a cheaper shot, or have a person change the rule in the policy file.",
+                next_step=f"Only a person can change this rule, in the policy file. {ANOTHER_SHOT}",
             )
 
 
@@ -103,7 +115,7 @@ def require_within_caps(caps: Caps, reserve_micros: int, spending: Spending) -> 
             raise PolicyRefusal(
                 f"{dollars(price)} USD would exceed the cap {name} of {dollars(cap)} USD ({dollars(spent)} USD is"
                 " reserved or spent).",
-                next_step="Choose a cheaper shot, or have a person raise the cap in the policy file.",
+                next_step=f"Only a person can raise the cap, in the policy file. {ANOTHER_SHOT}",
             )
 
 

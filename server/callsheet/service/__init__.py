@@ -28,13 +28,12 @@ from .drafts import Draft
 from .lifecycle import STOP_GRACE_SECONDS, SandboxServer
 from .passphrases import count_try
 from .ports import BuildRunner, Leases, SecretKey, TaskRunner
-from .results import Explanation, Submission, TaskReport
+from .results import WAIT_SECONDS, Explanation, Submission, TaskReport
 
 if TYPE_CHECKING:
     from .diagnostics import Check, GatewayAnswer, Install
 
 SUBMIT_WAIT_SECONDS = 30.0
-WAIT_LIMIT_SECONDS = 45.0
 LOOK_AGAIN_SECONDS = 1.0
 
 UNSENT = (TaskState.WAITING, TaskState.SUBMITTING)
@@ -240,9 +239,13 @@ class Service:
         """Remove ended tasks with their sheets and history, and sheets never spent; or only count them."""
         return self.deps.ledger().prune(limits, dry_run=dry_run)
 
-    def closing_notice(self) -> NextStep | None:
-        """What a program that ends says of its open tasks; see `lifecycle.closing_notice`."""
-        return lifecycle.closing_notice(self.deps, self._leases)
+    def hand_over(self, *, starts: bool = True) -> NextStep | None:
+        """What follows the open tasks when the program ends, and what to say of it; see `lifecycle.hand_over`."""
+        return lifecycle.hand_over(self.deps, self._leases, starts=starts)
+
+    def is_due(self, task: Task) -> bool:
+        """Whether a look at that open task is due and no process follows it."""
+        return task.state in OPEN_STATES and task.next_at <= self.now() and not self.deps.is_followed()
 
     def find_key(self, facts: GatewayFacts) -> SecretKey | None:
         """The unsealed key in use for a gateway; None where it is missing or sealed. Raises `KeyProblem`."""
@@ -370,11 +373,11 @@ class Service:
         until: Callable[[Task], bool] = lambda task: task.state not in OPEN_STATES,
         on_report: Callable[[TaskReport], object] | None = None,
     ) -> TaskReport:
-        """Report a task, after waiting at most `wait_seconds` (bounded to 45) until it is where it should be.
+        """Report a task, after waiting at most `wait_seconds` (bounded) until it is where it should be.
 
         `on_report` is called with every report, for progress; an awaitable that it returns is awaited.
         """
-        deadline = anyio.current_time() + min(max(wait_seconds, 0.0), WAIT_LIMIT_SECONDS)
+        deadline = anyio.current_time() + min(max(wait_seconds, 0.0), WAIT_SECONDS)
         while True:
             report = self.task(task_id)
             if on_report is not None:

@@ -31,6 +31,8 @@ from callsheet.core.security.urls import url_host
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import IllegalEvent, Sheet, SheetEvent, SheetState, TaskState
 from callsheet.errors import (
+    AFTER_A_NO,
+    DECLINED,
     Action,
     Fate,
     InvalidRequest,
@@ -44,8 +46,6 @@ from .dependencies import Dependencies, card_of
 from .results import fate_of
 
 NEW_SHEET = NextStep(Action.EXPLAIN, "A new sheet is needed.")
-DECLINED = "declined"
-"""The code of the refusal of a sheet to which a person said no."""
 OPEN_SHEETS = (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL, SheetState.APPROVED)
 
 
@@ -283,7 +283,8 @@ def _not_open(deps: Dependencies, sheet_id: str) -> InvalidRequest:
     task = deps.ledger().task(sheet.task_id) if sheet.task_id else None
     fate = fate_of(task) if task else Fate.NOTHING_SENT
     step = NextStep(Action.GET, target=sheet.task_id) if sheet.task_id else NEW_SHEET
-    code = None
+    code = retry = None
     if sheet.state is SheetState.DECLINED:
-        step, code = NextStep(text="A person declined it. Ask what should change."), DECLINED
-    return InvalidRequest(f"Sheet {sheet.id} is already {sheet.state.value}.", next_step=step, fate=fate, code=code)
+        step, code, retry = AFTER_A_NO, DECLINED, "never"
+    text = f"Sheet {sheet.id} is already {sheet.state.value}."
+    return InvalidRequest(text, next_step=step, fate=fate, code=code, retry=retry)

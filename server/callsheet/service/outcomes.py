@@ -31,7 +31,8 @@ from callsheet.core.gateway.protocol import (
     Unclear,
 )
 from callsheet.core.gateway.refusals import Reason, read_reason
-from callsheet.core.tasks import IllegalEvent, Problem, Task, TaskEvent, first_poll_delay, retry_delay
+from callsheet.core.poll_schedule import first_poll_delay, retry_delay
+from callsheet.core.tasks import IllegalEvent, Problem, Task, TaskEvent
 from callsheet.errors import CallsheetError, Fate, GatewayUnreachable, LedgerProblem
 
 from .dependencies import KEY_RETURNED, KEY_RETURNED_TEXT, Dependencies, card_of, clip_seconds_of, count_request

@@ -83,6 +83,10 @@ class FileLeases:
             self._path(runner_id).unlink()
         return False
 
+    def any_live(self) -> bool:
+        """Whether this process or another one holds such a lock."""
+        return self._held is not None or self.others_live()
+
     def others_live(self) -> bool:
         """Whether another process holds such a lock: it adopts what this one leaves."""
         found = (path.stem for path in self._directory.glob("*.lock"))

@@ -55,7 +55,7 @@ def run_to_end(serve: Callable[[], Awaitable[None]], state: ServerState) -> None
     """Run that on its own event loop. An early end is one line on stderr and exit code 1."""
     try:
         anyio.run(serve)
-        print_open_tasks(state)
+        hand_over(state)
     except Exception as error:
         while isinstance(error, ExceptionGroup):
             error = error.exceptions[0]
@@ -77,13 +77,13 @@ async def _stop_on_signal(state: ServerState) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async for _ in signals:
             await state.stop()
-            print_open_tasks(state)
+            hand_over(state)
             os._exit(0)
 
 
-def print_open_tasks(state: ServerState) -> None:
-    """Say on stderr if tasks are still open: they are not followed until the next start."""
-    text = state.open_tasks_text()
+def hand_over(state: ServerState) -> None:
+    """See that live tasks are followed, and say on stderr if tasks are still open."""
+    text = state.hand_over()
     if text is not None:
         sys.stderr.write(f"callsheet: {text}\n")
         sys.stderr.flush()

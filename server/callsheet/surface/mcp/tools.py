@@ -127,6 +127,7 @@ async def get_task(
     wait_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False, json_schema_extra={"maximum": LONGEST_WAIT})] = 0,
 ) -> Annotated[CallToolResult, TaskAnswer]:
     """Where a task is; waits up to wait_seconds for its end. The clip is saved to clip_path."""
+    from callsheet.core.tasks import OPEN_STATES
     from callsheet.surface.views.builders import task_answer
 
     from .rendering import render_task
@@ -134,7 +135,8 @@ async def get_task(
     state = state_of(context)
     service = state.service
     wait = min(wait_seconds, LONGEST_WAIT)
-    if wait > 0 and service.task(task_id) is not None:
+    # Also without a wait: the answer says whether the task is followed.
+    if service.task(task_id).task.state in OPEN_STATES:
         try:
             await state.need_running()
         except CallsheetError:
