@@ -60,7 +60,6 @@ async def open_stream(
     with closing(_Connection(client)) as connection:
         for _ in range(MAX_REDIRECTS + 1):
             local = _require_downloadable(url, loopback)
-            client.cookies.clear()
             try:
                 response = await _send(connection, httpx2.URL(url), headers, None if local else resolver)
             except (httpx2.HTTPError, httpx2.InvalidURL) as error:
