@@ -2,8 +2,8 @@
 
 Invariants: the key goes into the Authorization header here and nowhere else, and only to the base URL that the
 caller names. A gateway's redirects are never followed. Proxies, certificates and netrc from the environment are
-ignored. No cookie is taken from any host, so none is sent back. Reply bodies are bounded. A paid request gets a connection of its own, so a stale pooled connection never turns "not
-sent" into "unknown".
+ignored. No cookie is taken from any host, so none is sent back. Reply bodies are bounded. A paid request gets a
+connection of its own, so a stale pooled connection never turns "not sent" into "unknown".
 
 Failures are sorted by what they prove (`HTTP_FAILURES`). A refused connection, DNS, TLS and timeouts before a
 connection exists prove that nothing was sent. Everything later proves nothing.
