@@ -2,8 +2,8 @@
 
 Streams a video into a `.part` file (`part_file` guards the disk) and holds the server to what it announced: size,
 range, encoding, identity. A server that is too slow is given up, like one whose connection broke. An interrupted
-download continues only under the same strong ETag (RFC 9110, sections 13.1.5 and 14). Nothing that a server sends becomes part of a file name or an error message, except its host and its
-status number.
+download continues only under the same strong ETag (RFC 9110, sections 13.1.5 and 14). Nothing that a server sends
+becomes part of a file name or an error message, except its host and its status number.
 
 The HTTP side is passed in as `OpenStream`, which follows and checks redirects. After an error the task is unchanged:
 the clip is paid for, and fetching it again is free.
