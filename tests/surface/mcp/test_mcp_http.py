@@ -233,6 +233,22 @@ def test_a_large_body_is_refused_before_it_is_read(served: Served) -> None:
     assert knock(served, headers=[here(served), bearer(served)])[0] == 200
 
 
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("depth", [250, 2_000, 200_000])
+def test_a_body_that_cannot_be_read_is_answered_with_an_error(served: Served, era: str, depth: int) -> None:
+    """In time and in both eras; the server goes on."""
+    deep = f'{{"x":{"[" * depth}{"]" * depth}}}'
+    body = f'{{"jsonrpc":"2.0","id":7,"method":"tools/list","params":{deep}}}'.encode()
+    headers = [here(served), bearer(served), *([("mcp-protocol-version", era)] if era == MODERN else [])]
+
+    status, text, _ = knock(served, body=body, headers=headers)
+
+    assert status == 400
+    # The newer era's reader takes 250; then it is the request that is not right.
+    assert json.loads(text)["error"]["code"] in {-32700, -32602}
+    assert knock(served, headers=[here(served), bearer(served)])[0] == 200
+
+
 def test_it_listens_only_on_loopback(served: Served) -> None:
     """As the system tells it."""
     port = f":{urlsplit(served.url).port:04X} "

@@ -145,6 +145,58 @@ def test_half_of_an_emoji_is_refused_and_not_swallowed(tmp_path: Path) -> None:
     assert "half of a surrogate pair" in reply["result"]["content"][0]["text"]
 
 
+DEEP = "[" * 250 + "]" * 250
+UNREADABLE = {
+    "nested over 200 deep": f'{{"jsonrpc":"2.0","id":ID,"method":"tools/list","params":{{"x":{DEEP}}}}}',
+    "deeper than any stack": '{"jsonrpc":"2.0","id":ID,"method":"tools/list","params":{"x":' + "[" * 200_000,
+    "deep, with the id last": f'{{"params":{{"id":7,"x":{DEEP}}},"method":"tools/list","jsonrpc":"2.0","id":ID}}',
+    "cut": '{"jsonrpc":"2.0","id":ID,"method":"tools/list","params":{"x":"',
+    "a control character in a text": '{"jsonrpc":"2.0","id":ID,"method":"tools/list","params":{"x":"a\tb"}}',
+    "a huge number": f'{{"jsonrpc":"2.0","id":ID,"method":"tools/list","params":{{"x":{"9" * 5000}}}}}',
+    "a method that is no text": '{"jsonrpc":"2.0","id":ID,"method":5}',
+    "params that are a text": '{"jsonrpc":"2.0","id":ID,"method":"tools/list","params":"{\\"id\\":7}"}',
+    "another version": '{"jsonrpc":"1.0","id":ID,"method":"tools/list"}',
+    "a byte order mark": '\ufeff{"jsonrpc":"2.0","id":ID,"method":"tools/list"}',
+}
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_a_request_that_cannot_be_read_is_answered_with_an_error(tmp_path: Path, era: str) -> None:
+    """Under its own id, whatever is wrong with it, and the server goes on."""
+    meta = {"io.modelcontextprotocol/protocolVersion": era, "io.modelcontextprotocol/clientCapabilities": {}}
+    meta["io.modelcontextprotocol/clientInfo"] = {"name": "t", "version": "1"}
+    with running(tmp_path) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        if era == "legacy":
+            shake_hands(process)
+        found = {}
+        envelope = "" if era == "legacy" else f'"_meta":{json.dumps(meta)},'
+        for unreadable in UNREADABLE.values():
+            line = unreadable.replace('"params":{', f'"params":{{{envelope}')
+            for identifier in (f"{len(found) + 100}", f'"n-{len(found)}"'):
+                process.stdin.write(line.replace("ID", identifier).encode() + b"\n")
+                process.stdin.flush()
+                reply = json.loads(process.stdout.readline())
+                found[json.dumps(reply["id"])] = (identifier, reply["error"]["code"])
+        # What is no request gets no answer, so the next line is that to the last request.
+        for line in (
+            f'{{"jsonrpc":"2.0","id":7,"result":{{"x":{DEEP}}}}}',
+            "no JSON",
+            "[]",
+            '{"id":1.5,"method":3}',
+            "",
+        ):
+            process.stdin.write(line.encode() + b"\n")
+        listed = ask(process, 99, "tools/list", {} if era == "legacy" else {"_meta": meta})
+
+    assert [identifier for identifier, (expected, _) in found.items() if identifier != expected] == []
+    # In the newer era, a request without its envelope is refused for that.
+    assert {code for _, code in found.values()} - ({-32602} if era != "legacy" else set()) == {-32700}
+    assert len(found) == 2 * len(UNREADABLE)
+    assert len(listed["tools"]) == 5
+
+
 @pytest.mark.parametrize(
     ("line", "corrected"),
     [

@@ -144,7 +144,7 @@ def find_desk(state: Path) -> str | None:
 def _read_address(path: Path) -> str | None:
     try:
         content = json.loads(read_private(path, what=_WHAT) or b"{}")
-    except (SetupProblem, ValueError):
+    except (SetupProblem, ValueError, RecursionError):
         return None
     url = content.get("url") if isinstance(content, dict) else None
     return url if isinstance(url, str) and _ADDRESS.fullmatch(url) else None

@@ -24,7 +24,8 @@ SWEEP_SECONDS = 2.0
 """How often to look for tasks whose runner has ended."""
 
 MOST_POLLS = 16
-MOST_SAVES = 6
+MOST_SAVES = 64
+"""More than can download together: those that wait for a slow host must not keep the others from starting."""
 SHORTEST_PAUSE_SECONDS = 0.01
 SAVE_STATES = frozenset({TaskState.SUCCEEDED})
 POLL_STATES = OPEN_STATES - SAVE_STATES
