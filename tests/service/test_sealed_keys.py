@@ -492,7 +492,7 @@ async def test_an_approval_that_somebody_wrote_into_the_ledger_does_not_keep_the
         async with service.running():
             await service.approve_and_send(sheet_id, passphrase=PASSPHRASE, by=Means.DESK)
 
-    assert ("agreed_again", "desk") in [(entry.action, entry.actor) for entry in service.audit()]
+    assert ("approved", "desk") in [(entry.action, entry.actor) for entry in service.audit()]
     assert service.verify_audit().broken is None
     assert len(workspace.gateway.paid) == 1
 

@@ -8,13 +8,12 @@ Status reads are rare while a finish is unlikely and dense where it is likely:
 1. One early read halfway to the earliest usual end (never before the first wait that the gateway advises),
    so that an immediate failure is seen; the next one at that earliest end.
 2. From the earliest to the latest usual end the interval falls, from ten seconds to the shortest that the
-   gateway's own pages or programs use: the longer a task has run, the more likely it ends in the next seconds.
+   gateway's own pages or programs use: the longer a task has run, the sooner it is likely to end.
 3. After the latest usual end it grows back, to ten seconds at twice that time, and from there on with the delay,
    up to two minutes: a task that hangs is neither forgotten nor polled too often.
 
 The usual time is the one documented for the clip's length, else for the model; where a gateway documents none,
-the shortest time that another gateway documents is used. Only the first read is jittered: that is enough to spread
-tasks that were submitted together, and more jitter would only delay the result.
+the shortest time that another gateway documents is used. Only the first read is jittered: that spreads tasks enough.
 """
 
 from __future__ import annotations
@@ -49,6 +48,7 @@ class SheetEvent(StrEnum):
 
     ASKED = "asked"
     APPROVED = "approved"
+    UNPROVEN = "unproven"
     SPENT = "spent"
     DECLINED = "declined"
     EXPIRED = "expired"
@@ -57,11 +57,10 @@ class SheetEvent(StrEnum):
 class TaskState(StrEnum):
     """The state of a submission.
 
-    `WAITING`: approved, nothing sent yet. `SUBMITTING`: on disk before the first byte goes out.
-    `QUEUED`, `RUNNING`: accepted by the gateway. `SUCCEEDED`: generated, not yet on disk here. `SAVED`: the
-    clip is on disk. `REJECTED`: refused, nothing accepted. `FAILED`: accepted, then failed at the
-    gateway. `EXPIRED`: generated, but its link expired before it was saved. `OUTCOME_UNKNOWN`: it may have
-    been accepted. `ABANDONED`: a person gave up on it.
+    `WAITING`: approved, nothing sent yet. `SUBMITTING`: on disk before the first byte goes out. `QUEUED`, `RUNNING`:
+    accepted by the gateway. `SUCCEEDED`: generated, not yet on disk here. `SAVED`: the clip is on disk. `REJECTED`:
+    refused, nothing accepted. `FAILED`: accepted, then failed at the gateway. `EXPIRED`: generated, but its link died
+    before it was saved. `OUTCOME_UNKNOWN`: it may have been accepted. `ABANDONED`: a person gave up on it.
     """
 
     WAITING = "waiting"
@@ -115,6 +114,7 @@ SHEET_TABLE: Mapping[tuple[SheetState, SheetEvent], SheetState] = MappingProxyTy
         (_S.AWAITING_APPROVAL, _E.APPROVED): _S.APPROVED,
         (_S.AWAITING_APPROVAL, _E.DECLINED): _S.DECLINED,
         (_S.AWAITING_APPROVAL, _E.EXPIRED): _S.EXPIRED,
+        (_S.APPROVED, _E.UNPROVEN): _S.AWAITING_APPROVAL,
         (_S.APPROVED, _E.SPENT): _S.SPENT,
         (_S.APPROVED, _E.DECLINED): _S.DECLINED,
         (_S.APPROVED, _E.EXPIRED): _S.EXPIRED,
@@ -264,10 +264,10 @@ class Problem:
 class Task:
     """One submission of one sheet and what became of it.
 
-    `attempt` identifies the current or latest attempt to send, `deadline` ends it. `next_at` is when the
-    runner looks at the task again. `said` is the gateway's word for the state, `percent` its
-    progress. `result_url` is the clip's address at the gateway. `balance_before` is the account's balance
-    just before the paid request, `hints` what may help a person to resolve an unknown outcome.
+    `attempt` identifies the current or latest attempt to send, `deadline` ends it. `next_at` is when the runner looks
+    at the task again. `said` is the gateway's word for the state, `percent` its progress. `result_url` is the clip's
+    address at the gateway. `balance_before` is the account's balance just before the paid request, `hints` what may
+    help a person to resolve an unknown outcome.
     """
 
     id: TaskId
@@ -352,7 +352,7 @@ def first_poll_delay(
 ) -> float:
     """Seconds after acceptance until the first status read. `jitter` is in [0, 1); `speed` > 1 in the sandbox.
 
-    Up to a fifth later than planned (at most ten seconds), never earlier than the gateway advises.
+    Up to a fifth later than planned (at most ten seconds), never earlier than advised.
     """
     earliest, _ = _usual(advice, clip_seconds)
     first = max(advice.first_after_seconds, earliest / 2)
@@ -386,7 +386,7 @@ def is_overdue(advice: PollAdvice, *, elapsed: float, clip_seconds: int | None =
 def retry_delay(failures: int, *, retry_after: float | None, jitter: float, speed: float = 1.0) -> float:
     """Seconds until a read that failed is tried again: `Retry-After` if given (clamped), else growing steps.
 
-    Equal jitter: never less than half the step, so that many clients never retry together immediately.
+    Equal jitter: never less than half the step, so that many clients never retry together.
     """
     if retry_after is not None:
         return min(max(retry_after, 0.0), RETRY_AFTER_CEILING) + jitter
