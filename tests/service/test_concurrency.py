@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from decimal import Decimal
-from typing import Any
 
 import pytest
 
@@ -16,32 +13,12 @@ from callsheet.core.tasks import SHEET_LIFETIME, TaskEvent, TaskState
 from callsheet.errors import InvalidRequest, NotApproved
 from callsheet.service import Draft, Service
 from callsheet.service.consent import approve
-from callsheet.service.dependencies import Dependencies
 from callsheet.service.drafts import explain
 from callsheet.service.polling import resolve_task, run_task
 from callsheet.service.submission import submit
-from workspace import SHOT, Workspace, accepted, draft, reply
+from workspace import SHOT, Workspace, accepted, draft, overtaken, reply
 
 MODEL = "poyo/sora-2-official"
-
-
-class Overtaken:
-    """A ledger before one call of which somebody else does something, once."""
-
-    def __init__(self, ledger: Any, call: str, act: Callable[[], object]) -> None:
-        self._ledger = ledger
-        self._acts = {call: act}
-
-    def __getattr__(self, name: str) -> Any:
-        if act := self._acts.pop(name, None):
-            act()
-        return getattr(self._ledger, name)
-
-
-def overtaken(service: Service, call: str, act: Callable[[], object]) -> Dependencies:
-    """The service's dependencies, with such a ledger."""
-    ledger = Overtaken(service.deps.ledger(), call, act)
-    return replace(service.deps, ledger=lambda: ledger)
 
 
 def meeting(workspace: Workspace) -> tuple[Service, Service, str]:
