@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -12,12 +14,12 @@ from callsheet.core.consent import Means
 from callsheet.core.shot import Shot
 from callsheet.core.spending import SpendTerms
 from callsheet.core.tasks import SheetState, TaskState
-from callsheet.errors import NotApproved, PolicyRefusal
+from callsheet.errors import InvalidRequest, NotApproved, PolicyRefusal
 from callsheet.service import Service
 from callsheet.service.polling import run_task
 from callsheet.service.submission import submit
 from samples import a_task
-from workspace import SHOT, START, Workspace, accepted, draft
+from workspace import SHOT, START, Workspace, accepted, draft, reply
 
 MODEL = "poyo/sora-2-official"
 DAY = 24 * 3600.0
@@ -257,6 +259,62 @@ def test_a_use_of_an_allowance_that_nobody_made_is_reported(workspace: Workspace
     consent.record("spent", task_id, actor="allowance", now=START, detail={"sheet": sheet})
 
     assert service.verify_audit().unapproved == (task_id,)
+
+
+# ------------------------------------------------------------------------------------------------- who writes the trail
+
+
+@pytest.mark.parametrize(("accepted_as", "action"), [("job-1", "resolved_accepted"), (None, "resolved_lost")])
+async def test_what_a_person_says_of_an_unknown_outcome_is_in_the_trail(
+    workspace: Workspace, accepted_as: str | None, action: str
+) -> None:
+    """With the id that they named; a refused answer leaves nothing."""
+    service = live(workspace)
+    workspace.gateway.replies = [reply({}, 500)]
+    task_id = agree_and_spend(service, 1)
+    await run_task(service.deps, task_id)
+    with pytest.raises(InvalidRequest):
+        service.resolve(task_id, accepted_as="../x")
+    service.resolve(task_id, accepted_as=accepted_as)
+
+    entry, spent, _ = service.audit()
+    assert (entry.actor, entry.action, entry.subject) == ("terminal", action, task_id)
+    sheet = service.find_task(task_id).sheet_id
+    assert json.loads(entry.detail) == {"as": accepted_as or "lost", "sheet": sheet}
+    assert spent.action == "spent"
+    assert service.verify_audit() == replace(service.verify_audit(), broken=None, unapproved=(), older=())
+
+
+def test_revoking_is_in_the_trail_once(workspace: Workspace) -> None:
+    """With the means, and with what was used until then."""
+    service = live(workspace)
+    made = service.allow((MODEL,), clips=2, up_to=Decimal(1), seconds=3600, by=Means.TERMINAL)
+    for means in (Means.DESK, Means.TERMINAL):
+        service.revoke(made.id, by=means)
+
+    entry, made_entry = service.audit()
+    assert (entry.actor, entry.action, entry.subject) == ("desk", "allowance_revoked", made.id)
+    assert json.loads(entry.detail) == {"use": "0 of 2 clips, 0.00 of 1.00 USD"}
+    assert made_entry.action == "allowance_made"
+
+
+def test_a_yes_a_no_and_a_spend_are_in_the_trail_with_what_they_were_about(workspace: Workspace) -> None:
+    """The digest says which bytes, the price how much, and the name who."""
+    service = live(workspace)
+    sheet_id = draft(service)
+    service.approve(sheet_id, by=Means.PASSKEY, who="passkey Phone")
+    task_id = submit(service.deps, sheet_id).report.task.id
+    other = draft(service, shot(2))
+    service.decline(other, by=Means.DESK)
+
+    no, spent, yes = service.audit()
+    binding = service.sheet(sheet_id).binding
+    about = {"digest": binding.digest, "price": binding.price}
+    assert (yes.actor, yes.action, yes.subject) == ("passkey", "approved", sheet_id)
+    assert json.loads(yes.detail) == {**about, "model": MODEL, "who": "passkey Phone"}
+    assert (spent.actor, spent.action, spent.subject) == ("passkey", "spent", task_id)
+    assert json.loads(spent.detail) == {**about, "sheet": sheet_id}
+    assert (no.actor, no.action, no.subject) == ("desk", "declined", other)
 
 
 # ----------------------------------------------------------------------------------------------- allowances as recorded
