@@ -205,6 +205,18 @@ def test_without_a_free_slot_nothing_is_claimed(ledger: Ledger, sheet: Sheet) ->
     assert ledger.missing_slots(task, now=START, slots=Slots(1, 5)) == 0
 
 
+@pytest.mark.parametrize(("slots", "is_claimed"), [(Slots(1, 5), False), (Slots(5, 1), False), (Slots(2, 2), True)])
+def test_a_slot_that_is_taken_is_not_given_twice(ledger: Ledger, sheet: Sheet, slots: Slots, is_claimed: bool) -> None:
+    """In all, and at the task's gateway."""
+    other = add_approved(ledger, "sheet_b")
+    spend(ledger, sheet)
+    spend(ledger, other, a_task(other, "t2"))
+
+    assert ledger.claim("t1", attempt="a", deadline=START + 9, now=START, slots=slots) is not None
+    claimed = ledger.claim("t2", attempt="b", deadline=START + 9, now=START, slots=slots)
+    assert (claimed is not None) is is_claimed
+
+
 def test_times_that_a_wrong_clock_set_are_brought_back(ledger: Ledger, sheet: Sheet) -> None:
     """Within a minute the task is due again; a time in the next hour is left unchanged."""
     spend(ledger, sheet, a_task(sheet, next_at=START + 90_000))
