@@ -227,6 +227,14 @@ def test_every_live_task_without_consent_is_reported_in_whatever_state(workspace
     assert (verdict.broken, verdict.unapproved, verdict.older) == (None, (task_id,), ())
 
 
+def test_a_live_task_of_a_rehearsal_is_reported(workspace: Workspace) -> None:
+    """Its sheet needs no approval; a live task does."""
+    service = workspace.service()
+    task_id = forge_task(workspace, service, draft(service), state="queued")
+
+    assert service.verify_audit().unapproved == (task_id,)
+
+
 def test_a_spent_sheet_whose_task_is_gone_is_reported_unless_it_was_agreed_to(workspace: Workspace) -> None:
     """A row that says spent is a use, with or without its task."""
     service = live(workspace)

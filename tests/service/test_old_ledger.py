@@ -86,6 +86,9 @@ async def test_what_an_older_version_left_open_is_neither_sent_twice_nor_called_
     verdict = newer.verify_audit()
     assert (verdict.broken, verdict.unapproved) == (None, ())
     assert sorted(verdict.older) == sorted([waiting, submitting, queued])
+    # What calls itself that old, but was created after the trail began, is not.
+    newer.deps.ledger().touch(queued, now=workspace.clock.time, changes={"created_at": workspace.clock.time + 1})
+    assert newer.verify_audit().unapproved == (queued,)
     backup = path.with_name("ledger.sqlite3.before-version-2")
     with sqlite3.connect(backup) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (1,)
