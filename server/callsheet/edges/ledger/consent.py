@@ -1,6 +1,6 @@
 """Allowances and the append-only audit trail of a ledger, and what the trail proves about sheets and tasks.
 
-A row proves nothing by itself: every program of the user can write one. So what is spent live needs an act of consent
+A row alone proves nothing: every program of the user can write one. So what is spent live needs an act of consent
 in the trail, and an allowance counts only as it was recorded there. `Consent` is a part of an open `SqliteLedger` and
 uses its transactions. The functions run inside a transaction that the caller has opened. Only this package calls them.
 """
