@@ -148,8 +148,7 @@ class Binding:
     @property
     def digest(self) -> str:
         """SHA-256 (hex) of the canonical JSON of all fields."""
-        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return _binding_digest(asdict(self))
 
     @property
     def shot_digest(self) -> str:
@@ -171,6 +170,17 @@ def body_digest(body: bytes) -> str:
 def sheet_id_for(digest: str) -> str:
     """A sheet's id: `sheet_` and 20 characters of its binding's digest in lower-case base 32."""
     return "sheet_" + base64.b32encode(bytes.fromhex(digest))[:20].decode().lower()
+
+
+def is_older_than_trail(sheet_id: str, binding: Binding) -> bool:
+    """Whether the sheet is from the version that kept no audit trail: that one did not bind a sheet's end."""
+    fields = {name: value for name, value in asdict(binding).items() if name != "expires"}
+    return sheet_id == sheet_id_for(_binding_digest(fields))
+
+
+def _binding_digest(fields: Mapping[str, str]) -> str:
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Means(StrEnum):
@@ -337,12 +347,18 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class AuditVerdict:
-    """The result of a check: the first entry that was changed (None: none was), and the latest hash."""
+    """The result of a check: the first entry that was changed (None: none was), and the latest hash.
+
+    `unapproved` are live tasks, or spent sheets without one, whose use no act of consent in the trail precedes;
+    `older` are tasks of the version that kept no trail, about which it can say nothing.
+    """
 
     entries: int
     latest: str
     broken: int | None = None
     problem: str = ""
+    unapproved: tuple[str, ...] = ()
+    older: tuple[str, ...] = ()
 
 
 def build_entry(

@@ -7,6 +7,8 @@ submissions. No tool creates, widens or prolongs one.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -23,11 +25,13 @@ from callsheet.errors import (
 )
 
 from .catalogue import dollars, from_micros, to_micros
-from .consent import Caps, Means, Mode, Policy, Spending, warns_of_duplicate
+from .consent import AuditEntry, Caps, Means, Mode, Policy, Spending, warns_of_duplicate
 from .tasks import APPROVAL_LIFETIME, Sheet, SheetState
 
 NO_SLOT = "no_slot"
 """The problem's code of a task that only waits for one of the concurrent slots."""
+SAME_ID = "same_id"
+"""The code of the refusal to store a gateway's id that another task has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,48 @@ class Slots:
     concurrent: int
     at_gateway: int
     unknown_holds_seconds: float = 3600.0
+
+
+AGREED_AGAIN = "agreed_again"
+AGREED = ("approved", AGREED_AGAIN)
+REFUSED = "declined"
+SPENT = "spent"
+
+
+def find_consent(acts: Iterable[AuditEntry], *, digest: str, task_id: str = "") -> AuditEntry | None:
+    """The act by which a sheet may be spent, from the trail's entries about that sheet, oldest first; or None.
+
+    It ends with a no, and with its use for another task than `task_id`: the row of a sheet or of an allowance proves
+    nothing, because every program of the user can write it.
+    """
+    found = None
+    for act in acts:
+        if act.action in AGREED:
+            found = act if read_detail(act).get("digest", digest) == digest else None
+        elif act.action == REFUSED or act.subject != task_id:
+            found = None
+    return found
+
+
+def was_consented(acts: Sequence[AuditEntry], *, digest: str, task_id: str | None) -> bool:
+    """Whether an act of consent precedes the use of a sheet for that task; for any task, without one.
+
+    A person who has a sheet sent that is spent already agrees to just that.
+    """
+    for number, act in enumerate(acts):
+        if act.action == SPENT and task_id in (None, act.subject):
+            return find_consent(acts[:number], digest=digest) is not None
+    last = find_consent(acts, digest=digest)
+    return last is not None and last.action == AGREED_AGAIN
+
+
+def read_detail(entry: AuditEntry) -> Mapping[str, object]:
+    """An entry's details. One that was damaged fits nothing."""
+    try:
+        found = json.loads(entry.detail)
+    except (ValueError, RecursionError):
+        found = None
+    return found if isinstance(found, dict) else {"digest": None, "sheet": None}
 
 
 def is_fresh(sheet: Sheet, now: float) -> bool:

@@ -36,6 +36,7 @@ class SheetEvent(StrEnum):
 
     ASKED = "asked"
     APPROVED = "approved"
+    UNPROVEN = "unproven"
     SPENT = "spent"
     DECLINED = "declined"
     EXPIRED = "expired"
@@ -44,11 +45,10 @@ class SheetEvent(StrEnum):
 class TaskState(StrEnum):
     """The state of a submission.
 
-    `WAITING`: approved, nothing sent yet. `SUBMITTING`: on disk before the first byte goes out.
-    `QUEUED`, `RUNNING`: accepted by the gateway. `SUCCEEDED`: generated, not yet on disk here. `SAVED`: the
-    clip is on disk. `REJECTED`: refused, nothing accepted. `FAILED`: accepted, then failed at the
-    gateway. `EXPIRED`: generated, but its link expired before it was saved. `OUTCOME_UNKNOWN`: it may have
-    been accepted. `ABANDONED`: a person gave up on it.
+    `WAITING`: approved, nothing sent yet. `SUBMITTING`: on disk before the first byte goes out. `QUEUED`, `RUNNING`:
+    accepted by the gateway. `SUCCEEDED`: generated, not yet on disk here. `SAVED`: the clip is on disk. `REJECTED`:
+    refused, nothing accepted. `FAILED`: accepted, then failed at the gateway. `EXPIRED`: generated, but its link died
+    before it was saved. `OUTCOME_UNKNOWN`: it may have been accepted. `ABANDONED`: a person gave up on it.
     """
 
     WAITING = "waiting"
@@ -102,6 +102,7 @@ SHEET_TABLE: Mapping[tuple[SheetState, SheetEvent], SheetState] = MappingProxyTy
         (_S.AWAITING_APPROVAL, _E.APPROVED): _S.APPROVED,
         (_S.AWAITING_APPROVAL, _E.DECLINED): _S.DECLINED,
         (_S.AWAITING_APPROVAL, _E.EXPIRED): _S.EXPIRED,
+        (_S.APPROVED, _E.UNPROVEN): _S.AWAITING_APPROVAL,
         (_S.APPROVED, _E.SPENT): _S.SPENT,
         (_S.APPROVED, _E.DECLINED): _S.DECLINED,
         (_S.APPROVED, _E.EXPIRED): _S.EXPIRED,
@@ -251,10 +252,10 @@ class Problem:
 class Task:
     """One submission of one sheet and what became of it.
 
-    `attempt` identifies the current or latest attempt to send, `deadline` ends it. `next_at` is when the
-    runner looks at the task again. `said` is the gateway's word for the state, `percent` its
-    progress. `result_url` is the clip's address at the gateway. `balance_before` is the account's balance
-    just before the paid request, `hints` what may help a person to resolve an unknown outcome.
+    `attempt` identifies the current or latest attempt to send, `deadline` ends it. `next_at` is when the runner looks
+    at the task again. `said` is the gateway's word for the state, `percent` its progress. `result_url` is the clip's
+    address at the gateway. `balance_before` is the account's balance just before the paid request, `hints` what may
+    help a person to resolve an unknown outcome.
     """
 
     id: TaskId

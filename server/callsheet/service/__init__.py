@@ -179,7 +179,7 @@ class Service:
         return self.deps.ledger().consent.entries(limit=limit)
 
     def verify_audit(self) -> AuditVerdict:
-        """Whether every entry of the audit trail is as it was written."""
+        """Whether every entry of the audit trail is as it was written, and has a consent for each live spend."""
         return self.deps.ledger().consent.verify()
 
     def record_audit(self, action: str, subject: str, *, actor: str, detail: Mapping[str, str] | None = None) -> None:
@@ -332,7 +332,8 @@ class Service:
         try:
             if sheet.state in (SheetState.APPROVED, SheetState.SPENT):
                 # What the ledger held of an approval did not count; this act does, so it is in the trail as well.
-                self.record_audit("agreed_again", sheet_id, actor=by.value, detail={"task": sheet.task_id or ""})
+                detail = {"task": sheet.task_id or "", "digest": sheet.binding.digest}
+                self.record_audit("agreed_again", sheet_id, actor=by.value, detail=detail)
             if sheet.task_id is None:
                 self.approve(sheet_id, by=by)
                 submission.submit(self.deps, sheet_id)

@@ -278,14 +278,6 @@ def resolve_task(deps: Dependencies, task_id: str, *, accepted_as: str | None) -
         changes |= {"gateway_task_id": accepted_as, "accepted_at": task.accepted_at or task.created_at}
         if deps.holds_key(None, accepted_as):
             raise InvalidRequest("That is the gateway's key, not a task id.", next_step="Copy the task's id.")
-        known = deps.ledger().tasks_named(accepted_as, mode=task.mode, gateway=task.gateway)
-        if other := next(
-            (item for item in known if item.id != task.id and item.state is not TaskState.ABANDONED), None
-        ):
-            raise InvalidRequest(
-                f"Task {other.id} has that id already.",
-                next_step=NextStep(Action.GET, "Compare the two.", target=other.id),
-            )
         # Asked now, so that an id that no gateway would take is refused before it is stored.
         try:
             deps.gateway(task.gateway).build_status(TaskRef(task.model, accepted_as))
