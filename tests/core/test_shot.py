@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from callsheet.core.shot import PARAMETERS, Input, Scalar, Shot
+from cases import cases
 
 URL = "https://example.com/a.png"
 
@@ -20,7 +21,7 @@ def test_a_shot_says_nothing_until_it_is_told() -> None:
     assert dict(shot.options) == {}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("inputs", "kind"),
     [
         ({}, "text-to-video"),

@@ -13,7 +13,8 @@ from typing import Any
 
 from callsheet.core.consent import Means
 from callsheet.core.gateway.protocol import GatewayProblem, Phase, Progress, StatusOutcome, StatusUnavailable, TaskRef
-from callsheet.core.tasks import Clip, IllegalEvent, Problem, Task, TaskEvent, TaskState, next_poll_delay, retry_delay
+from callsheet.core.poll_schedule import next_poll_delay, retry_delay
+from callsheet.core.tasks import Clip, IllegalEvent, Problem, Task, TaskEvent, TaskState
 from callsheet.errors import (
     Action,
     CallsheetError,
@@ -29,6 +30,7 @@ from .dependencies import KEY_RETURNED, KEY_RETURNED_TEXT, Dependencies, card_of
 from .outcomes import expire_attempt, quote_problem, screen_status
 from .results import (
     NO_FILE_NAMED,
+    NO_KEY,
     OTHER_TASK_NAMED,
     STATE_OVERDUE,
     UNRECOGNISED_STATE,
@@ -129,7 +131,7 @@ async def poll_task(deps: Dependencies, task: Task) -> Task:
         base_url, key = await deps.reach(task.mode, facts)
         if key is None:
             return _postpone(
-                deps, task, "no_key", "its key is missing, so its status cannot be read", KEYLESS_RETRY_SECONDS
+                deps, task, NO_KEY, "its key is missing, so its status cannot be read", KEYLESS_RETRY_SECONDS
             )
         request = gateway.build_status(TaskRef(task.model, task.gateway_task_id))
         reply = await deps.http.fetch(request, base_url=base_url, key=key)
@@ -276,14 +278,6 @@ def resolve_task(deps: Dependencies, task_id: str, *, accepted_as: str | None) -
         changes |= {"gateway_task_id": accepted_as, "accepted_at": task.accepted_at or task.created_at}
         if deps.holds_key(None, accepted_as):
             raise InvalidRequest("That is the gateway's key, not a task id.", next_step="Copy the task's id.")
-        known = deps.ledger().tasks_named(accepted_as, mode=task.mode, gateway=task.gateway)
-        if other := next(
-            (item for item in known if item.id != task.id and item.state is not TaskState.ABANDONED), None
-        ):
-            raise InvalidRequest(
-                f"Task {other.id} has that id already.",
-                next_step=NextStep(Action.GET, "Compare the two.", target=other.id),
-            )
         # Asked now, so that an id that no gateway would take is refused before it is stored.
         try:
             deps.gateway(task.gateway).build_status(TaskRef(task.model, accepted_as))

@@ -21,6 +21,7 @@ from callsheet.core.shot import (
     Scalar,
     Shot,
 )
+from callsheet.errors import ANOTHER_MODEL
 
 from .body import (
     Finding,
@@ -129,7 +130,7 @@ def _check_lifecycle(card: ModelCard, shot: Shot) -> Step:
         field="model",
         value=card.id,
         rule=life.summary,
-        instead="Choose another model." if dropped else "",
+        instead=ANOTHER_MODEL if dropped else "",
     )
     return [finding], shot
 
@@ -138,7 +139,7 @@ def _check_kind(card: ModelCard, shot: Shot) -> Step:
     """Whether the model makes such a clip at all; inputs of a role that it takes nowhere go."""
     if not card.kinds:
         rule = "This model's input is not documented, or it does not generate video."
-        return [build_error("model", card.id, rule, "Choose another model.")], shot
+        return [build_error("model", card.id, rule, ANOTHER_MODEL)], shot
     held = {kind: {role for field in card.input_fields(kind) for role in field.inputs} for kind in card.kinds}
     taken = {role for kind, roles in held.items() for role in roles if role in KIND_ROLES[kind]}
     unknown = [role for role in INPUT_ROLES if role not in taken and shot.urls(role)]
@@ -151,7 +152,7 @@ def _check_kind(card: ModelCard, shot: Shot) -> Step:
         rule = f"{card.id} needs a {_words(needed)}."
         return [*findings, build_error(needed, "missing", rule, "Give one.")], shot
     rule = f"{card.id} makes {format_listing(card.kinds)}, not {shot.kind}."
-    return [*findings, build_error("model", card.id, rule, "Leave the input out, or choose another model.")], shot
+    return [*findings, build_error("model", card.id, rule, f"Leave the input out. {ANOTHER_MODEL}")], shot
 
 
 def _check_inputs(card: ModelCard, shot: Shot) -> Step:

@@ -24,6 +24,7 @@ from callsheet.core.shot import (
     Scalar,
     Shot,
 )
+from callsheet.errors import ANOTHER_MODEL
 
 from .body import (
     Finding,
@@ -94,13 +95,17 @@ def check_fields_exist(card: ModelCard, shot: Shot) -> Step:
             findings.append(build_error(name, format_value(value), rule, f"Nearest: {card.implied[name]}."))
         else:
             rule = _no_field(card, name, shot.kind)
-            findings.append(build_error(name, _said(name, value), rule, "Leave it out, or choose another model."))
+            findings.append(build_error(name, _said(name, value), rule, _without_field(name)))
         shot = shot.having(**{name: card.implied.get(name)})
     if shot.callback_url is not None and card.field_for("callback") is None:
         shown, rule = format_host(url_host(shot.callback_url)), f"{card.id} has no callback_url field."
         findings.append(build_error("callback_url", shown, rule, "Leave it out."))
         shot = replace(shot, callback_url=None)
     return findings, shot
+
+
+def _without_field(name: str) -> str:
+    return f"Leave it out. {ANOTHER_MODEL}" if name == "resolution" else "Leave it out."
 
 
 def _no_field(card: ModelCard, name: str, kind: Kind) -> str:

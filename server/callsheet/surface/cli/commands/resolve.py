@@ -51,6 +51,7 @@ def resolve(
     if proves or not yes:
         _confirm(session, report, accepted, verifier=require_verifier(session.program) if proves else None)
     session.service.resolve(task, accepted_as=accepted)
+    session.service.hand_over()
     report = session.service.task(task)
     if as_json:
         session.write_json(task_details(report, for_person))
