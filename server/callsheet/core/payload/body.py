@@ -81,10 +81,11 @@ def present_fields(card: ModelCard, shot: Shot) -> tuple[Field, ...]:
 
 def settling_order(card: ModelCard, shot: Shot) -> tuple[Field, ...]:
     """The same, and those last whose limits depend on the value of another."""
-    depends = {
-        field.path: any(name != "kind" for limit in field.limits for name, _ in limit.when) for field in card.fields
-    }
-    return tuple(sorted(present_fields(card, shot), key=lambda field: depends[field.path]))
+    return tuple(sorted(present_fields(card, shot), key=_depends))
+
+
+def _depends(field: Field) -> bool:
+    return any(name != "kind" for limit in field.limits for name, _ in limit.when)
 
 
 def carriers(card: ModelCard, name: str, kind: Kind | None = None) -> tuple[Field, ...]:

@@ -90,12 +90,11 @@ def check_fields_exist(card: ModelCard, shot: Shot) -> Step:
         if carriers(card, name, shot.kind):
             continue
         if name in card.implied:
-            if card.implied[name] == value:
+            implied = card.implied[name]
+            if implied == value and type(implied) is type(value):
                 continue
-            rule = f"{card.id} has no {name} field; its clips have {_shown(name, card.implied[name])}."
-            findings.append(
-                build_error(name, format_value(value), rule, f"Nearest: {format_word(card.implied[name])}.")
-            )
+            rule = f"{card.id} has no {name} field; its clips have {PARAMETERS[name].shown(implied)}."
+            findings.append(build_error(name, format_value(value), rule, f"Nearest: {format_word(implied)}."))
         else:
             rule = _no_field(card, name, shot.kind)
             findings.append(build_error(name, _said(name, value), rule, "Leave it out, or choose another model."))
@@ -115,10 +114,6 @@ def _no_field(card: ModelCard, name: str, kind: Kind) -> str:
 
 def _said(name: str, value: Scalar) -> str:
     return format_length(str(value)) if name == "negative_prompt" else format_value(value)
-
-
-def _shown(name: str, value: Scalar) -> str:
-    return PARAMETERS[name].shown(value)
 
 
 def check_values(card: ModelCard, shot: Shot) -> Step:
