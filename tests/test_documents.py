@@ -107,7 +107,7 @@ def test_a_price_without_a_rate_stays_in_the_gateways_own_unit() -> None:
 
 def values_of(field: Field) -> tuple[object, ...]:
     """Everything that a field may hold."""
-    return (*field.values, *field.values_with_image)
+    return (*field.values, *(value for limit in field.limits for value in limit.values))
 
 
 def test_the_shutdown_is_told_before_any_price() -> None:

@@ -11,26 +11,25 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from callsheet.core.catalogue.cards import Availability, ModelCard
-from callsheet.core.catalogue.fields import Field, Situation
+from callsheet.core.catalogue.cards import ModelCard
+from callsheet.core.catalogue.fields import Field, Situation, neutral_value, wire_value
 from callsheet.core.payload.body import (
     Body,
     build_body,
     fixed_value,
     freeze_body,
-    neutral_value,
     settle_shot,
+    settling_order,
     size_value,
-    wire_value,
 )
 from callsheet.core.payload.recognition import recognise
 from callsheet.core.payload.validation import Hosts, check_shot
 from callsheet.core.payload.values import neutral_choices
-from callsheet.core.shot import PARAMETERS, JsonValue, Scalar, Shot
+from callsheet.core.shot import INPUT_ROLES, PARAMETERS, JsonValue, Scalar, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
 from cases import cases
 from examples import examples
-from shots import said, shot_of_kind
+from shots import as_if_served, said, shot_of_kind
 
 CATALOGUE = load_catalogue()
 HOSTS = Hosts(callbacks=("hooks.acme.com",))
@@ -43,11 +42,6 @@ def card(card_id: str) -> ModelCard:
     found = CATALOGUE.card(*card_id.split("/", 1))
     assert found is not None
     return found
-
-
-def as_if_served(model: ModelCard) -> ModelCard:
-    """The card without its lifecycle's veto, so that the fields of dropped models are exercised too."""
-    return replace(model, lifecycle=replace(model.lifecycle, availability=Availability.UNVERIFIED))
 
 
 SERVED = tuple(as_if_served(model) for model in CATALOGUE.cards)
@@ -95,6 +89,12 @@ shots = st.builds(
     aspect_ratio=st.one_of(st.none(), st.sampled_from(["16:9", "9:16", "auto", "1:1", "portrait"]), odd_texts),
     resolution=st.one_of(st.none(), st.sampled_from(["720p", "1024p", "1080p", "4k", "720"]), odd_texts),
     first_frame=st.one_of(st.none(), st.sampled_from([IMAGE, "", "http://10.0.0.1/a.png", "\ud800"])),
+    last_frame=st.sampled_from([None, None, None, IMAGE]),
+    reference_image=st.sampled_from([None, None, None, [IMAGE, IMAGE], ["x"] * 30]),
+    reference_video=st.sampled_from([None, None, None, IMAGE]),
+    audio=st.sampled_from([None, None, True, False, "on"]),
+    seed=st.one_of(st.none(), st.none(), st.integers(), odd_texts),
+    negative_prompt=st.one_of(st.none(), st.none(), odd_texts),
     callback_url=st.one_of(st.none(), st.sampled_from([CALLBACK, "", "https://elsewhere.com/x", "\udc00"])),
     options=st.one_of(st.just({}), extras),
 )
@@ -113,24 +113,36 @@ def taken_by(field: Field) -> st.SearchStrategy[Scalar]:
 def fitting(draw: st.DrawFn) -> tuple[ModelCard, Shot]:
     """A card and a shot that it can take, with each part said or left open."""
     model = draw(st.sampled_from(GENERATING))
+    kind = draw(st.sampled_from(model.kinds))
     shot = replace(
-        shot_of_kind(model, draw(st.sampled_from(model.kinds))),
+        shot_of_kind(model, kind),
         prompt="A kite " + draw(st.text(max_size=40)).replace("\0", ""),
         callback_url=draw(st.sampled_from([None, CALLBACK])) if model.field_for("callback") else None,
     )
-    values: dict[str, Any] = {}
-    extra: dict[str, JsonValue] = {}
-    for field in model.fields:
-        if not field.exists_in(shot.kind) or not (field.required or draw(st.booleans())):
+    for field in settling_order(model, shot):
+        if not draw(st.booleans()):
             continue
+        limited = field.under(settle_shot(model, shot))
         if field.role == "size":
-            values |= dict(draw(st.sampled_from(field.spelling))[1])
+            shot = shot.having(**dict(draw(st.sampled_from(field.spelling))[1]))
         elif field.role in PARAMETERS:
-            values[field.role] = draw(taken_by(field.under(shot.having(**values))))
+            shot = shot.having(**{field.role: neutral_value(field, draw(allowed_values(limited)))})
         elif field.role == "option":
-            anything = st.booleans() if field.kind == "boolean" else st.just("task-unified-1-a")
-            extra[field.path[-1]] = draw(st.sampled_from(field.values) if field.values else anything)
-    return model, replace(shot.having(**values), options=extra)
+            shot = replace(shot, options={**shot.options, field.path[-1]: draw(allowed_values(limited))})
+    return model, shot
+
+
+def allowed_values(field: Field) -> st.SearchStrategy[Any]:
+    """Everything that a field takes, or some of it."""
+    if field.values:
+        return st.sampled_from(field.values)
+    if field.kind in ("integer", "number"):
+        return st.integers(field.minimum or 0, 10**6 if field.maximum is None else field.maximum)
+    if field.kind == "boolean":
+        return st.booleans()
+    if field.kind == "array":
+        return st.just(["task-unified-1-a"])
+    return st.just("https://cdn.acme.com/a.mp4" if field.path[-1].endswith("_url") else "task-unified-1-a")
 
 
 def assert_documented(model: ModelCard, body: Body, shot: Shot) -> None:
@@ -141,7 +153,7 @@ def assert_documented(model: ModelCard, body: Body, shot: Shot) -> None:
     for path, value in found.items():
         field = fields[path]
         assert field.exists_in(shot.kind)
-        assert type(value) is KINDS[field.kind]
+        assert type(value) in ((int, float) if field.kind == "number" else (KINDS[field.kind],))
         assert field.role in ("input", "callback", "prompt", "model") or field.under(shot).takes(value)
     assert {field.path for field in model.fields if field.required and field.exists_in(shot.kind)} <= found.keys()
 
@@ -172,7 +184,8 @@ def test_what_validates_builds_and_reads_back_as_the_same_shot(pair: tuple[Model
     assert settle_shot(model, read.shot) == verdict.corrected
     assert [str(finding) for finding in read.findings if finding.severity == "error"] == []
     assert build_body(model, read.shot) == body
-    for attribute in ("duration_seconds", "aspect_ratio", "resolution", "image_url", "callback_url"):
+    assert verdict.corrected.inputs == shot.inputs
+    for attribute in (*PARAMETERS, "callback_url"):
         asked = said(shot, attribute)
         assert asked in (None, said(verdict.corrected, attribute))
 
@@ -186,7 +199,7 @@ def test_one_mending_is_enough(model: ModelCard, shot: Shot) -> None:
     assert again.corrected == verdict.corrected
     for finding in again.findings:
         if finding.severity == "error":
-            assert finding.field in {"model", "prompt", "image_url"} or finding.value == "missing"
+            assert finding.field in {"model", "prompt", "image_url", *INPUT_ROLES} or finding.value == "missing"
             assert "cannot carry" not in finding.rule
             assert any(finding.field == before.field for before in verdict.findings)
 

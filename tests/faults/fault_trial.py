@@ -155,7 +155,7 @@ def _write_policy(home: Path, gateway: str, base_url: str) -> None:
 def _approve(deps: Dependencies, row: Row) -> tuple[str, bytes]:
     prompt = "A red kite over dunes at dusk." + "x" * row.prompt_length
     card = CARDS[row.gateway]
-    shot = Shot.of(prompt, duration_seconds=deps.card(row.gateway, card).field_for("duration").values[0])  # type: ignore[union-attr, arg-type]
+    shot = Shot.of(prompt, duration_seconds=deps.card(row.gateway, card).field_for("duration_seconds").values[0])  # type: ignore[union-attr, arg-type]
     sheet = drafts.explain(deps, Draft(shot=shot, gateway=row.gateway, model=card)).sheet
     assert sheet is not None
     consent.approve(deps, sheet.id, by=Means.TERMINAL)

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from callsheet.core.consent import Means
-from callsheet.core.shot import Shot
+from callsheet.core.shot import INPUT_ROLES, Shot
 from callsheet.core.tasks import SheetState
 from callsheet.errors import InvalidRequest, UnknownThing
 from callsheet.service import Draft
@@ -92,11 +92,12 @@ def test_in_the_sandbox_the_first_answer_says_so_and_how_to_go_live(workspace: W
     assert "Only a person can switch to live mode" in notice
 
 
-@pytest.mark.parametrize("place", ["prompt", "image_url"])
+@pytest.mark.parametrize("place", ["prompt", "first_frame", "reference_audio", "negative_prompt"])
 def test_a_payload_that_carries_a_configured_key_is_refused(workspace: Workspace, place: str) -> None:
     """It would be stored, or sent to a stranger."""
     workspace.environ["POYO_API_KEY"] = KEY
-    value = {"prompt": f"draw {KEY}", "image_url": f"https://x.example.com/a.png?k={KEY}"}[place]
+    address = place in INPUT_ROLES
+    value = f"https://x.example.com/a.png?k={KEY}" if address else f"draw {KEY}"
 
     with pytest.raises(InvalidRequest) as caught:
         workspace.service().explain(Draft(shot=Shot.of(**{"prompt": "x", place: value}), gateway="poyo"))
@@ -161,7 +162,7 @@ def test_a_payload_for_a_dropped_model_leads_to_the_models_that_can_take_its_sho
     explanation = workspace.service().explain(Draft(payload=payload))
 
     assert (explanation.status, explanation.card, explanation.body) == ("choose", None, None)
-    assert (explanation.shot.duration_seconds, explanation.shot.image_url) == (8, IMAGE)
+    assert (explanation.shot.seconds, explanation.shot.urls("first_frame")) == (8, (IMAGE,))
     assert all(option.card.lifecycle.availability.value != "dropped" for option in explanation.options if option.fits)
 
 
@@ -196,8 +197,8 @@ def test_each_price_has_the_terms_it_is_for_and_what_cannot_has_none(workspace: 
     options = workspace.service().explain(Draft(shot=Shot.of("A kite.", duration_seconds=16))).options
     terms = {option.card.id: option.terms for option in options if option.fits}
 
-    assert terms["poyo/sora-2-pro-official"] == "16 s at 1024p"
-    assert terms["apidot/sora-2-official"] == "16 s at 720p"
+    assert terms["poyo/sora-2-pro-official"] == "16 s, 1024p"
+    assert terms["apidot/sora-2-official"] == "16 s, 720p"
     assert all(option.price.usd is None and not option.terms for option in options if not option.fits)
 
 

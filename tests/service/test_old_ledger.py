@@ -42,8 +42,19 @@ def make_old(path: Path) -> dict[str, str]:
             ids[sheet_id] = sheet_id_for(hashlib.sha256(text.encode()).hexdigest())
             db.execute("UPDATE sheet SET id = ? WHERE id = ?", (ids[sheet_id], sheet_id))
             db.execute("UPDATE task SET sheet_id = ? WHERE sheet_id = ?", (ids[sheet_id], sheet_id))
+        for sheet_id, written in db.execute("SELECT id, shot FROM sheet").fetchall():
+            db.execute("UPDATE sheet SET shot = ? WHERE id = ?", (as_written_then(written), sheet_id))
     db.close()
     return ids
+
+
+def as_written_then(written: str) -> str:
+    """A shot as versions 1 and 2 stored it: an attribute for each value, one picture, and extras."""
+    shot = json.loads(written)
+    values = {name: shot["parameters"].get(name) for name in ("duration_seconds", "aspect_ratio", "resolution")}
+    picture = next((item["url"] for item in shot["inputs"]), None)
+    then = {"prompt": shot["prompt"], **values, "image_url": picture, "callback_url": shot["callback_url"]}
+    return json.dumps({**then, "extras": shot["options"]})
 
 
 async def test_what_an_older_version_left_open_is_neither_sent_twice_nor_called_forged(workspace: Workspace) -> None:
@@ -110,3 +121,29 @@ def test_a_sheet_of_an_older_version_is_handed_out_again_and_not_drafted_anew(wo
     assert draft(newer) == ids[sheet_id]
     sheet = newer.deps.ledger().sheet(ids[sheet_id])
     assert (sheet.state, sheet.binding.expires) == (SheetState.DRAFTED, str(sheet.expires_at))
+
+
+def test_a_shot_of_an_older_version_is_read_with_its_picture_and_extras(workspace: Workspace) -> None:
+    """Every value that it held is in the shot as it is now, and the sheet is the same."""
+    service = workspace.service()
+    asked = Shot.of(
+        "A red kite.",
+        duration_seconds=8,
+        aspect_ratio="9:16",
+        first_frame="https://cdn.acme.com/a.png",
+        options={"remove_watermark": False},
+    )
+    sheet_id = draft(service, asked, gateway="apixo", model="sora-2")
+    before = service.deps.ledger().sheet(sheet_id)
+    service.deps.ledger().close()
+    make_old(workspace.home / "data" / "ledger.sqlite3")
+
+    newer = workspace.service()
+
+    after = newer.deps.ledger().sheet(sheet_id)
+    assert after.shot == before.shot
+    assert (after.shot.urls("first_frame"), dict(after.shot.options)) == (
+        ("https://cdn.acme.com/a.png",),
+        {"remove_watermark": False},
+    )
+    assert draft(newer, asked, gateway="apixo", model="sora-2") == sheet_id

@@ -267,6 +267,7 @@ APPROVAL_LABELS = (
     "Result also sent to",
     "Availability",
     "Request",
+    "Reference image from",  # as sheets were rendered before 2026-11
 )
 
 

@@ -65,7 +65,7 @@ class Finding:
 def settle_shot(card: ModelCard, shot: Shot) -> Shot:
     """Write out what the shot leaves open, as the card fills it, so that price and result are certain."""
     settled = shot
-    for field in present_fields(card, shot):
+    for field in settling_order(card, shot):
         limited = field.under(settled)
         if field.role == "size":
             settled = _settle_size(limited, settled)
@@ -80,6 +80,15 @@ def settle_shot(card: ModelCard, shot: Shot) -> Shot:
 def present_fields(card: ModelCard, shot: Shot) -> tuple[Field, ...]:
     """The fields that a body for that shot may have, in their order."""
     return tuple(field for field in card.fields if field.exists_in(shot.kind))
+
+
+def settling_order(card: ModelCard, shot: Shot) -> tuple[Field, ...]:
+    """The same, and those last whose limits depend on the value of another."""
+    return tuple(sorted(present_fields(card, shot), key=_depends))
+
+
+def _depends(field: Field) -> bool:
+    return any(name != "kind" for limit in field.limits for name, _ in limit.when)
 
 
 def carriers(card: ModelCard, name: str, kind: Kind | None = None) -> tuple[Field, ...]:
@@ -160,6 +169,8 @@ def nearest_value(field: Field, value: JsonValue) -> Scalar:
     """The wire value nearest to a wrong one that the field takes: one of its values, or the nearer end of its range."""
     if field.values:
         return nearest_choice(value, field.values)
+    if field.kind == "boolean":
+        return read_yes_no(value) or False
     number = _number(value)
     low, high = field.minimum, field.maximum
     if number is None:
@@ -234,6 +245,11 @@ def _shown_text(text: str) -> str:
         return "(a URL)"
     is_prose = len(text) > 40 or len(shown.split()) > 2
     return format_length(text) if is_prose else shown or "(empty)"
+
+
+def format_word(value: Scalar) -> str:
+    """A value of the catalogue's in a text, `true` for yes."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def format_name(name: str) -> str:

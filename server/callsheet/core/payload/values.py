@@ -33,10 +33,12 @@ from .body import (
     format_length,
     format_name,
     format_value,
+    format_word,
     nearest_choice,
     nearest_value,
     present_fields,
     settle_shot,
+    settling_order,
     size_value,
 )
 
@@ -89,10 +91,11 @@ def check_fields_exist(card: ModelCard, shot: Shot) -> Step:
         if carriers(card, name, shot.kind):
             continue
         if name in card.implied:
-            if card.implied[name] == value:
+            implied = card.implied[name]
+            if implied == value and type(implied) is type(value):
                 continue
-            rule = f"{card.id} has no {name} field; its clips have {_shown(name, card.implied[name])}."
-            findings.append(build_error(name, format_value(value), rule, f"Nearest: {card.implied[name]}."))
+            rule = f"{card.id} has no {name} field; its clips have {PARAMETERS[name].shown(implied)}."
+            findings.append(build_error(name, format_value(value), rule, f"Nearest: {format_word(implied)}."))
         else:
             rule = _no_field(card, name, shot.kind)
             findings.append(build_error(name, _said(name, value), rule, _without_field(name)))
@@ -118,38 +121,36 @@ def _said(name: str, value: Scalar) -> str:
     return format_length(str(value)) if name == "negative_prompt" else format_value(value)
 
 
-def _shown(name: str, value: Scalar) -> str:
-    return PARAMETERS[name].shown(value)
-
-
 def check_values(card: ModelCard, shot: Shot) -> Step:
     findings: list[Finding] = []
-    for field in present_fields(card, shot):
+    for field in settling_order(card, shot):
+        # What the card fills in limits the rest as what was said does.
+        limited = field.under(settle_shot(card, shot))
         if field.role == "size":
-            more, shot = _check_size(card, field, shot)
+            more, shot = _check_size(card, limited, shot)
             findings.extend(more)
         elif field.role in PARAMETERS:
-            more, shot = _check_choice(card, field, shot)
+            more, shot = _check_choice(card, field, limited, shot)
             findings.extend(more)
     return findings, shot
 
 
-def _check_choice(card: ModelCard, field: Field, shot: Shot) -> Step:
+def _check_choice(card: ModelCard, field: Field, limited: Field, shot: Shot) -> Step:
     name = field.role
     value = shot.get(name)
     if value is None:
-        missing = field.required and field.under(shot).fill is None
-        shown = build_error(name, "missing", f"{card.id} requires it.", _choices_text(field.under(shot)))
+        missing = field.required and limited.fill is None
+        shown = build_error(name, "missing", f"{card.id} requires it.", _choices_text(limited))
         return [shown] if missing else [], shot
     if name == "negative_prompt":
         complaint = _text_complaint(field, str(value))
         return [replace(complaint, field=name)] if complaint else [], shot
-    limited = field.under(shot)
     if _offers(limited, value):
         return [], shot
     nearest = neutral_value(limited, nearest_value(limited, wire_value(limited, value)))
-    rule = f"{card.id} offers {_choices_text(limited)}{_elsewhere(card, field, value, shot)}."
-    finding = build_error(name, _said(name, value), rule, f"Nearest: {nearest}.")
+    note = _elsewhere(card, field, value, shot) or (f"; {limited.note}" if limited.note != field.note else "")
+    rule = f"{card.id} offers {_choices_text(limited)}{note}."
+    finding = build_error(name, _said(name, value), rule, f"Nearest: {format_word(nearest)}.")
     return [finding], shot.having(**{name: nearest})
 
 
@@ -187,8 +188,7 @@ def _elsewhere(card: ModelCard, field: Field, value: Scalar, shot: Shot) -> str:
         other = field.under(_as_kind(shot, kind))
         if kind != shot.kind and field.exists_in(kind) and _offers(other, value):
             return f"; {value} only with a reference image" if kind == IMAGE_TO_VIDEO else f"; {value} only for {kind}"
-    limit = next((limit for limit in field.limits if field.under(shot).note == limit.note), None)
-    return f"; {limit.note}" if limit and limit.note else ""
+    return ""
 
 
 def _as_kind(shot: Shot, kind: Kind) -> Shot:
@@ -216,7 +216,8 @@ def _check_size(card: ModelCard, field: Field, shot: Shot) -> Step:
 
 def check_options(card: ModelCard, shot: Shot) -> Step:
     findings: list[Finding] = []
-    known = {field.path[-1]: field.under(shot) for field in present_fields(card, shot) if field.role == "option"}
+    settled = settle_shot(card, shot)
+    known = {field.path[-1]: field.under(settled) for field in present_fields(card, shot) if field.role == "option"}
     kept = dict(shot.options)
     for name, value in shot.options.items():
         if name not in known:
@@ -248,7 +249,7 @@ def _option_complaint(field: Field, value: JsonValue) -> Finding | None:
     if not _is_of_kind(field, value):
         return build_error(field.name, shown, f"Must be of type {field.kind}.", "Correct it, or leave it out.")
     if not field.takes(value):
-        nearest = nearest_value(field, value)
+        nearest = format_word(nearest_value(field, value))
         rule = f"One of {format_listing(field.values)}." if field.values else f"Must be {_choices_text(field)}."
         return build_error(field.name, shown, rule, f"Nearest: {nearest}.")
     if isinstance(value, list) and not all(isinstance(item, str) and not _UNSENDABLE.search(item) for item in value):
