@@ -21,6 +21,7 @@ from callsheet.edges.clips.save import Clips
 from callsheet.edges.clock import Clock, SystemClock
 from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.edges.config.policy_file import is_paused, judge_policy, read_policy
+from callsheet.edges.config.published_files import PublishedCatalogues
 from callsheet.edges.files.paths import (
     HOME_VARIABLE,
     Paths,
@@ -58,6 +59,7 @@ VERIFIER_FILE = "approval-verifier"
 KEYS_DIRECTORY = "keys"
 LEDGER_FILE = "ledger.sqlite3"
 SANDBOX_DIRECTORY = "sandbox"
+CATALOGUES_DIRECTORY = "catalogues"
 RUNNERS_DIRECTORY = "runners"
 SETTLED_NS = 2_000_000_000
 
@@ -167,11 +169,13 @@ def build_service(surroundings: Surroundings) -> Service:
     lock = FileLeases(paths.state / RUNNERS_DIRECTORY)
     background = _background(surroundings, paths)
     ledger = _once(lambda: SqliteLedger(paths.data / LEDGER_FILE))
+    catalogues = PublishedCatalogues(load_catalogue, paths.data / CATALOGUES_DIRECTORY, load_gateway)
     deps = Dependencies(
         ledger=ledger,
         http=http,
         clock=surroundings.clock,
-        catalogue=load_catalogue,
+        catalogue=catalogues.current,
+        published=catalogues,
         gateway=load_gateway,
         policy=policy,
         find_key=lambda facts: None if is_sealed(facts.id, directory) else unsealed(facts, _uses_keyring(policy)),

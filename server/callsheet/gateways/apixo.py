@@ -5,8 +5,17 @@ Sources by key are in `apixo.toml`. A failed task is an HTTP 200 with code 200: 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import quote
 
+from callsheet.core.catalogue.published import (
+    MOST_MODELS,
+    CataloguePage,
+    CatalogueRefused,
+    PublishedModel,
+    read_models,
+    read_reply,
+)
 from callsheet.core.gateway.protocol import (
     Balance,
     HttpReply,
@@ -26,6 +35,8 @@ from callsheet.core.gateway.replies import (
     read_wrapped_submit,
 )
 from callsheet.core.gateway.task_status import StatusShape, read_task_status
+from callsheet.core.security.redaction import clean
+from callsheet.core.shot import JsonValue
 
 # The result is JSON in a text; MP4 for Sora, though the documented example is an image.
 _STATUS = StatusShape(id="taskId", state="state", videos=(("resultJson", "resultUrls"),))
@@ -65,3 +76,22 @@ def read_balance(reply: HttpReply) -> Balance | None:
     if left is None or not answered(reply, read_status_number(find(body, "code"))):
         return None
     return Balance(left, "USD")
+
+
+def build_catalogue(cursor: str) -> HttpRequest:
+    """The index of the published schemas (apixo-mcp-server); it names the models, and no price."""
+    return HttpRequest("GET", "/docs/models/schemas/index.json", authorized=False)
+
+
+def read_catalogue(reply: HttpReply) -> CataloguePage:
+    """The listed video models; raises `CatalogueRefused`. The schemas' own shape is not known, so they are not read."""
+    found = read_reply(reply.body)
+    items = found.get("models") if isinstance(found, dict) else found
+    if reply.status != 200 or not isinstance(items, list) or len(items) > MOST_MODELS:
+        raise CatalogueRefused("it is not the documented index")
+    return CataloguePage(*read_models(items, "model_id", _read_model))
+
+
+def _read_model(item: Mapping[str, JsonValue], model: str) -> PublishedModel | None:
+    is_video = "video" in str(item.get("category")).lower()
+    return PublishedModel(model=model, title=clean(str(item.get("title") or model), limit=80)) if is_video else None

@@ -6,9 +6,23 @@ header and for two error codes that leave the outcome of a paid request open.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from urllib.parse import quote
 
+from callsheet.core.catalogue.cards import PriceRule
+from callsheet.core.catalogue.expressions import Unpriced, read_components
+from callsheet.core.catalogue.published import (
+    MOST_MODELS,
+    SOURCE,
+    UNDATED,
+    CataloguePage,
+    CatalogueRefused,
+    PublishedModel,
+    read_models,
+    read_reply,
+)
 from callsheet.core.gateway.protocol import (
     Balance,
     HttpReply,
@@ -36,6 +50,7 @@ from callsheet.core.gateway.replies import (
     read_text,
 )
 from callsheet.core.gateway.task_status import StatusShape, read_task_status
+from callsheet.core.shot import JsonValue
 
 # `results` is documented; `result_data` is in EvoLink's own client.
 _STATUS = StatusShape(
@@ -170,3 +185,32 @@ def _words(body: object) -> tuple[str, ...]:
     error = find(body, "error")
     found = (error, find(error, "code"), find(error, "type"), find(body, "code"))
     return tuple(word.lower() for word in found if isinstance(word, str))
+
+
+def build_catalogue(cursor: str) -> HttpRequest:
+    """The public price rules, all in one reply (evolink-rules); no key is sent."""
+    return HttpRequest("GET", "/v1/catalog/pricing-rules?view=full", authorized=False)
+
+
+def read_catalogue(reply: HttpReply) -> CataloguePage:
+    """The video models with their price rules; raises `CatalogueRefused`."""
+    body = read_reply(reply.body)
+    items = find(body, "models")
+    currency, scope = find(body, "meta", "currency"), find(body, "meta", "price_scope")
+    if reply.status != 200 or not isinstance(items, list) or (currency, scope) != ("USD", "public_default"):
+        raise CatalogueRefused("it is not the documented list of price rules")
+    if len(items) > MOST_MODELS:
+        raise CatalogueRefused("it lists far too many models")
+    return CataloguePage(*read_models(items, "model_id", _read_model))
+
+
+def _read_model(item: Mapping[str, JsonValue], model: str) -> PublishedModel | None:
+    """One model; None for what makes no video. EvoLink publishes prices, not the fields of a request."""
+    if item.get("modality") != "video" or item.get("lifecycle") != "active":
+        return None
+    rule = PriceRule("published", as_of=UNDATED, source=SOURCE, unit="USD", usd_per_unit=Decimal(1))
+    try:
+        rule = replace(rule, components=read_components(item))
+    except Unpriced as error:
+        rule = replace(rule, per="unknown", note=f"The published rule was not understood: {error}.")
+    return PublishedModel(model=model, title=model, price=rule)

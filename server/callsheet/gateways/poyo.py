@@ -6,8 +6,28 @@ clients treat an HTTP 200 with another code as a failure (poyo-client, poyo-exam
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from decimal import Decimal
+from typing import Literal
 from urllib.parse import quote
 
+from callsheet.core.catalogue.cards import AddOn, PriceRule
+from callsheet.core.catalogue.fields import Field
+from callsheet.core.catalogue.prices import ANY
+from callsheet.core.catalogue.published import (
+    MOST_MODELS,
+    SOURCE,
+    UNDATED,
+    CataloguePage,
+    CatalogueRefused,
+    PublishedModel,
+    read_models,
+    read_reply,
+)
+from callsheet.core.catalogue.schemas import kinds_of, read_fields, read_inputs
 from callsheet.core.gateway.protocol import (
     Balance,
     HttpReply,
@@ -28,6 +48,11 @@ from callsheet.core.gateway.replies import (
     read_wrapped_submit,
 )
 from callsheet.core.gateway.task_status import StatusShape, read_task_status
+from callsheet.core.security.redaction import clean
+from callsheet.core.shot import JsonValue
+
+CREDIT = Decimal("0.005")
+"""One credit in US dollars (poyo.toml)."""
 
 # `files` is documented; `output` is in PoYo's client without its contents, and its sister brand puts the files there.
 _STATUS = StatusShape(
@@ -82,3 +107,135 @@ def read_listing(reply: HttpReply) -> bool | None:
     if body is not None and 404 in (reply.status, number):
         return False
     return True if answered(reply, number) and read_text(find(body, "data", "model_id")) else None
+
+
+def build_catalogue(cursor: str) -> HttpRequest:
+    """A page of the public catalogue (poyo-client: at most 100 models each); no key is sent."""
+    after = f"&cursor={quote(cursor, safe='')}" if cursor else ""
+    return HttpRequest("GET", f"/v1/catalog/models?limit=100{after}", authorized=False)
+
+
+def read_catalogue(reply: HttpReply) -> CataloguePage:
+    """The models of a page; raises `CatalogueRefused`."""
+    body = read_reply(reply.body)
+    data = find(body, "data")
+    items = data.get("items") if isinstance(data, dict) else None
+    if (
+        not isinstance(data, dict)
+        or not isinstance(items, list)
+        or not answered(reply, read_status_number(find(body, "code")))
+    ):
+        raise CatalogueRefused("it is not the documented list of models")
+    cursor = data.get("next_cursor") if data.get("has_more") else ""
+    if not isinstance(cursor, str) or bool(cursor) != bool(data.get("has_more")) or len(items) > MOST_MODELS:
+        raise CatalogueRefused("its pages are not as documented")
+    models, skipped = read_models(items, "model_id", _read_model)
+    return CataloguePage(models, skipped, cursor)
+
+
+def _read_model(item: Mapping[str, JsonValue], model: str) -> PublishedModel | None:
+    """One model; None for what is no video model. ValueError where it cannot be read."""
+    if "vid" not in str(item.get("category")):
+        return None
+    schema = item.get("input_schema")
+    fields = read_fields(schema if isinstance(schema, dict) else {}, ("input",))
+    outer = (
+        Field(path=("model",), role="model", kind="string", source=SOURCE, required=True),
+        Field(path=("callback_url",), role="callback", kind="string", source=SOURCE),
+    )
+    return PublishedModel(
+        model=model,
+        title=clean(str(item.get("title") or model), limit=80),
+        price=read_billing(item.get("billing"), fields),
+        kinds=kinds_of(model, fields) if item.get("status") == "stable" else (),
+        fields=(*outer, *fields),
+        inputs=read_inputs(fields),
+        schema=json.dumps(schema),
+        schema_path=("input",),
+    )
+
+
+_TABLES = {
+    "duration_credits": ("duration_seconds",),
+    "resolution_credits": ("resolution",),
+    "resolution_credit_rates": ("resolution",),
+    "sound_credits": ("audio",),
+    "credit_rules": ("resolution", "video_input"),
+}
+_KEYS = {
+    "duration": "duration_seconds",
+    "resolution": "resolution",
+    "resolution_group": "resolution",
+    "sound": "audio",
+    "generate_audio": "audio",
+    "mode": "kind",
+}
+_ROWS = {
+    "with_video": "true",
+    "without_video": "false",
+    "text_to_video": "text-to-video",
+    "image_to_video": "image-to-video",
+    "generate": ANY,
+    "standard": ANY,
+}
+_FORMULA = re.compile(r"(?:(?:duration|billed_seconds) \* )?[a-z_]+((?:\[[a-z_]+\])*)")
+_PER_IMAGE = (
+    "(duration + reference_video_seconds) * credits_per_second"
+    " + max(0, reference_image_count - free_reference_images) * extra_reference_image_credits"
+)
+_ALSO_INPUT = "(input video billing duration + output duration) * with_video rate"
+
+
+def read_billing(billing: JsonValue, fields: tuple[Field, ...] = ()) -> PriceRule:
+    """What a model costs in credits, `unknown` where the billing is none of the published shapes."""
+    unknown = PriceRule("unknown", as_of=UNDATED, source=SOURCE, note="PoYo's rule for it could not be evaluated.")
+    if not isinstance(billing, dict):
+        return unknown
+    formula = str(billing.get("formula") or "")
+    per: Literal["clip", "second"] = "second" if billing.get("unit") == "second" else "clip"
+    base = replace(unknown, per=per, unit="credits", usd_per_unit=CREDIT, note="")
+    try:
+        if formula == _PER_IMAGE:
+            terms = billing.get("parameters")
+            assert isinstance(terms, dict)
+            extra = AddOn(
+                role="reference_image",
+                above=int(_amount(terms.get("free_reference_images"))),
+                amount=_amount(terms.get("extra_reference_image_credits")),
+            )
+            rate = _amount(terms.get("credits_per_second"))
+            return replace(base, amounts={ANY: rate}, billed="output+input", added=(extra,))
+        if billing.get("type") == "fixed":
+            return replace(base, per="clip", amounts={ANY: _amount(billing.get("credits"))})
+        if "credits_per_unit" in billing:
+            rate = _amount(billing.get("credits_per_unit"))
+            return replace(base, amounts={ANY: rate}) if formula == f"duration * {rate}" else unknown
+        name, table = next((name, billing[name]) for name in ("price_table", *_TABLES) if name in billing)
+        shape = _FORMULA.fullmatch(formula)
+        if shape is None and formula and _ALSO_INPUT not in formula:
+            return unknown
+        named = re.findall(r"\[([a-z_]+)\]", shape[1]) if shape else []
+        keys = _TABLES.get(name) or tuple(_KEYS[key] for key in named)
+        amounts = {" / ".join(path): amount for path, amount in _rows(table, len(keys))}
+    except (AssertionError, KeyError, StopIteration, ValueError):
+        return unknown
+    return replace(base, keys=keys, amounts=amounts, billed="output+input" if "video_input" in keys else "output")
+
+
+def _rows(table: JsonValue, depth: int) -> Iterator[tuple[tuple[str, ...], Decimal]]:
+    if depth == 0:
+        yield (), _amount(table)
+        return
+    if not isinstance(table, dict) or not table:
+        raise ValueError("a table of prices is not understood")
+    for key, part in table.items():
+        word = _ROWS.get(key, key.lower())
+        # An edit is no clip that a shot can ask for.
+        if key != "video_edit":
+            yield from (((word, *rest), amount) for rest, amount in _rows(part, depth - 1))
+
+
+def _amount(value: JsonValue) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or not 0 <= value <= 10**6:
+        raise ValueError("an amount is not a number")
+    return Decimal(str(value))

@@ -14,6 +14,7 @@ from typing import Any
 
 from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.edges.process.loopback import HOST, bind_loopback, build_web_server
+from callsheet.sandbox.published import with_published
 
 from .app import build_app
 from .context import AppState, Settings
@@ -39,7 +40,7 @@ async def serve_sandbox(
     `speed` is how many times faster than the real gateways tasks run, `port` 0 takes a free one, `rate` (requests
     per minute and key) replaces all limits, `clock` gives Unix seconds. OSError when the port is taken.
     """
-    state = AppState(Settings(store, speed, rate, clock), load_catalogue())
+    state = AppState(Settings(store, speed, rate, clock), with_published(load_catalogue()))
     with bind_loopback(port) as listener:
         ready = asyncio.Event()
         server = build_web_server(

@@ -16,6 +16,7 @@ from callsheet.sandbox.fakes.tasks import SandboxTask, choose_task_seconds, snap
 from .checks import Body, Parameters, Violation, check_body, read_parameters, read_prompt
 from .context import AppState, Outcome, Request
 from .faults import FAULTS, UnknownTag, read_faults
+from .published import check_schema
 from .replies import DroppedConnection, Headers, NoReply, html_reply, json_reply
 from .store import Replay
 from .webhooks import explain_undelivered
@@ -73,7 +74,10 @@ def _read_submission(state: AppState, request: Request) -> _Submission:
     if "old-errors" in faults:
         generation = Generation.OLD
     longest = state.facts(request.gateway).callback.max_length
-    violations = check_body(card, body, longest_callback_url=longest)
+    violations = (
+        *check_body(card, body, longest_callback_url=longest),
+        *(Violation(field, "value", rule) for field, rule in check_schema(request.gateway, card.model, body)),
+    )
     if violations:
         raise _Refused(_refusal_of(violations), generation)
     return _Submission(card, read_parameters(card, body), faults, generation)

@@ -32,6 +32,7 @@ from .ports import BuildRunner, Leases, SecretKey, TaskRunner
 from .results import WAIT_SECONDS, Explanation, Submission, TaskReport
 
 if TYPE_CHECKING:
+    from .catalogues import Refreshed
     from .diagnostics import Check, GatewayAnswer, Install
 
 SUBMIT_WAIT_SECONDS = 30.0
@@ -103,6 +104,12 @@ class Service:
         from .diagnostics import ask_gateways
 
         return await ask_gateways(self.deps)
+
+    async def refresh_catalogues(self, gateway_id: str | None = None) -> list[Refreshed]:
+        """Fetch what the gateways publish of models and prices; see `catalogues.refresh`. For a person's act only."""
+        from .catalogues import refresh
+
+        return await refresh(self.deps, gateway_id)
 
     def explain(self, draft: Draft) -> Explanation:
         """What would be sent, what is wrong with it, what it costs; see `drafts.explain`."""

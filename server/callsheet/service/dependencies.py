@@ -28,6 +28,7 @@ from .ports import (
     Ledger,
     OpenKeys,
     PolicySource,
+    PublishedStore,
     SealedKey,
     SecretKey,
     Wakeups,
@@ -88,6 +89,7 @@ class Dependencies:
     http: HttpClient
     clock: Clock
     catalogue: Callable[[], Catalogue]
+    published: PublishedStore
     gateway: Callable[[str], Gateway]
     policy: PolicySource
     find_key: Callable[[GatewayFacts], SecretKey | None]

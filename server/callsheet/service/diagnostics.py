@@ -78,6 +78,7 @@ def check_up(deps: Dependencies, install: Install) -> list[Check]:
     policy = _read_policy(deps)
     looks: tuple[Callable[[], Iterator[Check]], ...] = (
         _check_program,
+        lambda: _check_catalogues(deps),
         lambda: _check_directories(install.paths),
         lambda: _check_policy(policy, install.policy_path),
         lambda: _check_verifier(policy, install.verifier_path),
@@ -100,6 +101,14 @@ def _read_policy(deps: Dependencies) -> Policy | CallsheetError:
 
 def _failed(name: str, error: CallsheetError) -> Check:
     return Check(name, Grade.PROBLEM, error.message, error.next_step)
+
+
+def _check_catalogues(deps: Dependencies) -> Iterator[Check]:
+    """How old what is known of models and prices is."""
+    for facts in deps.catalogue().gateways:
+        if why := deps.published.unusable.get(facts.id):
+            step = NextStep(Action.MODELS, "Refresh it.")
+            yield Check("catalogue", Grade.WARNING, f"{facts.name}: what it published is not used; {why}", step)
 
 
 def _check_program() -> Iterator[Check]:

@@ -216,6 +216,11 @@ def _explain_card(
     verdict = Verdict((*verdict.findings, *findings), verdict.corrected)
     settled = verdict.corrected
     body = build_body(card, settled)
+    wrong = tuple(
+        Finding("error", field, "", f"The gateway's published schema says {rule}.", "Correct it, or leave it out.")
+        for field, rule in (deps.published.problems(card, body) if card.schema else ())
+    )
+    verdict = Verdict((*verdict.findings, *wrong), settled)
     frozen = freeze_body(body)
     price = _price(card, settled)
     mode = deps.policy().mode

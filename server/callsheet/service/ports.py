@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from callsheet.core.audit import AuditEntry, AuditVerdict
+from callsheet.core.catalogue.cards import Catalogue, ModelCard
+from callsheet.core.catalogue.published import Published
 from callsheet.core.consent import Means, Mode, Policy, Spending
-from callsheet.core.gateway.protocol import HttpReply, HttpRequest
+from callsheet.core.gateway.protocol import CatalogueReader, HttpReply, HttpRequest
+from callsheet.core.shot import JsonValue
 from callsheet.core.spending import Allowance, Slots, SpendTerms
 from callsheet.core.tasks import (
     ClaimedTask,
@@ -146,7 +149,24 @@ class HttpClient(AbstractAsyncContextManager["HttpClient"], Protocol):
         key: SecretKey | None,
         within: float = ...,
     ) -> HttpReply: ...
-    async def fetch(self, request: HttpRequest, *, base_url: str, key: SecretKey | None) -> HttpReply: ...
+    async def fetch(
+        self, request: HttpRequest, *, base_url: str, key: SecretKey | None, most: int = ...
+    ) -> HttpReply: ...
+
+
+class PublishedStore(Protocol):
+    """What the gateways publish, beside our own cards. `keep` raises `SetupProblem`, `read` `CatalogueRefused`."""
+
+    @property
+    def unusable(self) -> Mapping[str, str]: ...
+
+    def own(self) -> Catalogue: ...
+    def problems(self, card: ModelCard, body: Mapping[str, JsonValue]) -> list[tuple[str, str]]: ...
+    def current(self) -> Catalogue: ...
+    def read(
+        self, gateway: CatalogueReader, gateway_id: str, *, url: str, date: str, pages: Sequence[bytes]
+    ) -> Published: ...
+    def keep(self, gateway_id: str, *, url: str, date: str, pages: Sequence[bytes]) -> None: ...
 
 
 class OpenKeys(Protocol):

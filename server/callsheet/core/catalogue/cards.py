@@ -189,7 +189,8 @@ class ModelCard:
 
     `family` is the model under all its gateways and ids. `kinds` are the kinds of clip that a shot can ask of it;
     empty when the model generates none or its request body is not known. `implied` are parameters that the model has
-    no field for, but that every clip of it has.
+    no field for, but that every clip of it has. `schema` is the JSON schema that the gateway publishes of the object at
+    `schema_path` in the body, empty where it publishes none.
     """
 
     gateway: str
@@ -207,6 +208,8 @@ class ModelCard:
     implied: Mapping[str, Scalar] = field(default_factory=dict)
     conflicts: tuple[Conflict, ...] = ()
     notes: tuple[str, ...] = ()
+    schema: str = ""
+    schema_path: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -228,7 +231,10 @@ class ModelCard:
 
 @dataclass(frozen=True, slots=True)
 class GatewayFacts:
-    """What is known of one gateway. `version` is the digest of the file it was read from."""
+    """What is known of one gateway. `version` is the digest of the file it was read from, and of what was published.
+
+    `catalogue_url` is where it publishes its models, None where it is not known to.
+    """
 
     id: str
     name: str
@@ -245,6 +251,7 @@ class GatewayFacts:
     version: str
     idempotency_header: str | None = None
     result_hosts: tuple[str, ...] = ()
+    catalogue_url: str | None = None
 
     def last_word(self, card: ModelCard) -> Evidence | None:
         """What the gateway itself said last about a model; others' news of it are no listing."""

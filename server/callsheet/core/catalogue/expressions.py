@@ -42,6 +42,15 @@ class Expression:
 
 
 @dataclass(frozen=True, slots=True)
+class Declared:
+    """A parameter of a rule: the value that it assumes ("" for none), and those it knows (none: any)."""
+
+    name: str
+    default: str
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Tier:
     """The rate and minimum charge, in `uc`, that hold under a condition. The rate includes the multiplier."""
 
@@ -53,17 +62,14 @@ class Tier:
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One part of a price: quantity times rate, at least the minimum charge, rounded to whole `uc`.
-
-    `defaults` are the parameters that the rule declares, each with the value it assumes ("" for none).
-    """
+    """One part of a price: quantity times rate, at least the minimum charge, rounded to whole `uc`."""
 
     quantity: Expression
     rate: str
     minimum: str
     mode: Literal["half_up", "ceil", "floor"]
     point: Literal["per_quantity", "per_tier", "per_component_subtotal"]
-    defaults: tuple[tuple[str, str], ...]
+    declared: tuple[Declared, ...]
     condition: Expression | None = None
     tiers: tuple[Tier, ...] = ()
 
@@ -79,18 +85,30 @@ _ARITY: Mapping[str, tuple[int, int]] = {
 
 def read_components(model: Mapping[str, JsonValue]) -> tuple[Component, ...]:
     """The components of one published model; raises `Unpriced` when any part of them is not understood."""
-    defaults: dict[str, str] = {}
-    for row in _rows(model.get("parameters") or []):
-        default = row.get("default", "")
-        defaults[_text(row, "name")] = str(default).lower() if isinstance(default, bool) else str(default or "")
+    if model.get("pricing_status") != "available":
+        raise Unpriced("its price is not available")
+    declared = {item.name: item for item in map(_declared, _rows(model.get("parameters") or []))}
     budget = [MOST_NODES]
-    components = tuple(_component(row, defaults, budget) for row in _rows(model.get("components")))
+    components = tuple(_component(row, declared, budget) for row in _rows(model.get("components")))
     if not components:
         raise Unpriced("it has no components")
     return components
 
 
-def _component(row: Mapping[str, JsonValue], defaults: Mapping[str, str], budget: list[int]) -> Component:
+def _declared(row: Mapping[str, JsonValue]) -> Declared:
+    values = row.get("values") or []
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise Unpriced("a parameter has values that are not understood")
+    known = ("true", "false") if row.get("type") == "boolean" else tuple(map(str, values))
+    default = row.get("default")
+    return Declared(_text(row, "name"), "" if default is None else _word(default), known)
+
+
+def _word(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _component(row: Mapping[str, JsonValue], declared: Mapping[str, Declared], budget: list[int]) -> Component:
     if row.get("pricing_status") != "available":
         raise Unpriced("a component is not available")
     rounding = _object(row.get("rounding"))
@@ -102,25 +120,25 @@ def _component(row: Mapping[str, JsonValue], defaults: Mapping[str, str], budget
     condition = row.get("condition")
     rate, minimum = _amounts(row)
     return Component(
-        quantity=_expression(row.get("quantity_rule"), defaults, budget, 0),
+        quantity=_expression(row.get("quantity_rule"), declared, budget, 0),
         rate=rate,
         minimum=minimum,
         mode=mode,  # type: ignore[arg-type]
         point=point,  # type: ignore[arg-type]
-        defaults=tuple(defaults.items()),
-        condition=None if condition is None else _expression(condition, defaults, budget, 0),
-        tiers=tuple(_tier(tier, defaults, budget) for tier in _rows(row.get("tiers") or [])),
+        declared=tuple(declared.values()),
+        condition=None if condition is None else _expression(condition, declared, budget, 0),
+        tiers=tuple(_tier(tier, declared, budget) for tier in _rows(row.get("tiers") or [])),
     )
 
 
-def _tier(row: Mapping[str, JsonValue], defaults: Mapping[str, str], budget: list[int]) -> Tier:
+def _tier(row: Mapping[str, JsonValue], declared: Mapping[str, Declared], budget: list[int]) -> Tier:
     if row.get("pricing_status", "available") != "available":
         raise Unpriced("a tier is not available")
     rate, minimum = _amounts(row)
     multiplier = row.get("multiplier", "1")
     if _number(multiplier) <= 0:
         raise Unpriced("a multiplier is not positive")
-    return Tier(_expression(row.get("when"), defaults, budget, 0), str(multiplier), rate, minimum)
+    return Tier(_expression(row.get("when"), declared, budget, 0), str(multiplier), rate, minimum)
 
 
 def _amounts(row: Mapping[str, JsonValue]) -> tuple[str, str]:
@@ -130,7 +148,7 @@ def _amounts(row: Mapping[str, JsonValue]) -> tuple[str, str]:
     return rate, minimum
 
 
-def _expression(node: JsonValue, declared: Mapping[str, str], budget: list[int], depth: int) -> Expression:
+def _expression(node: JsonValue, declared: Mapping[str, Declared], budget: list[int], depth: int) -> Expression:
     budget[0] -= 1
     row = _object(node)
     op = _text(row, "op")
@@ -149,7 +167,7 @@ def _expression(node: JsonValue, declared: Mapping[str, str], budget: list[int],
     return Expression(
         op,
         tuple(_expression(child, declared, budget, depth + 1) for child in children),
-        value=str(constant).lower() if isinstance(constant, bool) else _text(row, "value") if constant else "",
+        value=_word(constant) if isinstance(constant, bool) else _text(row, "value") if constant else "",
         name=_text(row, "name") if op == "variable" else "",
         table=tuple((key, str(value)) for key, value in table.items()),
     )
@@ -192,19 +210,16 @@ def evaluate_components(components: tuple[Component, ...], look_up: LookUp) -> D
 
 
 def _charge(component: Component, look_up: LookUp) -> Fraction:
-    declared = dict(component.defaults)
+    declared = {item.name: item for item in component.declared}
 
     def variable(name: str) -> Value:
-        said = look_up(name)
-        text = declared[name] if said is None else str(said).lower() if isinstance(said, bool) else str(said)
-        if text in ("true", "false"):
-            return text == "true"
-        if not text:
-            raise Unpriced(f"{name} is not known")
-        try:
-            return _number(text)
-        except Unpriced:
-            return text
+        known, said = declared[name], look_up(name)
+        text = known.default if said is None else _word(said)
+        if isinstance(said, bool) and {"on", "off"} <= {*known.values}:
+            text = "on" if said else "off"
+        if not text or (known.values and text not in known.values):
+            raise Unpriced(f"{name} has no value that the rule knows")
+        return _constant(text)
 
     if component.condition is not None and not _truth(_evaluate(component.condition, variable)):
         return Fraction(0)

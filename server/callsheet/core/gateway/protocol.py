@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
+from callsheet.core.catalogue.published import CataloguePage
+
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
@@ -195,3 +197,15 @@ class RecentReader(Protocol):
 
     def build_recent(self) -> HttpRequest: ...
     def read_recent(self, reply: HttpReply) -> tuple[RecentTask, ...]: ...
+
+
+@runtime_checkable
+class CatalogueReader(Protocol):
+    """A gateway that publishes its models and prices as JSON, without a key.
+
+    `build_catalogue` asks for a page below the catalogue's own address; `read_catalogue` raises `CatalogueRefused`
+    for a reply that is no catalogue, and skips single models that it cannot read.
+    """
+
+    def build_catalogue(self, cursor: str) -> HttpRequest: ...
+    def read_catalogue(self, reply: HttpReply) -> CataloguePage: ...

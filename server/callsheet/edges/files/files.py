@@ -78,8 +78,8 @@ def write_atomically(
     _sync_directory(path.parent)
 
 
-def read_private(path: Path, *, what: str) -> bytes | None:
-    """The bytes of a private file, None when there is none.
+def read_private(path: Path, *, what: str, most: int = MAX_BYTES) -> bytes | None:
+    """The bytes of a private file of at most `most` bytes, None when there is none.
 
     `what` names the file in messages ("policy file"). Raises `SetupProblem`, which never holds file content.
     """
@@ -88,13 +88,13 @@ def read_private(path: Path, *, what: str) -> bytes | None:
             complaint = find_exposure(os.fstat(file.fileno()), user=current_user())
             if complaint:
                 raise _unsafe(path, what, complaint)
-            return read_bounded(file, MAX_BYTES)
+            return read_bounded(file, most)
     except FileNotFoundError:
         return None
     except NotRegularError:
         raise _unsafe(path, what, "is not a regular file") from None
     except TooLargeError:
-        raise _unsafe(path, what, f"is larger than {MAX_BYTES} bytes") from None
+        raise _unsafe(path, what, f"is larger than {most} bytes") from None
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise _unsafe(path, what, "is a symbolic link") from None

@@ -108,8 +108,12 @@ class GatewayHttp:
         except _ReplyTooLarge as error:
             _raise_paid(error)
 
-    async def fetch(self, request: HttpRequest, *, base_url: str, key: SecretKey | None) -> HttpReply:
+    async def fetch(
+        self, request: HttpRequest, *, base_url: str, key: SecretKey | None, most: int = MAX_REPLY_BYTES
+    ) -> HttpReply:
         """Send a free request; transport failures are retried a few times. Raises `GatewayUnreachable`.
+
+        `most` is how many bytes the reply may have.
 
         Only reading is free: any other request is a bug in a gateway's module and is not sent.
         """
@@ -131,7 +135,7 @@ class GatewayHttp:
             ):
                 # The whole exchange is bounded: a body that drips would outlast any limit between two bytes.
                 with attempt, anyio.fail_after(READ_TOTAL):
-                    return await _exchange(client, _build(client, request, base_url, key))
+                    return await _exchange(client, _build(client, request, base_url, key), most)
         except (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, _ReplyTooLarge) as error:
             raise GatewayUnreachable(
                 f"The gateway could not be read ({type(error).__name__}).",
@@ -186,13 +190,13 @@ class _ReplyTooLarge(Exception):
     """A gateway's reply is larger than `MAX_REPLY_BYTES`."""
 
 
-async def _exchange(client: httpx2.AsyncClient, request: httpx2.Request) -> HttpReply:
+async def _exchange(client: httpx2.AsyncClient, request: httpx2.Request, most: int = MAX_REPLY_BYTES) -> HttpReply:
     response = await client.send(request, stream=True, follow_redirects=False)
     try:
         body = bytearray()
         async for chunk in response.aiter_bytes():
             body += chunk
-            if len(body) > MAX_REPLY_BYTES:
+            if len(body) > most:
                 raise _ReplyTooLarge
     finally:
         await response.aclose()

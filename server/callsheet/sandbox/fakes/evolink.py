@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from callsheet.core.catalogue.cards import Availability
 from callsheet.core.shot import JsonValue
+from callsheet.sandbox.published import load_data
 
 from .protocol import Answer, Callback, Generation, Json, Page, PageRequest, Profile, Reason, Refusal, read_credits
 from .tasks import Phase, SandboxTask, Snapshot, snapshot_at
@@ -247,9 +248,14 @@ def _number(request: PageRequest, name: str, default: int, most: int) -> int:
     return min(max(int(text), 1), most) if text.isascii() and text.isdigit() and len(text) < 10 else default
 
 
+def _build_rules(request: PageRequest) -> Answer:
+    return Answer(200, dict(load_data("evolink_rules")))
+
+
 PAGES = (
     Page("/v1/credits", True, _build_credits),
     Page("/v1/catalog/models", False, _build_catalogue),
     Page("/v1/catalog/pricing", False, _build_pricing),
+    Page("/v1/catalog/pricing-rules", False, _build_rules),
     Page("/v1/tasks", True, _build_tasks),
 )

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 
-from callsheet.core.catalogue.cards import Availability, ModelCard
+from callsheet.sandbox.published import poyo_item, poyo_page
 
 from .protocol import Answer, Callback, Generation, Json, Page, PageRequest, Profile, Reason, Refusal, read_credits
 from .tasks import Phase, SandboxTask, Snapshot
@@ -139,36 +139,17 @@ def _build_balance(request: PageRequest) -> Answer:
     return Answer(200, {"code": 200, "data": {"email": "sandbox@callsheet.invalid", "credits_amount": 10000}})
 
 
-def _listed(request: PageRequest) -> list[ModelCard]:
-    return [card for card in request.facts.models if card.lifecycle.availability is not Availability.DROPPED]
-
-
-def _item(card: ModelCard) -> Json:
-    """The part of an item, as PoYo's own client of 2026-08-07 types it, that does not depend on the model."""
-    return {
-        "model_id": card.model,
-        "service_type": "generate",
-        "category": "video",
-        "title": card.title,
-        "execution_mode": "async",
-        "supports_callback": True,
-        "status": "stable",
-    }
-
-
 def _build_catalogue(request: PageRequest) -> Answer:
-    items = [_item(card) for card in _listed(request)]
-    data: Json = {"schema_version": "sandbox", "items": [*items], "next_cursor": None, "has_more": False}
-    return Answer(200, {"code": 200, "data": data})
+    page = poyo_page(request.query.get("cursor", ""), request.query.get("limit", ""))
+    return Answer(200, {"code": 200, "data": page})
 
 
 def _build_catalogue_item(request: PageRequest) -> Answer:
     """The real answer for a model that is not listed is not documented; the sandbox says 404."""
-    parameters = request.path.get("model", "")
-    card = next((card for card in _listed(request) if card.model == parameters), None)
-    if card is None:
+    item = poyo_item(request.path.get("model", ""))
+    if item is None:
         return build_refusal(Refusal(Reason.UNKNOWN_PATH, detail="Model not found"), request.generation)
-    return Answer(200, {"code": 200, "data": _item(card)})
+    return Answer(200, {"code": 200, "data": item})
 
 
 PAGES = (

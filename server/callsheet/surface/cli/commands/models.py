@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import anyio
 import typer
 from rich.console import RenderableType
 from rich.text import Text
@@ -12,7 +13,8 @@ from callsheet.core.catalogue.cards import Catalogue, ModelCard
 from callsheet.core.catalogue.fields import Field, Limit
 from callsheet.core.security.redaction import clean
 from callsheet.core.shot import Scalar
-from callsheet.errors import Action, NextStep, UnknownThing
+from callsheet.errors import Action, InvalidRequest, NextStep, UnknownThing
+from callsheet.service.catalogues import describe
 from callsheet.surface.cli.console.command import KNOW, Command, Json, ModelOption
 from callsheet.surface.cli.console.completion import complete_gateways
 from callsheet.surface.cli.console.exit_codes import ExitCode
@@ -21,31 +23,45 @@ from callsheet.surface.cli.console.explanation_view import (
     format_availability,
 )
 from callsheet.surface.cli.console.output import Output, indent, label_table
-from callsheet.surface.cli.console.session import begin
+from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.next_steps import program
 from callsheet.surface.text import join_words
 from callsheet.surface.views.cards import (
     amount_terms,
     choices_of,
     model_details,
+    plain,
     polling_text,
     price_range,
     retention_text,
 )
 
-EXAMPLES = ("models", "models poyo", "models poyo --model sora-2-official", "models --json")
+REFRESH = "refresh"
+EXAMPLES = ("models", "models refresh", "models poyo", "models poyo --model sora-2-official", "models --json")
 
 
 def models(
     context: typer.Context,
     gateway: Annotated[
-        str | None, typer.Argument(metavar="GATEWAY", help="One gateway only.", autocompletion=complete_gateways)
+        str | None,
+        typer.Argument(metavar="GATEWAY", help="One gateway only, or refresh.", autocompletion=complete_gateways),
+    ] = None,
+    refreshed: Annotated[
+        str | None, typer.Argument(metavar="GATEWAY", help="After refresh: one gateway only.", show_default=False)
     ] = None,
     model: ModelOption = None,
     as_json: Json = False,
 ) -> int:
-    """Show the models with price, lengths, ratios, resolutions and availability; with --model, all about one."""
+    """Show the models with price, lengths, ratios, resolutions and availability; with --model, all about one.
+
+    With refresh, the gateways' own published lists are fetched first, for free and without a key: from then on
+    availability and price are those of that day, and a model that is no longer listed is refused.
+    """
     session = begin(context, as_json)
+    if gateway == REFRESH:
+        return _refresh(session, refreshed)
+    if refreshed is not None:
+        raise InvalidRequest("A second gateway is given.", next_step=f"Run `{program()} models GATEWAY`.")
     catalogue = session.service.catalogue
     cards = [card for card in session.service.cards(gateway=gateway) if model in (None, card.model)]
     if not cards:
@@ -61,6 +77,22 @@ def models(
     else:
         _write_all(session.output, cards, catalogue)
     return ExitCode.OK
+
+
+def _refresh(session: Session, gateway: str | None) -> int:
+    """Fetch what the gateways publish, and show what changed."""
+    results = anyio.run(session.service.refresh_catalogues, gateway)
+    if session.as_json:
+        session.write_json({"refreshed": [plain(item) for item in results]})
+    for item in results if not session.as_json else []:
+        session.output.write(Text(describe(item)))
+        rows = (("new", item.difference.new), ("gone", item.difference.gone), ("price", item.difference.price))
+        for word, names in (*rows, ("fields", item.difference.fields)):
+            if names:
+                session.output.write(indent(Text(f"{word}: {', '.join(names)}", style="dim")))
+        for skipped in item.skipped:
+            session.output.write(indent(Text(f"not read: {skipped.model} ({skipped.why})", style="dim")))
+    return ExitCode.OK if any(not item.problem for item in results) else ExitCode.GATEWAY
 
 
 def _write_all(output: Output, cards: list[ModelCard], catalogue: Catalogue) -> None:
