@@ -37,6 +37,7 @@ from callsheet.edges.keys.store import SecretKey, build_redactor, find_all_keys,
 from callsheet.edges.ledger.ledger import SqliteLedger
 from callsheet.edges.process.locks import FileLeases, find_desk
 from callsheet.edges.process.runner import Runner
+from callsheet.edges.process.sent_mark import FileMark
 from callsheet.service.dependencies import Dependencies
 from callsheet.service.lifecycle import SandboxServer
 from callsheet.surface.program import Program
@@ -57,6 +58,7 @@ KEYS_DIRECTORY = "keys"
 LEDGER_FILE = "ledger.sqlite3"
 SANDBOX_DIRECTORY = "sandbox"
 RUNNERS_DIRECTORY = "runners"
+MARKS_DIRECTORY = "sent"
 SETTLED_NS = 2_000_000_000
 
 
@@ -157,6 +159,7 @@ def build_service(surroundings: Surroundings) -> Service:
     ledger = _once(lambda: SqliteLedger(paths.data / LEDGER_FILE))
     deps = Dependencies(
         ledger=ledger,
+        sent=FileMark(paths.state / MARKS_DIRECTORY, ledger),
         http=http,
         clock=surroundings.clock,
         catalogue=load_catalogue,

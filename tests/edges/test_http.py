@@ -13,7 +13,7 @@ from callsheet.core.gateway.protocol import HttpRequest
 from callsheet.edges.http.client import HTTP_FAILURES, MAX_REPLY_BYTES, GatewayHttp, join_url, surely_not_sent
 from callsheet.edges.keys.store import SecretKey
 from callsheet.errors import DownloadProblem, GatewayUnreachable, OutcomeUnknown
-from samples import a_claimed_task
+from samples import a_marked_task
 from workspace import KEY
 
 BASE = "https://api.example.com"
@@ -67,7 +67,7 @@ async def test_the_key_goes_to_the_gateway_alone_and_redirects_are_not_followed(
         return httpx2.Response(307, headers={"location": "https://evil.example.net/submit"})
 
     async with GatewayHttp(transport=httpx2.MockTransport(answer)) as http:
-        reply = await http.post_paid(a_claimed_task(), REQUEST, base_url=BASE, key=THE_KEY)
+        reply = await http.post_paid(a_marked_task(), REQUEST, base_url=BASE, key=THE_KEY)
 
     assert reply.status == 307
     assert [str(request.url) for request in seen] == [f"{BASE}/submit"]
@@ -109,7 +109,7 @@ async def test_a_reply_over_the_bound_is_an_unknown_outcome_for_a_paid_request()
 
     async with GatewayHttp(transport=httpx2.MockTransport(answer)) as http:
         with pytest.raises(OutcomeUnknown):
-            await http.post_paid(a_claimed_task(), REQUEST, base_url=BASE, key=THE_KEY)
+            await http.post_paid(a_marked_task(), REQUEST, base_url=BASE, key=THE_KEY)
         with pytest.raises(GatewayUnreachable):
             await http.fetch(HttpRequest("GET", "/status"), base_url=BASE, key=THE_KEY)
 
@@ -123,7 +123,7 @@ async def test_a_paid_request_that_takes_too_long_is_an_unknown_outcome() -> Non
 
     async with GatewayHttp(transport=httpx2.MockTransport(answer)) as http:
         with pytest.raises(OutcomeUnknown):
-            await http.post_paid(a_claimed_task(), REQUEST, base_url=BASE, key=THE_KEY, within=0.01)
+            await http.post_paid(a_marked_task(), REQUEST, base_url=BASE, key=THE_KEY, within=0.01)
 
 
 async def test_no_error_names_the_key_or_the_query() -> None:
@@ -134,7 +134,7 @@ async def test_no_error_names_the_key_or_the_query() -> None:
 
     async with GatewayHttp(transport=httpx2.MockTransport(answer)) as http:
         with pytest.raises(OutcomeUnknown) as caught:
-            await http.post_paid(a_claimed_task(), REQUEST, base_url=BASE, key=THE_KEY)
+            await http.post_paid(a_marked_task(), REQUEST, base_url=BASE, key=THE_KEY)
 
     assert KEY not in str(caught.value)
     assert caught.value.__cause__ is None
@@ -155,7 +155,7 @@ async def test_a_read_is_tried_again_and_a_paid_request_is_not(
     async with GatewayHttp(transport=httpx2.MockTransport(answer)) as http:
         assert (await http.fetch(HttpRequest("GET", "/x"), base_url=BASE, key=THE_KEY)).status == 200
         with pytest.raises(OutcomeUnknown):
-            await http.post_paid(a_claimed_task(), REQUEST, base_url=BASE, key=THE_KEY)
+            await http.post_paid(a_marked_task(), REQUEST, base_url=BASE, key=THE_KEY)
 
     assert calls == {"GET": 2, "POST": 1}
     assert [record.name for record in caplog.records if record.name.startswith(("stamina", "structlog"))] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -30,7 +31,8 @@ def shot(number: int) -> Shot:
 
 
 def make_old(path: Path) -> None:
-    """Take everything out of the file that version 2 brought."""
+    """Take everything out of the file that version 2 brought, and the mark, which came later still."""
+    shutil.rmtree(path.parent.parent / "state" / "sent", ignore_errors=True)
     with sqlite3.connect(path) as db:
         for statement in BACK_TO_VERSION_1:
             db.execute(statement)

@@ -16,6 +16,7 @@ import anyio
 from callsheet.core.catalogue import Catalogue, GatewayFacts, ModelCard
 from callsheet.core.consent import AuditEntry, AuditVerdict, Means, Mode, Policy, Spending
 from callsheet.core.security.redaction import Redactor
+from callsheet.core.sent import SentRequest
 from callsheet.core.shot import JsonValue
 from callsheet.core.spending import Allowance
 from callsheet.core.tasks import OPEN_STATES, Pruned, PruneLimits, Sheet, SheetState, Task, TaskState
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 SUBMIT_WAIT_SECONDS = 30.0
 WAIT_LIMIT_SECONDS = 45.0
 LOOK_AGAIN_SECONDS = 1.0
-
 UNSENT = (TaskState.WAITING, TaskState.SUBMITTING)
 
 
@@ -185,8 +185,7 @@ class Service:
 
     def record_audit(self, action: str, subject: str, *, actor: str, detail: Mapping[str, str] | None = None) -> None:
         """Add a person's act that is no approval (a key sealed, a passkey added) to the audit trail."""
-        now = self.deps.clock.now()
-        self.deps.ledger().consent.record(action, subject, actor=actor, now=now, detail=detail)
+        self.deps.ledger().consent.record(action, subject, actor=actor, now=self.now(), detail=detail)
 
     def find_task(self, task_id: str) -> Task | None:
         """That task without a report on it; None where there is none."""
@@ -222,9 +221,15 @@ class Service:
 
     def resolve(self, task_id: str, *, accepted_as: str | None) -> Task:
         """A person says what became of a task of unknown outcome."""
-        task = polling.resolve_task(self.deps, task_id, accepted_as=accepted_as)
-        self.deps.changes.notify()
-        return task
+        return polling.resolve_task(self.deps, task_id, accepted_as=accepted_as)
+
+    def forgotten(self) -> Sequence[SentRequest]:
+        """Requests that were sent and that the ledger has forgotten; each may have been charged for."""
+        return self.deps.sent.forgotten()
+
+    def accept_ledger(self) -> Sequence[SentRequest]:
+        """A person goes on with an older ledger; what it forgot comes back as tasks of unknown outcome."""
+        return polling.accept_ledger(self.deps)
 
     def export(self, *, since: float | None = None) -> dict[str, JsonValue]:
         """All sheets and tasks for people's own books; see `export.export`."""
@@ -300,8 +305,6 @@ class Service:
         taken = sealed_keys.unlock(self.deps, gateway_id, passphrase, is_alive=self._leases.is_alive, wanted=wanted)
         self.record_audit("key_opened", gateway_id, actor=by.value, detail={"tasks": str(taken)})
         return taken
-
-    # --- with waiting -----------------------------------------------------------------------------
 
     async def submit(self, sheet_id: str, *, wait_seconds: float = SUBMIT_WAIT_SECONDS) -> Submission:
         """Spend an approved sheet; waits a little for the gateway's answer. Needs `running`."""

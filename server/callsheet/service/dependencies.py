@@ -30,6 +30,7 @@ from .ports import (
     PolicySource,
     SealedKey,
     SecretKey,
+    SentMark,
     Wakeups,
     build_redactor,
     require_address,
@@ -83,6 +84,7 @@ class Dependencies:
     """
 
     ledger: Callable[[], Ledger]
+    sent: SentMark
     http: HttpClient
     clock: Clock
     catalogue: Callable[[], Catalogue]

@@ -13,6 +13,7 @@ from typing import Any
 
 from callsheet.core.consent import Means
 from callsheet.core.gateway.protocol import GatewayProblem, Phase, Progress, StatusOutcome, StatusUnavailable, TaskRef
+from callsheet.core.sent import SentRequest
 from callsheet.core.tasks import Clip, IllegalEvent, Problem, Task, TaskEvent, TaskState, next_poll_delay, retry_delay
 from callsheet.errors import (
     Action,
@@ -261,6 +262,13 @@ def _link_gone(deps: Dependencies, task: Task, error: LinkGone) -> None:
     deps.ledger().advance(task.id, TaskEvent.LINK_GONE, now=deps.clock.now(), changes={"problem": problem})
 
 
+def accept_ledger(deps: Dependencies) -> tuple[SentRequest, ...]:
+    """A person goes on with a ledger that is older than what was sent; what it forgot comes back as unknown."""
+    found = deps.sent.accept_ledger(now=deps.clock.now())
+    deps.changes.notify()
+    return found
+
+
 def resolve_task(deps: Dependencies, task_id: str, *, accepted_as: str | None) -> Task:
     """Record what a person found out about a task of unknown outcome: accepted under an id, or lost."""
     task = deps.ledger().task(task_id)
@@ -301,4 +309,5 @@ def resolve_task(deps: Dependencies, task_id: str, *, accepted_as: str | None) -
         ) from None
     detail = {"as": accepted_as or "lost", "sheet": task.sheet_id}
     deps.ledger().consent.record(event.value, task_id, actor=Means.TERMINAL.value, now=now, detail=detail)
+    deps.changes.notify()
     return resolved

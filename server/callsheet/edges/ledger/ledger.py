@@ -45,6 +45,7 @@ from .rows import (
     count_missing,
     count_spending,
     count_taken,
+    read_event,
     read_sheet,
     read_task,
     sheet_row,
@@ -53,6 +54,7 @@ from .rows import (
     task_row,
     use_allowance,
 )
+from .sent import SentLog
 
 WRONG_CLOCK_SECONDS = 3600.0
 
@@ -67,6 +69,7 @@ class SqliteLedger:
         with self._guarded():
             self._db = connect(path)
         self.consent = Consent(self._transaction, self._reading, self.snapshot)
+        self.sent = SentLog(path, self._transaction, self._reading)
         # Closes the file of a forgotten ledger too, at the latest when the program ends.
         self._closing = weakref.finalize(self, self._db.close)
 
@@ -123,12 +126,8 @@ class SqliteLedger:
                 means = by.value if by else None
                 db.execute("UPDATE sheet SET approved_by = ?, approved_at = ? WHERE id = ?", (means, now, sheet_id))
             if by is not None and by is not Means.REHEARSAL:
-                detail = {
-                    "digest": sheet.binding.digest,
-                    "price": sheet.binding.price,
-                    "model": sheet.card_id,
-                    "who": who,
-                }
+                binding = sheet.binding
+                detail = {"digest": binding.digest, "price": binding.price, "model": sheet.card_id, "who": who}
                 append_audit(db, now, by.value, event.value, sheet_id, detail)
             self._record(db, now, sheet_id, event.value, {"by": by.value if by else ""})
         return self._need_sheet(sheet_id)
@@ -256,10 +255,8 @@ class SqliteLedger:
         """Take over the open tasks of an owner that no longer runs; returns how many."""
         marks, states = state_marks(OPEN_STATES)
         with self._transaction() as db:
-            return db.execute(
-                f"UPDATE task SET owner = ? WHERE owner IS ? AND state IN ({marks})",
-                (new_owner, old_owner, *states),
-            ).rowcount
+            query = f"UPDATE task SET owner = ? WHERE owner IS ? AND state IN ({marks})"
+            return db.execute(query, (new_owner, old_owner, *states)).rowcount
 
     def spending(self, mode: Mode, windows: tuple[float, float]) -> Spending:
         """What was reserved or spent since the starts of the day and the month, and how many tasks are open."""
@@ -292,7 +289,7 @@ class SqliteLedger:
         """The events of a sheet or task, oldest first."""
         with self._guarded(), self._lock:
             rows = self._db.execute("SELECT at, kind, detail FROM event WHERE subject = ? ORDER BY seq", (subject,))
-            return [{"at": row["at"], "kind": row["kind"], **json.loads(row["detail"])} for row in rows]
+            return [read_event(row) for row in rows]
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -314,9 +311,9 @@ class SqliteLedger:
         return pruned
 
     def check(self) -> str:
-        """Check the whole store: `ok`, or the first problem found."""
+        """Check the whole store, indexes included: `ok`, or the first problem found."""
         with self._guarded():
-            return str(self._scalar("PRAGMA quick_check(1)"))
+            return str(self._scalar("PRAGMA integrity_check(1)"))
 
     def _advance(
         self, db: sqlite3.Connection, task: Task, event: TaskEvent, now: float, changes: Mapping[str, Any]
@@ -324,7 +321,8 @@ class SqliteLedger:
         state = advance_task(task.state, event)
         self._update(db, task.id, {**changes, "state": state, "updated_at": now})
         if state is not task.state:
-            self._record(db, now, task.id, event.value, {"state": state.value})
+            attempt = {"attempt": changes["attempt"]} if event is TaskEvent.CLAIMED else {}
+            self._record(db, now, task.id, event.value, {"state": state.value, **attempt})
         return self._need_task(task.id)
 
     def _update(self, db: sqlite3.Connection, task_id: str, changes: Mapping[str, Any]) -> None:

@@ -7,12 +7,14 @@ caller has opened. Only this package calls them.
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, fields, replace
 from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import Any, TypeVar
 
 from callsheet.core.catalogue import Price, from_micros
 from callsheet.core.consent import AuditEntry, AuditVerdict, Binding, Means, Mode, Spending, build_entry, verify_chain
@@ -33,13 +35,23 @@ from callsheet.core.tasks import (
 )
 from callsheet.errors import Action, NextStep, NotApproved, UnknownThing
 
-if TYPE_CHECKING:
-    import sqlite3
-
-
 Row = Mapping[str, Any]
+Made = TypeVar("Made")
 
 _TASK_JSON = {"problem": Problem, "clip": Clip}
+
+
+def of_rows(read: Callable[[Any], Made]) -> Callable[[Any], Made]:
+    """What that function makes of a row; `sqlite3.DatabaseError` where the row cannot have been written so."""
+
+    @wraps(read)
+    def reading(row: Any) -> Made:
+        try:
+            return read(row)
+        except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
+            raise sqlite3.DatabaseError(f"a row is malformed ({type(error).__name__})") from error
+
+    return reading
 
 
 def sheet_row(sheet: Sheet) -> dict[str, Any]:
@@ -65,6 +77,7 @@ def sheet_row(sheet: Sheet) -> dict[str, Any]:
     }
 
 
+@of_rows
 def read_sheet(row: Row) -> Sheet:
     """The sheet of a row; the query joins `task_id` in."""
     price = json.loads(row["price"])
@@ -105,6 +118,7 @@ def task_row(task: Task) -> dict[str, Any]:
     return task_changes({field.name: getattr(task, field.name) for field in fields(Task)})
 
 
+@of_rows
 def read_task(row: Row) -> Task:
     """The task of a row."""
     values: dict[str, Any] = {field.name: row[field.name] for field in fields(Task)}
@@ -243,10 +257,7 @@ class Consent:
     def revoke(self, allowance_id: str, *, now: float, by: Means) -> Allowance:
         """End an allowance now and permanently; raises `UnknownThing`."""
         with self._transaction() as db:
-            found = _need_allowance(db, allowance_id)
-            if found.revoked_at is None:
-                db.execute("UPDATE allowance SET revoked_at = ? WHERE id = ?", (now, allowance_id))
-                append_audit(db, now, by.value, "allowance_revoked", allowance_id, {"use": found.use})
+            _revoke(db, _need_allowance(db, allowance_id), now, by)
             return _need_allowance(db, allowance_id)
 
     def allowance(self, allowance_id: str) -> Allowance:
@@ -263,6 +274,18 @@ class Consent:
         """The allowance that covers that sheet, if there is one."""
         with self._reading() as db:
             return _covering(db, sheet, now, policy)
+
+
+def revoke_all(db: sqlite3.Connection, now: float, *, by: Means) -> None:
+    """End every allowance. The caller holds a transaction."""
+    for allowance in list(_allowances(db)):
+        _revoke(db, allowance, now, by)
+
+
+def _revoke(db: sqlite3.Connection, allowance: Allowance, now: float, by: Means) -> None:
+    if allowance.revoked_at is None:
+        db.execute("UPDATE allowance SET revoked_at = ? WHERE id = ?", (now, allowance.id))
+        append_audit(db, now, by.value, "allowance_revoked", allowance.id, {"use": allowance.use})
 
 
 def append_audit(
@@ -321,14 +344,14 @@ def _recorded_since(db: sqlite3.Connection, allowance: Allowance) -> float:
 
 
 def _allowances(db: sqlite3.Connection) -> Iterator[Allowance]:
-    for row in db.execute("SELECT * FROM allowance ORDER BY made_at DESC, id"):
-        values = dict(row)
-        values |= {
-            "mode": Mode(row["mode"]),
-            "models": tuple(json.loads(row["models"])),
-            "made_by": Means(row["made_by"]),
-        }
-        yield Allowance(**values)
+    yield from map(_read_allowance, db.execute("SELECT * FROM allowance ORDER BY made_at DESC, id"))
+
+
+@of_rows
+def _read_allowance(row: sqlite3.Row) -> Allowance:
+    values = dict(row)
+    values |= {"mode": Mode(row["mode"]), "models": tuple(json.loads(row["models"])), "made_by": Means(row["made_by"])}
+    return Allowance(**values)
 
 
 def _need_allowance(db: sqlite3.Connection, allowance_id: str) -> Allowance:
@@ -338,5 +361,12 @@ def _need_allowance(db: sqlite3.Connection, allowance_id: str) -> Allowance:
     return found
 
 
+@of_rows
+def read_event(row: Row) -> dict[str, Any]:
+    """An entry of a sheet's or a task's history."""
+    return {"at": row["at"], "kind": row["kind"], **json.loads(row["detail"])}
+
+
+@of_rows
 def _read_entry(row: sqlite3.Row) -> AuditEntry:
     return AuditEntry(**dict(row))
