@@ -264,6 +264,7 @@ async def test_a_mark_that_cannot_be_written_sends_nothing(workspace: Workspace,
     assert service.task(report.task.id).task.state is TaskState.QUEUED
 
 
+@pytest.mark.slow
 async def test_a_ledger_that_another_process_reads_is_not_stored_whole_and_sends_nothing(
     workspace: Workspace, service: Service
 ) -> None:
