@@ -16,7 +16,7 @@ import pytest
 from callsheet.core.consent import Means, Mode
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import SheetState, TaskState
-from callsheet.errors import Action, LedgerOlder, LedgerProblem, OutcomeUnknown
+from callsheet.errors import Action, InvalidRequest, LedgerOlder, LedgerProblem, OutcomeUnknown
 from callsheet.service import Draft, Service
 from callsheet.service.diagnostics import Grade, Install
 from callsheet.service.polling import run_task
@@ -306,7 +306,8 @@ async def test_after_a_person_accepts_the_ledger_the_forgotten_is_of_unknown_out
     assert (task.state, task.sheet_id) == (TaskState.OUTCOME_UNKNOWN, sheet_id)
     assert service.sheet(sheet_id).state is SheetState.SPENT
     assert service.spending(Mode.LIVE).this_month == Decimal("0.24")
-    assert service.forgotten() == ()
+    with pytest.raises(InvalidRequest):
+        service.accept_ledger()
     assert service.verify_audit().broken is None
     assert service.explain(Draft(shot=SHOT, gateway="poyo", model="sora-2-official")).status == "held"
     for drafted in service.sheets([SheetState.DRAFTED]):
@@ -343,7 +344,8 @@ async def test_what_was_pruned_is_not_forgotten(workspace: Workspace, service: S
     workspace.clock.time += 90 * 86_400
 
     assert service.prune(service.prune_limits(30 * 86_400)).tasks == 1
-    assert service.forgotten() == ()
+    with pytest.raises(InvalidRequest):
+        service.forgotten()
     await sent(workspace, service, approved(workspace, service, Shot("A heron, at dawn.", duration_seconds=4)))
 
 

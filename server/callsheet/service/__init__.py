@@ -224,8 +224,8 @@ class Service:
         return polling.resolve_task(self.deps, task_id, accepted_as=accepted_as)
 
     def forgotten(self) -> Sequence[SentRequest]:
-        """Requests that were sent and that the ledger has forgotten; each may have been charged for."""
-        return self.deps.sent.forgotten()
+        """Requests that were sent and that an older ledger has forgotten; see `polling.find_forgotten`."""
+        return polling.find_forgotten(self.deps)
 
     def accept_ledger(self) -> Sequence[SentRequest]:
         """A person goes on with an older ledger; what it forgot comes back as tasks of unknown outcome."""

@@ -21,6 +21,7 @@ from callsheet.errors import (
     DownloadProblem,
     Fate,
     InvalidRequest,
+    LedgerOlder,
     LedgerProblem,
     LinkGone,
     NextStep,
@@ -262,8 +263,18 @@ def _link_gone(deps: Dependencies, task: Task, error: LinkGone) -> None:
     deps.ledger().advance(task.id, TaskEvent.LINK_GONE, now=deps.clock.now(), changes={"problem": problem})
 
 
+def find_forgotten(deps: Dependencies) -> tuple[SentRequest, ...]:
+    """What was sent and is not in the ledger, as far as it is known. Raises `InvalidRequest` if it is current."""
+    try:
+        deps.sent.require_current()
+    except LedgerOlder:
+        return deps.sent.forgotten()
+    raise InvalidRequest("The ledger is not older than what was sent.", next_step=NextStep(Action.LIST))
+
+
 def accept_ledger(deps: Dependencies) -> tuple[SentRequest, ...]:
     """A person goes on with a ledger that is older than what was sent; what it forgot comes back as unknown."""
+    find_forgotten(deps)
     found = deps.sent.accept_ledger(now=deps.clock.now())
     deps.changes.notify()
     return found

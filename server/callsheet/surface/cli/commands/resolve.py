@@ -73,9 +73,9 @@ def resolve(
 
 
 def _accept_ledger(session: Session, as_json: bool) -> int:
-    verifier = require_verifier(session.program)
+    forgotten, verifier = session.service.forgotten(), require_verifier(session.program)
     with session.open_terminal("accept an older ledger") as terminal:
-        for request in session.service.forgotten():
+        for request in forgotten:
             sent_for = f"{request.card_id}  {request.binding.price}"
             terminal.write(f"{request.sheet_id}  {request.task_id}  {sent_for}", style="bold")
         terminal.write("What the ledger forgot may have been charged for. Approvals and allowances in it end.")
