@@ -337,6 +337,34 @@ async def test_accepting_an_older_ledger_ends_what_it_may_have_forgotten_the_end
     assert service.verify_audit().broken is None
 
 
+TAKEN_BACK: dict[str, Callable[[Service, str, str], object]] = {
+    "a yes": lambda service, sheet_id, _: service.decline(sheet_id),
+    "an allowance": lambda service, _, allowance: service.revoke(allowance, by=Means.TERMINAL),
+    "a task that waits": lambda service, sheet_id, _: service.resolve(
+        submit(service.deps, sheet_id).report.task.id, accepted_as=None
+    ),
+}
+
+
+@pytest.mark.parametrize("what", TAKEN_BACK)
+def test_what_a_person_takes_back_stays_so_without_the_log(workspace: Workspace, service: Service, what: str) -> None:
+    """After a kill, the write-ahead log is damaged or gone: the main file has the no."""
+    allowance = service.allow(("poyo/sora-2-pro-official",), clips=1, up_to=Decimal(1), seconds=60, by=Means.TERMINAL)
+    sheet_id = approved(workspace, service)
+    TAKEN_BACK[what](service, sheet_id, allowance.id)
+
+    shutil.copy(data(workspace) / NAME, workspace.home / "alone.sqlite3")
+    with sqlite3.connect(workspace.home / "alone.sqlite3") as db:
+        [state] = db.execute("SELECT state FROM sheet WHERE id = ?", (sheet_id,)).fetchone()
+        task = db.execute("SELECT state FROM task").fetchone()
+        [revoked] = db.execute("SELECT revoked_at FROM allowance").fetchone()
+    db.close()
+
+    found = {"a yes": state == "declined", "an allowance": revoked is not None, "a task that waits": bool(task)}
+    assert found[what]
+    assert task is None or task == ("abandoned",)
+
+
 async def test_what_was_pruned_is_not_forgotten(workspace: Workspace, service: Service) -> None:
     """The trail of consent is never pruned, and tells that the task was there."""
     task_id = await sent(workspace, service, approved(workspace, service))

@@ -40,7 +40,7 @@ from callsheet.errors import (
 )
 
 from .blockers import allowance_for, find_blockers, floor_of, require_mode, require_unblocked, spending_now
-from .dependencies import Dependencies, card_of
+from .dependencies import Dependencies, card_of, keep_taken_back
 from .results import fate_of
 
 NEW_SHEET = NextStep(Action.EXPLAIN, "A new sheet is needed.")
@@ -259,9 +259,11 @@ def decline(deps: Dependencies, sheet_id: str, *, by: Means = Means.TERMINAL) ->
     """A person's no: the sheet cannot be spent any more. Raises `InvalidRequest` when it already was."""
     need_sheet(deps, sheet_id)
     try:
-        return deps.ledger().move_sheet(sheet_id, SheetEvent.DECLINED, now=deps.clock.now(), by=by)
+        declined = deps.ledger().move_sheet(sheet_id, SheetEvent.DECLINED, now=deps.clock.now(), by=by)
     except IllegalEvent as error:
         raise _not_open(deps, sheet_id) from error
+    keep_taken_back(deps)
+    return declined
 
 
 def earlier_takes(deps: Dependencies, binding: Binding) -> str:

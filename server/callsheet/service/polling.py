@@ -27,7 +27,15 @@ from callsheet.errors import (
     NextStep,
 )
 
-from .dependencies import KEY_RETURNED, KEY_RETURNED_TEXT, Dependencies, card_of, clip_seconds_of, wait_for_pace
+from .dependencies import (
+    KEY_RETURNED,
+    KEY_RETURNED_TEXT,
+    Dependencies,
+    card_of,
+    clip_seconds_of,
+    keep_taken_back,
+    wait_for_pace,
+)
 from .outcomes import expire_attempt, quote_problem, screen_status
 from .results import (
     NO_FILE_NAMED,
@@ -320,5 +328,6 @@ def resolve_task(deps: Dependencies, task_id: str, *, accepted_as: str | None) -
         ) from None
     detail = {"as": accepted_as or "lost", "sheet": task.sheet_id}
     deps.ledger().consent.record(event.value, task_id, actor=Means.TERMINAL.value, now=now, detail=detail)
+    keep_taken_back(deps)
     deps.changes.notify()
     return resolved
