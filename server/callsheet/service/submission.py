@@ -34,6 +34,7 @@ from callsheet.errors import (
     CallsheetError,
     Fate,
     GatewayUnreachable,
+    LedgerProblem,
     NextStep,
     NotApproved,
     OutcomeUnknown,
@@ -115,7 +116,8 @@ def _submit_unspent(deps: Dependencies, sheet: Sheet) -> Submission:
 
 def _submitted(deps: Dependencies, task_id: TaskId, *, again: bool) -> Submission:
     task = deps.ledger().task(task_id)
-    assert task is not None
+    if task is None:
+        raise LedgerProblem("The ledger has a spent sheet without its task.", next_step=NextStep(Action.DOCTOR))
     report = report_task(deps, task)
     used = _allowance_used(deps, need_sheet(deps, task.sheet_id))
     return Submission(status="", notice="", next_step=NextStep(), again=again, covered_by=used).followed(report)

@@ -84,7 +84,8 @@ class SqliteLedger:
             db.execute(build_insert("sheet", row, "ON CONFLICT DO NOTHING"), row)
             self._record(db, now, sheet.id, "drafted", {"card": sheet.card_id, "take": sheet.take})
         found = self.latest_sheet(sheet.binding.shot_digest)
-        assert found is not None
+        if found is None:
+            raise ledger_problem(self.path, sqlite3.DatabaseError("a table is malformed"))
         return found
 
     def sheet(self, sheet_id: str) -> Sheet | None:
