@@ -16,7 +16,7 @@ import pytest
 from callsheet.core.consent import Means, Mode
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import SheetState, TaskState
-from callsheet.errors import Action, InvalidRequest, LedgerOlder, LedgerProblem, OutcomeUnknown
+from callsheet.errors import Action, InvalidRequest, LedgerOlder, LedgerProblem, OutcomeUnknown, SetupProblem
 from callsheet.service import Draft, Service
 from callsheet.service.diagnostics import Grade, Install
 from callsheet.service.polling import run_task
@@ -240,6 +240,23 @@ async def test_a_damaged_mark_sends_nothing_until_a_person_accepts_the_ledger(
     service.approve(other, by=Means.TERMINAL)
     await sent(workspace, service, other)
     assert service.task(task_id).task.state is TaskState.QUEUED
+
+
+async def test_a_mark_that_others_can_read_sends_nothing_and_is_not_called_damaged(
+    workspace: Workspace, service: Service
+) -> None:
+    """The person closes it again; there is nothing to accept."""
+    await sent(workspace, service, approved(workspace, service))
+    other = draft(service, Shot("A heron on one leg, at dawn.", duration_seconds=4))
+    [mark] = marks(workspace)
+    mark.chmod(0o644)
+
+    with pytest.raises(SetupProblem):
+        service.approve(other, by=Means.TERMINAL)
+    with pytest.raises(SetupProblem):
+        service.accept_ledger()
+    mark.chmod(0o600)
+    service.approve(other, by=Means.TERMINAL)
 
 
 async def test_a_mark_that_cannot_be_written_sends_nothing(workspace: Workspace, service: Service) -> None:

@@ -21,7 +21,7 @@ from callsheet.edges.files.files import read_private, remove_private, write_priv
 from callsheet.edges.ledger.ledger import SqliteLedger
 from callsheet.errors import Action, LedgerOlder, NextStep, SetupProblem
 
-from .locks import try_lock
+from .locks import try_lock, unusable
 
 LOCK_FILE = "sent.lock"
 LOCK_SECONDS = 10.0
@@ -51,7 +51,7 @@ class FileMark:
         return MarkedTask(claimed)
 
     def require_current(self) -> None:
-        """Raise `LedgerOlder` if the ledger lacks something of what its marks name, or a mark cannot be read."""
+        """Raise `LedgerOlder` if the ledger lacks something of what its marks name, or a mark is damaged."""
         marks, damaged = self._read_all()
         behind = [missing for mark in self._own(marks) if (missing := self._ledger().sent.missing(mark)) is not None]
         if behind:
@@ -84,10 +84,14 @@ class FileMark:
     def _read_all(self) -> tuple[dict[Sent, Path], list[Path]]:
         """All marks, whosever they are, and those that are damaged."""
         marks, damaged = {}, []
-        for path in sorted(self._directory.glob("*.json")):
+        try:
+            paths = sorted(self._directory.glob("*.json"))
+        except OSError as error:
+            raise unusable(self._directory, error) from None
+        for path in paths:
             try:
                 marks[read_mark(read_private(path, what=_WHAT) or b"")] = path
-            except (ValueError, RecursionError, SetupProblem):
+            except (ValueError, RecursionError):
                 damaged.append(path)
         return marks, damaged
 
