@@ -90,7 +90,14 @@ def callers_of(name: str) -> list[str]:
         ("claim", ["service/submission.py:send_task"]),
         ("ClaimedTask", ["edges/ledger/ledger.py:claim"]),
         ("MarkedTask", ["edges/process/sent_mark.py:record"]),
-        ("empty_log", ["edges/process/sent_mark.py:record", "edges/process/sent_mark.py:accept_ledger"]),
+        (
+            "empty_log",
+            [
+                "edges/process/sent_mark.py:accept_ledger",
+                "edges/process/sent_mark.py:record",
+                "service/dependencies.py:keep_taken_back",
+            ],
+        ),
         ("spend", ["service/submission.py:_spend"]),
         ("Task", ["edges/ledger/rows.py:read_task", "edges/ledger/sent.py:_readmit", "service/submission.py:_spend"]),
     ],

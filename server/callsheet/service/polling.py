@@ -272,7 +272,7 @@ def _link_gone(deps: Dependencies, task: Task, error: LinkGone) -> None:
 
 
 def find_forgotten(deps: Dependencies) -> tuple[SentRequest, ...]:
-    """What was sent and is not in the ledger, as far as it is known. Raises `InvalidRequest` if it is current."""
+    """What was sent and is not in the ledger, if that is known. Raises `InvalidRequest` if the ledger is current."""
     try:
         deps.sent.require_current()
     except LedgerOlder:

@@ -70,7 +70,7 @@ class FileMark:
         return tuple(found.values())
 
     def accept_ledger(self, *, now: float) -> tuple[SentRequest, ...]:
-        """Go on with the ledger as it is: what it forgot comes back as unknown, and the mark is written anew."""
+        """Go on with this ledger: what it forgot comes back as unknown, and the mark is written again."""
         with self._locked():
             forgotten = self.forgotten()
             self._ledger().sent.readmit(forgotten, now=now)
