@@ -35,7 +35,8 @@ $(STAMP): pyproject.toml uv.lock
 demo: $(STAMP) ## The whole way in the sandbox: no key, no network
 	@$(BIN)/callsheet demo
 
-test: $(STAMP) lint types layers ## Everything that must hold, in parallel
+test: $(STAMP) ## Everything that must hold, in parallel
+	@$(MAKE) --no-print-directory -j lint types layers
 	$(PYTEST) -n auto --dist worksteal --cov --cov-report=term tests/core tests/gateways
 	$(PYTEST) -n auto --dist worksteal --ignore tests/core --ignore tests/gateways
 

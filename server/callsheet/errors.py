@@ -80,6 +80,13 @@ class NextStep:
     accepted_as: str = ""
 
 
+ANOTHER_MODEL = "A person decides whether another model may be used."
+ANOTHER_SHOT = "A person decides whether another shot may take its place."
+AFTER_A_NO = NextStep(text="A person declined it. Ask what should change.")
+DECLINED = "declined"
+"""The code of the refusal of a sheet to which a person said no."""
+
+
 class Fate(StrEnum):
     """What became of the request and of the money."""
 

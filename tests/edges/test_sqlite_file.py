@@ -14,7 +14,7 @@ from callsheet.core.tasks import Sheet
 from callsheet.edges.ledger import connection
 from callsheet.edges.ledger.ledger import SqliteLedger
 from callsheet.errors import LedgerProblem
-from samples import START, a_sheet
+from samples import START, add_approved
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def ledger(tmp_path: Path) -> SqliteLedger:
 @pytest.fixture
 def sheet(ledger: SqliteLedger) -> Sheet:
     """An approved sheet in it."""
-    return ledger.add_sheet(a_sheet(), now=START)
+    return add_approved(ledger)
 
 
 def test_the_file_is_private(ledger: SqliteLedger) -> None:

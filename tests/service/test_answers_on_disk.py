@@ -21,7 +21,7 @@ from callsheet.edges.ledger.connection import open_database
 from callsheet.edges.ledger.ledger import SqliteLedger
 from callsheet.service.polling import run_task
 from callsheet.service.submission import submit
-from samples import START, a_sheet, a_task
+from samples import START, a_sheet, a_task, add_approved
 from workspace import Workspace, accepted, draft, reply
 
 FULL = 2
@@ -84,9 +84,10 @@ def test_what_is_stored_for_good_waits_for_the_disk(tmp_path: Path, call: str) -
     commits = Commits()
     ledger = SqliteLedger(tmp_path / "ledger.sqlite3", connect=commits.connect)
     assert commits.level == FULL
-    sheet = ledger.add_sheet(a_sheet(), now=START)
+    sheet = add_approved(ledger)
     ledger.spend(sheet.id, task=a_task(sheet), terms=terms(sheet.binding.digest), now=START)
-    ledger.add_sheet(a_sheet("other"), now=START)
+    add_approved(ledger, "other")
+    ledger.add_sheet(a_sheet("draft"), now=START)
     commits.seen.clear()
 
     LASTING[call](ledger)

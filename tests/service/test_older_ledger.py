@@ -236,7 +236,7 @@ async def test_a_damaged_mark_sends_nothing_until_a_person_accepts_the_ledger(
         service.approve(other, by=Means.TERMINAL)
     assert caught.value.unknown == ()
 
-    assert list(service.accept_ledger()) == []
+    assert list(service.accept_ledger(list)) == []
     service.approve(other, by=Means.TERMINAL)
     await sent(workspace, service, other)
     assert service.task(task_id).task.state is TaskState.QUEUED
@@ -254,7 +254,7 @@ async def test_a_mark_that_others_can_read_sends_nothing_and_is_not_called_damag
     with pytest.raises(SetupProblem):
         service.approve(other, by=Means.TERMINAL)
     with pytest.raises(SetupProblem):
-        service.accept_ledger()
+        service.accept_ledger(list)
     mark.chmod(0o600)
     service.approve(other, by=Means.TERMINAL)
 
@@ -316,15 +316,15 @@ async def test_after_a_person_accepts_the_ledger_the_forgotten_is_of_unknown_out
     workspace.clock.time += 10
     service.explain(Draft(shot=SHOT, gateway="poyo", model="sora-2-official"))
 
-    assert [request.task_id for request in service.forgotten()] == [task_id]
-    assert [request.task_id for request in service.accept_ledger()] == [task_id]
+    assert [request.task_id for request in service.deps.sent.forgotten()] == [task_id]
+    assert [request.task_id for request in service.accept_ledger(list)] == [task_id]
 
     task = service.task(task_id).task
     assert (task.state, task.sheet_id) == (TaskState.OUTCOME_UNKNOWN, sheet_id)
     assert service.sheet(sheet_id).state is SheetState.SPENT
     assert service.spending(Mode.LIVE).this_month == Decimal("0.24")
     with pytest.raises(InvalidRequest):
-        service.accept_ledger()
+        service.accept_ledger(list)
     assert service.verify_audit().broken is None
     assert service.explain(Draft(shot=SHOT, gateway="poyo", model="sora-2-official")).status == "held"
     for drafted in service.sheets([SheetState.DRAFTED]):
@@ -346,7 +346,7 @@ async def test_accepting_an_older_ledger_ends_what_it_may_have_forgotten_the_end
     await sent(workspace, service, sheets[1])
 
     service = restore(workspace, tmp_path / "copy")
-    service.accept_ledger()
+    service.accept_ledger(list)
 
     assert [service.sheet(sheet_id).state for sheet_id in sheets] == ["spent", "spent", "expired"]
     assert service.task(report.task.id).task.state is TaskState.OUTCOME_UNKNOWN
@@ -389,8 +389,7 @@ async def test_what_was_pruned_is_not_forgotten(workspace: Workspace, service: S
     workspace.clock.time += 90 * 86_400
 
     assert service.prune(service.prune_limits(30 * 86_400)).tasks == 1
-    with pytest.raises(InvalidRequest):
-        service.forgotten()
+    assert service.deps.sent.forgotten() == ()
     await sent(workspace, service, approved(workspace, service, Shot("A heron, at dawn.", duration_seconds=4)))
 
 

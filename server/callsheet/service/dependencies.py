@@ -80,8 +80,10 @@ class Dependencies:
     and `opened` holds what a person opened in this process.
     `sandbox_url` starts the sandbox on first use and returns its base URL. `desk_url` is the address of the desk, if
     it is open. `is_named_address` tells whether a person named that address for a gateway's key at a terminal,
-    `has_passphrase` whether a person has set an approval passphrase or a passkey. `paced` holds the time reserved with
-    the rate limiter for a task's next request; `sending` the tasks whose paid request is on its way in this process.
+    `has_passphrase` whether a person has set an approval passphrase or a passkey, `is_followed` whether any process
+    follows tasks now. `start_watcher` starts the background process that does, and tells whether it runs. `paced`
+    holds the time reserved with the rate limiter for a task's next request; `sending` the tasks whose paid request is
+    on its way in this process.
     """
 
     ledger: Callable[[], Ledger]
@@ -106,6 +108,8 @@ class Dependencies:
     desk_url: Callable[[], str | None] = lambda: None
     is_named_address: Callable[[str, str], bool] = lambda _gateway_id, _url: False
     has_passphrase: Callable[[], bool] = lambda: True
+    is_followed: Callable[[], bool] = lambda: True
+    start_watcher: Callable[[], bool] = lambda: False
     changes: Wakeups = field(default_factory=Changes)
     paced: dict[str, float] = field(default_factory=dict)
     sending: dict[str, anyio.CancelScope] = field(default_factory=dict)

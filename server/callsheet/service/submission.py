@@ -177,7 +177,7 @@ def _spend(deps: Dependencies, sheet: Sheet, *, by_allowance: bool) -> tuple[Tas
 async def send_task(deps: Dependencies, task: Task) -> None:
     """Send a waiting task's paid request, once; or leave it waiting and say why."""
     sheet = need_sheet(deps, task.sheet_id)
-    if deps.clock.now() > task.created_at + SHEET_LIFETIME:
+    if deps.clock.now() > (sheet.approved_at or task.created_at) + SHEET_LIFETIME:
         _withdraw(deps, task)
         return
     # A slot comes first: a request reserved with the rate limiter for nothing is taken from the status reads.

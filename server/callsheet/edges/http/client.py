@@ -1,9 +1,9 @@
 """The only client of the gateways. Only `edges.http` imports the HTTP library.
 
 Invariants: the key goes into the Authorization header here and nowhere else, and only to the base URL that the
-caller names. A gateway's redirects are never followed. Proxies and netrc from the environment are ignored. Reply
-bodies are bounded. A paid request gets a connection of its own, so a stale pooled connection never turns "not
-sent" into "unknown".
+caller names. A gateway's redirects are never followed. Proxies, certificates and netrc from the environment are
+ignored. No cookie is taken from any host, so none is sent back. Reply bodies are bounded. A paid request gets a
+connection of its own, so a stale pooled connection never turns "not sent" into "unknown".
 
 Failures are sorted by what they prove (`HTTP_FAILURES`). A refused connection, DNS, TLS and timeouts before a
 connection exists prove that nothing was sent. Everything later proves nothing.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -173,6 +174,7 @@ class GatewayHttp:
             "transport": self._transport,
             "verify": self._context() if self._transport is None else True,
             "headers": {"user-agent": USER_AGENT},
+            "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=())),
             "timeout": httpx2.Timeout(timeout, connect=CONNECT_TIMEOUT),
             "limits": httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=keepalive),
             "follow_redirects": False,

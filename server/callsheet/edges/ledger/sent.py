@@ -22,9 +22,9 @@ from callsheet.core.tasks import Problem, Sheet, SheetState, Task, TaskState
 from callsheet.errors import Fate, LedgerProblem
 
 from .connection import last_take
-from .rows import Using, append_audit, build_insert, of_rows, revoke_all, sheet_row, task_changes, task_row
+from .consent import READMITTED, Using, append_audit, revoke_all
+from .rows import build_insert, of_rows, sheet_row, task_changes, task_row
 
-READMITTED = "readmitted"
 _CLAIMED = "EXISTS (SELECT 1 FROM event WHERE subject = {0} AND json_extract(detail, '$.attempt') = {1})"
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from callsheet.core.consent import Mode
+from callsheet.core.sent import SentRequest
 from callsheet.errors import Action, InvalidRequest, NextStep, NotApproved
 from callsheet.service import TaskReport
 from callsheet.surface.cli.console.command import FOLLOW, AnyTaskArgument, Command, Json
@@ -64,6 +66,7 @@ def resolve(
     if proves or not yes:
         _confirm(session, report, accepted, verifier=require_verifier(session.program) if proves else None)
     session.service.resolve(task, accepted_as=accepted)
+    session.service.hand_over()
     report = session.service.task(task)
     if as_json:
         session.write_json(task_details(report, for_person))
@@ -73,16 +76,18 @@ def resolve(
 
 
 def _accept_ledger(session: Session, as_json: bool) -> int:
-    forgotten, verifier = session.service.forgotten(), require_verifier(session.program)
-    with session.open_terminal("accept an older ledger") as terminal:
-        for request in forgotten:
-            sent_for = f"{request.card_id}  {request.binding.price}"
-            terminal.write(f"{request.sheet_id}  {request.task_id}  {sent_for}", style="bold")
-        terminal.write("What the ledger forgot may have been charged for. Approvals and allowances in it end.")
-        if terminal.ask("Type older to go on with it") != "older":
-            raise NotApproved("Nothing was changed.", next_step="Run the command again when you are sure.")
-        ask_passphrase(session.service, terminal, verifier)
-    unknown = [str(request.task_id) for request in session.service.accept_ledger()]
+    def agree(forgotten: Sequence[SentRequest]) -> None:
+        verifier = require_verifier(session.program)
+        with session.open_terminal("accept an older ledger") as terminal:
+            for request in forgotten:
+                sent_for = f"{request.card_id}  {request.binding.price}"
+                terminal.write(f"{request.sheet_id}  {request.task_id}  {sent_for}", style="bold")
+            terminal.write("What the ledger forgot may have been charged for. Approvals and allowances in it end.")
+            if terminal.ask("Type older to go on with it") != "older":
+                raise NotApproved("Nothing was changed.", next_step="Run the command again when you are sure.")
+            ask_passphrase(session.service, terminal, verifier)
+
+    unknown = [str(request.task_id) for request in session.service.accept_ledger(agree)]
     if as_json:
         session.write_json({"unknown": [*unknown]})
     else:
