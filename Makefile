@@ -55,8 +55,9 @@ system-tools: ## Chromium and strace for some tests, where Debian's packages can
 		echo "Not Debian, or not root: install chromium and strace yourself; tests without them are skipped."; \
 	fi
 
-crashtest: $(STAMP) ## Kill and starve the program at every system call (needs strace, Linux)
-	$(BIN)/python tests/crash/crash_sweep.py
+crashtest: $(STAMP) ## Damage the ledger's files after a kill; kill and starve the program at every system call (needs strace, Linux)
+	PYTHONPATH=tests $(BIN)/python tests/crash/crash_damage.py
+	PYTHONPATH=tests $(BIN)/python tests/crash/crash_sweep.py
 
 lint: $(STAMP) ## Style
 	$(BIN)/ruff check .

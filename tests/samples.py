@@ -8,6 +8,7 @@ from typing import Any
 
 from callsheet.core.catalogue.prices import Price
 from callsheet.core.consent import Binding, Means, Mode
+from callsheet.core.sent import MarkedTask
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import (
     SHEET_LIFETIME,
@@ -80,6 +81,11 @@ def a_task(sheet: Sheet, name: str = "t1", **changes: Any) -> Task:
         owner="me",
     )
     return replace(task, **changes)
+
+
+def a_marked_task() -> MarkedTask:
+    """What the mark's edge would return for it."""
+    return MarkedTask(a_claimed_task())
 
 
 def add_approved(ledger: Ledger, name: str = "sheet_a", **changes: Any) -> Sheet:

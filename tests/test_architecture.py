@@ -67,7 +67,7 @@ def test_exactly_one_function_builds_the_authorization_header() -> None:
 
 
 def test_the_paid_request_is_sent_from_one_place() -> None:
-    """One caller of `post_paid`, and it takes a claimed task."""
+    """One caller of `post_paid`, and it takes a marked task."""
     callers = [
         relative(path)
         for path in SOURCES
@@ -106,8 +106,17 @@ def callers() -> dict[str, set[str]]:
         ("_exchange", ["edges/http/client.py:post_paid", "edges/http/client.py:fetch"]),
         ("claim", ["service/submission.py:send_task"]),
         ("ClaimedTask", ["edges/ledger/ledger.py:claim"]),
+        ("MarkedTask", ["edges/process/sent_mark.py:record"]),
+        (
+            "empty_log",
+            [
+                "edges/process/sent_mark.py:accept_ledger",
+                "edges/process/sent_mark.py:record",
+                "service/dependencies.py:keep_taken_back",
+            ],
+        ),
         ("spend", ["service/submission.py:_spend"]),
-        ("Task", ["edges/ledger/rows.py:read_task", "service/submission.py:_spend"]),
+        ("Task", ["edges/ledger/rows.py:read_task", "edges/ledger/sent.py:_readmit", "service/submission.py:_spend"]),
     ],
 )
 def test_one_way_alone_leads_to_the_paid_request(name: str, expected: list[str]) -> None:
@@ -116,7 +125,10 @@ def test_one_way_alone_leads_to_the_paid_request(name: str, expected: list[str])
 
 
 def test_only_a_spent_sheet_makes_a_task() -> None:
-    """The row is inserted where the sheet is spent. That only a claimed task is sent is a matter of types."""
+    """The row is inserted where the sheet is spent. That only a marked task is sent is a matter of types.
+
+    One that comes back into a ledger which had forgotten it is of unknown outcome, and so never sent.
+    """
     ledger = (PACKAGE / "edges" / "ledger" / "ledger.py").read_text(encoding="utf-8")
     spend = next(node for node in ast.walk(ast.parse(ledger)) if getattr(node, "name", "") == "spend")
     calls = [ast.unparse(node) for node in ast.walk(spend) if isinstance(node, ast.Call)]
@@ -124,7 +136,9 @@ def test_only_a_spent_sheet_makes_a_task() -> None:
     inserts = [
         relative(path) for path in SOURCES if re.search(r"""(INSERT INTO|build_insert\()\W*task\b""", read(path))
     ]
-    assert inserts == ["edges/ledger/ledger.py"]
+    assert inserts == ["edges/ledger/ledger.py", "edges/ledger/sent.py"]
+    readmitted = read(PACKAGE / "edges" / "ledger" / "sent.py")
+    assert set(re.findall(r"TaskState\.([A-Z]+\w*)", readmitted)) == {"OUTCOME_UNKNOWN"}
     assert ledger.count('build_insert("task"') == 1
     assert any(call.startswith("require_fresh_approval(sheet") for call in calls)
     assert any("build_insert('task'" in call for call in calls)

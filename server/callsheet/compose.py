@@ -40,6 +40,7 @@ from callsheet.edges.ledger.ledger import SqliteLedger
 from callsheet.edges.process.daemon import BackgroundRunner, Launch
 from callsheet.edges.process.locks import FileLeases, find_desk
 from callsheet.edges.process.runner import Runner
+from callsheet.edges.process.sent_mark import FileMark
 from callsheet.service.dependencies import Dependencies
 from callsheet.service.lifecycle import SandboxServer
 from callsheet.surface.program import Program
@@ -61,6 +62,7 @@ LEDGER_FILE = "ledger.sqlite3"
 SANDBOX_DIRECTORY = "sandbox"
 CATALOGUES_DIRECTORY = "catalogues"
 RUNNERS_DIRECTORY = "runners"
+MARKS_DIRECTORY = "sent"
 SETTLED_NS = 2_000_000_000
 
 
@@ -172,6 +174,7 @@ def build_service(surroundings: Surroundings) -> Service:
     catalogues = PublishedCatalogues(load_catalogue, paths.data / CATALOGUES_DIRECTORY, load_gateway)
     deps = Dependencies(
         ledger=ledger,
+        sent=FileMark(paths.state / MARKS_DIRECTORY, ledger),
         http=http,
         clock=surroundings.clock,
         catalogue=catalogues.current,

@@ -18,7 +18,7 @@ from callsheet.edges.http.client import HTTP_FAILURES, MAX_REPLY_BYTES, GatewayH
 from callsheet.edges.keys.store import SecretKey
 from callsheet.errors import DownloadProblem, GatewayUnreachable, OutcomeUnknown
 from faults.certificates import authority_text, server_context, trusting_context
-from samples import a_claimed_task
+from samples import a_marked_task
 from workspace import KEY
 
 BASE = "https://api.example.com"
@@ -72,7 +72,7 @@ async def test_the_key_goes_to_the_gateway_alone_and_redirects_are_not_followed(
         return httpx2.Response(307, headers={"location": "https://evil.example.net/submit"})
 
     async with GatewayHttp(transport=httpx2.MockTransport(answer)) as http:
-        reply = await http.post_paid(a_claimed_task(), REQUEST, base_url=BASE, key=THE_KEY)
+        reply = await http.post_paid(a_marked_task(), REQUEST, base_url=BASE, key=THE_KEY)
 
     assert reply.status == 307
     assert [str(request.url) for request in seen] == [f"{BASE}/submit"]
@@ -114,7 +114,7 @@ async def test_a_reply_over_the_bound_is_an_unknown_outcome_for_a_paid_request()
 
     async with GatewayHttp(transport=httpx2.MockTransport(answer)) as http:
         with pytest.raises(OutcomeUnknown):
-            await http.post_paid(a_claimed_task(), REQUEST, base_url=BASE, key=THE_KEY)
+            await http.post_paid(a_marked_task(), REQUEST, base_url=BASE, key=THE_KEY)
         with pytest.raises(GatewayUnreachable):
             await http.fetch(HttpRequest("GET", "/status"), base_url=BASE, key=THE_KEY)
 
@@ -128,7 +128,7 @@ async def test_a_paid_request_that_takes_too_long_is_an_unknown_outcome() -> Non
 
     async with GatewayHttp(transport=httpx2.MockTransport(answer)) as http:
         with pytest.raises(OutcomeUnknown):
-            await http.post_paid(a_claimed_task(), REQUEST, base_url=BASE, key=THE_KEY, within=0.01)
+            await http.post_paid(a_marked_task(), REQUEST, base_url=BASE, key=THE_KEY, within=0.01)
 
 
 async def test_no_error_names_the_key_or_the_query() -> None:
@@ -139,7 +139,7 @@ async def test_no_error_names_the_key_or_the_query() -> None:
 
     async with GatewayHttp(transport=httpx2.MockTransport(answer)) as http:
         with pytest.raises(OutcomeUnknown) as caught:
-            await http.post_paid(a_claimed_task(), REQUEST, base_url=BASE, key=THE_KEY)
+            await http.post_paid(a_marked_task(), REQUEST, base_url=BASE, key=THE_KEY)
 
     assert KEY not in str(caught.value)
     assert caught.value.__cause__ is None
@@ -160,7 +160,7 @@ async def test_a_read_is_tried_again_and_a_paid_request_is_not(
     async with GatewayHttp(transport=httpx2.MockTransport(answer)) as http:
         assert (await http.fetch(HttpRequest("GET", "/x"), base_url=BASE, key=THE_KEY)).status == 200
         with pytest.raises(OutcomeUnknown):
-            await http.post_paid(a_claimed_task(), REQUEST, base_url=BASE, key=THE_KEY)
+            await http.post_paid(a_marked_task(), REQUEST, base_url=BASE, key=THE_KEY)
 
     assert calls == {"GET": 2, "POST": 1}
     assert [record.name for record in caplog.records if record.name.startswith(("stamina", "structlog"))] == []
@@ -272,7 +272,7 @@ async def test_no_cookie_is_taken_from_any_host() -> None:
     async with GatewayHttp(transport=httpx2.MockTransport(answer)) as http:
         for _ in range(2):
             await http.fetch(HttpRequest("GET", "/status"), base_url=BASE, key=THE_KEY)
-            await http.post_paid(a_claimed_task(), REQUEST, base_url=BASE, key=THE_KEY)
+            await http.post_paid(a_marked_task(), REQUEST, base_url=BASE, key=THE_KEY)
             async with http.open_stream("https://cdn.example.com/first", {}) as stream:
                 assert b"".join(stream.chunks()) == b"{}"
 
@@ -310,7 +310,7 @@ async def test_a_proxy_of_the_environment_gets_nothing(monkeypatch: pytest.Monke
             monkeypatch.delenv(name, raising=False)
         async with GatewayHttp(tls=trusting_context()) as http:
             base = f"https://{address}"
-            await http.post_paid(a_claimed_task(), REQUEST, base_url=base, key=THE_KEY)
+            await http.post_paid(a_marked_task(), REQUEST, base_url=base, key=THE_KEY)
             await http.fetch(HttpRequest("GET", "/status"), base_url=base, key=THE_KEY)
             async with http.open_stream(f"{base}/clip.mp4", {}, loopback=base) as stream:
                 assert b"".join(stream.chunks()) == b"{}"
@@ -329,7 +329,7 @@ async def test_certificates_of_the_environment_are_not_trusted(tmp_path: Path, m
     async with listening(tls=True) as (address, heads), GatewayHttp() as http:
         base = f"https://{address}"
         with pytest.raises(GatewayUnreachable):
-            await http.post_paid(a_claimed_task(), REQUEST, base_url=base, key=THE_KEY)
+            await http.post_paid(a_marked_task(), REQUEST, base_url=base, key=THE_KEY)
         with pytest.raises(GatewayUnreachable):
             async with http.open_stream(f"{base}/clip.mp4", {}, loopback=base):
                 raise AssertionError("nothing may be opened here")
@@ -348,7 +348,7 @@ async def test_a_paid_request_has_a_minute_to_be_answered_and_a_read_has_less() 
         return httpx2.Response(200, content=b"{}")
 
     async with GatewayHttp(transport=httpx2.MockTransport(answer)) as http:
-        await http.post_paid(a_claimed_task(), REQUEST, base_url=BASE, key=THE_KEY)
+        await http.post_paid(a_marked_task(), REQUEST, base_url=BASE, key=THE_KEY)
         await http.fetch(HttpRequest("GET", "/status"), base_url=BASE, key=THE_KEY)
 
     assert limits["POST"] == {"connect": 10.0, "read": 60.0, "write": 60.0, "pool": 60.0}

@@ -148,6 +148,21 @@ def test_a_damaged_page_is_found_at_the_start(ledger: SqliteLedger, sheet: Sheet
         SqliteLedger(ledger.path)
 
 
+def test_an_index_that_disagrees_with_its_table_is_found_at_the_start(ledger: SqliteLedger, sheet: Sheet) -> None:
+    """Through it, a sheet would have no task, or a task no sheet."""
+    ledger.close()
+    with closing(sqlite3.connect(ledger.path)) as db:
+        query = "SELECT rootpage FROM sqlite_master WHERE name = 'sqlite_autoindex_sheet_1'"
+        [root] = db.execute(query).fetchone()
+    content = bytearray(ledger.path.read_bytes())
+    place = content.index(sheet.id.encode(), (root - 1) * 4096, root * 4096)
+    content[place] ^= 1
+    ledger.path.write_bytes(content)
+
+    with pytest.raises(LedgerProblem, match="malformed"):
+        SqliteLedger(ledger.path)
+
+
 SHARED = (
     *("9p", "afpfs", "ceph", "cifs", "drvfs", "gpfs", "lustre", "nfs4", "ocfs2", "prl_fs", "smbfs"),
     *("vboxsf", "virtiofs", "fuse.cephfs", "fuse.glusterfs", "fuse.grpcfuse", "fuse.osxfs", "fuse.portal"),

@@ -183,7 +183,7 @@ def evaluate(node: dict[str, Any], values: dict[str, Any]) -> Any:
 
 
 def independent_price(model: dict[str, Any], values: dict[str, Any]) -> Decimal:
-    """The price by that reading: each component rounded, at least its minimum; in dollars, rounded up to a millionth."""
+    """The price by that reading: each component rounded, at least its minimum; dollars, up to a millionth."""
     total = Decimal(0)
     for part in model["components"]:
         if "condition" in part and not evaluate(part["condition"], values):

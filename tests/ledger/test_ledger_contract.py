@@ -205,6 +205,36 @@ def test_without_a_free_slot_nothing_is_claimed(ledger: Ledger, sheet: Sheet) ->
     assert ledger.missing_slots(task, now=START, slots=Slots(1, 5)) == 0
 
 
+SLOTS = {
+    "the only one in all": (Slots(1, 9), 0, 0, True),
+    "none left in all": (Slots(1, 9), 0, 1, False),
+    "the last in all": (Slots(3, 9), 1, 1, True),
+    "none left in all, most of them here": (Slots(3, 9), 2, 1, False),
+    "the only one at the gateway": (Slots(9, 1), 0, 0, True),
+    "those elsewhere do not count at the gateway": (Slots(9, 1), 0, 3, True),
+    "none left at the gateway": (Slots(9, 1), 1, 0, False),
+    "the last at the gateway": (Slots(9, 3), 2, 3, True),
+    "none left at the gateway, though in all": (Slots(9, 3), 3, 0, False),
+}
+
+
+@pytest.mark.parametrize("case", SLOTS)
+def test_as_many_tasks_are_claimed_as_there_are_slots_and_no_more(ledger: Ledger, sheet: Sheet, case: str) -> None:
+    """Both limits, each with one below, at and above; `missing_slots` counts the same."""
+    slots, here, elsewhere, claims = SLOTS[case]
+    for number, gateway in enumerate(["poyo"] * here + ["apidot"] * elsewhere):
+        held = add_approved(ledger, f"held_{number}")
+        spend(ledger, held, a_task(held, f"held_{number}", gateway=gateway))
+        assert ledger.claim(f"held_{number}", attempt="h", deadline=START + 9, now=START, slots=Slots(9, 9))
+    task = spend(ledger, sheet)
+
+    missing = ledger.missing_slots(task, now=START, slots=slots)
+    claimed = ledger.claim("t1", attempt="a", deadline=START + 9, now=START, slots=slots)
+
+    assert (claimed is not None, missing <= 0) == (claims, claims)
+    assert ledger.task("t1").state is (TaskState.SUBMITTING if claims else TaskState.WAITING)
+
+
 @pytest.mark.parametrize(("slots", "is_claimed"), [(Slots(1, 5), False), (Slots(5, 1), False), (Slots(2, 2), True)])
 def test_a_slot_that_is_taken_is_not_given_twice(ledger: Ledger, sheet: Sheet, slots: Slots, is_claimed: bool) -> None:
     """In all, and at the task's gateway."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -32,7 +33,11 @@ def shot(number: int) -> Shot:
 
 
 def make_old(path: Path) -> dict[str, str]:
-    """Take everything out of the file that version 2 brought; the ids that version 1 gave its sheets, by today's."""
+    """Take everything out of the file that version 2 brought; the ids that version 1 gave its sheets, by today's.
+
+    The mark of what was sent goes as well: it came later still.
+    """
+    shutil.rmtree(path.parent.parent / "state" / "sent", ignore_errors=True)
     ids = {}
     with sqlite3.connect(path) as db:
         for statement in BACK_TO_VERSION_1:

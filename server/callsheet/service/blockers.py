@@ -17,6 +17,7 @@ from callsheet.errors import (
     CallsheetError,
     Fate,
     GatewayRefused,
+    LedgerOlder,
     LedgerProblem,
     NextStep,
     OutcomeUnknown,
@@ -44,9 +45,9 @@ def find_blockers(deps: Dependencies, sheet: Sheet) -> tuple[Blocker, ...]:
     for code, lifted_by, check in _CHECKS:
         try:
             check(deps, policy, sheet)
-        except LedgerProblem:
-            raise
         except CallsheetError as error:
+            if isinstance(error, LedgerProblem) and not isinstance(error, LedgerOlder):
+                raise
             refuses = sheet.mode is Mode.LIVE or code not in OF_PRICE
             found.append(Blocker(code, error, lifted_by, refuses))
     return tuple(found)
@@ -120,6 +121,16 @@ def require_mode(policy: Policy, sheet: Sheet) -> None:
             f"Sheet {sheet.id} is for {sheet.mode.value}, the policy says {policy.mode.value}.",
             next_step=NextStep(Action.EXPLAIN, "A new sheet follows the policy."),
         )
+
+
+def require_current_ledger(deps: Dependencies, sheet: Sheet) -> None:
+    """Raise `LedgerOlder` for a live sheet in a ledger that has forgotten what was sent."""
+    if sheet.mode is Mode.LIVE:
+        deps.sent.require_current()
+
+
+def _check_ledger(deps: Dependencies, _: Policy, sheet: Sheet) -> None:
+    require_current_ledger(deps, sheet)
 
 
 def _check_mode(_: Dependencies, policy: Policy, sheet: Sheet) -> None:
@@ -198,6 +209,7 @@ def _check_not_refused_before(deps: Dependencies, _: Policy, sheet: Sheet) -> No
 OF_PRICE = ("rule", "unknown_price", "cap")
 _CHECKS: tuple[tuple[str, str, Callable[[Dependencies, Policy, Sheet], None]], ...] = (
     ("mode", "a person, in a terminal", _check_mode),
+    ("older_ledger", "a person, in a terminal", _check_ledger),
     ("held", "a person, who resolves that task", _check_held),
     ("rule", "a person, in the policy file", _check_rules),
     ("unknown_price", "a person, in the policy file", _check_price),

@@ -44,7 +44,7 @@ from callsheet.errors import (
 )
 
 from .blockers import allowance_for, find_blockers, floor_of, require_mode, require_unblocked, spending_now
-from .dependencies import Dependencies, card_of
+from .dependencies import Dependencies, card_of, keep_taken_back
 from .results import fate_of
 
 NEW_SHEET = NextStep(Action.EXPLAIN, "A new sheet is needed.")
@@ -267,7 +267,9 @@ def _move(deps: Dependencies, sheet_id: str, event: SheetEvent, *, by: Means | N
 def decline(deps: Dependencies, sheet_id: str, *, by: Means = Means.TERMINAL) -> Sheet:
     """A person's no: the sheet cannot be spent any more. Raises `InvalidRequest` when it already was."""
     need_sheet(deps, sheet_id)
-    return _move(deps, sheet_id, SheetEvent.DECLINED, by=by)
+    declined = _move(deps, sheet_id, SheetEvent.DECLINED, by=by)
+    keep_taken_back(deps)
+    return declined
 
 
 def earlier_takes(deps: Dependencies, binding: Binding) -> str:

@@ -7,6 +7,7 @@ listing tools costs nothing. Also the pace: every request to a gateway is reserv
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
@@ -19,7 +20,7 @@ from callsheet.core.gateway.protocol import Gateway
 from callsheet.core.payload.request import fold_name, offer_name
 from callsheet.core.security.redaction import Redactor, clean
 from callsheet.core.tasks import Sheet, Task
-from callsheet.errors import Action, KeyProblem, NextStep, SetupProblem, UnknownThing
+from callsheet.errors import Action, KeyProblem, LedgerProblem, NextStep, SetupProblem, UnknownThing
 
 from .ports import (
     ClipStore,
@@ -31,6 +32,7 @@ from .ports import (
     PublishedStore,
     SealedKey,
     SecretKey,
+    SentMark,
     Wakeups,
     build_redactor,
     require_address,
@@ -86,6 +88,7 @@ class Dependencies:
     """
 
     ledger: Callable[[], Ledger]
+    sent: SentMark
     http: HttpClient
     clock: Clock
     catalogue: Callable[[], Catalogue]
@@ -226,6 +229,15 @@ def card_of(deps: Dependencies, item: Sheet | Task) -> ModelCard:
     """The card of a sheet or task; raises `UnknownThing` when the catalogue no longer has it."""
     gateway, _, model = item.card_id.partition("/")
     return deps.card(gateway, model)
+
+
+def keep_taken_back(deps: Dependencies) -> None:
+    """After a person took something back: no damage to the write-ahead log may undo that.
+
+    It is stored already; where a reader keeps the log from being emptied, the next paid request empties it.
+    """
+    with suppress(LedgerProblem):
+        deps.ledger().sent.empty_log()
 
 
 def wait_for_pace(deps: Dependencies, task: Task, *, requests: int = 1) -> bool:

@@ -16,6 +16,7 @@ from callsheet.core.catalogue.cards import Catalogue, ModelCard
 from callsheet.core.catalogue.published import Published
 from callsheet.core.consent import Means, Mode, Policy, Spending
 from callsheet.core.gateway.protocol import CatalogueReader, HttpReply, HttpRequest
+from callsheet.core.sent import MarkedTask, Sent, SentRequest
 from callsheet.core.shot import JsonValue
 from callsheet.core.spending import Allowance, Slots, SpendTerms
 from callsheet.core.tasks import (
@@ -62,11 +63,22 @@ class ConsentLog(Protocol):
     def covering(self, sheet: Sheet, *, now: float, policy: str) -> Allowance | None: ...
 
 
+class SentLog(Protocol):
+    """The live requests that went out, in the same store. `missing` is None unless the store is behind a mark."""
+
+    def read(self, newest: str = "") -> Sent: ...
+    def missing(self, mark: Sent) -> tuple[SentRequest, ...] | None: ...
+    def empty_log(self) -> None: ...
+    def readmit(self, requests: Iterable[SentRequest], *, now: float) -> None: ...
+
+
 class Ledger(Protocol):
     """Sheets, tasks and their history. The truth: each change is a compare-and-set. Raises `LedgerProblem`."""
 
     @property
     def consent(self) -> ConsentLog: ...
+    @property
+    def sent(self) -> SentLog: ...
     @property
     def path(self) -> Path: ...
 
@@ -103,6 +115,15 @@ class Ledger(Protocol):
     def snapshot(self) -> AbstractContextManager[None]: ...
     def prune(self, limits: PruneLimits, *, dry_run: bool = False) -> Pruned: ...
     def check(self) -> str: ...
+
+
+class SentMark(Protocol):
+    """What was sent, kept outside the ledger. Raises `LedgerOlder` where the ledger is behind it."""
+
+    def record(self, claimed: ClaimedTask) -> MarkedTask: ...
+    def require_current(self) -> None: ...
+    def forgotten(self) -> tuple[SentRequest, ...]: ...
+    def accept_ledger(self, *, now: float) -> tuple[SentRequest, ...]: ...
 
 
 class Leases(Protocol):
@@ -142,7 +163,7 @@ class HttpClient(AbstractAsyncContextManager["HttpClient"], Protocol):
 
     async def post_paid(
         self,
-        claimed: ClaimedTask,
+        marked: MarkedTask,
         request: HttpRequest,
         *,
         base_url: str,
@@ -206,6 +227,8 @@ __all__ = [
     "PolicySource",
     "SealedKey",
     "SecretKey",
+    "SentLog",
+    "SentMark",
     "TaskRunner",
     "Wakeups",
     "build_redactor",

@@ -23,7 +23,7 @@ import httpx2
 
 from callsheet import __version__
 from callsheet.core.gateway.protocol import HttpReply, HttpRequest
-from callsheet.core.tasks import ClaimedTask
+from callsheet.core.sent import MarkedTask
 from callsheet.edges.keys.store import SecretKey, authorization_header
 from callsheet.errors import Action, GatewayUnreachable, NextStep, OutcomeUnknown
 
@@ -86,14 +86,14 @@ class GatewayHttp:
 
     async def post_paid(
         self,
-        claimed: ClaimedTask,
+        marked: MarkedTask,
         request: HttpRequest,
         *,
         base_url: str,
         key: SecretKey | None,
         within: float = PAID_TIMEOUT,
     ) -> HttpReply:
-        """Send a claimed task's request exactly once, on a connection of its own, `within` that many seconds in all.
+        """Send a marked task's request exactly once, on a connection of its own, `within` that many seconds in all.
 
         Raises `GatewayUnreachable` when it surely never arrived, `OutcomeUnknown` when it may have.
         """

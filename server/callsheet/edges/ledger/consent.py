@@ -30,7 +30,7 @@ from callsheet.core.spending import (
 from callsheet.core.tasks import Sheet, SheetState, Task
 from callsheet.errors import Action, NextStep, NotApproved, UnknownThing
 
-from .rows import build_insert, read_sheet
+from .rows import build_insert, of_rows, read_sheet
 
 if TYPE_CHECKING:
     import sqlite3
@@ -39,6 +39,8 @@ Using = Callable[[], "AbstractContextManager[sqlite3.Connection]"]
 
 ALLOWANCE_MADE = "allowance_made"
 ALLOWANCE_REVOKED = "allowance_revoked"
+READMITTED = "readmitted"
+"""Of a task that an older ledger had forgotten, and its consent with it. A person accepted that."""
 
 
 class Consent:
@@ -107,10 +109,7 @@ class Consent:
     def revoke(self, allowance_id: str, *, now: float, by: Means) -> Allowance:
         """End an allowance now and permanently; raises `UnknownThing`."""
         with self._transaction() as db:
-            found = _need_allowance(db, allowance_id)
-            if found.revoked_at is None:
-                db.execute("UPDATE allowance SET revoked_at = ? WHERE id = ?", (now, allowance_id))
-                append_audit(db, now, by.value, ALLOWANCE_REVOKED, allowance_id, {"use": found.use})
+            _revoke(db, _need_allowance(db, allowance_id), now, by)
             return _need_allowance(db, allowance_id)
 
     def allowance(self, allowance_id: str) -> Allowance:
@@ -127,6 +126,18 @@ class Consent:
         """The allowance that covers that sheet, if there is one."""
         with self._reading() as db:
             return _covering(db, sheet, now, policy)
+
+
+def revoke_all(db: sqlite3.Connection, now: float, *, by: Means) -> None:
+    """End every allowance. The caller holds a transaction."""
+    for allowance in list(_allowances(db)):
+        _revoke(db, allowance, now, by)
+
+
+def _revoke(db: sqlite3.Connection, allowance: Allowance, now: float, by: Means) -> None:
+    if allowance.revoked_at is None:
+        db.execute("UPDATE allowance SET revoked_at = ? WHERE id = ?", (now, allowance.id))
+        append_audit(db, now, by.value, ALLOWANCE_REVOKED, allowance.id, {"use": allowance.use})
 
 
 def append_audit(
@@ -212,7 +223,8 @@ def _find_unapproved(db: sqlite3.Connection) -> tuple[tuple[str, ...], tuple[str
     acts = _read_acts(db)
     rows = db.execute(
         "SELECT sheet.*, task.id AS task_id, task.mode, coalesce(task.created_at, sheet.made_at) AS used_at"
-        " FROM sheet LEFT JOIN task ON task.sheet_id = sheet.id WHERE task.id IS NOT NULL OR sheet.state = 'spent'"
+        " FROM sheet LEFT JOIN task ON task.sheet_id = sheet.id WHERE (task.id IS NOT NULL OR sheet.state = 'spent')"
+        f" AND NOT EXISTS (SELECT 1 FROM audit WHERE subject = task.id AND action = '{READMITTED}')"
         " ORDER BY used_at, sheet.id"
     )
     for row in rows:
@@ -300,14 +312,14 @@ def _latest_since(db: sqlite3.Connection, subject: str, acts: tuple[str, ...]) -
 
 
 def _allowances(db: sqlite3.Connection) -> Iterator[Allowance]:
-    for row in db.execute("SELECT * FROM allowance ORDER BY made_at DESC, id"):
-        values = dict(row)
-        values |= {
-            "mode": Mode(row["mode"]),
-            "models": tuple(json.loads(row["models"])),
-            "made_by": Means(row["made_by"]),
-        }
-        yield Allowance(**values)
+    yield from map(_read_allowance, db.execute("SELECT * FROM allowance ORDER BY made_at DESC, id"))
+
+
+@of_rows
+def _read_allowance(row: sqlite3.Row) -> Allowance:
+    values = dict(row)
+    values |= {"mode": Mode(row["mode"]), "models": tuple(json.loads(row["models"])), "made_by": Means(row["made_by"])}
+    return Allowance(**values)
 
 
 def _need_allowance(db: sqlite3.Connection, allowance_id: str) -> Allowance:
@@ -317,5 +329,6 @@ def _need_allowance(db: sqlite3.Connection, allowance_id: str) -> Allowance:
     return found
 
 
+@of_rows
 def _read_entry(row: sqlite3.Row) -> AuditEntry:
     return AuditEntry(**dict(row))

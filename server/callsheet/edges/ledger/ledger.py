@@ -54,6 +54,7 @@ from .rows import (
     count_missing,
     count_spending,
     count_taken,
+    read_event,
     read_sheet,
     read_task,
     require_own_id,
@@ -62,6 +63,7 @@ from .rows import (
     task_changes,
     task_row,
 )
+from .sent import SentLog
 
 WRONG_CLOCK_SECONDS = 3600.0
 
@@ -76,6 +78,7 @@ class SqliteLedger:
         with self._guarded():
             self._db = connect(path)
         self.consent = Consent(self._transaction, self._reading, self.snapshot)
+        self.sent = SentLog(path, self._transaction, self._reading)
         # Closes the file of a forgotten ledger too, at the latest when the program ends.
         self._closing = weakref.finalize(self, self._db.close)
 
@@ -113,9 +116,8 @@ class SqliteLedger:
 
     def takes(self, shot_digest: str) -> list[Task]:
         """The tasks of all takes of a shot, newest first."""
-        return self._tasks(
-            "sheet_id IN (SELECT id FROM sheet WHERE shot_digest = ?) ORDER BY created_at DESC", shot_digest
-        )
+        query = "sheet_id IN (SELECT id FROM sheet WHERE shot_digest = ?) ORDER BY created_at DESC"
+        return self._tasks(query, shot_digest)
 
     def move_sheet(
         self, sheet_id: str, event: SheetEvent, *, now: float, by: Means | None = None, who: str = ""
@@ -260,10 +262,8 @@ class SqliteLedger:
         """Take over the open tasks of an owner that no longer runs; returns how many."""
         marks, states = state_marks(OPEN_STATES)
         with self._transaction() as db:
-            return db.execute(
-                f"UPDATE task SET owner = ? WHERE owner IS ? AND state IN ({marks})",
-                (new_owner, old_owner, *states),
-            ).rowcount
+            query = f"UPDATE task SET owner = ? WHERE owner IS ? AND state IN ({marks})"
+            return db.execute(query, (new_owner, old_owner, *states)).rowcount
 
     def spending(self, mode: Mode, windows: tuple[float, float]) -> Spending:
         """What was reserved or spent since the starts of the day and the month, and how many tasks are open."""
@@ -291,7 +291,7 @@ class SqliteLedger:
         """The events of a sheet or task, oldest first."""
         with self._guarded(), self._lock:
             rows = self._db.execute("SELECT at, kind, detail FROM event WHERE subject = ? ORDER BY seq", (subject,))
-            return [{"at": row["at"], "kind": row["kind"], **json.loads(row["detail"])} for row in rows]
+            return [read_event(row) for row in rows]
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -313,9 +313,9 @@ class SqliteLedger:
         return pruned
 
     def check(self) -> str:
-        """Check the whole store: `ok`, or the first problem found."""
+        """Check the whole store, indexes included: `ok`, or the first problem found."""
         with self._guarded():
-            return str(self._scalar("PRAGMA quick_check(1)"))
+            return str(self._scalar("PRAGMA integrity_check(1)"))
 
     def _advance(
         self, db: sqlite3.Connection, task: Task, event: TaskEvent, now: float, changes: Mapping[str, Any]
@@ -323,7 +323,8 @@ class SqliteLedger:
         state = advance_task(task.state, event)
         self._update(db, task.id, {**changes, "state": state, "updated_at": now})
         if state is not task.state:
-            self._record(db, now, task.id, event.value, {"state": state.value})
+            attempt = {"attempt": changes["attempt"]} if event is TaskEvent.CLAIMED else {}
+            self._record(db, now, task.id, event.value, {"state": state.value, **attempt})
         return self._need_task(task.id)
 
     def _update(self, db: sqlite3.Connection, task_id: str, changes: Mapping[str, Any]) -> None:

@@ -6,11 +6,13 @@ The functions run inside a transaction that the caller has opened. Only this pac
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields
 from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import Any, TypeVar
 
 from callsheet.core.catalogue.prices import Price, from_micros
 from callsheet.core.consent import Binding, Means, Mode, Spending
@@ -31,13 +33,23 @@ from callsheet.core.tasks import (
 )
 from callsheet.errors import Action, InvalidRequest, NextStep
 
-if TYPE_CHECKING:
-    import sqlite3
-
-
 Row = Mapping[str, Any]
+Made = TypeVar("Made")
 
 _TASK_JSON = {"problem": Problem, "clip": Clip}
+
+
+def of_rows(read: Callable[[Any], Made]) -> Callable[[Any], Made]:
+    """What that function makes of a row; `sqlite3.DatabaseError` where the row cannot have been written so."""
+
+    @wraps(read)
+    def reading(row: Any) -> Made:
+        try:
+            return read(row)
+        except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
+            raise sqlite3.DatabaseError(f"a row is malformed ({type(error).__name__})") from error
+
+    return reading
 
 
 def sheet_row(sheet: Sheet) -> dict[str, Any]:
@@ -61,6 +73,7 @@ def sheet_row(sheet: Sheet) -> dict[str, Any]:
     }
 
 
+@of_rows
 def read_sheet(row: Row) -> Sheet:
     """The sheet of a row; the query joins `task_id` in."""
     price = json.loads(row["price"])
@@ -114,6 +127,7 @@ def task_row(task: Task) -> dict[str, Any]:
     return task_changes({field.name: getattr(task, field.name) for field in fields(Task)})
 
 
+@of_rows
 def read_task(row: Row) -> Task:
     """The task of a row."""
     values: dict[str, Any] = {field.name: row[field.name] for field in fields(Task)}
@@ -217,3 +231,9 @@ def advance_pace(db: sqlite3.Connection, account: str, interval: float, now: flo
 
 def _scalar(db: sqlite3.Connection, query: str, *values: Any) -> Any:
     return db.execute(query, values).fetchone()[0]
+
+
+@of_rows
+def read_event(row: Row) -> dict[str, Any]:
+    """An entry of a sheet's or a task's history."""
+    return {"at": row["at"], "kind": row["kind"], **json.loads(row["detail"])}
