@@ -16,6 +16,7 @@ from callsheet.core.payload.validation import Hosts, Verdict, check_shot, neares
 from callsheet.core.payload.values import neutral_choices
 from callsheet.core.shot import KINDS, JsonValue, Kind, Scalar, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
+from callsheet.errors import ANOTHER_MODEL
 from callsheet.sandbox.checks import check_body
 from examples import examples
 from shots import said
@@ -378,7 +379,7 @@ def test_inputs_are_counted_and_compared(rule: InputRule, inputs: dict[str, Any]
         (
             ("text-to-video", "first-last-frame"),
             {"first_frame": URL},
-            [("model", "poyo/sora-2-official", "Leave the input out, or choose another model.")],
+            [("model", "poyo/sora-2-official", f"Leave the input out. {ANOTHER_MODEL}")],
         ),
     ],
 )
