@@ -9,8 +9,9 @@ from callsheet.core.consent import Policy
 from callsheet.core.security.redaction import Redactor
 from callsheet.core.tasks import Task
 
-from . import results
+from . import ranking, results
 from .dependencies import Dependencies, card_of
+from .ranking import Query, Ranking
 
 if TYPE_CHECKING:
     from .catalogues import Refreshed
@@ -49,6 +50,10 @@ class Queries:
     def card(self, gateway_id: str, model: str) -> ModelCard:
         """That model's card; raises `UnknownThing`."""
         return self.deps.card(gateway_id, model)
+
+    def list_models(self, query: Query) -> Ranking:
+        """The cards that fit a question about the catalogue; see `ranking.list_models`."""
+        return ranking.list_models(self.deps, query)
 
     def usual_seconds(self, task: Task) -> tuple[float, float] | None:
         """How long such a task usually takes, in its mode; None when no source says."""

@@ -22,29 +22,12 @@ from callsheet.core.tasks import OPEN_STATES, Problem, Sheet, Task, TaskState
 from callsheet.errors import FATE_SENTENCES, Action, CallsheetError, Fate, KeyProblem, NextStep, UnknownThing
 
 from .dependencies import KEY_RETURNED, KEY_SEALED, Dependencies, card_of, clip_seconds_of
+from .ranking import Option
 
 WAIT_SECONDS = 45
 """How long an answer about a task may wait for its end, below the minute after which clients give a call up."""
 
 GO_LIVE = "Only a person can switch to live mode, in their own terminal; no tool can."
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One card that was considered for a shot. `why_not` is empty when it can take the shot.
-
-    `terms` is what the price is for, `8 s at 720p`; a card that cannot take the shot has no price.
-    """
-
-    card: ModelCard
-    price: Price
-    why_not: str
-    terms: str = ""
-
-    @property
-    def fits(self) -> bool:
-        """Whether the card can take the shot."""
-        return not self.why_not
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +48,8 @@ class Explanation:
     """The answer to an explain call. `status`: `ready`, `blocked`, `held`, `invalid` or `choose` (see `options`).
 
     For `ready` and `blocked` there is a `sheet`; for `blocked` it would be refused now, for all that `blocked` names.
-    For `held` an earlier take has an unknown outcome. For `invalid` the body is the corrected form.
+    For `held` an earlier take has an unknown outcome. For `invalid` the body is the corrected form. `options` are the
+    best that can take the shot, `rest` is a sentence on the others.
     """
 
     status: str
@@ -83,6 +67,7 @@ class Explanation:
     body: Body | None = None
     price: Price | None = None
     options: tuple[Option, ...] = ()
+    rest: str = ""
     sheet: Sheet | None = None
     earlier: str = ""
     blocked: tuple[Blocker, ...] = ()

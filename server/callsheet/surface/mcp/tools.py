@@ -178,13 +178,33 @@ async def list_tasks(
     return _result(answer, render_tasks(answer))
 
 
-async def list_models(context: Context, gateway: Word = "") -> Annotated[CallToolResult, ModelsAnswer]:
-    """What is known of each model: limits, price, availability, each with its date."""
+async def list_models(  # noqa: PLR0913 - the arguments of the tool
+    context: Context,
+    *,
+    gateway: Word = "",
+    family: Annotated[Word, Field(description="For example kling-3")] = "",
+    duration_seconds: int | None = None,
+    aspect_ratio: Word = "",
+    resolution: Word = "",
+    audio: bool | None = None,
+    with_image: bool = False,
+) -> Annotated[CallToolResult, ModelsAnswer]:
+    """Which models there are and what each costs at the terms named, cheapest first. Needs no prompt."""
+    from callsheet.core.shot import Shot
+    from callsheet.service.ranking import Query
     from callsheet.surface.views.builders import models_answer
 
     from .rendering import render_models
 
-    answer = models_answer(state_of(context).service, gateway or None, for_agent)
+    shot = Shot.of(
+        duration_seconds=duration_seconds,
+        aspect_ratio=aspect_ratio or None,
+        resolution=resolution or None,
+        audio=audio,
+        first_frame="" if with_image else None,
+    )
+    query = Query(gateway or None, family or None, shot)
+    answer = models_answer(state_of(context).service, query, for_agent)
     return _result(answer, render_models(answer))
 
 

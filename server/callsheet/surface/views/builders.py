@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, cast
 
-from callsheet.core.catalogue.cards import Availability, Catalogue
+from callsheet.core.catalogue.cards import Catalogue
 from callsheet.core.consent import Mode
 from callsheet.core.payload.body import Finding
 from callsheet.core.security.redaction import escape_block
@@ -32,10 +32,10 @@ from callsheet.errors import (
     SetupProblem,
 )
 from callsheet.service import Explanation, Service, Submission, TaskReport
+from callsheet.service.ranking import MOST_LINES, Option, Query
 from callsheet.service.results import (
     OPEN_THE_KEY,
     Blocker,
-    Option,
     fate_of,
     fate_sentence,
     iso,
@@ -61,7 +61,7 @@ from .answers import (
     TaskLine,
     TasksAnswer,
 )
-from .cards import availability_text, model_line, plain, polling_text, retention_text, source_text
+from .cards import availability_text, plain, polling_text, retention_text, source_text
 
 JsonObject = dict[str, JsonValue]
 Render = Callable[[NextStep], str]
@@ -99,6 +99,7 @@ def explain_answer(explanation: Explanation, catalogue: Catalogue, render: Rende
         findings=[_finding(item) for item in explanation.findings] or None,
         prompt_notes=list(explanation.prompt_notes) or None,
         options=[_option(option) for option in explanation.options] or None,
+        rest=explanation.rest or None,
         next_step=render(explanation.next_step),
     )
     if card is None or shot is None or price is None:
@@ -158,16 +159,10 @@ def _option(option: Option) -> OptionAnswer:
     return OptionAnswer(
         gateway=option.card.gateway,
         model=option.card.model,
-        price=_option_price(option),
+        price=str(option.price),
+        terms=option.terms,
         availability=option.card.lifecycle.availability.value,
-        why_not=escape_block(option.why_not, REASON_IN_LIST) or None,
     )
-
-
-def _option_price(option: Option) -> str:
-    if not option.fits:
-        return "none"
-    return f"{option.price} for {option.terms}" if option.price.known and option.terms else str(option.price)
 
 
 def sheet_answer(sheet: Sheet) -> SheetAnswer:
@@ -325,12 +320,14 @@ def tasks_answer(service: Service, reports: Sequence[TaskReport], render: Render
     return TasksAnswer(notice=service.notice(), tasks=lines, next_step=text)
 
 
-def models_answer(service: Service, gateway: str | None, render: Render) -> ModelsAnswer:
-    """The answer to `list_models`."""
-    cards = sorted(service.cards(gateway=gateway), key=lambda card: card.lifecycle.availability is Availability.DROPPED)
-    step = NextStep(Action.EXPLAIN, "Without a gateway, an explanation ranks the models that can take the shot.")
+def models_answer(service: Service, query: Query, render: Render) -> ModelsAnswer:
+    """The answer to `list_models`: at most `MOST_LINES` models that offer what was asked."""
+    ranking = service.list_models(query)
+    shown = ranking.fitting[:MOST_LINES]
+    step = NextStep(Action.EXPLAIN, "With gateway and model, or without: then those that can take it are ranked.")
     return ModelsAnswer(
         notice=service.notice(),
-        models=[model_line(card) for card in cards],
+        models=[_option(option) for option in shown],
+        rest=ranking.rest(len(shown)) or None,
         next_step=render(step),
     )

@@ -107,7 +107,7 @@ def _explain(session: Session) -> Sheet:
         return sheet
     output.write(Text("1  Explain a shot: the models that can take it, and their prices", style="bold"))
     output.write(indent(Text(f"\n{DEMO_SHOT.prompt}", style="italic")))
-    write_options(output, tuple(option for option in options if option.fits))
+    write_options(output, options)
     output.write_heading("2  Explain it for one model: the exact request")
     output.write("")
     write_explanation(output, explanation, service.catalogue)

@@ -11,7 +11,8 @@ from callsheet.core.payload.body import Finding
 from callsheet.core.shot import PARAMETERS, PLAIN, Shot
 from callsheet.errors import Action, NextStep
 from callsheet.service import Explanation
-from callsheet.service.results import Option, iso
+from callsheet.service.ranking import Option
+from callsheet.service.results import iso
 from callsheet.surface.text import format_json, one_line
 from callsheet.surface.views.cards import polling_text, retention_text
 
@@ -35,7 +36,7 @@ def write_explanation(output: Output, explanation: Explanation, catalogue: Catal
     if explanation.findings:
         _write_findings(output, explanation.findings)
     if explanation.options:
-        write_options(output, explanation.options)
+        write_options(output, explanation.options, explanation.rest)
     if explanation.prompt_notes:
         output.write_heading("On the prompt")
         for note in explanation.prompt_notes:
@@ -56,7 +57,7 @@ def write_explanation(output: Output, explanation: Explanation, catalogue: Catal
 def _next_step(explanation: Explanation) -> NextStep:
     if explanation.status == "ready" and explanation.sheet is not None:
         return NextStep(Action.SUBMIT, target=explanation.sheet.id)
-    fitting = [option.card for option in explanation.options if option.fits]
+    fitting = [option.card for option in explanation.options]
     if fitting:
         example = f"--gateway {fitting[0].gateway} --model {fitting[0].model}"
         return NextStep(text=f"Choose a model and run the command again, for example with {example}.")
@@ -128,30 +129,20 @@ def _write_findings(output: Output, findings: tuple[Finding, ...]) -> None:
     output.write(indent(grid))
 
 
-def write_options(output: Output, options: tuple[Option, ...]) -> None:
-    """The models that can take the shot, cheapest first, then those that cannot, with why."""
-    fitting = [option for option in options if option.fits]
-    if fitting:
-        output.write_heading("Can take it, cheapest first")
-        table = output.build_table("!Model", "Availability", ">USD", "For", ">Units", "Priced")
-        for option in fitting:
-            state, price = option.card.lifecycle.availability, option.price
-            table.add_row(
-                Text(option.card.id, style="cyan"),
-                Text(state.value, style=AVAILABILITY_STYLES[state]),
-                Text("unknown" if price.usd is None else dollars(price.usd)),
-                Text(option.terms),
-                Text("" if price.amount is None or price.unit == "USD" else f"{price.amount:g} {price.unit}"),
-                Text(price.as_of, style="dim"),
-            )
-        output.write(indent(table))
-    reasons: dict[str, list[str]] = {}
+def write_options(output: Output, options: tuple[Option, ...], rest: str = "") -> None:
+    """The models that can take the shot, cheapest first at equal terms, and a line on the others."""
+    output.write_heading("Can take it, cheapest first")
+    table = output.build_table("!Model", "Availability", ">USD", "For", ">Units", "Priced")
     for option in options:
-        if not option.fits:
-            reasons.setdefault(one_line(option.why_not), []).append(option.card.id)
-    if reasons:
-        output.write_heading("Cannot take it")
-        grid = label_table([], label_width=26)
-        for reason, cards in reasons.items():
-            grid.add_row(Text("\n".join(cards)), Text(reason, style="dim"))
-        output.write(indent(grid))
+        state, price = option.card.lifecycle.availability, option.price
+        table.add_row(
+            Text(option.card.id, style="cyan"),
+            Text(state.value, style=AVAILABILITY_STYLES[state]),
+            Text("unknown" if price.usd is None else dollars(price.usd)),
+            Text(option.terms),
+            Text("" if price.amount is None or price.unit == "USD" else f"{price.amount:g} {price.unit}"),
+            Text(price.as_of, style="dim"),
+        )
+    output.write(indent(table))
+    if rest:
+        output.write(Text(rest, style="dim"))
