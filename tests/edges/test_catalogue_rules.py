@@ -319,6 +319,11 @@ def test_a_catalogue_finds_gateways_cards_and_sources() -> None:
     assert catalogue.card("gate", "sora") is card
     assert catalogue.card("gate", "other") is None
     assert catalogue.card("other", "sora") is None
+    source = catalogue.source(card, "page")
+    assert source is not None
+    assert source.title == "A page"
+    assert catalogue.source(card, "elsewhere") is None
+    assert Catalogue(()).source(card, "page") is None
     assert card.field_for("callback") is None
 
 

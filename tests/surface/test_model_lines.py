@@ -38,4 +38,4 @@ def test_the_lengths_of_a_card(gateway: str, model: str, seconds: list[int]) -> 
     """As a list, a range, or both ends of it."""
     card = CATALOGUE.card(gateway, model)
     assert card is not None
-    assert [*choices_of(card).seconds] == seconds
+    assert [*choices_of(card).durations] == seconds

@@ -13,9 +13,9 @@ from .cards import NOT_DOCUMENTED, durations_of, source_table
 from .markdown import bullets, code, document, table
 
 AVAILABILITY_WORDS = {
-    Availability.LIVE: "seen working after OpenAI's shutdown",
-    Availability.LISTED: "the gateway's own catalogue had it on that date; that is no proof that it works",
-    Availability.UNVERIFIED: "the gateway named it once; its maker has shut it down since, or nothing newer is known",
+    Availability.LIVE: "seen working",
+    Availability.LISTED: "in the gateway's own catalogue on the date of the evidence, which is no proof that it works",
+    Availability.UNVERIFIED: "the gateway once listed it; its maker has shut it down since, or nothing newer was seen",
     Availability.LEGACY: "the gateway calls it deprecated",
     Availability.DROPPED: "the gateway took it out of its catalogue; no sheet is made for it",
 }

@@ -87,7 +87,7 @@ def _candidates(service: Service, place: str, argument: str, known: dict[str, st
         case (_, "duration_seconds") if place == DRAFT_SHOT:
             from callsheet.surface.views.cards import choices_of
 
-            return map(str, sorted({seconds for card in service.cards() for seconds in choices_of(card).seconds}))
+            return map(str, sorted({seconds for card in service.cards() for seconds in choices_of(card).durations}))
         case (_, "with_image") if place == DRAFT_SHOT:
             return ("true", "false")
         case _:
