@@ -191,7 +191,7 @@ class ModelCard:
 
     `family` is the model under all its gateways and ids. `kinds` are the kinds of clip that a shot can ask of it;
     empty when the model generates none or its request body is not known. `implied` are parameters that the model has
-    no field for, but that every clip of it has.
+    no field for, at all or in a kind of clip, but that every such clip has.
     """
 
     gateway: str
