@@ -319,7 +319,7 @@ def test_what_a_card_has_no_field_for_is_an_error(card_id: str, shot: dict[str, 
     assert said(verdict.corrected, name) in (None, card(card_id).implied.get(name))
 
 
-# --------------------------------------------------------------------------------------------------------------- extras
+# -------------------------------------------------------------------------------------------------------------- options
 
 
 @pytest.mark.parametrize(
@@ -638,7 +638,7 @@ def test_no_shot_makes_the_judge_raise_or_tell_a_secret(model: ModelCard, shot: 
 
 
 def test_huge_shots_are_judged_quickly() -> None:
-    """Megabytes of text and thousands of extras take a moment, not a minute."""
+    """Megabytes of text and thousands of options take a moment, not a minute."""
     shot = Shot.of(
         prompt="a\ud800" * 1_000_000,
         aspect_ratio="1:" * 1_000_000,

@@ -250,6 +250,7 @@ MISTAKES: dict[str, Callable[[Table], object]] = {
     "a field taken away that is not there": lambda t: model(t).update(without=["x"]),
     "an input field without inputs": lambda t: model(t)["fields"][4].pop("inputs"),
     "inputs in another field": lambda t: model(t)["fields"][0].update(inputs=["first_frame"]),
+    "two fields for one input": lambda t: model(t)["fields"].append({**model(t)["fields"][4], "path": "picture"}),
     "an unknown input": lambda t: model(t)["fields"][4].update(inputs=["middle_frame"]),
     "a rule about an input that no field holds": lambda t: model(t)["inputs"][0].update(roles=["reference_image"]),
     "a rule that needs an input that no field holds": lambda t: model(t)["inputs"][0].update(needs=["reference_audio"]),
@@ -319,6 +320,11 @@ def test_a_catalogue_finds_gateways_cards_and_sources() -> None:
     assert catalogue.card("gate", "sora") is card
     assert catalogue.card("gate", "other") is None
     assert catalogue.card("other", "sora") is None
+    source = catalogue.source(card, "page")
+    assert source is not None
+    assert source.title == "A page"
+    assert catalogue.source(card, "elsewhere") is None
+    assert Catalogue(()).source(card, "page") is None
     assert card.field_for("callback") is None
 
 

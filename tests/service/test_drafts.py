@@ -197,8 +197,8 @@ def test_each_price_has_the_terms_it_is_for_and_what_cannot_has_none(workspace: 
     options = workspace.service().explain(Draft(shot=Shot.of("A kite.", duration_seconds=16))).options
     terms = {option.card.id: option.terms for option in options if option.fits}
 
-    assert terms["poyo/sora-2-pro-official"] == "16 s at 1024p"
-    assert terms["apidot/sora-2-official"] == "16 s at 720p"
+    assert terms["poyo/sora-2-pro-official"] == "16 s, 1024p"
+    assert terms["apidot/sora-2-official"] == "16 s, 720p"
     assert all(option.price.usd is None and not option.terms for option in options if not option.fits)
 
 

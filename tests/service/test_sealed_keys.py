@@ -36,7 +36,7 @@ from callsheet.service.polling import run_task
 from callsheet.service.sealed_keys import claim_for_sending, permit, settle_permit
 from callsheet.service.submission import submit
 from samples import CHEAP
-from workspace import KEY, SHOT, Workspace, accepted, draft, reply, status
+from workspace import KEY, Workspace, accepted, draft, reply, status
 
 PASSPHRASE = "a heron over the reeds"
 ADDRESS = "https://api.poyo.ai"
@@ -185,7 +185,7 @@ async def test_a_task_written_into_the_ledger_is_held_and_never_sent(workspace: 
     assert (held.state, held.problem.code) == (TaskState.WAITING, "key_sealed")
     assert service.task(forged).next_step.action is Action.WATCH
 
-    other = draft(service, SHOT.__class__("A second kite.", duration_seconds=4))
+    other = draft(service, Shot.of("A second kite.", duration_seconds=4))
     workspace.gateway.replies = [accepted()]
     await opened_task(service, other)
     service.unlock("poyo", PASSPHRASE)
@@ -237,7 +237,7 @@ async def test_the_opened_key_cannot_pay_a_second_sheet(workspace: Workspace) ->
     """Not even one that the ledger calls approved, while the first is under way."""
     service = sealed_service(workspace)
     first = draft(service)
-    second = draft(service, SHOT.__class__("A second kite.", duration_seconds=4))
+    second = draft(service, Shot.of("A second kite.", duration_seconds=4))
     workspace.gateway.replies = [accepted()]
     task_id = await opened_task(service, first)
     await step(workspace, service, task_id)
@@ -288,7 +288,7 @@ async def test_what_is_changed_in_the_ledger_after_the_agreement_is_not_sent(wor
 async def test_bytes_and_binding_changed_together_do_not_pass_either(workspace: Workspace) -> None:
     """A sheet's name is made from what it is bound to; another content under the same name is refused."""
     service = sealed_service(workspace)
-    sheet_id, other = draft(service), draft(service, SHOT.__class__("A second kite.", duration_seconds=4))
+    sheet_id, other = draft(service), draft(service, Shot.of("A second kite.", duration_seconds=4))
     edit(workspace, "UPDATE sheet SET shot_digest = 'x' || shot_digest WHERE id = ?", other)
     edit(
         workspace,
@@ -403,7 +403,7 @@ async def test_who_was_slower_to_send_a_sheet_keeps_no_permit_for_it(workspace: 
 async def test_a_task_that_may_not_be_sent_keeps_no_key_open(workspace: Workspace) -> None:
     """It waits for an agreement of its own; the key goes when the last task that needs it has ended."""
     service = sealed_service(workspace)
-    forged = make_forged_task(workspace, service, draft(service, SHOT.__class__("A second kite.", duration_seconds=4)))
+    forged = make_forged_task(workspace, service, draft(service, Shot.of("A second kite.", duration_seconds=4)))
     workspace.gateway.replies = [accepted(), FINISHED]
     task_id = await opened_task(service, draft(service))
     for _ in range(2):
@@ -440,7 +440,7 @@ async def test_while_a_key_is_open_tasks_that_others_come_to_hold_are_taken_over
     mine = await opened_task(first, draft(first))
     await step(workspace, first, mine)
     other = process(workspace)
-    theirs = await opened_task(other, draft(other, SHOT.__class__("A second kite.", duration_seconds=4)))
+    theirs = await opened_task(other, draft(other, Shot.of("A second kite.", duration_seconds=4)))
     await step(workspace, other, theirs)
     third = process(workspace)
     third.deps.ledger().adopt(other.deps.runner_id, third.deps.runner_id)
@@ -525,7 +525,7 @@ async def test_a_refusal_of_the_policy_withdraws_the_permit(workspace: Workspace
 async def test_a_payload_that_carries_the_sealed_key_is_refused_when_it_is_opened(workspace: Workspace) -> None:
     """Drafting could not know the key; the bytes are searched before anything is approved."""
     service = sealed_service(workspace)
-    sheet_id = draft(service, SHOT.__class__(f"A kite with {KEY} on it", duration_seconds=4))
+    sheet_id = draft(service, Shot.of(f"A kite with {KEY} on it", duration_seconds=4))
 
     with pytest.raises(InvalidRequest, match="contains the gateway key") as caught:
         await permit(service.deps, sheet_id, PASSPHRASE)

@@ -423,7 +423,7 @@ async def test_only_so_many_tasks_are_open_at_the_gateways_at_once(workspace: Wo
     workspace.gateway.replies = [accepted("task-unified-1-abc")]
     tasks = []
     for length in (4, 8):
-        sheet_id = draft(service, SHOT.__class__(SHOT.prompt, duration_seconds=length))
+        sheet_id = draft(service, Shot.of(SHOT.prompt, duration_seconds=length))
         service.approve(sheet_id, by=Means.TERMINAL)
         tasks.append(submit(service.deps, sheet_id).report.task.id)
     for task_id in tasks:

@@ -13,8 +13,9 @@ from .cards import NOT_DOCUMENTED, SharedFacts, durations_of, find_shared, sourc
 from .markdown import bullets, code, document, table
 
 AVAILABILITY_WORDS = {
-    Availability.LIVE: "seen working after OpenAI's shutdown",
-    Availability.UNVERIFIED: "the gateway listed it last; nothing has been seen since OpenAI's shutdown",
+    Availability.LIVE: "seen working",
+    Availability.LISTED: "in the gateway's own catalogue on the date of the evidence, which is no proof that it works",
+    Availability.UNVERIFIED: "the gateway once listed it; its maker has shut it down since, or nothing newer was seen",
     Availability.LEGACY: "the gateway calls it deprecated",
     Availability.DROPPED: "the gateway took it out of its catalogue; no sheet is made for it",
 }

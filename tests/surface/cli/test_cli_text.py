@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from callsheet.core.catalogue.cards import Availability
 from callsheet.edges.config.catalogue_files import load_catalogue
+from callsheet.surface.cli.console.explanation_view import format_availability
 from callsheet.surface.text import (
     format_age,
     format_duration,
@@ -73,6 +77,14 @@ def test_every_card_has_a_short_price_and_choices() -> None:
     assert shown["apixo/sora-2-pro"][0] == "unknown"
     assert shown["apixo/sora-2-pro"][1].ratios == ("16:9", "9:16")
     assert shown["apixo/sora-2-pro"][1].resolutions == ("720p", "1024p", "1080p")
+
+
+@pytest.mark.parametrize("availability", Availability)
+def test_every_availability_has_its_word(availability: Availability) -> None:
+    """None is forgotten where a card is shown."""
+    card = load_catalogue().cards[0]
+    shown = replace(card, lifecycle=replace(card.lifecycle, availability=availability))
+    assert format_availability(shown).plain.startswith(availability.value)
 
 
 def test_a_duration_is_not_rounded() -> None:

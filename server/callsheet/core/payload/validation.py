@@ -7,7 +7,7 @@ is shown before the price, a `note` only says what was added or meant.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from callsheet.core.catalogue.cards import Availability, ModelCard
@@ -155,8 +155,13 @@ def _check_kind(card: ModelCard, shot: Shot) -> Step:
 
 
 def _check_inputs(card: ModelCard, shot: Shot) -> Step:
-    """How many inputs there are, and which of them go together."""
-    findings: list[Finding] = []
+    """Whether a field of this kind holds each, how many there are, and which of them go together."""
+    held = {role for field in card.input_fields(shot.kind) for role in field.inputs}
+    lost = [role for role in INPUT_ROLES if shot.urls(role) and role not in held and shot.kind in card.kinds]
+    findings = [
+        build_error(role, "", f"{card.id} takes no {_words(role)} for {shot.kind}.", "Leave it out.") for role in lost
+    ]
+    shot = shot.without(*lost)
     for rule in card.inputs:
         count = len(shot.urls(*rule.roles))
         name = rule.roles[0]
@@ -173,7 +178,17 @@ def _check_inputs(card: ModelCard, shot: Shot) -> Step:
             findings.append(build_error(name, f"({count})", f"At most {rule.most}.", "Leave some out."))
         if rule.least is not None and count < rule.least:
             findings.append(build_error(name, f"({count})", f"At least {rule.least}.", "Give more, or none."))
-    return findings, shot
+    told = {finding.field for finding in findings}
+    return [*findings, *(finding for finding in _overfull(card, shot) if finding.field not in told)], shot
+
+
+def _overfull(card: ModelCard, shot: Shot) -> Iterator[Finding]:
+    """More inputs than a field holds: the rest would be dropped silently."""
+    for field in card.input_fields(shot.kind):
+        count, most = len(shot.urls(*field.inputs)), field.max_items if field.kind == "array" else 1
+        if most is not None and count > most:
+            name = next(role for role in field.inputs if shot.urls(role))
+            yield build_error(name, f"({count})", f"{field.name} holds at most {most}.", "Leave some out.")
 
 
 def _words(role: str) -> str:

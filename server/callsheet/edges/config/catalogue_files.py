@@ -243,6 +243,10 @@ def _check_card(card: ModelCard) -> Iterator[str]:
     roles = {role for field in card.fields for role in field.inputs}
     for role in sorted({role for rule in card.inputs for role in rule.roles} - roles):
         yield f"a rule is about {role!r}, which no field holds"
+    for kind in card.kinds:
+        held = [role for field in card.input_fields(kind) for role in field.inputs]
+        if len({*held}) < len(held):
+            yield f"two fields hold the same input for {kind}"
     if any(rule.needs and not roles & {*rule.needs} for rule in card.inputs):
         yield "a rule needs an input that no field holds"
 

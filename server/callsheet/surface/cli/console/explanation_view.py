@@ -8,6 +8,7 @@ from rich.text import Text
 from callsheet.core.catalogue.cards import Availability, Catalogue, ModelCard
 from callsheet.core.catalogue.prices import Price, dollars
 from callsheet.core.payload.body import Finding
+from callsheet.core.security.redaction import clean
 from callsheet.core.shot import PARAMETERS, PLAIN, Shot
 from callsheet.errors import Action, NextStep
 from callsheet.service import Explanation
@@ -19,6 +20,7 @@ from .output import Output, indent, label_table
 
 AVAILABILITY_STYLES = {
     Availability.LIVE: "green",
+    Availability.LISTED: "cyan",
     Availability.UNVERIFIED: "yellow",
     Availability.LEGACY: "yellow",
     Availability.DROPPED: "red",
@@ -112,7 +114,8 @@ def format_price(price: Price, catalogue: Catalogue, card: ModelCard) -> Text:
 def format_video(shot: Shot) -> str:
     """Length, ratio and resolution, or that they are not documented, and what else the shot says."""
     open_ = [f"{PARAMETERS[name].label} not documented" for name in PLAIN if shot.get(name) is None]
-    return " · ".join((*(PARAMETERS[name].shown(value) for name, value in shot.parameters.items()), *open_))
+    said = (clean(PARAMETERS[name].shown(value), limit=120) for name, value in shot.parameters.items())
+    return " · ".join((*said, *open_))
 
 
 def _write_findings(output: Output, findings: tuple[Finding, ...]) -> None:
