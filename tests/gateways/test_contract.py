@@ -129,6 +129,10 @@ def test_every_document_names_a_source_of_the_fact_file(gateway_id: str) -> None
     assert {document["source"] for _, document in documents(gateway_id)} <= set(facts.sources)
 
 
+FEW_EXAMPLES = {"apixo", "evolink"}
+"""They publish a body for few models beside Sora; each card's own body is read back in `core/test_recognition.py`."""
+
+
 @every_gateway
 def test_every_model_that_may_answer_has_a_recorded_request(gateway_id: str) -> None:
     """Each card that is not dropped has an example, and each phase and outcome a reply."""
@@ -136,6 +140,7 @@ def test_every_model_that_may_answer_has_a_recorded_request(gateway_id: str) -> 
         card.model
         for card in CATALOGUE.cards
         if card.gateway == gateway_id and card.lifecycle.availability is not Availability.DROPPED
+        if gateway_id not in FEW_EXAMPLES or card.family == "sora-2"
     }
     assert open_models <= {document["model"] for _, document in documents(gateway_id, "request")}
     phases = {document["expect"].get("phase") for _, document in documents(gateway_id, "status_reply")}
