@@ -29,6 +29,7 @@ from callsheet.core.consent import (
     decide_need,
     render_approval,
     sheet_id_for,
+    split_approval,
 )
 from callsheet.core.shot import Shot
 from examples import examples
@@ -278,6 +279,15 @@ def test_hosts_and_earlier_takes_are_named() -> None:
     assert {"Inputs: first frame from cdn.acme.com", "Result also sent to: hooks.acme.com"} <= set(lines)
     assert "image-to-video" in text
     assert "t0psecret" not in text
+
+
+def test_a_sheet_that_an_older_version_rendered_has_its_labels_too() -> None:
+    """One without a label would be shown as a warning."""
+    assert split_approval("Price: 0.24 USD\nReference image from: none\nPOSSIBLE DUPLICATE CHARGE: x") == [
+        ("Price", "0.24 USD"),
+        ("Reference image from", "none"),
+        ("", "POSSIBLE DUPLICATE CHARGE: x"),
+    ]
 
 
 @pytest.mark.parametrize(

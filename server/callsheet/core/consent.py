@@ -259,8 +259,9 @@ APPROVAL_LABELS = (
     "Result also sent to",
     "Availability",
     "Request",
-    "Reference image from",  # as sheets were rendered before 2026-11
 )
+_EARLIER_LABELS = ("Reference image from",)
+"""As sheets were rendered before shots had inputs with roles."""
 
 
 def split_approval(text: str) -> list[tuple[str, str]]:
@@ -271,7 +272,7 @@ def split_approval(text: str) -> list[tuple[str, str]]:
     lines = []
     for line in text.split("\n"):
         label, _, rest = line.partition(": ")
-        known = label in APPROVAL_LABELS or label.startswith("Prompt (")
+        known = label in (*APPROVAL_LABELS, *_EARLIER_LABELS) or label.startswith("Prompt (")
         lines.append((label, rest) if known else ("", line))
     return lines
 

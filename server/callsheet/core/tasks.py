@@ -13,8 +13,7 @@ Status reads are rare while a finish is unlikely and dense where it is likely:
    up to two minutes: a task that hangs is neither forgotten nor polled too often.
 
 The usual time is the one documented for the clip's length, else for the model; where a gateway documents none,
-the shortest time that another gateway documents is used. Only the first read is jittered: that is enough to spread
-tasks that were submitted together, and more jitter would only delay the result.
+the shortest time that another gateway documents is used. Only the first read is jittered, which spreads them enough.
 """
 
 from __future__ import annotations

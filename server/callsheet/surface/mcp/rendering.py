@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 
 from callsheet.surface.views.answers import ExplainAnswer, ModelsAnswer, SubmitAnswer, TaskAnswer, TasksAnswer
+from callsheet.surface.views.cards import length_words
 
 
 def render_explanation(answer: ExplainAnswer) -> str:
@@ -68,7 +69,7 @@ def render_models(answer: ModelsAnswer) -> str:
     """The list of models, one line each."""
     lines = [
         f"{line.gateway}/{line.model}: {line.availability.partition(':')[0]}"
-        + (f"; seconds {_listed(line.durations_seconds)}; {line.price}" if line.price else "")
+        + (f"; seconds {_listed(length_words(line.durations_seconds or ()))}; {line.price}" if line.price else "")
         for line in answer.models
     ]
     return _joined([answer.notice, *lines, answer.next_step])
@@ -78,7 +79,7 @@ def _quoted(said: str | None) -> str | None:
     return f"untrusted_gateway_message: {json.dumps(said, ensure_ascii=False)}" if said else None
 
 
-def _listed(numbers: Sequence[int] | None) -> str:
+def _listed(numbers: Sequence[object] | None) -> str:
     return ", ".join(map(str, numbers)) if numbers else "any"
 
 

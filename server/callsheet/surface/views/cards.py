@@ -5,7 +5,7 @@ Retention, polling advice, prices and lengths are worded here only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from decimal import Decimal
 from enum import Enum
@@ -22,6 +22,7 @@ from callsheet.core.catalogue.cards import (
 )
 from callsheet.core.catalogue.fields import Field, Limit, Role, neutral_value
 from callsheet.core.catalogue.prices import dollars
+from callsheet.core.payload.values import neutral_choices
 from callsheet.core.shot import PARAMETERS, Scalar
 
 from .answers import ModelDetails, ModelLine
@@ -31,9 +32,9 @@ NOT_DOCUMENTED = "not documented"
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """Lengths in seconds (single ones or `4-15`), aspect ratios, resolutions; empty where nothing is known."""
+    """Lengths in seconds, aspect ratios, resolutions; empty where nothing is known."""
 
-    durations: tuple[str, ...]
+    durations: tuple[int, ...]
     ratios: tuple[str, ...]
     resolutions: tuple[str, ...]
 
@@ -41,10 +42,31 @@ class Choices:
 def choices_of(card: ModelCard) -> Choices:
     """Everything that the card offers, in any kind of clip."""
     return Choices(
-        durations=_values(card, "duration_seconds"),
+        durations=_lengths(card),
         ratios=_values(card, "aspect_ratio"),
         resolutions=_values(card, "resolution"),
     )
+
+
+def length_words(lengths: Iterable[int]) -> list[str]:
+    """Each length as a word, runs of three and more as `4-15`."""
+    runs: list[list[int]] = []
+    for length in lengths:
+        if runs and length == runs[-1][-1] + 1:
+            runs[-1].append(length)
+        else:
+            runs.append([length])
+    parts = [[f"{run[0]}-{run[-1]}"] if len(run) > 2 else map(str, run) for run in runs]
+    return [word for part in parts for word in part]
+
+
+def _lengths(card: ModelCard) -> tuple[int, ...]:
+    found = {card.implied["duration_seconds"]} if "duration_seconds" in card.implied else set()
+    for field in card.fields:
+        if field.role == "duration_seconds":
+            for limited in (field, *map(field.limited_by, field.limits)):
+                found.update(neutral_choices(limited))
+    return tuple(sorted(length for length in found if isinstance(length, int)))
 
 
 def _values(card: ModelCard, role: Role) -> tuple[str, ...]:
@@ -54,8 +76,6 @@ def _values(card: ModelCard, role: Role) -> tuple[str, ...]:
             parts: tuple[Field | Limit, ...] = (field, *field.limits)
             for part in parts:
                 found.update(dict.fromkeys(str(neutral_value(field, wire)) for wire in part.values))
-                if part.minimum is not None and part.maximum is not None:
-                    found[f"{part.minimum}-{part.maximum}"] = None
         elif field.role == "size":
             found.update(dict.fromkeys(_meanings(field, role)))
     if not found and role in card.implied:

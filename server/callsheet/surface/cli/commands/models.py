@@ -26,6 +26,7 @@ from callsheet.surface.text import join_words
 from callsheet.surface.views.cards import (
     amount_terms,
     choices_of,
+    length_words,
     model_details,
     polling_text,
     price_range,
@@ -83,7 +84,7 @@ def _row(card: ModelCard, catalogue: Catalogue, *, gap: str) -> list[Text]:
     return [
         Text(card.model, style="cyan"),
         Text(price_range(card)),
-        Text(join_words(offered.durations, "-").replace(",", "")),
+        Text(join_words(length_words(offered.durations), "-").replace(",", "")),
         Text(join_words(offered.ratios, "-").replace(",", "")),
         Text(join_words(offered.resolutions, "-").replace(",", "")),
         Text.assemble((state.value, AVAILABILITY_STYLES[state]), (gap + latest_mention(card, catalogue), "dim")),
@@ -106,7 +107,7 @@ def _write_card(output: Output, card: ModelCard, catalogue: Catalogue) -> None:
         ("Availability", format_availability(card)),
         ("Price", _price(card, catalogue)),
         ("Makes", join_words(card.kinds, "no clip that Callsheet can request")),
-        ("Seconds", join_words(offered.durations)),
+        ("Seconds", join_words(length_words(offered.durations))),
         ("Ratios", join_words(offered.ratios)),
         ("Resolutions", join_words(offered.resolutions)),
         *_inputs(card),
