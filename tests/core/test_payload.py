@@ -199,7 +199,10 @@ def test_one_mending_is_enough(model: ModelCard, shot: Shot) -> None:
     assert again.corrected == verdict.corrected
     for finding in again.findings:
         if finding.severity == "error":
-            assert finding.field in {"model", "prompt", "image_url", *INPUT_ROLES} or finding.value == "missing"
+            assert (
+                finding.field in {"model", "prompt", "negative_prompt", "image_url", *INPUT_ROLES}
+                or finding.value == "missing"
+            )
             assert "cannot carry" not in finding.rule
             assert any(finding.field == before.field for before in verdict.findings)
 

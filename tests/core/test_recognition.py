@@ -901,4 +901,7 @@ def test_every_cards_own_body_is_read_back_as_that_cards() -> None:
         body = build_body(card, Shot.of(PROMPT))
         assert recognise(body, CATALOGUE, gateway=card.gateway, model=card.model).card == card
         if card.lifecycle.availability is not Availability.DROPPED:
-            assert recognise(body, CATALOGUE, gateway=card.gateway).card == card
+            found = recognise(body, CATALOGUE, gateway=card.gateway)
+            assert found.card is not None
+            # Where the model is in the address, a body alone may be one of several.
+            assert card.id in ((found.card.id,) if card.field_for("model") else (found.card.id, *found.also))

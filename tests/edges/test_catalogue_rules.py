@@ -267,6 +267,9 @@ MISTAKES: dict[str, Callable[[Table], object]] = {
     "something added that makes it cheaper": lambda t: model(t)["price"].update(
         added=[{"option": "audio", "value": True, "factor": "0.5"}]
     ),
+    "the seconds of a picture": lambda t: model(t)["price"].update(
+        added=[{"role": "first_frame", "seconds": True, "amount": "1"}]
+    ),
     "something added for nothing": lambda t: model(t)["price"].update(added=[{"amount": "1"}]),
     "something added for an unknown option": lambda t: model(t)["price"].update(
         added=[{"option": "hd", "value": True, "amount": "1"}]

@@ -132,6 +132,8 @@ def test_every_document_names_a_source_of_the_fact_file(gateway_id: str) -> None
 
 WITHOUT_EXAMPLE = {"apidot": {"kling-3.0/standard", "kling-3.0/pro", "hailuo-2.3"}}
 """Only their fields and prices are published."""
+FEW_EXAMPLES = {"apixo", "evolink"}
+"""They publish a body for few models beside Sora; each card's own body is read back in `core/test_recognition.py`."""
 
 
 @every_gateway
@@ -141,6 +143,7 @@ def test_every_model_that_may_answer_has_a_recorded_request(gateway_id: str) -> 
         card.model
         for card in CATALOGUE.cards
         if card.gateway == gateway_id and card.lifecycle.availability is not Availability.DROPPED
+        if gateway_id not in FEW_EXAMPLES or card.family == "sora-2"
     }
     recorded_models = {document["model"] for _, document in documents(gateway_id, "request")}
     examples = Path(__file__).parent / f"{gateway_id}_examples.json"

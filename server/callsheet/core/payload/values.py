@@ -144,6 +144,7 @@ def _check_choice(card: ModelCard, field: Field, limited: Field, shot: Shot) -> 
         return [shown] if missing else [], shot
     if name == "negative_prompt":
         complaint = _text_complaint(field, str(value))
+        shot = shot.having(negative_prompt=_UNSENDABLE.sub("", str(value)))
         return [replace(complaint, field=name)] if complaint else [], shot
     if _offers(limited, value):
         return [], shot
