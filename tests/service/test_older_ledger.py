@@ -18,7 +18,7 @@ from callsheet.core.shot import Shot
 from callsheet.core.tasks import SheetState, TaskState
 from callsheet.errors import Action, InvalidRequest, LedgerOlder, LedgerProblem, OutcomeUnknown, SetupProblem
 from callsheet.service import Draft, Service
-from callsheet.service.diagnostics import Grade, Install
+from callsheet.service.diagnostics.installation import Grade, Install
 from callsheet.service.polling import run_task
 from callsheet.service.submission import ATTEMPT_SECONDS, submit
 from workspace import SHOT, Workspace, accepted, draft

@@ -18,9 +18,9 @@ from callsheet.core.tasks import APPROVAL_LIFETIME, SHEET_LIFETIME, IllegalEvent
 from callsheet.errors import AFTER_A_NO, ANOTHER_MODEL, Action, InvalidRequest, NextStep
 
 from .blockers import declined_before, find_blockers, held_by
+from .catalogue.ranking import MOST_OPTIONS, Option, rank
 from .consent import OPEN_SHEETS, build_binding, earlier_takes, render_shown
 from .dependencies import Dependencies
-from .ranking import MOST_OPTIONS, Option, rank
 from .results import Blocker, Explanation, curl_line, notice
 
 

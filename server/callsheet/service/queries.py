@@ -9,14 +9,15 @@ from callsheet.core.consent import Policy
 from callsheet.core.security.redaction import Redactor
 from callsheet.core.tasks import Task
 
-from . import ranking, results
+from . import results
+from .catalogue import ranking
+from .catalogue.ranking import Query, Ranking
 from .dependencies import Dependencies, card_of
-from .ranking import Query, Ranking
 
 if TYPE_CHECKING:
-    from .catalogues import Refreshed
-    from .diagnostics import Check, Install
-    from .online import GatewayAnswer
+    from .catalogue.refresh import Refreshed
+    from .diagnostics.installation import Check, Install
+    from .diagnostics.online import GatewayAnswer
 
 
 class Queries:
@@ -52,7 +53,7 @@ class Queries:
         return self.deps.card(gateway_id, model)
 
     def list_models(self, query: Query) -> Ranking:
-        """The cards that fit a question about the catalogue; see `ranking.list_models`."""
+        """The cards that fit a question about the catalogue; see `catalogue.ranking.list_models`."""
         return ranking.list_models(self.deps, query)
 
     def usual_seconds(self, task: Task) -> tuple[float, float] | None:
@@ -73,19 +74,19 @@ class Queries:
         return self.deps.redactor()
 
     def check_up(self, install: Install) -> list[Check]:
-        """Look at the whole installation; see `diagnostics.check_up`."""
-        from .diagnostics import check_up
+        """Look at the whole installation; see `diagnostics.installation.check_up`."""
+        from .diagnostics.installation import check_up
 
         return check_up(self.deps, install)
 
     async def ask_gateways(self) -> list[GatewayAnswer]:
-        """Ask every gateway what is free to ask; see `online.ask_gateways`."""
-        from .online import ask_gateways
+        """Ask every gateway what is free to ask; see `diagnostics.online.ask_gateways`."""
+        from .diagnostics.online import ask_gateways
 
         return await ask_gateways(self.deps)
 
     async def refresh_catalogues(self, gateway_id: str | None = None) -> list[Refreshed]:
-        """Fetch what the gateways publish of models and prices; see `catalogues.refresh`. For a person's act only."""
-        from .catalogues import refresh
+        """Fetch what the gateways publish; see `catalogue.refresh.refresh`. For a person's act only."""
+        from .catalogue.refresh import refresh
 
         return await refresh(self.deps, gateway_id)

@@ -21,8 +21,8 @@ from callsheet.core.shot import Shot
 from callsheet.core.tasks import OPEN_STATES, Problem, Sheet, Task, TaskState
 from callsheet.errors import FATE_SENTENCES, Action, CallsheetError, Fate, KeyProblem, NextStep, UnknownThing
 
+from .catalogue.ranking import Option
 from .dependencies import KEY_RETURNED, KEY_SEALED, Dependencies, card_of, clip_seconds_of
-from .ranking import Option
 
 WAIT_SECONDS = 45
 """How long an answer about a task may wait for its end, below the minute after which clients give a call up."""

@@ -191,8 +191,8 @@ class ModelCard:
 
     `family` is the model under all its gateways and ids. `kinds` are the kinds of clip that a shot can ask of it;
     empty when the model generates none or its request body is not known. `implied` are parameters that the model has
-    no field for, at all or in a kind of clip, but that every such clip has. `schema` is the JSON schema that the gateway
-    publishes of the object at `schema_path` in the body, empty where it publishes none.
+    no field for, at all or in a kind of clip, but that every such clip has. `schema` is the JSON schema that the
+    gateway publishes of the object at `schema_path` in the body, empty where it publishes none.
     """
 
     gateway: str

@@ -191,7 +191,7 @@ async def list_models(  # noqa: PLR0913 - the arguments of the tool
 ) -> Annotated[CallToolResult, ModelsAnswer]:
     """Which models there are and what each costs at the terms named, cheapest first. Needs no prompt."""
     from callsheet.core.shot import Shot
-    from callsheet.service.ranking import Query
+    from callsheet.service.catalogue.ranking import Query
     from callsheet.surface.views.builders import models_answer
 
     from .rendering import render_models

@@ -32,7 +32,7 @@ from callsheet.errors import (
     SetupProblem,
 )
 from callsheet.service import Explanation, Service, Submission, TaskReport
-from callsheet.service.ranking import MOST_LINES, Option, Query
+from callsheet.service.catalogue.ranking import MOST_LINES, Option, Query
 from callsheet.service.results import (
     OPEN_THE_KEY,
     Blocker,

@@ -14,7 +14,7 @@ from callsheet.core.catalogue.fields import Field, Limit
 from callsheet.core.security.redaction import clean
 from callsheet.core.shot import Scalar
 from callsheet.errors import Action, InvalidRequest, NextStep, UnknownThing
-from callsheet.service.catalogues import describe
+from callsheet.service.catalogue.refresh import describe
 from callsheet.surface.cli.console.command import KNOW, Command, Json, ModelOption
 from callsheet.surface.cli.console.completion import complete_gateways
 from callsheet.surface.cli.console.exit_codes import ExitCode

@@ -12,7 +12,7 @@ from callsheet.core.security.redaction import clean
 from callsheet.core.shot import PARAMETERS, PLAIN, Shot
 from callsheet.errors import Action, NextStep
 from callsheet.service import Explanation
-from callsheet.service.ranking import Option
+from callsheet.service.catalogue.ranking import Option
 from callsheet.service.results import iso
 from callsheet.surface.text import format_json, one_line
 from callsheet.surface.views.cards import polling_text, retention_text

@@ -27,9 +27,8 @@ from callsheet.core.tasks import OPEN_STATES, TaskState
 from callsheet.edges.files.paths import Paths
 from callsheet.edges.keys.passphrase import load_verifier
 from callsheet.errors import Action, CallsheetError, LedgerOlder, NextStep
-
-from .dependencies import Dependencies
-from .ports import require_address
+from callsheet.service.dependencies import Dependencies
+from callsheet.service.ports import require_address
 
 PACKAGES = ("mcp", "httpx2", "pydantic", "cryptography", "keyring", "av", "pillow", "typer", "rich", "uvicorn")
 CLIENTS = ("claude", "codex", "gemini", "openclaw", "mcporter", "cursor-agent", "opencode", "goose")

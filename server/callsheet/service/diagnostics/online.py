@@ -12,9 +12,8 @@ import anyio
 from callsheet.core.catalogue.cards import GatewayFacts
 from callsheet.core.gateway.protocol import Balance, BalanceReader, Gateway, HttpReply, HttpRequest, ListingReader
 from callsheet.errors import CallsheetError, KeyProblem
-
-from .dependencies import Dependencies
-from .ports import SecretKey
+from callsheet.service.dependencies import Dependencies
+from callsheet.service.ports import SecretKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ async def _ask_listings(deps: Dependencies, facts: GatewayFacts, gateway: Gatewa
     if not isinstance(gateway, ListingReader):
         return ()
     listings: list[Listing] = []
-    # Whether Sora is still there is the question; `catalogues.refresh` asks for all models at once.
+    # Whether Sora is still there is the question; `catalogue.refresh` asks for all models at once.
     for card in facts.models:
         if card.family != "sora-2":
             continue

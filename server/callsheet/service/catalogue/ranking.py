@@ -16,8 +16,7 @@ from callsheet.core.catalogue.prices import Price, price_clip
 from callsheet.core.payload.body import carriers
 from callsheet.core.payload.validation import Hosts, check_shot
 from callsheet.core.shot import PARAMETERS, Scalar, Shot
-
-from .dependencies import Dependencies
+from callsheet.service.dependencies import Dependencies
 
 EQUAL_TERMS: dict[str, Scalar] = {"duration_seconds": 5, "resolution": "720p"}
 MOST_OPTIONS = 8
