@@ -159,7 +159,7 @@ def surroundings(workspace: Workspace, echo: Echo) -> Surroundings:
 async def send(workspace: Workspace, service: Service, gateway: str, number: int, *, sealed: bool) -> str:
     """A person approves a shot; the paid request and two reads of its task happen."""
     model = next(card.model for card in service.deps.catalogue().cards if card.gateway == gateway)
-    shot = Shot(f"Kite number {number} over dunes at dusk, slow pan to the left.", duration_seconds=None)
+    shot = Shot.of(f"Kite number {number} over dunes at dusk, slow pan to the left.", duration_seconds=None)
     explained = service.explain(Draft(shot=shot, gateway=gateway, model=model))
     assert explained.sheet is not None, explained
     sheet_id = explained.sheet.id

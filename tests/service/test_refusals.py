@@ -26,7 +26,7 @@ from callsheet.service.submission import submit
 from workspace import SHOT, Workspace, draft
 
 SHOTS = [
-    Shot("A red kite over dunes.", duration_seconds=seconds, resolution=resolution, image_url=image)
+    Shot.of("A red kite over dunes.", duration_seconds=seconds, resolution=resolution, first_frame=image)
     for seconds in (None, 4, 5, 8, 12, 15)
     for resolution in (None, "720p", "1024p", "1080p", "4k")
     for image in (None, "https://images.example.com/first.png")
@@ -92,7 +92,7 @@ def test_the_same_shot_after_a_no_says_so(workspace: Workspace) -> None:
         assert first in again.earlier
         assert again.next_step.action is Action.SUBMIT
         assert again.next_step.text.startswith(AFTER_A_NO.text)
-    other = explain(service, shot=Shot("A white kite over a lake.", duration_seconds=4))
+    other = explain(service, shot=Shot.of("A white kite over a lake.", duration_seconds=4))
     assert other.earlier == ""
 
     workspace.clock.time += 1
@@ -109,7 +109,7 @@ def test_an_allowance_does_not_reach_what_a_person_declined(workspace: Workspace
     service.allow(("poyo/sora-2-official",), clips=3, up_to=Decimal(1), seconds=3600, by=Means.TERMINAL)
 
     again = submit(service.deps, draft(service))
-    other = submit(service.deps, draft(service, Shot("A white kite over a lake.", duration_seconds=4)))
+    other = submit(service.deps, draft(service, Shot.of("A white kite over a lake.", duration_seconds=4)))
 
     assert again.status == "approval_needed"
     assert other.report is not None
@@ -163,7 +163,7 @@ def test_a_resolution_that_nobody_offers_becomes_the_highest(workspace: Workspac
     """`4k` is 1080p wherever the model has it for this kind of shot."""
     service = workspace.service()
     for wanted in ("4k", "4K", "2160p", "1440p"):
-        shot = Shot("A red kite.", resolution=wanted, image_url="https://images.example.com/first.png")
+        shot = Shot.of("A red kite.", resolution=wanted, first_frame="https://images.example.com/first.png")
         for model, most in (("poyo/sora-2-pro-official", "1080p"), ("apixo/sora-2-pro", "1080p")):
             answer = service.explain(Draft(shot=shot, model=model))
             assert answer.shot is not None
