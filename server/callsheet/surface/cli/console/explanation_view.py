@@ -61,7 +61,9 @@ def _next_step(explanation: Explanation) -> NextStep:
     fitting = [option.card for option in explanation.options]
     if fitting:
         example = f"--gateway {fitting[0].gateway} --model {fitting[0].model}"
-        return NextStep(text=f"Choose a model and run the command again, for example with {example}.")
+        return NextStep(
+            text=f"Choose a model and run the command again, for example with {example}, and the terms of its row."
+        )
     return explanation.next_step
 
 
