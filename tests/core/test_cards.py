@@ -16,6 +16,7 @@ from callsheet.core.payload.validation import Hosts, Verdict, check_shot, neares
 from callsheet.core.payload.values import neutral_choices
 from callsheet.core.shot import KINDS, JsonValue, Kind, Scalar, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
+from callsheet.errors import ANOTHER_MODEL
 from callsheet.sandbox.checks import check_body
 from examples import examples
 from shots import said
@@ -307,6 +308,16 @@ RULES: dict[str, tuple[InputRule, dict[str, Any], list[tuple[str, str, str]]]] =
         {"reference_image": URL},
         [("reference_image", "(1)", "Give more, or none.")],
     ),
+    "more than a field holds": (
+        InputRule(("reference_image",), "page"),
+        {"reference_image": [URL] * 5},
+        [("reference_image", "(5)", "Leave some out.")],
+    ),
+    "more frames than a field holds": (
+        InputRule(("first_frame",), "page"),
+        {"first_frame": [URL] * 2, "last_frame": URL},
+        [("image_url", "(3)", "Leave some out.")],
+    ),
     "none, though at least two": (InputRule(("reference_image",), "page", least=2), {"reference_video": URL}, []),
     "a last frame alone": (
         InputRule(("last_frame",), "page", needs=("first_frame",)),
@@ -368,7 +379,7 @@ def test_inputs_are_counted_and_compared(rule: InputRule, inputs: dict[str, Any]
         (
             ("text-to-video", "first-last-frame"),
             {"first_frame": URL},
-            [("model", "poyo/sora-2-official", "Leave the input out, or choose another model.")],
+            [("model", "poyo/sora-2-official", f"Leave the input out. {ANOTHER_MODEL}")],
         ),
     ],
 )
@@ -381,6 +392,16 @@ def test_a_card_takes_the_inputs_of_its_kinds_alone(
     assert wrong(verdict) == errors
     left = {item.role for item in verdict.corrected.inputs}
     assert not left & {field for field, _, instead in errors if instead == "Leave it out."}
+
+
+def test_what_no_field_of_the_kind_holds_is_never_dropped_in_silence() -> None:
+    """A first frame beside references, where only the other kinds have a field for it; two for a field of one."""
+    frames = replace(FRAMES, only=("image-to-video", "first-last-frame"))
+    verdict = judge(card_of(frames, PICTURES), first_frame=URL, reference_image=URL)
+    assert wrong(verdict) == [("image_url", "", "Leave it out.")]
+    assert verdict.corrected.urls("first_frame") == ()
+    single = replace(FRAMES, kind="string", max_items=None)
+    assert wrong(judge(card_of(single), first_frame=URL, last_frame=URL)) == [("image_url", "(2)", "Leave some out.")]
 
 
 def test_each_address_is_judged_under_the_name_of_its_role() -> None:

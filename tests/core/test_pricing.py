@@ -17,6 +17,7 @@ from callsheet.core.catalogue.fields import Field, InputRule
 from callsheet.core.catalogue.prices import Price, dollars, from_micros, price_clip, to_micros
 from callsheet.core.shot import Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
+from cases import cases
 from examples import examples
 
 CATALOGUE = load_catalogue()
@@ -57,7 +58,7 @@ URL = "https://cdn.acme.com/a"
 
 
 def card(card_id: str) -> ModelCard:
-    found = CATALOGUE.card(*card_id.split("/"))
+    found = CATALOGUE.card(*card_id.split("/", 1))
     assert found is not None
     return found
 
@@ -81,7 +82,7 @@ def test_every_card_of_the_catalogue_is_priced_here() -> None:
     }
 
 
-@pytest.mark.parametrize(
+@cases(
     ("card_id", "seconds", "usd"),
     [(card_id, seconds, usd) for card_id, table in BY_DURATION.items() for seconds, usd in table.items()],
 )
@@ -92,7 +93,7 @@ def test_a_price_by_duration_is_the_figure_of_that_length(card_id: str, seconds:
         assert price.usd == Decimal(usd)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("card_id", "resolution", "rate", "seconds"),
     [
         (card_id, resolution, rate, seconds)
@@ -109,14 +110,14 @@ def test_a_price_per_second_is_the_rate_of_the_resolution_times_the_length(
     assert price.usd == Decimal(rate) * seconds
 
 
-@pytest.mark.parametrize(("card_id", "usd"), PER_REQUEST.items())
+@cases(("card_id", "usd"), PER_REQUEST.items())
 def test_a_price_per_request_is_the_same_for_every_length(card_id: str, usd: str) -> None:
     """A fixed price depends on nothing."""
     for seconds in (None, 4, 12, 25):
         assert price_clip(card(card_id), Shot.of(duration_seconds=seconds)).usd == Decimal(usd)
 
 
-@pytest.mark.parametrize("card_id", sorted(UNKNOWN))
+@cases("card_id", sorted(UNKNOWN))
 def test_a_price_that_nobody_documents_is_unknown(card_id: str) -> None:
     """Unknown is said in a word, with the date and source of the search, and never guessed."""
     price = price_clip(card(card_id), Shot.of(duration_seconds=8, resolution="720p"))
@@ -124,7 +125,7 @@ def test_a_price_that_nobody_documents_is_unknown(card_id: str) -> None:
     assert (price.as_of, price.source) == (card(card_id).price.as_of, card(card_id).price.source)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("card_id", "seconds", "resolution", "in_credits", "text"),
     [
         ("poyo/sora-2-official", 8, None, 96, "0.48 USD (96 credits)"),
@@ -149,7 +150,7 @@ def test_a_price_in_dollars_is_shown_once() -> None:
 # ---------------------------------------------------------------------------------------------------- what a rule says
 
 
-@pytest.mark.parametrize(
+@cases(
     ("changes", "seconds", "resolution"),
     [
         ({"keys": ("duration_seconds",), "amounts": {"4": Decimal(48)}}, 6, None),
@@ -321,7 +322,7 @@ def test_a_published_rule_is_asked_in_its_own_words() -> None:
     assert price_clip(limited, Shot.of(duration_seconds=8, reference_video=URL)).usd == 8 + 15
 
 
-@pytest.mark.parametrize(
+@cases(
     ("usd", "text"),
     [
         ("0.24", "0.24"),

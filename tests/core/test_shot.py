@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from callsheet.core.shot import PARAMETERS, Input, Scalar, Shot
+from cases import cases
 
 URL = "https://example.com/a.png"
 
@@ -20,7 +21,7 @@ def test_a_shot_says_nothing_until_it_is_told() -> None:
     assert dict(shot.options) == {}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("inputs", "kind"),
     [
         ({}, "text-to-video"),
@@ -85,7 +86,7 @@ def test_a_parameter_is_shown_with_its_word_or_unit(name: str, value: Scalar, te
 
 
 def test_a_shot_cannot_be_changed_in_place() -> None:
-    """Neither an attribute nor the shared empty extras can be written to."""
+    """Neither an attribute nor the shared empty options can be written to."""
     shot = Shot()
     with pytest.raises(FrozenInstanceError):
         shot.prompt = "A cat"  # type: ignore[misc]
@@ -94,6 +95,6 @@ def test_a_shot_cannot_be_changed_in_place() -> None:
 
 
 def test_shots_are_compared_by_what_they_say() -> None:
-    """Two shots that say the same are equal, however their extras are held."""
+    """Two shots that say the same are equal, however their options are held."""
     assert Shot.of(prompt="A cat", options={}) == replace(Shot(), prompt="A cat")
     assert Shot.of(prompt="A cat") != Shot.of(prompt="A dog")

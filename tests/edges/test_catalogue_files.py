@@ -19,6 +19,7 @@ from callsheet.core.payload.validation import Hosts, check_shot
 from callsheet.core.shot import PARAMETERS, PLAIN, Kind, Scalar, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.gateways import GATEWAYS
+from cases import cases
 from shots import as_if_served, shot_of_kind
 
 CATALOGUE = load_catalogue()
@@ -61,7 +62,7 @@ def test_the_catalogue_is_read_once_and_in_order() -> None:
     assert load_catalogue() is CATALOGUE
 
 
-@pytest.mark.parametrize("facts", FACTS)
+@cases("facts", FACTS)
 def test_the_version_names_the_bytes(facts: GatewayFacts) -> None:
     """Twelve hex digits of the file's SHA-256."""
     raw = (Path(gateways.__file__).parent / f"{facts.id}.toml").read_bytes()
@@ -87,14 +88,14 @@ def sources_used(facts: GatewayFacts) -> Iterator[str]:
         yield from (rule.source for rule in card.inputs)
 
 
-@pytest.mark.parametrize("facts", FACTS)
+@cases("facts", FACTS)
 def test_every_source_is_used(facts: GatewayFacts) -> None:
     """A source that nothing names is a leftover; one that is named but missing the reader refuses."""
     assert set(sources_used(facts)) == set(facts.sources)
     assert all(source.url.startswith("https://") and source.title for source in facts.sources.values())
 
 
-@pytest.mark.parametrize("facts", FACTS)
+@cases("facts", FACTS)
 def test_every_address_of_a_gateway_is_https(facts: GatewayFacts) -> None:
     """The key goes nowhere else."""
     assert facts.base_url.startswith("https://api.")
@@ -103,7 +104,7 @@ def test_every_address_of_a_gateway_is_https(facts: GatewayFacts) -> None:
     assert facts.key_page.startswith("https://")
 
 
-@pytest.mark.parametrize("card", SORA)
+@cases("card", SORA)
 def test_every_card_of_sora_says_that_openai_shut_sora_down(card: ModelCard) -> None:
     """The evidence, in OpenAI's words and with the date, and the summary that a person reads first."""
     facts = CATALOGUE.gateway(card.gateway)
@@ -114,13 +115,13 @@ def test_every_card_of_sora_says_that_openai_shut_sora_down(card: ModelCard) -> 
     assert card.lifecycle.summary.count(". ") == 0
 
 
-@pytest.mark.parametrize("card", CARDS)
+@cases("card", CARDS)
 def test_no_card_claims_that_a_model_answers(card: ModelCard) -> None:
     """Nothing has been seen working after the shutdown."""
     assert card.lifecycle.availability is not Availability.LIVE
 
 
-@pytest.mark.parametrize("card", CARDS)
+@cases("card", CARDS)
 def test_evidence_is_newest_first(card: ModelCard) -> None:
     """Undated observations come last."""
     dates = [evidence.date for evidence in card.lifecycle.evidence]
@@ -128,7 +129,7 @@ def test_evidence_is_newest_first(card: ModelCard) -> None:
     assert dates == sorted(dated, reverse=True) + ["undated"] * (len(dates) - len(dated))
 
 
-@pytest.mark.parametrize("card", CARDS)
+@cases("card", CARDS)
 def test_a_price_table_is_complete(card: ModelCard) -> None:
     """A known price answers for every length and resolution that the card allows; an unknown one says why."""
     if card.price.per == "unknown" or not card.kinds:
@@ -167,7 +168,7 @@ def choices(field: Field) -> tuple[Scalar, ...]:
     return tuple(dict.fromkeys((*(value for part in parts for value in part.values), *sorted(ends))))
 
 
-@pytest.mark.parametrize("card", CARDS)
+@cases("card", CARDS)
 def test_what_is_filled_in_is_allowed_and_certain(card: ModelCard) -> None:
     """Length, ratio, resolution and size are written out, with the documented default where there is one."""
     for field in card.fields:
@@ -183,7 +184,7 @@ def test_what_is_filled_in_is_allowed_and_certain(card: ModelCard) -> None:
                 assert limited.fill == min(choices(limited))
 
 
-@pytest.mark.parametrize("card", CARDS)
+@cases("card", CARDS)
 def test_spellings_cover_the_values_they_explain(card: ModelCard) -> None:
     """A wire value that is spelled otherwise has its meaning, and the program's own values are documented ones."""
     for field in card.fields:
@@ -193,7 +194,7 @@ def test_spellings_cover_the_values_they_explain(card: ModelCard) -> None:
         assert not field.values or {value for _, value in field.fixed} <= set(field.values)
 
 
-@pytest.mark.parametrize("card", CARDS)
+@cases("card", CARDS)
 def test_no_alias_is_another_fields_name(card: ModelCard) -> None:
     """A wrong name leads to one field."""
     names = [field.path[-1] for field in card.fields]
@@ -203,7 +204,7 @@ def test_no_alias_is_another_fields_name(card: ModelCard) -> None:
     assert not set(names) & set(aliases)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("card", "kind"),
     [
         pytest.param(card, kind, id=f"{kind}-{card.id}")
@@ -230,14 +231,14 @@ def reach(body: object, path: tuple[str, ...]) -> object:
     return body
 
 
-@pytest.mark.parametrize("card", CARDS)
+@cases("card", CARDS)
 def test_a_card_whose_body_is_not_known_offers_no_mode(card: ModelCard) -> None:
     """Nothing can be drawn up for it."""
     assert bool(card.kinds) == (card.field_for("prompt") is not None)
     assert not card.kinds or card.lifecycle.summary
 
 
-@pytest.mark.parametrize("card", CARDS)
+@cases("card", CARDS)
 def test_what_is_not_documented_is_said_to_be_so(card: ModelCard) -> None:
     """A missing figure comes with a note."""
     assert card.retention.result_hours is not None or card.retention.note

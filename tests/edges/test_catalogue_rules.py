@@ -12,6 +12,7 @@ import pytest
 from callsheet.core.catalogue.cards import AddOn, Availability, Catalogue, Evidence
 from callsheet.core.shot import Shot
 from callsheet.edges.config.catalogue_files import CatalogueMistake, read_facts
+from cases import cases
 
 Table = dict[str, Any]
 
@@ -196,9 +197,7 @@ def test_the_usual_time_can_depend_on_the_length() -> None:
     assert card.poll.least_every_seconds == 2.0
 
 
-@pytest.mark.parametrize(
-    "poll", [{"usual_seconds": [90, 60]}, {"usual_by_length": {"4": [0, 60]}}, {"least_every_seconds": 3}]
-)
+@cases("poll", [{"usual_seconds": [90, 60]}, {"usual_by_length": {"4": [0, 60]}}, {"least_every_seconds": 3}])
 def test_times_that_make_no_sense_are_a_mistake(poll: Table) -> None:
     """A span runs from low to high, and the shortest interval is no longer than the usual one."""
     table = facts_table()
@@ -250,6 +249,7 @@ MISTAKES: dict[str, Callable[[Table], object]] = {
     "a field taken away that is not there": lambda t: model(t).update(without=["x"]),
     "an input field without inputs": lambda t: model(t)["fields"][4].pop("inputs"),
     "inputs in another field": lambda t: model(t)["fields"][0].update(inputs=["first_frame"]),
+    "two fields for one input": lambda t: model(t)["fields"].append({**model(t)["fields"][4], "path": "picture"}),
     "an unknown input": lambda t: model(t)["fields"][4].update(inputs=["middle_frame"]),
     "a rule about an input that no field holds": lambda t: model(t)["inputs"][0].update(roles=["reference_image"]),
     "a rule that needs an input that no field holds": lambda t: model(t)["inputs"][0].update(needs=["reference_audio"]),
@@ -267,6 +267,9 @@ MISTAKES: dict[str, Callable[[Table], object]] = {
     "something added that makes it cheaper": lambda t: model(t)["price"].update(
         added=[{"option": "audio", "value": True, "factor": "0.5"}]
     ),
+    "the seconds of a picture": lambda t: model(t)["price"].update(
+        added=[{"role": "first_frame", "seconds": True, "amount": "1"}]
+    ),
     "something added for nothing": lambda t: model(t)["price"].update(added=[{"amount": "1"}]),
     "something added for an unknown option": lambda t: model(t)["price"].update(
         added=[{"option": "hd", "value": True, "amount": "1"}]
@@ -283,7 +286,7 @@ MISTAKES: dict[str, Callable[[Table], object]] = {
 }
 
 
-@pytest.mark.parametrize("spoil", MISTAKES.values(), ids=MISTAKES)
+@cases("spoil", MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_in_a_fact_file_is_refused(spoil: Callable[[Table], object]) -> None:
     """A typo must fail a test instead of silently changing a payload."""
     table = facts_table()
@@ -319,6 +322,11 @@ def test_a_catalogue_finds_gateways_cards_and_sources() -> None:
     assert catalogue.card("gate", "sora") is card
     assert catalogue.card("gate", "other") is None
     assert catalogue.card("other", "sora") is None
+    source = catalogue.source(card, "page")
+    assert source is not None
+    assert source.title == "A page"
+    assert catalogue.source(card, "elsewhere") is None
+    assert Catalogue(()).source(card, "page") is None
     assert card.field_for("callback") is None
 
 

@@ -129,7 +129,11 @@ def test_catalogue_pages_list_what_the_gateway_still_listed(sandbox: SandboxClie
         sandbox.get("/poyo/v1/catalog/models/sora-2-official", key=None).json["data"]["model_id"] == "sora-2-official"
     )
     assert sandbox.get("/poyo/v1/catalog/models/no-such-model", key=None).status == 404
-    listed = [item["model_id"] for item in sandbox.get("/poyo/v1/catalog/models", key=None).json["data"]["items"]]
+    listed, cursor = [], ""
+    while cursor is not None:
+        page = sandbox.get(f"/poyo/v1/catalog/models?limit=100&cursor={cursor}", key=None).json["data"]
+        listed += [item["model_id"] for item in page["items"]]
+        cursor = page["next_cursor"]
     assert "sora-2-official" in listed
     models = {item["model_id"]: item for item in sandbox.get("/evolink/v1/catalog/models").json["models"]}
     assert models["sora-2-preview"]["lifecycle"] == "preview"

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from callsheet.core.consent import Means
+from callsheet.core.shot import Shot
 from callsheet.core.tasks import Clip, Task, TaskState
 from callsheet.edges.keys.passphrase import create_recipe
 from callsheet.edges.keys.sealed import seal_key, write_sealed
@@ -22,7 +23,7 @@ from callsheet.service.sealed_keys import claim_for_sending, permit
 from callsheet.service.submission import submit
 from callsheet.surface.next_steps import command
 from samples import CHEAP
-from workspace import KEY, SHOT, Workspace, accepted, draft, reply, status
+from workspace import KEY, Workspace, accepted, draft, reply, status
 
 VIDEO = "https://storage.example.com/v/clip.mp4"
 CLIP = Clip("/clips/a.mp4", 5, "00" * 32, 4.0, 1280, 720, "/clips/a.jpg", "/clips/b.jpg")
@@ -206,7 +207,7 @@ async def test_a_redirect_after_the_paid_post_leaves_the_outcome_unknown(workspa
 async def test_one_id_for_two_tasks_is_unknown(workspace: Workspace) -> None:
     """One of the two would be followed as the other."""
     service, first = await sent(workspace, accepted("job-1"), accepted("job-1"))
-    second_sheet = draft(service, SHOT.__class__("Another shot of a harbour at dawn, static.", duration_seconds=4))
+    second_sheet = draft(service, Shot.of("Another shot of a harbour at dawn, static.", duration_seconds=4))
     service.approve(second_sheet, by=Means.TERMINAL)
     second = submit(service.deps, second_sheet).report.task.id
     await step(workspace, service, second)

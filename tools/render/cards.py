@@ -28,7 +28,7 @@ from callsheet.core.catalogue.fields import Field, InputRule, Limit
 from callsheet.core.catalogue.prices import dollars
 from callsheet.core.payload.values import neutral_choices
 from callsheet.core.shot import PARAMETERS, Scalar
-from callsheet.surface.views.cards import NOT_DOCUMENTED, amount_terms, kept_text, polling_text
+from callsheet.surface.views.cards import NOT_DOCUMENTED, advice_text, amount_terms, kept_text, polling_text
 
 from .markdown import bullets, code, document, table
 
@@ -81,7 +81,7 @@ def render_gateway_cards(facts: GatewayFacts) -> str:
         blocks += [
             "## Dropped",
             "No sheet is made for these; they are listed so that an old payload is recognised.",
-            table(("Model", "Took", "Last price", "Seen last"), (_dropped_row(card, shared) for card in dropped)),
+            table(("Model", "Took", "Last price", "Seen last"), (_dropped_row(facts, card) for card in dropped)),
         ]
     return document(*blocks)
 
@@ -105,8 +105,17 @@ def source_table(sources: Iterable[Source]) -> str:
 
 
 def format_poll(advice: PollAdvice) -> str:
-    """When to ask after a task."""
-    return f"{polling_text(advice)}. {advice.note}"
+    """When the gateway advises to ask after a task."""
+    return f"{advice_text(advice)}. {advice.note}"
+
+
+def schedule_lines(advice: PollAdvice) -> list[str]:
+    """When this program asks, for each length of clip whose usual time is documented."""
+    lengths: list[int | None] = [seconds for seconds, _ in advice.usual_by_length]
+    return [
+        f"Callsheet asks{f' for a clip of {seconds} s' if seconds else ''}: {polling_text(advice, seconds)}"
+        for seconds in (lengths or [None])
+    ]
 
 
 def format_retention(retention: Retention) -> str:
@@ -170,7 +179,7 @@ def _card_blocks(card: ModelCard, shared: SharedFacts) -> list[str]:
 
 def _course_lines(poll: PollAdvice | None, retention: Retention | None, rate: RateLimit | None) -> list[str]:
     return [
-        f"Ask after a task: {format_poll(poll)} [{poll.source}]" if poll else "",
+        f"Advice on polling: {format_poll(poll)} [{poll.source}]" if poll else "",
         f"A result link works: {format_retention(retention)} [{retention.source}]" if retention else "",
         f"Limits: {format_rate(rate)} [{rate.source}]" if rate else "",
     ]
@@ -295,14 +304,14 @@ def _json(value: Scalar) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _dropped_row(card: ModelCard, shared: SharedFacts) -> tuple[str, ...]:
+def _dropped_row(facts: GatewayFacts, card: ModelCard) -> tuple[str, ...]:
     takes = [f"{seconds} s" for seconds in durations_of(card)]
-    newest = next((_evidence_line(item) for item in card.lifecycle.evidence if item not in shared.evidence), "")
+    newest = facts.last_word(card)
     return (
         code(card.model),
         ", ".join([*(card.kinds or ("no clip that can be drawn up",)), *takes]),
         format_price(card.price),
-        " ".join([*card.notes, newest]),
+        " ".join([*card.notes, _evidence_line(newest) if newest else ""]),
     )
 
 

@@ -9,12 +9,13 @@ from callsheet.core.catalogue.fields import neutral_value
 from callsheet.core.catalogue.prices import dollars, price_clip
 from callsheet.core.shot import Shot
 
-from .cards import NOT_DOCUMENTED, SharedFacts, durations_of, find_shared, source_table
+from .cards import NOT_DOCUMENTED, durations_of, source_table
 from .markdown import bullets, code, document, table
 
 AVAILABILITY_WORDS = {
-    Availability.LIVE: "seen working after OpenAI's shutdown",
-    Availability.UNVERIFIED: "the gateway listed it last; nothing has been seen since OpenAI's shutdown",
+    Availability.LIVE: "seen working",
+    Availability.LISTED: "in the gateway's own catalogue on the date of the evidence, which is no proof that it works",
+    Availability.UNVERIFIED: "the gateway once listed it; its maker has shut it down since, or nothing newer was seen",
     Availability.LEGACY: "the gateway calls it deprecated",
     Availability.DROPPED: "the gateway took it out of its catalogue; no sheet is made for it",
 }
@@ -23,7 +24,6 @@ AVAILABILITY_WORDS = {
 def render_models(catalogue: Catalogue) -> str:
     """Every model that may be expected to answer, side by side; the ids that were dropped; other spellings."""
     kept = [card for card in catalogue.cards if card.lifecycle.availability is not Availability.DROPPED]
-    shared = {facts.id: find_shared(facts.models) for facts in catalogue.gateways}
     pages = ", ".join(f"[models-{facts.id}.md](models-{facts.id}.md)" for facts in catalogue.gateways)
     return document(
         "# Models",
@@ -34,7 +34,7 @@ def render_models(catalogue: Catalogue) -> str:
         "## What may be expected to answer",
         table(
             ("Model", "Modes", "Seconds", "Ratios", "Resolutions", "Availability"),
-            [_overview_row(card, shared[card.gateway]) for card in kept],
+            [_overview_row(facts, card) for facts in catalogue.gateways for card in facts.models if card in kept],
         ),
         bullets(f"`{state.value}`: {meaning}" for state, meaning in AVAILABILITY_WORDS.items()),
         "## Price of one clip in US dollars",
@@ -62,15 +62,15 @@ def render_sources(catalogue: Catalogue) -> str:
     return document(*blocks)
 
 
-def _overview_row(card: ModelCard, shared: SharedFacts) -> tuple[str, ...]:
-    listed = next((item.date for item in card.lifecycle.evidence if item not in shared.evidence), "undated")
+def _overview_row(facts: GatewayFacts, card: ModelCard) -> tuple[str, ...]:
+    said = facts.last_word(card)
     return (
         code(card.id),
         ", ".join(card.kinds),
         _choices(card, "duration_seconds"),
         _choices(card, "aspect_ratio"),
         _choices(card, "resolution") or str(card.implied.get("resolution", NOT_DOCUMENTED)),
-        f"{card.lifecycle.availability.value}, listed {listed}",
+        f"{card.lifecycle.availability.value}, named {said.date if said else 'undated'}",
     )
 
 

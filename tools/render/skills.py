@@ -200,7 +200,7 @@ def render_scripts(parts: ShellParts, gateways: Sequence[tuple[GatewayFacts, Req
 
 def wrapper_name(model: str) -> str:
     """The script that submits to that model: `submit_sora_2_pro_official.sh`."""
-    return f"submit_{model.replace('-', '_')}.sh"
+    return f"submit_{re.sub('[/-]', '_', model)}.sh"
 
 
 def _render_front(plan: SkillPlan, description: str, facts: GatewayFacts) -> str:
@@ -279,8 +279,8 @@ def _clip_price(card: ModelCard, seconds: int, resolution: str) -> str:
 
 def _fill_availability(facts: GatewayFacts, model: str) -> str:
     """The gateway's own latest statement about the model; `{{shutdown}}` covers what others said."""
-    life = _card(facts, model).lifecycle
-    own = next((item for item in life.evidence if facts.sources[item.source].authority == "gateway"), None)
+    card = _card(facts, model)
+    life, own = card.lifecycle, facts.last_word(card)
     said = f"{facts.name}'s last word ({own.date}): {own.text} " if own else ""
     return f"{said}Availability: {life.availability.value}."
 

@@ -1,4 +1,4 @@
-"""Consent as values: the person's policy, what an approval binds, and the audit trail.
+"""Consent as values: the person's policy, and what an approval binds.
 
 The policy says what may be spent, where, and who is asked. `edges.config.policy_file` reads it from the user's
 configuration directory; no tool, argument, environment variable or project file changes it. Its money is in US dollars.
@@ -6,10 +6,6 @@ configuration directory; no tool, argument, environment variable or project file
 An approval is for one sheet. `Binding` lists everything it depends on; its digest is the sheet's identity, so any later
 change leads to another sheet. The text that a person sees is rendered here from the bytes that will be sent, price
 first, and no prompt can imitate or push away its lines.
-
-Each entry of the audit trail seals the one before it: its hash covers its content and the previous entry's hash, so a
-changed byte and a missing or moved entry are detected. Someone who can write the ledger can also build a whole new
-chain; a copy of the latest hash, kept elsewhere, detects that too.
 """
 
 from __future__ import annotations
@@ -17,7 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -80,6 +76,7 @@ class Policy:
         sandbox_speed: how many times faster than real time the sandbox and its polling run.
         save_directory: where clips are saved; None is the platform's videos directory.
         use_keyring: whether the OS keyring is asked for keys.
+        background: whether a program that ends leaves a process behind that follows its open live tasks.
         floor: the minimum that approves a live clip.
         passphrase_from: the price from which a live clip needs the passphrase, whatever the floor; None is never.
         rules: gateway id or `gateway/model` -> its own settings.
@@ -98,6 +95,7 @@ class Policy:
     sandbox_speed: float = 30.0
     save_directory: str | None = None
     use_keyring: bool = False
+    background: bool = True
     floor: Floor = Floor.CLIENT
     passphrase_from: Decimal | None = Decimal("1.00")
     rules: tuple[tuple[str, Rule], ...] = ()
@@ -149,8 +147,7 @@ class Binding:
     @property
     def digest(self) -> str:
         """SHA-256 (hex) of the canonical JSON of all fields."""
-        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return _binding_digest(asdict(self))
 
     @property
     def shot_digest(self) -> str:
@@ -172,6 +169,17 @@ def body_digest(body: bytes) -> str:
 def sheet_id_for(digest: str) -> str:
     """A sheet's id: `sheet_` and 20 characters of its binding's digest in lower-case base 32."""
     return "sheet_" + base64.b32encode(bytes.fromhex(digest))[:20].decode().lower()
+
+
+def is_older_than_trail(sheet_id: str, binding: Binding) -> bool:
+    """Whether the sheet is from the version that kept no audit trail: that one did not bind a sheet's end."""
+    fields = {name: value for name, value in asdict(binding).items() if name != "expires"}
+    return sheet_id == sheet_id_for(_binding_digest(fields))
+
+
+def _binding_digest(fields: Mapping[str, str]) -> str:
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Means(StrEnum):
@@ -266,8 +274,9 @@ APPROVAL_LABELS = (
     "Result also sent to",
     "Availability",
     "Request",
-    "Reference image from",  # as sheets were rendered before 2026-11
 )
+_EARLIER_LABELS = ("Reference image from",)
+"""As sheets were rendered before shots had inputs with roles."""
 
 
 def split_approval(text: str) -> list[tuple[str, str]]:
@@ -278,7 +287,7 @@ def split_approval(text: str) -> list[tuple[str, str]]:
     lines = []
     for line in text.split("\n"):
         label, _, rest = line.partition(": ")
-        known = label in APPROVAL_LABELS or label.startswith("Prompt (")
+        known = label in (*APPROVAL_LABELS, *_EARLIER_LABELS) or label.startswith("Prompt (")
         lines.append((label, rest) if known else ("", line))
     return lines
 
@@ -321,68 +330,3 @@ def _format_shot(shot: Shot) -> str:
     shown = [clean(said.get(name, ""), limit=20) or missing for name, missing in zip(PLAIN, parts, strict=True)]
     others = [clean(text, limit=120) for name, text in said.items() if name not in PLAIN]
     return " · ".join((shot.kind, *shown, *others))
-
-
-FIRST_HASH = "0" * 64
-
-
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
-    """One act. `actor` is the means (`terminal`, `client`, `desk`, …), `subject` a sheet, task, allowance or gateway.
-
-    `detail` is a JSON object as text, kept as it was hashed.
-    """
-
-    seq: int
-    at: float
-    actor: str
-    action: str
-    subject: str
-    detail: str
-    previous: str
-    hash: str
-
-
-@dataclass(frozen=True, slots=True)
-class AuditVerdict:
-    """The result of a check: the first entry that was changed (None: none was), and the latest hash."""
-
-    entries: int
-    latest: str
-    broken: int | None = None
-    problem: str = ""
-
-
-def build_entry(
-    before: AuditEntry | None, *, at: float, actor: str, action: str, subject: str, detail: Mapping[str, str]
-) -> AuditEntry:
-    """The entry that follows `before`, sealed."""
-    seq, previous = (before.seq + 1, before.hash) if before else (1, FIRST_HASH)
-    text = json.dumps(dict(detail), sort_keys=True, ensure_ascii=True)
-    digest = _digest(seq, at, actor, action, subject, text, previous)
-    return AuditEntry(seq, at, actor, action, subject, text, previous, digest)
-
-
-def verify_chain(entries: Iterable[AuditEntry], *, written: int) -> AuditVerdict:
-    """Check every entry, oldest first; `written` is how many were ever written."""
-    before: AuditEntry | None = None
-    count = 0
-    for entry in entries:
-        count += 1
-        expected = FIRST_HASH if before is None else before.hash
-        content = _digest(entry.seq, entry.at, entry.actor, entry.action, entry.subject, entry.detail, entry.previous)
-        if entry.seq != count:
-            return AuditVerdict(count, entry.hash, count, f"entry {count} is missing or out of place")
-        if entry.previous != expected:
-            return AuditVerdict(count, entry.hash, count, f"entry {count} does not follow the one before it")
-        if entry.hash != content:
-            return AuditVerdict(count, entry.hash, count, f"entry {count} was changed")
-        before = entry
-    latest = before.hash if before else FIRST_HASH
-    if count != written:
-        return AuditVerdict(count, latest, count + 1, f"{written} entries were written, {count} are present")
-    return AuditVerdict(count, latest)
-
-
-def _digest(*content: int | float | str) -> str:
-    return hashlib.sha256(json.dumps(content, ensure_ascii=True, separators=(",", ":")).encode()).hexdigest()

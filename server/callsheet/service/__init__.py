@@ -9,13 +9,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 
-from callsheet.core.catalogue.cards import Catalogue, GatewayFacts, ModelCard
-from callsheet.core.consent import AuditEntry, AuditVerdict, Means, Mode, Policy, Spending
-from callsheet.core.security.redaction import Redactor
+from callsheet.core.audit import AuditEntry, AuditVerdict
+from callsheet.core.catalogue.cards import GatewayFacts
+from callsheet.core.consent import Means, Mode, Policy, Spending
+from callsheet.core.sent import SentRequest
 from callsheet.core.shot import JsonValue, OwnFile
 from callsheet.core.spending import Allowance
 from callsheet.core.tasks import OPEN_STATES, Pruned, PruneLimits, Sheet, SheetState, Task, TaskState
@@ -23,92 +24,27 @@ from callsheet.errors import Action, CallsheetError, NextStep, UnknownThing
 
 from . import allowances, blockers, consent, drafts, export, lifecycle, polling, results, sealed_keys, submission
 from .consent import Question
-from .dependencies import Dependencies, card_of
+from .dependencies import Dependencies
 from .drafts import Draft
 from .lifecycle import LOOK_AGAIN_SECONDS, STOP_GRACE_SECONDS, SandboxServer
 from .passphrases import count_try
 from .ports import BuildRunner, Leases, SecretKey, TaskRunner
-from .results import Explanation, Submission, TaskReport
-
-if TYPE_CHECKING:
-    from .catalogues import Refreshed
-    from .diagnostics import Check, GatewayAnswer, Install
+from .queries import Queries
+from .results import WAIT_SECONDS, Explanation, Submission, TaskReport
 
 SUBMIT_WAIT_SECONDS = 30.0
-WAIT_LIMIT_SECONDS = 45.0
 UNSENT = (TaskState.WAITING, TaskState.SUBMITTING)
 
 
-class Service:
+class Service(Queries):
     """The use cases over one set of dependencies."""
 
     def __init__(self, deps: Dependencies, leases: Leases, sandbox: SandboxServer, build_runner: BuildRunner) -> None:
-        self.deps = deps
+        super().__init__(deps)
         self.stop_grace_seconds = STOP_GRACE_SECONDS
         self._leases = leases
         self._sandbox = sandbox
         self._build_runner = build_runner
-
-    def now(self) -> float:
-        """The time, in seconds since the epoch."""
-        return self.deps.clock.now()
-
-    @property
-    def policy(self) -> Policy:
-        """The policy in force; raises `SetupProblem` for a file that cannot be used."""
-        return self.deps.policy()
-
-    @property
-    def catalogue(self) -> Catalogue:
-        """All gateways with their model cards."""
-        return self.deps.catalogue()
-
-    def facts(self, gateway_id: str) -> GatewayFacts:
-        """That gateway's facts; raises `UnknownThing`."""
-        return self.deps.facts(gateway_id)
-
-    def cards(self, *, gateway: str | None = None) -> tuple[ModelCard, ...]:
-        """The catalogue's cards, or those of one gateway."""
-        return self.facts(gateway).models if gateway else self.catalogue.cards
-
-    def card(self, gateway_id: str, model: str) -> ModelCard:
-        """That model's card; raises `UnknownThing`."""
-        return self.deps.card(gateway_id, model)
-
-    def usual_seconds(self, task: Task) -> tuple[float, float] | None:
-        """How long such a task usually takes, in its mode; None when no source says."""
-        usual, speed = card_of(self.deps, task).poll.usual_seconds, self.deps.speed(task.mode)
-        return None if usual is None else (usual[0] / speed, usual[1] / speed)
-
-    def notice(self) -> str:
-        """What an answer says first under the policy in force; see `results.notice`."""
-        return results.notice(self.deps, self.policy.mode)
-
-    def desk_url(self) -> str | None:
-        """Where a person has the desk page open, without anything that signs in; None where it is not."""
-        return self.deps.desk_url()
-
-    def redactor(self) -> Redactor:
-        """Hides the configured keys in what a surface writes."""
-        return self.deps.redactor()
-
-    def check_up(self, install: Install) -> list[Check]:
-        """Look at the whole installation; see `diagnostics.check_up`."""
-        from .diagnostics import check_up
-
-        return check_up(self.deps, install)
-
-    async def ask_gateways(self) -> list[GatewayAnswer]:
-        """Ask every gateway what is free to ask; see `diagnostics.ask_gateways`."""
-        from .diagnostics import ask_gateways
-
-        return await ask_gateways(self.deps)
-
-    async def refresh_catalogues(self, gateway_id: str | None = None) -> list[Refreshed]:
-        """Fetch what the gateways publish of models and prices; see `catalogues.refresh`. For a person's act only."""
-        from .catalogues import refresh
-
-        return await refresh(self.deps, gateway_id)
 
     def explain(self, draft: Draft) -> Explanation:
         """What would be sent, what is wrong with it, what it costs; see `drafts.explain`."""
@@ -193,13 +129,12 @@ class Service:
         return self.deps.ledger().consent.entries(limit=limit)
 
     def verify_audit(self) -> AuditVerdict:
-        """Whether every entry of the audit trail is as it was written."""
+        """Whether every entry of the audit trail is as it was written, and has a consent for each live spend."""
         return self.deps.ledger().consent.verify()
 
     def record_audit(self, action: str, subject: str, *, actor: str, detail: Mapping[str, str] | None = None) -> None:
         """Add a person's act that is no approval (a key sealed, a passkey added) to the audit trail."""
-        now = self.deps.clock.now()
-        self.deps.ledger().consent.record(action, subject, actor=actor, now=now, detail=detail)
+        self.deps.ledger().consent.record(action, subject, actor=actor, now=self.now(), detail=detail)
 
     def find_task(self, task_id: str) -> Task | None:
         """That task without a report on it; None where there is none."""
@@ -235,9 +170,11 @@ class Service:
 
     def resolve(self, task_id: str, *, accepted_as: str | None) -> Task:
         """A person says what became of a task of unknown outcome."""
-        task = polling.resolve_task(self.deps, task_id, accepted_as=accepted_as)
-        self.deps.changes.notify()
-        return task
+        return polling.resolve_task(self.deps, task_id, accepted_as=accepted_as)
+
+    def accept_ledger(self, agree: Callable[[Sequence[SentRequest]], object]) -> Sequence[SentRequest]:
+        """A person goes on with an older ledger; see `polling.accept_ledger`."""
+        return polling.accept_ledger(self.deps, agree)
 
     def export(self, *, since: float | None = None) -> dict[str, JsonValue]:
         """All sheets and tasks for people's own books; see `export.export`."""
@@ -253,9 +190,13 @@ class Service:
         """Remove what is old: ended tasks, sheets, kept pictures; or only count them. See `lifecycle.prune`."""
         return lifecycle.prune(self.deps, limits, dry_run=dry_run)
 
-    def closing_notice(self) -> NextStep | None:
-        """What a program that ends says of its open tasks; see `lifecycle.closing_notice`."""
-        return lifecycle.closing_notice(self.deps, self._leases)
+    def hand_over(self, *, starts: bool = True) -> NextStep | None:
+        """What follows the open tasks when the program ends, and what to say of it; see `lifecycle.hand_over`."""
+        return lifecycle.hand_over(self.deps, self._leases, starts=starts)
+
+    def is_due(self, task: Task) -> bool:
+        """Whether a look at that open task is due and no process follows it."""
+        return task.state in OPEN_STATES and task.next_at <= self.now() and not self.deps.is_followed()
 
     def find_key(self, facts: GatewayFacts) -> SecretKey | None:
         """The unsealed key in use for a gateway; None where it is missing or sealed. Raises `KeyProblem`."""
@@ -314,8 +255,6 @@ class Service:
         self.record_audit("key_opened", gateway_id, actor=by.value, detail={"tasks": str(taken)})
         return taken
 
-    # --- with waiting -----------------------------------------------------------------------------
-
     async def submit(self, sheet_id: str, *, wait_seconds: float = SUBMIT_WAIT_SECONDS) -> Submission:
         """Spend an approved sheet; waits a little for the gateway's answer. Needs `running`."""
         result = submission.submit(self.deps, sheet_id)
@@ -342,7 +281,8 @@ class Service:
         try:
             if sheet.state in (SheetState.APPROVED, SheetState.SPENT):
                 # What the ledger held of an approval did not count; this act does, so it is in the trail as well.
-                self.record_audit("agreed_again", sheet_id, actor=by.value, detail={"task": sheet.task_id or ""})
+                detail = {"task": sheet.task_id or "", "digest": sheet.binding.digest}
+                self.record_audit("agreed_again", sheet_id, actor=by.value, detail=detail)
             if sheet.task_id is None:
                 self.approve(sheet_id, by=by)
                 submission.submit(self.deps, sheet_id)
@@ -377,11 +317,11 @@ class Service:
         until: Callable[[Task], bool] = lambda task: task.state not in OPEN_STATES,
         on_report: Callable[[TaskReport], object] | None = None,
     ) -> TaskReport:
-        """Report a task, after waiting at most `wait_seconds` (bounded to 45) until it is where it should be.
+        """Report a task, after waiting at most `wait_seconds` (bounded) until it is where it should be.
 
         `on_report` is called with every report, for progress; an awaitable that it returns is awaited.
         """
-        deadline = anyio.current_time() + min(max(wait_seconds, 0.0), WAIT_LIMIT_SECONDS)
+        deadline = anyio.current_time() + min(max(wait_seconds, 0.0), WAIT_SECONDS)
         while True:
             report = self.task(task_id)
             if on_report is not None:

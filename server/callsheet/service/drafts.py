@@ -15,14 +15,15 @@ from callsheet.core.payload.prompt_lint import lint_prompt
 from callsheet.core.payload.recognition import Recognised, recognise
 from callsheet.core.payload.request import Payload, fold_name, offer_name
 from callsheet.core.payload.validation import Hosts, Verdict, check_shot, nearest_shot
-from callsheet.core.shot import PARAMETERS, JsonValue, OwnFile, Shot
+from callsheet.core.shot import JsonValue, OwnFile, Shot
 from callsheet.core.tasks import APPROVAL_LIFETIME, SHEET_LIFETIME, IllegalEvent, Sheet, SheetEvent, SheetId, SheetState
-from callsheet.errors import Action, InvalidRequest, NextStep, UnknownThing
+from callsheet.errors import AFTER_A_NO, ANOTHER_MODEL, Action, InvalidRequest, NextStep, UnknownThing
 
-from .blockers import find_blockers, held_by
+from .blockers import declined_before, find_blockers, held_by
+from .catalogue.ranking import MOST_OPTIONS, Option, rank
 from .consent import OPEN_SHEETS, build_binding, earlier_takes, files_of, render_shown
 from .dependencies import Dependencies
-from .results import Blocker, Explanation, Option, curl_line, notice
+from .results import Blocker, Explanation, curl_line, notice
 
 _FRAME = re.compile(r"task:([A-Za-z0-9_-]{1,80}):(first|last)")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
@@ -167,12 +168,18 @@ def _foreign(deps: Dependencies, found: Recognised) -> Explanation:
 
 
 def _choose(deps: Dependencies, shot: Shot, draft: Draft, *, what: str, findings: tuple[Finding, ...]) -> Explanation:
-    options = rank_options(deps, shot, gateway=draft.gateway, model=draft.model)
-    best = next((option.card for option in options if option.fits), None)
-    if best is not None:
-        step = NextStep(Action.EXPLAIN, f'Choose one, for example gateway="{best.gateway}", model="{best.model}".')
-        return _without_card(deps, "choose", shot, what=what, findings=findings, step=step, options=options)
-    nearest = nearest_shot([option.card for option in options], shot, hosts_of(deps, shot))
+    hosts = hosts_of(deps, shot)
+    ranking = rank(deps, shot, gateway=draft.gateway, model=draft.model, hosts=hosts)
+    options = ranking.fitting[:MOST_OPTIONS]
+    if options:
+        best = options[0].card
+        example = f'for example gateway="{best.gateway}", model="{best.model}", with the terms of its row.'
+        # What was asked for cannot be had, so choosing in its place is not the agent's to do.
+        replaced = any(finding.severity == "error" and finding.field == "model" for finding in findings)
+        step = NextStep(Action.EXPLAIN, f"{ANOTHER_MODEL} Then, {example}" if replaced else f"Choose one, {example}")
+        answer = _without_card(deps, "choose", shot, what=what, findings=findings, step=step, options=options)
+        return replace(answer, rest=ranking.rest(len(options)))
+    nearest = nearest_shot([option.card for option in ranking.options], shot, hosts)
     wrong = [finding for finding in nearest[1].findings if finding.severity == "error"] if nearest else ()
     step = NextStep(text="No model can take this shot. The findings name the nearest; the user decides what to change.")
     return _without_card(deps, "invalid", shot, what=what, findings=(*findings, *wrong), step=step)
@@ -202,43 +209,8 @@ def _without_card(  # noqa: PLR0913 - the parts of an answer
     )
 
 
-def rank_options(
-    deps: Dependencies, shot: Shot, *, gateway: str | None = None, model: str | None = None
-) -> tuple[Option, ...]:
-    """Every card considered for a shot: those that can take it first, cheapest first, unknown prices last."""
-    # Read once: each call of the policy looks at its file.
-    hosts = hosts_of(deps, shot)
-    options = [
-        _option(card, shot, hosts)
-        for card in deps.catalogue().cards
-        if (gateway is None or card.gateway == gateway) and (model is None or card.model == model)
-    ]
-    return tuple(sorted(options, key=_rank))
-
-
-def _rank(option: Option) -> tuple[bool, bool, bool, object, str]:
-    legacy = option.card.lifecycle.availability is Availability.LEGACY
-    return (not option.fits, legacy, option.price.usd is None, option.price.usd or 0, option.card.id)
-
-
-def _option(card: ModelCard, shot: Shot, hosts: Hosts) -> Option:
-    verdict = check_shot(card, shot, hosts)
-    wrong = next((finding for finding in verdict.findings if finding.severity == "error"), None)
-    price = _price(card, verdict.corrected)
-    if wrong is not None:
-        # It would be the price of another length or resolution than the one that was asked for.
-        return Option(card, replace(price, amount=None, usd=None), why_not=wrong.rule)
-    return Option(card, price, why_not="", terms=price_terms(verdict.corrected))
-
-
 def _price(card: ModelCard, shot: Shot) -> Price:
     return price_clip(card, shot)
-
-
-def price_terms(shot: Shot) -> str:
-    """The terms that a price is for: `8 s, 720p, no audio`."""
-    names = ("duration_seconds", "resolution", "audio")
-    return ", ".join(PARAMETERS[name].shown(value) for name in names if (value := shot.get(name)) is not None)
 
 
 def _notes(shot: Shot) -> tuple[str, ...]:
@@ -266,7 +238,7 @@ def _explain_card(
     mode = deps.policy().mode
     binding = build_binding(deps, card, mode=mode, shot=settled, body=frozen, price=price)
     url = binding.base_url + binding.path
-    sheet, earlier = None, ""
+    sheet, earlier, no = None, "", ""
     blocked: tuple[Blocker, ...] = ()
     held = None if verdict.blocked else held_by(deps, binding.shot_digest)
     if held is not None:
@@ -281,7 +253,8 @@ def _explain_card(
         sheet, earlier = _sheet(deps, card, binding, shot=settled, price=price, body=frozen)
         blocked = find_blockers(deps, sheet)
         status = "blocked" if any(blocker.refuses for blocker in blocked) else "ready"
-        step = _next_step(sheet, blocked)
+        no = _declined_text(deps, binding)
+        step = _next_step(sheet, blocked, declined=bool(no))
     return Explanation(
         status=status,
         notice=notice(deps, mode),
@@ -298,10 +271,16 @@ def _explain_card(
         body=body,
         price=price,
         sheet=sheet,
-        earlier=earlier,
+        earlier=f"{no} {earlier}".strip(),
         blocked=blocked,
         files=hosts.files,
     )
+
+
+def _declined_text(deps: Dependencies, binding: Binding) -> str:
+    """A sentence on a person's no to the same shot; empty without one."""
+    sheet = declined_before(deps, binding.shot_digest)
+    return f"A person declined this same shot, as sheet {sheet.id}." if sheet else ""
 
 
 def _sheet(
@@ -348,8 +327,9 @@ def _usable_until(sheet: Sheet) -> float:
     )
 
 
-def _next_step(sheet: Sheet, blocked: tuple[Blocker, ...]) -> NextStep:
+def _next_step(sheet: Sheet, blocked: tuple[Blocker, ...], *, declined: bool) -> NextStep:
     for blocker in blocked:
         if blocker.refuses:
             return blocker.error.next_step
-    return NextStep(Action.SUBMIT, "The price must be shown first. Submit only on request.", target=sheet.id)
+    text = "The price must be shown first. Submit only on request."
+    return NextStep(Action.SUBMIT, f"{AFTER_A_NO.text} {text}" if declined else text, target=sheet.id)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from callsheet.core.catalogue.cards import Availability
+from callsheet.core.catalogue.fields import Field, Limit
 from callsheet.edges.config.catalogue_files import load_catalogue
+from callsheet.surface.cli.console.explanation_view import format_availability
 from callsheet.surface.text import (
     format_age,
     format_duration,
@@ -16,7 +21,7 @@ from callsheet.surface.text import (
     format_size,
     one_line,
 )
-from callsheet.surface.views.cards import choices_of, price_range
+from callsheet.surface.views.cards import choices_of, length_words, price_range
 
 
 @given(
@@ -73,6 +78,33 @@ def test_every_card_has_a_short_price_and_choices() -> None:
     assert shown["apixo/sora-2-pro"][0] == "unknown"
     assert shown["apixo/sora-2-pro"][1].ratios == ("16:9", "9:16")
     assert shown["apixo/sora-2-pro"][1].resolutions == ("720p", "1024p", "1080p")
+
+
+@pytest.mark.parametrize("availability", Availability)
+def test_every_availability_has_its_word(availability: Availability) -> None:
+    """None is forgotten where a card is shown."""
+    card = load_catalogue().cards[0]
+    shown = replace(card, lifecycle=replace(card.lifecycle, availability=availability))
+    assert format_availability(shown).plain.startswith(availability.value)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "words"),
+    [((), []), ((4, 8, 12), ["4", "8", "12"]), ((4, 5), ["4", "5"]), ((3, 5, 6, 7, 10), ["3", "5-7", "10"])],
+)
+def test_a_run_of_lengths_is_one_word(lengths: tuple[int, ...], words: list[str]) -> None:
+    """`4-15` is read faster than twelve numbers."""
+    assert length_words(lengths) == words
+
+
+def test_the_lengths_of_a_card_are_those_of_every_kind() -> None:
+    """Ranges number by number, what a kind limits, and what is implied."""
+    card = load_catalogue().cards[0]
+    limit = Limit((("kind", ("image-to-video",)),), values=(2, 20))
+    field = Field(("n",), "duration_seconds", "integer", "page", minimum=4, maximum=6, limits=(limit,))
+    assert choices_of(replace(card, fields=(field,))).durations == (2, 4, 5, 6, 20)
+    assert choices_of(replace(card, fields=(), implied={"duration_seconds": 8})).durations == (8,)
+    assert choices_of(replace(card, fields=())).durations == ()
 
 
 def test_a_duration_is_not_rounded() -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 from connection import ERAS, connect
 
+from callsheet.surface.mcp.arguments import NO_ARGUMENT_APPROVES
 from workspace import Workspace
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 TOOLS = ["explain_payload", "submit_video", "get_task", "list_tasks", "list_models"]
-MOST_BYTES = 6144
+MOST_BYTES = 8_192
+MOST_INPUT_BYTES = 4_096
 
 
 def compact(value: object) -> str:
@@ -22,13 +25,16 @@ def compact(value: object) -> str:
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_the_tools_and_their_schemas_take_at_most_six_kilobytes(workspace: Workspace, era: str) -> None:
-    """Every client carries them in its model's context from the start."""
+async def test_the_tools_and_their_schemas_take_at_most_eight_kilobytes(workspace: Workspace, era: str) -> None:
+    """Every client carries names, descriptions and inputs in its model's context from the start: half of it at most."""
     async with connect(workspace, era) as client:
         listed = await client.list_tools()
 
     assert [tool.name for tool in listed.tools] == TOOLS
-    assert len(compact(listed.model_dump(mode="json", by_alias=True, exclude_none=True)).encode()) <= MOST_BYTES
+    whole = listed.model_dump(mode="json", by_alias=True, exclude_none=True)
+    carried = [{name: tool[name] for name in ("name", "description", "inputSchema")} for tool in whole["tools"]]
+    assert len(compact(whole).encode()) <= MOST_BYTES
+    assert len(compact(carried).encode()) <= MOST_INPUT_BYTES
     assert workspace.home.exists() is False
 
 
@@ -38,8 +44,23 @@ async def test_the_instructions_are_short_and_hold_the_rules_about_money(workspa
         instructions = client.instructions or ""
 
     assert len(instructions) <= 1200
-    for needed in ("explain_payload", "submit_video", "get_task", "passphrase", "spent once", "callsheet resolve"):
+    for needed in ("explain_payload", "submit_video", "get_task", "passphrase", "spent once", "outcome_unknown"):
         assert needed in instructions
+
+
+async def test_what_a_client_lists_names_no_command(workspace: Workspace) -> None:
+    """A command has a path that depends on the install; an answer names it where only a person can go on."""
+    async with connect(workspace, "legacy") as client:
+        listed = [
+            client.instructions or "",
+            (await client.list_tools()).model_dump_json(),
+            (await client.list_prompts()).model_dump_json(),
+            (await client.list_resources()).model_dump_json(),
+            (await client.list_resource_templates()).model_dump_json(),
+            NO_ARGUMENT_APPROVES,
+        ]
+
+    assert [found[0] for text in listed for found in re.finditer(r"callsheet [a-z]+", text)] == []
 
 
 @pytest.mark.parametrize("name", TOOLS)

@@ -71,14 +71,16 @@ Billed = Literal["output", "output+input", "output+longer", "output+input-up-to"
 class AddOn:
     """What is added to a price; it never makes one lower.
 
-    Either `amount` for each input of `role` above the first `above`, or, where the option `option` has the value
-    `value` or is open, `amount` once or `factor` times the rest.
+    With a `role`: `amount` for each input of it above the first `above`, or with `seconds` for each of their seconds.
+    Without one: `amount` once, and `factor` times the rest. With an `option`, a parameter or option of the shot, only
+    where that has the value `value` or is open.
     """
 
     amount: Decimal = Decimal(0)
     factor: Decimal = Decimal(1)
     role: InputRole | None = None
     above: int = 0
+    seconds: bool = False
     option: str = ""
     value: Scalar | None = None
 
@@ -199,8 +201,8 @@ class ModelCard:
 
     `family` is the model under all its gateways and ids. `kinds` are the kinds of clip that a shot can ask of it;
     empty when the model generates none or its request body is not known. `implied` are parameters that the model has
-    no field for, but that every clip of it has. `schema` is the JSON schema that the gateway publishes of the object at
-    `schema_path` in the body, empty where it publishes none.
+    no field for, at all or in a kind of clip, but that every such clip has. `schema` is the JSON schema that the
+    gateway publishes of the object at `schema_path` in the body, empty where it publishes none.
     """
 
     gateway: str
@@ -263,6 +265,11 @@ class GatewayFacts:
     result_hosts: tuple[str, ...] = ()
     catalogue_url: str | None = None
     upload: UploadRule | None = None
+
+    def last_word(self, card: ModelCard) -> Evidence | None:
+        """What the gateway itself said last about a model; others' news of it are no listing."""
+        own = (item for item in card.lifecycle.evidence if self.sources[item.source].authority == "gateway")
+        return next(own, None)
 
 
 @dataclass(frozen=True, slots=True)

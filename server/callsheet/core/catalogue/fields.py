@@ -18,7 +18,7 @@ class Limit:
     """What a field takes under a condition. The first limit that applies replaces the field's own values.
 
     Attributes:
-        when: `kind`, a parameter or an option -> the values for which it applies. All of them must.
+        when: `kind`, `video_input`, a parameter or an option -> the values for which it applies. All of them must.
         values, minimum, maximum: as in `Field`.
         default, fill: as in `Field`; None leaves the field's own.
         note: why, or what the gateway says of it.
@@ -115,7 +115,8 @@ class Field:
 
 
 def _applies(limit: Limit, shot: Shot) -> bool:
-    said: Mapping[str, object] = {"kind": shot.kind, **shot.options, **shot.parameters}
+    video = bool(shot.urls("reference_video"))
+    said: Mapping[str, object] = {"kind": shot.kind, "video_input": video, **shot.options, **shot.parameters}
     return all(said.get(name) in values for name, values in limit.when)
 
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from callsheet.core.shot import PARAMETERS, Scalar, Shot
 
-from .cards import ModelCard, PriceRule
+from .cards import AddOn, ModelCard, PriceRule
 from .expressions import Unpriced, evaluate_components
 from .fields import neutral_value
 
@@ -67,12 +67,27 @@ def _amount(card: ModelCard, rule: PriceRule, shot: Shot) -> Decimal | None:
         return None
     amount, factor = max(found) * seconds, Decimal(1)
     for extra in rule.added:
-        if extra.role is not None:
-            amount += extra.amount * max(0, len(shot.urls(extra.role)) - extra.above)
-        elif value_of(card, shot, extra.option) in (None, extra.value):
-            amount += extra.amount
-            factor *= extra.factor
-    return max(amount * factor, rule.minimum or Decimal(0))
+        count = _count(card, shot, extra)
+        if count is None:
+            return None
+        amount += extra.amount * count
+        factor *= extra.factor if count else 1
+    return _round_up(max(amount * factor, rule.minimum or Decimal(0)))
+
+
+def _count(card: ModelCard, shot: Shot, extra: AddOn) -> int | None:
+    """How many times something is added; None where that is not known before."""
+    if extra.option and value_of(card, shot, extra.option) not in (None, extra.value):
+        return 0
+    if extra.role is None:
+        return 1
+    inputs = len(shot.urls(extra.role))
+    return input_seconds(card, shot) if extra.seconds and inputs else max(0, inputs - extra.above)
+
+
+def _round_up(amount: Decimal) -> Decimal:
+    """To the millionths that the ledger counts in: a rate may be a fraction without end in decimals."""
+    return amount.quantize(1 / MICROS, rounding="ROUND_CEILING")
 
 
 def value_of(card: ModelCard, shot: Shot, name: str) -> Scalar | None:
@@ -84,11 +99,10 @@ def value_of(card: ModelCard, shot: Shot, name: str) -> Scalar | None:
     said = shot.get(name) if name in PARAMETERS else shot.options.get(name)
     if isinstance(said, str | int | bool):
         return said
-    if name in card.implied:
-        return card.implied[name]
-    field = next((field for field in card.fields if name in (field.role, field.path[-1])), None)
-    if field is None or not field.exists_in(shot.kind):
-        return None
+    fields = (field for field in card.fields if field.exists_in(shot.kind))
+    field = next((field for field in fields if name in (field.role, field.path[-1])), None)
+    if field is None:
+        return card.implied.get(name)
     limited = field.under(shot)
     choice = limited.fill if limited.fill is not None else limited.default
     return None if choice is None else neutral_value(field, choice)

@@ -10,7 +10,7 @@ import difflib
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from callsheet.core.catalogue.cards import ModelCard
@@ -31,7 +31,8 @@ PIXEL_SIZES = {
 }
 SIZE_PARTS: tuple[str, ...] = ("aspect_ratio", "resolution")
 _WHOLE_SECONDS = re.compile(r"([0-9]{1,6})(?:\.0{1,9})?\s*(?:s|secs?|seconds?)?")
-_URL_LIKE = re.compile(r"\A[a-zA-Z][\w+.-]*:\S|//|\.\S*[/?]")
+# No host ends in a part that begins with a digit, so kling-3.0/standard is a model id; digits alone are an address.
+_URL_LIKE = re.compile(r"\A[a-zA-Z][\w+.-]*:\S|//|\A\d+(?:\.\d+)+/|\.(?!\d[\w-]*/)\S*[/?]")
 _NUMBER = re.compile(r"(-?[0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(?:p|px|s|secs?|seconds?)?")
 _RATIO = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*[:x*/\u00d7]\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)")
 _SHAPE_WORDS = {"landscape": "16:9", "horizontal": "16:9", "portrait": "9:16", "vertical": "9:16"}
@@ -70,6 +71,8 @@ def settle_shot(card: ModelCard, shot: Shot) -> Shot:
             settled = _settle_size(limited, settled)
         elif field.role in PARAMETERS and settled.get(field.role) is None and limited.fill is not None:
             settled = settled.having(**{field.role: neutral_value(field, limited.fill)})
+        elif field.role == "option" and limited.fill is not None:
+            settled = replace(settled, options={field.path[-1]: limited.fill, **settled.options})
     absent = {name: value for name, value in card.implied.items() if not carriers(card, name, shot.kind)}
     return settled.having(**{name: value for name, value in absent.items() if settled.get(name) is None})
 
@@ -81,10 +84,11 @@ def present_fields(card: ModelCard, shot: Shot) -> tuple[Field, ...]:
 
 def settling_order(card: ModelCard, shot: Shot) -> tuple[Field, ...]:
     """The same, and those last whose limits depend on the value of another."""
-    depends = {
-        field.path: any(name != "kind" for limit in field.limits for name, _ in limit.when) for field in card.fields
-    }
-    return tuple(sorted(present_fields(card, shot), key=lambda field: depends[field.path]))
+    return tuple(sorted(present_fields(card, shot), key=_depends))
+
+
+def _depends(field: Field) -> bool:
+    return any(name != "kind" for limit in field.limits for name, _ in limit.when)
 
 
 def carriers(card: ModelCard, name: str, kind: Kind | None = None) -> tuple[Field, ...]:

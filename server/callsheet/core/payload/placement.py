@@ -34,7 +34,7 @@ from .body import (
     settle_shot,
     size_value,
 )
-from .request import Leaf, fold_name, role_of
+from .request import Leaf, Meaning, fold_name, role_of
 
 Taken = tuple[dict[str, JsonValue], list[Finding]]
 
@@ -70,19 +70,27 @@ def collect_shot(card: ModelCard, leaves: tuple[Leaf, ...]) -> tuple[Shot, list[
 def _take_inputs(
     card: ModelCard, placed: list[tuple[Field, Leaf]], fixed: list[tuple[Field, Leaf]], findings: list[Finding]
 ) -> tuple[Input, ...]:
-    """The inputs with their roles: where one field holds several, by the mode that the payload names or the number."""
+    """The inputs with their roles: where a field holds several, by another name, the payload's mode or the number."""
     said: set[str] = {kind for field, leaf in fixed for kind, wire in field.fixed if wire == leaf.value}
     found: list[Input] = []
     for field, leaf in placed:
         if field.role == "input":
             urls, more = read_inputs(field, leaf.value)
             findings.extend(more)
-            found.extend(map(Input, _roles(card, field, len(urls), said), urls))
+            named = _named_role(field, leaf)
+            found.extend(map(Input, [named] * len(urls) if named else _roles(field, len(urls), said), urls))
     order = {role: place for place, role in enumerate(INPUT_ROLES)}
     return tuple(sorted(found, key=lambda item: order[item.role]))
 
 
-def _roles(card: ModelCard, field: Field, count: int, said: set[str]) -> list[InputRole]:
+def _named_role(field: Field, leaf: Leaf) -> InputRole | None:
+    """The role that another name than the field's own says, where the field holds several."""
+    if leaf.path[-1] == field.path[-1] or len(field.inputs) < 2:
+        return None
+    return next((role for role in field.inputs if role in _meanings(leaf)[:1] and role != "first_frame"), None)
+
+
+def _roles(field: Field, count: int, said: set[str]) -> list[InputRole]:
     frames = [role for role in field.inputs if role.endswith("_frame")]
     others = [role for role in field.inputs if not role.endswith("_frame")]
     means_reference = "reference-to-video" in said or not (said & {"image-to-video", "first-last-frame"} or frames)
@@ -95,7 +103,7 @@ def _place(
     card: ModelCard, leaves: tuple[Leaf, ...], findings: list[Finding]
 ) -> tuple[list[tuple[Field, Leaf]], list[Leaf]]:
     """Which field each value is meant for, and the sizes in pixels that no field takes; the rest is a finding."""
-    placed: dict[tuple[str, ...], tuple[Field, Leaf]] = {}
+    placed: dict[tuple[tuple[str, ...], str | None], tuple[Field, Leaf]] = {}
     sizes: list[Leaf] = []
     paths = {field.path for field in card.fields}
     for leaf in sorted(leaves, key=lambda leaf: leaf.path not in paths):
@@ -108,11 +116,11 @@ def _place(
         elif field is None:
             shown = format_length(leaf.value) if isinstance(leaf.value, str) else format_value(leaf.value)
             findings.append(Finding("error", name, shown, f"{card.id} has no such field.", "Leave it out."))
-        elif field.path in placed:
+        elif (place := (field.path, _named_role(field, leaf))) in placed:
             rule = f"{card.gateway} has one such field, {field.name}, which is already given."
             findings.append(Finding("error", name, "", rule, "Leave it out."))
         else:
-            placed[field.path] = field, leaf
+            placed[place] = field, leaf
             if leaf.path != field.path:
                 rule = f"{card.gateway} reads it as {field.name}."
                 findings.append(Finding("error", name, "", rule, f"Write {field.name}."))
@@ -124,9 +132,16 @@ def _field_of(card: ModelCard, leaf: Leaf) -> Field | None:
     exact = (field for field in card.fields if field.path == leaf.path)
     named = (field for field in card.fields if fold_name(field.path[-1]) == name)
     aliased = (field for field in card.fields if name in map(fold_name, field.aliases))
-    role = role_of(leaf.path[-1])
-    meant = (field for field in card.fields if role in (field.role, *field.inputs))
+    meant = (field for role in _meanings(leaf) for field in card.fields if role in (field.role, *field.inputs))
     return next((field for group in (exact, named, aliased, meant) for field in group), None)
+
+
+def _meanings(leaf: Leaf) -> tuple[Meaning, ...]:
+    """What a value's name may mean, the likeliest first: where no reference image is taken, it is the first frame."""
+    role = role_of(leaf.path[-1])
+    if role == "first_frame" and fold_name(leaf.path[-1]).startswith("ref"):
+        return ("reference_image", role)
+    return (role,) if role else ()
 
 
 def _wrong_kind(card: ModelCard, field: Field, kind: Kind) -> Finding:

@@ -77,8 +77,8 @@ def role_of(name: str) -> Meaning | None:
 
 
 def model_key(named: str) -> str:
-    """A model id for comparison, without a gateway before it and a date after it."""
-    return fold_name(_DATE.sub("", named[:80].strip().lower().rpartition("/")[2]))
+    """A model id for comparison, without a date after it. It may hold a slash: `kling-3.0/standard`."""
+    return fold_name(_DATE.sub("", named[:80].strip().lower()))
 
 
 def offer_name(named: str, known: Iterable[str]) -> str:
@@ -90,16 +90,18 @@ def offer_name(named: str, known: Iterable[str]) -> str:
 
 
 def cards_named(cards: Iterable[ModelCard], named: str) -> tuple[ModelCard, ...]:
-    """The cards whose model has that id, else those whose id differs only by a slip."""
+    """The cards whose model has that id, perhaps after its gateway's, else those whose id differs only by a slip."""
     cards = tuple(cards)
     key = model_key(named)
-    gateway = named[:80].strip().lower().rpartition("/")[0]
+    gateway, _, rest = key.partition("/")
+    if own := tuple(card for card in cards if rest and fold_name(card.gateway) == gateway):
+        cards, key = own, rest
     same = tuple(card for card in cards if model_key(card.model) == key)
     if not same:
         near = [card for card in cards if _digits(card.model) == _digits(key) and _likeness(card, key) >= _SAME_ID]
         best = max((_likeness(card, key) for card in near), default=0.0)
         same = tuple(card for card in near if _likeness(card, key) == best)
-    return tuple(card for card in same if gateway in ("", card.gateway))
+    return same
 
 
 def is_sora(named: str) -> bool:

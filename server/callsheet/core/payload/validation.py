@@ -7,7 +7,7 @@ is shown before the price, a `note` only says what was added or meant.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from callsheet.core.catalogue.cards import Availability, ModelCard
@@ -23,6 +23,7 @@ from callsheet.core.shot import (
     Scalar,
     Shot,
 )
+from callsheet.errors import ANOTHER_MODEL
 
 from .body import (
     Finding,
@@ -137,7 +138,7 @@ def _check_lifecycle(card: ModelCard, shot: Shot) -> Step:
         field="model",
         value=card.id,
         rule=life.summary,
-        instead="Choose another model." if dropped else "",
+        instead=ANOTHER_MODEL if dropped else "",
     )
     return [finding], shot
 
@@ -146,7 +147,7 @@ def _check_kind(card: ModelCard, shot: Shot) -> Step:
     """Whether the model makes such a clip at all; inputs of a role that it takes nowhere go."""
     if not card.kinds:
         rule = "This model's input is not documented, or it does not generate video."
-        return [build_error("model", card.id, rule, "Choose another model.")], shot
+        return [build_error("model", card.id, rule, ANOTHER_MODEL)], shot
     held = {kind: {role for field in card.input_fields(kind) for role in field.inputs} for kind in card.kinds}
     taken = {role for kind, roles in held.items() for role in roles if role in KIND_ROLES[kind]}
     unknown = [role for role in INPUT_ROLES if role not in taken and shot.urls(role)]
@@ -159,12 +160,17 @@ def _check_kind(card: ModelCard, shot: Shot) -> Step:
         rule = f"{card.id} needs a {_words(needed)}."
         return [*findings, build_error(needed, "missing", rule, "Give one.")], shot
     rule = f"{card.id} makes {format_listing(card.kinds)}, not {shot.kind}."
-    return [*findings, build_error("model", card.id, rule, "Leave the input out, or choose another model.")], shot
+    return [*findings, build_error("model", card.id, rule, f"Leave the input out. {ANOTHER_MODEL}")], shot
 
 
 def _check_inputs(card: ModelCard, shot: Shot) -> Step:
-    """How many inputs there are, and which of them go together."""
-    findings: list[Finding] = []
+    """Whether a field of this kind holds each, how many there are, and which of them go together."""
+    held = {role for field in card.input_fields(shot.kind) for role in field.inputs}
+    lost = [role for role in INPUT_ROLES if shot.urls(role) and role not in held and shot.kind in card.kinds]
+    findings = [
+        build_error(role, "", f"{card.id} takes no {_words(role)} for {shot.kind}.", "Leave it out.") for role in lost
+    ]
+    shot = shot.without(*lost)
     for rule in card.inputs:
         count = len(shot.urls(*rule.roles))
         name = rule.roles[0]
@@ -181,7 +187,17 @@ def _check_inputs(card: ModelCard, shot: Shot) -> Step:
             findings.append(build_error(name, f"({count})", f"At most {rule.most}.", "Leave some out."))
         if rule.least is not None and count < rule.least:
             findings.append(build_error(name, f"({count})", f"At least {rule.least}.", "Give more, or none."))
-    return findings, shot
+    told = {finding.field for finding in findings}
+    return [*findings, *(finding for finding in _overfull(card, shot) if finding.field not in told)], shot
+
+
+def _overfull(card: ModelCard, shot: Shot) -> Iterator[Finding]:
+    """More inputs than a field holds: the rest would be dropped silently."""
+    for carrier in card.input_fields(shot.kind):
+        count, most = len(shot.urls(*carrier.inputs)), carrier.max_items if carrier.kind == "array" else 1
+        if most is not None and count > most:
+            name = next(role for role in carrier.inputs if shot.urls(role))
+            yield build_error(name, f"({count})", f"{carrier.name} holds at most {most}.", "Leave some out.")
 
 
 def _words(role: str) -> str:

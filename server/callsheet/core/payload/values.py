@@ -24,6 +24,7 @@ from callsheet.core.shot import (
     Scalar,
     Shot,
 )
+from callsheet.errors import ANOTHER_MODEL
 
 from .body import (
     Finding,
@@ -90,21 +91,24 @@ def check_fields_exist(card: ModelCard, shot: Shot) -> Step:
         if carriers(card, name, shot.kind):
             continue
         if name in card.implied:
-            if card.implied[name] == value:
+            implied = card.implied[name]
+            if implied == value and type(implied) is type(value):
                 continue
-            rule = f"{card.id} has no {name} field; its clips have {_shown(name, card.implied[name])}."
-            findings.append(
-                build_error(name, format_value(value), rule, f"Nearest: {format_word(card.implied[name])}.")
-            )
+            rule = f"{card.id} has no {name} field; its clips have {PARAMETERS[name].shown(implied)}."
+            findings.append(build_error(name, format_value(value), rule, f"Nearest: {format_word(implied)}."))
         else:
             rule = _no_field(card, name, shot.kind)
-            findings.append(build_error(name, _said(name, value), rule, "Leave it out, or choose another model."))
+            findings.append(build_error(name, _said(name, value), rule, _without_field(name)))
         shot = shot.having(**{name: card.implied.get(name)})
     if shot.callback_url is not None and card.field_for("callback") is None:
         shown, rule = format_host(url_host(shot.callback_url)), f"{card.id} has no callback_url field."
         findings.append(build_error("callback_url", shown, rule, "Leave it out."))
         shot = replace(shot, callback_url=None)
     return findings, shot
+
+
+def _without_field(name: str) -> str:
+    return f"Leave it out. {ANOTHER_MODEL}" if name == "resolution" else "Leave it out."
 
 
 def _no_field(card: ModelCard, name: str, kind: Kind) -> str:
@@ -115,10 +119,6 @@ def _no_field(card: ModelCard, name: str, kind: Kind) -> str:
 
 def _said(name: str, value: Scalar) -> str:
     return format_length(str(value)) if name == "negative_prompt" else format_value(value)
-
-
-def _shown(name: str, value: Scalar) -> str:
-    return PARAMETERS[name].shown(value)
 
 
 def check_values(card: ModelCard, shot: Shot) -> Step:
@@ -144,6 +144,7 @@ def _check_choice(card: ModelCard, field: Field, limited: Field, shot: Shot) -> 
         return [shown] if missing else [], shot
     if name == "negative_prompt":
         complaint = _text_complaint(field, str(value))
+        shot = shot.having(negative_prompt=_UNSENDABLE.sub("", str(value)))
         return [replace(complaint, field=name)] if complaint else [], shot
     if _offers(limited, value):
         return [], shot

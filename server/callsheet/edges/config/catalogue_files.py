@@ -225,8 +225,10 @@ def _check_price(rule: PriceRule) -> Iterator[str]:
         yield "an amount is negative"
     if any(extra.amount < 0 or extra.factor < 1 for extra in rule.added):
         yield "what is added makes the price lower"
-    if any((extra.role is None) != bool(extra.option) for extra in rule.added):
+    if any(extra.role is None and not extra.option for extra in rule.added):
         yield "what is added is for inputs of a role or for an option"
+    if any(extra.seconds and extra.role != "reference_video" for extra in rule.added):
+        yield "only the seconds of reference videos are added"
     if any(len(key.split(" / ")) != max(len(rule.keys), 1) for key in rule.amounts):
         yield "an amount's key has another number of parts than `keys`"
 
@@ -234,14 +236,18 @@ def _check_price(rule: PriceRule) -> Iterator[str]:
 def _check_card(card: ModelCard) -> Iterator[str]:
     for name in card.implied.keys() - PARAMETERS.keys():
         yield f"implied names {name!r}, which is no parameter"
-    names = {"kind", *PARAMETERS, *(field.path[-1] for field in card.fields if field.role == "option")}
+    names = {"kind", "video_input", *PARAMETERS, *(field.path[-1] for field in card.fields if field.role == "option")}
     limited = {name for field in card.fields for limit in field.limits for name, _ in limit.when}
-    priced = {*card.price.keys, *(extra.option for extra in card.price.added if extra.option)} - {"video_input"}
+    priced = {*card.price.keys, *(extra.option for extra in card.price.added if extra.option)}
     for name in sorted((limited | priced) - names):
         yield f"a price or limit depends on {name!r}, which no shot has"
     roles = {role for field in card.fields for role in field.inputs}
     for role in sorted({role for rule in card.inputs for role in rule.roles} - roles):
         yield f"a rule is about {role!r}, which no field holds"
+    for kind in card.kinds:
+        held = [role for field in card.input_fields(kind) for role in field.inputs]
+        if len({*held}) < len(held):
+            yield f"two fields hold the same input for {kind}"
     if any(rule.needs and not roles & {*rule.needs} for rule in card.inputs):
         yield "a rule needs an input that no field holds"
 

@@ -8,11 +8,10 @@ tool reads or writes it.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -25,16 +24,17 @@ from callsheet.edges.files.files import read_private, remove_private, write_priv
 from callsheet.edges.files.paths import expand_home, find_paths, is_same_or_below
 from callsheet.errors import Action, NextStep, SetupProblem
 
+from .policy_form import NO_LIMIT
+
 FILE_NAME = "policy.toml"
 PAUSE_NAME = "paused"
-NO_LIMIT = "none"
 MOST_CONCURRENT = 1000
 FASTEST = 100_000.0
 
 _WHAT = "policy file"
 _DOLLARS = re.compile(r"[0-9]{1,7}(?:\.[0-9]{1,4})?")
 _GATEWAY_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
-_CARD_ID = re.compile(_GATEWAY_ID.pattern + r"/[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_CARD_ID = re.compile(_GATEWAY_ID.pattern + r"/[A-Za-z0-9][A-Za-z0-9._-]{0,63}(?:/[A-Za-z0-9][A-Za-z0-9._-]{0,63})?")
 _T = TypeVar("_T")
 
 
@@ -51,7 +51,16 @@ def load_policy(path: Path, *, working_directory: Path, trusted: bool) -> Policy
     not count as a working directory: some clients start every server there, and every file is below it. A file that
     is not `trusted`, because only the environment named its place, cannot arm live mode.
     """
-    raw = read_private(path, what=_WHAT)
+    return judge_policy(read_policy(path), path, working_directory=working_directory, trusted=trusted)
+
+
+def read_policy(path: Path) -> bytes | None:
+    """The bytes of the policy file, None when there is none; raises `SetupProblem` for an exposed file."""
+    return read_private(path, what=_WHAT)
+
+
+def judge_policy(raw: bytes | None, path: Path, *, working_directory: Path, trusted: bool) -> Policy:
+    """The policy in these bytes of the file at that path; see `load_policy`."""
     if raw is None:
         return Policy()
     if _is_under(path, working_directory):
@@ -84,7 +93,7 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
     top = _Table(table, where, "")
     caps, hosts, prices, inputs = (top.table(name) for name in ("caps", "hosts", "prices", "inputs"))
     sandbox, save, keys, gateways = top.table("sandbox"), top.table("save"), top.table("keys"), top.table("gateways")
-    approval, models = top.table("approval"), top.table("models")
+    approval, models, tasks = top.table("approval"), top.table("models"), top.table("tasks")
     default, default_caps = Policy(), Caps()
     base_urls, gateway_rules = gateways.gateways()
     policy = Policy(
@@ -105,11 +114,12 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
         sandbox_speed=sandbox.factor("speed", default.sandbox_speed, most=FASTEST),
         save_directory=save.directory("directory"),
         use_keyring=keys.switch("keyring", default.use_keyring),
+        background=tasks.switch("background", default.background),
         floor=Floor(approval.choice("floor", tuple(Floor), default.floor)),
         passphrase_from=approval.dollars("passphrase_from", default.passphrase_from),
         rules=gateway_rules + models.models(),
     )
-    for part in (top, caps, hosts, prices, inputs, sandbox, save, keys, gateways, approval, models):
+    for part in (top, caps, hosts, prices, inputs, sandbox, save, keys, gateways, approval, models, tasks):
         part.close()
     return policy
 
@@ -138,103 +148,6 @@ def write_policy(path: Path, policy_text: str) -> None:
     raw = policy_text.encode("utf-8", "surrogateescape")
     parse_policy(raw, where=str(path))
     write_private(path, raw, what=_WHAT)
-
-
-def render_policy(policy: Policy) -> str:
-    """The policy as a commented TOML file that a person can edit; parsing it returns the same policy."""
-    save = policy.save_directory
-    return _FORM.format(
-        mode=_quoted(policy.mode.value),
-        per_clip=_limit(policy.caps.per_clip),
-        per_day=_limit(policy.caps.per_day),
-        per_month=_limit(policy.caps.per_month),
-        concurrent=policy.caps.concurrent,
-        unknown=_limit(policy.unknown_price_ceiling),
-        callback=_list(policy.callback_hosts),
-        image=_list(policy.image_hosts),
-        inputs=_list(policy.input_directories),
-        asks=_boolean(policy.sandbox_asks),
-        speed=repr(policy.sandbox_speed),
-        save='# directory = "~/Videos/Sora"' if save is None else f"directory = {_quoted(save)}",
-        keyring=_boolean(policy.use_keyring),
-        floor=_quoted(policy.floor.value),
-        passphrase_from=_limit(policy.passphrase_from),
-        gateways="".join(_gateway_tables(policy)),
-    )
-
-
-def _gateway_tables(policy: Policy) -> Iterator[str]:
-    rules = dict(policy.rules)
-    for name in sorted({*rules, *dict(policy.base_urls)}):
-        table = f"models.{_quoted(name)}" if "/" in name else f"gateways.{name}"
-        url, rule = policy.base_url(name), rules.get(name, Rule())
-        lines = [
-            f"base_url = {_quoted(url)}\n" if url else "",
-            "" if rule.allowed else "allowed = false\n",
-            f"per_clip = {_limit(rule.per_clip)}\n" if rule.per_clip is not None else "",
-            f"floor = {_quoted(rule.floor.value)}\n" if rule.floor else "",
-        ]
-        yield f"\n[{table}]\n{''.join(lines)}"
-
-
-_FORM = """\
-# Callsheet's policy: what may be spent, where, and who approves. Only you change this file.
-# Keep it private (chmod 600). Approvals are bound to its content: after an edit, approve again.
-
-# "sandbox" rehearses on this computer for free, "live" may spend money, "read-only" submits nothing.
-mode = {mode}
-
-# Upper limits in US dollars, in quotes; "none" removes one. `concurrent` limits the open tasks.
-[caps]
-per_clip = {per_clip}
-per_day = {per_day}
-per_month = {per_month}
-concurrent = {concurrent}
-
-# How you approve a clip: "client" accepts your client's form, where you type the amount; "passphrase" needs the
-# approval passphrase, or a passkey, in a terminal or on the desk page. From `passphrase_from` US dollars it is always
-# needed; "none" sets no such price. An agent that can write your client's settings can answer its form.
-[approval]
-floor = {floor}
-passphrase_from = {passphrase_from}
-
-# The most that a clip of unknown price is assumed to cost; "none" refuses such clips.
-[prices]
-unknown_ceiling = {unknown}
-
-# Exact host names. An empty callback list allows no callback; an empty image list allows any public host.
-[hosts]
-callback = {callback}
-image = {image}
-
-# Directories in which an agent may name pictures of yours for a clip, for example "~/Pictures/for-clips". Each upload
-# still needs your approval. In your own terminal you can name any picture.
-[inputs]
-directories = {inputs}
-
-# `asks` rehearses the approval too. `speed` is how many times faster than real time the sandbox runs.
-[sandbox]
-asks = {asks}
-speed = {speed}
-
-# Where clips are saved. The default is Callsheet/ in your videos directory.
-[save]
-{save}
-
-# Whether gateway keys are also read from the keyring of the operating system.
-[keys]
-keyring = {keyring}
-
-# Rules for one gateway or one model, a table each. All keys are optional. `base_url` (gateways only) replaces the
-# gateway's address: https, or http on this computer.
-# [gateways.poyo]
-# base_url = "https://proxy.example.com"
-# allowed = true
-# per_clip = "0.50"
-# floor = "passphrase"
-# [models."poyo/sora-2-pro-official"]
-# allowed = false
-{gateways}"""
 
 
 class _Table:
@@ -372,20 +285,3 @@ def _is_under(path: Path, directory: Path) -> bool:
     if outside == outside.parent:
         return False
     return any(is_same_or_below(parent, outside) for parent in (path.parent.absolute(), path.parent.resolve()))
-
-
-def _quoted(text: str) -> str:
-    # A TOML string is a JSON string, except that DEL must be escaped too.
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _limit(amount: Decimal | None) -> str:
-    return _quoted(NO_LIMIT if amount is None else f"{amount:f}")
-
-
-def _list(names: tuple[str, ...]) -> str:
-    return f"[{', '.join(_quoted(name) for name in names)}]"
-
-
-def _boolean(value: bool) -> str:
-    return "true" if value else "false"

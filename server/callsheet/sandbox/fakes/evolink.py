@@ -64,6 +64,7 @@ PROFILE = Profile(
 _LIFECYCLE_WORDS: Mapping[Availability, str] = MappingProxyType(
     {
         Availability.LIVE: "active",
+        Availability.LISTED: "active",
         Availability.UNVERIFIED: "preview",
         Availability.LEGACY: "deprecated",
         Availability.DROPPED: "retired",

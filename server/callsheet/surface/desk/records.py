@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 from starlette.responses import Response
 
+from callsheet.core.audit import AuditEntry
 from callsheet.core.catalogue.prices import dollars, from_micros
-from callsheet.core.consent import AuditEntry, Mode
+from callsheet.core.consent import Mode
 from callsheet.core.security.redaction import clean
 from callsheet.core.tasks import RESERVING_STATES, Task, TaskState
 from callsheet.service.blockers import spending_windows

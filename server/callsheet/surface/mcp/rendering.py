@@ -8,7 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from callsheet.surface.views.answers import ExplainAnswer, ModelsAnswer, SubmitAnswer, TaskAnswer, TasksAnswer
+from callsheet.surface.views.answers import (
+    ExplainAnswer,
+    ModelsAnswer,
+    OptionAnswer,
+    SubmitAnswer,
+    TaskAnswer,
+    TasksAnswer,
+)
 
 
 def render_explanation(answer: ExplainAnswer) -> str:
@@ -26,8 +33,8 @@ def render_explanation(answer: ExplainAnswer) -> str:
     lines += [f"{item.severity}: {item.field} {item.text}" for item in told]
     lines += [f"note on the prompt: {note}" for note in answer.prompt_notes or ()]
     for option in answer.options or ():
-        reason = f"cannot: {option.why_not}" if option.why_not else f"{option.price}, {option.availability}"
-        lines.append(f"{option.gateway}/{option.model}: {reason}")
+        lines.append(_option(option))
+    lines += [answer.rest] if answer.rest else []
     if answer.body is not None:
         lines.append(f"{answer.method} {answer.url} {json.dumps(answer.body, ensure_ascii=False)}")
     lines.append(answer.next_step)
@@ -66,20 +73,16 @@ def render_tasks(answer: TasksAnswer) -> str:
 
 def render_models(answer: ModelsAnswer) -> str:
     """The list of models, one line each."""
-    lines = [
-        f"{line.gateway}/{line.model}: {line.availability.partition(':')[0]}"
-        + (f"; seconds {_listed(line.durations_seconds)}; {line.price}" if line.price else "")
-        for line in answer.models
-    ]
-    return _joined([answer.notice, *lines, answer.next_step])
+    return _joined([answer.notice, *map(_option, answer.models), answer.rest, answer.next_step])
+
+
+def _option(option: OptionAnswer) -> str:
+    terms = f" for {option.terms}" if option.terms else ""
+    return f"{option.gateway}/{option.model}: {option.price}{terms}, {option.availability}"
 
 
 def _quoted(said: str | None) -> str | None:
     return f"untrusted_gateway_message: {json.dumps(said, ensure_ascii=False)}" if said else None
-
-
-def _listed(numbers: Sequence[int] | None) -> str:
-    return ", ".join(map(str, numbers)) if numbers else "any"
 
 
 def _subject(answer: ExplainAnswer) -> str:

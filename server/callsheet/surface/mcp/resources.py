@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 REFERENCE = "callsheet://reference/{name}"
-MODEL = "callsheet://models/{gateway}/{model}"
+MODEL = "callsheet://models/{gateway}/{+model}"
 TASK = "callsheet://tasks/{task_id}"
 POSTER = "callsheet://tasks/{task_id}/poster"
 CONTACT_SHEET = "callsheet://tasks/{task_id}/contact-sheet"
@@ -84,13 +84,12 @@ def _register_documents(mcp: MCPServer[ServerState], state: ServerState) -> None
     )
     @as_resource
     async def catalogue() -> str:
-        from callsheet.surface.views.builders import models_answer
-        from callsheet.surface.views.cards import gateway_json
+        from callsheet.surface.views.cards import gateway_json, model_line
 
         service = state.service
         gateways = [gateway_json(facts) for facts in service.catalogue.gateways]
-        overview = models_answer(service, None, for_agent).model_dump(mode="json", exclude_none=True)
-        return _json({"gateways": gateways, "models": overview["models"]})
+        lines = [model_line(card).model_dump(mode="json", exclude_none=True) for card in service.catalogue.cards]
+        return _json({"gateways": gateways, "models": lines})
 
     @mcp.resource(
         REFERENCE,

@@ -30,13 +30,13 @@ class InputAnswer(BaseModel):
 
 
 class OptionAnswer(BaseModel):
-    """One model that was considered. `why_not` is missing when it can take the shot."""
+    """One model that can take the shot, with the price of exactly that: `terms` names length, resolution and audio."""
 
     gateway: str
     model: str
     price: str
+    terms: str
     availability: str
-    why_not: str | None = None
 
 
 class OptionDetails(OptionAnswer):
@@ -79,6 +79,7 @@ class ExplainAnswer(BaseModel):
     findings: list[FindingAnswer] | None = None
     prompt_notes: list[str] | None = None
     options: list[OptionAnswer] | None = None
+    rest: str | None = None
     next_step: str
 
 
@@ -225,10 +226,11 @@ class ModelDetails(ModelLine):
 
 
 class ModelsAnswer(BaseModel):
-    """Of `list_models`: gateway by gateway, dropped models last."""
+    """Of `list_models`: the models that offer what was asked, cheapest first at equal terms; `rest` on the others."""
 
     notice: str
-    models: list[ModelLine]
+    models: list[OptionAnswer]
+    rest: str | None = None
     next_step: str
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, cast
 
-from callsheet.core.catalogue.cards import Availability, Catalogue
+from callsheet.core.catalogue.cards import Catalogue
 from callsheet.core.consent import Mode
 from callsheet.core.payload.body import Finding
 from callsheet.core.payload.own_files import format_own_file
@@ -19,6 +19,7 @@ from callsheet.core.security.urls import url_host
 from callsheet.core.shot import PARAMETERS, Input, JsonValue
 from callsheet.core.tasks import Sheet, Task
 from callsheet.errors import (
+    DECLINED,
     FATE_SENTENCES,
     Action,
     CallsheetError,
@@ -32,11 +33,10 @@ from callsheet.errors import (
     SetupProblem,
 )
 from callsheet.service import Explanation, Service, Submission, TaskReport
-from callsheet.service.consent import DECLINED
+from callsheet.service.catalogue.ranking import MOST_LINES, Option, Query
 from callsheet.service.results import (
     OPEN_THE_KEY,
     Blocker,
-    Option,
     fate_of,
     fate_sentence,
     iso,
@@ -62,7 +62,7 @@ from .answers import (
     TaskLine,
     TasksAnswer,
 )
-from .cards import availability_text, model_line, plain, polling_text, retention_text, source_text
+from .cards import availability_text, plain, polling_text, retention_text, source_text
 
 JsonObject = dict[str, JsonValue]
 Render = Callable[[NextStep], str]
@@ -100,6 +100,7 @@ def explain_answer(explanation: Explanation, catalogue: Catalogue, render: Rende
         findings=[_finding(item) for item in explanation.findings] or None,
         prompt_notes=list(explanation.prompt_notes) or None,
         options=[_option(option) for option in explanation.options] or None,
+        rest=explanation.rest or None,
         next_step=render(explanation.next_step),
     )
     if card is None or shot is None or price is None:
@@ -117,7 +118,7 @@ def explain_answer(explanation: Explanation, catalogue: Catalogue, render: Rende
             "price_source": source_text(catalogue, card, price.source),
             "availability": availability_text(card),
             "retention": retention_text(card.retention),
-            "polling": polling_text(card.poll),
+            "polling": polling_text(card.poll, shot.seconds),
             "method": explanation.method,
             "url": explanation.url,
             "body": explanation.body,
@@ -164,16 +165,10 @@ def _option(option: Option) -> OptionAnswer:
     return OptionAnswer(
         gateway=option.card.gateway,
         model=option.card.model,
-        price=_option_price(option),
+        price=str(option.price),
+        terms=option.terms,
         availability=option.card.lifecycle.availability.value,
-        why_not=escape_block(option.why_not, REASON_IN_LIST) or None,
     )
-
-
-def _option_price(option: Option) -> str:
-    if not option.fits:
-        return "none"
-    return f"{option.price} for {option.terms}" if option.price.known and option.terms else str(option.price)
 
 
 def sheet_answer(sheet: Sheet) -> SheetAnswer:
@@ -331,12 +326,14 @@ def tasks_answer(service: Service, reports: Sequence[TaskReport], render: Render
     return TasksAnswer(notice=service.notice(), tasks=lines, next_step=text)
 
 
-def models_answer(service: Service, gateway: str | None, render: Render) -> ModelsAnswer:
-    """The answer to `list_models`."""
-    cards = sorted(service.cards(gateway=gateway), key=lambda card: card.lifecycle.availability is Availability.DROPPED)
-    step = NextStep(Action.EXPLAIN, "Without a gateway, an explanation ranks the models that can take the shot.")
+def models_answer(service: Service, query: Query, render: Render) -> ModelsAnswer:
+    """The answer to `list_models`: at most `MOST_LINES` models that offer what was asked."""
+    ranking = service.list_models(query)
+    shown = ranking.fitting[:MOST_LINES]
+    step = NextStep(Action.EXPLAIN, "With gateway and model, or without: then those that can take it are ranked.")
     return ModelsAnswer(
         notice=service.notice(),
-        models=[model_line(card) for card in cards],
+        models=[_option(option) for option in shown],
+        rest=ranking.rest(len(shown)) or None,
         next_step=render(step),
     )

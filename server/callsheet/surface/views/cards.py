@@ -5,7 +5,7 @@ Retention, polling advice, prices and lengths are worded here only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from decimal import Decimal
 from enum import Enum
@@ -22,6 +22,8 @@ from callsheet.core.catalogue.cards import (
 )
 from callsheet.core.catalogue.fields import Field, Limit, Role, neutral_value
 from callsheet.core.catalogue.prices import dollars
+from callsheet.core.payload.values import neutral_choices
+from callsheet.core.poll_schedule import poll_schedule
 from callsheet.core.shot import PARAMETERS, Scalar
 
 from .answers import ModelDetails, ModelLine
@@ -31,9 +33,9 @@ NOT_DOCUMENTED = "not documented"
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """Lengths in seconds (single ones or `4-15`), aspect ratios, resolutions; empty where nothing is known."""
+    """Lengths in seconds, aspect ratios, resolutions; empty where nothing is known."""
 
-    durations: tuple[str, ...]
+    durations: tuple[int, ...]
     ratios: tuple[str, ...]
     resolutions: tuple[str, ...]
 
@@ -41,10 +43,31 @@ class Choices:
 def choices_of(card: ModelCard) -> Choices:
     """Everything that the card offers, in any kind of clip."""
     return Choices(
-        durations=_values(card, "duration_seconds"),
+        durations=_lengths(card),
         ratios=_values(card, "aspect_ratio"),
         resolutions=_values(card, "resolution"),
     )
+
+
+def length_words(lengths: Iterable[int]) -> list[str]:
+    """Each length as a word, runs of three and more as `4-15`."""
+    runs: list[list[int]] = []
+    for length in lengths:
+        if runs and length == runs[-1][-1] + 1:
+            runs[-1].append(length)
+        else:
+            runs.append([length])
+    parts = [[f"{run[0]}-{run[-1]}"] if len(run) > 2 else map(str, run) for run in runs]
+    return [word for part in parts for word in part]
+
+
+def _lengths(card: ModelCard) -> tuple[int, ...]:
+    found = {card.implied["duration_seconds"]} if "duration_seconds" in card.implied else set()
+    for field in card.fields:
+        if field.role == "duration_seconds":
+            for limited in (field, *map(field.limited_by, field.limits)):
+                found.update(neutral_choices(limited))
+    return tuple(sorted(length for length in found if isinstance(length, int)))
 
 
 def _values(card: ModelCard, role: Role) -> tuple[str, ...]:
@@ -54,8 +77,6 @@ def _values(card: ModelCard, role: Role) -> tuple[str, ...]:
             parts: tuple[Field | Limit, ...] = (field, *field.limits)
             for part in parts:
                 found.update(dict.fromkeys(str(neutral_value(field, wire)) for wire in part.values))
-                if part.minimum is not None and part.maximum is not None:
-                    found[f"{part.minimum}-{part.maximum}"] = None
         elif field.role == "size":
             found.update(dict.fromkeys(_meanings(field, role)))
     if not found and role in card.implied:
@@ -119,11 +140,25 @@ def kept_text(retention: Retention) -> str:
     return f"{retention.result_hours} hours" if retention.result_hours else NOT_DOCUMENTED
 
 
-def polling_text(advice: PollAdvice) -> str:
-    """When to ask after a task."""
-    usual = advice.usual_seconds
+def polling_text(advice: PollAdvice, clip_seconds: int | None = None) -> str:
+    """When this program asks after a task, for a clip of that length; and how long the gateway says that it takes."""
+    plan = poll_schedule(advice, clip_seconds=clip_seconds)
+    usual = dict(advice.usual_by_length).get(clip_seconds or 0) or advice.usual_seconds
     done = f"; usually done after {usual[0]:g} to {usual[1]:g} s" if usual else ""
-    return f"first after {advice.first_after_seconds:g} s, then every {advice.every_seconds:g} s{done}"
+    every = _span(plan.loose, plan.dense)
+    return (
+        f"first after {_span(*plan.first)} s, then at {plan.second:g} s, every {every} s until {plan.latest:g} s,"
+        f" then less often, up to {plan.slowest:g} s apart{done}"
+    )
+
+
+def advice_text(advice: PollAdvice) -> str:
+    """When the gateway advises to ask after a task."""
+    return f"first after {advice.first_after_seconds:g} s, then every {advice.every_seconds:g} s"
+
+
+def _span(start: float, end: float) -> str:
+    return f"{start:g}" if start == end else f"{start:g} to {end:g}"
 
 
 def source_text(catalogue: Catalogue, card: ModelCard, key: str) -> str:

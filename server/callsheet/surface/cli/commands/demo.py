@@ -12,14 +12,17 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from callsheet.core.catalogue.cards import ModelCard
 from callsheet.core.consent import Policy
-from callsheet.core.shot import Shot
+from callsheet.core.shot import KIND_ROLES, Input, Shot
 from callsheet.core.tasks import Clip, Sheet
-from callsheet.edges.config.policy_file import render_policy, write_policy
+from callsheet.edges.config.policy_file import write_policy
+from callsheet.edges.config.policy_form import render_policy
 from callsheet.edges.files.paths import HOME_VARIABLE
 from callsheet.errors import Action, InvalidRequest, NextStep, SetupProblem
-from callsheet.service import Draft, Explanation, TaskReport
+from callsheet.service import Draft, Explanation, Service, TaskReport
 from callsheet.surface.cli.console.command import KNOW, Command, Json
+from callsheet.surface.cli.console.completion import complete_models
 from callsheet.surface.cli.console.exit_codes import ExitCode, exit_for_state
 from callsheet.surface.cli.console.explanation_view import write_explanation, write_options
 from callsheet.surface.cli.console.output import indent
@@ -32,10 +35,12 @@ from callsheet.surface.next_steps import for_person, program
 from callsheet.surface.program import Program
 from callsheet.surface.views.builders import task_details
 
-EXAMPLES = ("demo", "demo --out ~/Videos/demo")
+EXAMPLES = ("demo", "demo --model poyo/seedance-2", "demo --out ~/Videos/demo")
 
 DEMO_SHOT = Shot.of("A red kite over dunes at dusk, slow pan, warm low light, wind in the grass.", duration_seconds=4)
-DEMO_GATEWAY, DEMO_MODEL = "poyo", "sora-2-official"
+DEMO_MODEL = "poyo/sora-2-official"
+DEMO_PICTURE = "https://example.com/kite.png"
+"""Stands for the pictures that some models need: the sandbox fetches none."""
 PASSED_ON = ("NO_COLOR", "TERM", "COLUMNS", "HOME", "PATH")
 DEMO_SPEED = 60.0
 
@@ -45,6 +50,9 @@ def demo(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where to put the clip.", file_okay=False)] = Path(
         "callsheet-demo"
     ),
+    model: Annotated[
+        str, typer.Option(metavar="GATEWAY/ID", help="Any model of the list.", autocompletion=complete_models)
+    ] = DEMO_MODEL,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the home directory of the demo.")] = False,
     as_json: Json = False,
 ) -> int:
@@ -64,7 +72,7 @@ def demo(
         demo_session.as_json = as_json
         _speed_up(demo_session.program)
         try:
-            report = _run(demo_session, target)
+            report = _run(demo_session, target, model)
         except KeyboardInterrupt:
             session.output.write_note("Interrupted. Nothing was charged.", style="yellow")
             return ExitCode.INTERRUPTED
@@ -83,10 +91,10 @@ def _speed_up(started: Program) -> None:
         write_policy(started.policy_path, render_policy(replace(Policy(), sandbox_speed=DEMO_SPEED)))
 
 
-def _run(session: Session, target: Path) -> TaskReport:
+def _run(session: Session, target: Path, model: str) -> TaskReport:
     """Show the workflow step by step; the report names the files in `target`."""
-    sheet = _explain(session)
-    submission = run_with_runner(session, lambda: submit_and_follow(session, sheet.id, wait=True))
+    sheet = _explain(session, model)
+    submission = run_with_runner(session, lambda: submit_and_follow(session, sheet.id, wait=True), hands_over=False)
     report = submission.report
     assert report is not None
     if report.task.clip is not None:
@@ -98,16 +106,16 @@ def _run(session: Session, target: Path) -> TaskReport:
     return report
 
 
-def _explain(session: Session) -> Sheet:
+def _explain(session: Session, model: str) -> Sheet:
     service, output = session.service, session.output
-    options = service.explain(Draft(shot=DEMO_SHOT)).options
-    explanation = service.explain(Draft(shot=DEMO_SHOT, gateway=DEMO_GATEWAY, model=DEMO_MODEL))
+    chosen = service.explain(Draft(shot=DEMO_SHOT))
+    explanation = _explain_model(service, model)
     sheet = _require_sheet(explanation)
     if session.as_json:
         return sheet
     output.write(Text("1  Explain a shot: the models that can take it, and their prices", style="bold"))
     output.write(indent(Text(f"\n{DEMO_SHOT.prompt}", style="italic")))
-    write_options(output, tuple(option for option in options if option.fits))
+    write_options(output, chosen.options, chosen.rest)
     output.write_heading("2  Explain it for one model: the exact request")
     output.write("")
     write_explanation(output, explanation, service.catalogue)
@@ -116,6 +124,29 @@ def _explain(session: Session) -> Sheet:
     output.write(Text("In the sandbox approval is automatic, because everything is free. In live mode you are asked."))
     output.write_heading("4  Submit, follow, save: real HTTP to a fake gateway on this computer")
     return sheet
+
+
+def _explain_model(service: Service, model: str) -> Explanation:
+    """The demo's shot for that model, with the inputs that it needs and the nearest values that it takes."""
+    gateway, _, name = model.partition("/")
+    card = service.card(gateway, name)
+    shot = replace(DEMO_SHOT, inputs=_needed_inputs(card))
+    first = service.explain(Draft(shot=shot, gateway=gateway, model=name))
+    if first.sheet is not None or first.shot is None:
+        return first
+    return service.explain(Draft(shot=first.shot, gateway=gateway, model=name))
+
+
+def _needed_inputs(card: ModelCard) -> tuple[Input, ...]:
+    """As few inputs as the model needs."""
+    if not card.kinds or "text-to-video" in card.kinds:
+        return ()
+    kind = card.kinds[0]
+    held = [role for field in card.input_fields(kind) for role in field.inputs if role in KIND_ROLES[kind]]
+    wanted = held[:1] if kind == "reference-to-video" else list(KIND_ROLES[kind])
+    least = max((rule.least or 1 for role in wanted for rule in card.rules_for(role)), default=1)
+    count = least if kind == "reference-to-video" else 1
+    return tuple(Input(role, DEMO_PICTURE) for role in wanted for _ in range(count))
 
 
 def _write_result(session: Session, report: TaskReport) -> None:

@@ -11,7 +11,8 @@ from rich.text import Text
 
 from callsheet.core.shot import JsonValue
 from callsheet.errors import NextStep
-from callsheet.service.diagnostics import Check, GatewayAnswer, Grade, Install, Listing
+from callsheet.service.diagnostics.installation import Check, Grade, Install
+from callsheet.service.diagnostics.online import GatewayAnswer, Listing
 from callsheet.service.results import iso
 from callsheet.surface.cli.console.command import KNOW, Command, Json
 from callsheet.surface.cli.console.exit_codes import ExitCode

@@ -140,7 +140,7 @@ def _read(path: Path) -> bytes:
 
 
 def _exit_code(explanation: Explanation) -> ExitCode:
-    if explanation.status in {"ready", "blocked"} or any(option.fits for option in explanation.options):
+    if explanation.status in {"ready", "blocked"} or explanation.options:
         return ExitCode.OK
     return ExitCode.UNKNOWN if explanation.status == "held" else ExitCode.INVALID
 

@@ -12,8 +12,9 @@ from rich.text import Text
 from callsheet.core.catalogue.cards import Catalogue, ModelCard
 from callsheet.core.catalogue.fields import Field, Limit
 from callsheet.core.security.redaction import clean
+from callsheet.core.shot import Scalar
 from callsheet.errors import Action, InvalidRequest, NextStep, UnknownThing
-from callsheet.service.catalogues import describe
+from callsheet.service.catalogue.refresh import describe
 from callsheet.surface.cli.console.command import KNOW, Command, Json, ModelOption
 from callsheet.surface.cli.console.completion import complete_gateways
 from callsheet.surface.cli.console.exit_codes import ExitCode
@@ -28,6 +29,7 @@ from callsheet.surface.text import join_words
 from callsheet.surface.views.cards import (
     amount_terms,
     choices_of,
+    length_words,
     model_details,
     plain,
     polling_text,
@@ -115,7 +117,7 @@ def _row(card: ModelCard, catalogue: Catalogue, *, gap: str) -> list[Text]:
     return [
         Text(card.model, style="cyan"),
         Text(price_range(card)),
-        Text(join_words(offered.durations, "-").replace(",", "")),
+        Text(join_words(length_words(offered.durations), "-").replace(",", "")),
         Text(join_words(offered.ratios, "-").replace(",", "")),
         Text(join_words(offered.resolutions, "-").replace(",", "")),
         Text.assemble((state.value, AVAILABILITY_STYLES[state]), (gap + latest_mention(card, catalogue), "dim")),
@@ -124,11 +126,9 @@ def _row(card: ModelCard, catalogue: Catalogue, *, gap: str) -> list[Text]:
 
 def latest_mention(card: ModelCard, catalogue: Catalogue) -> str:
     """The date of the newest evidence from the gateway itself, or `undated`."""
-    for evidence in card.lifecycle.evidence:
-        source = catalogue.source(card, evidence.source)
-        if source is not None and source.authority == "gateway":
-            return evidence.date
-    return "undated"
+    facts = catalogue.gateway(card.gateway)
+    said = facts.last_word(card) if facts else None
+    return said.date if said else "undated"
 
 
 def _write_card(output: Output, card: ModelCard, catalogue: Catalogue) -> None:
@@ -138,7 +138,7 @@ def _write_card(output: Output, card: ModelCard, catalogue: Catalogue) -> None:
         ("Availability", format_availability(card)),
         ("Price", _price(card, catalogue)),
         ("Makes", join_words(card.kinds, "no clip that Callsheet can request")),
-        ("Seconds", join_words(offered.durations)),
+        ("Seconds", join_words(length_words(offered.durations))),
         ("Ratios", join_words(offered.ratios)),
         ("Resolutions", join_words(offered.resolutions)),
         *_inputs(card),
@@ -207,16 +207,20 @@ def _write_fields(output: Output, card: ModelCard) -> None:
 
 
 def _allowed(field: Field) -> str:
-    parts = [join_words(field.values, ""), _range(field)]
+    parts = [_takes(field)]
     for limit in field.limits:
         when = ", ".join(f"{name} {join_words(values)}" for name, values in limit.when)
-        parts.append(f"for {when}: {join_words(limit.values, '') or _range(limit)}")
+        parts.append(f"for {when}: {takes}" if (takes := _takes(limit)) else "")
     if field.max_length is not None:
         least = f"{field.min_length} to " if field.min_length else "at most "
         parts.append(f"{least}{field.max_length:,} {field.unit or 'characters'}")
     if field.max_items is not None:
         parts.append("one item" if field.max_items == 1 else f"at most {field.max_items} items")
     return "; ".join(part for part in parts if part) or "any"
+
+
+def _takes(part: Field | Limit) -> str:
+    return join_words(map(_said, part.values), "") or _range(part)
 
 
 def _range(part: Field | Limit) -> str:
@@ -226,12 +230,16 @@ def _range(part: Field | Limit) -> str:
     return f"at most {high}" if low is None else f"at least {low}" if high is None else f"{low} to {high}"
 
 
+def _said(value: Scalar) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _condition(field: Field) -> str:
     parts = [f"only {' or '.join(field.only)}" if field.only else ""]
     if field.default is not None:
-        parts.append(f"default {field.default}")
+        parts.append(f"default {_said(field.default)}")
     if field.fill is not None and field.fill != field.default:
-        parts.append(f"sent as {field.fill} if omitted")
+        parts.append(f"sent as {_said(field.fill)} if omitted")
     parts += [f"always {value}" if when == "always" else f"{value} ({when})" for when, value in field.fixed]
     return ", ".join(part for part in parts if part)
 

@@ -9,10 +9,12 @@ from callsheet.core.catalogue.cards import Availability, Catalogue, ModelCard
 from callsheet.core.catalogue.prices import Price, dollars
 from callsheet.core.payload.body import Finding
 from callsheet.core.payload.own_files import format_own_file
+from callsheet.core.security.redaction import clean
 from callsheet.core.shot import PARAMETERS, PLAIN, Input, Shot
 from callsheet.errors import Action, NextStep
 from callsheet.service import Explanation
-from callsheet.service.results import Option, iso
+from callsheet.service.catalogue.ranking import Option
+from callsheet.service.results import iso
 from callsheet.surface.text import format_json, one_line
 from callsheet.surface.views.cards import polling_text, retention_text
 
@@ -20,7 +22,7 @@ from .output import Output, indent, label_table
 
 AVAILABILITY_STYLES = {
     Availability.LIVE: "green",
-    Availability.LISTED: "green",
+    Availability.LISTED: "cyan",
     Availability.UNVERIFIED: "yellow",
     Availability.LEGACY: "yellow",
     Availability.DROPPED: "red",
@@ -36,7 +38,7 @@ def write_explanation(output: Output, explanation: Explanation, catalogue: Catal
     if explanation.findings:
         _write_findings(output, explanation.findings)
     if explanation.options:
-        write_options(output, explanation.options)
+        write_options(output, explanation.options, explanation.rest)
     if explanation.prompt_notes:
         output.write_heading("On the prompt")
         for note in explanation.prompt_notes:
@@ -57,9 +59,9 @@ def write_explanation(output: Output, explanation: Explanation, catalogue: Catal
 def _next_step(explanation: Explanation) -> NextStep:
     if explanation.status == "ready" and explanation.sheet is not None:
         return NextStep(Action.SUBMIT, target=explanation.sheet.id)
-    fitting = [option.card for option in explanation.options if option.fits]
+    fitting = [option.card for option in explanation.options]
     if fitting:
-        example = f"--gateway {fitting[0].gateway} --model {fitting[0].model}"
+        example = f"--gateway {fitting[0].gateway} --model {fitting[0].model}, and the terms of its row"
         return NextStep(text=f"Choose a model and run the command again, for example with {example}.")
     return explanation.next_step
 
@@ -84,7 +86,7 @@ def _write_card(output: Output, explanation: Explanation, card: ModelCard, shot:
         rows.append(("Callback", Text(one_line(shot.callback_url))))
     rows += [
         ("Kept", Text(retention_text(card.retention))),
-        ("Polled", Text(polling_text(card.poll))),
+        ("Polled", Text(polling_text(card.poll, shot.seconds))),
     ]
     if explanation.what != "a shot":
         rows.append(("Payload", Text(one_line(explanation.what))))
@@ -119,7 +121,8 @@ def format_price(price: Price, catalogue: Catalogue, card: ModelCard) -> Text:
 def format_video(shot: Shot) -> str:
     """Length, ratio and resolution, or that they are not documented, and what else the shot says."""
     open_ = [f"{PARAMETERS[name].label} not documented" for name in PLAIN if shot.get(name) is None]
-    return " · ".join((*(PARAMETERS[name].shown(value) for name, value in shot.parameters.items()), *open_))
+    said = (clean(PARAMETERS[name].shown(value), limit=120) for name, value in shot.parameters.items())
+    return " · ".join((*said, *open_))
 
 
 def _write_findings(output: Output, findings: tuple[Finding, ...]) -> None:
@@ -134,30 +137,20 @@ def _write_findings(output: Output, findings: tuple[Finding, ...]) -> None:
     output.write(indent(grid))
 
 
-def write_options(output: Output, options: tuple[Option, ...]) -> None:
-    """The models that can take the shot, cheapest first, then those that cannot, with why."""
-    fitting = [option for option in options if option.fits]
-    if fitting:
-        output.write_heading("Can take it, cheapest first")
-        table = output.build_table("!Model", "Availability", ">USD", "For", ">Units", "Priced")
-        for option in fitting:
-            state, price = option.card.lifecycle.availability, option.price
-            table.add_row(
-                Text(option.card.id, style="cyan"),
-                Text(state.value, style=AVAILABILITY_STYLES[state]),
-                Text("unknown" if price.usd is None else dollars(price.usd)),
-                Text(option.terms),
-                Text("" if price.amount is None or price.unit == "USD" else f"{price.amount:g} {price.unit}"),
-                Text(price.as_of, style="dim"),
-            )
-        output.write(indent(table))
-    reasons: dict[str, list[str]] = {}
+def write_options(output: Output, options: tuple[Option, ...], rest: str = "") -> None:
+    """The models that can take the shot, cheapest first at equal terms, and a line on the others."""
+    output.write_heading("Can take it, cheapest first")
+    table = output.build_table("!Model", "Availability", ">USD", "For", ">Units", "Priced")
     for option in options:
-        if not option.fits:
-            reasons.setdefault(one_line(option.why_not), []).append(option.card.id)
-    if reasons:
-        output.write_heading("Cannot take it")
-        grid = label_table([], label_width=26)
-        for reason, cards in reasons.items():
-            grid.add_row(Text("\n".join(cards)), Text(reason, style="dim"))
-        output.write(indent(grid))
+        state, price = option.card.lifecycle.availability, option.price
+        table.add_row(
+            Text(option.card.id, style="cyan"),
+            Text(state.value, style=AVAILABILITY_STYLES[state]),
+            Text("unknown" if price.usd is None else dollars(price.usd)),
+            Text(option.terms),
+            Text("" if price.amount is None or price.unit == "USD" else f"{price.amount:g} {price.unit}"),
+            Text(price.as_of, style="dim"),
+        )
+    output.write(indent(table))
+    if rest:
+        output.write(Text(rest, style="dim"))

@@ -17,8 +17,7 @@ from callsheet.core.catalogue.published import (
 from callsheet.core.gateway.protocol import CatalogueReader
 from callsheet.core.security.redaction import clean
 from callsheet.errors import CallsheetError, GatewayUnreachable, NextStep
-
-from .dependencies import Dependencies
+from callsheet.service.dependencies import Dependencies
 
 MOST_BYTES = 8 << 20
 

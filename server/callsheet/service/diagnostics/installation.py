@@ -1,8 +1,7 @@
 """Diagnostics: what is missing or wrong in this install, without sending anything.
 
 Each look answers with `Check` values and raises nothing, so that one broken part does not hide the
-others. `ask_gateways` is the exception to "sends nothing": a person asks for it, and it asks only what
-is free. A key goes only to its gateway's own address. No check holds any part of a key.
+others. No check holds any part of a key.
 """
 
 from __future__ import annotations
@@ -19,21 +18,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-import anyio
-
 from callsheet import __version__
 from callsheet.core.catalogue.cards import GatewayFacts
 from callsheet.core.catalogue.prices import dollars
 from callsheet.core.consent import Mode, Policy
-from callsheet.core.gateway.protocol import Balance, BalanceReader, Gateway, HttpReply, HttpRequest, ListingReader
 from callsheet.core.security.redaction import clean
 from callsheet.core.tasks import OPEN_STATES, TaskState
 from callsheet.edges.files.paths import Paths
 from callsheet.edges.keys.passphrase import load_verifier
-from callsheet.errors import Action, CallsheetError, KeyProblem, NextStep
-
-from .dependencies import Dependencies
-from .ports import SecretKey, require_address
+from callsheet.errors import Action, CallsheetError, LedgerOlder, NextStep
+from callsheet.service.dependencies import Dependencies
+from callsheet.service.ports import require_address
 
 PACKAGES = ("mcp", "httpx2", "pydantic", "cryptography", "keyring", "av", "pillow", "typer", "rich", "uvicorn")
 CLIENTS = ("claude", "codex", "gemini", "openclaw", "mcporter", "cursor-agent", "opencode", "goose")
@@ -84,6 +79,7 @@ def check_up(deps: Dependencies, install: Install) -> list[Check]:
         lambda: _check_verifier(policy, install.verifier_path),
         lambda: _check_keys(deps, policy),
         lambda: _check_ledger(deps),
+        lambda: _check_sent(deps),
         lambda: _check_save_directory(deps, policy),
         _check_loopback,
         _check_video,
@@ -250,9 +246,23 @@ def _check_ledger(deps: Dependencies) -> Iterator[Check]:
     unknown = [task for task in tasks if task.state is TaskState.OUTCOME_UNKNOWN]
     still = len(tasks) - len(unknown)
     yield Check("Ledger", Grade.OK, f"{ledger.path}, whole; {still} task{'' if still == 1 else 's'} open")
+    text = f'to copy it, end Callsheet and run: sqlite3 {ledger.path} ".backup COPY"; never copy that file alone'
+    yield Check("Ledger copies", Grade.NOTE, text)
     if unknown:
         step = NextStep(Action.RESOLVE, "First look at the gateway's task list.", target=unknown[0].id)
         yield Check("Tasks", Grade.WARNING, f"{len(unknown)} of unknown outcome: they may have been charged", step)
+
+
+def _check_sent(deps: Dependencies) -> Iterator[Check]:
+    """What was sent and is not in the ledger is of unknown outcome."""
+    try:
+        deps.sent.require_current()
+    except CallsheetError as error:
+        yield _failed("Sent", error)
+        for request in deps.sent.forgotten() if isinstance(error, LedgerOlder) else ():
+            sent_for = f"{request.card_id}, {request.binding.price}"
+            text = f"sheet {request.sheet_id}, task {request.task_id} ({sent_for}): it may have been charged for"
+            yield Check("Unknown outcome", Grade.PROBLEM, text, error.next_step)
 
 
 def _check_save_directory(deps: Dependencies, policy: Policy | CallsheetError) -> Iterator[Check]:
@@ -303,88 +313,3 @@ def _check_clients(environ: Mapping[str, str]) -> Iterator[Check]:
     found = [name for name in CLIENTS if shutil.which(name, path=environ.get("PATH"))]
     names = f"on PATH: {', '.join(found)}" if found else "no known client is on PATH"
     yield Check("Clients", Grade.NOTE, f"{names}; their configuration is not checked")
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """Whether a gateway's own catalogue has a model now; None is "it does not say", and `said` why."""
-
-    model: str
-    listed: bool | None
-    said: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class GatewayAnswer:
-    """What a gateway answered, and when (seconds since the epoch). `said` is why there is no balance."""
-
-    gateway: str
-    name: str
-    at: float
-    balance: Balance | None
-    said: str
-    listings: tuple[Listing, ...]
-
-
-async def ask_gateways(deps: Dependencies) -> list[GatewayAnswer]:
-    """Ask every gateway what is free to ask: what is left on the account, and which models it lists."""
-    answers: dict[str, GatewayAnswer] = {}
-
-    async def ask(facts: GatewayFacts) -> None:
-        answers[facts.id] = await _ask_gateway(deps, facts)
-
-    async with deps.http, anyio.create_task_group() as group:
-        for facts in deps.catalogue().gateways:
-            group.start_soon(ask, facts)
-    return [answers[facts.id] for facts in deps.catalogue().gateways]
-
-
-async def _ask_gateway(deps: Dependencies, facts: GatewayFacts) -> GatewayAnswer:
-    if deps.live_base_url(facts) != facts.base_url:
-        why = "not asked: the policy names another address for it"
-        return GatewayAnswer(facts.id, facts.name, deps.clock.now(), None, why, ())
-    gateway = deps.gateway(facts.id)
-    balance, why = await _ask_balance(deps, facts, gateway)
-    listings = await _ask_listings(deps, facts, gateway)
-    return GatewayAnswer(facts.id, facts.name, deps.clock.now(), balance, why, listings)
-
-
-async def _ask_balance(deps: Dependencies, facts: GatewayFacts, gateway: Gateway) -> tuple[Balance | None, str]:
-    if not isinstance(gateway, BalanceReader):
-        return None, "documents no way to ask for the balance"
-    try:
-        key = deps.find_key(facts)
-    except KeyProblem as problem:
-        return None, problem.message
-    if deps.is_sealed(facts.id):
-        return None, "its key is sealed, so not asked"
-    if key is None:
-        return None, "no key, so not asked"
-    reply = await _fetch(deps, facts, gateway.build_balance(), key)
-    if isinstance(reply, CallsheetError):
-        return None, reply.message
-    balance = gateway.read_balance(reply)
-    return balance, "" if balance else f"the answer does not say (HTTP {reply.status})"
-
-
-async def _ask_listings(deps: Dependencies, facts: GatewayFacts, gateway: Gateway) -> tuple[Listing, ...]:
-    if not isinstance(gateway, ListingReader):
-        return ()
-    listings: list[Listing] = []
-    for card in facts.models:
-        # No gateway needs a key here; one that came to need it would not be asked.
-        reply = await _fetch(deps, facts, gateway.build_listing(card.model), None)
-        if isinstance(reply, CallsheetError):
-            return (*listings, Listing(card.model, None, reply.message))
-        listed = gateway.read_listing(reply)
-        listings.append(Listing(card.model, listed, "" if listed is not None else f"HTTP {reply.status}"))
-    return tuple(listings)
-
-
-async def _fetch(
-    deps: Dependencies, facts: GatewayFacts, request: HttpRequest, key: SecretKey | None
-) -> HttpReply | CallsheetError:
-    try:
-        return await deps.http.fetch(request, base_url=facts.base_url, key=key)
-    except CallsheetError as error:
-        return error

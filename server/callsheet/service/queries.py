@@ -1,0 +1,92 @@
+"""What a surface may ask without a task or sheet: the catalogue, the policy, the state of the installation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from callsheet.core.catalogue.cards import Catalogue, GatewayFacts, ModelCard
+from callsheet.core.consent import Policy
+from callsheet.core.security.redaction import Redactor
+from callsheet.core.tasks import Task
+
+from . import results
+from .catalogue import ranking
+from .catalogue.ranking import Query, Ranking
+from .dependencies import Dependencies, card_of
+
+if TYPE_CHECKING:
+    from .catalogue.refresh import Refreshed
+    from .diagnostics.installation import Check, Install
+    from .diagnostics.online import GatewayAnswer
+
+
+class Queries:
+    """The part of `Service` that changes nothing but what is known of the gateways."""
+
+    def __init__(self, deps: Dependencies) -> None:
+        self.deps = deps
+
+    def now(self) -> float:
+        """The time, in seconds since the epoch."""
+        return self.deps.clock.now()
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force; raises `SetupProblem` for a file that cannot be used."""
+        return self.deps.policy()
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """All gateways with their model cards."""
+        return self.deps.catalogue()
+
+    def facts(self, gateway_id: str) -> GatewayFacts:
+        """That gateway's facts; raises `UnknownThing`."""
+        return self.deps.facts(gateway_id)
+
+    def cards(self, *, gateway: str | None = None) -> tuple[ModelCard, ...]:
+        """The catalogue's cards, or those of one gateway."""
+        return self.facts(gateway).models if gateway else self.catalogue.cards
+
+    def card(self, gateway_id: str, model: str) -> ModelCard:
+        """That model's card; raises `UnknownThing`."""
+        return self.deps.card(gateway_id, model)
+
+    def list_models(self, query: Query) -> Ranking:
+        """The cards that fit a question about the catalogue; see `catalogue.ranking.list_models`."""
+        return ranking.list_models(self.deps, query)
+
+    def usual_seconds(self, task: Task) -> tuple[float, float] | None:
+        """How long such a task usually takes, in its mode; None when no source says."""
+        usual, speed = card_of(self.deps, task).poll.usual_seconds, self.deps.speed(task.mode)
+        return None if usual is None else (usual[0] / speed, usual[1] / speed)
+
+    def notice(self) -> str:
+        """What an answer says first under the policy in force; see `results.notice`."""
+        return results.notice(self.deps, self.policy.mode)
+
+    def desk_url(self) -> str | None:
+        """Where a person has the desk page open, without anything that signs in; None where it is not."""
+        return self.deps.desk_url()
+
+    def redactor(self) -> Redactor:
+        """Hides the configured keys in what a surface writes."""
+        return self.deps.redactor()
+
+    def check_up(self, install: Install) -> list[Check]:
+        """Look at the whole installation; see `diagnostics.installation.check_up`."""
+        from .diagnostics.installation import check_up
+
+        return check_up(self.deps, install)
+
+    async def ask_gateways(self) -> list[GatewayAnswer]:
+        """Ask every gateway what is free to ask; see `diagnostics.online.ask_gateways`."""
+        from .diagnostics.online import ask_gateways
+
+        return await ask_gateways(self.deps)
+
+    async def refresh_catalogues(self, gateway_id: str | None = None) -> list[Refreshed]:
+        """Fetch what the gateways publish; see `catalogue.refresh.refresh`. For a person's act only."""
+        from .catalogue.refresh import refresh
+
+        return await refresh(self.deps, gateway_id)
