@@ -285,11 +285,13 @@ policies = st.builds(
     callback_hosts=hosts,
     image_hosts=hosts,
     input_directories=st.lists(paths, max_size=2).map(tuple),
-    unknown_price_ceiling=dollars.filter(bool),  # a ceiling of nothing counts as none
+    # A ceiling of nothing counts as none.
+    unknown_price_ceiling=st.none() | st.decimals("0.01", 9_999_999, places=2),
     sandbox_asks=st.booleans(),
     sandbox_speed=st.floats(0.001, 100_000),
     save_directory=st.none() | paths,
     use_keyring=st.booleans(),
+    background=st.booleans(),
     floor=st.sampled_from(Floor),
     passphrase_from=dollars,
     rules=st.tuples(rules_of(r"\A[a-z][a-z0-9_-]{0,9}\Z"), rules_of(r"\A[a-z]{1,9}/[a-z][a-z0-9.-]{1,9}[a-z]\Z")).map(
@@ -318,6 +320,7 @@ def test_a_rendered_policy_reads_back_as_the_same(policy: Policy) -> None:
         rules=policy.rules,
         save_directory=policy.save_directory,
         use_keyring=policy.use_keyring,
+        background=policy.background,
     )
 
 

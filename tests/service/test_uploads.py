@@ -19,6 +19,7 @@ from callsheet.core.consent import Means
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import TaskState
 from callsheet.edges.config.policy_file import write_pause
+from callsheet.edges.files.files import write_private
 from callsheet.edges.keys.passphrase import create_recipe
 from callsheet.edges.keys.sealed import seal_key, write_sealed
 from callsheet.edges.keys.store import SecretKey
@@ -76,6 +77,11 @@ def kept_file(workspace: Workspace) -> Path:
     return path
 
 
+def sent_marks(workspace: Workspace) -> Path:
+    """Where the marks of what was sent are, outside the ledger."""
+    return workspace.home / "state" / "sent"
+
+
 async def test_the_file_goes_first_and_the_paid_body_has_its_link(workspace: Workspace, tmp_path: Path) -> None:
     """The clean copy under a name that tells nothing, with the key, to the gateway; else the approved body."""
     service, task_id = approved_cat(workspace, tmp_path)
@@ -94,6 +100,27 @@ async def test_the_file_goes_first_and_the_paid_body_has_its_link(workspace: Wor
     placeholder = json.loads(frozen)["input"]["image_urls"]
     assert placeholder == [f"callsheet-file:{kept_file(workspace).name}"]
     assert paid.content == frozen.replace(placeholder[0].encode(), LINK.encode())
+
+
+async def test_claim_and_mark_follow_the_upload_and_precede_the_request(workspace: Workspace, tmp_path: Path) -> None:
+    """A crash while the file is on its way leaves a task that is waiting, with nothing that may have been charged."""
+    service, task_id = approved_cat(workspace, tmp_path)
+    seen: list[tuple[str, TaskState, int]] = []
+
+    def look(request: httpx2.Request) -> httpx2.Response:
+        marks = [path.read_text() for path in sent_marks(workspace).glob("*.json")]
+        assert not any("callsheet-file" in mark or LINK in mark for mark in marks)
+        named = sum(task_id in mark for mark in marks)
+        what = request.url.path.rsplit("/", 1)[-1]
+        seen.append((what, service.task(task_id).task.state, named))
+        return uploaded() if what == "stream" else accepted()
+
+    workspace.gateway.on_request = look
+
+    assert await run(service, workspace, task_id) is TaskState.QUEUED
+
+    waits = TaskState.WAITING
+    assert seen == [("stream", waits, 0), ("balance", waits, 0), ("submit", TaskState.SUBMITTING, 1)]
 
 
 async def test_evolink_has_a_server_of_its_own_for_files(workspace: Workspace, tmp_path: Path) -> None:
@@ -169,6 +196,7 @@ HINDRANCES = {
     "read-only": lambda workspace: workspace.write_policy('mode = "read-only"'),
     "the sandbox": lambda workspace: workspace.write_policy('mode = "sandbox"'),
     "no key": lambda workspace: workspace.environ.pop("POYO_API_KEY"),
+    "a damaged mark": lambda workspace: write_private(sent_marks(workspace) / "x.json", b"?", what="mark"),
 }
 
 
