@@ -89,12 +89,15 @@ def test_every_mistake_is_named_at_once_with_what_to_write_instead(cli: CommandL
 def test_a_raw_payload_from_a_file_is_recognised(cli: CommandLine, tmp_path: Path) -> None:
     """It tells what the payload is."""
     payload = tmp_path / "payload.json"
-    payload.write_text(json.dumps({"model": "sora-2-official", "input": {"prompt": PROMPT, "duration": 8}}))
+    picture = "https://cdn.acme.com/a.png"
+    asked = {"prompt": PROMPT, "duration": 8, "image_urls": [picture]}
+    payload.write_text(json.dumps({"model": "sora-2-official", "input": asked}))
 
     answer = cli("explain", "--payload", str(payload), "--gateway", "poyo", "--json").json
 
     assert answer["gateway"] == "poyo"
-    assert answer["shot"]["duration_seconds"] == 8
+    assert (answer["shot"]["duration_seconds"], answer["shot"]["image_url"]) == (8, picture)
+    assert answer["shot"]["inputs"] == [{"role": "first_frame", "url": picture}]
     assert answer["what"] != "a shot"
 
 
