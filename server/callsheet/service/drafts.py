@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from callsheet.core.catalogue.cards import Availability, ModelCard
 from callsheet.core.catalogue.prices import Price, price_clip, to_micros
 from callsheet.core.consent import DUPLICATE, Binding, amount_to_type, sheet_id_for, warns_of_duplicate
-from callsheet.core.payload.body import Finding, build_body, freeze_body
+from callsheet.core.payload.body import Body, Finding, build_body, freeze_body
 from callsheet.core.payload.prompt_lint import lint_prompt
 from callsheet.core.payload.recognition import Recognised, recognise
 from callsheet.core.payload.request import Payload, fold_name, offer_name
@@ -185,11 +185,7 @@ def _explain_card(
     verdict = Verdict((*verdict.findings, *findings), verdict.corrected)
     settled = verdict.corrected
     body = build_body(card, settled)
-    wrong = tuple(
-        Finding("error", field, "", f"The gateway's published schema says {rule}.", "Correct it, or leave it out.")
-        for field, rule in (deps.published.problems(card, body) if card.schema else ())
-    )
-    verdict = Verdict((*verdict.findings, *wrong), settled)
+    verdict = Verdict((*verdict.findings, *_schema_findings(deps, card, body)), settled)
     frozen = freeze_body(body)
     price = _price(card, settled)
     mode = deps.policy().mode
@@ -237,6 +233,13 @@ def _declined_text(deps: Dependencies, binding: Binding) -> str:
     """A sentence on a person's no to the same shot; empty without one."""
     sheet = declined_before(deps, binding.shot_digest)
     return f"A person declined this same shot, as sheet {sheet.id}." if sheet else ""
+
+
+def _schema_findings(deps: Dependencies, card: ModelCard, body: Body) -> Iterator[Finding]:
+    """What of a body breaks the schema that the gateway publishes, where a model has no other card."""
+    for field, rule in deps.published.problems(card, body) if card.schema else ():
+        said = f"The gateway's published schema says {rule}."
+        yield Finding("error", field, "", said, "Correct it, or leave it out.")
 
 
 def _sheet(
