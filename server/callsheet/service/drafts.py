@@ -182,10 +182,9 @@ def _explain_card(
     if card.lifecycle.availability is Availability.DROPPED:
         # No body may name it: a person who copies that body pays for nothing.
         return _choose(deps, shot, Draft(), what=what, findings=(*verdict.findings[:1], *findings))
-    verdict = Verdict((*verdict.findings, *findings), verdict.corrected)
     settled = verdict.corrected
     body = build_body(card, settled)
-    verdict = Verdict((*verdict.findings, *_schema_findings(deps, card, body)), settled)
+    verdict = Verdict((*verdict.findings, *findings, *_schema_findings(deps, card, body)), settled)
     frozen = freeze_body(body)
     price = _price(card, settled)
     mode = deps.policy().mode
@@ -196,9 +195,8 @@ def _explain_card(
     held = None if verdict.blocked else held_by(deps, binding.shot_digest)
     if held is not None:
         status, earlier = "held", earlier_takes(deps, binding)
-        step = NextStep(
-            Action.RESOLVE, "First look for it in the gateway's own task list. Nothing is sent until then.", held.id
-        )
+        first = "First look for it in the gateway's own task list. Nothing is sent until then."
+        step = NextStep(Action.RESOLVE, first, held.id)
     elif verdict.blocked:
         status = "invalid"
         step = NextStep(Action.EXPLAIN, "Fix what is marked as error. The body shown is the corrected form.")
