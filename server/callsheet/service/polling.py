@@ -321,6 +321,8 @@ def resolve_task(deps: Dependencies, task_id: str, *, accepted_as: str | None) -
             fate=fate_of(task),
         ) from None
     detail = {"as": accepted_as or "lost", "sheet": task.sheet_id}
+    if task.gateway_task_id is not None:
+        detail["was"] = task.gateway_task_id
     deps.ledger().consent.record(event.value, task_id, actor=Means.TERMINAL.value, now=now, detail=detail)
     keep_taken_back(deps)
     deps.changes.notify()
