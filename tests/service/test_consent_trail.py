@@ -356,9 +356,7 @@ def copy_home(workspace: Workspace, directory: Path) -> Service:
     return other.service()
 
 
-async def test_an_approval_counts_only_in_the_ledger_in_which_it_was_given(
-    workspace: Workspace, tmp_path: Path
-) -> None:
+async def test_an_approval_counts_only_in_the_ledger_where_it_was_given(workspace: Workspace, tmp_path: Path) -> None:
     """A copy of the home has it too, and would pay a second time: for a sheet, a task that waits, an allowance."""
     service = live(workspace)
     approved, waiting, allowed = (draft(service, shot(number)) for number in range(3))
