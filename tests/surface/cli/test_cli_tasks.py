@@ -178,7 +178,9 @@ def test_resolve_needs_one_answer_and_for_a_live_task_a_person(
     ran = run_without_terminal(["resolve", task_id, "--lost"], workspace.environ, program.working_directory, "lost\n")
     assert ran.returncode == ExitCode.NOT_APPROVED
     for answer in (["--lost"], ["--accepted", "task-unified-9-z"], ["--accepted", "../up"]):
-        assert cli("resolve", task_id, *answer, "--yes").code == ExitCode.NOT_APPROVED
+        refused = cli("resolve", task_id, *answer, "--yes")
+        assert refused.code == ExitCode.NOT_APPROVED
+        assert "--yes" not in refused.err
     assert cli("get", task_id, "--json").json["status"] == "outcome_unknown"
 
 

@@ -99,7 +99,7 @@ def _accept_ledger(session: Session, as_json: bool) -> int:
 
 def _confirm(session: Session, report: TaskReport, accepted: str | None, *, verifier: str | None) -> None:
     word = "lost" if accepted is None else "accepted"
-    with session.open_terminal("resolve a task (or --yes)") as terminal:
+    with session.open_terminal("resolve a task (or --yes)" if verifier is None else "resolve a live task") as terminal:
         terminal.write(f"{report.task.id}  {report.task.card_id}", style="bold")
         terminal.write(one_line(report.status_text))
         if accepted is None:
