@@ -242,6 +242,63 @@ async def test_a_damaged_mark_sends_nothing_until_a_person_accepts_the_ledger(
     assert service.task(task_id).task.state is TaskState.QUEUED
 
 
+WRONG = {
+    "path": [[], 5, None],
+    "origin": [[1], None],
+    "entry": ["9", None, 2**80, -1, float("nan"), True],
+    "seal": [5, {}],
+    "requests": [5, "abc", [5], None],
+    "task_id": [[], {}, None],
+    "attempts": ["1", 2**80, -1],
+    "reserve_micros": [-240_000, "x", 0.5],
+    "deadline": [float("nan"), float("inf"), "soon"],
+    "binding": [[], "x", {}],
+    "take": [{}, "x", 1],
+    "mode": ["sandbox", "zz", None],
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+async def test_a_mark_whose_values_no_version_wrote_counts_as_damaged(
+    workspace: Workspace, service: Service, name: str
+) -> None:
+    """Its checksum is right. It is no mistake of the program, sends nothing, and is gone once a person accepts."""
+    await sent(workspace, service, approved(workspace, service))
+    [mark] = marks(workspace)
+    values = json.loads(mark.read_text().splitlines()[1])
+    request = values["requests"][0]
+    place = next(table for table in (values, request, request["binding"]) if name in table)
+
+    for wrong in WRONG[name]:
+        place[name] = wrong
+        write_mark(mark, values)
+        with pytest.raises(LedgerOlder):
+            service.deps.sent.require_current()
+        assert list(service.accept_ledger(list)) == []
+        service.deps.sent.require_current()
+
+
+async def test_a_mark_never_grows_beyond_what_is_read(workspace: Workspace, service: Service) -> None:
+    """An address as long as one may be, thirty times: the mark names fewer, and the next request goes out."""
+    address = f"https://proxy.example.com/{'a' * 1900}"
+    free = '[caps]\nper_clip = "none"\nper_day = "none"\nper_month = "none"\nconcurrent = 900\n'
+    workspace.go_live(f'{free}[gateways.poyo]\nbase_url = "{address}"')
+    workspace.gateway.on_request = lambda request: (
+        accepted(f"job-{len(workspace.gateway.paid)}") if request.method == "POST" else httpx2.Response(404)
+    )
+    for number in range(30):
+        sheet_id = approved(workspace, service, Shot(f"Heron {number}.", duration_seconds=4))
+        report = submit(service.deps, sheet_id).report
+        assert report is not None
+        await run_task(service.deps, report.task.id)
+        workspace.clock.time += 60
+
+    [mark] = marks(workspace)
+    assert len(workspace.gateway.paid) == 30
+    assert report.task.id in mark.read_text()
+    service.deps.sent.require_current()
+
+
 async def test_a_mark_that_others_can_read_sends_nothing_and_is_not_called_damaged(
     workspace: Workspace, service: Service
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from decimal import Decimal
 from pathlib import Path
 
@@ -238,6 +239,25 @@ async def test_a_task_id_that_no_gateway_gives_cannot_be_attached(workspace: Wor
 
     with pytest.raises(InvalidRequest):
         resolve_task(service.deps, task_id, accepted_as=bad)
+
+
+@pytest.mark.parametrize("edited", [None, "", "../up"])
+async def test_a_task_whose_id_somebody_removed_from_the_ledger_is_said_and_can_be_mended(
+    workspace: Workspace, edited: str | None
+) -> None:
+    """It is paid for: it is no mistake of the program, and nobody is asked about another address."""
+    service, task_id = await under_way(workspace, status("running"))
+    with sqlite3.connect(workspace.home / "data" / "ledger.sqlite3") as db:
+        db.execute("UPDATE task SET gateway_task_id = ?", (edited,))
+    db.close()
+    asked = len(workspace.gateway.requests)
+
+    task = await step(workspace, service, task_id)
+    assert (task.state, task.problem.code) == (TaskState.QUEUED, "status_unreadable")
+    assert len(workspace.gateway.requests) == asked
+
+    service.resolve(task_id, accepted_as="task-unified-1-abc")
+    assert (await step(workspace, service, task_id)).state is TaskState.RUNNING
 
 
 async def test_what_has_ended_cannot_be_resolved(workspace: Workspace) -> None:
