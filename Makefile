@@ -36,7 +36,8 @@ $(STAMP): pyproject.toml uv.lock
 demo: $(STAMP) ## The whole way in the sandbox: no key, no network
 	@$(BIN)/callsheet demo
 
-test: $(STAMP) lint types layers ## Everything that must hold, in parallel
+test: $(STAMP) ## Everything that must hold, in parallel
+	@$(MAKE) --no-print-directory -j lint types layers
 	$(PYTEST) -n auto --dist worksteal --cov --cov-report=term tests/core tests/gateways
 	$(PYTEST) -n auto --dist worksteal --ignore tests/core --ignore tests/gateways
 
@@ -55,8 +56,9 @@ system-tools: ## Chromium and strace for some tests, where Debian's packages can
 		echo "Not Debian, or not root: install chromium and strace yourself; tests without them are skipped."; \
 	fi
 
-crashtest: $(STAMP) ## Kill and starve the program at every system call (needs strace, Linux)
-	$(BIN)/python tests/crash/crash_sweep.py
+crashtest: $(STAMP) ## Damage the ledger's files after a kill; kill and starve the program at every system call (needs strace, Linux)
+	PYTHONPATH=tests $(BIN)/python tests/crash/crash_damage.py
+	PYTHONPATH=tests $(BIN)/python tests/crash/crash_sweep.py
 
 lint: $(STAMP) ## Style
 	$(BIN)/ruff check .

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from statistics import fmean, median, quantiles
 
 from callsheet.core.catalogue import PollAdvice
-from callsheet.core.tasks import first_poll_delay, next_poll_delay
+from callsheet.core.poll_schedule import first_poll_delay, next_poll_delay
 from callsheet.edges.config.catalogue_files import load_catalogue
 
 FIXED_SECONDS = 10.0

@@ -8,9 +8,21 @@ from typing import Any
 
 from callsheet.core.catalogue import Price
 from callsheet.core.consent import Binding, Means, Mode
+from callsheet.core.sent import MarkedTask
 from callsheet.core.shot import Shot
-from callsheet.core.tasks import SHEET_LIFETIME, ClaimedTask, Sheet, SheetId, SheetState, Task, TaskId, TaskState
+from callsheet.core.tasks import (
+    SHEET_LIFETIME,
+    ClaimedTask,
+    Sheet,
+    SheetEvent,
+    SheetId,
+    SheetState,
+    Task,
+    TaskId,
+    TaskState,
+)
 from callsheet.edges.keys.passphrase import Cost
+from callsheet.service.ports import Ledger
 
 START = 1_790_000_000.0
 
@@ -69,6 +81,18 @@ def a_task(sheet: Sheet, name: str = "t1", **changes: Any) -> Task:
         owner="me",
     )
     return replace(task, **changes)
+
+
+def a_marked_task() -> MarkedTask:
+    """What the mark's edge would return for it."""
+    return MarkedTask(a_claimed_task())
+
+
+def add_approved(ledger: Ledger, name: str = "sheet_a", **changes: Any) -> Sheet:
+    """Such a sheet, stored and then approved by a person, so that the trail knows of it."""
+    unasked = {"state": SheetState.AWAITING_APPROVAL, "approved_by": None, "approved_at": None}
+    sheet = ledger.add_sheet(a_sheet(name, **unasked, **changes), now=START - 10)
+    return ledger.move_sheet(sheet.id, SheetEvent.APPROVED, now=START - 5, by=Means.TERMINAL)
 
 
 def a_claimed_task() -> ClaimedTask:

@@ -6,11 +6,12 @@ import ast
 import importlib
 import pkgutil
 import re
+from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
-import pytest
-
 import callsheet
+from cases import cases
 
 PACKAGE = Path(callsheet.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
@@ -22,14 +23,26 @@ def relative(path: Path) -> str:
     return path.relative_to(PACKAGE).as_posix()
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def read(path: Path) -> str:
+    """A source."""
+    return path.read_text(encoding="utf-8")
+
+
+@cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    """Everything in a source, the module first."""
+    return tuple(ast.walk(ast.parse(read(path))))
+
+
+@cases("path", SOURCES, ids=relative)
 def test_a_module_is_one_thing(path: Path) -> None:
     """At most 400 lines, a name from the domain, and a docstring that says what it is for."""
-    text = path.read_text(encoding="utf-8")
+    text, module = read(path), nodes_of(path)[0]
     assert len(text.splitlines()) <= 400
     assert path.stem not in BANNED_NAMES
     if path.stat().st_size:
-        assert ast.get_docstring(ast.parse(text))
+        assert isinstance(module, ast.Module)
+        assert ast.get_docstring(module)
 
 
 def test_every_module_can_be_imported() -> None:
@@ -54,33 +67,37 @@ def test_exactly_one_function_builds_the_authorization_header() -> None:
 
 
 def test_the_paid_request_is_sent_from_one_place() -> None:
-    """One caller of `post_paid`, and it takes a claimed task."""
+    """One caller of `post_paid`, and it takes a marked task."""
     callers = [
         relative(path)
         for path in SOURCES
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in nodes_of(path)
         if isinstance(node, ast.Attribute) and node.attr == "post_paid"
     ]
 
     assert callers == ["service/submission.py"]
 
 
-def callers_of(name: str) -> list[str]:
-    """Who calls a function of that name, or touches such a method: module and enclosing function."""
-    found = []
+@cache
+def callers() -> dict[str, set[str]]:
+    """For each function that is called, and each method that is touched: in which module and function."""
+    found: dict[str, set[str]] = defaultdict(set)
     for path in SOURCES:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
-        for node in ast.walk(tree):
-            called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
-            if called or (isinstance(node, ast.Attribute) and node.attr == name and name.islower()):
-                inside = [f for f in functions if f.lineno <= node.lineno <= (f.end_lineno or 0)]
-                found.append(f"{relative(path)}:{max(inside, key=lambda f: f.lineno).name if inside else ''}")
+        functions = [node for node in nodes_of(path) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+        for node in nodes_of(path):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                name = node.func.id
+            elif isinstance(node, ast.Attribute) and node.attr.islower():
+                name = node.attr
+            else:
+                continue
+            inside = [f for f in functions if f.lineno <= node.lineno <= (f.end_lineno or 0)]
+            found[name].add(f"{relative(path)}:{max(inside, key=lambda f: f.lineno).name if inside else ''}")
     return found
 
 
-@pytest.mark.parametrize(
-    ("name", "callers"),
+@cases(
+    ("name", "expected"),
     [
         ("post_paid", ["service/submission.py:_post"]),
         ("_post", ["service/submission.py:_send_claimed"]),
@@ -89,17 +106,29 @@ def callers_of(name: str) -> list[str]:
         ("_exchange", ["edges/http/client.py:post_paid", "edges/http/client.py:fetch"]),
         ("claim", ["service/submission.py:send_task"]),
         ("ClaimedTask", ["edges/ledger/ledger.py:claim"]),
+        ("MarkedTask", ["edges/process/sent_mark.py:record"]),
+        (
+            "empty_log",
+            [
+                "edges/process/sent_mark.py:accept_ledger",
+                "edges/process/sent_mark.py:record",
+                "service/dependencies.py:keep_taken_back",
+            ],
+        ),
         ("spend", ["service/submission.py:_spend"]),
-        ("Task", ["edges/ledger/rows.py:read_task", "service/submission.py:_spend"]),
+        ("Task", ["edges/ledger/rows.py:read_task", "edges/ledger/sent.py:_readmit", "service/submission.py:_spend"]),
     ],
 )
-def test_one_way_alone_leads_to_the_paid_request(name: str, callers: list[str]) -> None:
+def test_one_way_alone_leads_to_the_paid_request(name: str, expected: list[str]) -> None:
     """From spending a sheet over its one task and the claim to the one request; nothing joins it on the way."""
-    assert sorted(set(callers_of(name))) == sorted(callers)
+    assert callers()[name] == set(expected)
 
 
 def test_only_a_spent_sheet_makes_a_task() -> None:
-    """The row is inserted where the sheet is spent. That only a claimed task is sent is a matter of types."""
+    """The row is inserted where the sheet is spent. That only a marked task is sent is a matter of types.
+
+    One that comes back into a ledger which had forgotten it is of unknown outcome, and so never sent.
+    """
     ledger = (PACKAGE / "edges" / "ledger" / "ledger.py").read_text(encoding="utf-8")
     spend = next(node for node in ast.walk(ast.parse(ledger)) if getattr(node, "name", "") == "spend")
     calls = [ast.unparse(node) for node in ast.walk(spend) if isinstance(node, ast.Call)]
@@ -107,7 +136,9 @@ def test_only_a_spent_sheet_makes_a_task() -> None:
     inserts = [
         relative(path) for path in SOURCES if re.search(r"""(INSERT INTO|build_insert\()\W*task\b""", read(path))
     ]
-    assert inserts == ["edges/ledger/ledger.py"]
+    assert inserts == ["edges/ledger/ledger.py", "edges/ledger/sent.py"]
+    readmitted = read(PACKAGE / "edges" / "ledger" / "sent.py")
+    assert set(re.findall(r"TaskState\.([A-Z]+\w*)", readmitted)) == {"OUTCOME_UNKNOWN"}
     assert ledger.count('build_insert("task"') == 1
     assert any(call.startswith("require_fresh_approval(sheet") for call in calls)
     assert any("build_insert('task'" in call for call in calls)
@@ -119,16 +150,11 @@ def test_surfaces_call_use_cases_and_never_their_dependencies() -> None:
         f"{relative(path)}:{node.lineno}"
         for path in SOURCES
         if relative(path).startswith("surface/")
-        for node in ast.walk(ast.parse(read(path)))
+        for node in nodes_of(path)
         if isinstance(node, ast.Attribute) and node.attr == "deps"
     ]
 
     assert touching == []
-
-
-def read(path: Path) -> str:
-    """A source."""
-    return path.read_text(encoding="utf-8")
 
 
 def test_public_lists_of_names_are_sorted_and_whole() -> None:

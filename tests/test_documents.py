@@ -19,6 +19,7 @@ from callsheet.edges.config.policy_file import render_policy
 from callsheet.sandbox.faults import FAULTS
 from callsheet.surface.cli.application import COMMANDS
 from callsheet.surface.mcp.tools import TOOLS
+from cases import cases
 from render.__main__ import REMEDY, build_documents, find_stale, main, render
 from render.cards import render_card
 from render.markdown import cell, document, table
@@ -29,6 +30,7 @@ ROOT = Path(callsheet.__file__).parents[2]
 REFERENCES = sorted((ROOT / "references").glob("*.md"))
 PAGES = sorted(ROOT.glob("*.md"))
 LONGEST = 10_000
+DOCUMENTS = build_documents()
 
 
 def read(name: str) -> str:
@@ -36,10 +38,10 @@ def read(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", build_documents())
+@cases("name", DOCUMENTS)
 def test_a_generated_document_is_what_would_be_written_now(name: str) -> None:
     """The catalogue and the tables are the source; the committed text follows them."""
-    assert read(name) == build_documents()[name], f"{name} is out of date. {REMEDY}"
+    assert read(name) == DOCUMENTS[name], f"{name} is out of date. {REMEDY}"
 
 
 def test_rendering_writes_what_is_missing_and_then_nothing(tmp_path: Path) -> None:
@@ -47,7 +49,7 @@ def test_rendering_writes_what_is_missing_and_then_nothing(tmp_path: Path) -> No
     written = render(tmp_path)
     (tmp_path / written[0]).write_text("old\n", encoding="utf-8")
 
-    assert written == list(build_documents())
+    assert written == list(DOCUMENTS)
     assert find_stale(tmp_path) == written[:1] == render(tmp_path)
     assert render(tmp_path) == []
 
@@ -65,7 +67,7 @@ def test_checking_writes_nothing_and_says_what_to_run(tmp_path: Path, capsys: py
     assert "up to date" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("card", load_catalogue().cards, ids=lambda card: card.id)
+@cases("card", load_catalogue().cards, ids=lambda card: card.id)
 def test_a_card_tells_every_fact_with_a_source_that_it_lists(card: ModelCard) -> None:
     """Fields, price, availability, evidence, conflicts; each key in brackets stands in the list of sources."""
     text = render_card(load_catalogue(), card)
@@ -80,7 +82,7 @@ def test_a_card_tells_every_fact_with_a_source_that_it_lists(card: ModelCard) ->
         assert f"| {key} | " in text
 
 
-@pytest.mark.parametrize("facts", load_catalogue().gateways, ids=lambda facts: facts.id)
+@cases("facts", load_catalogue().gateways, ids=lambda facts: facts.id)
 def test_a_gateways_page_leaves_no_model_and_no_allowed_value_out(facts: GatewayFacts) -> None:
     """Models that may answer with each field and value; those that were dropped by name."""
     text = read(f"references/models-{facts.id}.md")
@@ -141,7 +143,7 @@ def test_the_architecture_names_only_files_that_exist() -> None:
         assert place.exists() or place.with_suffix(".py").exists(), name
 
 
-@pytest.mark.parametrize("path", [*REFERENCES, ROOT / "SKILL.md"], ids=lambda path: path.name)
+@cases("path", [*REFERENCES, ROOT / "SKILL.md"], ids=lambda path: path.name)
 def test_what_agents_read_is_plain_and_of_bounded_length(path: Path) -> None:
     """A title, a paragraph, no hidden text, not too long to be read at once."""
     text = path.read_text(encoding="utf-8")
@@ -178,7 +180,7 @@ def test_the_skill_says_when_to_open_every_reference() -> None:
     assert named == {path.name for path in REFERENCES}
 
 
-@pytest.mark.parametrize("path", [*PAGES, *REFERENCES], ids=lambda path: path.name)
+@cases("path", [*PAGES, *REFERENCES], ids=lambda path: path.name)
 def test_links_lead_somewhere_and_commands_exist(path: Path) -> None:
     """Relative links, file names of references, and the first word after `callsheet`."""
     text = path.read_text(encoding="utf-8")

@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 import callsheet
+from cases import cases
 
 ROOT = Path(callsheet.__file__).parents[2]
 AVOIDED = re.compile(
@@ -48,13 +47,13 @@ def strings_of(path: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+@cases("path", SOURCES, ids=name_of)
 def test_strings_and_docstrings_use_plain_words(path: Path) -> None:
     """Messages, help and docstrings are written as a native technical writer would write them."""
     assert [found for line, text in strings_of(path) for found in avoided_in(text, line)] == []
 
 
-@pytest.mark.parametrize("path", sorted({*PAGES, *OTHER_TEXTS}), ids=name_of)
+@cases("path", sorted({*PAGES, *OTHER_TEXTS}), ids=name_of)
 def test_pages_and_templates_use_plain_words(path: Path) -> None:
     """The documents, the skills, the facts of the catalogue and the pages of the desk."""
     assert avoided_in(path.read_text(encoding="utf-8")) == []

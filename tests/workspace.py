@@ -6,8 +6,9 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -20,6 +21,7 @@ from callsheet.edges.files.paths import find_paths, register
 from callsheet.edges.keys.passphrase import Cost, write_verifier
 from callsheet.errors import SetupProblem
 from callsheet.service import Draft, Service
+from callsheet.service.dependencies import Dependencies
 
 START = 1_790_000_000.0
 KEY = "canary-key-7f3a9c2e51d84b06"
@@ -170,3 +172,22 @@ def draft(service: Service, shot: Shot = SHOT, *, gateway: str = "poyo", model: 
     explanation = service.explain(Draft(shot=shot, gateway=gateway, model=model))
     assert explanation.sheet is not None, explanation.findings
     return explanation.sheet.id
+
+
+class Overtaken:
+    """A ledger before one call of which somebody else does something, once."""
+
+    def __init__(self, ledger: Any, call: str, act: Callable[[], object]) -> None:
+        self._ledger = ledger
+        self._acts = {call: act}
+
+    def __getattr__(self, name: str) -> Any:
+        if act := self._acts.pop(name, None):
+            act()
+        return getattr(self._ledger, name)
+
+
+def overtaken(service: Service, call: str, act: Callable[[], object]) -> Dependencies:
+    """The service's dependencies, with such a ledger."""
+    ledger = Overtaken(service.deps.ledger(), call, act)
+    return replace(service.deps, ledger=lambda: ledger)

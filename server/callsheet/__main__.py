@@ -35,7 +35,7 @@ def main(surroundings: Callable[[], Surroundings] | None = None) -> None:
 
     quiet_libraries()
     try:
-        program = build_program((surroundings or Surroundings.of_process)())
+        program = build_program((surroundings or Surroundings.of_program)())
     except CallsheetError as error:
         from .surface.next_steps import for_person
 
@@ -51,7 +51,7 @@ def _make_service(surroundings: Callable[[], Surroundings] | None) -> Service:
     from .compose import Surroundings, build_service, quiet_libraries
 
     quiet_libraries()
-    return build_service((surroundings or Surroundings.of_process)())
+    return build_service((surroundings or Surroundings.of_program)())
 
 
 if __name__ == "__main__":

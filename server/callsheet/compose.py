@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -19,7 +20,7 @@ from callsheet.core.security.redaction import Redactor
 from callsheet.edges.clips.save import Clips
 from callsheet.edges.clock import Clock, SystemClock
 from callsheet.edges.config.catalogue_files import load_catalogue
-from callsheet.edges.config.policy_file import is_paused, load_policy
+from callsheet.edges.config.policy_file import is_paused, judge_policy, read_policy
 from callsheet.edges.files.paths import (
     HOME_VARIABLE,
     Paths,
@@ -35,8 +36,10 @@ from callsheet.edges.keys.passphrase import STANDARD, Cost, load_verifier
 from callsheet.edges.keys.sealed import OpenedKeys, is_sealed, load_sealed
 from callsheet.edges.keys.store import SecretKey, build_redactor, find_all_keys, find_key
 from callsheet.edges.ledger.ledger import SqliteLedger
+from callsheet.edges.process.daemon import BackgroundRunner, Launch
 from callsheet.edges.process.locks import FileLeases, find_desk
 from callsheet.edges.process.runner import Runner
+from callsheet.edges.process.sent_mark import FileMark
 from callsheet.service.dependencies import Dependencies
 from callsheet.service.lifecycle import SandboxServer
 from callsheet.surface.program import Program
@@ -49,7 +52,7 @@ if TYPE_CHECKING:
     import httpx2
 
 Built = TypeVar("Built")
-KeyFinder = Callable[[GatewayFacts], SecretKey | None]
+KeyFinder = Callable[[GatewayFacts, bool], SecretKey | None]
 
 POLICY_FILE = "policy.toml"
 VERIFIER_FILE = "approval-verifier"
@@ -57,6 +60,7 @@ KEYS_DIRECTORY = "keys"
 LEDGER_FILE = "ledger.sqlite3"
 SANDBOX_DIRECTORY = "sandbox"
 RUNNERS_DIRECTORY = "runners"
+MARKS_DIRECTORY = "sent"
 SETTLED_NS = 2_000_000_000
 
 
@@ -65,7 +69,8 @@ class Surroundings:
     """What the process was started with; tests pass their own.
 
     `account_home` is the home that the system names for the user, without the environment. Without one, nothing but
-    the sandbox can be used.
+    the sandbox can be used. `command` starts the program again. `leaves_watcher` is whether a program that ends may
+    start the background watcher: never in a test that has a clock or a transport of its own.
     """
 
     environ: Mapping[str, str]
@@ -74,6 +79,8 @@ class Surroundings:
     transport: httpx2.MockTransport | None = None
     derivation_cost: Cost = STANDARD
     account_home: Path | None = None
+    command: tuple[str, ...] = (sys.executable, "-P", "-m", "callsheet")
+    leaves_watcher: bool = False
 
     @classmethod
     def of_process(cls) -> Surroundings:
@@ -84,6 +91,11 @@ class Surroundings:
             clock=SystemClock(),
             account_home=find_account_home(),
         )
+
+    @classmethod
+    def of_program(cls) -> Surroundings:
+        """The same for a process that is the program itself, and not one that only uses it."""
+        return replace(cls.of_process(), leaves_watcher=True)
 
 
 def project_directory(surroundings: Surroundings) -> Path:
@@ -124,6 +136,7 @@ def build_program(surroundings: Surroundings) -> Program:
         project_directory=project_directory(surroundings),
         paths=paths,
         account_home=surroundings.account_home,
+        background=_background(surroundings, paths),
         policy=policy_reader(surroundings, paths),
         policy_path=paths.config / POLICY_FILE,
         verifier_path=paths.config / VERIFIER_FILE,
@@ -148,29 +161,29 @@ def build_service(surroundings: Surroundings) -> Service:
     """The use cases over the real edges. Opens nothing yet; raises `SetupProblem` for an unusable home."""
     paths = find_paths(surroundings.environ, account_home=surroundings.account_home)
     policy = policy_reader(surroundings, paths)
-    unsealed = _key_finder(surroundings, paths, policy)
+    unsealed = _key_finder(surroundings.environ, paths)
     directory = paths.config / KEYS_DIRECTORY
     opened, account_home = OpenedKeys(), surroundings.account_home
     http = GatewayHttp(transport=surroundings.transport)
     sandbox = SandboxServer(lambda: _open_sandbox(paths, policy().sandbox_speed))
     lock = FileLeases(paths.state / RUNNERS_DIRECTORY)
+    background = _background(surroundings, paths)
     ledger = _once(lambda: SqliteLedger(paths.data / LEDGER_FILE))
     deps = Dependencies(
         ledger=ledger,
+        sent=FileMark(paths.state / MARKS_DIRECTORY, ledger),
         http=http,
         clock=surroundings.clock,
         catalogue=load_catalogue,
         gateway=load_gateway,
         policy=policy,
-        find_key=lambda facts: None if is_sealed(facts.id, directory) else unsealed(facts),
+        find_key=lambda facts: None if is_sealed(facts.id, directory) else unsealed(facts, _uses_keyring(policy)),
         is_sealed=lambda gateway_id: is_sealed(gateway_id, directory),
         sealed_key=lambda gateway_id: load_sealed(gateway_id, keys_directory=directory),
         stored_keys=_stored_keys(surroundings, paths, policy),
         opened=opened,
         # A stored key that is not used, because of an environment variable or a seal, is still a secret.
-        redactor=_redactor(
-            (unsealed, _key_finder(replace(surroundings, environ={}), paths, policy)), load_catalogue, opened
-        ),
+        redactor=_redactor((unsealed, _key_finder({}, paths)), lambda: _uses_keyring(policy), load_catalogue, opened),
         sandbox_url=sandbox.url,
         sandbox_plays=_sandbox_plays,
         sandbox_key=SecretKey("sandbox", "rehearsal-key", source="sandbox"),
@@ -183,6 +196,8 @@ def build_service(surroundings: Surroundings) -> Service:
             load_verifier(paths.config / VERIFIER_FILE) is not None
             or bool(Passkeys(paths.config / PASSKEYS_FILE).all())
         ),
+        is_followed=lambda: _is_followed(lock, background),
+        start_watcher=background.ensure if surroundings.leaves_watcher else lambda: False,
     )
 
     def build_runner(run_task: Callable[[str], Awaitable[None]]) -> Runner:
@@ -193,21 +208,40 @@ def build_service(surroundings: Surroundings) -> Service:
     return Service(deps, lock, sandbox, build_runner)
 
 
+def _is_followed(lock: FileLeases, background: BackgroundRunner) -> bool:
+    try:
+        return lock.any_live() or background.is_running()
+    except SetupProblem:
+        # A state directory that cannot be written must not prevent an answer about a task.
+        return False
+
+
+def _background(surroundings: Surroundings, paths: Paths) -> BackgroundRunner:
+    command = (*surroundings.command, "--verbose", "watch", "--background")
+    return BackgroundRunner(paths.state, Launch(command, surroundings.environ, surroundings.working_directory))
+
+
 def policy_reader(surroundings: Surroundings, paths: Paths) -> Callable[[], Policy]:
     """Looks at the policy file each time, so that arming and disarming take effect immediately.
 
     It is read again unless it is certainly the same file as before: a file that changed a moment ago may change
-    again without a new time stamp.
+    again without a new time stamp. The same bytes in the same file are judged once.
     """
-    path = paths.config / POLICY_FILE
-    kept: list[tuple[object, Policy]] = []
+    path, here = paths.config / POLICY_FILE, project_directory(surroundings)
+    kept: tuple[tuple[int, ...] | None, bool, bytes | None, Policy] = (None, False, None, Policy())
 
     def from_file() -> Policy:
-        seen = _identity(path)
-        if kept and seen is not None and kept[0][0] == seen:
-            return kept[0][1]
-        policy = load_policy(path, working_directory=project_directory(surroundings), trusted=paths.trusted)
-        kept[:] = [(seen, policy)]
+        nonlocal kept
+        identity, settled = _identify(path)
+        # One look at what is kept: another thread may replace it.
+        old_identity, was_settled, old_raw, policy = kept
+        same = identity is not None and identity == old_identity
+        if same and was_settled:
+            return policy
+        raw = read_policy(path)
+        if not same or raw != old_raw:
+            policy = judge_policy(raw, path, working_directory=here, trusted=paths.trusted)
+        kept = (identity, settled, raw, policy)
         return policy
 
     def read() -> Policy:
@@ -217,30 +251,25 @@ def policy_reader(surroundings: Surroundings, paths: Paths) -> Callable[[], Poli
     return read
 
 
-def _identity(path: Path) -> tuple[int, ...] | None:
-    """The identity of a file and its content; None when there is no file or it has just changed."""
+def _identify(path: Path) -> tuple[tuple[int, ...] | None, bool]:
+    """The identity of a file and its content, and whether it has not changed a moment ago; None without a file."""
     try:
         status = os.lstat(path)
     except OSError:
-        return None
-    if time.time_ns() - max(status.st_ctime_ns, status.st_mtime_ns) < SETTLED_NS:
-        return None
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode)
+        return None, False
+    settled = time.time_ns() - max(status.st_ctime_ns, status.st_mtime_ns) >= SETTLED_NS
+    return (
+        (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode),
+        settled,
+    )
 
 
-def _key_finder(
-    surroundings: Surroundings, paths: Paths, policy: Callable[[], Policy]
-) -> Callable[[GatewayFacts], SecretKey | None]:
-    """Finds the unsealed key in the first place that has one."""
+def _key_finder(environ: Mapping[str, str], paths: Paths) -> KeyFinder:
+    """Finds the unsealed key in the first place that has one, the keyring among them if it may be used."""
+    directory = paths.config / KEYS_DIRECTORY
 
-    def find(facts: GatewayFacts) -> SecretKey | None:
-        return find_key(
-            facts.id,
-            facts.key_env,
-            environ=surroundings.environ,
-            keys_directory=paths.config / KEYS_DIRECTORY,
-            use_keyring=_uses_keyring(policy),
-        )
+    def find(facts: GatewayFacts, use_keyring: bool) -> SecretKey | None:
+        return find_key(facts.id, facts.key_env, environ=environ, keys_directory=directory, use_keyring=use_keyring)
 
     return find
 
@@ -271,7 +300,10 @@ def _uses_keyring(policy: Callable[[], Policy]) -> bool:
 
 
 def _redactor(
-    finders: tuple[KeyFinder, ...], catalogue: Callable[[], Catalogue], opened: OpenedKeys
+    finders: tuple[KeyFinder, ...],
+    uses_keyring: Callable[[], bool],
+    catalogue: Callable[[], Catalogue],
+    opened: OpenedKeys,
 ) -> Callable[[], Redactor]:
     """A redactor for the keys that are configured or open now, built again only when they change."""
 
@@ -281,10 +313,10 @@ def _redactor(
         return build_redactor(keys)
 
     def current() -> Redactor:
-        found = set(opened.keys())
+        found, use_keyring = set(opened.keys()), uses_keyring()
         for find, facts in product(finders, catalogue().gateways):
             try:
-                key = find(facts)
+                key = find(facts, use_keyring)
             except KeyProblem:
                 # A malformed key is never used, so there is nothing of it to hide beyond its own message.
                 continue

@@ -14,6 +14,7 @@
         ├── DownloadProblem        a finished clip could not be downloaded or is not complete
          │   └── LinkGone               its link no longer works: ask the gateway for a fresh one
         ├── LedgerProblem          the ledger cannot be read or written
+        │   └── LedgerOlder            it has forgotten what was sent: nothing is sent until a person accepts that
         └── SetupProblem           a file, directory or program that is needed is not usable
 
 Each answers five questions: what happened (`message`), was anything sent and was money spent
@@ -47,6 +48,7 @@ class Action(StrEnum):
     APPROVE = "approve"
     DECLINE = "decline"
     RESOLVE = "resolve"
+    ACCEPT_LEDGER = "resolve --older-ledger"
     ALLOW = "allow"
     ALLOWANCES = "allowances"
     WATCH = "watch"
@@ -76,6 +78,13 @@ class NextStep:
     seconds: int = 0
     desk_url: str = ""
     accepted_as: str = ""
+
+
+ANOTHER_MODEL = "A person decides whether another model may be used."
+ANOTHER_SHOT = "A person decides whether another shot may take its place."
+AFTER_A_NO = NextStep(text="A person declined it. Ask what should change.")
+DECLINED = "declined"
+"""The code of the refusal of a sheet to which a person said no."""
 
 
 class Fate(StrEnum):
@@ -209,6 +218,19 @@ class LedgerProblem(ExternalError):
     """The ledger cannot be read or written, so nothing may be submitted."""
 
     code = "ledger_problem"
+
+
+class LedgerOlder(LedgerProblem):
+    """The ledger has forgotten requests that were sent, so nothing live is sent.
+
+    `unknown` holds the ids of their sheets, as far as they are known: each may have been charged for.
+    """
+
+    code = "older_ledger"
+
+    def __init__(self, message: str, *, next_step: NextStep | str, unknown: tuple[str, ...] = ()) -> None:
+        super().__init__(message, next_step=next_step)
+        self.unknown = unknown
 
 
 class SetupProblem(ExternalError):

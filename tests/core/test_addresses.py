@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.core.security.urls import is_public
+from cases import cases
 
 PRIVATE = [
     "0.0.0.0",
@@ -78,19 +78,19 @@ PUBLIC = [
 ]
 
 
-@pytest.mark.parametrize("address", PRIVATE)
+@cases("address", PRIVATE)
 def test_an_address_that_leads_inside_is_refused(address: str) -> None:
     """In whatever form it is written or wrapped."""
     assert not is_public(address)
 
 
-@pytest.mark.parametrize("address", PUBLIC)
+@cases("address", PUBLIC)
 def test_a_public_address_is_allowed(address: str) -> None:
     """Also right beside a block that is not."""
     assert is_public(address)
 
 
-@pytest.mark.parametrize("text", ["", "example.com", "127.1", "0x7f000001", "2130706433", "1.2.3.4.5", "[::1]", "::g"])
+@cases("text", ["", "example.com", "127.1", "0x7f000001", "2130706433", "1.2.3.4.5", "[::1]", "::g"])
 def test_what_is_no_address_is_refused(text: str) -> None:
     """A resolver gives addresses, nothing else."""
     assert not is_public(text)

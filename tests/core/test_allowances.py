@@ -13,6 +13,7 @@ from callsheet.core.shot import Shot
 from callsheet.core.spending import CLOCK_SLACK_SECONDS, Allowance, check_allowance, covers, end_of
 from callsheet.core.tasks import Sheet, SheetId, SheetState
 from callsheet.errors import InvalidRequest
+from cases import cases
 
 BINDING = Binding("live", "poyo", "sora-2-official", "https://api.poyo.ai", *[""] * 8, "1", "9.0")
 SHEET = Sheet(
@@ -64,7 +65,7 @@ NOT_COVERED = {
 }
 
 
-@pytest.mark.parametrize("kind", NOT_COVERED)
+@cases("kind", NOT_COVERED)
 def test_whatever_lies_outside_the_terms_is_not_covered(kind: str) -> None:
     """One step over any of them is enough."""
     allowance, sheet, when = NOT_COVERED[kind]
@@ -81,7 +82,7 @@ def test_why_an_allowance_has_ended_is_said() -> None:
     assert replace(ALLOWANCE, used_clips=1, used_micros=240_000).use == "1 of 2 clips, 0.24 of 0.50 USD"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("changes", "rule"),
     [
         ({"clips": 0}, "clips must be 1 to 100"),

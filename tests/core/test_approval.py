@@ -8,7 +8,6 @@ from dataclasses import asdict, fields, replace
 from decimal import Decimal
 from typing import Any
 
-import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -31,6 +30,7 @@ from callsheet.core.consent import (
     sheet_id_for,
 )
 from callsheet.core.shot import Shot
+from cases import cases
 from examples import examples
 
 BINDING = Binding(
@@ -82,7 +82,7 @@ def with_prompt(prompt: str) -> ApprovalView:
 # ---------------------------------------------------------------------------------------------------------- the binding
 
 
-@pytest.mark.parametrize("part", PARTS)
+@cases("part", PARTS)
 def test_every_part_of_a_binding_changes_its_digest(part: str) -> None:
     """Whatever is changed after approval makes another sheet, and the part is named."""
     other = replace(BINDING, **{part: getattr(BINDING, part) + "x"})
@@ -105,7 +105,7 @@ def test_moving_text_from_one_part_to_the_next_changes_the_digest() -> None:
     assert replace(BINDING, price="ab", prices="c").digest != replace(BINDING, price="a", prices="bc").digest
 
 
-@pytest.mark.parametrize("part", PARTS)
+@cases("part", PARTS)
 def test_the_same_shot_is_the_same_whatever_price_policy_or_take(part: str) -> None:
     """The shot's digest holds where, how and what is sent, and nothing else."""
     sent = {"mode", "gateway", "base_url", "method", "path", "body_sha256"}
@@ -129,7 +129,7 @@ def test_a_sheet_id_is_short_and_comes_from_the_digest() -> None:
 # ------------------------------------------------------------------------------------------------------- who must agree
 
 
-@pytest.mark.parametrize(
+@cases(
     ("mode", "sandbox_asks", "need"),
     [
         (Mode.SANDBOX, False, Need.NOTHING),
@@ -152,7 +152,7 @@ def test_the_amount_to_type_is_the_price_or_the_ceiling() -> None:
     assert amount_to_type(UNKNOWN, Policy()) is None
 
 
-@pytest.mark.parametrize(
+@cases(
     "typed",
     ["0.48", "0.480", "00.4800", ".48", "$0.48", "$ 0.48", "0.48 USD", "0.48usd", " 0.48 ", "$0.48 USD", "\t0.48\n"],
 )
@@ -194,7 +194,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize("typed", REFUSED, ids=ascii)
+@cases("typed", REFUSED, ids=ascii)
 def test_anything_else_is_a_no(typed: str) -> None:
     """Empty, a word, another sum, another notation or another script approves nothing."""
     assert not amount_matches(typed, Decimal("0.48"))
@@ -231,7 +231,7 @@ def test_an_amount_matches_no_other(one: Decimal, other: Decimal) -> None:
     assert amount_matches(format(one, "f"), other) == (one == other)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("caps", "text"),
     [
         (Caps(), "9.25 USD left today, 48.00 USD this month"),
@@ -283,7 +283,7 @@ def test_hosts_and_earlier_takes_are_named() -> None:
     assert "t0psecret" not in text
 
 
-@pytest.mark.parametrize(
+@cases(
     ("changes", "first"),
     [
         ({"price": UNKNOWN}, "Price: unknown · 9.52 USD left today"),

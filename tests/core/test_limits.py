@@ -13,6 +13,7 @@ from callsheet.core.shot import Shot
 from callsheet.core.spending import require_fresh_approval, require_within_caps
 from callsheet.core.tasks import APPROVAL_LIFETIME, SHEET_LIFETIME, Sheet, SheetId, SheetState
 from callsheet.errors import NotApproved, PolicyRefusal
+from cases import cases
 
 NOW = 1_790_000_000.0
 BINDING = Binding(*["x"] * 13)
@@ -38,7 +39,7 @@ def test_an_approved_sheet_as_bound_may_be_spent() -> None:
     require_fresh_approval(SHEET, BINDING.digest, NOW)
 
 
-@pytest.mark.parametrize(
+@cases(
     "sheet",
     [
         replace(SHEET, state=SheetState.DRAFTED),
@@ -62,7 +63,7 @@ def test_another_binding_may_not_be_spent() -> None:
         require_fresh_approval(SHEET, replace(BINDING, price="y").digest, NOW)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("caps", "name"),
     [
         (Caps(per_clip=Decimal("0.99")), "per clip"),

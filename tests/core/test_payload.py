@@ -26,6 +26,7 @@ from callsheet.core.payload.recognition import recognise
 from callsheet.core.payload.validation import Hosts, check_shot, neutral_choices
 from callsheet.core.shot import ROLE_ATTRIBUTES, JsonValue, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
+from cases import cases
 from examples import examples
 
 CATALOGUE = load_catalogue()
@@ -201,7 +202,7 @@ def test_settling_twice_changes_nothing(model: ModelCard, shot: Shot) -> None:
 # ------------------------------------------------------------------------------------------------- rules from the facts
 
 
-@pytest.mark.parametrize("gateway", ["poyo", "apidot"])
+@cases("gateway", ["poyo", "apidot"])
 def test_sora_2_pro_official_always_says_its_ratio(gateway: str) -> None:
     """Sources disagree on the default with an image, so 16:9 is written from text and auto with an image."""
     card_id = f"{gateway}/sora-2-pro-official"
@@ -210,7 +211,7 @@ def test_sora_2_pro_official_always_says_its_ratio(gateway: str) -> None:
     assert look(body_of(card_id, image_url=IMAGE, aspect_ratio="9:16"), "input.aspect_ratio") == "9:16"
 
 
-@pytest.mark.parametrize("gateway", ["poyo", "apidot"])
+@cases("gateway", ["poyo", "apidot"])
 def test_auto_needs_a_reference_image(gateway: str) -> None:
     """From text `auto` is an error that says when it is allowed, and 16:9 is written instead."""
     verdict = check_shot(card(f"{gateway}/sora-2-pro-official"), Shot("A kite", aspect_ratio="auto"), HOSTS)
@@ -220,7 +221,7 @@ def test_auto_needs_a_reference_image(gateway: str) -> None:
     assert verdict.corrected.aspect_ratio == "16:9"
 
 
-@pytest.mark.parametrize("card_id", ["poyo/sora-2-official", "apidot/sora-2-official"])
+@cases("card_id", ["poyo/sora-2-official", "apidot/sora-2-official"])
 def test_sora_2_official_is_never_sent_a_resolution(card_id: str) -> None:
     """The field does not exist there: asking for 1080p is an error, and no body has it."""
     assert look(body_of(card_id), "input.resolution") is None
@@ -244,15 +245,15 @@ def test_the_cheapest_or_documented_resolution_is_written_out() -> None:
     assert look(body_of("evolink/sora-2-pro-preview"), "quality") == "720p"
 
 
-@pytest.mark.parametrize("model", ["sora-2", "sora-2-pro"])
-@pytest.mark.parametrize("shot", [{}, {"image_url": IMAGE}, {"callback_url": CALLBACK}])
+@cases("model", ["sora-2", "sora-2-pro"])
+@cases("shot", [{}, {"image_url": IMAGE}, {"callback_url": CALLBACK}])
 def test_apixo_is_always_sent_the_official_provider(model: str, shot: dict[str, str]) -> None:
     """`official` satisfies both generations of pages that know the field."""
     assert look(body_of(f"apixo/{model}", **shot), "provider") == "official"
 
 
-@pytest.mark.parametrize("model", ["sora-2", "sora-2-pro"])
-@pytest.mark.parametrize(("callback", "kind"), [(None, "async"), (CALLBACK, "callback")])
+@cases("model", ["sora-2", "sora-2-pro"])
+@cases(("callback", "kind"), [(None, "async"), (CALLBACK, "callback")])
 def test_apixos_request_type_is_callback_exactly_when_there_is_a_callback_url(
     model: str, callback: str | None, kind: str
 ) -> None:
@@ -261,20 +262,20 @@ def test_apixos_request_type_is_callback_exactly_when_there_is_a_callback_url(
     assert (body["request_type"], body.get("callback_url")) == (kind, callback)
 
 
-@pytest.mark.parametrize("model", ["sora-2", "sora-2-pro"])
-@pytest.mark.parametrize(("image", "mode"), [(None, "text-to-video"), (IMAGE, "image-to-video")])
+@cases("model", ["sora-2", "sora-2-pro"])
+@cases(("image", "mode"), [(None, "text-to-video"), (IMAGE, "image-to-video")])
 def test_apixos_mode_follows_the_image(model: str, image: str | None, mode: str) -> None:
     """Nobody writes the mode: it is what the shot is."""
     assert look(body_of(f"apixo/{model}", image_url=image), "input.mode") == mode
 
 
-@pytest.mark.parametrize(("ratio", "wire"), [(None, "landscape"), ("16:9", "landscape"), ("9:16", "portrait")])
+@cases(("ratio", "wire"), [(None, "landscape"), ("16:9", "landscape"), ("9:16", "portrait")])
 def test_apixos_sora_2_writes_landscape_and_portrait(ratio: str | None, wire: str) -> None:
     """A ratio is spelled in that model's own words."""
     assert look(body_of("apixo/sora-2", aspect_ratio=ratio), "input.aspect_ratio") == wire
 
 
-@pytest.mark.parametrize(
+@cases(
     ("ratio", "resolution", "size"),
     [
         (None, None, "1280*720"),
@@ -294,7 +295,7 @@ def test_apixos_sora_2_pro_takes_a_size_with_an_asterisk_from_text(
     assert look(body, "input.aspect_ratio") is None
 
 
-@pytest.mark.parametrize(("resolution", "wire"), [(None, "720p"), ("720p", "720p"), ("1080p", "1080p")])
+@cases(("resolution", "wire"), [(None, "720p"), ("720p", "720p"), ("1080p", "1080p")])
 def test_apixos_sora_2_pro_takes_a_resolution_with_an_image(resolution: str | None, wire: str) -> None:
     """With an image there is no size field."""
     body = body_of("apixo/sora-2-pro", image_url=IMAGE, resolution=resolution)
@@ -320,7 +321,7 @@ def test_a_ratio_that_has_no_field_with_an_image_is_not_dropped_in_silence() -> 
     assert "image-to-video" in wrong.rule
 
 
-@pytest.mark.parametrize(
+@cases(
     ("card_id", "limit"),
     [
         ("evolink/sora-2-preview", 5000),
@@ -351,13 +352,13 @@ def test_a_documented_prompt_limit_is_exact(card_id: str, limit: int) -> None:
     assert (wrong.field, wrong.instead) == ("prompt", "Shorten it by 1 characters.")
 
 
-@pytest.mark.parametrize("card_id", ["poyo/sora-2-official", "poyo/sora-2-pro-official", "apidot/sora-2-official"])
+@cases("card_id", ["poyo/sora-2-official", "poyo/sora-2-pro-official", "apidot/sora-2-official"])
 def test_where_no_prompt_limit_is_documented_none_is_made_up(card_id: str) -> None:
     """A very long prompt is sent as it is."""
     assert look(body_of(card_id, prompt="x" * 50_000), "input.prompt") == "x" * 50_000
 
 
-@pytest.mark.parametrize("card_id", sorted(model.id for model in GENERATING if model.field_for("image")))
+@cases("card_id", sorted(model.id for model in GENERATING if model.field_for("image")))
 def test_the_image_is_a_list_of_one(card_id: str) -> None:
     """No gateway takes a second image, and each wants the one in a list."""
     field = card(card_id).field_for("image")
@@ -434,7 +435,7 @@ def test_a_size_that_the_gateway_does_not_have_is_none() -> None:
     assert size_value(field, Shot()) is None
 
 
-@pytest.mark.parametrize(
+@cases(
     ("fixed", "shot", "value"),
     [
         ((("always", "x"),), Shot(), "x"),

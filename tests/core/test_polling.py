@@ -6,11 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.core.catalogue import PollAdvice
-from callsheet.core.tasks import (
+from callsheet.core.poll_schedule import (
     RETRY_AFTER_CEILING,
     SLOWEST_POLL,
     first_poll_delay,
     next_poll_delay,
+    poll_schedule,
     retry_delay,
 )
 from callsheet.edges.config.catalogue_files import load_catalogue
@@ -158,3 +159,22 @@ def test_retry_after_is_kept_to_within_bounds(retry_after: float, jitter: float,
 def test_retry_after_is_not_hurried_in_the_sandbox() -> None:
     """A wait that a gateway names is its own figure at any speed."""
     assert retry_delay(3, retry_after=7, jitter=0, speed=30) == 7
+
+
+@given(advices, lengths)
+@FINE
+def test_what_is_said_of_the_schedule_is_what_is_done(advice: PollAdvice, length: int | None) -> None:
+    """Each figure of the text is a read that `first_poll_delay` and `next_poll_delay` lead to."""
+    plan = poll_schedule(advice, clip_seconds=length)
+
+    def following(elapsed: float) -> float:
+        return next_poll_delay(advice, elapsed=elapsed, clip_seconds=length)
+
+    for jitter in (0.0, 0.5, 0.999):
+        first = first_poll_delay(advice, jitter=jitter, clip_seconds=length)
+        assert plan.first[0] <= first <= plan.first[1]
+    assert plan.first[0] + following(plan.first[0]) == plan.second
+    assert (following(plan.second), following(plan.latest)) == (plan.loose, plan.dense)
+    between = [plan.second + (plan.latest - plan.second) * share / 20 for share in range(21)]
+    assert all(plan.dense <= following(elapsed) <= plan.loose for elapsed in between)
+    assert max(following(plan.latest * factor) for factor in (1.5, 2, 5, 50, 5000)) == plan.slowest

@@ -6,12 +6,12 @@ from dataclasses import replace
 from decimal import Decimal
 from types import MappingProxyType
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.core.catalogue import ModelCard, Price, PriceRule, dollars, from_micros, price_clip, to_micros
 from callsheet.edges.config.catalogue_files import load_catalogue
+from cases import cases
 from examples import examples
 
 CATALOGUE = load_catalogue()
@@ -73,7 +73,7 @@ def test_every_card_of_the_catalogue_is_priced_here() -> None:
     assert {*BY_DURATION, *PER_SECOND, *PER_REQUEST, *UNKNOWN} == {card.id for card in CATALOGUE.cards}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("card_id", "seconds", "usd"),
     [(card_id, seconds, usd) for card_id, table in BY_DURATION.items() for seconds, usd in table.items()],
 )
@@ -84,7 +84,7 @@ def test_a_price_by_duration_is_the_figure_of_that_length(card_id: str, seconds:
         assert price.usd == Decimal(usd)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("card_id", "resolution", "rate", "seconds"),
     [
         (card_id, resolution, rate, seconds)
@@ -101,14 +101,14 @@ def test_a_price_per_second_is_the_rate_of_the_resolution_times_the_length(
     assert price.usd == Decimal(rate) * seconds
 
 
-@pytest.mark.parametrize(("card_id", "usd"), PER_REQUEST.items())
+@cases(("card_id", "usd"), PER_REQUEST.items())
 def test_a_price_per_request_is_the_same_for_every_length(card_id: str, usd: str) -> None:
     """A fixed price depends on nothing."""
     for seconds in (None, 4, 12, 25):
         assert price_clip(card(card_id), duration_seconds=seconds, resolution=None).usd == Decimal(usd)
 
 
-@pytest.mark.parametrize("card_id", sorted(UNKNOWN))
+@cases("card_id", sorted(UNKNOWN))
 def test_a_price_that_nobody_documents_is_unknown(card_id: str) -> None:
     """Unknown is said in a word, with the date and source of the search, and never guessed."""
     price = price_clip(card(card_id), duration_seconds=8, resolution="720p")
@@ -116,7 +116,7 @@ def test_a_price_that_nobody_documents_is_unknown(card_id: str) -> None:
     assert (price.as_of, price.source) == (card(card_id).price.as_of, card(card_id).price.source)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("card_id", "seconds", "resolution", "in_credits", "text"),
     [
         ("poyo/sora-2-official", 8, None, 96, "0.48 USD (96 credits)"),
@@ -138,7 +138,7 @@ def test_a_price_in_dollars_is_shown_once() -> None:
     assert str(price_clip(card("evolink/sora-2-preview"), duration_seconds=4, resolution=None)) == "0.339 USD"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("changes", "seconds", "resolution"),
     [
         ({"kind": "by_duration", "amounts": {"4": Decimal(48)}}, 6, None),
@@ -165,7 +165,7 @@ def test_one_rate_for_every_resolution_is_used_for_each() -> None:
     assert found == [Decimal(20), Decimal(20), Decimal(40)]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("usd", "text"),
     [
         ("0.24", "0.24"),

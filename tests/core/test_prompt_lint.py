@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.core.payload.prompt_lint import MOST_NOTES, draft_prompt_guide, lint_prompt
+from cases import cases
 
 WHOLE = (
     "Wide tracking shot of an astronaut riding a horse across red dunes at golden hour, epic and calm, "
@@ -20,20 +20,20 @@ def notes(prompt: str, seconds: int | None = 8, *, image: bool = False) -> str:
     return "\n".join(lint_prompt(prompt, duration_seconds=seconds, with_image=image))
 
 
-@pytest.mark.parametrize("seconds", [None, 4, 8, 20])
-@pytest.mark.parametrize("image", [False, True])
+@cases("seconds", [None, 4, 8, 20])
+@cases("image", [False, True])
 def test_a_whole_prompt_needs_no_note(seconds: int | None, image: bool) -> None:
     """Camera, light, tone, action and transition are there, so there is nothing to say."""
     assert lint_prompt(WHOLE, duration_seconds=seconds, with_image=image) == ()
 
 
-@pytest.mark.parametrize("prompt", ["", "  \n"])
+@cases("prompt", ["", "  \n"])
 def test_an_empty_prompt_gets_no_advice(prompt: str) -> None:
     """That the prompt is missing is for validation to say."""
     assert lint_prompt(prompt, duration_seconds=4, with_image=True) == ()
 
 
-@pytest.mark.parametrize(
+@cases(
     ("prompt", "lacks"),
     [
         ("A fox runs through the warm sunlit forest and then it leaps over a brook.", ["camera"]),
@@ -60,7 +60,7 @@ def test_four_seconds_need_no_transition() -> None:
     assert "unfolds" in notes(prompt, None)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("prompt", "seconds", "told"),
     [
         ("He turns, then smiles", 4, "has 2 steps, but 4 s is enough for one action"),
@@ -86,13 +86,13 @@ def test_an_image_guided_prompt_must_say_what_moves() -> None:
     assert told not in notes("The mist is unfurling over the lighthouse", image=True)
 
 
-@pytest.mark.parametrize("prompt", ["Mickey Mouse dances", "SPIDERMAN in Paris", "a Pokémon battle", "in Pixar style"])
+@cases("prompt", ["Mickey Mouse dances", "SPIDERMAN in Paris", "a Pokémon battle", "in Pixar style"])
 def test_protected_characters_are_noted(prompt: str) -> None:
     """Moderation may fail the task, so it is said before money is spent."""
     assert "protected character or brand" in notes(prompt)
 
 
-@pytest.mark.parametrize("prompt", ["a famous singer on stage", "a deepfake of my boss", "the Prime Minister waves"])
+@cases("prompt", ["a famous singer on stage", "a deepfake of my boss", "the Prime Minister waves"])
 def test_real_people_are_noted(prompt: str) -> None:
     """The same for people whom everybody knows."""
     assert "real person" in notes(prompt)
@@ -105,7 +105,7 @@ def test_people_in_a_reference_image_are_noted_with_whose_rule_it_is() -> None:
     assert "EvoLink" not in notes("The manatee turns to the surface", image=True)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("prompt", "placeholder"),
     [
         ("A shot of {subject} in the rain", "{subject}"),
@@ -121,7 +121,7 @@ def test_leftover_placeholders_are_noted(prompt: str, placeholder: str) -> None:
     assert f"'{placeholder}'" in notes(prompt)
 
 
-@pytest.mark.parametrize("prompt", ["[Wide shot] a fox < a wolf > a bear", "todo el mundo {} baila", "a [red] fox"])
+@cases("prompt", ["[Wide shot] a fox < a wolf > a bear", "todo el mundo {} baila", "a [red] fox"])
 def test_ordinary_brackets_are_no_placeholders(prompt: str) -> None:
     """Shot labels, comparisons and the Spanish word `todo` stay unremarked."""
     assert "placeholder" not in notes(prompt)
@@ -133,13 +133,13 @@ def test_a_sandbox_tag_is_noted_first() -> None:
     assert "sandbox" not in notes("a fox in a sandbox: it digs [[deep]]")
 
 
-@pytest.mark.parametrize(("prompt", "told"), [("fox", "has 1 word,"), ("a red fox runs", "has 4 words,")])
+@cases(("prompt", "told"), [("fox", "has 1 word,"), ("a red fox runs", "has 4 words,")])
 def test_a_very_short_prompt_is_noted(prompt: str, told: str) -> None:
     """Fewer than six words leave nearly everything to the model."""
     assert told in notes(prompt)
 
 
-@pytest.mark.parametrize("prompt", ["一只猫在雪地里慢慢走过", "แมวเดินช้าๆ", "Кошка медленно идёт по снегу домой"])
+@cases("prompt", ["一只猫在雪地里慢慢走过", "แมวเดินช้าๆ", "Кошка медленно идёт по снегу домой"])
 def test_other_languages_are_not_measured_by_english_words(prompt: str) -> None:
     """Word lists say nothing about a prompt they cannot read, and scripts without spaces have no word count."""
     assert lint_prompt(prompt, duration_seconds=8, with_image=True) == ()
@@ -177,7 +177,7 @@ def test_every_note_is_one_short_sentence(prompt: str, seconds: int | None, imag
         assert not re.search(r"[.!?] [A-Z]", note)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("seconds", "told"),
     [
         (4, "The clip lasts 4 s: one place, one action"),

@@ -30,6 +30,8 @@ from callsheet.core.payload.request import MAX_LEAVES, parse_request
 from callsheet.core.payload.validation import Hosts, check_shot
 from callsheet.core.shot import JsonValue, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
+from callsheet.errors import ANOTHER_MODEL
+from cases import cases
 from examples import examples
 
 CATALOGUE = load_catalogue()
@@ -78,7 +80,7 @@ def paths(body: Body, parents: tuple[str, ...] = ()) -> Iterator[str]:
 EXAMPLES = sorted(file for file in FIXTURES.glob("*/request_*.json") if "shot" in json.loads(file.read_text()))
 
 
-@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: f"{file.parent.name}-{file.stem}")
+@cases("file", EXAMPLES, ids=lambda file: f"{file.parent.name}-{file.stem}")
 def test_the_documents_own_examples_are_recognised_without_error(file: Path) -> None:
     """Each gateway's verbatim body is taken for what it is, and building it again changes nothing that it says."""
     example = json.loads(file.read_text())
@@ -111,7 +113,7 @@ def test_apixos_page_of_all_fields_contradicts_itself_and_is_told_so() -> None:
     assert ("request_type", "Write callback.") in reading.errors
 
 
-@pytest.mark.parametrize("model", ["sora-2-official", "sora-2-pro-official"])
+@cases("model", ["sora-2-official", "sora-2-pro-official"])
 def test_a_body_that_fits_two_sister_brands_says_so(model: str) -> None:
     """PoYo and APIDot take the same bodies; which one was meant cannot be told."""
     payload = {"model": model, "input": {"prompt": PROMPT, "duration": 8}}
@@ -121,7 +123,7 @@ def test_a_body_that_fits_two_sister_brands_says_so(model: str) -> None:
     assert recognise(payload, CATALOGUE, gateway="apidot").also == ()
 
 
-@pytest.mark.parametrize(
+@cases(
     ("payload", "card_id"),
     [
         ({"model": "sora-2-preview", "prompt": "A cat"}, "evolink/sora-2-preview"),
@@ -263,7 +265,7 @@ def test_what_no_field_takes_is_to_be_left_out() -> None:
     }
 
 
-@pytest.mark.parametrize(
+@cases(
     ("value", "seconds", "instead"),
     [
         ("8", 8, "Write it without quotes."),
@@ -292,7 +294,7 @@ def test_a_length_that_is_no_integer_is_read_as_it_was_meant(value: JsonValue, s
     assert reading.corrected["input"]["duration"] == seconds  # type: ignore[call-overload,index]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "value", "instead", "corrected"),
     [
         ("aspect_ratio", True, "Write a string.", "16:9"),
@@ -315,7 +317,7 @@ def test_a_text_of_another_type_is_reported(name: str, value: JsonValue, instead
     assert SECRET not in str(reading.findings)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("value", "errors", "corrected"),
     [
         ([IMAGE], set(), [IMAGE]),
@@ -347,7 +349,7 @@ def test_an_image_field_that_is_a_string_wants_no_list() -> None:
     assert (url, finding.instead) == (IMAGE, 'Write "https://…".')
 
 
-@pytest.mark.parametrize(
+@cases(
     ("card_id", "where", "size", "write", "corrected"),
     [
         ("poyo/sora-2-official", "input", "720x1280", "input.aspect_ratio 9:16", {"aspect_ratio": "9:16"}),
@@ -374,7 +376,7 @@ def test_a_size_in_pixels_becomes_a_ratio_and_a_resolution(
 def test_pixels_in_evolinks_flat_fields_are_translated_too() -> None:
     """Two sources take pixel ratios, all take 16:9, so that is what is written."""
     reading = read({"model": "sora-2-preview", "prompt": PROMPT, "aspect_ratio": "720x1280", "duration": 4})
-    no_resolution = ("resolution", "Leave it out, or choose a pro model.")
+    no_resolution = ("resolution", f"Leave it out. {ANOTHER_MODEL}")
     assert reading.errors == {("aspect_ratio", "Write aspect_ratio 9:16."), no_resolution}
     assert reading.corrected["aspect_ratio"] == "9:16"
     reading = read({"model": "sora-2-pro-preview", "prompt": PROMPT, "size": "1920x1080"})
@@ -393,7 +395,7 @@ def test_pixels_where_nothing_takes_them_are_to_be_left_out() -> None:
     assert ("input.size", "Leave it out.") in reading.errors
 
 
-@pytest.mark.parametrize(
+@cases(
     ("size", "instead", "corrected"),
     [
         ("1280*720", None, "1280*720"),
@@ -461,7 +463,7 @@ def test_a_field_of_the_other_kind_without_a_counterpart_is_to_be_left_out() -> 
     assert found.shot.aspect_ratio is None
 
 
-@pytest.mark.parametrize(
+@cases(
     ("named", "nearest"),
     [
         ("sora2-oficial", "sora-2-official"),
@@ -478,7 +480,7 @@ def test_a_mistyped_model_is_told_with_the_nearest(named: str, nearest: str) -> 
     assert (reading.card_id, reading.corrected["model"]) == (f"poyo/{nearest}", nearest)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("named", "shown"),
     [(7, "7"), (None, "missing"), ([PROMPT], "(a list of 1)"), (IMAGE, "(a URL)"), (PROMPT * 5, "(100 characters)")],
 )
@@ -576,7 +578,7 @@ def test_openais_own_shape_is_named_and_its_shot_is_kept() -> None:
     assert "Videos API" in found.findings[0].rule
 
 
-@pytest.mark.parametrize(
+@cases(
     ("payload", "shot", "lost"),
     [
         ({"prompt": "x", "seconds": 12}, Shot("x", duration_seconds=12), set()),
@@ -611,7 +613,7 @@ def test_a_model_that_is_not_known_here_gets_nothing_in_its_place() -> None:
     assert "A person decides" in named.instead
 
 
-@pytest.mark.parametrize("written", [json.dumps({"prompt": PROMPT}), [{"prompt": PROMPT}]])
+@cases("written", [json.dumps({"prompt": PROMPT}), [{"prompt": PROMPT}]])
 def test_a_container_of_the_wrong_type_is_named_and_read(written: JsonValue) -> None:
     """An object in JSON text or in a list is the object that it holds."""
     reading = read({"model": "sora-2-official", "input": written})
@@ -619,7 +621,7 @@ def test_a_container_of_the_wrong_type_is_named_and_read(written: JsonValue) -> 
     assert reading.corrected["input"]["prompt"] == PROMPT  # type: ignore[call-overload,index]
 
 
-@pytest.mark.parametrize(
+@cases(
     "payload",
     [
         {"model": "sora-2-image-to-video", "prompt": "x"},
@@ -637,7 +639,7 @@ def test_pixels_are_judged_for_a_named_model_as_they_are_in_the_list() -> None:
     """A model without a resolution cannot take 1920x1080, by whichever way it is asked."""
     reading = read({"model": "sora-2-preview", "prompt": PROMPT, "size": "1920x1080"})
     assert reading.found.shot.resolution == "1080p"
-    assert ("resolution", "Leave it out, or choose a pro model.") in reading.errors
+    assert ("resolution", f"Leave it out. {ANOTHER_MODEL}") in reading.errors
 
 
 def test_the_one_who_names_gateway_and_model_decides_over_an_address() -> None:
@@ -648,9 +650,7 @@ def test_the_one_who_names_gateway_and_model_decides_over_an_address() -> None:
     assert "does not know" not in str(read(payload).errors)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "curl https://api.poyo.ai", "{", "{}", "POST x {not json}", "{" * 5_000, "x" * 300_000]
-)
+@cases("text", ["", "curl https://api.poyo.ai", "{", "{}", "POST x {not json}", "{" * 5_000, "x" * 300_000])
 def test_text_without_an_object_is_no_request(text: str) -> None:
     """Then there is nothing to read."""
     assert parse_request(text) is None
@@ -682,7 +682,7 @@ def test_openais_shape_for_a_named_gateway_is_translated() -> None:
         ("input.image_urls", 'Write ["https://…"].'),
         ("request_type", "Write async."),
         ("input.mode", "Write image-to-video."),
-        ("resolution", "Leave it out, or choose a pro model."),
+        ("resolution", f"Leave it out. {ANOTHER_MODEL}"),
     }
     assert reading.corrected == {
         "request_type": "async",
@@ -697,7 +697,7 @@ def test_openais_shape_for_a_named_gateway_is_translated() -> None:
     }
 
 
-@pytest.mark.parametrize(
+@cases(
     ("payload", "narrow"),
     [
         ({}, {}),
@@ -759,7 +759,7 @@ def test_extras_are_judged_by_their_card() -> None:
 # ----------------------------------------------------------------------------------------------- the value of one field
 
 
-@pytest.mark.parametrize(
+@cases(
     ("value", "found"),
     [
         ("1280x720", ("16:9", "720p")),

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from callsheet.core.security.redaction import HIDDEN, TOO_DEEP, Redactor, clean, escape_block, fingerprint, variants
 from callsheet.core.shot import JsonValue
+from cases import cases
 
 KEY = 'pq7/Zk+0"wJ\\3nR_t-V9x%B2mL8s?dF5h=Yc1G'
 PLAIN_KEY = "q7Zk0wJ3nRtV9xB2mL8sdF5hYc1GaT6e"
@@ -26,16 +27,14 @@ TAGS = "\U000e0001\U000e0041\U000e007f\U000e0100"
 CONTROLS = "".join(map(chr, [*range(9), *range(14, 28), *range(127, 133), *range(134, 160)]))
 
 
-@pytest.mark.parametrize(
-    "unseen", [BIDI, ZERO_WIDTH, TAGS, CONTROLS.replace("\x1b", "").replace("\x9b", ""), "\ud800\udfff"]
-)
+@cases("unseen", [BIDI, ZERO_WIDTH, TAGS, CONTROLS.replace("\x1b", "").replace("\x9b", ""), "\ud800\udfff"])
 def test_clean_drops_every_invisible_character(unseen: str) -> None:
     """Directional marks, zero-width characters, tags, controls and lone surrogates leave no trace."""
     for character in unseen:
         assert clean(f"a{character}.") == "a."
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "expected"),
     [
         ("\x1b[31mred\x1b[0m", "red"),
@@ -145,8 +144,8 @@ def shows(text: str, secret: str) -> bool:
     return any(spelling in dense for spelling in variants(secret))
 
 
-@pytest.mark.parametrize("name", ENCODINGS)
-@pytest.mark.parametrize("key", [KEY, PLAIN_KEY, "Zx9?w/1+"])
+@cases("name", ENCODINGS)
+@cases("key", [KEY, PLAIN_KEY, "Zx9?w/1+"])
 def test_every_spelling_of_a_key_is_found_and_hidden(name: str, key: str) -> None:
     """Raw, percent-encoded, base64 at each position, hex, JSON, wrapped by lines, frames, colours: all hidden."""
     redactor = Redactor([key])
@@ -186,7 +185,7 @@ def test_overlapping_short_spellings_are_hidden_once() -> None:
     assert redactor.text("xabcdefghabcdefghx abcdefgh") == f"x{HIDDEN}x {HIDDEN}"
 
 
-@pytest.mark.parametrize("secrets", [[], [""], ["short"], ["a b c d e f"], [" \n "]])
+@cases("secrets", [[], [""], ["short"], ["a b c d e f"], [" \n "]])
 def test_what_is_too_short_for_a_key_is_not_looked_for(secrets: list[str]) -> None:
     """An empty or tiny secret would shred every text, so it hides nothing."""
     redactor = Redactor(secrets)
@@ -276,7 +275,7 @@ def test_spellings_of_base64_depend_only_on_the_secret() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
+@cases(
     "piece", ["the quick brown fox \n", "x", PLAIN_KEY + " ", "a", "\x1b[", "\x1b]", "\x90", " \n", "\u0301"], ids=ascii
 )
 def test_a_megabyte_takes_a_moment_whatever_it_holds(piece: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import FrozenInstanceError, fields, replace
 import pytest
 
 from callsheet.core.shot import IMAGE_TO_VIDEO, ROLE_ATTRIBUTES, TEXT_TO_VIDEO, Shot
+from cases import cases
 
 
 def test_a_shot_says_nothing_until_it_is_told() -> None:
@@ -17,7 +18,7 @@ def test_a_shot_says_nothing_until_it_is_told() -> None:
     assert dict(shot.extras) == {}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("image_url", "kind"),
     [(None, TEXT_TO_VIDEO), ("", TEXT_TO_VIDEO), ("https://example.com/a.png", IMAGE_TO_VIDEO)],
 )

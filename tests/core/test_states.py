@@ -30,6 +30,7 @@ from callsheet.core.tasks import (
     advance_sheet,
     advance_task,
 )
+from cases import cases
 from render.references import render_diagram
 
 Table = Mapping[tuple[StrEnum, StrEnum], StrEnum]
@@ -59,8 +60,8 @@ outcome_unknown queued
 outcome_unknown abandoned
 """
 TABLES = [
-    pytest.param(SHEET_TABLE, SheetState, SheetEvent, "drafted", id="sheet"),
-    pytest.param(TASK_TABLE, TaskState, TaskEvent, "waiting", id="task"),
+    (SHEET_TABLE, SheetState, SheetEvent, "drafted"),
+    (TASK_TABLE, TaskState, TaskEvent, "waiting"),
 ]
 ENDS = {
     "sheet": {"spent", "declined", "expired"},
@@ -83,14 +84,14 @@ def reachable(table: Table, start: StrEnum) -> set[StrEnum]:
     return found
 
 
-@pytest.mark.parametrize(("table", "life"), [(SHEET_TABLE, LIFE_OF_A_SHEET), (TASK_TABLE, LIFE_OF_A_TASK)])
+@cases(("table", "life"), [(SHEET_TABLE, LIFE_OF_A_SHEET), (TASK_TABLE, LIFE_OF_A_TASK)])
 def test_every_step_of_the_documented_life_is_in_the_table(table: Table, life: str) -> None:
     """Nothing that the design promises is missing."""
     promised = {tuple(line.split()) for line in life.strip().splitlines()}
     assert promised <= edges(table)
 
 
-@pytest.mark.parametrize(("table", "states", "events", "first"), TABLES)
+@cases(("table", "states", "events", "first"), TABLES, ids=ENDS)
 def test_every_state_is_reachable_and_every_event_can_happen(
     table: Table, states: type[StrEnum], events: type[StrEnum], first: str
 ) -> None:
@@ -112,8 +113,8 @@ def test_from_every_open_state_an_end_can_be_reached() -> None:
         assert {found.value for found in reachable(TASK_TABLE, state)} & ENDS["task"]
 
 
-@pytest.mark.parametrize("state", SheetState)
-@pytest.mark.parametrize("event", SheetEvent)
+@cases("state", SheetState)
+@cases("event", SheetEvent)
 def test_a_sheet_advances_only_by_its_table(state: SheetState, event: SheetEvent) -> None:
     """An event without an entry raises and names both sides."""
     expected = SHEET_TABLE.get((state, event))
@@ -125,8 +126,8 @@ def test_a_sheet_advances_only_by_its_table(state: SheetState, event: SheetEvent
     assert (caught.value.state, caught.value.event) == (state, event)
 
 
-@pytest.mark.parametrize("state", TaskState)
-@pytest.mark.parametrize("event", TaskEvent)
+@cases("state", TaskState)
+@cases("event", TaskEvent)
 def test_a_task_advances_only_by_its_table(state: TaskState, event: TaskEvent) -> None:
     """An event without an entry raises and names both sides."""
     expected = TASK_TABLE.get((state, event))
@@ -186,7 +187,7 @@ def test_the_groups_of_states_are_what_they_are_called() -> None:
     assert {TaskState.SUBMITTING, TaskState.OUTCOME_UNKNOWN} <= SLOT_STATES
 
 
-@pytest.mark.parametrize(("table", "states", "events", "first"), TABLES)
+@cases(("table", "states", "events", "first"), TABLES, ids=ENDS)
 def test_the_diagram_names_every_state_and_every_change(
     table: Table, states: type[StrEnum], events: type[StrEnum], first: str
 ) -> None:

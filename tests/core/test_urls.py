@@ -6,7 +6,6 @@ import string
 from time import process_time
 from urllib.parse import urlsplit
 
-import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -19,6 +18,7 @@ from callsheet.core.security.urls import (
     check_url,
     url_host,
 )
+from cases import cases
 
 BENIGN = {
     "https://example.com": "example.com",
@@ -124,14 +124,14 @@ TRICKS = [
 ]
 
 
-@pytest.mark.parametrize("url", BENIGN)
+@cases("url", BENIGN)
 def test_public_https_urls_pass_with_their_host(url: str) -> None:
     """Signed links of the usual stores, percent escapes, brackets in a query and international names are fine."""
     assert check_url(url) == UrlVerdict(host=BENIGN[url], problem=None)
 
 
-@pytest.mark.parametrize("host", PRIVATE_HOSTS.split())
-@pytest.mark.parametrize("form", ["https://{}", "https://{}/a", "https://{}:443/a?b"])
+@cases("host", PRIVATE_HOSTS.split())
+@cases("form", ["https://{}", "https://{}/a", "https://{}:443/a?b"])
 def test_no_private_host_passes_in_any_notation(host: str, form: str) -> None:
     """Addresses in every spelling, metadata services, and names reserved for private use are refused."""
     verdict = check_url(form.format(host))
@@ -139,7 +139,7 @@ def test_no_private_host_passes_in_any_notation(host: str, form: str) -> None:
     assert verdict.problem
 
 
-@pytest.mark.parametrize("url", TRICKS)
+@cases("url", TRICKS)
 def test_urls_that_parsers_read_differently_do_not_pass(url: str) -> None:
     """Other schemes, userinfo, backslashes, controls, foreign digits, ports and broken escapes are refused."""
     verdict = check_url(url)
@@ -148,14 +148,14 @@ def test_urls_that_parsers_read_differently_do_not_pass(url: str) -> None:
     assert verdict.problem.endswith(".")
 
 
-@pytest.mark.parametrize("suffix", [*SPECIAL_SUFFIXES, *POINTER_SUFFIXES])
+@cases("suffix", [*SPECIAL_SUFFIXES, *POINTER_SUFFIXES])
 def test_special_suffixes_are_refused_by_whole_labels_only(suffix: str) -> None:
     """`a.local` is special, `a.notlocal` is not; and `example.com` is an ordinary name."""
     assert check_url(f"https://a.{suffix}/").host is None
     assert check_url(f"https://a.not{suffix.replace('.', '-')}/").problem is None
 
 
-@pytest.mark.parametrize("value", [None, 1, b"https://example.com/", ["https://example.com/"], object()])
+@cases("value", [None, 1, b"https://example.com/", ["https://example.com/"], object()])
 def test_what_is_not_text_is_refused(value: object) -> None:
     """Any value may be judged; only text can pass."""
     for check in (check_url, check_base_url):
@@ -231,7 +231,7 @@ def test_the_other_checks_answer_anything_too(value: object) -> None:
     url_host(value)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("url", "host"),
     [
         ("https://proxy.example.com", "proxy.example.com"),
@@ -247,7 +247,7 @@ def test_a_person_may_put_a_proxy_or_a_local_double_in_place(url: str, host: str
     assert check_base_url(url) == UrlVerdict(host=host, problem=None)
 
 
-@pytest.mark.parametrize(
+@cases(
     "url",
     [
         "http://proxy.example.com",
@@ -278,7 +278,7 @@ def test_other_base_urls_are_refused(url: str) -> None:
     assert verdict.problem
 
 
-@pytest.mark.parametrize(
+@cases(
     ("url", "host"),
     [
         ("https://Example.com/a?b", "example.com"),
@@ -298,7 +298,7 @@ def test_the_host_to_show_is_plain_or_none(url: str, host: str | None) -> None:
     assert url_host(url) == host
 
 
-@pytest.mark.parametrize(
+@cases(
     "url",
     [
         "https://a.com?@127.0.0.1/",
@@ -313,7 +313,7 @@ def test_an_at_sign_before_the_first_slash_is_refused(url: str) -> None:
     assert check_url(url).problem == "The URL has a user name or password before its host."
 
 
-@pytest.mark.parametrize("url", ["https://a.com/?user=b@c.com", "https://a.com/@me/a.png", "https://a.com?x=1"])
+@cases("url", ["https://a.com/?user=b@c.com", "https://a.com/@me/a.png", "https://a.com?x=1"])
 def test_an_at_sign_after_it_is_harmless(url: str) -> None:
     """It is part of the path or the query for every reader."""
     assert check_url(url).host == "a.com"

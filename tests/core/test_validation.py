@@ -16,6 +16,7 @@ from callsheet.core.payload.body import Finding, format_length, format_name, for
 from callsheet.core.payload.validation import Hosts, Verdict, check_shot, nearest_shot, neutral_choices
 from callsheet.core.shot import JsonValue, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
+from cases import cases
 from examples import examples
 
 CATALOGUE = load_catalogue()
@@ -62,7 +63,7 @@ def judge(model: ModelCard | str, **shot: Any) -> Verdict:
 # ------------------------------------------------------------------------------------------------------------ lifecycle
 
 
-@pytest.mark.parametrize(
+@cases(
     ("availability", "severity"),
     [
         (Availability.LIVE, None),
@@ -82,7 +83,7 @@ def test_availability_is_said_before_anything_else(availability: Availability, s
     assert all(finding.rule == model.lifecycle.summary for finding in verdict.findings)
 
 
-@pytest.mark.parametrize("model", [model for model in CATALOGUE.cards if not model.kinds], ids=lambda model: model.id)
+@cases("model", [model for model in CATALOGUE.cards if not model.kinds], ids=lambda model: model.id)
 def test_a_model_that_generates_no_video_is_refused_for_that(model: ModelCard) -> None:
     """The reason is the model, not a missing or superfluous image."""
     for image in (None, IMAGE):
@@ -110,7 +111,7 @@ def test_a_card_for_images_alone_needs_one() -> None:
 # --------------------------------------------------------------------------------------------------------------- prompt
 
 
-@pytest.mark.parametrize("prompt", ["", "   ", "\n\t", "\u3000"])
+@cases("prompt", ["", "   ", "\n\t", "\u3000"])
 def test_a_prompt_is_required(prompt: str) -> None:
     """White space is no prompt."""
     assert errors(judge("poyo/sora-2-official", prompt=prompt))["prompt"].value == "missing"
@@ -124,9 +125,7 @@ def test_an_optional_prompt_is_a_note() -> None:
     assert judge(small_card(), prompt="").findings == ()
 
 
-@pytest.mark.parametrize(
-    ("prompt", "left"), [("A\0 kite", "A kite"), ("A kite\ud800", "A kite"), ("\udfff\0A \ud83dkite", "A kite")]
-)
+@cases(("prompt", "left"), [("A\0 kite", "A kite"), ("A kite\ud800", "A kite"), ("\udfff\0A \ud83dkite", "A kite")])
 def test_characters_that_json_cannot_hold_are_taken_out(prompt: str, left: str) -> None:
     """They are an error, and the corrected prompt is the rest."""
     verdict = judge("poyo/sora-2-official", prompt=prompt)
@@ -221,7 +220,7 @@ def test_the_nearest_choice_is_by_number_by_shape_or_by_spelling(
     assert nearest_choice(value, choices) == nearest
 
 
-@pytest.mark.parametrize(
+@cases(
     ("shot", "field", "value", "instead"),
     [
         ({"duration_seconds": 5}, "duration_seconds", "5", "Nearest: 4."),
@@ -270,7 +269,7 @@ def test_choices_are_told_in_the_words_of_a_shot() -> None:
     assert "offers 16:9, 9:16." in errors(judge("apixo/sora-2", aspect_ratio="landscape"))["aspect_ratio"].rule
 
 
-@pytest.mark.parametrize(
+@cases(
     ("ratio", "resolution", "field", "corrected"),
     [
         ("1:1", None, "aspect_ratio", ("16:9", "720p")),
@@ -293,7 +292,7 @@ def test_a_size_that_is_not_offered_becomes_the_nearest_pair(
     assert (verdict.corrected.aspect_ratio, verdict.corrected.resolution) == corrected
 
 
-@pytest.mark.parametrize(
+@cases(
     ("card_id", "shot", "rule"),
     [
         ("poyo/sora-2-official", {"resolution": "720p"}, "no resolution field (its output size is not documented)"),
@@ -315,7 +314,7 @@ def test_what_a_card_has_no_field_for_is_an_error(card_id: str, shot: dict[str, 
 # --------------------------------------------------------------------------------------------------------------- extras
 
 
-@pytest.mark.parametrize(
+@cases(
     ("field", "value", "rule"),
     [
         (extra("style", "string", values=("news", "anime")), "Anime", "One of news, anime."),
@@ -343,7 +342,7 @@ def test_an_extra_value_is_judged_like_any_other(field: Field, value: JsonValue,
     assert dict(verdict.corrected.extras) == {}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("field", "value"),
     [
         (extra("style", "string", values=("news", "anime")), "anime"),
@@ -389,7 +388,7 @@ def test_extras_of_the_other_mode_are_unknown() -> None:
 # ----------------------------------------------------------------------------------------------------------------- URLs
 
 
-@pytest.mark.parametrize(
+@cases(
     "url",
     [
         "http://cdn.acme.com/a.png",
@@ -420,7 +419,7 @@ def test_a_presigned_address_with_a_long_query_is_taken() -> None:
         assert judge("poyo/sora-2-official", image_url=url + "x" * (size - len(url))).blocked == blocked
 
 
-@pytest.mark.parametrize(
+@cases(
     ("shot", "field", "offered", "attribute", "nearest"),
     [
         ({"duration_seconds": 10}, "duration_seconds", "4, 8, 12, 16, 20", "duration_seconds", 8),
@@ -459,7 +458,7 @@ def test_the_policy_may_narrow_the_hosts_of_images() -> None:
     assert finding.value == "(host cdn.acme.com)"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "warned"),
     [
         ("a.png", False),
@@ -481,7 +480,7 @@ def test_another_format_of_image_is_a_warning(name: str, warned: bool) -> None:
     assert judge(replace(as_if_served("poyo/sora-2-official"), image=None), image_url=url).findings == ()
 
 
-@pytest.mark.parametrize(
+@cases(
     ("url", "rule"),
     [
         (f"https://elsewhere.com/{SECRET}", "listed by a person"),

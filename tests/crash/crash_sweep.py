@@ -110,18 +110,30 @@ def _can_fail(call: str, line: str, fault: str) -> bool:
     return call in WRITING_CALLS
 
 
+ORDER = (
+    ("the claim is synced", ("fdatasync", "fsync"), r"ledger\.sqlite3-wal>"),
+    ("the main file is synced", ("fdatasync", "fsync"), r"ledger\.sqlite3>"),
+    ("the log is emptied", ("ftruncate",), r"ledger\.sqlite3-wal>, 0\)"),
+    ("the mark is synced", ("fsync",), r"/sent/\.[^>]*>"),
+    ("the mark has its name", ("rename", "renameat", "renameat2"), r"/sent/.*/sent/"),
+    ("its directory is synced", ("fsync",), r"/sent>"),
+)
+"""What happens, in this order and with nothing written to the ledger between, before the gateway hears anything."""
+
+
 def check_order(harness: CrashHarness) -> list[str]:
-    """In one submission, everything written to the ledger is on disk before the paid request's connection is made."""
-    waiting, synced, behind = 0, False, ""
+    """In one submission, the claim and then the mark are on disk before the paid request's connection is made."""
+    done, behind = 0, ""
     for _, call, line in harness.log_calls("submit"):
         if call == "pwrite64" and "ledger.sqlite3-wal>" in line:
-            waiting, synced = waiting + 1, False
-        elif call in ("fdatasync", "fsync") and "ledger.sqlite3-wal>" in line:
-            waiting, synced = 0, True
+            done = 0
+        elif done < len(ORDER) and call in ORDER[done][1] and re.search(ORDER[done][2], line):
+            done += 1
         elif call == "connect" and f"htons({harness.gateway.port})" in line:
-            behind = "" if synced else f"{waiting} writes to the ledger are not synced before {line}"
+            # The last one counts: the balance is read before the claim.
+            behind = f"before {ORDER[done][0]}: {line}" if done < len(ORDER) else ""
         elif call == "sendto" and '"POST ' in line:
-            return [behind] if behind else [] if synced else [f"{waiting} writes are not synced before {line}"]
+            return [behind] if behind else [] if done == len(ORDER) else [f"before {ORDER[done][0]}: {line}"]
     return ["no paid request was seen"]
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from crash_damage import LEDGER, MARK, MOMENTS, run_share
 from crash_runner import SETTINGS, STRACE, CrashHarness, StraceProblem
 from crash_sweep import check_order, open_harnesses, plan_scene, run_cases, sample
 
 POINTS = 25
+DAMAGES = 24
 
 
 @pytest.fixture(scope="module")
@@ -38,3 +41,13 @@ def test_a_fault_at_any_call_never_buys_twice_and_loses_nothing(harnesses: list[
 def test_the_ledger_is_on_disk_before_the_gateway_hears_anything(harnesses: list[CrashHarness]) -> None:
     """In the log of one submission, the last sync of the ledger comes before the connection to the gateway."""
     assert check_order(harnesses[0]) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_damage_after_a_kill_never_buys_twice_and_loses_nothing_in_silence(tmp_path: Path, moment: str) -> None:
+    """A sample over all files of the ledger, for each moment of a paid request's life."""
+    verdicts = run_share(str(tmp_path), [moment], 0, 1, DAMAGES)
+
+    assert [(str(item.damage), item.violations) for item in verdicts if item.violations] == []
+    assert {LEDGER, MARK} <= {item.damage.file for item in verdicts}

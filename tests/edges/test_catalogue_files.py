@@ -15,6 +15,7 @@ from callsheet.core.payload.validation import Hosts, check_shot
 from callsheet.core.shot import IMAGE_TO_VIDEO, TEXT_TO_VIDEO, Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.gateways import GATEWAYS
+from cases import cases
 
 CATALOGUE = load_catalogue()
 CARDS = [pytest.param(card, id=card.id) for card in CATALOGUE.cards]
@@ -56,7 +57,7 @@ def test_the_catalogue_is_read_once_and_in_order() -> None:
     assert load_catalogue() is CATALOGUE
 
 
-@pytest.mark.parametrize("facts", FACTS)
+@cases("facts", FACTS)
 def test_the_version_names_the_bytes(facts: GatewayFacts) -> None:
     """Twelve hex digits of the file's SHA-256."""
     raw = (Path(gateways.__file__).parent / f"{facts.id}.toml").read_bytes()
@@ -81,14 +82,14 @@ def sources_used(facts: GatewayFacts) -> Iterator[str]:
             yield card.image.source
 
 
-@pytest.mark.parametrize("facts", FACTS)
+@cases("facts", FACTS)
 def test_every_source_is_used(facts: GatewayFacts) -> None:
     """A source that nothing names is a leftover; one that is named but missing the reader refuses."""
     assert set(sources_used(facts)) == set(facts.sources)
     assert all(source.url.startswith("https://") and source.title for source in facts.sources.values())
 
 
-@pytest.mark.parametrize("facts", FACTS)
+@cases("facts", FACTS)
 def test_every_address_of_a_gateway_is_https(facts: GatewayFacts) -> None:
     """The key goes nowhere else."""
     assert facts.base_url.startswith("https://api.")
@@ -97,7 +98,7 @@ def test_every_address_of_a_gateway_is_https(facts: GatewayFacts) -> None:
     assert facts.key_page.startswith("https://")
 
 
-@pytest.mark.parametrize("card", CARDS)
+@cases("card", CARDS)
 def test_every_card_says_that_openai_shut_sora_down(card: ModelCard) -> None:
     """The evidence, in OpenAI's words and with the date, and the summary that a person reads first."""
     facts = CATALOGUE.gateway(card.gateway)
@@ -108,13 +109,13 @@ def test_every_card_says_that_openai_shut_sora_down(card: ModelCard) -> None:
     assert card.lifecycle.summary.count(". ") == 0
 
 
-@pytest.mark.parametrize("card", CARDS)
+@cases("card", CARDS)
 def test_no_card_claims_that_a_model_answers(card: ModelCard) -> None:
     """Nothing has been seen working after the shutdown."""
     assert card.lifecycle.availability is not Availability.LIVE
 
 
-@pytest.mark.parametrize("card", CARDS)
+@cases("card", CARDS)
 def test_evidence_is_newest_first(card: ModelCard) -> None:
     """Undated observations come last."""
     dates = [evidence.date for evidence in card.lifecycle.evidence]
@@ -122,7 +123,7 @@ def test_evidence_is_newest_first(card: ModelCard) -> None:
     assert dates == sorted(dated, reverse=True) + ["undated"] * (len(dates) - len(dated))
 
 
-@pytest.mark.parametrize("card", CARDS)
+@cases("card", CARDS)
 def test_a_price_table_is_complete(card: ModelCard) -> None:
     """A known price answers for every length and resolution that the card allows; an unknown one says why."""
     if card.price.kind == "unknown" or not card.kinds:
@@ -145,7 +146,7 @@ def values_of(field: Field | None) -> tuple[object, ...]:
     return field.values if field else (None,)
 
 
-@pytest.mark.parametrize("card", CARDS)
+@cases("card", CARDS)
 def test_what_is_filled_in_is_allowed_and_certain(card: ModelCard) -> None:
     """Length, ratio, resolution and size are written out, with the documented default where there is one."""
     for field in card.fields:
@@ -158,7 +159,7 @@ def test_what_is_filled_in_is_allowed_and_certain(card: ModelCard) -> None:
         assert field.default is not None or field.role != "duration" or field.fill == min(field.values)
 
 
-@pytest.mark.parametrize("card", CARDS)
+@cases("card", CARDS)
 def test_spellings_cover_the_values_they_explain(card: ModelCard) -> None:
     """A wire value that is spelled otherwise has its meaning, and the program's own values are documented ones."""
     for field in card.fields:
@@ -167,7 +168,7 @@ def test_spellings_cover_the_values_they_explain(card: ModelCard) -> None:
         assert {value for _, value in field.fixed} <= set(field.values)
 
 
-@pytest.mark.parametrize("card", CARDS)
+@cases("card", CARDS)
 def test_no_alias_is_another_fields_name(card: ModelCard) -> None:
     """A wrong name leads to one field."""
     names = [field.path[-1] for field in card.fields]
@@ -177,8 +178,8 @@ def test_no_alias_is_another_fields_name(card: ModelCard) -> None:
     assert not set(names) & set(aliases)
 
 
-@pytest.mark.parametrize("card", OPEN)
-@pytest.mark.parametrize("mode", [TEXT_TO_VIDEO, IMAGE_TO_VIDEO])
+@cases("card", OPEN)
+@cases("mode", [TEXT_TO_VIDEO, IMAGE_TO_VIDEO])
 def test_the_plainest_shot_is_valid_and_says_everything(card: ModelCard, mode: str) -> None:
     """With only a prompt (and an image) the payload names every choice that the price depends on."""
     image = "https://example.com/a.png" if mode == IMAGE_TO_VIDEO else None
@@ -197,14 +198,14 @@ def reach(body: object, path: tuple[str, ...]) -> object:
     return body
 
 
-@pytest.mark.parametrize("card", CARDS)
+@cases("card", CARDS)
 def test_a_card_whose_body_is_not_known_offers_no_mode(card: ModelCard) -> None:
     """Nothing can be drawn up for it."""
     assert bool(card.kinds) == (card.field_for("prompt") is not None)
     assert not card.kinds or card.lifecycle.summary
 
 
-@pytest.mark.parametrize("card", CARDS)
+@cases("card", CARDS)
 def test_what_is_not_documented_is_said_to_be_so(card: ModelCard) -> None:
     """A missing figure comes with a note."""
     assert card.retention.result_hours is not None or card.retention.note

@@ -11,6 +11,7 @@ import pytest
 
 from callsheet.core.catalogue import Availability, Catalogue, Evidence
 from callsheet.edges.config.catalogue_files import CatalogueMistake, read_facts
+from cases import cases
 
 Table = dict[str, Any]
 
@@ -177,9 +178,7 @@ def test_the_usual_time_can_depend_on_the_length() -> None:
     assert card.poll.least_every_seconds == 2.0
 
 
-@pytest.mark.parametrize(
-    "poll", [{"usual_seconds": [90, 60]}, {"usual_by_length": {"4": [0, 60]}}, {"least_every_seconds": 3}]
-)
+@cases("poll", [{"usual_seconds": [90, 60]}, {"usual_by_length": {"4": [0, 60]}}, {"least_every_seconds": 3}])
 def test_times_that_make_no_sense_are_a_mistake(poll: Table) -> None:
     """A span runs from low to high, and the shortest interval is no longer than the usual one."""
     table = facts_table()
@@ -239,7 +238,7 @@ MISTAKES: dict[str, Callable[[Table], object]] = {
 }
 
 
-@pytest.mark.parametrize("spoil", MISTAKES.values(), ids=MISTAKES)
+@cases("spoil", MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_in_a_fact_file_is_refused(spoil: Callable[[Table], object]) -> None:
     """A typo must fail a test instead of silently changing a payload."""
     table = facts_table()

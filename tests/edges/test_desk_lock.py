@@ -97,3 +97,11 @@ def test_a_directory_that_cannot_be_used_is_said(tmp_path: Path) -> None:
 
     with pytest.raises(SetupProblem, match="cannot be used"), hold_desk(tmp_path / "state"):
         pass
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"url": 1}', b"\xff", b"[" * 60_000])
+def test_an_address_that_cannot_be_read_is_none(tmp_path: Path, content: bytes) -> None:
+    """Whatever the file holds, however deep: looking for the desk never fails."""
+    with hold_desk(tmp_path):
+        write_private(tmp_path / ADDRESS_FILE, content, what="address")
+        assert find_desk(tmp_path) is None

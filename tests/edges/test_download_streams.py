@@ -8,16 +8,18 @@ import re
 import resource
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
 import anyio.abc
+import httpx2
 import pytest
 from anyio.streams.tls import TLSListener
 
-from callsheet.edges.clips.download import SavedFile, save_clip
+from callsheet.edges.clips.download import Limits, SavedFile, save_clip
 from callsheet.edges.http.client import GatewayHttp
+from callsheet.edges.http.streams import open_stream
 from callsheet.errors import DownloadProblem, GatewayUnreachable, SetupProblem
 from edges.clip_bytes import padded_clip
 from faults.certificates import server_context, trusting_context
@@ -202,11 +204,56 @@ async def test_a_download_that_waits_for_the_headers_can_be_stopped(certificate:
     assert list((tmp_path / "clips").iterdir()) == []
 
 
+async def test_a_handshake_that_is_not_answered_ends_with_the_download(tmp_path: Path) -> None:
+    """The connection is closed immediately, and no thread goes on waiting for the server."""
+    closed = anyio.Event()
+
+    async def mute(stream: anyio.abc.ByteStream, start: int) -> None:
+        raise AssertionError("no request may arrive")
+
+    async def take(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            await stream.receive()
+            group.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True), suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                while True:
+                    await stream.receive()
+            closed.set()
+
+    async with serving(mute) as server, trusting() as http:
+        listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+        server.url = f"https://127.0.0.1:{listener.extra(anyio.abc.SocketAttribute.local_port)}/clip.mp4"
+        async with listener, anyio.create_task_group() as outer:
+            outer.start_soon(listener.serve, take)
+            with anyio.fail_after(5):
+                async with anyio.create_task_group() as group:
+                    await fetch(http, server, tmp_path / "clips" / "clip.mp4")
+                await closed.wait()
+            outer.cancel_scope.cancel()
+
+
+async def test_a_host_that_drips_its_headers_is_given_up(tmp_path: Path) -> None:
+    """Each byte comes in time, and the headers never end."""
+
+    async def drip(stream: anyio.abc.ByteStream, start: int) -> None:
+        await stream.send(b"HTTP/1.1 200 OK\r\nX-Long: ")
+        while True:
+            await stream.send(b"x")
+            await anyio.sleep(0.02)
+
+    async with serving(drip) as server:
+        with anyio.fail_after(5), pytest.raises(GatewayUnreachable):
+            async with open_stream(
+                httpx2.Client(trust_env=False), server.url, {}, loopback=server.url, resolver=None, head_seconds=0.3
+            ):
+                raise AssertionError("nothing may be opened here")
+
+
 async def test_a_download_that_takes_too_long_is_stopped_in_the_thread_too(tmp_path: Path) -> None:
     """The limit holds for the body as a whole."""
     async with serving(silent) as server, trusting() as http:
         with pytest.raises(DownloadProblem, match=r"longer than 0\.3 s"):
-            await fetch(http, server, tmp_path / "clips" / "clip.mp4", time_limit_seconds=0.3)
+            await fetch(http, server, tmp_path / "clips" / "clip.mp4", limits=Limits(seconds=0.3))
 
 
 async def test_a_full_disk_stops_the_thread_with_its_error(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.edges.clips.download import SavedFile, save_clip
+from callsheet.edges.clips.download import LEAST_BYTES_PER_SECOND, Limits, SavedFile, save_clip
 from callsheet.edges.clips.part_file import WRITE_BYTES, clip_name
 from callsheet.errors import CallsheetError, DownloadProblem, Fate, LinkGone, SetupProblem
 from edges.clip_bytes import box, padded_clip
@@ -111,7 +111,7 @@ def assert_saved(saved: SavedFile, target: Path, body: bytes = CLIP) -> None:
     assert beside(target) == {"clip.mp4"}
 
 
-async def refused(server: Server, target: Path, **options: int) -> CallsheetError:
+async def refused(server: Server, target: Path, **options: Limits) -> CallsheetError:
     """Save, expect one of our errors, and check what every such error promises."""
     with pytest.raises((DownloadProblem, SetupProblem)) as caught:
         await save_clip(server, URL, target, **options)
@@ -286,7 +286,7 @@ async def test_a_size_that_is_no_number_is_refused(tmp_path: Path, length: str) 
 async def test_a_video_beyond_the_limit_is_refused(tmp_path: Path, headers: dict[str, str]) -> None:
     """The limit holds whether or not the size was announced."""
     target = target_in(tmp_path)
-    error = await refused(Server([Answer(200, headers, CLIP)]), target, max_bytes=len(CLIP) - 1)
+    error = await refused(Server([Answer(200, headers, CLIP)]), target, limits=Limits(max_bytes=len(CLIP) - 1))
     assert "larger than the limit" in error.message
     assert beside(target) == set()
 
@@ -294,7 +294,7 @@ async def test_a_video_beyond_the_limit_is_refused(tmp_path: Path, headers: dict
 async def test_a_video_for_which_the_disk_has_no_room_is_not_begun(tmp_path: Path) -> None:
     """The announced size is compared with the free space before a byte is written."""
     huge = Answer(200, {"content-length": str(10**15 - 1)}, CLIP)
-    error = await refused(Server([huge]), target_in(tmp_path), max_bytes=10**15)
+    error = await refused(Server([huge]), target_in(tmp_path), limits=Limits(max_bytes=10**15))
     assert isinstance(error, SetupProblem)
     assert "free" in error.message
 
@@ -453,9 +453,47 @@ async def test_a_failed_continuation_keeps_what_there_was(tmp_path: Path, status
 async def test_a_download_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
     """A slow server cannot hold a slot forever, and the next attempt is free."""
     target = target_in(tmp_path)
-    error = await refused(Server([Answer(200, {}, b"", stalls=True)]), target, time_limit_seconds=0)
+    error = await refused(Server([Answer(200, {}, b"", stalls=True)]), target, limits=Limits(seconds=0))
     assert error.message == "The download took longer than 0 s and was stopped."
     assert_saved(await save_clip(Server([whole()]), URL, target), target)
+
+
+class Drip(Answer):
+    """Sends a hundred bytes at a time, with a pause before each."""
+
+    def chunks(self) -> Iterator[bytes]:
+        for start in range(0, len(self.body), 100):
+            assert not self.stopped.wait(0.02)
+            yield self.body[start : start + 100]
+
+
+async def test_a_server_that_drips_is_given_up_and_what_it_sent_is_kept(tmp_path: Path) -> None:
+    """It would hold one of the few places for half an hour. The next attempt goes on where this one ended."""
+    target = target_in(tmp_path)
+    headers = {"content-length": str(len(CLIP)), "etag": ETAG}
+    with anyio.fail_after(10):
+        error = await refused(Server([Drip(200, headers, CLIP)]), target, limits=Limits(slow_seconds=0.2))
+    assert f"less than {LEAST_BYTES_PER_SECOND:,} bytes a second" in error.message
+    kept = (target.parent / "clip.mp4.part").stat().st_size
+    assert 0 < kept < len(CLIP)
+    server = Server([rest(kept)])
+    assert_saved(await save_clip(server, URL, target), target)
+    assert server.asked[0]["range"] == f"bytes={kept}-"
+
+
+async def test_a_server_that_is_slow_and_still_fast_enough_is_waited_for(tmp_path: Path) -> None:
+    """Several windows long: the speed is that of a window, and time that the disk takes does not count."""
+    target = target_in(tmp_path)
+
+    class Steady(Answer):
+        def chunks(self) -> Iterator[bytes]:
+            quarter = -(-len(self.body) // 4)
+            for start in range(0, len(self.body), quarter):
+                assert not self.stopped.wait(0.05)
+                yield self.body[start : start + quarter]
+
+    answer = Steady(200, {"content-length": str(len(CLIP))}, CLIP)
+    assert_saved(await save_clip(Server([answer]), URL, target, limits=Limits(slow_seconds=0.02)), target)
 
 
 async def test_a_cancelled_download_keeps_what_it_had(tmp_path: Path) -> None:

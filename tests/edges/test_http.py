@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import anyio
+import anyio.abc
 import httpx2
 import pytest
+from anyio.streams.tls import TLSListener
 
 from callsheet.core.gateway.protocol import HttpRequest
 from callsheet.edges.http.client import HTTP_FAILURES, MAX_REPLY_BYTES, GatewayHttp, join_url, surely_not_sent
 from callsheet.edges.keys.store import SecretKey
 from callsheet.errors import DownloadProblem, GatewayUnreachable, OutcomeUnknown
-from samples import a_claimed_task
+from faults.certificates import authority_text, server_context, trusting_context
+from samples import a_marked_task
 from workspace import KEY
 
 BASE = "https://api.example.com"
@@ -67,7 +72,7 @@ async def test_the_key_goes_to_the_gateway_alone_and_redirects_are_not_followed(
         return httpx2.Response(307, headers={"location": "https://evil.example.net/submit"})
 
     async with GatewayHttp(transport=httpx2.MockTransport(answer)) as http:
-        reply = await http.post_paid(a_claimed_task(), REQUEST, base_url=BASE, key=THE_KEY)
+        reply = await http.post_paid(a_marked_task(), REQUEST, base_url=BASE, key=THE_KEY)
 
     assert reply.status == 307
     assert [str(request.url) for request in seen] == [f"{BASE}/submit"]
@@ -109,7 +114,7 @@ async def test_a_reply_over_the_bound_is_an_unknown_outcome_for_a_paid_request()
 
     async with GatewayHttp(transport=httpx2.MockTransport(answer)) as http:
         with pytest.raises(OutcomeUnknown):
-            await http.post_paid(a_claimed_task(), REQUEST, base_url=BASE, key=THE_KEY)
+            await http.post_paid(a_marked_task(), REQUEST, base_url=BASE, key=THE_KEY)
         with pytest.raises(GatewayUnreachable):
             await http.fetch(HttpRequest("GET", "/status"), base_url=BASE, key=THE_KEY)
 
@@ -123,7 +128,7 @@ async def test_a_paid_request_that_takes_too_long_is_an_unknown_outcome() -> Non
 
     async with GatewayHttp(transport=httpx2.MockTransport(answer)) as http:
         with pytest.raises(OutcomeUnknown):
-            await http.post_paid(a_claimed_task(), REQUEST, base_url=BASE, key=THE_KEY, within=0.01)
+            await http.post_paid(a_marked_task(), REQUEST, base_url=BASE, key=THE_KEY, within=0.01)
 
 
 async def test_no_error_names_the_key_or_the_query() -> None:
@@ -134,7 +139,7 @@ async def test_no_error_names_the_key_or_the_query() -> None:
 
     async with GatewayHttp(transport=httpx2.MockTransport(answer)) as http:
         with pytest.raises(OutcomeUnknown) as caught:
-            await http.post_paid(a_claimed_task(), REQUEST, base_url=BASE, key=THE_KEY)
+            await http.post_paid(a_marked_task(), REQUEST, base_url=BASE, key=THE_KEY)
 
     assert KEY not in str(caught.value)
     assert caught.value.__cause__ is None
@@ -155,7 +160,7 @@ async def test_a_read_is_tried_again_and_a_paid_request_is_not(
     async with GatewayHttp(transport=httpx2.MockTransport(answer)) as http:
         assert (await http.fetch(HttpRequest("GET", "/x"), base_url=BASE, key=THE_KEY)).status == 200
         with pytest.raises(OutcomeUnknown):
-            await http.post_paid(a_claimed_task(), REQUEST, base_url=BASE, key=THE_KEY)
+            await http.post_paid(a_marked_task(), REQUEST, base_url=BASE, key=THE_KEY)
 
     assert calls == {"GET": 2, "POST": 1}
     assert [record.name for record in caplog.records if record.name.startswith(("stamina", "structlog"))] == []
@@ -251,3 +256,102 @@ async def test_what_may_cost_money_is_never_sent_as_a_free_request(request_: Htt
             await http.fetch(request_, base_url=BASE, key=THE_KEY)
 
     assert seen == []
+
+
+async def test_no_cookie_is_taken_from_any_host() -> None:
+    """Neither from a paid request, nor from a status read, nor from a hop of a download."""
+    seen: list[httpx2.Request] = []
+    kept = "mark=1; Domain=example.com; Path=/; Max-Age=9999"
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        seen.append(request)
+        hop = {"location": "https://cdn.example.com/second"} if request.url.path == "/first" else {}
+        cookies = [("set-cookie", kept), ("set-cookie", "plain=2"), ("set-cookie2", "old=3; Version=1")]
+        return httpx2.Response(302 if hop else 200, headers=[*hop.items(), *cookies], stream=httpx2.ByteStream(b"{}"))
+
+    async with GatewayHttp(transport=httpx2.MockTransport(answer)) as http:
+        for _ in range(2):
+            await http.fetch(HttpRequest("GET", "/status"), base_url=BASE, key=THE_KEY)
+            await http.post_paid(a_marked_task(), REQUEST, base_url=BASE, key=THE_KEY)
+            async with http.open_stream("https://cdn.example.com/first", {}) as stream:
+                assert b"".join(stream.chunks()) == b"{}"
+
+    assert len(seen) == 8
+    assert [request.url.path for request in seen if "cookie" in request.headers] == []
+
+
+@asynccontextmanager
+async def listening(*, tls: bool) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """A server on loopback that answers `{}`: its address, and the head of every request that it got."""
+    heads: list[bytes] = []
+
+    async def answer(stream: anyio.abc.ByteStream) -> None:
+        async with stream:
+            heads.append(await stream.receive())
+            await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+
+    listener: anyio.abc.Listener[anyio.abc.ByteStream] = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    address = f"127.0.0.1:{listener.extra(anyio.abc.SocketAttribute.local_port)}"
+    if tls:
+        listener = TLSListener(listener, server_context(), standard_compatible=False)
+    async with listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, answer)
+        yield address, heads
+        group.cancel_scope.cancel()
+
+
+@pytest.mark.network
+async def test_a_proxy_of_the_environment_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would see where the key goes, and with a certificate that is trusted here, the key itself."""
+    async with listening(tls=False) as (proxy, through), listening(tls=True) as (address, heads):
+        for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, f"http://{proxy}")
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        async with GatewayHttp(tls=trusting_context()) as http:
+            base = f"https://{address}"
+            await http.post_paid(a_marked_task(), REQUEST, base_url=base, key=THE_KEY)
+            await http.fetch(HttpRequest("GET", "/status"), base_url=base, key=THE_KEY)
+            async with http.open_stream(f"{base}/clip.mp4", {}, loopback=base) as stream:
+                assert b"".join(stream.chunks()) == b"{}"
+
+    assert through == []
+    assert [head.split()[1] for head in heads] == [b"/submit", b"/status", b"/clip.mp4"]
+
+
+@pytest.mark.network
+async def test_certificates_of_the_environment_are_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sets a variable would otherwise decide who may read the key."""
+    authority = tmp_path / "authority.pem"
+    authority.write_text(authority_text(), encoding="ascii")
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    async with listening(tls=True) as (address, heads), GatewayHttp() as http:
+        base = f"https://{address}"
+        with pytest.raises(GatewayUnreachable):
+            await http.post_paid(a_marked_task(), REQUEST, base_url=base, key=THE_KEY)
+        with pytest.raises(GatewayUnreachable):
+            async with http.open_stream(f"{base}/clip.mp4", {}, loopback=base):
+                raise AssertionError("nothing may be opened here")
+
+    assert heads == []
+
+
+async def test_a_paid_request_has_a_minute_to_be_answered_and_a_read_has_less() -> None:
+    """Gateways answer a submission slowly; giving up early would leave a paid clip with an unknown outcome."""
+    limits: dict[str, dict[str, float]] = {}
+    left: dict[str, float] = {}
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        limits[request.method] = request.extensions["timeout"]
+        left[request.method] = anyio.current_effective_deadline() - anyio.current_time()
+        return httpx2.Response(200, content=b"{}")
+
+    async with GatewayHttp(transport=httpx2.MockTransport(answer)) as http:
+        await http.post_paid(a_marked_task(), REQUEST, base_url=BASE, key=THE_KEY)
+        await http.fetch(HttpRequest("GET", "/status"), base_url=BASE, key=THE_KEY)
+
+    assert limits["POST"] == {"connect": 10.0, "read": 60.0, "write": 60.0, "pool": 60.0}
+    assert limits["GET"] == {"connect": 10.0, "read": 20.0, "write": 20.0, "pool": 20.0}
+    assert 50 < left["POST"] <= 60
+    assert 20 < left["GET"] <= 30

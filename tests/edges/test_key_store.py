@@ -26,6 +26,7 @@ from callsheet.edges.keys.store import (
     write_key_file,
 )
 from callsheet.errors import CallsheetError, KeyProblem, UnknownThing
+from cases import cases
 
 KEY = "q7Zk0wJ3nRtV9xB2mL8sdF5hYc1GaT6e"
 OTHER = "Jw5vE0uQ8yN2cK6rJw5vE0uQ8yN2cK6r"
@@ -252,7 +253,7 @@ def test_a_linked_key_file_is_refused(find: Finder, tmp_path: Path) -> None:
 
 
 @pytest.mark.process  # The keyring library looks for its backends with other programs, once in a process.
-@pytest.mark.parametrize("failure", [keyring.errors.NoKeyringError(f"no {KEY}"), RuntimeError(KEY), OSError(KEY)])
+@cases("failure", [keyring.errors.NoKeyringError(f"no {KEY}"), RuntimeError(KEY), OSError(KEY)])
 def test_a_failing_keyring_is_reported_by_the_class_of_its_error(
     find: Finder, use_backend: Callable[[FakeKeyring], None], failure: Exception
 ) -> None:
@@ -292,6 +293,7 @@ def test_no_file_is_written_for_what_cannot_be_a_key(tmp_path: Path, value: str)
     assert not (tmp_path / "keys").exists()
 
 
+@pytest.mark.process  # As above.
 def test_every_unsealed_copy_is_found_and_those_that_can_be_are_removed(
     tmp_path: Path, use_backend: Callable[[FakeKeyring], None]
 ) -> None:
@@ -321,6 +323,7 @@ def test_every_unsealed_copy_is_found_and_those_that_can_be_are_removed(
     assert [key.source for key in found(KEY)] == ["environment"]
 
 
+@pytest.mark.process  # As above.
 def test_an_entry_that_cannot_be_removed_is_reported(
     tmp_path: Path, use_backend: Callable[[FakeKeyring], None]
 ) -> None:

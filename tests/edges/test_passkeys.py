@@ -42,7 +42,12 @@ def test_one_is_removed_by_its_id(passkeys: Passkeys) -> None:
         passkeys.remove("QUFB")
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"passkeys": 1}', b'{"passkeys": [{"id": 1}]}', b"\xff"])
+DEEP = "[" * 60_000
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"[]", b'{"passkeys": 1}', b'{"passkeys": [{"id": 1}]}', b"\xff", DEEP.encode()]
+)
 def test_a_damaged_file_is_said_to_be_damaged(passkeys: Passkeys, content: bytes) -> None:
     """And nothing of it is used."""
     write_private(passkeys.path, content, what="list")
@@ -92,3 +97,13 @@ def test_every_ceremony_demands_that_the_person_is_verified(passkeys: Passkeys) 
     assert making["rp"]["id"] == signing["rpId"] == "localhost"
     assert [item["id"] for item in signing["allowCredentials"]] == ["QUFB", "QkJC"]
     assert [item["id"] for item in making["excludeCredentials"]] == ["QUFB", "QkJC"]
+
+
+def test_an_answer_of_the_browser_that_is_nested_too_deep_is_refused(passkeys: Passkeys) -> None:
+    """As any other that is no signature."""
+    credential = f'{{"id": "QUFB", "response": {DEEP}'
+
+    with pytest.raises(NotApproved):
+        passkeys.check(credential, challenge=b"x", origin="http://localhost:1", now=0.0)
+    with pytest.raises(InvalidRequest):
+        passkeys.register(credential, challenge=b"x", origin="http://localhost:1", name="Red", now=0.0)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from callsheet.core.consent import Caps, Floor, Mode, Policy, Rule
 from callsheet.edges.config.policy_file import load_policy, parse_policy, policy_path, render_policy, write_policy
 from callsheet.errors import SetupProblem
+from cases import cases
 
 EVERYTHING = """
 mode = "live"
@@ -39,6 +40,8 @@ speed = 60
 directory = "~/Videos/Sora clips"
 [keys]
 keyring = true
+[tasks]
+background = false
 """
 
 
@@ -83,6 +86,7 @@ def test_every_key_is_read(tmp_path: Path, project: Path) -> None:
         sandbox_speed=60.0,
         save_directory=str(Path.home() / "Videos" / "Sora clips"),
         use_keyring=True,
+        background=False,
     )
 
 
@@ -92,13 +96,13 @@ def test_an_empty_file_is_the_default_policy_with_a_version_of_its_own(tmp_path:
     assert policy == Policy(version=hashlib.sha256(b"").hexdigest()[:12])
 
 
-@pytest.mark.parametrize("mode", list(Mode))
+@cases("mode", list(Mode))
 def test_each_mode_can_be_named(mode: Mode) -> None:
     """`sandbox`, `live` and `read-only` are the words."""
     assert parse_policy(f'mode = "{mode}"'.encode(), where="policy.toml").mode is mode
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "key"),
     [
         ('mode = "LIVE"', "mode must be one of sandbox, live, read-only"),
@@ -309,7 +313,17 @@ def test_a_rendered_policy_reads_back_as_the_same(policy: Policy) -> None:
 def test_a_rendered_policy_explains_itself() -> None:
     """Every table stands in the file with a comment, so that a person can edit it without a manual."""
     text = render_policy(Policy())
-    assert set(tomllib.loads(text)) == {"mode", "approval", "caps", "prices", "hosts", "sandbox", "save", "keys"}
+    assert set(tomllib.loads(text)) == {
+        "mode",
+        "approval",
+        "caps",
+        "prices",
+        "hosts",
+        "sandbox",
+        "save",
+        "keys",
+        "tasks",
+    }
     for line, above in zip(text.splitlines()[1:], text.splitlines(), strict=False):
         assert not line.startswith("[") or above.startswith("#")
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import anyio.lowlevel
 import pytest
 
-from callsheet.core.tasks import Task
+from callsheet.core.spending import Slots
+from callsheet.core.tasks import Task, TaskEvent
 from callsheet.edges.ledger.ledger import SqliteLedger
 from callsheet.edges.process.locks import FileLeases
 from callsheet.edges.process.runner import MOST_POLLS, Runner
@@ -106,6 +107,34 @@ async def test_only_so_many_tasks_run_at_once(workspace: Workspace) -> None:
 
     assert sorted(runs.seen) == sorted(task.id for task in tasks)
     assert runs.most_at_once <= MOST_POLLS
+
+
+async def test_clips_that_wait_for_a_slow_host_do_not_keep_another_from_starting(workspace: Workspace) -> None:
+    """Which of them downloads now is decided where the host is known."""
+    service = workspace.service()
+    ledger = service.deps.ledger()
+    tasks = some_tasks(workspace, service, 9)
+    for task in tasks:
+        claimed = ledger.claim(task.id, attempt="a", deadline=START + 150, now=START, slots=Slots(99, 99, 0))
+        assert claimed is not None
+        ledger.advance(task.id, TaskEvent.ACCEPTED, now=START, attempt="a", changes={"gateway_task_id": task.id})
+        ledger.advance(
+            task.id,
+            TaskEvent.SEEN_FINISHED,
+            now=START,
+            changes={"result_url": "https://x.test/a.mp4", "next_at": START},
+        )
+    started: list[str] = []
+
+    async def run(task_id: str) -> None:
+        started.append(task_id)
+        while len(started) < len(tasks):
+            await anyio.lowlevel.checkpoint()
+        ledger.touch(task_id, now=START, changes={"next_at": START + 100})
+
+    await watch(workspace, ledger, lock_of(workspace, service), run)
+
+    assert sorted(started) == sorted(task.id for task in tasks)
 
 
 async def test_one_tasks_trouble_does_not_stop_the_others(

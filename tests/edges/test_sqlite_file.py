@@ -14,7 +14,7 @@ from callsheet.core.tasks import Sheet
 from callsheet.edges.ledger import connection
 from callsheet.edges.ledger.ledger import SqliteLedger
 from callsheet.errors import LedgerProblem
-from samples import START, a_sheet
+from samples import START, add_approved
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def ledger(tmp_path: Path) -> SqliteLedger:
 @pytest.fixture
 def sheet(ledger: SqliteLedger) -> Sheet:
     """An approved sheet in it."""
-    return ledger.add_sheet(a_sheet(), now=START)
+    return add_approved(ledger)
 
 
 def test_the_file_is_private(ledger: SqliteLedger) -> None:
@@ -142,6 +142,21 @@ def test_a_damaged_page_is_found_at_the_start(ledger: SqliteLedger, sheet: Sheet
     ledger.close()
     content = bytearray(ledger.path.read_bytes())
     content[4096:8192] = b"\xff" * 4096
+    ledger.path.write_bytes(content)
+
+    with pytest.raises(LedgerProblem, match="malformed"):
+        SqliteLedger(ledger.path)
+
+
+def test_an_index_that_disagrees_with_its_table_is_found_at_the_start(ledger: SqliteLedger, sheet: Sheet) -> None:
+    """Through it, a sheet would have no task, or a task no sheet."""
+    ledger.close()
+    with closing(sqlite3.connect(ledger.path)) as db:
+        query = "SELECT rootpage FROM sqlite_master WHERE name = 'sqlite_autoindex_sheet_1'"
+        [root] = db.execute(query).fetchone()
+    content = bytearray(ledger.path.read_bytes())
+    place = content.index(sheet.id.encode(), (root - 1) * 4096, root * 4096)
+    content[place] ^= 1
     ledger.path.write_bytes(content)
 
     with pytest.raises(LedgerProblem, match="malformed"):

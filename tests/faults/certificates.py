@@ -53,17 +53,18 @@ def server_context(name: str = "127.0.0.1", *, days: int = 36500, wants_certific
         context.load_cert_chain(path)
     if wants_certificate:
         context.verify_mode = ssl.CERT_REQUIRED
-        context.load_verify_locations(cadata=_authority_text())
+        context.load_verify_locations(cadata=authority_text())
     return context
 
 
 @cache
 def trusting_context() -> ssl.SSLContext:
     """A client that trusts the tests' authority and checks names as ever."""
-    return ssl.create_default_context(cadata=_authority_text())
+    return ssl.create_default_context(cadata=authority_text())
 
 
-def _authority_text() -> str:
+def authority_text() -> str:
+    """The authority's own certificate, as a file of trusted certificates holds it."""
     return authority()[1].public_bytes(serialization.Encoding.PEM).decode()
 
 

@@ -12,8 +12,9 @@ import httpx2
 from callsheet.compose import Surroundings, build_service
 from callsheet.core.consent import Means, Mode
 from callsheet.core.gateway.protocol import HttpReply, HttpRequest
+from callsheet.core.sent import MarkedTask
 from callsheet.core.shot import Shot
-from callsheet.core.tasks import ClaimedTask, Task, TaskState
+from callsheet.core.tasks import Task, TaskState
 from callsheet.edges.http.client import GatewayHttp
 from callsheet.edges.keys.store import SecretKey
 from callsheet.service import Draft, consent, drafts
@@ -56,7 +57,7 @@ class ImpatientHttp(GatewayHttp):
 
     async def post_paid(
         self,
-        claimed: ClaimedTask,
+        marked: MarkedTask,
         request: HttpRequest,
         *,
         base_url: str,
@@ -64,7 +65,7 @@ class ImpatientHttp(GatewayHttp):
         within: float = PATIENCE_SECONDS,
     ) -> HttpReply:
         within = min(within, PATIENCE_SECONDS)
-        return await super().post_paid(claimed, request, base_url=base_url, key=key, within=within)
+        return await super().post_paid(marked, request, base_url=base_url, key=key, within=within)
 
     def _client(self, *, keepalive: int, timeout: float) -> httpx2.AsyncClient:
         client = super()._client(keepalive=keepalive, timeout=timeout)

@@ -37,6 +37,7 @@ from callsheet.core.payload.body import build_body, freeze_body
 from callsheet.core.shot import Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.gateways import GATEWAYS, load_gateway
+from cases import cases
 from examples import examples
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -54,16 +55,16 @@ def documents(gateway_id: str, *kinds: str) -> list[tuple[str, Document]]:
 
 
 def recorded(*kinds: str) -> Any:
-    """Parametrise over every fixture of these kinds, in every gateway."""
-    rows = [
-        pytest.param(gateway_id, document, id=f"{gateway_id}-{name}")
+    """One test over every fixture of these kinds, in every gateway."""
+    rows = {
+        f"{gateway_id}-{name}": (gateway_id, document)
         for gateway_id in GATEWAYS
         for name, document in documents(gateway_id, *kinds)
-    ]
-    return pytest.mark.parametrize(("gateway_id", "document"), rows)
+    }
+    return cases(("gateway_id", "document"), rows.values(), ids=rows)
 
 
-every_gateway = pytest.mark.parametrize("gateway_id", GATEWAYS)
+every_gateway = cases("gateway_id", GATEWAYS)
 
 
 def reply_of(document: Document) -> HttpReply:
@@ -208,7 +209,7 @@ def test_a_listing_is_asked_for_without_the_key(gateway_id: str, document: Docum
 
 
 @every_gateway
-@pytest.mark.parametrize("task_id", ["", ".", "..", "a/b", "a?b", "a b", "a\n", "ä", "x" * 129, "%2e%2e"])
+@cases("task_id", ["", ".", "..", "a/b", "a?b", "a b", "a\n", "ä", "x" * 129, "%2e%2e"])
 def test_an_id_that_is_no_id_is_refused(gateway_id: str, task_id: str) -> None:
     """An id can neither leave its place in the path nor add a query."""
     with pytest.raises(ValueError, match="not a task id"):
@@ -262,7 +263,7 @@ def test_a_recorded_listing_means_what_was_recorded(gateway_id: str, document: D
 
 
 @every_gateway
-@pytest.mark.parametrize(
+@cases(
     ("status", "outcome"),
     [
         *((status, Rejected) for status in (307, 308, 400, 401, 402, 403, 404, 405, 413, 415, 422)),
@@ -294,7 +295,7 @@ def test_a_recorded_listing_means_what_was_recorded(gateway_id: str, document: D
         ),
     ],
 )
-@pytest.mark.parametrize("body", [b"", b"{}", b"<html>", b"[]", b'{"id": 0, "data": {"task_id": "", "taskId": []}}'])
+@cases("body", [b"", b"{}", b"<html>", b"[]", b'{"id": 0, "data": {"task_id": "", "taskId": []}}'])
 def test_a_reply_without_an_id_is_judged_by_its_status(
     gateway_id: str, status: int, outcome: type, body: bytes
 ) -> None:
@@ -303,7 +304,7 @@ def test_a_reply_without_an_id_is_judged_by_its_status(
 
 
 @every_gateway
-@pytest.mark.parametrize(
+@cases(
     ("status", "outcome"),
     [(200, Accepted), (201, Accepted), (429, Accepted), (400, Unclear), (409, Unclear), (500, Unclear), (302, Unclear)],
 )
@@ -314,7 +315,7 @@ def test_a_reply_that_names_an_id_is_never_taken_for_a_refusal(gateway_id: str, 
 
 
 @every_gateway
-@pytest.mark.parametrize("status", [301, 401, 404, 429, 500, 503])
+@cases("status", [301, 401, 404, 429, 500, 503])
 def test_a_status_read_that_failed_says_nothing_of_the_task(gateway_id: str, status: int) -> None:
     """A finished task in the body of an error is not believed."""
     finished = next(
@@ -352,7 +353,7 @@ def read_everything(gateway_id: str, reply: HttpReply) -> None:
             getattr(module, name)(reply)
 
 
-@every_gateway
+@pytest.mark.parametrize("gateway_id", GATEWAYS)
 @examples(60)
 @given(status=st.integers(100, 999), body=st.binary(max_size=200), wait=st.text(max_size=12))
 def test_no_bytes_make_a_reader_raise(gateway_id: str, status: int, body: bytes, wait: str) -> None:
@@ -360,7 +361,7 @@ def test_no_bytes_make_a_reader_raise(gateway_id: str, status: int, body: bytes,
     read_everything(gateway_id, HttpReply(status, (("retry-after", wait),), body))
 
 
-@every_gateway
+@pytest.mark.parametrize("gateway_id", GATEWAYS)
 @examples(60)
 @given(data=st.data(), status=st.sampled_from([200, 400, 404, 429, 500]))
 def test_no_change_to_a_recorded_body_makes_a_reader_raise(gateway_id: str, data: st.DataObject, status: int) -> None:
@@ -382,7 +383,7 @@ def test_no_change_to_a_recorded_body_makes_a_reader_raise(gateway_id: str, data
 
 
 @every_gateway
-@pytest.mark.parametrize(
+@cases(
     "body",
     [
         b"[" * 100_000,

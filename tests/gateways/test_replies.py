@@ -31,6 +31,7 @@ from callsheet.core.gateway.replies import (
 )
 from callsheet.core.gateway.task_status import read_phase
 from callsheet.core.gateway.videos import MAX_LINK, MAX_LINKS, is_video_link, read_video_links
+from cases import cases
 
 
 def nested(depth: int) -> bytes:
@@ -58,13 +59,13 @@ def test_a_body_is_read_up_to_the_greatest_size_and_no_further() -> None:
     assert read_object(b"{ " + padding + b"}") is None
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"1", b"null", b'"x"', b"{", b"\xff", b'{"a":NaN}', b'{"a":-Infinity}'])
+@cases("body", [b"", b"[]", b"1", b"null", b'"x"', b"{", b"\xff", b'{"a":NaN}', b'{"a":-Infinity}'])
 def test_what_is_no_json_object_is_not_read(body: bytes) -> None:
     """Lists, numbers, texts, broken bytes and numbers that JSON does not have."""
     assert read_object(body) is None
 
 
-@pytest.mark.parametrize("digits", ["9" * 21, "1." + "1" * 40, "1e99999999999999999999"])
+@cases("digits", ["9" * 21, "1." + "1" * 40, "1e99999999999999999999"])
 def test_absurd_numbers_make_a_body_unreadable(digits: str) -> None:
     """No gateway says such a number, and computing with one can take for ever."""
     assert read_object(b'{"a":' + digits.encode() + b"}") is None
@@ -81,13 +82,13 @@ def test_amounts_stay_exact() -> None:
     assert [read_amount(find(body, name)) for name in "abcd"] == ["99416.4429", "74.8700", "7", "1000"]
 
 
-@pytest.mark.parametrize("value", [None, True, "5", [5], Decimal("1e30"), 10**18])
+@cases("value", [None, True, "5", [5], Decimal("1e30"), 10**18])
 def test_what_is_no_plain_amount_is_unknown(value: object) -> None:
     """Texts, switches and figures beyond all bounds."""
     assert read_amount(value) is None
 
 
-@pytest.mark.parametrize(
+@cases(
     ("value", "expected"),
     [(0, 0), (100, 100), (Decimal("45.9"), 45), (101, None), (-1, None), (True, None), ("5", None)],
 )
@@ -96,7 +97,7 @@ def test_progress_is_whole_per_cent(value: object, expected: int | None) -> None
     assert read_percent(value) == expected
 
 
-@pytest.mark.parametrize(
+@cases(
     ("value", "expected"),
     [(None, None), (200, 200), ("402", 402), (True, NO_STATUS), ("E1", NO_STATUS), (Decimal("1.5"), NO_STATUS)],
 )
@@ -132,7 +133,7 @@ def test_an_id_that_is_quoted_has_nothing_that_steers_an_address(value: str) -> 
         assert quote_task_id(value).strip(".")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("header", "expected"),
     [
         ("30", 30.0),
@@ -152,7 +153,7 @@ def test_retry_after_is_read_in_seconds(header: str | None, expected: float | No
     assert read_retry_after(HttpReply(429, headers, b"")) == expected
 
 
-@pytest.mark.parametrize(
+@cases(
     ("until", "sent", "expected"),
     [
         ("Wed, 25 Nov 2026 10:00:30 GMT", "Wed, 25 Nov 2026 10:00:00 GMT", 30.0),
@@ -171,7 +172,7 @@ def test_a_date_to_retry_after_counts_from_the_replys_own_date(
     assert read_retry_after(HttpReply(429, headers, b"")) == expected
 
 
-@pytest.mark.parametrize(
+@cases(
     ("link", "expected"),
     [
         ("https://cdn.example.com/a.mp4", True),
@@ -206,7 +207,7 @@ def test_a_state_is_recognised_whatever_its_case() -> None:
     assert read_phase("paused") is Phase.UNRECOGNISED
 
 
-@pytest.mark.parametrize(
+@cases(
     ("status", "number", "outcome"),
     [
         (200, 400, Rejected),

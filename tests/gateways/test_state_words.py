@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from callsheet.core.gateway.protocol import (
     Accepted,
     HttpReply,
@@ -21,8 +19,9 @@ from callsheet.core.gateway.replies import read_task_id
 from callsheet.core.gateway.task_status import read_phase
 from callsheet.core.gateway.videos import MAX_VALUES, find_videos
 from callsheet.gateways import GATEWAYS, load_gateway
+from cases import cases
 
-every_gateway = pytest.mark.parametrize("gateway_id", GATEWAYS)
+every_gateway = cases("gateway_id", GATEWAYS)
 VIDEO = "https://cdn.example.com/v/clip.mp4"
 BARE = "https://cdn.example.com/v/8f2c"
 PICTURE = "https://cdn.example.com/v/cover.jpg"
@@ -56,7 +55,7 @@ def progress(gateway_id: str, said: object, **task: object) -> Progress:
 
 
 @every_gateway
-@pytest.mark.parametrize(
+@cases(
     ("phase", "words"),
     [
         (Phase.QUEUED, "queued pending not_started waiting submitted IN_QUEUE Created"),
@@ -71,7 +70,7 @@ def test_every_gateway_knows_the_same_words(gateway_id: str, phase: Phase, words
     assert {progress(gateway_id, word).phase for word in words.split()} == {phase}
 
 
-@pytest.mark.parametrize("word", [" Finished ", "FINISHED", "finished.", "not started", "Not-Started", "in progress"])
+@cases("word", [" Finished ", "FINISHED", "finished.", "not started", "Not-Started", "in progress"])
 def test_case_spaces_and_punctuation_of_a_word_do_not_count(word: str) -> None:
     """They differ between the versions of a server."""
     assert read_phase(word) is not Phase.UNRECOGNISED
@@ -102,8 +101,8 @@ LINKS = {
 
 
 @every_gateway
-@pytest.mark.parametrize("said", ["completed", "a-word-nobody-knows"])
-@pytest.mark.parametrize("shape", LINKS.values(), ids=LINKS)
+@cases("said", ["completed", "a-word-nobody-knows"])
+@cases("shape", LINKS.values(), ids=LINKS)
 def test_a_link_is_found_under_a_near_name(gateway_id: str, said: str, shape: dict[str, object]) -> None:
     """After a known end and after an unknown word."""
     task = {name: value for name, value in shape.items() if name != "expect"}
@@ -111,7 +110,7 @@ def test_a_link_is_found_under_a_near_name(gateway_id: str, said: str, shape: di
 
 
 @every_gateway
-@pytest.mark.parametrize(
+@cases(
     "task",
     [
         {"files": [{"file_url": VIDEO, "file_type": "image"}]},
@@ -154,7 +153,7 @@ def test_no_link_is_taken_while_the_task_is_known_to_go_on_or_has_failed(gateway
     ] * 3
 
 
-@pytest.mark.parametrize(
+@cases(
     ("gateway_id", "body"),
     [
         ("poyo", {"code": 200, "data": {"state": "completed"}}),
@@ -172,7 +171,7 @@ def test_a_state_is_found_in_a_near_place(gateway_id: str, body: object) -> None
     assert outcome.phase is Phase.SUCCEEDED
 
 
-@pytest.mark.parametrize("gateway_id", ["poyo", "apidot", "apixo"])
+@cases("gateway_id", ["poyo", "apidot", "apixo"])
 def test_the_status_of_an_envelope_is_not_the_state_of_the_task(gateway_id: str) -> None:
     """`success` beside no task says only that the request was understood."""
     body = {"code": 200, "status": "success", "message": "ok"}
@@ -185,7 +184,7 @@ def test_a_status_reply_says_which_task_it_is_about(gateway_id: str) -> None:
     assert progress(gateway_id, "running").named_id == "t1"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("value", "expected"),
     [
         (7, "7"),
@@ -215,8 +214,8 @@ def test_a_numeric_id_is_accepted(gateway_id: str) -> None:
 
 
 @every_gateway
-@pytest.mark.parametrize("status", [302, 303, 400, 401, 402, 403, 409, 422, 500, 503])
-@pytest.mark.parametrize("task_id", ["job-7", 7])
+@cases("status", [302, 303, 400, 401, 402, 403, 409, 422, 500, 503])
+@cases("task_id", ["job-7", 7])
 def test_an_unclear_reply_keeps_the_id_it_names(gateway_id: str, status: int, task_id: object) -> None:
     """It proves nothing, and may be all that is known of a paid job."""
     outcome = load_gateway(gateway_id).read_submit(answer(submit_body(gateway_id, task_id), status))
@@ -225,7 +224,7 @@ def test_an_unclear_reply_keeps_the_id_it_names(gateway_id: str, status: int, ta
 
 
 @every_gateway
-@pytest.mark.parametrize("code", [401, 500, 40001])
+@cases("code", [401, 500, 40001])
 def test_a_code_in_the_body_that_contradicts_an_id_keeps_the_id(gateway_id: str, code: int) -> None:
     """HTTP 200 all the same."""
     body = {**submit_body(gateway_id, "job-7"), "code": code}
@@ -235,7 +234,7 @@ def test_a_code_in_the_body_that_contradicts_an_id_keeps_the_id(gateway_id: str,
 
 
 @every_gateway
-@pytest.mark.parametrize(
+@cases(
     ("body", "status"),
     [
         ({"code": 200, "job_id": "job-7"}, 200),
@@ -252,9 +251,7 @@ def test_an_id_in_another_place_is_kept_and_makes_no_refusal(gateway_id: str, bo
 
 
 @every_gateway
-@pytest.mark.parametrize(
-    "error", ["weird", {"code": "weird"}, {"code": 999}, {"message": "?"}, {"type": "new_kind", "code": None}]
-)
+@cases("error", ["weird", {"code": "weird"}, {"code": 999}, {"message": "?"}, {"type": "new_kind", "code": None}])
 def test_success_with_an_id_and_an_unknown_error_is_unclear(gateway_id: str, error: object) -> None:
     """A contradiction is never an acceptance, and the id is kept."""
     outcome = load_gateway(gateway_id).read_submit(answer(submit_body(gateway_id, "job-7", error=error)))
@@ -263,7 +260,7 @@ def test_success_with_an_id_and_an_unknown_error_is_unclear(gateway_id: str, err
 
 
 @every_gateway
-@pytest.mark.parametrize(
+@cases(
     ("status", "kind"),
     [(300, Unclear), (301, Unclear), (302, Unclear), (303, Unclear), (307, Rejected), (308, Rejected)],
 )
@@ -275,7 +272,7 @@ def test_only_a_redirect_that_keeps_the_method_proves_that_nothing_was_done(
 
 
 @every_gateway
-@pytest.mark.parametrize(
+@cases(
     ("body", "message"),
     [
         ({"code": 422, "msg": "prompt too long"}, "prompt too long"),
@@ -309,7 +306,7 @@ def test_a_refusal_in_the_body_counts_under_http_200(gateway_id: str) -> None:
 
 
 @every_gateway
-@pytest.mark.parametrize(
+@cases(
     ("body", "page"),
     [
         (b"<!DOCTYPE html><html>403</html>", "an HTML page"),
@@ -326,7 +323,7 @@ def test_a_reply_without_words_says_what_it_is(gateway_id: str, body: bytes, pag
     assert (outcome.problem.page, outcome.problem.message) == (page, "")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("status", "code", "words", "expected"),
     [
         (402, "", "", Reason.BALANCE),

@@ -10,7 +10,7 @@ import pytest
 from callsheet.core.tasks import Sheet
 from callsheet.edges.ledger.ledger import SqliteLedger
 from callsheet.service.ports import Ledger
-from samples import START, a_sheet
+from samples import add_approved
 
 OpenLedger = Callable[[], Ledger]
 
@@ -34,4 +34,4 @@ def ledger(make_ledger: OpenLedger) -> Ledger:
 @pytest.fixture
 def sheet(ledger: Ledger) -> Sheet:
     """An approved sheet in it."""
-    return ledger.add_sheet(a_sheet(), now=START)
+    return add_approved(ledger)

@@ -22,9 +22,9 @@ from callsheet.core.tasks import (
     TaskEvent,
     TaskState,
 )
-from callsheet.errors import Action, NotApproved, PolicyRefusal, UnknownThing
+from callsheet.errors import Action, InvalidRequest, NotApproved, PolicyRefusal, UnknownThing
 from callsheet.service.ports import Ledger
-from samples import START, a_sheet, a_task
+from samples import START, a_sheet, a_task, add_approved
 
 WINDOWS = (START - 1000, START - 1000)
 
@@ -103,6 +103,48 @@ def test_a_sheet_that_is_not_approved_cannot_be_spent(ledger: Ledger, sheet: She
     assert ledger.tasks() == []
 
 
+def test_a_live_sheet_without_consent_on_record_cannot_be_spent(ledger: Ledger) -> None:
+    """Whatever its row says; and nothing is left behind."""
+    sheet = ledger.add_sheet(a_sheet(), now=START)
+    assert sheet.state is SheetState.APPROVED
+
+    with pytest.raises(NotApproved):
+        spend(ledger, sheet)
+    assert ledger.tasks() == []
+    assert ledger.sheet(sheet.id).state is SheetState.APPROVED
+
+
+def test_an_approval_on_record_is_not_taken_back(ledger: Ledger, sheet: Sheet) -> None:
+    """Only one of which the trail knows nothing; who saw it so may have looked a moment too early."""
+    unknown = ledger.add_sheet(a_sheet("sheet_b"), now=START)
+
+    assert ledger.move_sheet(unknown.id, SheetEvent.UNPROVEN, now=START).state is SheetState.AWAITING_APPROVAL
+    assert ledger.move_sheet(sheet.id, SheetEvent.UNPROVEN, now=START).state is SheetState.APPROVED
+
+
+def test_a_gateways_id_belongs_to_one_task(ledger: Ledger, sheet: Sheet) -> None:
+    """In one mode at one gateway; a person may move it from a task that was given up."""
+    other = add_approved(ledger, "sheet_b")
+    elsewhere = add_approved(ledger, "sheet_c")
+    spend(ledger, sheet)
+    spend(ledger, other, a_task(other, "t2"))
+    spend(ledger, elsewhere, a_task(elsewhere, "t3", gateway="apidot"))
+    for task_id in ("t1", "t2", "t3"):
+        ledger.claim(task_id, attempt="a", deadline=START + 9, now=START, slots=Slots(5, 5))
+    named = {"gateway_task_id": "job"}
+    ledger.advance("t1", TaskEvent.ACCEPTED, now=START, attempt="a", changes=named)
+    ledger.advance("t3", TaskEvent.ACCEPTED, now=START, attempt="a", changes=named)
+
+    with pytest.raises(InvalidRequest) as refused:
+        ledger.advance("t2", TaskEvent.ACCEPTED, now=START, attempt="a", changes=named)
+    assert refused.value.error_code == "same_id"
+    assert ledger.task("t2").state is TaskState.SUBMITTING
+    ledger.advance("t2", TaskEvent.ANSWER_LOST, now=START, changes={})
+    ledger.advance("t1", TaskEvent.RESOLVED_LOST, now=START, changes={})
+    moved = ledger.advance("t2", TaskEvent.RESOLVED_ACCEPTED, now=START, changes=named)
+    assert moved.gateway_task_id == "job"
+
+
 def test_a_binding_that_changed_cannot_be_spent(ledger: Ledger, sheet: Sheet) -> None:
     """One other byte in any part is another digest."""
     with pytest.raises(NotApproved, match="has changed"):
@@ -161,6 +203,48 @@ def test_without_a_free_slot_nothing_is_claimed(ledger: Ledger, sheet: Sheet) ->
     assert ledger.task("t1").state is TaskState.WAITING
     assert ledger.missing_slots(task, now=START, slots=Slots(0, 5)) == 1
     assert ledger.missing_slots(task, now=START, slots=Slots(1, 5)) == 0
+
+
+SLOTS = {
+    "the only one in all": (Slots(1, 9), 0, 0, True),
+    "none left in all": (Slots(1, 9), 0, 1, False),
+    "the last in all": (Slots(3, 9), 1, 1, True),
+    "none left in all, most of them here": (Slots(3, 9), 2, 1, False),
+    "the only one at the gateway": (Slots(9, 1), 0, 0, True),
+    "those elsewhere do not count at the gateway": (Slots(9, 1), 0, 3, True),
+    "none left at the gateway": (Slots(9, 1), 1, 0, False),
+    "the last at the gateway": (Slots(9, 3), 2, 3, True),
+    "none left at the gateway, though in all": (Slots(9, 3), 3, 0, False),
+}
+
+
+@pytest.mark.parametrize("case", SLOTS)
+def test_as_many_tasks_are_claimed_as_there_are_slots_and_no_more(ledger: Ledger, sheet: Sheet, case: str) -> None:
+    """Both limits, each with one below, at and above; `missing_slots` counts the same."""
+    slots, here, elsewhere, claims = SLOTS[case]
+    for number, gateway in enumerate(["poyo"] * here + ["apidot"] * elsewhere):
+        held = add_approved(ledger, f"held_{number}")
+        spend(ledger, held, a_task(held, f"held_{number}", gateway=gateway))
+        assert ledger.claim(f"held_{number}", attempt="h", deadline=START + 9, now=START, slots=Slots(9, 9))
+    task = spend(ledger, sheet)
+
+    missing = ledger.missing_slots(task, now=START, slots=slots)
+    claimed = ledger.claim("t1", attempt="a", deadline=START + 9, now=START, slots=slots)
+
+    assert (claimed is not None, missing <= 0) == (claims, claims)
+    assert ledger.task("t1").state is (TaskState.SUBMITTING if claims else TaskState.WAITING)
+
+
+@pytest.mark.parametrize(("slots", "is_claimed"), [(Slots(1, 5), False), (Slots(5, 1), False), (Slots(2, 2), True)])
+def test_a_slot_that_is_taken_is_not_given_twice(ledger: Ledger, sheet: Sheet, slots: Slots, is_claimed: bool) -> None:
+    """In all, and at the task's gateway."""
+    other = add_approved(ledger, "sheet_b")
+    spend(ledger, sheet)
+    spend(ledger, other, a_task(other, "t2"))
+
+    assert ledger.claim("t1", attempt="a", deadline=START + 9, now=START, slots=slots) is not None
+    claimed = ledger.claim("t2", attempt="b", deadline=START + 9, now=START, slots=slots)
+    assert (claimed is not None) is is_claimed
 
 
 def test_times_that_a_wrong_clock_set_are_brought_back(ledger: Ledger, sheet: Sheet) -> None:

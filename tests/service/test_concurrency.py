@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from decimal import Decimal
-from typing import Any
 
 import pytest
 
 from callsheet.core.consent import Means
-from callsheet.core.tasks import SHEET_LIFETIME
+from callsheet.core.shot import Shot
+from callsheet.core.spending import Slots
+from callsheet.core.tasks import SHEET_LIFETIME, TaskEvent, TaskState
 from callsheet.errors import InvalidRequest, NotApproved
 from callsheet.service import Draft, Service
 from callsheet.service.consent import approve
-from callsheet.service.dependencies import Dependencies
 from callsheet.service.drafts import explain
+from callsheet.service.polling import resolve_task, run_task
 from callsheet.service.submission import submit
-from workspace import SHOT, Workspace, draft
+from workspace import SHOT, Workspace, accepted, draft, overtaken, reply
 
 MODEL = "poyo/sora-2-official"
-
-
-class Overtaken:
-    """A ledger before one call of which somebody else does something, once."""
-
-    def __init__(self, ledger: Any, call: str, act: Callable[[], object]) -> None:
-        self._ledger = ledger
-        self._acts = {call: act}
-
-    def __getattr__(self, name: str) -> Any:
-        if act := self._acts.pop(name, None):
-            act()
-        return getattr(self._ledger, name)
-
-
-def overtaken(service: Service, call: str, act: Callable[[], object]) -> Dependencies:
-    """The service's dependencies, with such a ledger."""
-    ledger = Overtaken(service.deps.ledger(), call, act)
-    return replace(service.deps, ledger=lambda: ledger)
 
 
 def meeting(workspace: Workspace) -> tuple[Service, Service, str]:
@@ -54,6 +34,55 @@ def test_a_sheet_that_is_approved_while_its_caller_is_being_told_to_ask_is_sent(
     deps = overtaken(service, "move_sheet", lambda: other.approve(sheet_id, by=Means.DESK))
 
     assert submit(deps, sheet_id).status == "waiting"
+
+
+async def test_two_tasks_that_get_one_id_at_the_same_moment_do_not_both_keep_it(workspace: Workspace) -> None:
+    """The id is compared in the transaction that stores it."""
+    workspace.go_live()
+    service = workspace.service()
+    tasks = []
+    for number in range(2):
+        sheet_id = draft(service, Shot(f"{SHOT.prompt} Take {number}.", duration_seconds=4))
+        service.approve(sheet_id, by=Means.TERMINAL)
+        tasks.append(submit(service.deps, sheet_id).report.task.id)
+    ledger = service.deps.ledger()
+
+    def answer_the_other() -> None:
+        claimed = ledger.claim(
+            tasks[0], attempt="other", deadline=workspace.clock.time + 150, now=workspace.clock.time, slots=Slots(5, 5)
+        )
+        changes = {"gateway_task_id": "job-1"}
+        ledger.advance(claimed.task.id, TaskEvent.ACCEPTED, now=workspace.clock.time, attempt="other", changes=changes)
+
+    deps = overtaken(service, "advance", answer_the_other)
+    workspace.gateway.replies = [accepted("job-1")]
+    await run_task(deps, tasks[1])
+
+    found = [service.task(task_id).task for task_id in tasks]
+    assert [(task.state, task.gateway_task_id) for task in found] == [
+        (TaskState.QUEUED, "job-1"),
+        (TaskState.OUTCOME_UNKNOWN, None),
+    ]
+    assert (found[1].problem.code, found[1].problem.untrusted_task_id) == ("same_id", "job-1")
+
+
+async def test_two_people_do_not_give_one_id_to_two_tasks(workspace: Workspace) -> None:
+    """Nor does one whom the gateway's late answer overtakes."""
+    workspace.go_live()
+    service = workspace.service()
+    tasks = []
+    for number in range(2):
+        sheet_id = draft(service, Shot(f"{SHOT.prompt} Take {number}.", duration_seconds=4))
+        service.approve(sheet_id, by=Means.TERMINAL)
+        workspace.gateway.replies = [reply({}, 500)]
+        tasks.append(submit(service.deps, sheet_id).report.task.id)
+        await run_task(service.deps, tasks[-1])
+    deps = overtaken(service, "advance", lambda: resolve_task(service.deps, tasks[0], accepted_as="job-1"))
+
+    with pytest.raises(InvalidRequest) as refused:
+        resolve_task(deps, tasks[1], accepted_as="job-1")
+    assert (refused.value.error_code, refused.value.next_step.target) == ("same_id", tasks[0])
+    assert service.task(tasks[1]).task.state is TaskState.OUTCOME_UNKNOWN
 
 
 def test_a_sheet_that_is_declined_while_an_allowance_is_about_to_spend_it_is_not_sent(workspace: Workspace) -> None:

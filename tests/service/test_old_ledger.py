@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
 import sqlite3
 from pathlib import Path
 
-from callsheet.core.consent import Means
+from callsheet.core.consent import Means, sheet_id_for
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import SheetState, TaskState
 from callsheet.service.polling import run_task
@@ -29,16 +32,27 @@ def shot(number: int) -> Shot:
     return Shot(f"{SHOT.prompt} Take {number}.", duration_seconds=4)
 
 
-def make_old(path: Path) -> None:
-    """Take everything out of the file that version 2 brought."""
+def make_old(path: Path) -> dict[str, str]:
+    """Take everything out of the file that version 2 brought; the ids that version 1 gave its sheets, by today's.
+
+    The mark of what was sent goes as well: it came later still.
+    """
+    shutil.rmtree(path.parent.parent / "state" / "sent", ignore_errors=True)
+    ids = {}
     with sqlite3.connect(path) as db:
         for statement in BACK_TO_VERSION_1:
             db.execute(statement)
+        for sheet_id, binding in db.execute("SELECT id, binding FROM sheet").fetchall():
+            text = json.dumps(json.loads(binding), sort_keys=True, separators=(",", ":"))
+            ids[sheet_id] = sheet_id_for(hashlib.sha256(text.encode()).hexdigest())
+            db.execute("UPDATE sheet SET id = ? WHERE id = ?", (ids[sheet_id], sheet_id))
+            db.execute("UPDATE task SET sheet_id = ? WHERE sheet_id = ?", (ids[sheet_id], sheet_id))
     db.close()
+    return ids
 
 
-async def test_what_an_older_version_left_open_goes_on_as_it_was_approved(workspace: Workspace) -> None:
-    """Approved, waiting, being submitted, queued: none is sent twice, held for ever or approved again."""
+async def test_what_an_older_version_left_open_is_neither_sent_twice_nor_called_forged(workspace: Workspace) -> None:
+    """What was sent goes on. What was only approved needs a person: that version kept no record of who agreed."""
     workspace.go_live()
     workspace.clock.time = PRECISE
     service = workspace.service()
@@ -57,21 +71,29 @@ async def test_what_an_older_version_left_open_goes_on_as_it_was_approved(worksp
     )
     ledger.close()
     path = workspace.home / "data" / "ledger.sqlite3"
-    make_old(path)
+    ids = make_old(path)
 
     newer = workspace.service()
-    workspace.gateway.replies = [accepted("task-unified-1-abd"), status("running")]
+    workspace.gateway.replies = [status("running"), accepted("task-unified-1-abd")]
     await run_task(newer.deps, waiting)
     workspace.clock.time = max(deadline + 2, newer.task(queued).task.next_at)
     for task_id in (submitting, queued):
         await run_task(newer.deps, task_id)
-    last = submit(newer.deps, approved)
+    unproven = submit(newer.deps, ids[approved])
+    newer.approve(ids[approved], by=Means.TERMINAL)
+    await run_task(newer.deps, submit(newer.deps, ids[approved]).report.task.id)
 
     states = [newer.task(task_id).task.state for task_id in (waiting, submitting, queued)]
-    assert states == [TaskState.QUEUED, TaskState.OUTCOME_UNKNOWN, TaskState.RUNNING]
-    assert last.status == "waiting"
+    assert states == [TaskState.WAITING, TaskState.OUTCOME_UNKNOWN, TaskState.RUNNING]
+    assert newer.task(waiting).task.problem.code == "not_approved"
+    assert unproven.status == "approval_needed"
     assert len(workspace.gateway.paid) == 2
-    assert newer.verify_audit().broken is None
+    verdict = newer.verify_audit()
+    assert (verdict.broken, verdict.unapproved) == (None, ())
+    assert sorted(verdict.older) == sorted([waiting, submitting, queued])
+    # What calls itself that old, but was created after the trail began, is not.
+    newer.deps.ledger().touch(queued, now=workspace.clock.time, changes={"created_at": workspace.clock.time + 1})
+    assert newer.verify_audit().unapproved == (queued,)
     backup = path.with_name("ledger.sqlite3.before-version-2")
     with sqlite3.connect(backup) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (1,)
@@ -86,10 +108,10 @@ def test_a_sheet_of_an_older_version_is_handed_out_again_and_not_drafted_anew(wo
     service = workspace.service()
     sheet_id = draft(service)
     service.deps.ledger().close()
-    make_old(workspace.home / "data" / "ledger.sqlite3")
+    ids = make_old(workspace.home / "data" / "ledger.sqlite3")
 
     newer = workspace.service()
 
-    assert draft(newer) == sheet_id
-    sheet = newer.deps.ledger().sheet(sheet_id)
+    assert draft(newer) == ids[sheet_id]
+    sheet = newer.deps.ledger().sheet(ids[sheet_id])
     assert (sheet.state, sheet.binding.expires) == (SheetState.DRAFTED, str(sheet.expires_at))

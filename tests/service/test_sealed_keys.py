@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import httpx2
 import pytest
 
@@ -16,13 +18,14 @@ from callsheet.core.consent import Means
 from callsheet.core.gateway.protocol import Accepted, GatewayProblem, Postponed, Rejected, SubmitOutcome, Unclear
 from callsheet.core.security.redaction import fingerprint
 from callsheet.core.shot import Shot
-from callsheet.core.tasks import Clip, SheetEvent, Task, TaskState
+from callsheet.core.tasks import Clip, SheetEvent, Task, TaskEvent, TaskState
 from callsheet.edges.keys.passphrase import create_recipe
 from callsheet.edges.keys.sealed import seal_key, write_sealed
 from callsheet.edges.keys.store import SecretKey
 from callsheet.errors import (
     Action,
     CallsheetError,
+    DownloadProblem,
     GatewayUnreachable,
     InvalidRequest,
     KeyProblem,
@@ -32,8 +35,8 @@ from callsheet.errors import (
     PolicyRefusal,
 )
 from callsheet.service import Service
-from callsheet.service.polling import run_task
-from callsheet.service.sealed_keys import claim_for_sending, permit, settle_permit
+from callsheet.service.polling import resolve_task, run_task
+from callsheet.service.sealed_keys import claim_for_sending, permit, settle_permit, tend
 from callsheet.service.submission import submit
 from samples import CHEAP
 from workspace import KEY, SHOT, Workspace, accepted, draft, reply, status
@@ -492,7 +495,7 @@ async def test_an_approval_that_somebody_wrote_into_the_ledger_does_not_keep_the
         async with service.running():
             await service.approve_and_send(sheet_id, passphrase=PASSPHRASE, by=Means.DESK)
 
-    assert ("agreed_again", "desk") in [(entry.action, entry.actor) for entry in service.audit()]
+    assert ("approved", "desk") in [(entry.action, entry.actor) for entry in service.audit()]
     assert service.verify_audit().broken is None
     assert len(workspace.gateway.paid) == 1
 
@@ -633,7 +636,7 @@ async def test_the_last_line_of_a_program_tells_what_a_sealed_task_waits_for(wor
     workspace.gateway.replies = [accepted()]
     await step(workspace, first, await opened_task(first, draft(first)))
 
-    notice = process(workspace).closing_notice()
+    notice = process(workspace).hand_over()
 
     assert notice is not None
     assert notice.action is Action.WATCH
@@ -772,3 +775,124 @@ async def test_an_unsealed_gateway_has_nothing_to_open(workspace: Workspace) -> 
     with pytest.raises(KeyProblem, match="not sealed"):
         await permit(service.deps, sheet_id, PASSPHRASE)
     assert service.held() == []
+
+
+async def test_a_waiting_sheet_is_sent_under_the_warning_of_a_duplicate_charge(workspace: Workspace) -> None:
+    """An earlier take was given up, which proves nothing: the person who sends the next one reads that first."""
+    service = sealed_service(workspace)
+    workspace.gateway.replies = [httpx2.ReadError("gone")]
+    first = await opened_task(service, draft(service))
+    await step(workspace, service, first)
+    resolve_task(service.deps, first, accepted_as=None)
+    second = draft(service)
+    waiting = await opened_task(service, second)
+    other = process(workspace)
+
+    warned, *_ = other.sending_text(second).split("\n")
+
+    assert "POSSIBLE DUPLICATE CHARGE" in warned
+    assert first in other.sending_text(second)
+    assert other.task(waiting).task.state is TaskState.WAITING
+
+
+async def test_a_waiting_sheet_says_that_it_was_approved_before(workspace: Workspace) -> None:
+    """Its own task is no earlier take."""
+    service = sealed_service(workspace)
+    sheet_id = draft(service)
+    task_id = await opened_task(service, sheet_id)
+
+    text = process(workspace).sending_text(sheet_id)
+
+    assert f"Approved before and not sent yet: task {task_id}." in text
+    assert "POSSIBLE DUPLICATE CHARGE" not in text
+
+
+async def test_nothing_in_the_process_keeps_a_forgotten_key(workspace: Workspace) -> None:
+    """The redactor that hid it is gone with it, without anybody asking for a new one."""
+    others = count_keys()
+    service = sealed_service(workspace)
+    workspace.gateway.replies = [reply({"code": 400, "error": {"message": "no", "type": "x"}}, 400)]
+    task_id = await opened_task(service, draft(service))
+    assert service.redactor().text(KEY) == "[key hidden]"
+    assert count_keys() == others + 1
+
+    # The event loop lets go of what a thread returned.
+    await anyio.lowlevel.checkpoint()
+    await step(workspace, service, task_id)
+
+    assert service.deps.opened.gateways() == ()
+    assert count_keys() == others
+
+
+def count_keys() -> int:
+    """How many objects of this process hold the key."""
+    gc.collect()
+    mine = fingerprint(KEY)
+    return sum(isinstance(item, SecretKey) and item.fingerprint == mine for item in gc.get_objects())
+
+
+@pytest.mark.parametrize("alive", [True, False])
+async def test_tasks_of_other_processes_are_not_marked_by_one_without_the_key(
+    workspace: Workspace, alive: bool
+) -> None:
+    """Their own process may have the key open; one that is gone is adopted first."""
+    first, other = sealed_service(workspace), process(workspace)
+    workspace.gateway.replies = [accepted(), FINISHED]
+    waiting = await opened_task(first, draft(first))
+    asked = await opened_task(first, draft(first, SHOT.__class__("A second kite.", duration_seconds=4)))
+    await step(workspace, first, asked)
+    before = [first.task(task_id).task for task_id in (waiting, asked)]
+
+    tend(other.deps, is_alive=lambda _: alive)
+
+    assert [first.task(task_id).task for task_id in (waiting, asked)] == before
+
+
+async def test_own_tasks_are_marked_once_and_a_finished_one_not_at_all(workspace: Workspace) -> None:
+    """A clip is fetched without the key; and a task that is held is not put off again and again."""
+    first, other = sealed_service(workspace), process(workspace)
+    workspace.gateway.replies = [accepted("task-unified-1-abc"), accepted("task-unified-1-abd")]
+    finished = await opened_task(first, draft(first))
+    queued = await opened_task(first, draft(first, SHOT.__class__("A second kite.", duration_seconds=4)))
+    for task_id in (finished, queued):
+        await step(workspace, first, task_id)
+    ledger = other.deps.ledger()
+    ledger.advance(finished, TaskEvent.SEEN_FINISHED, now=workspace.clock.now(), changes={"result_url": VIDEO})
+    ledger.adopt(first.deps.runner_id, other.deps.runner_id)
+    before = other.task(finished).task
+
+    tend(other.deps, is_alive=lambda _: False)
+    held = other.task(queued).task
+    workspace.clock.time += 30
+    tend(other.deps, is_alive=lambda _: False)
+
+    assert other.task(finished).task == before
+    assert held.problem.code == "key_sealed"
+    assert other.task(queued).task == held
+
+
+async def test_a_download_that_failed_is_tried_again_without_asking_for_a_fresh_link(workspace: Workspace) -> None:
+    """Asking needs the key. Nothing is counted as asked, and the rate limit is left to those who may ask."""
+    first = sealed_service(workspace)
+    workspace.gateway.replies = [accepted(), FINISHED]
+    task_id = await opened_task(first, draft(first))
+    for _ in range(2):
+        await step(workspace, first, task_id)
+    other = process(workspace, keeper=Keeper(DownloadProblem("The connection broke.", next_step="-")))
+    asked = len(workspace.gateway.requests)
+    failed = await step(workspace, other, task_id)
+    pace = paced(workspace)
+    saved = await step(workspace, other, task_id)
+
+    assert (failed.state, failed.failures) == (TaskState.SUCCEEDED, 1)
+    assert (saved.state, saved.polls) == (TaskState.SAVED, failed.polls)
+    assert len(workspace.gateway.requests) == asked
+    assert paced(workspace) == pace
+
+
+def paced(workspace: Workspace) -> list[tuple[object, ...]]:
+    """What is reserved with the rate limiter."""
+    with sqlite3.connect(workspace.home / "data" / "ledger.sqlite3") as db:
+        found = db.execute("SELECT * FROM pace").fetchall()
+    db.close()
+    return found

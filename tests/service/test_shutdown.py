@@ -270,24 +270,24 @@ def test_a_signal_ends_a_command_in_good_order(
     [report] = start(environ).tasks()
     assert report.task.state is state
     assert gateway.paid == 1
-    assert "continues." in printed
+    assert "Stopped waiting for task_" in printed
     # A person who sees nothing happen would press Ctrl-C again, and lose the answer.
     assert "Press Ctrl-C again only to give it up." in printed
-    notices = [line for line in printed.splitlines() if "watch --detach" in line]
+    notices = [line for line in printed.splitlines() if "callsheet watch" in line]
     assert len(notices) == (1 if state is TaskState.QUEUED else 0)
-    assert all(line.startswith("1 task is still open; ") for line in notices)
+    assert all(line.startswith("1 task is still open, and nothing follows it now.") for line in notices)
 
 
 def notice_text(service: Service) -> str | None:
     """The closing notice as a person reads it."""
-    notice = service.closing_notice()
+    notice = service.hand_over()
     return None if notice is None else for_person(notice)
 
 
 async def test_the_last_line_tells_who_goes_on(environ: dict[str, str], gateway: SlowGateway) -> None:
-    """Nothing when nothing is open; else the next start, or another program that runs and adopts within seconds."""
+    """Nothing when nothing is open; else what must run until when, or another program that adopts within seconds."""
     service = start(environ)
-    assert service.closing_notice() is None
+    assert service.hand_over() is None
     await end_while_sending(service, gateway, ENDINGS[0])
 
     alone = notice_text(service)
@@ -301,8 +301,8 @@ async def test_the_last_line_tells_who_goes_on(environ: dict[str, str], gateway:
 
     assert alone is not None
     assert "1 task is still open" in alone
-    assert "the next start" in alone
-    assert "callsheet watch --detach" in alone
+    assert "callsheet watch" in alone
+    assert "24 hours only" in alone
     assert accompanied == "1 task is still open; another running Callsheet picks it up within seconds."
     assert followed is None
 
@@ -312,4 +312,4 @@ def test_an_end_does_not_complain_about_the_ledger(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "ledger.sqlite3").write_bytes(b"no database, but long enough to be taken for one" * 100)
 
-    assert start({"CALLSHEET_HOME": str(tmp_path)}).closing_notice() is None
+    assert start({"CALLSHEET_HOME": str(tmp_path)}).hand_over() is None

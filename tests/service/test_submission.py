@@ -14,6 +14,7 @@ from callsheet.core.consent import Means, Mode
 from callsheet.core.shot import Shot
 from callsheet.core.spending import Slots, SpendTerms
 from callsheet.core.tasks import SheetEvent, TaskState
+from callsheet.edges.config.policy_file import write_pause
 from callsheet.edges.files.paths import register, registered_path
 from callsheet.edges.keys.store import SecretKey, store_key_file
 from callsheet.errors import (
@@ -700,7 +701,10 @@ async def test_a_policy_that_breaks_while_the_gateway_answers_does_not_cost_the_
     assert [request.method for request in workspace.gateway.requests].count("POST") == 1
 
 
-async def test_what_a_person_forbids_while_the_ledger_is_locked_is_not_sent(workspace: Workspace) -> None:
+@pytest.mark.parametrize("policy", ['mode = "read-only"\n', 'mode = "live"\n[caps]\nper_day = "0.30"\n', None])
+async def test_what_a_person_forbids_or_changes_while_the_ledger_is_locked_is_not_sent(
+    workspace: Workspace, policy: str | None
+) -> None:
     """The policy is looked at again after the claim, right before the first byte."""
     service, sheet_id = approved(workspace)
     task_id = submit(service.deps, sheet_id).report.task.id
@@ -709,7 +713,10 @@ async def test_what_a_person_forbids_while_the_ledger_is_locked_is_not_sent(work
 
     def slow_claim(*arguments: object, **named: object) -> object:
         claimed = claim(*arguments, **named)
-        workspace.write_policy('mode = "read-only"\n')
+        if policy is None:
+            write_pause(workspace.home / "config" / "policy.toml", paused=True)
+        else:
+            workspace.write_policy(policy)
         return claimed
 
     ledger.claim = slow_claim

@@ -27,7 +27,7 @@ from callsheet.core.catalogue import (
     Source,
     dollars,
 )
-from callsheet.surface.views.cards import NOT_DOCUMENTED, kept_text, polling_text
+from callsheet.surface.views.cards import NOT_DOCUMENTED, advice_text, kept_text, polling_text
 
 from .markdown import bullets, code, document, table
 
@@ -110,8 +110,17 @@ def source_table(sources: Iterable[Source]) -> str:
 
 
 def format_poll(advice: PollAdvice) -> str:
-    """When to ask after a task."""
-    return f"{polling_text(advice)}. {advice.note}"
+    """When the gateway advises to ask after a task."""
+    return f"{advice_text(advice)}. {advice.note}"
+
+
+def schedule_lines(advice: PollAdvice) -> list[str]:
+    """When this program asks, for each length of clip whose usual time is documented."""
+    lengths: list[int | None] = [seconds for seconds, _ in advice.usual_by_length]
+    return [
+        f"Callsheet asks{f' for a clip of {seconds} s' if seconds else ''}: {polling_text(advice, seconds)}"
+        for seconds in (lengths or [None])
+    ]
 
 
 def format_retention(retention: Retention) -> str:
@@ -175,7 +184,7 @@ def _card_blocks(card: ModelCard, shared: SharedFacts) -> list[str]:
 
 def _course_lines(poll: PollAdvice | None, retention: Retention | None, rate: RateLimit | None) -> list[str]:
     return [
-        f"Ask after a task: {format_poll(poll)} [{poll.source}]" if poll else "",
+        f"Advice on polling: {format_poll(poll)} [{poll.source}]" if poll else "",
         f"A result link works: {format_retention(retention)} [{retention.source}]" if retention else "",
         f"Limits: {format_rate(rate)} [{rate.source}]" if rate else "",
     ]

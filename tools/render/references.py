@@ -26,7 +26,7 @@ from callsheet.core.tasks import (
 )
 from callsheet.errors import FATE_SENTENCES, CallsheetError
 
-from .cards import NOT_DOCUMENTED, format_poll, format_rate, format_retention
+from .cards import NOT_DOCUMENTED, format_poll, format_rate, format_retention, schedule_lines
 from .markdown import bullets, code, document, fenced, table
 
 _State = TypeVar("_State", bound=StrEnum)
@@ -118,7 +118,8 @@ def _course_lines(cards: Sequence[ModelCard]) -> list[str]:
     told: dict[str, list[str]] = {}
     for card in cards:
         for line in (
-            f"Ask after a task: {format_poll(card.poll)}",
+            f"Advice on polling: {format_poll(card.poll)}",
+            *schedule_lines(card.poll),
             f"A result link works: {format_retention(card.retention)}",
             f"Limits: {format_rate(card.rate_limit)}",
         ):
@@ -235,7 +236,7 @@ _TASK_MEANINGS: Mapping[TaskState, tuple[str, str, str]] = {
     TaskState.RUNNING: ("The gateway is generating the video.", "yes, or it will be", "get_task"),
     TaskState.SUCCEEDED: ("Generated; the clip is being downloaded.", "yes", "get_task"),
     TaskState.SAVED: ("The clip is on disk, checked.", "yes", "show clip_path and the contact sheet"),
-    TaskState.REJECTED: ("The gateway refused it.", "no", "fix the shot, explain it again"),
+    TaskState.REJECTED: ("The gateway refused it.", "no", "a person decides what changes"),
     TaskState.FAILED: (
         "Accepted, then failed at the gateway.",
         "only the gateway's account page tells",

@@ -78,6 +78,7 @@ class Policy:
         sandbox_speed: how many times faster than real time the sandbox and its polling run.
         save_directory: where clips are saved; None is the platform's videos directory.
         use_keyring: whether the OS keyring is asked for keys.
+        background: whether a program that ends leaves a process behind that follows its open live tasks.
         floor: the minimum that approves a live clip.
         passphrase_from: the price from which a live clip needs the passphrase, whatever the floor; None is never.
         rules: gateway id or `gateway/model` -> its own settings.
@@ -95,6 +96,7 @@ class Policy:
     sandbox_speed: float = 30.0
     save_directory: str | None = None
     use_keyring: bool = False
+    background: bool = True
     floor: Floor = Floor.CLIENT
     passphrase_from: Decimal | None = Decimal("1.00")
     rules: tuple[tuple[str, Rule], ...] = ()
@@ -146,8 +148,7 @@ class Binding:
     @property
     def digest(self) -> str:
         """SHA-256 (hex) of the canonical JSON of all fields."""
-        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return _binding_digest(asdict(self))
 
     @property
     def shot_digest(self) -> str:
@@ -169,6 +170,17 @@ def body_digest(body: bytes) -> str:
 def sheet_id_for(digest: str) -> str:
     """A sheet's id: `sheet_` and 20 characters of its binding's digest in lower-case base 32."""
     return "sheet_" + base64.b32encode(bytes.fromhex(digest))[:20].decode().lower()
+
+
+def is_older_than_trail(sheet_id: str, binding: Binding) -> bool:
+    """Whether the sheet is from the version that kept no audit trail: that one did not bind a sheet's end."""
+    fields = {name: value for name, value in asdict(binding).items() if name != "expires"}
+    return sheet_id == sheet_id_for(_binding_digest(fields))
+
+
+def _binding_digest(fields: Mapping[str, str]) -> str:
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Means(StrEnum):
@@ -335,12 +347,18 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class AuditVerdict:
-    """The result of a check: the first entry that was changed (None: none was), and the latest hash."""
+    """The result of a check: the first entry that was changed (None: none was), and the latest hash.
+
+    `unapproved` are live tasks, or spent sheets without one, whose use no act of consent in the trail precedes;
+    `older` are tasks of the version that kept no trail, about which it can say nothing.
+    """
 
     entries: int
     latest: str
     broken: int | None = None
     problem: str = ""
+    unapproved: tuple[str, ...] = ()
+    older: tuple[str, ...] = ()
 
 
 def build_entry(

@@ -7,17 +7,31 @@ submissions. No tool creates, widens or prolongs one.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from callsheet.errors import Action, InvalidRequest, NextStep, NotApproved, PolicyRefusal
+from callsheet.errors import (
+    AFTER_A_NO,
+    ANOTHER_MODEL,
+    ANOTHER_SHOT,
+    DECLINED,
+    Action,
+    InvalidRequest,
+    NextStep,
+    NotApproved,
+    PolicyRefusal,
+)
 
 from .catalogue import dollars, from_micros, to_micros
-from .consent import Caps, Means, Mode, Policy, Spending, warns_of_duplicate
+from .consent import AuditEntry, Caps, Means, Mode, Policy, Spending, warns_of_duplicate
 from .tasks import APPROVAL_LIFETIME, Sheet, SheetState
 
 NO_SLOT = "no_slot"
 """The problem's code of a task that only waits for one of the concurrent slots."""
+SAME_ID = "same_id"
+"""The code of the refusal to store a gateway's id that another task has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +61,48 @@ class Slots:
     unknown_holds_seconds: float = 3600.0
 
 
+AGREED_AGAIN = "agreed_again"
+AGREED = ("approved", AGREED_AGAIN)
+REFUSED = "declined"
+SPENT = "spent"
+
+
+def find_consent(acts: Iterable[AuditEntry], *, digest: str, task_id: str = "") -> AuditEntry | None:
+    """The act by which a sheet may be spent, from the trail's entries about that sheet, oldest first; or None.
+
+    It ends with a no, and with its use for another task than `task_id`: the row of a sheet or of an allowance proves
+    nothing, because every program of the user can write it.
+    """
+    found = None
+    for act in acts:
+        if act.action in AGREED:
+            found = act if read_detail(act).get("digest", digest) == digest else None
+        elif act.action == REFUSED or act.subject != task_id:
+            found = None
+    return found
+
+
+def was_consented(acts: Sequence[AuditEntry], *, digest: str, task_id: str | None) -> bool:
+    """Whether an act of consent precedes the use of a sheet for that task; for any task, without one.
+
+    A person who has a sheet sent that is spent already agrees to just that.
+    """
+    for number, act in enumerate(acts):
+        if act.action == SPENT and task_id in (None, act.subject):
+            return find_consent(acts[:number], digest=digest) is not None
+    last = find_consent(acts, digest=digest)
+    return last is not None and last.action == AGREED_AGAIN
+
+
+def read_detail(entry: AuditEntry) -> Mapping[str, object]:
+    """An entry's details. One that was damaged fits nothing."""
+    try:
+        found = json.loads(entry.detail)
+    except (ValueError, RecursionError):
+        found = None
+    return found if isinstance(found, dict) else {"digest": None, "sheet": None}
+
+
 def is_fresh(sheet: Sheet, now: float) -> bool:
     """Whether the sheet's approval is young enough to count."""
     if sheet.approved_at is None:
@@ -58,6 +114,8 @@ def is_fresh(sheet: Sheet, now: float) -> bool:
 def require_fresh_approval(sheet: Sheet, digest: str, now: float) -> None:
     """Raise `NotApproved` for a sheet that is not approved, or was approved for something else or too long ago."""
     if sheet.state is not SheetState.APPROVED or sheet.approved_at is None:
+        if sheet.state is SheetState.DECLINED:
+            raise NotApproved(f"Sheet {sheet.id} is declined.", next_step=AFTER_A_NO, code=DECLINED, retry="never")
         raise NotApproved(
             f"Sheet {sheet.id} is {sheet.state.value.replace('_', ' ')}, not approved.",
             next_step=NextStep(Action.SUBMIT, "A person has to approve it first.", target=sheet.id),
@@ -80,13 +138,13 @@ def require_allowed(policy: Policy, card_id: str, price: Decimal | None) -> None
         if not rule.allowed:
             raise PolicyRefusal(
                 f"The policy does not allow {card_id}.",
-                next_step="Choose another model, or have a person change its rule in the policy file.",
+                next_step=f"Only a person can change this rule, in the policy file. {ANOTHER_MODEL}",
             )
         if rule.per_clip is not None and (price is None or price > rule.per_clip):
             cost = "not known" if price is None else f"{dollars(price)} USD"
             raise PolicyRefusal(
                 f"The policy allows at most {dollars(rule.per_clip)} USD for a clip of {card_id}; its price is {cost}.",
-                next_step="Choose a cheaper shot, or have a person change the rule in the policy file.",
+                next_step=f"Only a person can change this rule, in the policy file. {ANOTHER_SHOT}",
             )
 
 
@@ -103,7 +161,7 @@ def require_within_caps(caps: Caps, reserve_micros: int, spending: Spending) -> 
             raise PolicyRefusal(
                 f"{dollars(price)} USD would exceed the cap {name} of {dollars(cap)} USD ({dollars(spent)} USD is"
                 " reserved or spent).",
-                next_step="Choose a cheaper shot, or have a person raise the cap in the policy file.",
+                next_step=f"Only a person can raise the cap, in the policy file. {ANOTHER_SHOT}",
             )
 
 

@@ -1,20 +1,7 @@
-"""Sheets and tasks: their states as two literal tables, their records, and when a gateway is asked again. Pure.
+"""Sheets and tasks: their states as two literal tables, and their records. Pure.
 
 Every change of state is looked up in a table; an event without an entry is an `IllegalEvent` and changes nothing.
 Times are seconds since the epoch (UTC). Money is in millionths of a dollar where it is summed.
-
-Status reads are rare while a finish is unlikely and dense where it is likely:
-
-1. One early read halfway to the earliest usual end (never before the first wait that the gateway advises),
-   so that an immediate failure is seen; the next one at that earliest end.
-2. From the earliest to the latest usual end the interval falls, from ten seconds to the shortest that the
-   gateway's own pages or programs use: the longer a task has run, the more likely it ends in the next seconds.
-3. After the latest usual end it grows back, to ten seconds at twice that time, and from there on with the delay,
-   up to two minutes: a task that hangs is neither forgotten nor polled too often.
-
-The usual time is the one documented for the clip's length, else for the model; where a gateway documents none,
-the shortest time that another gateway documents is used. Only the first read is jittered: that is enough to spread
-tasks that were submitted together, and more jitter would only delay the result.
 """
 
 from __future__ import annotations
@@ -25,7 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import NewType
 
-from .catalogue import PollAdvice, Price
+from .catalogue import Price
 from .consent import Binding, Means, Mode
 from .shot import Shot
 
@@ -49,6 +36,7 @@ class SheetEvent(StrEnum):
 
     ASKED = "asked"
     APPROVED = "approved"
+    UNPROVEN = "unproven"
     SPENT = "spent"
     DECLINED = "declined"
     EXPIRED = "expired"
@@ -57,11 +45,10 @@ class SheetEvent(StrEnum):
 class TaskState(StrEnum):
     """The state of a submission.
 
-    `WAITING`: approved, nothing sent yet. `SUBMITTING`: on disk before the first byte goes out.
-    `QUEUED`, `RUNNING`: accepted by the gateway. `SUCCEEDED`: generated, not yet on disk here. `SAVED`: the
-    clip is on disk. `REJECTED`: refused, nothing accepted. `FAILED`: accepted, then failed at the
-    gateway. `EXPIRED`: generated, but its link expired before it was saved. `OUTCOME_UNKNOWN`: it may have
-    been accepted. `ABANDONED`: a person gave up on it.
+    `WAITING`: approved, nothing sent yet. `SUBMITTING`: on disk before the first byte goes out. `QUEUED`, `RUNNING`:
+    accepted by the gateway. `SUCCEEDED`: generated, not yet on disk here. `SAVED`: the clip is on disk. `REJECTED`:
+    refused, nothing accepted. `FAILED`: accepted, then failed at the gateway. `EXPIRED`: generated, but its link died
+    before it was saved. `OUTCOME_UNKNOWN`: it may have been accepted. `ABANDONED`: a person gave up on it.
     """
 
     WAITING = "waiting"
@@ -115,6 +102,7 @@ SHEET_TABLE: Mapping[tuple[SheetState, SheetEvent], SheetState] = MappingProxyTy
         (_S.AWAITING_APPROVAL, _E.APPROVED): _S.APPROVED,
         (_S.AWAITING_APPROVAL, _E.DECLINED): _S.DECLINED,
         (_S.AWAITING_APPROVAL, _E.EXPIRED): _S.EXPIRED,
+        (_S.APPROVED, _E.UNPROVEN): _S.AWAITING_APPROVAL,
         (_S.APPROVED, _E.SPENT): _S.SPENT,
         (_S.APPROVED, _E.DECLINED): _S.DECLINED,
         (_S.APPROVED, _E.EXPIRED): _S.EXPIRED,
@@ -264,10 +252,10 @@ class Problem:
 class Task:
     """One submission of one sheet and what became of it.
 
-    `attempt` identifies the current or latest attempt to send, `deadline` ends it. `next_at` is when the
-    runner looks at the task again. `said` is the gateway's word for the state, `percent` its
-    progress. `result_url` is the clip's address at the gateway. `balance_before` is the account's balance
-    just before the paid request, `hints` what may help a person to resolve an unknown outcome.
+    `attempt` identifies the current or latest attempt to send, `deadline` ends it. `next_at` is when the runner looks
+    at the task again. `said` is the gateway's word for the state, `percent` its progress. `result_url` is the clip's
+    address at the gateway. `balance_before` is the account's balance just before the paid request, `hints` what may
+    help a person to resolve an unknown outcome.
     """
 
     id: TaskId
@@ -334,67 +322,3 @@ class PruneLimits:
     before: float
     now: float
     month_start: float
-
-
-RETRY_AFTER_CEILING = 300.0
-PATIENCE_FACTOR = 2.0
-SLOWEST_POLL = 120.0
-DENSE_POLL = 10.0
-OVERDUE_SHARE = 0.1
-FIRST_SPREAD = 0.2
-FAILURE_STEP = 5.0
-ASSUMED_USUAL_SECONDS = (90.0, 300.0)
-"""PoYo's figure for videos, the shortest that any of the gateways documents."""
-
-
-def first_poll_delay(
-    advice: PollAdvice, *, jitter: float, clip_seconds: int | None = None, speed: float = 1.0
-) -> float:
-    """Seconds after acceptance until the first status read. `jitter` is in [0, 1); `speed` > 1 in the sandbox.
-
-    Up to a fifth later than planned (at most ten seconds), never earlier than the gateway advises.
-    """
-    earliest, _ = _usual(advice, clip_seconds)
-    first = max(advice.first_after_seconds, earliest / 2)
-    return (first + jitter * min(first * FIRST_SPREAD, DENSE_POLL)) / speed
-
-
-def next_poll_delay(
-    advice: PollAdvice, *, elapsed: float, clip_seconds: int | None = None, speed: float = 1.0
-) -> float:
-    """Seconds until the next status read of a task that was accepted `elapsed` seconds ago."""
-    age = elapsed * speed
-    earliest, latest = _usual(advice, clip_seconds)
-    least = advice.least_every_seconds or advice.every_seconds
-    loose = max(DENSE_POLL, least)
-    if age < earliest:
-        interval = max(earliest - age, least)
-    elif age < latest:
-        ahead = (latest - age) / (latest - earliest)
-        interval = least + ahead * (loose - least)
-    else:
-        behind = (age - latest) / (PATIENCE_FACTOR * latest - latest)
-        interval = max(least + min(behind, 1.0) * (loose - least), (age - PATIENCE_FACTOR * latest) * OVERDUE_SHARE)
-    return min(interval, max(SLOWEST_POLL, least)) / speed
-
-
-def is_overdue(advice: PollAdvice, *, elapsed: float, clip_seconds: int | None = None, speed: float = 1.0) -> bool:
-    """Whether a task that was accepted `elapsed` seconds ago has taken more than twice its latest usual time."""
-    return elapsed * speed > PATIENCE_FACTOR * _usual(advice, clip_seconds)[1]
-
-
-def retry_delay(failures: int, *, retry_after: float | None, jitter: float, speed: float = 1.0) -> float:
-    """Seconds until a read that failed is tried again: `Retry-After` if given (clamped), else growing steps.
-
-    Equal jitter: never less than half the step, so that many clients never retry together immediately.
-    """
-    if retry_after is not None:
-        return min(max(retry_after, 0.0), RETRY_AFTER_CEILING) + jitter
-    step = min(FAILURE_STEP * 2.0 ** min(max(failures - 1, 0), 8), SLOWEST_POLL)
-    return step * (0.5 + jitter / 2) / speed
-
-
-def _usual(advice: PollAdvice, clip_seconds: int | None) -> tuple[float, float]:
-    """The earliest and the latest usual end of a clip of that length, in seconds after acceptance."""
-    by_length = dict(advice.usual_by_length)
-    return by_length.get(clip_seconds or 0) or advice.usual_seconds or ASSUMED_USUAL_SECONDS

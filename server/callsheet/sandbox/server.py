@@ -98,10 +98,10 @@ async def _wait_until_ready(serving: asyncio.Task[None], ready: asyncio.Event) -
 
 
 def _protocol() -> type[asyncio.Protocol]:
-    """Uvicorn's h11 protocol, which also gives each request its connection, because a fault may close it."""
-    from uvicorn.protocols.http.h11_impl import H11Protocol
+    """The usual protocol, which also gives each request its connection, because a fault may close it."""
+    from callsheet.edges.process.http_protocol import BoundedProtocol
 
-    class ReachableH11Protocol(H11Protocol):
+    class ReachableProtocol(BoundedProtocol):
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             inner: Any = self.app
@@ -111,4 +111,4 @@ def _protocol() -> type[asyncio.Protocol]:
 
             self.app = with_transport
 
-    return ReachableH11Protocol
+    return ReachableProtocol

@@ -16,6 +16,7 @@ import anyio
 from callsheet.core.catalogue import Catalogue, GatewayFacts, ModelCard
 from callsheet.core.consent import AuditEntry, AuditVerdict, Means, Mode, Policy, Spending
 from callsheet.core.security.redaction import Redactor
+from callsheet.core.sent import SentRequest
 from callsheet.core.shot import JsonValue
 from callsheet.core.spending import Allowance
 from callsheet.core.tasks import OPEN_STATES, Pruned, PruneLimits, Sheet, SheetState, Task, TaskState
@@ -28,15 +29,13 @@ from .drafts import Draft
 from .lifecycle import STOP_GRACE_SECONDS, SandboxServer
 from .passphrases import count_try
 from .ports import BuildRunner, Leases, SecretKey, TaskRunner
-from .results import Explanation, Submission, TaskReport
+from .results import WAIT_SECONDS, Explanation, Submission, TaskReport
 
 if TYPE_CHECKING:
     from .diagnostics import Check, GatewayAnswer, Install
 
 SUBMIT_WAIT_SECONDS = 30.0
-WAIT_LIMIT_SECONDS = 45.0
 LOOK_AGAIN_SECONDS = 1.0
-
 UNSENT = (TaskState.WAITING, TaskState.SUBMITTING)
 
 
@@ -180,13 +179,12 @@ class Service:
         return self.deps.ledger().consent.entries(limit=limit)
 
     def verify_audit(self) -> AuditVerdict:
-        """Whether every entry of the audit trail is as it was written."""
+        """Whether every entry of the audit trail is as it was written, and has a consent for each live spend."""
         return self.deps.ledger().consent.verify()
 
     def record_audit(self, action: str, subject: str, *, actor: str, detail: Mapping[str, str] | None = None) -> None:
         """Add a person's act that is no approval (a key sealed, a passkey added) to the audit trail."""
-        now = self.deps.clock.now()
-        self.deps.ledger().consent.record(action, subject, actor=actor, now=now, detail=detail)
+        self.deps.ledger().consent.record(action, subject, actor=actor, now=self.now(), detail=detail)
 
     def find_task(self, task_id: str) -> Task | None:
         """That task without a report on it; None where there is none."""
@@ -222,9 +220,11 @@ class Service:
 
     def resolve(self, task_id: str, *, accepted_as: str | None) -> Task:
         """A person says what became of a task of unknown outcome."""
-        task = polling.resolve_task(self.deps, task_id, accepted_as=accepted_as)
-        self.deps.changes.notify()
-        return task
+        return polling.resolve_task(self.deps, task_id, accepted_as=accepted_as)
+
+    def accept_ledger(self, agree: Callable[[Sequence[SentRequest]], object]) -> Sequence[SentRequest]:
+        """A person goes on with an older ledger; see `polling.accept_ledger`."""
+        return polling.accept_ledger(self.deps, agree)
 
     def export(self, *, since: float | None = None) -> dict[str, JsonValue]:
         """All sheets and tasks for people's own books; see `export.export`."""
@@ -240,9 +240,13 @@ class Service:
         """Remove ended tasks with their sheets and history, and sheets never spent; or only count them."""
         return self.deps.ledger().prune(limits, dry_run=dry_run)
 
-    def closing_notice(self) -> NextStep | None:
-        """What a program that ends says of its open tasks; see `lifecycle.closing_notice`."""
-        return lifecycle.closing_notice(self.deps, self._leases)
+    def hand_over(self, *, starts: bool = True) -> NextStep | None:
+        """What follows the open tasks when the program ends, and what to say of it; see `lifecycle.hand_over`."""
+        return lifecycle.hand_over(self.deps, self._leases, starts=starts)
+
+    def is_due(self, task: Task) -> bool:
+        """Whether a look at that open task is due and no process follows it."""
+        return task.state in OPEN_STATES and task.next_at <= self.now() and not self.deps.is_followed()
 
     def find_key(self, facts: GatewayFacts) -> SecretKey | None:
         """The unsealed key in use for a gateway; None where it is missing or sealed. Raises `KeyProblem`."""
@@ -301,8 +305,6 @@ class Service:
         self.record_audit("key_opened", gateway_id, actor=by.value, detail={"tasks": str(taken)})
         return taken
 
-    # --- with waiting -----------------------------------------------------------------------------
-
     async def submit(self, sheet_id: str, *, wait_seconds: float = SUBMIT_WAIT_SECONDS) -> Submission:
         """Spend an approved sheet; waits a little for the gateway's answer. Needs `running`."""
         result = submission.submit(self.deps, sheet_id)
@@ -329,7 +331,8 @@ class Service:
         try:
             if sheet.state in (SheetState.APPROVED, SheetState.SPENT):
                 # What the ledger held of an approval did not count; this act does, so it is in the trail as well.
-                self.record_audit("agreed_again", sheet_id, actor=by.value, detail={"task": sheet.task_id or ""})
+                detail = {"task": sheet.task_id or "", "digest": sheet.binding.digest}
+                self.record_audit("agreed_again", sheet_id, actor=by.value, detail=detail)
             if sheet.task_id is None:
                 self.approve(sheet_id, by=by)
                 submission.submit(self.deps, sheet_id)
@@ -370,11 +373,11 @@ class Service:
         until: Callable[[Task], bool] = lambda task: task.state not in OPEN_STATES,
         on_report: Callable[[TaskReport], object] | None = None,
     ) -> TaskReport:
-        """Report a task, after waiting at most `wait_seconds` (bounded to 45) until it is where it should be.
+        """Report a task, after waiting at most `wait_seconds` (bounded) until it is where it should be.
 
         `on_report` is called with every report, for progress; an awaitable that it returns is awaited.
         """
-        deadline = anyio.current_time() + min(max(wait_seconds, 0.0), WAIT_LIMIT_SECONDS)
+        deadline = anyio.current_time() + min(max(wait_seconds, 0.0), WAIT_SECONDS)
         while True:
             report = self.task(task_id)
             if on_report is not None:

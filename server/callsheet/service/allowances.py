@@ -10,7 +10,7 @@ from callsheet.core.security.redaction import clean
 from callsheet.core.spending import Allowance, check_allowance, end_of
 from callsheet.errors import Action, InvalidRequest, NextStep, NotApproved, PolicyRefusal
 
-from .dependencies import Dependencies
+from .dependencies import Dependencies, keep_taken_back
 
 PERSONS_MEANS = (Means.TERMINAL, Means.DESK, Means.PASSKEY)
 
@@ -92,4 +92,6 @@ def ended(deps: Dependencies, allowance: Allowance) -> str | None:
 
 def revoke(deps: Dependencies, allowance_id: str, *, by: Means) -> Allowance:
     """End an allowance now. What was submitted under it goes on. Raises `UnknownThing`."""
-    return deps.ledger().consent.revoke(allowance_id, now=deps.clock.now(), by=by)
+    revoked = deps.ledger().consent.revoke(allowance_id, now=deps.clock.now(), by=by)
+    keep_taken_back(deps)
+    return revoked

@@ -12,10 +12,12 @@ from callsheet.core.consent import Floor, Mode, Policy, Spending, amount_to_type
 from callsheet.core.spending import Allowance, require_allowed, require_within_caps
 from callsheet.core.tasks import Sheet, SheetState, Task, TaskState
 from callsheet.errors import (
+    ANOTHER_MODEL,
     Action,
     CallsheetError,
     Fate,
     GatewayRefused,
+    LedgerOlder,
     LedgerProblem,
     NextStep,
     OutcomeUnknown,
@@ -28,6 +30,7 @@ from .results import Blocker, refusal_step
 
 PAUSED = "A person paused all submissions."
 RESUME = NextStep(Action.RESUME, "Only a person can end the pause. Approvals stay valid as long as before.")
+MOST_DECLINED = 200
 CHANGE_MODE = NextStep(Action.SETUP, "Only a person can change the mode.")
 
 
@@ -42,9 +45,9 @@ def find_blockers(deps: Dependencies, sheet: Sheet) -> tuple[Blocker, ...]:
     for code, lifted_by, check in _CHECKS:
         try:
             check(deps, policy, sheet)
-        except LedgerProblem:
-            raise
         except CallsheetError as error:
+            if isinstance(error, LedgerProblem) and not isinstance(error, LedgerOlder):
+                raise
             refuses = sheet.mode is Mode.LIVE or code not in OF_PRICE
             found.append(Blocker(code, error, lifted_by, refuses))
     return tuple(found)
@@ -74,11 +77,22 @@ def floor_of(deps: Dependencies, sheet: Sheet) -> Floor:
 def allowance_for(deps: Dependencies, sheet: Sheet) -> Allowance | None:
     """The allowance by which this sheet may be spent without asking, if there is one.
 
-    A sealed key is opened by a passphrase for one submission, so no allowance reaches it.
+    A sealed key is opened by a passphrase for one submission, so no allowance reaches it. Nor does one cover a shot to
+    which a person said no.
     """
     if deps.is_sealed(sheet.binding.gateway) and sheet.mode is Mode.LIVE:
         return None
-    return deps.ledger().consent.covering(sheet, now=deps.clock.now(), policy=deps.policy().version)
+    found = deps.ledger().consent.covering(sheet, now=deps.clock.now(), policy=deps.policy().version)
+    return None if found is None or declined_before(deps, sheet.binding.shot_digest) else found
+
+
+def declined_before(deps: Dependencies, shot_digest: str) -> Sheet | None:
+    """The sheet of that same shot to which a person said no, if none was submitted after it."""
+    found = deps.ledger().sheets([SheetState.DECLINED], limit=MOST_DECLINED)
+    sheet = next((item for item in found if item.binding.shot_digest == shot_digest), None)
+    if sheet is None or any(task.created_at > sheet.made_at for task in deps.ledger().takes(shot_digest)):
+        return None
+    return sheet
 
 
 def spending_windows(now: float) -> tuple[float, float]:
@@ -109,6 +123,16 @@ def require_mode(policy: Policy, sheet: Sheet) -> None:
         )
 
 
+def require_current_ledger(deps: Dependencies, sheet: Sheet) -> None:
+    """Raise `LedgerOlder` for a live sheet in a ledger that has forgotten what was sent."""
+    if sheet.mode is Mode.LIVE:
+        deps.sent.require_current()
+
+
+def _check_ledger(deps: Dependencies, _: Policy, sheet: Sheet) -> None:
+    require_current_ledger(deps, sheet)
+
+
 def _check_mode(_: Dependencies, policy: Policy, sheet: Sheet) -> None:
     require_mode(policy, sheet)
 
@@ -130,7 +154,7 @@ def _check_price(_: Dependencies, policy: Policy, sheet: Sheet) -> None:
     if amount_to_type(sheet.price, policy) is None:
         raise PolicyRefusal(
             f"The price of {sheet.card_id} is not documented.",
-            next_step="Choose another model, or have a person set [prices] unknown_ceiling in the policy file.",
+            next_step=f"Only a person can set [prices] unknown_ceiling, in the policy file. {ANOTHER_MODEL}",
         )
 
 
@@ -150,7 +174,7 @@ def _check_sandbox(deps: Dependencies, _: Policy, sheet: Sheet) -> None:
     if sheet.mode is Mode.SANDBOX and not deps.sandbox_plays(facts.id):
         raise SetupProblem(
             f"The sandbox has no {facts.name}.",
-            next_step="Use another gateway for the rehearsal. The payload itself was still validated.",
+            next_step="The payload was still validated. A person decides whether to rehearse on another gateway.",
         )
 
 
@@ -185,6 +209,7 @@ def _check_not_refused_before(deps: Dependencies, _: Policy, sheet: Sheet) -> No
 OF_PRICE = ("rule", "unknown_price", "cap")
 _CHECKS: tuple[tuple[str, str, Callable[[Dependencies, Policy, Sheet], None]], ...] = (
     ("mode", "a person, in a terminal", _check_mode),
+    ("older_ledger", "a person, in a terminal", _check_ledger),
     ("held", "a person, who resolves that task", _check_held),
     ("rule", "a person, in the policy file", _check_rules),
     ("unknown_price", "a person, in the policy file", _check_price),

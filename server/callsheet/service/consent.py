@@ -31,6 +31,8 @@ from callsheet.core.security.urls import url_host
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import IllegalEvent, Sheet, SheetEvent, SheetState, TaskState
 from callsheet.errors import (
+    AFTER_A_NO,
+    DECLINED,
     Action,
     Fate,
     InvalidRequest,
@@ -40,12 +42,10 @@ from callsheet.errors import (
 )
 
 from .blockers import allowance_for, find_blockers, floor_of, require_mode, require_unblocked, spending_now
-from .dependencies import Dependencies, card_of
+from .dependencies import Dependencies, card_of, keep_taken_back
 from .results import fate_of
 
 NEW_SHEET = NextStep(Action.EXPLAIN, "A new sheet is needed.")
-DECLINED = "declined"
-"""The code of the refusal of a sheet to which a person said no."""
 OPEN_SHEETS = (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL, SheetState.APPROVED)
 
 
@@ -234,10 +234,7 @@ def approvable(deps: Dependencies, sheet_id: str) -> Sheet:
         raise _not_open(deps, sheet_id)
     require_mode(deps.policy(), sheet)
     if deps.clock.now() > sheet.expires_at:
-        try:
-            deps.ledger().move_sheet(sheet_id, SheetEvent.EXPIRED, now=deps.clock.now())
-        except IllegalEvent as error:
-            raise _not_open(deps, sheet_id) from error
+        _move(deps, sheet_id, SheetEvent.EXPIRED)
         raise NotApproved(f"Sheet {sheet_id} is too old.", next_step=NEW_SHEET)
     changed = changed_since(deps, sheet)
     if changed:
@@ -245,6 +242,10 @@ def approvable(deps: Dependencies, sheet_id: str) -> Sheet:
             f"Since sheet {sheet_id} was created, this has changed: {', '.join(changed)}.",
             next_step=NEW_SHEET,
         )
+    is_live = sheet.mode is Mode.LIVE
+    if is_live and sheet.state is SheetState.APPROVED and deps.ledger().consent.consent_to(sheet) is None:
+        # An approval of which the audit trail knows nothing is none: a person is asked.
+        sheet = _move(deps, sheet_id, SheetEvent.UNPROVEN)
     require_unblocked(deps, sheet)
     earlier = earlier_takes(deps, sheet.binding)
     if earlier.startswith(DUPLICATE) and not warns_of_duplicate(sheet.shown):
@@ -255,13 +256,19 @@ def approvable(deps: Dependencies, sheet_id: str) -> Sheet:
     return sheet
 
 
+def _move(deps: Dependencies, sheet_id: str, event: SheetEvent, *, by: Means | None = None) -> Sheet:
+    try:
+        return deps.ledger().move_sheet(sheet_id, event, now=deps.clock.now(), by=by)
+    except IllegalEvent as error:
+        raise _not_open(deps, sheet_id) from error
+
+
 def decline(deps: Dependencies, sheet_id: str, *, by: Means = Means.TERMINAL) -> Sheet:
     """A person's no: the sheet cannot be spent any more. Raises `InvalidRequest` when it already was."""
     need_sheet(deps, sheet_id)
-    try:
-        return deps.ledger().move_sheet(sheet_id, SheetEvent.DECLINED, now=deps.clock.now(), by=by)
-    except IllegalEvent as error:
-        raise _not_open(deps, sheet_id) from error
+    declined = _move(deps, sheet_id, SheetEvent.DECLINED, by=by)
+    keep_taken_back(deps)
+    return declined
 
 
 def earlier_takes(deps: Dependencies, binding: Binding) -> str:
@@ -283,7 +290,8 @@ def _not_open(deps: Dependencies, sheet_id: str) -> InvalidRequest:
     task = deps.ledger().task(sheet.task_id) if sheet.task_id else None
     fate = fate_of(task) if task else Fate.NOTHING_SENT
     step = NextStep(Action.GET, target=sheet.task_id) if sheet.task_id else NEW_SHEET
-    code = None
+    code = retry = None
     if sheet.state is SheetState.DECLINED:
-        step, code = NextStep(text="A person declined it. Ask what should change."), DECLINED
-    return InvalidRequest(f"Sheet {sheet.id} is already {sheet.state.value}.", next_step=step, fate=fate, code=code)
+        step, code, retry = AFTER_A_NO, DECLINED, "never"
+    text = f"Sheet {sheet.id} is already {sheet.state.value}."
+    return InvalidRequest(text, next_step=step, fate=fate, code=code, retry=retry)

@@ -7,6 +7,7 @@ listing tools costs nothing. Also the pace: every request to a gateway is reserv
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
@@ -19,7 +20,7 @@ from callsheet.core.gateway.protocol import Gateway
 from callsheet.core.payload.request import fold_name, offer_name
 from callsheet.core.security.redaction import Redactor, clean
 from callsheet.core.tasks import Sheet, Task
-from callsheet.errors import Action, KeyProblem, NextStep, SetupProblem, UnknownThing
+from callsheet.errors import Action, KeyProblem, LedgerProblem, NextStep, SetupProblem, UnknownThing
 
 from .ports import (
     ClipStore,
@@ -30,6 +31,7 @@ from .ports import (
     PolicySource,
     SealedKey,
     SecretKey,
+    SentMark,
     Wakeups,
     build_redactor,
     require_address,
@@ -78,11 +80,14 @@ class Dependencies:
     and `opened` holds what a person opened in this process.
     `sandbox_url` starts the sandbox on first use and returns its base URL. `desk_url` is the address of the desk, if
     it is open. `is_named_address` tells whether a person named that address for a gateway's key at a terminal,
-    `has_passphrase` whether a person has set an approval passphrase or a passkey. `paced` holds the time reserved with
-    the rate limiter for a task's next request; `sending` the tasks whose paid request is on its way in this process.
+    `has_passphrase` whether a person has set an approval passphrase or a passkey, `is_followed` whether any process
+    follows tasks now. `start_watcher` starts the background process that does, and tells whether it runs. `paced`
+    holds the time reserved with the rate limiter for a task's next request; `sending` the tasks whose paid request is
+    on its way in this process.
     """
 
     ledger: Callable[[], Ledger]
+    sent: SentMark
     http: HttpClient
     clock: Clock
     catalogue: Callable[[], Catalogue]
@@ -103,6 +108,8 @@ class Dependencies:
     desk_url: Callable[[], str | None] = lambda: None
     is_named_address: Callable[[str, str], bool] = lambda _gateway_id, _url: False
     has_passphrase: Callable[[], bool] = lambda: True
+    is_followed: Callable[[], bool] = lambda: True
+    start_watcher: Callable[[], bool] = lambda: False
     changes: Wakeups = field(default_factory=Changes)
     paced: dict[str, float] = field(default_factory=dict)
     sending: dict[str, anyio.CancelScope] = field(default_factory=dict)
@@ -220,6 +227,15 @@ def card_of(deps: Dependencies, item: Sheet | Task) -> ModelCard:
     """The card of a sheet or task; raises `UnknownThing` when the catalogue no longer has it."""
     gateway, _, model = item.card_id.partition("/")
     return deps.card(gateway, model)
+
+
+def keep_taken_back(deps: Dependencies) -> None:
+    """After a person took something back: no damage to the write-ahead log may undo that.
+
+    It is stored already; where a reader keeps the log from being emptied, the next paid request empties it.
+    """
+    with suppress(LedgerProblem):
+        deps.ledger().sent.empty_log()
 
 
 def wait_for_pace(deps: Dependencies, task: Task, *, requests: int = 1) -> bool:

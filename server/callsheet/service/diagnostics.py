@@ -29,7 +29,7 @@ from callsheet.core.security.redaction import clean
 from callsheet.core.tasks import OPEN_STATES, TaskState
 from callsheet.edges.files.paths import Paths
 from callsheet.edges.keys.passphrase import load_verifier
-from callsheet.errors import Action, CallsheetError, KeyProblem, NextStep
+from callsheet.errors import Action, CallsheetError, KeyProblem, LedgerOlder, NextStep
 
 from .dependencies import Dependencies
 from .ports import SecretKey, require_address
@@ -82,6 +82,7 @@ def check_up(deps: Dependencies, install: Install) -> list[Check]:
         lambda: _check_verifier(policy, install.verifier_path),
         lambda: _check_keys(deps, policy),
         lambda: _check_ledger(deps),
+        lambda: _check_sent(deps),
         lambda: _check_save_directory(deps, policy),
         _check_loopback,
         _check_video,
@@ -240,9 +241,23 @@ def _check_ledger(deps: Dependencies) -> Iterator[Check]:
     unknown = [task for task in tasks if task.state is TaskState.OUTCOME_UNKNOWN]
     still = len(tasks) - len(unknown)
     yield Check("Ledger", Grade.OK, f"{ledger.path}, whole; {still} task{'' if still == 1 else 's'} open")
+    text = f'to copy it, end Callsheet and run: sqlite3 {ledger.path} ".backup COPY"; never copy that file alone'
+    yield Check("Ledger copies", Grade.NOTE, text)
     if unknown:
         step = NextStep(Action.RESOLVE, "First look at the gateway's task list.", target=unknown[0].id)
         yield Check("Tasks", Grade.WARNING, f"{len(unknown)} of unknown outcome: they may have been charged", step)
+
+
+def _check_sent(deps: Dependencies) -> Iterator[Check]:
+    """What was sent and is not in the ledger is of unknown outcome."""
+    try:
+        deps.sent.require_current()
+    except CallsheetError as error:
+        yield _failed("Sent", error)
+        for request in deps.sent.forgotten() if isinstance(error, LedgerOlder) else ():
+            sent_for = f"{request.card_id}, {request.binding.price}"
+            text = f"sheet {request.sheet_id}, task {request.task_id} ({sent_for}): it may have been charged for"
+            yield Check("Unknown outcome", Grade.PROBLEM, text, error.next_step)
 
 
 def _check_save_directory(deps: Dependencies, policy: Policy | CallsheetError) -> Iterator[Check]:

@@ -14,9 +14,9 @@ from callsheet.core.payload.request import Payload, fold_name, offer_name
 from callsheet.core.payload.validation import Hosts, Verdict, check_shot, nearest_shot
 from callsheet.core.shot import JsonValue, Shot
 from callsheet.core.tasks import APPROVAL_LIFETIME, SHEET_LIFETIME, IllegalEvent, Sheet, SheetEvent, SheetId, SheetState
-from callsheet.errors import Action, InvalidRequest, NextStep
+from callsheet.errors import AFTER_A_NO, ANOTHER_MODEL, Action, InvalidRequest, NextStep
 
-from .blockers import find_blockers, held_by
+from .blockers import declined_before, find_blockers, held_by
 from .consent import OPEN_SHEETS, build_binding, earlier_takes, render_shown
 from .dependencies import Dependencies
 from .results import Blocker, Explanation, Option, curl_line, notice
@@ -126,7 +126,10 @@ def _choose(deps: Dependencies, shot: Shot, draft: Draft, *, what: str, findings
     options = rank_options(deps, shot, gateway=draft.gateway, model=draft.model)
     best = next((option.card for option in options if option.fits), None)
     if best is not None:
-        step = NextStep(Action.EXPLAIN, f'Choose one, for example gateway="{best.gateway}", model="{best.model}".')
+        example = f'for example gateway="{best.gateway}", model="{best.model}".'
+        # What was asked for cannot be had, so choosing in its place is not the agent's to do.
+        replaced = any(finding.severity == "error" and finding.field == "model" for finding in findings)
+        step = NextStep(Action.EXPLAIN, f"{ANOTHER_MODEL} Then, {example}" if replaced else f"Choose one, {example}")
         return _without_card(deps, "choose", shot, what=what, findings=findings, step=step, options=options)
     nearest = nearest_shot([option.card for option in options], shot, hosts_of(deps))
     wrong = [finding for finding in nearest[1].findings if finding.severity == "error"] if nearest else ()
@@ -211,7 +214,7 @@ def _explain_card(
     mode = deps.policy().mode
     binding = build_binding(deps, card, mode=mode, shot=settled, body=frozen, price=price)
     url = binding.base_url + binding.path
-    sheet, earlier = None, ""
+    sheet, earlier, no = None, "", ""
     blocked: tuple[Blocker, ...] = ()
     held = None if verdict.blocked else held_by(deps, binding.shot_digest)
     if held is not None:
@@ -226,7 +229,8 @@ def _explain_card(
         sheet, earlier = _sheet(deps, card, binding, shot=settled, price=price, body=frozen)
         blocked = find_blockers(deps, sheet)
         status = "blocked" if any(blocker.refuses for blocker in blocked) else "ready"
-        step = _next_step(sheet, blocked)
+        no = _declined_text(deps, binding)
+        step = _next_step(sheet, blocked, declined=bool(no))
     return Explanation(
         status=status,
         notice=notice(deps, mode),
@@ -243,9 +247,15 @@ def _explain_card(
         body=body,
         price=price,
         sheet=sheet,
-        earlier=earlier,
+        earlier=f"{no} {earlier}".strip(),
         blocked=blocked,
     )
+
+
+def _declined_text(deps: Dependencies, binding: Binding) -> str:
+    """A sentence on a person's no to the same shot; empty without one."""
+    sheet = declined_before(deps, binding.shot_digest)
+    return f"A person declined this same shot, as sheet {sheet.id}." if sheet else ""
 
 
 def _sheet(
@@ -292,8 +302,9 @@ def _usable_until(sheet: Sheet) -> float:
     )
 
 
-def _next_step(sheet: Sheet, blocked: tuple[Blocker, ...]) -> NextStep:
+def _next_step(sheet: Sheet, blocked: tuple[Blocker, ...], *, declined: bool) -> NextStep:
     for blocker in blocked:
         if blocker.refuses:
             return blocker.error.next_step
-    return NextStep(Action.SUBMIT, "The price must be shown first. Submit only on request.", target=sheet.id)
+    text = "The price must be shown first. Submit only on request."
+    return NextStep(Action.SUBMIT, f"{AFTER_A_NO.text} {text}" if declined else text, target=sheet.id)

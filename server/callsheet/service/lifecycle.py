@@ -1,6 +1,6 @@
 """Running and stopping: tasks are followed while the program runs, and the sandbox is served when it is first needed.
 
-When the program stops, paid requests get a grace.
+When the program stops, paid requests get a grace, and the background watcher goes on with live tasks.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 
 import anyio
 
-from callsheet.core.tasks import OPEN_STATES
+from callsheet.core.consent import Mode
+from callsheet.core.tasks import OPEN_STATES, Task
 from callsheet.errors import Action, CallsheetError, NextStep, SetupProblem
 from callsheet.service import sealed_keys
 
 from .dependencies import Dependencies
 from .export import ALL
 from .ports import Leases, TaskRunner
+from .results import lacks_key, shortest_kept
 
 
 class SandboxServer:
@@ -123,28 +125,53 @@ async def _wind_down(deps: Dependencies, grace_seconds: float) -> None:
         await deps.changes.wait(0.05)
 
 
-def closing_notice(deps: Dependencies, leases: Leases) -> NextStep | None:
-    """How many tasks are still open when the program ends, and what continues them; None without any.
+def hand_over(deps: Dependencies, leases: Leases, *, starts: bool = True) -> NextStep | None:
+    """What follows the open tasks of a program that ends, and what to say of it; None where nothing is open.
 
-    Call it after `run` has been left. Ledger errors are ignored, since the program is exiting.
+    If it `starts` one, the background watcher goes on with live tasks that nobody follows. Call it after `run` has been
+    left: of several processes that end together, the last one then sees that no other is left. Ledger errors are
+    ignored, since the program is exiting.
     """
     try:
         tasks = deps.ledger().tasks(states=tuple(OPEN_STATES), limit=ALL)
         mine = [task for task in tasks if task.owner == deps.runner_id or not leases.is_alive(task.owner)]
-        picked_up = bool(mine) and leases.others_live()
-        sealed = sum(sealed_keys.stays_locked(deps, task) for task in mine)
+        sealed = [task for task in mine if sealed_keys.stays_locked(deps, task)]
+        left = [task for task in mine if task not in sealed]
+        keyless = [task for task in left if lacks_key(deps, task)]
+        who = _follower(deps, leases, [task for task in left if task not in keyless], starts=starts)
+        kept = shortest_kept(deps, [task for task in left if task.mode is Mode.LIVE])
     except CallsheetError:
         return None
-    texts, left = [], len(mine) - sealed
+    texts, action = [], Action.NOTHING
     if left:
-        them = "them" if left > 1 else "it"
-        who = "another running Callsheet" if picked_up else "the next start of Callsheet"
-        when = " within seconds" if picked_up else ""
-        texts.append(f"{left} task{'s are' if left > 1 else ' is'} still open; {who} picks {them} up{when}.")
+        open_ = f"{len(left)} task{'s are' if len(left) > 1 else ' is'} still open"
+        them, clips = ("them", "their clips are") if len(left) > 1 else ("it", "its clip is")
+        if who:
+            texts.append(f"{open_}; {who.format(them)}.")
+        elif kept:
+            until = f"until {clips} saved. {kept}"
+            texts.append(f"{open_}, and nothing follows {them} now. Keep this running {until}")
+        else:
+            texts.append(f"{open_}; the next start of Callsheet picks {them} up.")
+        action = Action.NOTHING if who else Action.WATCH
+    if keyless:
+        need = "tasks need" if len(keyless) > 1 else "task needs"
+        texts.append(f"{len(keyless)} {need} a key that this process does not have: run it where the key is set.")
+        action = Action.WATCH
     if sealed:
-        wait = "tasks wait" if sealed > 1 else "task waits"
-        texts.append(f"{sealed} open {wait} for a sealed key, which needs the passphrase at a terminal.")
-    if not texts:
-        return None
-    action = Action.WATCH if sealed else Action.NOTHING if picked_up else Action.WATCH_DETACHED
-    return NextStep(action, " ".join(texts))
+        wait = "tasks wait" if len(sealed) > 1 else "task waits"
+        texts.append(f"{len(sealed)} open {wait} for a sealed key, which needs the passphrase at a terminal.")
+        action = Action.WATCH
+    return NextStep(action, " ".join(texts)) if texts else None
+
+
+def _follower(deps: Dependencies, leases: Leases, left: list[Task], *, starts: bool) -> str:
+    """What follows these tasks, as the end of a sentence; empty where nothing does. May start the watcher."""
+    if not left:
+        return ""
+    if leases.others_live():
+        return "another running Callsheet picks {} up within seconds"
+    is_live = any(task.mode is Mode.LIVE for task in left)
+    if starts and is_live and deps.policy().background and deps.start_watcher():
+        return "a background process follows {} until nothing is open"
+    return ""

@@ -31,8 +31,10 @@ from callsheet.core.gateway.protocol import (
     Unclear,
 )
 from callsheet.core.gateway.refusals import Reason, read_reason
-from callsheet.core.tasks import IllegalEvent, Problem, Task, TaskEvent, first_poll_delay, retry_delay
-from callsheet.errors import CallsheetError, Fate, GatewayUnreachable, LedgerProblem
+from callsheet.core.poll_schedule import first_poll_delay, retry_delay
+from callsheet.core.spending import SAME_ID
+from callsheet.core.tasks import IllegalEvent, Problem, Task, TaskEvent
+from callsheet.errors import CallsheetError, Fate, GatewayUnreachable, InvalidRequest, LedgerProblem
 
 from .dependencies import KEY_RETURNED, KEY_RETURNED_TEXT, Dependencies, card_of, clip_seconds_of, count_request
 from .ports import SecretKey
@@ -42,7 +44,6 @@ MOST_ATTEMPTS_LIMITED = 6
 LEAST_LIMITED_SECONDS = 5.0
 STORE_AGAIN_SECONDS = 0.2
 STORE_GRACE_SECONDS = 5.0
-SAME_ID = "same_id"
 
 Changes = dict[str, Any]
 
@@ -78,15 +79,17 @@ def _store_outcome(
 ) -> Task | None:
     """Store what became of an attempt. Nothing here can lead to a second request for the same attempt."""
     now = deps.clock.now()
-    if isinstance(outcome, Accepted) and _other_task(deps, task, outcome.gateway_task_id) is not None:
-        problem = GatewayProblem(200, SAME_ID, "", page="the gateway gave this task the id of another task")
-        outcome = Unclear(problem, outcome.gateway_task_id)
     if isinstance(outcome, CallsheetError):
         event, changes = _read_error(deps, task, outcome, now)
     else:
         event, changes = _read_answer(deps, task, outcome, now)
     try:
         return deps.ledger().advance(task.id, event, now=now, attempt=attempt, changes=changes)
+    except InvalidRequest:
+        # One of the two would be followed as the other.
+        assert isinstance(outcome, Accepted)
+        problem = GatewayProblem(200, SAME_ID, "", page="the gateway gave this task the id of another task")
+        return _store_outcome(deps, task, attempt, Unclear(problem, outcome.gateway_task_id))
     except IllegalEvent as error:
         # A person or the deadline was faster; what is stored stands, and the answer is in the log.
         log.warning("answer of a finished attempt: task %s, %s", task.id, error)
@@ -95,12 +98,6 @@ def _store_outcome(
         elif isinstance(outcome, Unclear) and outcome.named_id:
             _keep_late_id(deps, task, attempt, outcome.named_id)
         return None
-
-
-def _other_task(deps: Dependencies, task: Task, gateway_task_id: str) -> Task | None:
-    """Another task of that gateway that has the id already."""
-    known = deps.ledger().tasks_named(gateway_task_id, mode=task.mode, gateway=task.gateway)
-    return next((other for other in known if other.id != task.id), None)
 
 
 def _read_answer(deps: Dependencies, task: Task, outcome: SubmitOutcome, now: float) -> tuple[TaskEvent, Changes]:

@@ -8,27 +8,40 @@ fails never changes a task's state.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from callsheet.core.consent import Means
 from callsheet.core.gateway.protocol import GatewayProblem, Phase, Progress, StatusOutcome, StatusUnavailable, TaskRef
-from callsheet.core.tasks import Clip, IllegalEvent, Problem, Task, TaskEvent, TaskState, next_poll_delay, retry_delay
+from callsheet.core.poll_schedule import next_poll_delay, retry_delay
+from callsheet.core.sent import SentRequest
+from callsheet.core.tasks import Clip, IllegalEvent, Problem, Task, TaskEvent, TaskState
 from callsheet.errors import (
     Action,
     CallsheetError,
     DownloadProblem,
     Fate,
     InvalidRequest,
+    LedgerOlder,
     LedgerProblem,
     LinkGone,
     NextStep,
 )
 
-from .dependencies import KEY_RETURNED, KEY_RETURNED_TEXT, Dependencies, card_of, clip_seconds_of, wait_for_pace
+from .dependencies import (
+    KEY_RETURNED,
+    KEY_RETURNED_TEXT,
+    Dependencies,
+    card_of,
+    clip_seconds_of,
+    keep_taken_back,
+    wait_for_pace,
+)
 from .outcomes import expire_attempt, quote_problem, screen_status
 from .results import (
     NO_FILE_NAMED,
+    NO_KEY,
     OTHER_TASK_NAMED,
     STATE_OVERDUE,
     UNRECOGNISED_STATE,
@@ -129,7 +142,7 @@ async def poll_task(deps: Dependencies, task: Task) -> Task:
         base_url, key = await deps.reach(task.mode, facts)
         if key is None:
             return _postpone(
-                deps, task, "no_key", "its key is missing, so its status cannot be read", KEYLESS_RETRY_SECONDS
+                deps, task, NO_KEY, "its key is missing, so its status cannot be read", KEYLESS_RETRY_SECONDS
             )
         request = gateway.build_status(TaskRef(task.model, task.gateway_task_id))
         reply = await deps.http.fetch(request, base_url=base_url, key=key)
@@ -261,6 +274,22 @@ def _link_gone(deps: Dependencies, task: Task, error: LinkGone) -> None:
     deps.ledger().advance(task.id, TaskEvent.LINK_GONE, now=deps.clock.now(), changes={"problem": problem})
 
 
+def accept_ledger(deps: Dependencies, agree: Callable[[Sequence[SentRequest]], object]) -> tuple[SentRequest, ...]:
+    """A person goes on with a ledger that is older than what was sent; what it forgot comes back as unknown.
+
+    `agree` gets what is known of that, and raises unless the person agrees. Raises `InvalidRequest` for a ledger that
+    is not older.
+    """
+    try:
+        deps.sent.require_current()
+    except LedgerOlder:
+        agree(deps.sent.forgotten())
+        found = deps.sent.accept_ledger(now=deps.clock.now())
+        deps.changes.notify()
+        return found
+    raise InvalidRequest("The ledger is not older than what was sent.", next_step=NextStep(Action.LIST))
+
+
 def resolve_task(deps: Dependencies, task_id: str, *, accepted_as: str | None) -> Task:
     """Record what a person found out about a task of unknown outcome: accepted under an id, or lost."""
     task = deps.ledger().task(task_id)
@@ -276,14 +305,6 @@ def resolve_task(deps: Dependencies, task_id: str, *, accepted_as: str | None) -
         changes |= {"gateway_task_id": accepted_as, "accepted_at": task.accepted_at or task.created_at}
         if deps.holds_key(None, accepted_as):
             raise InvalidRequest("That is the gateway's key, not a task id.", next_step="Copy the task's id.")
-        known = deps.ledger().tasks_named(accepted_as, mode=task.mode, gateway=task.gateway)
-        if other := next(
-            (item for item in known if item.id != task.id and item.state is not TaskState.ABANDONED), None
-        ):
-            raise InvalidRequest(
-                f"Task {other.id} has that id already.",
-                next_step=NextStep(Action.GET, "Compare the two.", target=other.id),
-            )
         # Asked now, so that an id that no gateway would take is refused before it is stored.
         try:
             deps.gateway(task.gateway).build_status(TaskRef(task.model, accepted_as))
@@ -301,4 +322,6 @@ def resolve_task(deps: Dependencies, task_id: str, *, accepted_as: str | None) -
         ) from None
     detail = {"as": accepted_as or "lost", "sheet": task.sheet_id}
     deps.ledger().consent.record(event.value, task_id, actor=Means.TERMINAL.value, now=now, detail=detail)
+    keep_taken_back(deps)
+    deps.changes.notify()
     return resolved

@@ -7,6 +7,7 @@ and who can switch to live mode.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -14,11 +15,15 @@ from callsheet.core.catalogue import ModelCard, Price
 from callsheet.core.consent import Mode
 from callsheet.core.gateway.refusals import Reason, read_reason
 from callsheet.core.payload.body import Body, Finding
+from callsheet.core.poll_schedule import is_overdue
 from callsheet.core.shot import Shot
-from callsheet.core.tasks import OPEN_STATES, Problem, Sheet, Task, TaskState, is_overdue
+from callsheet.core.tasks import OPEN_STATES, Problem, Sheet, Task, TaskState
 from callsheet.errors import FATE_SENTENCES, Action, CallsheetError, Fate, KeyProblem, NextStep, UnknownThing
 
 from .dependencies import KEY_RETURNED, KEY_SEALED, Dependencies, card_of, clip_seconds_of
+
+WAIT_SECONDS = 45
+"""How long an answer about a task may wait for its end, below the minute after which clients give a call up."""
 
 GO_LIVE = "Only a person can switch to live mode, in their own terminal; no tool can."
 
@@ -180,6 +185,7 @@ def report_task(deps: Dependencies, task: Task) -> TaskReport:
     )
 
 
+NO_KEY = "no_key"
 NO_FILE_NAMED = "no_file_named"
 UNRECOGNISED_STATE = "unrecognised_state"
 STATE_OVERDUE = "state_overdue"
@@ -287,17 +293,22 @@ def waits_for_key(task: Task) -> bool:
     return task.state in OPEN_STATES and task.problem is not None and task.problem.code == KEY_SEALED
 
 
+def _is_left_sealed(deps: Dependencies, task: Task) -> bool:
+    """Whether an open task needs a sealed key that no process has open any more; a link is fetched without one."""
+    needs_key = task.state in OPEN_STATES and task.state is not TaskState.SUCCEEDED and task.mode is Mode.LIVE
+    sealed = needs_key and deps.is_sealed(task.gateway) and not deps.opened.is_open(task.gateway)
+    return sealed and not deps.is_followed()
+
+
 def _next_step(deps: Dependencies, task: Task) -> NextStep:
-    if waits_for_key(task):
+    if waits_for_key(task) or _is_left_sealed(deps, task):
         return OPEN_THE_KEY
     if needs_a_look(deps, task):
         text = "Look for it on the gateway's own page: the video may be there, or the task may have ended."
         return NextStep(Action.RESOLVE, text, target=task.id)
     match task.state:
         case TaskState.WAITING | TaskState.SUBMITTING | TaskState.QUEUED | TaskState.RUNNING | TaskState.SUCCEEDED:
-            wait = max(20, round(min(task.next_at - deps.clock.now(), 45)))
-            text = "The clip is saved automatically when it is ready."
-            return NextStep(Action.WAIT, text, target=task.id, seconds=wait)
+            return NextStep(Action.WAIT, _waiting_text(deps, task), target=task.id, seconds=WAIT_SECONDS)
         case TaskState.SAVED:
             return NextStep(
                 text=f"The clip is {task.clip.path}; look at its contact sheet." if task.clip else "Nothing to do."
@@ -305,7 +316,7 @@ def _next_step(deps: Dependencies, task: Task) -> NextStep:
         case TaskState.REJECTED:
             return refusal_step(task.problem)
         case TaskState.FAILED:
-            return refusal_step(task.problem, change="Change the prompt as the message says, then make a new take.")
+            return refusal_step(task.problem, change=f"{CHANGES} A new take is a new payment.")
         case TaskState.EXPIRED:
             return NextStep(text="Ask the gateway's support for the file by its task id there, or generate a new take.")
         case TaskState.OUTCOME_UNKNOWN:
@@ -313,6 +324,41 @@ def _next_step(deps: Dependencies, task: Task) -> NextStep:
             return NextStep(Action.RESOLVE, text, target=task.id, accepted_as=_untrusted_id(task))
         case TaskState.ABANDONED:
             return NextStep(Action.NOTHING, "Nothing to do.")
+
+
+def _waiting_text(deps: Dependencies, task: Task) -> str:
+    """What happens to an open task while nobody asks after it."""
+    is_followed = deps.is_followed()
+    if (task.problem is not None and task.problem.code == NO_KEY) if is_followed else lacks_key(deps, task):
+        return "Its key is missing. The clip is saved only while Callsheet runs where the key is set."
+    if is_followed:
+        return "The clip is saved automatically when it is ready."
+    kept = f" {shortest_kept(deps, [task])}" if task.mode is Mode.LIVE else ""
+    return f"Nothing follows the task now, so ask again until the clip is saved.{kept}"
+
+
+def lacks_key(deps: Dependencies, task: Task) -> bool:
+    """Whether this process has no key to ask after a live task. A sealed key is another matter; a link needs none."""
+    if task.mode is not Mode.LIVE or task.state is TaskState.SUCCEEDED or deps.is_sealed(task.gateway):
+        return False
+    try:
+        return deps.find_key(deps.facts(task.gateway)) is None
+    except CallsheetError:
+        return True
+
+
+def shortest_kept(deps: Dependencies, tasks: Sequence[Task]) -> str:
+    """How long the gateways of these tasks keep a clip, as a sentence; empty without tasks."""
+    hours = []
+    for task in tasks:
+        try:
+            hours.append(card_of(deps, task).retention.result_hours)
+        except UnknownThing:
+            hours.append(None)
+    known = [item for item in hours if item is not None]
+    if not known:
+        return "How long the gateway keeps the clip is not documented." if tasks else ""
+    return f"The gateway keeps {'a' if len(tasks) > 1 else 'the'} clip for {min(known)} hours only."
 
 
 def needs_a_look(deps: Dependencies, task: Task) -> bool:
@@ -334,7 +380,7 @@ def is_late(deps: Dependencies, task: Task) -> bool:
 _REFUSAL_ADVICE = {
     Reason.BALANCE: "Top up the account at the gateway. The shot needs no change.",
     Reason.KEY: "Check that the gateway's key is valid. The shot needs no change.",
-    Reason.ACCESS: "Ask at the gateway what this key and account may use, or choose another model.",
+    Reason.ACCESS: "Ask at the gateway what this key and account may use.",
     Reason.RATE: "Wait until the gateway accepts requests again, then draft a new take.",
     Reason.SIZE: "Make the request smaller: a shorter prompt or another image address.",
     Reason.MOVED: "Check the gateway's address in the policy: it answers that it has moved.",
@@ -342,7 +388,10 @@ _REFUSAL_ADVICE = {
 NO_REASON_GIVEN = "The gateway gives no reason. Compare the shot with the model's rules, or ask the gateway's support."
 
 
-def refusal_step(problem: Problem | None, *, change: str = "Fix the shot as the message says.") -> NextStep:
+CHANGES = "A person decides what to change, as the message says."
+
+
+def refusal_step(problem: Problem | None, *, change: str = CHANGES) -> NextStep:
     """What to do after a refusal or a failure. `change` is said only where the gateway gave a reason."""
     reason = read_reason(problem.http_status, problem.code, problem.said) if problem else Reason.SHOT
     if reason in _REFUSAL_ADVICE:

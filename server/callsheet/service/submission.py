@@ -1,9 +1,9 @@
 """Submitting: from an approved sheet to at most one paid request.
 
 The order is what protects the money. One transaction spends the sheet, reserves its price and creates
-the task; a second one records that the task is being submitted, with an attempt id and a deadline; only
-then does the first byte go out, and only if less than half of the deadline has passed. What comes
-back is stored as the answer of that attempt, even when it comes late.
+the task; a second one records that the task is being submitted, with an attempt id and a deadline; then a
+mark outside the ledger names it. Only then does the first byte go out, and only if less than half of the deadline has
+passed. What comes back is stored as the answer of that attempt, even when it comes late.
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ from callsheet.errors import (
     CallsheetError,
     Fate,
     GatewayUnreachable,
+    LedgerProblem,
     NextStep,
     NotApproved,
     OutcomeUnknown,
 )
 
-from .blockers import allowance_for, require_mode, spending_windows
+from .blockers import allowance_for, require_current_ledger, require_mode, spending_windows
 from .consent import (
     approvable,
     approve,
@@ -115,7 +116,8 @@ def _submit_unspent(deps: Dependencies, sheet: Sheet) -> Submission:
 
 def _submitted(deps: Dependencies, task_id: TaskId, *, again: bool) -> Submission:
     task = deps.ledger().task(task_id)
-    assert task is not None
+    if task is None:
+        raise LedgerProblem("The ledger has a spent sheet without its task.", next_step=NextStep(Action.DOCTOR))
     report = report_task(deps, task)
     used = _allowance_used(deps, need_sheet(deps, task.sheet_id))
     return Submission(status="", notice="", next_step=NextStep(), again=again, covered_by=used).followed(report)
@@ -175,7 +177,7 @@ def _spend(deps: Dependencies, sheet: Sheet, *, by_allowance: bool) -> tuple[Tas
 async def send_task(deps: Dependencies, task: Task) -> None:
     """Send a waiting task's paid request, once; or leave it waiting and say why."""
     sheet = need_sheet(deps, task.sheet_id)
-    if deps.clock.now() > task.created_at + SHEET_LIFETIME:
+    if deps.clock.now() > (sheet.approved_at or task.created_at) + SHEET_LIFETIME:
         _withdraw(deps, task)
         return
     # A slot comes first: a request reserved with the rate limiter for nothing is taken from the status reads.
@@ -210,6 +212,7 @@ def _is_blocked(deps: Dependencies, task: Task, sheet: Sheet) -> bool:
         return True
     try:
         require_mode(deps.policy(), sheet)
+        require_current_ledger(deps, sheet)
         changed = changed_since(deps, sheet)
     except CallsheetError as error:
         _hold(deps, task, error.error_code, error.message, BLOCKED_RETRY_SECONDS)
@@ -285,12 +288,13 @@ async def _post(deps: Dependencies, claimed: ClaimedTask) -> SubmitOutcome:
     task, sheet = claimed.task, claimed.sheet
     gateway = deps.gateway(task.gateway)
     try:
-        # The claim may have waited for the ledger; a person may have forbidden or changed things meanwhile.
+        marked = deps.sent.record(claimed)
+        # The claim and the mark may have waited; a person may have forbidden or changed things meanwhile.
         require_mode(deps.policy(), sheet)
         changed = changed_since(deps, sheet)
         base_url, key = await reach_to_pay(deps, task, sheet)
     except CallsheetError as error:
-        # Policy, address and key are read from files; what fails there has certainly sent nothing.
+        # Mark, policy, address and key are files; what fails there has certainly sent nothing.
         raise GatewayUnreachable(error.message, next_step=error.next_step) from error
     if changed:
         raise GatewayUnreachable(f"Changed since the approval: {', '.join(changed)}.", next_step=NextStep())
@@ -299,5 +303,5 @@ async def _post(deps: Dependencies, claimed: ClaimedTask) -> SubmitOutcome:
     request = gateway.build_submit(SubmitParts(task.model, sheet.body, idempotency_key=f"callsheet-{sheet.id}"))
     if deps.clock.now() > claimed.deadline - ATTEMPT_SECONDS / 2:
         raise GatewayUnreachable("Too much time passed before the request could go out.", next_step=NextStep())
-    reply: HttpReply = await deps.http.post_paid(claimed, request, base_url=base_url, key=key, within=POST_SECONDS)
+    reply: HttpReply = await deps.http.post_paid(marked, request, base_url=base_url, key=key, within=POST_SECONDS)
     return screen_submit(deps, key, gateway.read_submit(reply))

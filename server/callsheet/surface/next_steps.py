@@ -20,6 +20,7 @@ FOR_PEOPLE = frozenset(
         Action.APPROVE,
         Action.DECLINE,
         Action.RESOLVE,
+        Action.ACCEPT_LEDGER,
         Action.ALLOW,
         Action.ALLOWANCES,
         Action.WATCH,

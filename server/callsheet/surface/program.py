@@ -10,6 +10,7 @@ from typing import Protocol
 from callsheet.core.consent import Policy
 from callsheet.edges.files.paths import Paths
 from callsheet.edges.keys.passphrase import Cost
+from callsheet.edges.process.daemon import BackgroundRunner
 from callsheet.service import Service
 
 
@@ -25,7 +26,8 @@ class Program:
     (given a port) until a signal ends it.
 
     Relative paths from a person are resolved against `working_directory`; no policy may be below
-    `project_directory`. `account_home` is the home that the system names. `policy` reads the policy file each
+    `project_directory`. `account_home` is the home that the system names. `background` is the
+    background watcher. `policy` reads the policy file each
     time; `policy_path`, `verifier_path` and `keys_directory` are what `callsheet setup`
     writes. `with_environ` builds the program again for
     another environment: the demo needs a home of its own and no key. `derivation_cost` is the cost of checking a
@@ -37,6 +39,7 @@ class Program:
     project_directory: Path
     paths: Paths
     account_home: Path | None
+    background: BackgroundRunner
     policy: Callable[[], Policy]
     policy_path: Path
     verifier_path: Path

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from cli_terminal import CommandLine, Terminal, run_without_terminal, store_cheap_verifier
 
+from callsheet.core.consent import Means
+from callsheet.core.shot import Shot
+from callsheet.service.submission import submit
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
 from workspace import Workspace, accepted, draft
@@ -128,13 +131,32 @@ def test_the_trail_is_shown_and_checked(workspace: Workspace, armed: Program, cl
     [entry] = json.loads(cli("audit", "--json").out)["entries"]
     assert (entry["actor"], entry["action"]) == ("terminal", "declined")
     verified = json.loads(cli("audit", "verify", "--json").out)
-    assert verified == {"entries": 1, "latest": entry["hash"], "intact": True}
+    assert verified == {"entries": 1, "latest": entry["hash"], "intact": True, "older": []}
     ledger = Path(workspace.home / "data" / "ledger.sqlite3")
     with sqlite3.connect(ledger) as db:
         db.executescript("DROP TRIGGER audit_is_final; UPDATE audit SET actor = 'desk'")
     db.close()
     ran = cli("audit", "verify")
     assert (ran.code, "entry 1" in ran.err) == (ExitCode.SETUP, True)
+
+
+def test_verifying_names_each_live_task_that_nobody_approved(
+    workspace: Workspace, armed: Program, cli: CommandLine
+) -> None:
+    """In a trail that is whole; the exit code is that of a ledger that cannot be trusted."""
+    service = armed.build_service()
+    approved, forged = draft(service), draft(service, Shot("A second kite.", duration_seconds=4))
+    service.approve(approved, by=Means.TERMINAL)
+    submit(service.deps, approved)
+    assert cli("audit", "verify").code == ExitCode.OK
+    with sqlite3.connect(workspace.home / "data" / "ledger.sqlite3") as db:
+        db.execute("UPDATE task SET sheet_id = ?", (forged,))
+    db.close()
+
+    ran = cli("audit", "verify")
+
+    [task] = service.tasks()
+    assert (ran.code, task.task.id in ran.err, approved in ran.err) == (ExitCode.SETUP, True, False)
 
 
 def test_pausing_is_easy_and_going_on_needs_the_person(workspace: Workspace, armed: Program, cli: CommandLine) -> None:

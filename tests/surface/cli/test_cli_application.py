@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cli_terminal import CommandLine, Terminal, clean_environment, run_without_terminal
+from cli_terminal import CommandLine, Ran, Terminal, clean_environment, run_without_terminal
 
 from callsheet import errors
 from callsheet.core.tasks import TaskState
 from callsheet.errors import CallsheetError
+from callsheet.service import Service
+from callsheet.service.ports import Ledger
+from callsheet.surface.cli import run
 from callsheet.surface.cli.application import COMMANDS
 from callsheet.surface.cli.console.exit_codes import MEANINGS, ExitCode, exit_for_error, exit_for_state
 from callsheet.surface.program import Program
@@ -144,21 +148,26 @@ def test_every_task_state_has_an_exit_code() -> None:
         assert exit_for_state(state) == bad.get(state, 0)
 
 
-def test_a_mistake_in_the_program_shows_its_type_and_an_id_only(program: Program, cli: CommandLine) -> None:
+def test_a_mistake_in_the_program_shows_its_type_and_an_id_only(
+    program: Program, capsys: pytest.CaptureFixture[str]
+) -> None:
     """No traceback is shown; the details are kept in a private file under the id."""
-    program.paths.data.mkdir(parents=True)
-    ledger = program.paths.data / "ledger.sqlite3"
-    service = program.build_service()
-    sheet_id = draft(service)
-    db = service.deps.ledger()._db
-    db.execute("UPDATE sheet SET shot = 'not json' WHERE id = ?", (sheet_id,))
-    assert ledger.exists()
 
-    ran = cli("decline", sheet_id)
+    def fail() -> Ledger:
+        raise ZeroDivisionError("a prompt could be in here")
+
+    def build_service() -> Service:
+        service = program.build_service()
+        service.deps = replace(service.deps, ledger=fail)
+        return service
+
+    code = run(replace(program, build_service=build_service), ["list"])
+    ran = Ran(code, *capsys.readouterr())
 
     assert ran.code == ExitCode.UNEXPECTED
-    assert "Internal error: JSONDecodeError, id " in ran.err
+    assert "Internal error: ZeroDivisionError, id " in ran.err
     assert "Traceback" not in ran.err
+    assert "a prompt" not in ran.err
     [kept] = (program.paths.state / "mistakes").iterdir()
     assert kept.stem in ran.err
     assert kept.stat().st_mode & 0o077 == 0

@@ -220,7 +220,8 @@ def test_an_approved_sheet_needs_no_second_yes_and_an_old_one_a_new_sheet(
     workspace.clock.time += 3601
     late = cli("approve", armed)
     assert late.code == ExitCode.NOT_APPROVED
-    assert f"callsheet decline {armed}" in " ".join(late.err.split())
+    assert "callsheet explain" in " ".join(late.err.split())
+    assert draft(program.build_service()) != armed
 
 
 def test_a_declined_sheet_can_not_be_approved_any_more(program: Program, cli: CommandLine, armed: str) -> None:

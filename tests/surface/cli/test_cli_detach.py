@@ -16,7 +16,7 @@ from cli_terminal import PATIENCE_SECONDS, CommandLine, Terminal, run_without_te
 from callsheet.compose import Surroundings, build_program
 from callsheet.core.tasks import TaskState
 from callsheet.edges.clock import SystemClock
-from callsheet.edges.process.daemon import BackgroundRunner
+from callsheet.edges.process.daemon import BackgroundRunner, Launch
 from callsheet.edges.process.locks import try_lock
 from callsheet.errors import SetupProblem
 from callsheet.surface.cli.commands.detach import require_supported
@@ -38,7 +38,7 @@ def program(workspace: Workspace, tmp_path: Path) -> Program:
 @pytest.fixture
 def background(program: Program) -> Iterator[BackgroundRunner]:
     """The install's background watcher; none is left when the test ends."""
-    watch = BackgroundRunner(program.paths.state)
+    watch = program.background
     yield watch
     pid = watch.pid() if watch.is_running() else None
     if pid is not None:
@@ -128,14 +128,15 @@ def test_a_second_background_process_ends_immediately(workspace: Workspace, prog
 
 def test_a_watcher_that_cannot_start_is_reported(tmp_path: Path, program: Program) -> None:
     """No process id came; and a log that cannot be written is named."""
-    background = BackgroundRunner(tmp_path / "state")
+    background = BackgroundRunner(tmp_path / "state", Launch(("false",), {"PATH": os.environ["PATH"]}, tmp_path))
 
-    assert background.start(["false"], environ={"PATH": os.environ["PATH"]}, directory=tmp_path) is None
-    assert not background.is_running()
+    assert background.start() is None
+    assert not background.ensure()
     background.log.unlink()
     background.log.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(SetupProblem, match=r"watch\.log"):
-        background.start(["false"], environ={}, directory=tmp_path)
+        background.start()
+    assert not background.ensure()
     assert not (tmp_path / "elsewhere").exists()
 
 

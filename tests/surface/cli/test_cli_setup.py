@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from decimal import Decimal
 from pathlib import Path
 
@@ -9,13 +10,16 @@ import pytest
 from cli_terminal import CommandLine, Terminal, run_without_terminal, store_cheap_verifier
 
 from callsheet.compose import Surroundings, build_program
-from callsheet.core.consent import Mode
+from callsheet.core.consent import Means, Mode
+from callsheet.core.tasks import SheetState
 from callsheet.edges.clock import SystemClock
 from callsheet.edges.files.paths import load_registered, registered_path
 from callsheet.edges.keys.passphrase import check_passphrase, load_verifier
+from callsheet.service import Service
+from callsheet.service.submission import submit
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
-from workspace import Workspace, account_of
+from workspace import Workspace, account_of, draft
 
 PASSPHRASE = "a heron over the reeds"
 TYPED_KEY = "typed-key-5d1c7a90e2b84f36"
@@ -296,6 +300,71 @@ def test_a_home_that_the_environment_chose_is_registered_by_a_person(
     assert found.addresses == ((("poyo", PROXY),) if agrees else ())
     assert passkeys.exists() is not agrees
     assert check_passphrase(PASSPHRASE, load_verifier(program.verifier_path) or "") is agrees
+
+
+def register_here(workspace: Workspace, program: Program, *, ends: str) -> Setup:
+    """A person registers the home and arms it; the last words are those of a success or of a refusal."""
+    with start(workspace, program) as talk:
+        talk.answer("Type the mode", "live")
+        talk.keep_limits_and_hosts()
+        talk.answer("Store a key")
+        talk.answer("New passphrase", PASSPHRASE)
+        talk.answer("Repeat it", PASSPHRASE)
+        talk.answer("Register it for live mode?", "yes")
+        talk.answer("Write this?", "yes")
+        talk.expect(ends)
+        talk.finish()
+    return talk
+
+
+def plant(workspace: Workspace) -> Service:
+    """Somebody used this place live before, and prepared what a person would have to agree to."""
+    workspace.clock.time = time.time()
+    workspace.go_live()
+    return workspace.service()
+
+
+@pytest.mark.parametrize("mode", ["live", "sandbox", "read-only"])
+def test_registering_ends_every_consent_in_the_ledger_whatever_the_present_mode(
+    workspace: Workspace, program: Program, mode: str
+) -> None:
+    """An allowance that covers nothing today would cover something under the policy that is about to be written."""
+    service = plant(workspace)
+    service.allow(("poyo/sora-2-official",), clips=9, up_to=Decimal(9), seconds=86400, by=Means.TERMINAL)
+    approved = draft(service)
+    service.approve(approved, by=Means.TERMINAL)
+    program.verifier_path.unlink()
+    workspace.write_policy(f'mode = "{mode}"\n')
+    unregister(workspace)
+
+    register_here(workspace, program, ends="restarted")
+
+    after = workspace.service()
+    assert [item.revoked_at is None for item in after.allowances()] == [False]
+    assert after.sheet(approved).state is SheetState.DECLINED
+    assert len(load_registered(account_of(workspace.home)).homes) == 1
+
+
+def test_a_place_with_a_live_request_that_is_not_sent_is_not_registered_and_nothing_is_touched(
+    workspace: Workspace, program: Program
+) -> None:
+    """Registering would send it."""
+    service = plant(workspace)
+    sheet_id = draft(service)
+    service.approve(sheet_id, by=Means.TERMINAL)
+    task_id = submit(service.deps, sheet_id).report.task.id
+    service.allow(("poyo/sora-2-official",), clips=9, up_to=Decimal(9), seconds=86400, by=Means.TERMINAL)
+    passkeys = program.policy_path.with_name("passkeys.json")
+    passkeys.write_text("[]", encoding="utf-8")
+    program.verifier_path.unlink()
+    unregister(workspace)
+
+    register_here(workspace, program, ends=task_id)
+
+    assert load_registered(account_of(workspace.home)).homes == ()
+    assert passkeys.exists()
+    assert not program.verifier_path.exists()
+    assert [item.revoked_at for item in workspace.service().allowances()] == [None]
 
 
 def test_registering_needs_the_passphrase_of_the_default_place(workspace: Workspace, program: Program) -> None:

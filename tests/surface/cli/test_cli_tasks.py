@@ -229,6 +229,58 @@ def test_a_paid_task_is_not_given_up_without_the_passphrase(
     assert cli("get", task_id, "--json").json["status"] == "outcome_unknown"
 
 
+def forget(workspace: Workspace) -> None:
+    """Somebody removes the ledger's files."""
+    for path in (workspace.home / "data").glob("ledger.sqlite3*"):
+        path.unlink()
+
+
+@pytest.mark.parametrize(("typed", "code", "status"), [("older", 0, "outcome_unknown"), ("yes", 3, None)])
+def test_a_person_goes_on_with_a_ledger_that_forgot_what_was_sent(
+    workspace: Workspace, program: Program, cli: CommandLine, typed: str, code: int, status: str | None
+) -> None:
+    """The lost task is named before, and needs to be resolved afterwards."""
+    task_id = unknown(workspace, program, cli)
+    forget(workspace)
+    assert cli("get", task_id).code == ExitCode.INVALID
+    doctor = cli("doctor", "--json")
+    assert any(task_id in check["text"] for check in doctor.json["checks"])
+    assert doctor.code == ExitCode.SETUP
+
+    with Terminal(["resolve", "--older-ledger"], workspace.environ, program.working_directory) as terminal:
+        terminal.expect(task_id)
+        terminal.expect("Type older to go on with it: ")
+        terminal.type(typed)
+        if typed == "older":
+            terminal.expect("Approval passphrase: ")
+            terminal.type(PASSPHRASE)
+        assert terminal.finish() == code
+
+    assert cli("get", task_id, "--json").json.get("status") == status
+
+
+def test_an_older_ledger_is_accepted_by_nobody_but_a_person(
+    workspace: Workspace, program: Program, cli: CommandLine
+) -> None:
+    """No script, no wrong passphrase, no task beside it; and a ledger that is current needs it not."""
+    task_id = unknown(workspace, program, cli)
+    assert cli("resolve", "--older-ledger").code == ExitCode.INVALID
+    forget(workspace)
+
+    assert cli("resolve").code == ExitCode.INVALID
+    assert cli("resolve", task_id, "--older-ledger").code == ExitCode.INVALID
+    assert cli("resolve", "--older-ledger", "--lost").code == ExitCode.INVALID
+    assert cli("resolve", "--older-ledger", "--yes").code == ExitCode.NOT_APPROVED
+    with Terminal(["resolve", "--older-ledger"], workspace.environ, program.working_directory) as terminal:
+        terminal.expect("Type older to go on with it: ")
+        terminal.type("older")
+        for _ in range(3):
+            terminal.expect("Approval passphrase: ")
+            terminal.type("a guess")
+        assert terminal.finish() == ExitCode.NOT_APPROVED
+    assert cli("get", task_id).code == ExitCode.INVALID
+
+
 def test_watch_with_nothing_open_says_so(cli: CommandLine) -> None:
     """It does not wait for what may never come."""
     ran = cli("watch")

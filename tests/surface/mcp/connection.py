@@ -110,26 +110,26 @@ async def explained(client: Client, *, status: str = "ready", **changes: Any) ->
 
 
 @dataclass
-class Ear:
+class UpdateLog:
     """The updates that one client received, in order."""
 
-    heard: list[str] = field(default_factory=list)
+    received: list[str] = field(default_factory=list)
     _news: anyio.Event = field(default_factory=anyio.Event)
 
-    def hear(self, uri: str) -> None:
+    def record(self, uri: str) -> None:
         """Note one change."""
-        self.heard.append(uri)
+        self.received.append(uri)
         self._news.set()
 
     async def on_message(self, message: IncomingMessage) -> None:
         """Note the change that a message of the older protocol tells; those of a stream come from the stream."""
         if isinstance(message, ResourceUpdatedNotification) and not (message.params.meta or {}):
-            self.hear(message.params.uri)
+            self.record(message.params.uri)
 
     async def until(self, uri: str) -> None:
-        """Return when that was heard."""
+        """Return when that was received."""
         with anyio.fail_after(20):
-            while uri not in self.heard:
+            while uri not in self.received:
                 self._news = anyio.Event()
                 await self._news.wait()
 
@@ -140,7 +140,7 @@ async def subscribe(client: Client, uri: str) -> None:
 
 
 @asynccontextmanager
-async def listening(client: Client, ear: Ear, *uris: str) -> AsyncIterator[None]:
+async def listening(client: Client, updates: UpdateLog, *uris: str) -> AsyncIterator[None]:
     """Subscribe to these while the block runs, as the client's protocol does."""
     if client.protocol_version != ERAS[1]:
         for uri in uris:
@@ -151,19 +151,19 @@ async def listening(client: Client, ear: Ear, *uris: str) -> AsyncIterator[None]
 
         async def pass_on() -> None:
             async for event in stream:
-                ear.hear(event.uri)
+                updates.record(event.uri)
 
         group.start_soon(pass_on)
         yield
         group.cancel_scope.cancel()
 
 
-async def receive_until_saved(client: Client, ear: Ear, uri: str) -> None:
+async def receive_until_saved(client: Client, updates: UpdateLog, uri: str) -> None:
     """Read that task again after each update, until its clip is saved."""
-    async with listening(client, ear, uri):
+    async with listening(client, updates, uri):
         while True:
-            ear.heard.clear()
+            updates.received.clear()
             told = await client.read_resource(uri)
             if '"status": "saved"' in told.contents[0].text:
                 return
-            await ear.until(uri)
+            await updates.until(uri)

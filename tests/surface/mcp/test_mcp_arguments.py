@@ -35,17 +35,17 @@ CONSENT = (
 
 
 @pytest.mark.parametrize("era", ERAS)
-@pytest.mark.parametrize("name", CONSENT)
-async def test_no_argument_can_approve_a_submission(workspace: Workspace, era: str, name: str) -> None:
+async def test_no_argument_can_approve_a_submission(workspace: Workspace, era: str, subtests: pytest.Subtests) -> None:
     """Under any name, it is refused before the sheet is read."""
     workspace.go_live()
     async with connect(workspace, era) as client:
         sheet_id = await explained(client)
-        text = await refused(client, "submit_video", {"sheet_id": sheet_id, name: True})
-
-    assert text.startswith(f"Unknown argument '{name}'. Nothing was sent.")
-    assert "No argument can approve a submission" in text
-    assert workspace.gateway.requests == []
+        for name in CONSENT:
+            with subtests.test(name):
+                text = await refused(client, "submit_video", {"sheet_id": sheet_id, name: True})
+                assert text.startswith(f"Unknown argument '{name}'. Nothing was sent.")
+                assert "No argument can approve a submission" in text
+                assert workspace.gateway.requests == []
 
 
 async def test_an_unknown_argument_is_refused_with_the_one_that_was_meant(workspace: Workspace) -> None:
@@ -84,17 +84,18 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "told"), MISTAKES)
 async def test_a_mistake_is_named_by_field_and_rule_and_never_by_its_value(
-    workspace: Workspace, arguments: dict[str, object], told: str
+    workspace: Workspace, subtests: pytest.Subtests
 ) -> None:
     """A value may be a key, so no answer repeats one."""
     async with connect(workspace, "legacy") as client:
-        text = await refused(client, "explain_payload", arguments)
-
-    assert text.startswith(told)
-    assert text.endswith("Nothing was sent.")
-    assert not any(piece in text for piece in ("secret-value", "xxx", "yyy", "mmm", "pydantic", "input_value"))
+        for arguments, told in MISTAKES:
+            with subtests.test(told, arguments=f"{arguments}"[:60]):
+                text = await refused(client, "explain_payload", arguments)
+                assert text.startswith(told)
+                assert text.endswith("Nothing was sent.")
+                pieces = ("secret-value", "xxx", "yyy", "mmm", "pydantic", "input_value")
+                assert not any(piece in text for piece in pieces)
 
 
 async def test_half_of_a_surrogate_pair_is_refused(workspace: Workspace) -> None:
@@ -113,23 +114,24 @@ async def test_all_mistakes_are_named_together(workspace: Workspace) -> None:
     assert all(f"'{name}'" in text for name in ("prompt", "duration_seconds", "gateway"))
 
 
-@pytest.mark.parametrize(
-    ("tool", "arguments", "told"),
-    [
-        ("submit_video", {}, "Argument 'sheet_id' is missing."),
-        ("get_task", {"wait_seconds": 3}, "Argument 'task_id' is missing."),
-        ("get_task", {"task_id": "task_1", "wait_seconds": -1}, "Argument 'wait_seconds' must be at least 0."),
-        ("list_tasks", {"limit": 51}, "Argument 'limit' must be at most 50."),
-        ("list_tasks", {"only_open": "perhaps"}, "Argument 'only_open' must be true or false."),
-        ("make_video", {}, "There is no tool 'make_video'. Nothing was sent."),
-    ],
-)
+OF_OTHER_TOOLS: list[tuple[str, dict[str, object], str]] = [
+    ("submit_video", {}, "Argument 'sheet_id' is missing."),
+    ("get_task", {"wait_seconds": 3}, "Argument 'task_id' is missing."),
+    ("get_task", {"task_id": "task_1", "wait_seconds": -1}, "Argument 'wait_seconds' must be at least 0."),
+    ("list_tasks", {"limit": 51}, "Argument 'limit' must be at most 50."),
+    ("list_tasks", {"only_open": "perhaps"}, "Argument 'only_open' must be true or false."),
+    ("make_video", {}, "There is no tool 'make_video'. Nothing was sent."),
+]
+
+
 async def test_the_other_tools_check_their_arguments_the_same_way(
-    workspace: Workspace, tool: str, arguments: dict[str, object], told: str
+    workspace: Workspace, subtests: pytest.Subtests
 ) -> None:
     """One place judges the arguments of every tool."""
     async with connect(workspace, "legacy") as client:
-        assert (await refused(client, tool, arguments)).startswith(told)
+        for tool, arguments, told in OF_OTHER_TOOLS:
+            with subtests.test(told):
+                assert (await refused(client, tool, arguments)).startswith(told)
 
 
 async def test_numbers_may_come_as_text(workspace: Workspace) -> None:
@@ -149,28 +151,30 @@ async def test_an_empty_value_of_an_optional_argument_is_not_given(workspace: Wo
         assert (await refused(client, "get_task", {"task_id": empty})).startswith("Argument 'task_id' is missing.")
 
 
-@pytest.mark.parametrize(
-    ("name", "meant"),
-    [
-        ("duration", "duration_seconds"),
-        ("seconds", "duration_seconds"),
-        ("n_seconds", "duration_seconds"),
-        ("image_urls", "image_url"),
-        ("first_frame_url", "image_url"),
-        ("ratio", "aspect_ratio"),
-        ("size", "resolution"),
-        ("quality", "resolution"),
-        ("webhook", "callback_url"),
-        ("model_id", "model"),
-        ("text", "prompt"),
-    ],
-)
+MEANT = {
+    "duration": "duration_seconds",
+    "seconds": "duration_seconds",
+    "n_seconds": "duration_seconds",
+    "image_urls": "image_url",
+    "first_frame_url": "image_url",
+    "ratio": "aspect_ratio",
+    "size": "resolution",
+    "quality": "resolution",
+    "webhook": "callback_url",
+    "model_id": "model",
+    "text": "prompt",
+}
+
+
 async def test_a_gateways_word_for_an_argument_is_answered_with_the_argument(
-    workspace: Workspace, name: str, meant: str
+    workspace: Workspace, subtests: pytest.Subtests
 ) -> None:
     """Models write the names that payloads have."""
     async with connect(workspace, "legacy") as client:
-        assert f"Did you mean '{meant}'?" in await refused(client, "explain_payload", {"prompt": "x", name: "y"})
+        for name, meant in MEANT.items():
+            with subtests.test(name):
+                text = await refused(client, "explain_payload", {"prompt": "x", name: "y"})
+                assert f"Did you mean '{meant}'?" in text
 
 
 async def test_gateway_and_model_are_read_without_case_and_spaces(workspace: Workspace) -> None:

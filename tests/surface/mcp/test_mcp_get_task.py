@@ -72,10 +72,10 @@ async def test_waiting_reports_progress_that_only_rises(workspace: Workspace, er
         return status("running", progress=percent)
 
     workspace.gateway.on_request = play
-    heard: list[tuple[float, float | None, str | None]] = []
+    received: list[tuple[float, float | None, str | None]] = []
 
-    async def hear(progress: float, total: float | None, message: str | None) -> None:
-        heard.append((progress, total, message))
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        received.append((progress, total, message))
         # Each report lets the next status read come due.
         let_time_pass(workspace, service, 60)
 
@@ -85,14 +85,14 @@ async def test_waiting_reports_progress_that_only_rises(workspace: Workspace, er
         result = await client.call_tool(
             "get_task",
             {"task_id": submitted.structured_content["task_id"], "wait_seconds": 30},
-            progress_callback=hear,
+            progress_callback=on_progress,
         )
 
-    values = [progress for progress, _, _ in heard]
+    values = [progress for progress, _, _ in received]
     assert len(values) >= 3
     assert values == sorted(set(values))
-    assert all(total == 100 and 0 <= progress <= 100 for progress, total, _ in heard)
-    assert any("Generating 40 %" in (message or "") for _, _, message in heard)
+    assert all(total == 100 and 0 <= progress <= 100 for progress, total, _ in received)
+    assert any("Generating 40 %" in (message or "") for _, _, message in received)
     assert result.structured_content["status"] == "failed"
     assert "the dunes were too hot" in result.structured_content["untrusted_gateway_message"]
     assert "dunes" not in result.structured_content["status_text"]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 from connection import ERAS, connect
 
+from callsheet.surface.mcp.arguments import NO_ARGUMENT_APPROVES
 from workspace import Workspace
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -38,8 +40,23 @@ async def test_the_instructions_are_short_and_hold_the_rules_about_money(workspa
         instructions = client.instructions or ""
 
     assert len(instructions) <= 1200
-    for needed in ("explain_payload", "submit_video", "get_task", "passphrase", "spent once", "callsheet resolve"):
+    for needed in ("explain_payload", "submit_video", "get_task", "passphrase", "spent once", "outcome_unknown"):
         assert needed in instructions
+
+
+async def test_what_a_client_lists_names_no_command(workspace: Workspace) -> None:
+    """A command has a path that depends on the install; an answer names it where only a person can go on."""
+    async with connect(workspace, "legacy") as client:
+        listed = [
+            client.instructions or "",
+            (await client.list_tools()).model_dump_json(),
+            (await client.list_prompts()).model_dump_json(),
+            (await client.list_resources()).model_dump_json(),
+            (await client.list_resource_templates()).model_dump_json(),
+            NO_ARGUMENT_APPROVES,
+        ]
+
+    assert [found[0] for text in listed for found in re.finditer(r"callsheet [a-z]+", text)] == []
 
 
 @pytest.mark.parametrize("name", TOOLS)

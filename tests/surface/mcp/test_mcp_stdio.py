@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from connection import ERAS, SHOT, Ear, receive_until_saved, text_of
+from connection import ERAS, SHOT, UpdateLog, receive_until_saved, text_of
 from mcp import Client, StdioServerParameters
 
 from callsheet.surface.mcp.stdio import replace_half_pairs
@@ -42,10 +42,10 @@ async def test_a_shot_goes_from_explained_to_saved(tmp_path: Path, era: str) -> 
     """Five calls, one clip on disk with poster and contact sheet, and nobody was asked or charged."""
     write_policy(tmp_path, "[sandbox]\nspeed = 300.0\n")
     server = StdioServerParameters(command=COMMAND[0], args=list(COMMAND[1:]), env=surroundings(tmp_path))
-    heard: list[float] = []
+    received: list[float] = []
 
-    async def hear(progress: float, _total: float | None, _message: str | None) -> None:
-        heard.append(progress)
+    async def on_progress(progress: float, _total: float | None, _message: str | None) -> None:
+        received.append(progress)
 
     async with Client(server, mode=era) as client:
         explained = await client.call_tool("explain_payload", SHOT)
@@ -53,7 +53,7 @@ async def test_a_shot_goes_from_explained_to_saved(tmp_path: Path, era: str) -> 
         submitted = await client.call_tool("submit_video", {"sheet_id": sheet_id})
         assert not submitted.is_error, text_of(submitted)
         arguments = {"task_id": submitted.structured_content["task_id"], "wait_seconds": 45}
-        done = await client.call_tool("get_task", arguments, progress_callback=hear)
+        done = await client.call_tool("get_task", arguments, progress_callback=on_progress)
         again = await client.call_tool("submit_video", {"sheet_id": sheet_id})
 
     answer = done.structured_content
@@ -64,7 +64,7 @@ async def test_a_shot_goes_from_explained_to_saved(tmp_path: Path, era: str) -> 
     assert size_of(answer["contact_sheet_path"]) > 0
     assert size_of(answer["poster_path"]) > 0
     assert answer["duration_seconds"] == pytest.approx(4, abs=0.2)
-    assert heard == sorted(set(heard))
+    assert received == sorted(set(received))
     assert again.structured_content["status"] == "already_accepted"
 
 
@@ -73,11 +73,11 @@ async def test_a_subscriber_on_a_pipe_gets_updates_until_its_clip_is_saved(tmp_p
     """Without polling: every change is reported, and none is missed."""
     write_policy(tmp_path, "[sandbox]\nspeed = 300.0\n")
     server = StdioServerParameters(command=COMMAND[0], args=list(COMMAND[1:]), env=surroundings(tmp_path))
-    ear = Ear()
-    async with Client(server, mode=era, message_handler=ear.on_message) as client:
+    updates = UpdateLog()
+    async with Client(server, mode=era, message_handler=updates.on_message) as client:
         explained = await client.call_tool("explain_payload", SHOT)
         submitted = await client.call_tool("submit_video", {"sheet_id": explained.structured_content["sheet_id"]})
-        await receive_until_saved(client, ear, f"callsheet://tasks/{submitted.structured_content['task_id']}")
+        await receive_until_saved(client, updates, f"callsheet://tasks/{submitted.structured_content['task_id']}")
         listed = await client.call_tool("list_tasks", {})
 
     assert [task["status"] for task in listed.structured_content["tasks"]] == ["saved"]
@@ -143,6 +143,58 @@ def test_half_of_an_emoji_is_refused_and_not_swallowed(tmp_path: Path) -> None:
 
     assert reply["result"]["isError"] is True
     assert "half of a surrogate pair" in reply["result"]["content"][0]["text"]
+
+
+DEEP = "[" * 250 + "]" * 250
+UNREADABLE = {
+    "nested over 200 deep": f'{{"jsonrpc":"2.0","id":ID,"method":"tools/list","params":{{"x":{DEEP}}}}}',
+    "deeper than any stack": '{"jsonrpc":"2.0","id":ID,"method":"tools/list","params":{"x":' + "[" * 200_000,
+    "deep, with the id last": f'{{"params":{{"id":7,"x":{DEEP}}},"method":"tools/list","jsonrpc":"2.0","id":ID}}',
+    "cut": '{"jsonrpc":"2.0","id":ID,"method":"tools/list","params":{"x":"',
+    "a control character in a text": '{"jsonrpc":"2.0","id":ID,"method":"tools/list","params":{"x":"a\tb"}}',
+    "a huge number": f'{{"jsonrpc":"2.0","id":ID,"method":"tools/list","params":{{"x":{"9" * 5000}}}}}',
+    "a method that is no text": '{"jsonrpc":"2.0","id":ID,"method":5}',
+    "params that are a text": '{"jsonrpc":"2.0","id":ID,"method":"tools/list","params":"{\\"id\\":7}"}',
+    "another version": '{"jsonrpc":"1.0","id":ID,"method":"tools/list"}',
+    "a byte order mark": '\ufeff{"jsonrpc":"2.0","id":ID,"method":"tools/list"}',
+}
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_a_request_that_cannot_be_read_is_answered_with_an_error(tmp_path: Path, era: str) -> None:
+    """Under its own id, whatever is wrong with it, and the server goes on."""
+    meta = {"io.modelcontextprotocol/protocolVersion": era, "io.modelcontextprotocol/clientCapabilities": {}}
+    meta["io.modelcontextprotocol/clientInfo"] = {"name": "t", "version": "1"}
+    with running(tmp_path) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        if era == "legacy":
+            shake_hands(process)
+        found = {}
+        envelope = "" if era == "legacy" else f'"_meta":{json.dumps(meta)},'
+        for unreadable in UNREADABLE.values():
+            line = unreadable.replace('"params":{', f'"params":{{{envelope}')
+            for identifier in (f"{len(found) + 100}", f'"n-{len(found)}"'):
+                process.stdin.write(line.replace("ID", identifier).encode() + b"\n")
+                process.stdin.flush()
+                reply = json.loads(process.stdout.readline())
+                found[json.dumps(reply["id"])] = (identifier, reply["error"]["code"])
+        # What is no request gets no answer, so the next line is that to the last request.
+        for line in (
+            f'{{"jsonrpc":"2.0","id":7,"result":{{"x":{DEEP}}}}}',
+            "no JSON",
+            "[]",
+            '{"id":1.5,"method":3}',
+            "",
+        ):
+            process.stdin.write(line.encode() + b"\n")
+        listed = ask(process, 99, "tools/list", {} if era == "legacy" else {"_meta": meta})
+
+    assert [identifier for identifier, (expected, _) in found.items() if identifier != expected] == []
+    # In the newer era, a request without its envelope is refused for that.
+    assert {code for _, code in found.values()} - ({-32602} if era != "legacy" else set()) == {-32700}
+    assert len(found) == 2 * len(UNREADABLE)
+    assert len(listed["tools"]) == 5
 
 
 @pytest.mark.parametrize(

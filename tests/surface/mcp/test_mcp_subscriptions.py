@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import anyio
 import pytest
-from connection import ERAS, Ear, connect, explained, let_time_pass, listening, subscribe, types_in
+from connection import ERAS, UpdateLog, connect, explained, let_time_pass, listening, subscribe, types_in
 from mcp import Client
 from mcp.server.session import ServerSession
 from mcp.shared.exceptions import MCPError
@@ -59,18 +59,18 @@ async def test_a_subscriber_gets_a_change_that_this_process_stores(workspace: Wo
     workspace.gateway.on_request = lambda request: (
         accepted() if request.method == "POST" else status("running", progress=40)
     )
-    service, ear = workspace.service(), Ear()
-    async with connect(workspace, era, types_in("0.24"), service=service, on_message=ear.on_message) as client:
+    service, updates = workspace.service(), UpdateLog()
+    async with connect(workspace, era, types_in("0.24"), service=service, on_message=updates.on_message) as client:
         task_id = await submitted(client)
         before = (await client.read_resource(uri_of(task_id))).contents[0].text
-        async with listening(client, ear, uri_of(task_id)):
+        async with listening(client, updates, uri_of(task_id)):
             let_time_pass(workspace, service, 60)
-            await ear.until(uri_of(task_id))
+            await updates.until(uri_of(task_id))
             after = (await client.read_resource(uri_of(task_id))).contents[0].text
 
     assert '"status": "queued"' in before
     assert '"status": "running"' in after
-    assert set(ear.heard) == {uri_of(task_id)}
+    assert set(updates.received) == {uri_of(task_id)}
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -78,32 +78,32 @@ async def test_a_subscriber_gets_only_its_own_tasks_also_from_other_processes(wo
     """The ledger is polled; a task without a subscriber is not reported."""
     workspace.go_live()
     workspace.gateway.replies = [accepted("a"), accepted("b")]
-    ear = Ear()
-    async with connect(workspace, era, types_in("0.24"), on_message=ear.on_message) as client:
+    updates = UpdateLog()
+    async with connect(workspace, era, types_in("0.24"), on_message=updates.on_message) as client:
         first, second = await submitted(client), await submitted(client, prompt="Another kite.")
-        async with listening(client, ear, uri_of(second), "callsheet://catalogue"):
+        async with listening(client, updates, uri_of(second), "callsheet://catalogue"):
             elsewhere(workspace, first, TaskEvent.SEEN_RUNNING)
             elsewhere(workspace, second, TaskEvent.SEEN_RUNNING)
-            await ear.until(uri_of(second))
+            await updates.until(uri_of(second))
 
-    assert ear.heard == [uri_of(second)]
+    assert updates.received == [uri_of(second)]
 
 
 async def test_a_client_that_unsubscribes_gets_no_more_updates(workspace: Workspace) -> None:
     """For that task; the others continue. Unsubscribing twice does no harm."""
     workspace.go_live()
     workspace.gateway.replies = [accepted("a"), accepted("b")]
-    ear = Ear()
-    async with connect(workspace, LEGACY, types_in("0.24"), on_message=ear.on_message) as client:
+    updates = UpdateLog()
+    async with connect(workspace, LEGACY, types_in("0.24"), on_message=updates.on_message) as client:
         first, second = await submitted(client), await submitted(client, prompt="Another kite.")
-        async with listening(client, ear, uri_of(first), uri_of(first), uri_of(second)):
+        async with listening(client, updates, uri_of(first), uri_of(first), uri_of(second)):
             await unsubscribe(client, uri_of(first))
             await unsubscribe(client, uri_of(first))
             elsewhere(workspace, first, TaskEvent.SEEN_RUNNING)
             elsewhere(workspace, second, TaskEvent.SEEN_RUNNING)
-            await ear.until(uri_of(second))
+            await updates.until(uri_of(second))
 
-    assert ear.heard == [uri_of(second)]
+    assert updates.received == [uri_of(second)]
 
 
 @pytest.mark.parametrize("uri", ["callsheet://tasks/task_nowhere", "callsheet://nothing", "file:///etc/passwd"])
@@ -166,7 +166,7 @@ async def test_a_client_that_is_gone_or_does_not_read_is_forgotten(workspace: Wo
     """The others still get the change, and it is not tried a second time."""
     workspace.go_live()
     workspace.gateway.replies = [accepted()]
-    service, ear = workspace.service(), Ear()
+    service, updates = workspace.service(), UpdateLog()
     async with connect(workspace, LEGACY, types_in("0.24"), service=service) as client:
         task_id = await submitted(client)
     tried: list[str] = []
@@ -176,7 +176,7 @@ async def test_a_client_that_is_gone_or_does_not_read_is_forgotten(workspace: Wo
         await other(uri)
 
     async def send(uri: str) -> None:
-        ear.hear(uri)
+        updates.record(uri)
 
     params = SubscribeRequestParams(uri=uri_of(task_id))
     subscriptions = Subscriptions(ServerState(lambda: service))
@@ -185,10 +185,10 @@ async def test_a_client_that_is_gone_or_does_not_read_is_forgotten(workspace: Wo
         await subscriptions.subscribe(connection(send_in_vain), params)
         await subscriptions.subscribe(connection(send), params)
         for event in (TaskEvent.SEEN_RUNNING, TaskEvent.SEEN_FAILED):
-            ear.heard.clear()
+            updates.received.clear()
             elsewhere(workspace, task_id, event)
             service.deps.changes.notify()
-            await ear.until(uri_of(task_id))
+            await updates.until(uri_of(task_id))
 
     assert tried == [uri_of(task_id)]
 
@@ -197,12 +197,12 @@ async def test_the_oldest_subscription_ends_when_there_are_too_many(workspace: W
     """A client that never unsubscribes uses bounded memory."""
     workspace.go_live()
     workspace.gateway.replies = [accepted("a"), accepted("b")]
-    service, ear = workspace.service(), Ear()
+    service, updates = workspace.service(), UpdateLog()
     async with connect(workspace, LEGACY, types_in("0.24"), service=service) as client:
         first, second = await submitted(client), await submitted(client, prompt="Another kite.")
 
     async def send(uri: str) -> None:
-        ear.hear(uri)
+        updates.record(uri)
 
     subscriptions, mine = Subscriptions(ServerState(lambda: service)), connection(send)
     async with subscriptions.watching():
@@ -210,16 +210,16 @@ async def test_the_oldest_subscription_ends_when_there_are_too_many(workspace: W
             await subscriptions.subscribe(mine, SubscribeRequestParams(uri=uri))
         elsewhere(workspace, first, TaskEvent.SEEN_RUNNING)
         elsewhere(workspace, second, TaskEvent.SEEN_RUNNING)
-        await ear.until(uri_of(second))
+        await updates.until(uri_of(second))
 
-    assert ear.heard == [uri_of(second)]
+    assert updates.received == [uri_of(second)]
 
 
 async def test_an_install_that_cannot_be_used_does_not_end_the_watch(workspace: Workspace) -> None:
-    """Once it can, the subscriber hears that there is something to read."""
+    """Once it can, the subscriber is notified that there is something to read."""
     workspace.go_live()
     workspace.gateway.replies = [accepted()]
-    service, ear, corrected = workspace.service(), Ear(), anyio.Event()
+    service, updates, corrected = workspace.service(), UpdateLog(), anyio.Event()
     async with connect(workspace, LEGACY, types_in("0.24"), service=service) as client:
         task_id = await submitted(client)
 
@@ -229,12 +229,12 @@ async def test_an_install_that_cannot_be_used_does_not_end_the_watch(workspace: 
         return service
 
     async def send(uri: str) -> None:
-        ear.hear(uri)
+        updates.record(uri)
 
     subscriptions = Subscriptions(ServerState(make_service))
     async with subscriptions.watching():
         await subscriptions.subscribe(connection(send), SubscribeRequestParams(uri=uri_of(task_id)))
         await anyio.wait_all_tasks_blocked()
-        assert ear.heard == []
+        assert updates.received == []
         corrected.set()
-        await ear.until(uri_of(task_id))
+        await updates.until(uri_of(task_id))

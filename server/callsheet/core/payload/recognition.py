@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from callsheet.core.catalogue import Availability, Catalogue, Field, ModelCard
 from callsheet.core.shot import IMAGE_TO_VIDEO, ROLE_ATTRIBUTES, TEXT_TO_VIDEO, JsonValue, Kind, Shot
+from callsheet.errors import ANOTHER_MODEL
 
 from .body import (
     PIXEL_SIZES,
@@ -160,16 +161,15 @@ def _describe(
         return NOT_RECOGNISED, ()
     shown = format_value(named)
     if dropped is not None:
-        rule, instead = dropped.lifecycle.summary, "Choose another model."
+        rule, instead = dropped.lifecycle.summary, ANOTHER_MODEL
         return f"a payload for {dropped.id}, which is dropped", (Finding("error", "model", shown, rule, instead),)
     if is_sora(named):
         rule = "No gateway here has a model of this id."
         finding = Finding("warning", "model", shown, rule, "Choose a gateway and model from the options.")
         return "a payload for another vendor's Sora", (finding,)
     rule = "This model is not known here. It is another model than Sora 2, so nothing is drafted in its place."
-    return f"a payload for a model that is not known here: {shown}", (
-        Finding("error", "model", shown, rule, "A person decides whether another model may be used."),
-    )
+    what = f"a payload for a model that is not known here: {shown}"
+    return what, (Finding("error", "model", shown, rule, ANOTHER_MODEL),)
 
 
 def _read_neutral(leaves: tuple[Leaf, ...], named: JsonValue) -> tuple[Shot, list[Finding]]:

@@ -16,6 +16,7 @@ from typing import Any
 from callsheet.core.catalogue import Availability, Field, ModelCard, Role, Scalar
 from callsheet.core.security.urls import check_url, url_host
 from callsheet.core.shot import IMAGE_TO_VIDEO, ROLE_ATTRIBUTES, JsonValue, Kind, Shot
+from callsheet.errors import ANOTHER_MODEL
 
 from .body import (
     Finding,
@@ -131,7 +132,7 @@ def _check_lifecycle(card: ModelCard, shot: Shot) -> Step:
         field="model",
         value=card.id,
         rule=life.summary,
-        instead="Choose another model." if dropped else "",
+        instead=ANOTHER_MODEL if dropped else "",
     )
     return [finding], shot
 
@@ -141,7 +142,7 @@ def _check_kind(card: ModelCard, shot: Shot) -> Step:
         return [], shot
     if not card.kinds:
         rule = "This model's input is not documented, or it does not generate video."
-        return [_error("model", card.id, rule, "Choose another model.")], shot
+        return [_error("model", card.id, rule, ANOTHER_MODEL)], shot
     if shot.kind == IMAGE_TO_VIDEO:
         rule = f"{card.id} takes no reference image."
         return [_error("image_url", "", rule, "Leave it out.")], replace(shot, image_url=None)
@@ -210,7 +211,7 @@ def _no_field(card: ModelCard, role: Role, kind: Kind) -> str:
 
 
 def _without_field(role: Role) -> str:
-    return "Leave it out, or choose a pro model." if role == "resolution" else "Leave it out."
+    return f"Leave it out. {ANOTHER_MODEL}" if role == "resolution" else "Leave it out."
 
 
 def _check_values(card: ModelCard, shot: Shot) -> Step:

@@ -1,9 +1,9 @@
 """Saves a finished clip: the conversation with the server that holds it.
 
 Streams a video into a `.part` file (`part_file` guards the disk) and holds the server to what it announced: size,
-range, encoding, identity. An interrupted download continues only under the same strong ETag (RFC 9110, sections
-13.1.5 and 14). Nothing that a server sends becomes part of a file name or an error message, except its host and its
-status number.
+range, encoding, identity. A server that is too slow is given up, like one whose connection broke. An interrupted
+download continues only under the same strong ETag (RFC 9110, sections 13.1.5 and 14). Nothing that a server sends
+becomes part of a file name or an error message, except its host and its status number.
 
 The HTTP side is passed in as `OpenStream`, which follows and checks redirects. After an error the task is unchanged:
 the clip is paid for, and fetching it again is free.
@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -41,8 +43,20 @@ _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,15})-([0-9]{1,15})/([0-9]{1,15})")
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,253}")
 
 
+LEAST_BYTES_PER_SECOND = 8192
+"""A slower host could not send a clip of 15 MB within the time limit, and would only hold a place."""
+
 OnProgress = Callable[[int, int | None], None]
 """Gets the bytes that are on disk, and the total if it is known. Called from the thread that writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one download may take: bytes, seconds in all, and seconds below `LEAST_BYTES_PER_SECOND`."""
+
+    max_bytes: int = 1 << 30
+    seconds: float = 1800.0
+    slow_seconds: float = 30.0
 
 
 async def save_clip(
@@ -50,8 +64,7 @@ async def save_clip(
     url: str,
     target: Path,
     *,
-    max_bytes: int = 1 << 30,
-    time_limit_seconds: float = 1800.0,
+    limits: Limits = Limits(),
     on_progress: OnProgress | None = None,
 ) -> SavedFile:
     """Download the video at `url` to `target`, or continue an interrupted download.
@@ -69,10 +82,10 @@ async def save_clip(
         saved = await on_disk(target, read_saved, target)
         if saved is not None:
             return saved
-        with anyio.move_on_after(time_limit_seconds) as clock:
-            await _fetch(open_stream, url, part, max_bytes=max_bytes, on_progress=on_progress)
+        with anyio.move_on_after(limits.seconds) as clock:
+            await _fetch(open_stream, url, part, limits=limits, on_progress=on_progress)
         if clock.cancelled_caught:
-            raise download_problem(f"The download took longer than {time_limit_seconds:g} s and was stopped.")
+            raise download_problem(f"The download took longer than {limits.seconds:g} s and was stopped.")
         return await on_disk(target, part.finish)
     finally:
         with anyio.CancelScope(shield=True):
@@ -80,7 +93,7 @@ async def save_clip(
 
 
 async def _fetch(
-    open_stream: OpenStream, url: str, part: PartFile, *, max_bytes: int, on_progress: OnProgress | None
+    open_stream: OpenStream, url: str, part: PartFile, *, limits: Limits, on_progress: OnProgress | None
 ) -> None:
     """Fill the part from the server: only the missing bytes if it has some already, else everything."""
     source = hashlib.sha256(re.split(r"[?#]", url, maxsplit=1)[0].encode("utf-8", "surrogatepass")).hexdigest()
@@ -101,9 +114,9 @@ async def _fetch(
             else:
                 continue
             if total is not None:
-                _require_allowed(total, part, total, max_bytes)
+                _require_allowed(total, part, total, limits.max_bytes)
                 await on_disk(part.path, part.require_space, total - part.size)
-            receive = partial(_receive, stream, part, total, max_bytes=max_bytes, on_progress=on_progress)
+            receive = partial(_receive, stream, part, total, limits=limits, on_progress=on_progress)
             await _run_until_stopped(receive, stream.stop)
             return
 
@@ -131,7 +144,7 @@ async def _run_until_stopped(work: Callable[[], None], stop: Callable[[], None])
 
 
 def _receive(
-    stream: ByteStream, part: PartFile, total: int | None, *, max_bytes: int, on_progress: OnProgress | None
+    stream: ByteStream, part: PartFile, total: int | None, *, limits: Limits, on_progress: OnProgress | None
 ) -> None:
     """Read the body into the part and hold it to the announced size and to the limit.
 
@@ -146,8 +159,8 @@ def _receive(
 
     with ThreadPoolExecutor(1, thread_name_prefix="clip-writer") as writer:
         writing = None
-        for chunk in stream.chunks():
-            _require_allowed(part.received + len(chunk), part, total, max_bytes)
+        for chunk in _require_speed(stream.chunks(), limits.slow_seconds):
+            _require_allowed(part.received + len(chunk), part, total, limits.max_bytes)
             part.add(chunk)
             if part.is_due:
                 if writing is not None:
@@ -158,6 +171,23 @@ def _receive(
     if total is not None and part.received < total:
         raise download_problem(f"The download ended after {part.received:,} of {total:,} bytes.")
     write(part.take())
+
+
+def _require_speed(chunks: Iterator[bytes], window_seconds: float) -> Iterator[bytes]:
+    """The chunks, until the server was too slow for a whole window. Only the time spent waiting for it counts."""
+    waited, came, began = 0.0, 0, time.monotonic()
+    for chunk in chunks:
+        waited += time.monotonic() - began
+        came += len(chunk)
+        if waited >= window_seconds:
+            if came < LEAST_BYTES_PER_SECOND * waited:
+                raise download_problem(
+                    f"The server sent less than {LEAST_BYTES_PER_SECOND:,} bytes a second for {window_seconds:g} s,"
+                    " so the download was stopped."
+                )
+            waited, came = 0.0, 0
+        yield chunk
+        began = time.monotonic()
 
 
 def _require_allowed(size: int, part: PartFile, total: int | None, max_bytes: int) -> None:
@@ -220,4 +250,4 @@ def _read_identity(headers: Mapping[str, str], source: str) -> Identity | None:
     return Identity(etag, total, source)
 
 
-__all__ = ["OnProgress", "SavedFile", "save_clip"]
+__all__ = ["Limits", "OnProgress", "SavedFile", "save_clip"]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 
+from callsheet.core.security.urls import url_host
 from callsheet.core.tasks import Clip, Task
 from callsheet.edges.http.client import GatewayHttp
 from callsheet.edges.http.streams import ByteStream
@@ -19,6 +21,10 @@ from .download import save_clip
 from .part_file import clip_name
 
 MAX_DOWNLOADS = 4
+MAX_DOWNLOADS_OF_GATEWAY = 3
+"""Leaves a place for the other gateways, whatever hosts one gateway's links name."""
+MAX_DOWNLOADS_FROM_HOST = 2
+"""A slow host keeps its places for long; those of other hosts go on."""
 
 
 class Clips:
@@ -27,6 +33,8 @@ class Clips:
     def __init__(self, http: GatewayHttp) -> None:
         self._http = http
         self._downloads = anyio.Semaphore(MAX_DOWNLOADS)
+        self._of_gateway = defaultdict[str, anyio.Semaphore](lambda: anyio.Semaphore(MAX_DOWNLOADS_OF_GATEWAY))
+        self._from_host = defaultdict[str, anyio.Semaphore](lambda: anyio.Semaphore(MAX_DOWNLOADS_FROM_HOST))
         self._decoding: anyio.CapacityLimiter | None = None
 
     async def keep(self, task: Task, url: str, *, directory: Path, loopback: str | None) -> Clip:
@@ -44,7 +52,7 @@ class Clips:
         def open_stream(address: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[ByteStream]:
             return self._http.open_stream(address, headers, loopback=loopback)
 
-        async with self._downloads:
+        async with self._place(task.gateway, url):
             saved = await save_clip(open_stream, url, target)
         if self._decoding is None:
             self._decoding = anyio.CapacityLimiter(1)
@@ -60,6 +68,12 @@ class Clips:
             poster=str(poster),
             contact_sheet=str(sheet),
         )
+
+    @asynccontextmanager
+    async def _place(self, gateway: str, url: str) -> AsyncIterator[None]:
+        """A place to download in. The narrowest is waited for first, so that nobody holds a wider one idle."""
+        async with self._from_host[url_host(url) or ""], self._of_gateway[gateway], self._downloads:
+            yield
 
 
 def _describe(clip: Path, poster: Path, sheet: Path, heading: str) -> tuple[float, int, int]:

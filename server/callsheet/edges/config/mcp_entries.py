@@ -140,7 +140,7 @@ def _write(text: str, slot: Slot, after: dict[str, Any], edited: str | None) -> 
         return edited.replace("\n", "\r\n") if "\r\n" in text else edited
     try:
         found = tomllib.loads(edited)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = {}
     if not _same(found, after, slot):
         raise UneditableText("its entry cannot be changed line by line")
@@ -214,7 +214,7 @@ def _statements(lines: Sequence[str]) -> Iterator[tuple[str | None, str]]:
         taken += line
         try:
             read = tomllib.loads(taken)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         yield (next(iter(read)) if len(read) == 1 else None), taken
         taken = ""

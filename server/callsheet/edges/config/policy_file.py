@@ -51,7 +51,16 @@ def load_policy(path: Path, *, working_directory: Path, trusted: bool) -> Policy
     not count as a working directory: some clients start every server there, and every file is below it. A file that
     is not `trusted`, because only the environment named its place, cannot arm live mode.
     """
-    raw = read_private(path, what=_WHAT)
+    return judge_policy(read_policy(path), path, working_directory=working_directory, trusted=trusted)
+
+
+def read_policy(path: Path) -> bytes | None:
+    """The bytes of the policy file, None when there is none; raises `SetupProblem` for an exposed file."""
+    return read_private(path, what=_WHAT)
+
+
+def judge_policy(raw: bytes | None, path: Path, *, working_directory: Path, trusted: bool) -> Policy:
+    """The policy in these bytes of the file at that path; see `load_policy`."""
     if raw is None:
         return Policy()
     if _is_under(path, working_directory):
@@ -84,7 +93,7 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
     top = _Table(table, where, "")
     caps, hosts, prices = top.table("caps"), top.table("hosts"), top.table("prices")
     sandbox, save, keys, gateways = top.table("sandbox"), top.table("save"), top.table("keys"), top.table("gateways")
-    approval, models = top.table("approval"), top.table("models")
+    approval, models, tasks = top.table("approval"), top.table("models"), top.table("tasks")
     default, default_caps = Policy(), Caps()
     base_urls, gateway_rules = gateways.gateways()
     policy = Policy(
@@ -104,11 +113,12 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
         sandbox_speed=sandbox.factor("speed", default.sandbox_speed, most=FASTEST),
         save_directory=save.directory("directory"),
         use_keyring=keys.switch("keyring", default.use_keyring),
+        background=tasks.switch("background", default.background),
         floor=Floor(approval.choice("floor", tuple(Floor), default.floor)),
         passphrase_from=approval.dollars("passphrase_from", default.passphrase_from),
         rules=gateway_rules + models.models(),
     )
-    for part in (top, caps, hosts, prices, sandbox, save, keys, gateways, approval, models):
+    for part in (top, caps, hosts, prices, sandbox, save, keys, gateways, approval, models, tasks):
         part.close()
     return policy
 
@@ -155,6 +165,7 @@ def render_policy(policy: Policy) -> str:
         speed=repr(policy.sandbox_speed),
         save='# directory = "~/Videos/Sora"' if save is None else f"directory = {_quoted(save)}",
         keyring=_boolean(policy.use_keyring),
+        background=_boolean(policy.background),
         floor=_quoted(policy.floor.value),
         passphrase_from=_limit(policy.passphrase_from),
         gateways="".join(_gateway_tables(policy)),
@@ -217,6 +228,10 @@ speed = {speed}
 # Whether gateway keys are also read from the keyring of the operating system.
 [keys]
 keyring = {keyring}
+
+# Whether a program that ends leaves a process behind that follows its open live tasks until their clips are saved.
+[tasks]
+background = {background}
 
 # Rules for one gateway or one model, a table each. All keys are optional. `base_url` (gateways only) replaces the
 # gateway's address: https, or http on this computer.

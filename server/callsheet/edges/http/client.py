@@ -1,9 +1,9 @@
 """The only client of the gateways. Only `edges.http` imports the HTTP library.
 
 Invariants: the key goes into the Authorization header here and nowhere else, and only to the base URL that the
-caller names. A gateway's redirects are never followed. Proxies and netrc from the environment are ignored. Reply
-bodies are bounded. A paid request gets a connection of its own, so a stale pooled connection never turns "not
-sent" into "unknown".
+caller names. A gateway's redirects are never followed. Proxies, certificates and netrc from the environment are
+ignored. No cookie is taken from any host, so none is sent back. Reply bodies are bounded. A paid request gets a
+connection of its own, so a stale pooled connection never turns "not sent" into "unknown".
 
 Failures are sorted by what they prove (`HTTP_FAILURES`). A refused connection, DNS, TLS and timeouts before a
 connection exists prove that nothing was sent. Everything later proves nothing.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -22,7 +23,7 @@ import httpx2
 
 from callsheet import __version__
 from callsheet.core.gateway.protocol import HttpReply, HttpRequest
-from callsheet.core.tasks import ClaimedTask
+from callsheet.core.sent import MarkedTask
 from callsheet.edges.keys.store import SecretKey, authorization_header
 from callsheet.errors import Action, GatewayUnreachable, NextStep, OutcomeUnknown
 
@@ -85,14 +86,14 @@ class GatewayHttp:
 
     async def post_paid(
         self,
-        claimed: ClaimedTask,
+        marked: MarkedTask,
         request: HttpRequest,
         *,
         base_url: str,
         key: SecretKey | None,
         within: float = PAID_TIMEOUT,
     ) -> HttpReply:
-        """Send a claimed task's request exactly once, on a connection of its own, `within` that many seconds in all.
+        """Send a marked task's request exactly once, on a connection of its own, `within` that many seconds in all.
 
         Raises `GatewayUnreachable` when it surely never arrived, `OutcomeUnknown` when it may have.
         """
@@ -173,6 +174,7 @@ class GatewayHttp:
             "transport": self._transport,
             "verify": self._context() if self._transport is None else True,
             "headers": {"user-agent": USER_AGENT},
+            "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=())),
             "timeout": httpx2.Timeout(timeout, connect=CONNECT_TIMEOUT),
             "limits": httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=keepalive),
             "follow_redirects": False,

@@ -26,6 +26,8 @@ from .public_addresses import AddressRefused, Resolver, find_public_addresses
 
 MAX_REDIRECTS = 3
 MAX_URL_LENGTH = 8192
+HEAD_SECONDS = 30.0
+"""How long a host may take for its headers. One that drips them would outlast any limit between two bytes."""
 
 
 class ByteStream(Protocol):
@@ -50,20 +52,27 @@ OpenStream = Callable[[str, Mapping[str, str]], AbstractAsyncContextManager[Byte
 
 @asynccontextmanager
 async def open_stream(
-    client: httpx2.Client, url: str, headers: Mapping[str, str], *, loopback: str | None, resolver: Resolver | None
+    client: httpx2.Client,
+    url: str,
+    headers: Mapping[str, str],
+    *,
+    loopback: str | None,
+    resolver: Resolver | None,
+    head_seconds: float = HEAD_SECONDS,
 ) -> AsyncIterator[ByteStream]:
     """Follow and check redirects, yield the response at the end, and close the client.
 
-    Without a `resolver` the client's transport gets the name. Raises `DownloadProblem` and `GatewayUnreachable`.
+    Without a `resolver` the client's transport gets the name. `head_seconds` is the limit for the headers of each
+    hop. Raises `DownloadProblem` and `GatewayUnreachable`.
     """
     headers = {"accept-encoding": "identity", **headers}
     with closing(_Connection(client)) as connection:
         for _ in range(MAX_REDIRECTS + 1):
             local = _require_downloadable(url, loopback)
-            client.cookies.clear()
             try:
-                response = await _send(connection, httpx2.URL(url), headers, None if local else resolver)
-            except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+                with anyio.fail_after(head_seconds):
+                    response = await _send(connection, httpx2.URL(url), headers, None if local else resolver)
+            except (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL) as error:
                 raise _download_failed(error) from None
             with closing(response):
                 location = response.headers.get("location")
@@ -85,6 +94,7 @@ class _Connection:
         self.stopped = False
         self._client = client
         self._sending = threading.Lock()
+        self._recording = threading.Lock()
         self._socket: socket.socket | None = None
 
     async def send(self, url: httpx2.URL, headers: Mapping[str, str], **extensions: str) -> httpx2.Response:
@@ -99,7 +109,7 @@ class _Connection:
                     return self._client.send(request, stream=True)
             finally:
                 if self.stopped:
-                    self._client.close()
+                    self._release()
 
         return await anyio.to_thread.run_sync(send, abandon_on_cancel=True)
 
@@ -107,22 +117,33 @@ class _Connection:
         """Close the client, or have the thread that was left behind close it: a socket in use must stay open."""
         self.stop()
         if self._sending.acquire(blocking=False):
-            self._client.close()
+            self._release()
             self._sending.release()
 
     def stop(self) -> None:
         """End the connection, so that reading from it fails immediately. Safe in any thread."""
         self.stopped = True
-        if self._socket is not None:
-            # Not SSLSocket.shutdown: that ends decryption while the other thread still reads.
-            with suppress(OSError):
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+        with self._recording:
+            if self._socket is not None:
+                with suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
 
     def _record_socket(self, event: str, info: Mapping[str, Any]) -> None:
-        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
-            self._socket = info["return_value"].get_extra_info("socket")
+        if event == "connection.connect_tcp.complete":
+            # A duplicate: the TLS handshake takes the socket itself away, and an unanswered one must end too.
+            self._keep(info["return_value"].get_extra_info("socket").dup())
             if self.stopped:
                 self.stop()
+
+    def _release(self) -> None:
+        self._client.close()
+        self._keep(None)
+
+    def _keep(self, opened: socket.socket | None) -> None:
+        with self._recording:
+            if self._socket is not None:
+                self._socket.close()
+            self._socket = opened
 
 
 async def _send(

@@ -42,6 +42,10 @@ class Passkey:
     used_at: float | None = None
 
 
+_UNREADABLE = (ValueError, TypeError, KeyError, RecursionError)
+"""What reading a file or a browser's answer can raise; the last where it is nested too deep."""
+
+
 class Passkeys:
     """The passkeys in one file."""
 
@@ -55,7 +59,7 @@ class Passkeys:
             return []
         try:
             return [Passkey(**item) for item in json.loads(content)["passkeys"]]
-        except (ValueError, KeyError, TypeError):
+        except _UNREADABLE:
             raise SetupProblem(
                 f"The {_WHAT} {self.path} is damaged.", next_step="Remove it and register your passkeys again."
             ) from None
@@ -106,7 +110,7 @@ class Passkeys:
                 expected_origin=origin,
                 require_user_verification=True,
             )
-        except (WebAuthnException, ValueError, TypeError, KeyError) as error:
+        except (WebAuthnException, *_UNREADABLE) as error:
             raise InvalidRequest(
                 f"The new passkey could not be verified ({type(error).__name__}).",
                 next_step="Try again, with a device that asks for a fingerprint, a face or a PIN.",
@@ -157,7 +161,7 @@ class Passkeys:
                 credential_current_sign_count=found.sign_count,
                 require_user_verification=True,
             )
-        except (WebAuthnException, ValueError, TypeError, KeyError, AttributeError, StopIteration) as error:
+        except (WebAuthnException, *_UNREADABLE, AttributeError, StopIteration) as error:
             raise NotApproved(
                 f"The passkey's signature is not valid ({type(error).__name__}).",
                 next_step="Try again, or type the approval passphrase.",

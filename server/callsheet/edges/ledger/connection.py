@@ -232,8 +232,8 @@ def parse_macos_mounts(text: str) -> list[tuple[str, str]]:
 
 
 def _require_intact(db: sqlite3.Connection) -> None:
-    """Find a damaged page before money depends on it."""
-    verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    """Find a damaged page, or an index that disagrees with its table, before money depends on it."""
+    verdict = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if verdict != "ok":
         raise sqlite3.DatabaseError("database disk image is malformed (found by its own check)")
 

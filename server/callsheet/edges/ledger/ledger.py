@@ -14,6 +14,7 @@ import threading
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,24 +36,34 @@ from callsheet.core.tasks import (
     advance_sheet,
     advance_task,
 )
-from callsheet.errors import Action, NextStep, NotApproved, UnknownThing
+from callsheet.errors import Action, NextStep, UnknownThing
 
 from .connection import last_take, ledger_problem, open_database, prune_rows
-from .rows import (
+from .consent import (
     Consent,
-    append_audit,
+    append_answer,
+    append_spent,
+    consent_to,
+    require_fresh_consent,
+    require_spent,
+    use_allowance,
+)
+from .rows import (
+    advance_pace,
     build_insert,
     count_missing,
     count_spending,
     count_taken,
+    read_event,
     read_sheet,
     read_task,
+    require_own_id,
     sheet_row,
     state_marks,
     task_changes,
     task_row,
-    use_allowance,
 )
+from .sent import SentLog
 
 WRONG_CLOCK_SECONDS = 3600.0
 
@@ -67,6 +78,7 @@ class SqliteLedger:
         with self._guarded():
             self._db = connect(path)
         self.consent = Consent(self._transaction, self._reading, self.snapshot)
+        self.sent = SentLog(path, self._transaction, self._reading)
         # Closes the file of a forgotten ledger too, at the latest when the program ends.
         self._closing = weakref.finalize(self, self._db.close)
 
@@ -104,9 +116,8 @@ class SqliteLedger:
 
     def takes(self, shot_digest: str) -> list[Task]:
         """The tasks of all takes of a shot, newest first."""
-        return self._tasks(
-            "sheet_id IN (SELECT id FROM sheet WHERE shot_digest = ?) ORDER BY created_at DESC", shot_digest
-        )
+        query = "sheet_id IN (SELECT id FROM sheet WHERE shot_digest = ?) ORDER BY created_at DESC"
+        return self._tasks(query, shot_digest)
 
     def move_sheet(
         self, sheet_id: str, event: SheetEvent, *, now: float, by: Means | None = None, who: str = ""
@@ -118,18 +129,14 @@ class SqliteLedger:
         with self._transaction() as db:
             sheet = self._need_sheet(sheet_id)
             state = advance_sheet(sheet.state, event)
+            if event is SheetEvent.UNPROVEN and consent_to(db, sheet) is not None:
+                return sheet
             db.execute("UPDATE sheet SET state = ? WHERE id = ?", (state.value, sheet_id))
             if event is SheetEvent.APPROVED:
                 means = by.value if by else None
                 db.execute("UPDATE sheet SET approved_by = ?, approved_at = ? WHERE id = ?", (means, now, sheet_id))
             if by is not None and by is not Means.REHEARSAL:
-                detail = {
-                    "digest": sheet.binding.digest,
-                    "price": sheet.binding.price,
-                    "model": sheet.card_id,
-                    "who": who,
-                }
-                append_audit(db, now, by.value, event.value, sheet_id, detail)
+                append_answer(db, sheet, event.value, by=by, who=who, now=now)
             self._record(db, now, sheet_id, event.value, {"by": by.value if by else ""})
         return self._need_sheet(sheet_id)
 
@@ -147,25 +154,23 @@ class SqliteLedger:
                 use_allowance(db, sheet, now=now, policy=terms.allowed_under)
                 sheet = self._need_sheet(sheet_id)
             require_fresh_approval(sheet, terms.digest, now)
+            actor = sheet.approved_by.value if sheet.approved_by else ""
             if task.mode is Mode.LIVE:
+                actor, counted_at = require_fresh_consent(db, sheet, terms.digest, now)
+                task = replace(task, created_at=counted_at)
                 require_within_caps(terms.caps, task.reserve_micros, count_spending(db, task.mode, terms.windows))
             db.execute("UPDATE sheet SET state = ? WHERE id = ?", (SheetState.SPENT.value, sheet_id))
             row = task_row(task)
             db.execute(build_insert("task", row), row)
             self._record(db, now, task.id, "created", {"sheet": sheet_id, "reserve_micros": task.reserve_micros})
-            if sheet.approved_by is not Means.REHEARSAL:
-                detail = {"sheet": sheet_id, "price": sheet.binding.price, "digest": terms.digest}
-                append_audit(db, now, sheet.approved_by.value if sheet.approved_by else "", "spent", task.id, detail)
+            if actor != Means.REHEARSAL.value:
+                append_spent(db, sheet, task, actor=actor, now=now)
         return task
 
     def task(self, task_id: str) -> Task | None:
         """The task with that id."""
         found = self._tasks("id = ?", task_id)
         return found[0] if found else None
-
-    def tasks_named(self, gateway_task_id: str, *, mode: Mode, gateway: str) -> list[Task]:
-        """The tasks that a gateway follows under that id: more than one is a mistake of the gateway's."""
-        return self._tasks("gateway_task_id = ? AND mode = ? AND gateway = ?", gateway_task_id, mode.value, gateway)
 
     def tasks(self, *, states: Sequence[TaskState] | None = None, limit: int = 20, offset: int = 0) -> list[Task]:
         """Tasks in these states: those with an unknown outcome first, then the newest first."""
@@ -176,13 +181,12 @@ class SqliteLedger:
     def claim(self, task_id: str, *, attempt: str, deadline: float, now: float, slots: Slots) -> ClaimedTask | None:
         """Record that a waiting task is being submitted; None when all concurrent slots are taken.
 
-        Raises `NotApproved`, and changes nothing, unless the sheet was spent on this task.
+        Raises `NotApproved`, and changes nothing, unless the sheet was spent on this task with consent.
         """
         with self._transaction() as db:
             task = self._need_task(task_id)
             sheet = self._need_sheet(task.sheet_id)
-            if sheet.state is not SheetState.SPENT or sheet.task_id != task.id:
-                raise NotApproved("The sheet was not spent on this task.", next_step=NextStep())
+            require_spent(db, sheet, task)
             since = now - slots.unknown_holds_seconds
             in_all, at_gateway = (count_taken(db, task.mode, gateway, since) for gateway in ("%", task.gateway))
             if in_all >= slots.concurrent or at_gateway >= slots.at_gateway:
@@ -213,12 +217,14 @@ class SqliteLedger:
         """Apply an event to a task; with `attempt`, only while that attempt is the task's latest.
 
         Without `lasting`, a power failure may undo it: only for what the next status read returns again. Raises
-        `IllegalEvent`, and changes nothing, if the task's state does not allow it.
+        `IllegalEvent`, or `InvalidRequest` for another task's `gateway_task_id`, and changes nothing then.
         """
         with self._transaction(lasting=lasting) as db:
             task = self._need_task(task_id)
             if attempt is not None and task.attempt != attempt:
                 raise IllegalEvent(task.state, event)
+            if found := changes.get("gateway_task_id"):
+                require_own_id(db, task, found, by_person=event is TaskEvent.RESOLVED_ACCEPTED)
             return self._advance(db, task, event, now, changes)
 
     def touch(self, task_id: str, *, now: float, changes: Mapping[str, Any], lasting: bool = True) -> Task:
@@ -256,10 +262,8 @@ class SqliteLedger:
         """Take over the open tasks of an owner that no longer runs; returns how many."""
         marks, states = state_marks(OPEN_STATES)
         with self._transaction() as db:
-            return db.execute(
-                f"UPDATE task SET owner = ? WHERE owner IS ? AND state IN ({marks})",
-                (new_owner, old_owner, *states),
-            ).rowcount
+            query = f"UPDATE task SET owner = ? WHERE owner IS ? AND state IN ({marks})"
+            return db.execute(query, (new_owner, old_owner, *states)).rowcount
 
     def spending(self, mode: Mode, windows: tuple[float, float]) -> Spending:
         """What was reserved or spent since the starts of the day and the month, and how many tasks are open."""
@@ -273,13 +277,8 @@ class SqliteLedger:
         pause, `burst` requests need not wait.
         """
         with self._transaction(lasting=False) as db:
-            row = db.execute(
-                "INSERT INTO pace (account, next_free) VALUES (:account, :now + :interval)"
-                " ON CONFLICT (account) DO UPDATE SET next_free = max(next_free, :now) + :interval"
-                " RETURNING next_free",
-                {"account": account, "now": now, "interval": interval},
-            ).fetchone()
-        return max(0.0, float(row[0]) - now - interval * burst)
+            next_free = advance_pace(db, account, interval, now)
+        return max(0.0, next_free - now - interval * burst)
 
     def reset_future_times(self, *, now: float) -> None:
         """After the clock was set back: make due in a minute what would otherwise wait for the wrong clock's time."""
@@ -292,7 +291,7 @@ class SqliteLedger:
         """The events of a sheet or task, oldest first."""
         with self._guarded(), self._lock:
             rows = self._db.execute("SELECT at, kind, detail FROM event WHERE subject = ? ORDER BY seq", (subject,))
-            return [{"at": row["at"], "kind": row["kind"], **json.loads(row["detail"])} for row in rows]
+            return [read_event(row) for row in rows]
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -314,9 +313,9 @@ class SqliteLedger:
         return pruned
 
     def check(self) -> str:
-        """Check the whole store: `ok`, or the first problem found."""
+        """Check the whole store, indexes included: `ok`, or the first problem found."""
         with self._guarded():
-            return str(self._scalar("PRAGMA quick_check(1)"))
+            return str(self._scalar("PRAGMA integrity_check(1)"))
 
     def _advance(
         self, db: sqlite3.Connection, task: Task, event: TaskEvent, now: float, changes: Mapping[str, Any]
@@ -324,7 +323,8 @@ class SqliteLedger:
         state = advance_task(task.state, event)
         self._update(db, task.id, {**changes, "state": state, "updated_at": now})
         if state is not task.state:
-            self._record(db, now, task.id, event.value, {"state": state.value})
+            attempt = {"attempt": changes["attempt"]} if event is TaskEvent.CLAIMED else {}
+            self._record(db, now, task.id, event.value, {"state": state.value, **attempt})
         return self._need_task(task.id)
 
     def _update(self, db: sqlite3.Connection, task_id: str, changes: Mapping[str, Any]) -> None:

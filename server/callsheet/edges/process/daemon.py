@@ -10,23 +10,38 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from callsheet.edges.files.files import read_private, write_private
+from callsheet.errors import SetupProblem
 
 from .locks import try_lock, unusable
 
 HOLD_SECONDS = 2.0
 """How long a new one waits for a process that only checks whether one is running."""
 
+LOOK_SECONDS = 0.1
+"""Longer than a process holds the lock that only checks: two that check together must not take each other for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How the background runner is started: a command that calls `detach` and `hold`, and where it runs."""
+
+    command: tuple[str, ...]
+    environ: Mapping[str, str]
+    directory: Path
+
 
 class BackgroundRunner:
     """The background runner of one state directory; there is at most one."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, launch: Launch) -> None:
         self.log = state / "watch.log"
+        self._launch = launch
         self._lock = state / "watch.lock"
         self._pid = state / "watch.pid"
 
@@ -34,7 +49,7 @@ class BackgroundRunner:
         """Whether it is running now."""
         if not self._lock.exists():
             return False
-        with try_lock(self._lock) as is_free:
+        with try_lock(self._lock, seconds=LOOK_SECONDS) as is_free:
             return not is_free
 
     def pid(self) -> int | None:
@@ -42,13 +57,22 @@ class BackgroundRunner:
         text = (read_private(self._pid, what="process id") or b"").decode("ascii", "replace")
         return int(text) if text.isascii() and text.isdigit() and int(text) > 1 else None
 
-    def start(self, command: Sequence[str], *, environ: Mapping[str, str], directory: Path) -> int | None:
-        """Run the command, which must call `detach` and `hold`, in a new session with a new log.
+    def ensure(self) -> bool:
+        """Start it unless it is running; whether it is running then. Raises nothing."""
+        if not is_supported():
+            return False
+        try:
+            return self.is_running() or self.start() is not None or self.is_running()
+        except (OSError, SetupProblem):
+            return False
+
+    def start(self) -> int | None:
+        """Start it in a new session with a new log.
 
         Returns its process id as soon as it holds the lock. None if another one was faster or it failed; then the log
-        says why. Raises `SetupProblem` if the log or the lock cannot be created.
+        says why. Raises `SetupProblem` if the log or the lock cannot be created, `OSError` if no process can be.
         """
-        with try_lock(self._lock) as is_free:
+        with try_lock(self._lock, seconds=LOOK_SECONDS) as is_free:
             if not is_free:
                 return None
             # A killed process left it; it must not be mistaken for the new one's.
@@ -57,12 +81,12 @@ class BackgroundRunner:
         try:
             # Returns when the command closes its standard output, which it does once it holds the lock.
             done = subprocess.run(  # noqa: S603 - the program itself
-                command,
+                self._launch.command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=dict(environ),
-                cwd=directory,
+                env=dict(self._launch.environ),
+                cwd=self._launch.directory,
                 start_new_session=True,
                 check=False,
             )
@@ -110,6 +134,11 @@ class BackgroundRunner:
         except OSError as error:
             raise unusable(self.log, error) from None
         return handle
+
+
+def is_supported(platform: str = sys.platform) -> bool:
+    """Whether that platform has the sessions and the `fork` that it needs."""
+    return platform != "win32"
 
 
 def _close_output(text: bytes) -> None:

@@ -83,6 +83,10 @@ class FileLeases:
             self._path(runner_id).unlink()
         return False
 
+    def any_live(self) -> bool:
+        """Whether this process or another one holds such a lock."""
+        return self._held is not None or self.others_live()
+
     def others_live(self) -> bool:
         """Whether another process holds such a lock: it adopts what this one leaves."""
         found = (path.stem for path in self._directory.glob("*.lock"))
@@ -140,7 +144,7 @@ def find_desk(state: Path) -> str | None:
 def _read_address(path: Path) -> str | None:
     try:
         content = json.loads(read_private(path, what=_WHAT) or b"{}")
-    except (SetupProblem, ValueError):
+    except (SetupProblem, ValueError, RecursionError):
         return None
     url = content.get("url") if isinstance(content, dict) else None
     return url if isinstance(url, str) and _ADDRESS.fullmatch(url) else None

@@ -38,9 +38,12 @@ def bind_loopback(port: int, *, host: str = HOST) -> socket.socket:
 def build_web_server(app: Any, *, ready: asyncio.Event | None = None, **options: Any) -> Any:
     """A `uvicorn.Server` for that ASGI application, without logs of requests; `ready` is set once it listens.
 
-    `options` are those of `uvicorn.Config` that differ.
+    Connections without a whole request are bounded in time and number. `options` are those of `uvicorn.Config` that
+    differ.
     """
     import uvicorn
+
+    from .http_protocol import BoundedProtocol
 
     class Server(uvicorn.Server):
         """Does not handle signals."""
@@ -55,7 +58,7 @@ def build_web_server(app: Any, *, ready: asyncio.Event | None = None, **options:
             yield
 
     usual: dict[str, Any] = {
-        "http": "h11",
+        "http": BoundedProtocol,
         "ws": "none",
         "lifespan": "off",
         "log_config": None,

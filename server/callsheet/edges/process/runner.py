@@ -8,14 +8,14 @@ so such tasks have a limit of their own and do not delay status reads.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Protocol
 
 import anyio
 from anyio.abc import TaskGroup
 
 from callsheet.core.tasks import OPEN_STATES, TaskId, TaskState
 from callsheet.edges.clock import Clock
-from callsheet.edges.ledger.ledger import SqliteLedger
 from callsheet.errors import CallsheetError
 
 from .locks import FileLeases
@@ -24,7 +24,8 @@ SWEEP_SECONDS = 2.0
 """How often to look for tasks whose runner has ended."""
 
 MOST_POLLS = 16
-MOST_SAVES = 6
+MOST_SAVES = 64
+"""More than can download together: those that wait for a slow host must not keep the others from starting."""
 SHORTEST_PAUSE_SECONDS = 0.01
 SAVE_STATES = frozenset({TaskState.SUCCEEDED})
 POLL_STATES = OPEN_STATES - SAVE_STATES
@@ -34,13 +35,23 @@ CLOCK_JUMP_SECONDS = 30.0
 log = logging.getLogger(__name__)
 
 
+class TaskQueue(Protocol):
+    """What a runner needs of the ledger: which tasks are due, and whose they are."""
+
+    def due(self, owner: str, *, now: float, limit: int, states: Collection[TaskState]) -> list[TaskId]: ...
+    def next_due(self, owner: str, *, after: float) -> float | None: ...
+    def owners(self) -> list[str | None]: ...
+    def adopt(self, old_owner: str | None, new_owner: str) -> int: ...
+    def reset_future_times(self, *, now: float) -> None: ...
+
+
 class Runner:
     """Runs this process's open tasks, and adopts those of processes that have ended, until it is stopped."""
 
     def __init__(
         self,
         *,
-        ledger: Callable[[], SqliteLedger],
+        ledger: Callable[[], TaskQueue],
         clock: Clock,
         leases: FileLeases,
         run_task: Callable[[str], Awaitable[None]],
@@ -113,7 +124,7 @@ class Runner:
                 under_way.add(task_id)
                 group.start_soon(self._run, task_id, under_way)
 
-    def _adopt(self, ledger: SqliteLedger) -> None:
+    def _adopt(self, ledger: TaskQueue) -> None:
         for owner in ledger.owners():
             if not self._leases.is_alive(owner):
                 adopted = ledger.adopt(owner, self._leases.runner_id)

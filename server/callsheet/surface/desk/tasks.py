@@ -145,7 +145,7 @@ def _event(entry: dict[str, Any]) -> dict[str, Any]:
     detail = {
         name: value
         for name, value in entry.items()
-        if name not in ("at", "kind", "state", "sheet", "reserve_micros") and value
+        if name not in ("at", "kind", "state", "sheet", "reserve_micros", "attempt") and value
     }
     return {
         "at": entry["at"],

@@ -16,12 +16,15 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
 from pydantic import ValidationError
 
+from callsheet.errors import Action, NextStep
+from callsheet.surface.next_steps import for_agent
+
 MOST_PAYLOAD_CHARACTERS = 200_000
 
 NOTHING_SENT = "Nothing was sent."
 NO_ARGUMENT_APPROVES = (
     "No argument can approve a submission: only the user can, when their client asks them"
-    " or with `callsheet approve` in their own terminal."
+    " or with the command that an answer approval_needed names."
 )
 
 _CONSENT = re.compile(
@@ -142,7 +145,7 @@ def _unknown_text(tool: str, name: str, known: tuple[str, ...]) -> str:
         parts.append(f"Did you mean '{near[0]}'?")
     parts.append(f"{tool} takes {_listing(known)}, and nothing else." if known else f"{tool} takes no arguments.")
     if _SECRET.search(name):
-        parts.append("Keys and passphrases are never arguments: the user runs `callsheet setup` in their own terminal.")
+        parts.append(for_agent(NextStep(Action.SETUP, "Keys and passphrases are never arguments.")))
     if tool == "submit_video" or _CONSENT.search(name):
         parts.append(NO_ARGUMENT_APPROVES)
     return " ".join(parts)

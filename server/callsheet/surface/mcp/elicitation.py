@@ -155,8 +155,9 @@ def take_answer(service: Service, sheet_id: str, answer: ElicitationResult[Typed
 
 def not_approved(sheet_id: str, reason: str) -> Refusal:
     """The refusal after a question without an approval. It never says that a person declined."""
+    stop = "Stop, and ask the user whether they want the clip and what should change."
     return Refusal(
         f"approval_needed: Not approved: {reason}. {FATE_SENTENCES[Fate.NOTHING_SENT]}"
-        f" {for_agent(NextStep(Action.APPROVE, 'Stop unless the user still wants the clip.', target=sheet_id))}"
-        " Then call submit_video again. Do not ask for the amount or look for another way."
+        f" {for_agent(NextStep(Action.APPROVE, stop, target=sheet_id))}"
+        " If they approve it, call submit_video again. Do not ask for the amount or look for another way."
     )

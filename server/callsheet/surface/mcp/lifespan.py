@@ -51,13 +51,13 @@ class ServerState:
             self._service = self._make_service()
         return self._service
 
-    def open_tasks_text(self) -> str | None:
-        """What to say when the server ends: how many tasks are still open. None if no service was created."""
+    def hand_over(self) -> str | None:
+        """When the server ends: see that live tasks are followed, and say what is open. None without a service."""
         if self._service is None:
             return None
         from callsheet.surface.next_steps import for_person
 
-        notice = self._service.closing_notice()
+        notice = self._service.hand_over()
         return None if notice is None else for_person(notice)
 
     def redact_text(self, text: str) -> str:

@@ -1,14 +1,19 @@
 """Serves the MCP server on stdin and stdout, and logs to stderr.
 
-One repair of stdin, without which a client would wait for ever: JavaScript writes half of a surrogate pair (an emoji
-that was cut in two) as an escape, `\\ud83d`. The SDK's JSON reader refuses such a line and answers nothing at all. Here
-the half becomes NUL, so that the call arrives and is refused in words.
+Two repairs of stdin, without which a client would wait for ever, because the SDK answers nothing to a line that it
+cannot read:
+
+- JavaScript writes half of a surrogate pair (an emoji that was cut in two) as an escape, `\\ud83d`. The half becomes
+  NUL, so that the call arrives and is refused in words.
+- Any other request that cannot be read (nested over 200 deep, cut, no valid JSON-RPC) becomes a request of its id for
+  the method `UNREADABLE`, which the server answers with an error.
 """
 
 from __future__ import annotations
 
 import gc
 import io
+import json
 import logging
 import os
 import re
@@ -19,7 +24,15 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import anyio
 from mcp.server.mcpserver import MCPServer
+from mcp.types import (
+    CLIENT_CAPABILITIES_META_KEY,
+    CLIENT_INFO_META_KEY,
+    PROTOCOL_VERSION_META_KEY,
+    jsonrpc_message_adapter,
+)
+from mcp_types.version import LATEST_MODERN_VERSION
 
+from .egress import UNREADABLE
 from .lifespan import ServerState
 from .server import build_mcp_server
 
@@ -55,7 +68,7 @@ def run_to_end(serve: Callable[[], Awaitable[None]], state: ServerState) -> None
     """Run that on its own event loop. An early end is one line on stderr and exit code 1."""
     try:
         anyio.run(serve)
-        print_open_tasks(state)
+        hand_over(state)
     except Exception as error:
         while isinstance(error, ExceptionGroup):
             error = error.exceptions[0]
@@ -77,13 +90,13 @@ async def _stop_on_signal(state: ServerState) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async for _ in signals:
             await state.stop()
-            print_open_tasks(state)
+            hand_over(state)
             os._exit(0)
 
 
-def print_open_tasks(state: ServerState) -> None:
-    """Say on stderr if tasks are still open: they are not followed until the next start."""
-    text = state.open_tasks_text()
+def hand_over(state: ServerState) -> None:
+    """See that live tasks are followed, and say on stderr if tasks are still open."""
+    text = state.hand_over()
     if text is not None:
         sys.stderr.write(f"callsheet: {text}\n")
         sys.stderr.flush()
@@ -121,7 +134,7 @@ _ESCAPE = re.compile(
 
 
 def repair_stdin() -> None:
-    """Put the repair between the process's stdin and later readers of `sys.stdin`."""
+    """Put the repairs between the process's stdin and later readers of `sys.stdin`."""
     sys.stdin = io.TextIOWrapper(io.BufferedReader(_RepairedLines(sys.stdin.buffer)), encoding="utf-8")
 
 
@@ -130,6 +143,55 @@ def replace_half_pairs(line: bytes) -> bytes:
     if _SUSPECT.search(line) is None:
         return line
     return _ESCAPE.sub(lambda escape: b"\\u0000" if escape["half"] else escape[0], line)
+
+
+_STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
+_TOKEN = re.compile(_STRING + rb"|[\[\]{}]")
+_ENVELOPE = {
+    "_meta": {
+        PROTOCOL_VERSION_META_KEY: LATEST_MODERN_VERSION,
+        CLIENT_INFO_META_KEY: {"name": "unknown", "version": "0"},
+        CLIENT_CAPABILITIES_META_KEY: dict[str, object](),
+    }
+}
+_NAMED = re.compile(rb"\s*:\s*")
+_ID = re.compile(_STRING + rb"|-?[0-9]{1,30}(?![0-9.eE])")
+
+
+def replace_unreadable(line: bytes) -> bytes:
+    """The line, or for a request that the SDK cannot read, one with its id that is answered with an error."""
+    if _is_readable(line):
+        return line
+    fields = _find_fields(line)
+    found = _ID.match(line, fields[b'"id"']) if {b'"id"', b'"method"'} <= fields.keys() else None
+    if found is None:
+        return line  # nobody waits for an answer
+    # The first request decides the era of the connection, so a request of the newer era must remain one.
+    params = json.dumps(_ENVELOPE) if PROTOCOL_VERSION_META_KEY.encode() in line else "{}"
+    call = b'{"jsonrpc":"2.0","id":%b,"method":"%b","params":%b}\n'
+    answerable = call % (found[0], UNREADABLE.encode(), params.encode())
+    return answerable if _is_readable(answerable) else line
+
+
+def _is_readable(line: bytes) -> bool:
+    try:
+        jsonrpc_message_adapter.validate_json(line.decode("utf-8", "replace"), by_name=False)
+    except ValueError:
+        return False
+    return True
+
+
+def _find_fields(line: bytes) -> dict[bytes, int]:
+    """The fields of the outermost object, in quotes, and where their values begin. Any line will do."""
+    fields, depth = dict[bytes, int](), 0
+    for token in _TOKEN.finditer(line):
+        if token[0] in (b"{", b"["):
+            depth += 1
+        elif token[0] in (b"}", b"]"):
+            depth -= 1
+        elif depth == 1 and (named := _NAMED.match(line, token.end())):
+            fields[token[0]] = named.end()
+    return fields
 
 
 class _RepairedLines(io.RawIOBase):
@@ -146,5 +208,5 @@ class _RepairedLines(io.RawIOBase):
         target = memoryview(buffer)
         if count := self._line.readinto(target):
             return count
-        self._line = io.BytesIO(replace_half_pairs(self._lines.readline()))
+        self._line = io.BytesIO(replace_unreadable(replace_half_pairs(self._lines.readline())))
         return self._line.readinto(target)

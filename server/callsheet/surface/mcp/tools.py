@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -126,6 +127,7 @@ async def get_task(
     wait_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False, json_schema_extra={"maximum": LONGEST_WAIT})] = 0,
 ) -> Annotated[CallToolResult, TaskAnswer]:
     """Where a task is; waits up to wait_seconds for its end. The clip is saved to clip_path."""
+    from callsheet.core.tasks import OPEN_STATES
     from callsheet.surface.views.builders import task_answer
 
     from .rendering import render_task
@@ -133,7 +135,8 @@ async def get_task(
     state = state_of(context)
     service = state.service
     wait = min(wait_seconds, LONGEST_WAIT)
-    if wait > 0 and service.task(task_id) is not None:
+    # Also without a wait: the answer says whether the task is followed.
+    if service.task(task_id).task.state in OPEN_STATES:
         try:
             await state.need_running()
         except CallsheetError:
@@ -205,9 +208,10 @@ class CheckedTool(Tool):
         return answer_deadline(str(arguments["sheet_id"]), state_of(context).longest_question_seconds)
 
 
-def build_tools() -> list[Tool]:
-    """The tools, with compact schemas that allow no other argument."""
-    return [_build_tool(function, annotations) for function, annotations in TOOLS]
+@cache
+def build_tools() -> tuple[Tool, ...]:
+    """The tools, with compact schemas that allow no other argument. They hold no state, so servers share them."""
+    return tuple(_build_tool(function, annotations) for function, annotations in TOOLS)
 
 
 def _build_tool(function: Callable[..., Any], annotations: ToolAnnotations) -> Tool:

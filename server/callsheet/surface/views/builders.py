@@ -18,6 +18,7 @@ from callsheet.core.security.urls import url_host
 from callsheet.core.shot import JsonValue
 from callsheet.core.tasks import Sheet, Task
 from callsheet.errors import (
+    DECLINED,
     FATE_SENTENCES,
     Action,
     CallsheetError,
@@ -31,7 +32,6 @@ from callsheet.errors import (
     SetupProblem,
 )
 from callsheet.service import Explanation, Service, Submission, TaskReport
-from callsheet.service.consent import DECLINED
 from callsheet.service.results import (
     OPEN_THE_KEY,
     Blocker,
@@ -117,7 +117,7 @@ def explain_answer(explanation: Explanation, catalogue: Catalogue, render: Rende
             "price_source": source_text(catalogue, card, price.source),
             "availability": availability_text(card),
             "retention": retention_text(card.retention),
-            "polling": polling_text(card.poll),
+            "polling": polling_text(card.poll, shot.duration_seconds),
             "method": explanation.method,
             "url": explanation.url,
             "body": explanation.body,

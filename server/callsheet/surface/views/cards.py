@@ -23,6 +23,7 @@ from callsheet.core.catalogue import (
     dollars,
 )
 from callsheet.core.payload.body import neutral_value
+from callsheet.core.poll_schedule import poll_schedule
 
 from .answers import ModelDetails, ModelLine
 
@@ -106,11 +107,25 @@ def kept_text(retention: Retention) -> str:
     return f"{retention.result_hours} hours" if retention.result_hours else NOT_DOCUMENTED
 
 
-def polling_text(advice: PollAdvice) -> str:
-    """When to ask after a task."""
-    usual = advice.usual_seconds
+def polling_text(advice: PollAdvice, clip_seconds: int | None = None) -> str:
+    """When this program asks after a task, for a clip of that length; and how long the gateway says that it takes."""
+    plan = poll_schedule(advice, clip_seconds=clip_seconds)
+    usual = dict(advice.usual_by_length).get(clip_seconds or 0) or advice.usual_seconds
     done = f"; usually done after {usual[0]:g} to {usual[1]:g} s" if usual else ""
-    return f"first after {advice.first_after_seconds:g} s, then every {advice.every_seconds:g} s{done}"
+    every = _span(plan.loose, plan.dense)
+    return (
+        f"first after {_span(*plan.first)} s, then at {plan.second:g} s, every {every} s until {plan.latest:g} s,"
+        f" then less often, up to {plan.slowest:g} s apart{done}"
+    )
+
+
+def advice_text(advice: PollAdvice) -> str:
+    """When the gateway advises to ask after a task."""
+    return f"first after {advice.first_after_seconds:g} s, then every {advice.every_seconds:g} s"
+
+
+def _span(start: float, end: float) -> str:
+    return f"{start:g}" if start == end else f"{start:g} to {end:g}"
 
 
 def source_text(catalogue: Catalogue, card: ModelCard, key: str) -> str:

@@ -71,7 +71,7 @@ def _approved_before(session: Session, sheet: Sheet) -> str:
     if not 0 <= passed <= APPROVAL_LIFETIME:
         raise NotApproved(
             f"The approval of sheet {sheet.id} has expired; an approval is valid for one hour.",
-            next_step=NextStep(Action.DECLINE, "Decline it, then explain the shot again.", target=sheet.id),
+            next_step=NextStep(Action.EXPLAIN, "Explain the shot again to get a new sheet."),
         )
     return f"Already approved {format_age(passed)} ago, for one hour. Run: {_submit_command(sheet)}"
 

@@ -19,6 +19,7 @@ from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.text import one_line, read_audit_detail
 from callsheet.surface.views.builders import JsonObject
 
+MOST_NAMED = 10
 EXAMPLES = ("audit", "audit verify", "audit --limit 500 --json")
 
 
@@ -39,7 +40,8 @@ def audit(
 ) -> int:
     """Show the audit trail, newest first, or check each entry against the hash of the entry before it.
 
-    Keep the latest hash that `verify` prints in another place. It shows whether the whole trail was rewritten.
+    The check also looks for live tasks that no approval in the trail precedes. Keep the latest hash that `verify`
+    prints in another place. It shows whether the whole trail was rewritten.
     """
     session = begin(context, as_json)
     return _verify(session) if wanted is Wanted.VERIFY else _write(session, limit)
@@ -52,12 +54,29 @@ def _verify(session: Session) -> int:
             f"The audit trail was changed: {verdict.problem}.",
             next_step="Compare it with a copy of the ledger. Do not trust an approval that you do not remember.",
         )
+    if verdict.unapproved:
+        raise LedgerProblem(
+            f"The audit trail has no approval that precedes {_name(verdict.unapproved)}. The ledger was changed outside"
+            " Callsheet.",
+            next_step="Compare them with the gateway's own list of tasks. Replace the key if you did not approve them.",
+        )
     if session.as_json:
-        session.write_json({"entries": verdict.entries, "latest": verdict.latest, "intact": True})
-    else:
-        session.output.write(Text(f"All {verdict.entries} entries are unchanged. Latest hash:"))
-        session.output.write_unwrapped(verdict.latest)
+        answer = {"entries": verdict.entries, "latest": verdict.latest, "intact": True, "older": list(verdict.older)}
+        session.write_json(answer)
+        return ExitCode.OK
+    session.output.write(Text(f"All {verdict.entries} entries are unchanged, and each live task was approved."))
+    if verdict.older:
+        older = f"Older than the trail, which can say nothing about them: {_name(verdict.older)}."
+        session.output.write(Text(older, style="yellow"))
+    session.output.write(Text("Latest hash:"))
+    session.output.write_unwrapped(verdict.latest)
     return ExitCode.OK
+
+
+def _name(found: tuple[str, ...]) -> str:
+    """How many live tasks, or spent sheets without one, and the first of them."""
+    more = ", …" if len(found) > MOST_NAMED else ""
+    return f"{len(found)} live {'tasks' if len(found) > 1 else 'task'} ({', '.join(found[:MOST_NAMED])}{more})"
 
 
 def _write(session: Session, limit: int) -> int:

@@ -86,7 +86,7 @@ def _speed_up(started: Program) -> None:
 def _run(session: Session, target: Path) -> TaskReport:
     """Show the workflow step by step; the report names the files in `target`."""
     sheet = _explain(session)
-    submission = run_with_runner(session, lambda: submit_and_follow(session, sheet.id, wait=True))
+    submission = run_with_runner(session, lambda: submit_and_follow(session, sheet.id, wait=True), hands_over=False)
     report = submission.report
     assert report is not None
     if report.task.clip is not None:

@@ -13,7 +13,7 @@ from rich.text import Text
 from callsheet.edges.process.locks import find_desk
 from callsheet.surface.cli.console.command import MAKE, Command, Json
 from callsheet.surface.cli.console.exit_codes import ExitCode
-from callsheet.surface.cli.console.progress import run_with_runner, write_open_tasks
+from callsheet.surface.cli.console.progress import hand_over, run_with_runner
 from callsheet.surface.cli.console.session import Session, begin
 
 EXAMPLES = ("desk", "desk --port 8765 --no-open")
@@ -45,7 +45,7 @@ def desk(
     try:
         run_with_runner(session, lambda: session.program.serve_desk(session.service, port=port, on_open=on_open))
     except KeyboardInterrupt:
-        write_open_tasks(session)
+        hand_over(session)
         return ExitCode.OK
     return ExitCode.OK
 

@@ -11,12 +11,12 @@ import sys
 
 from callsheet.core.shot import JsonValue
 from callsheet.core.tasks import OPEN_STATES
-from callsheet.edges.process.daemon import BackgroundRunner
+from callsheet.edges.process.daemon import BackgroundRunner, is_supported
 from callsheet.errors import Action, CallsheetError, NextStep, SetupProblem
 from callsheet.service import TaskReport
 from callsheet.service.results import iso
 from callsheet.surface.cli.console.exit_codes import ExitCode
-from callsheet.surface.cli.console.progress import run_with_runner, write_open_tasks
+from callsheet.surface.cli.console.progress import hand_over, run_with_runner
 from callsheet.surface.cli.console.session import Session
 from callsheet.surface.next_steps import program
 from callsheet.surface.text import one_line
@@ -32,7 +32,7 @@ NO_LIMIT = -1
 
 def require_supported(platform: str = sys.platform) -> None:
     """Raises `SetupProblem` on platforms without a background watcher."""
-    if platform == "win32":
+    if not is_supported(platform):
         raise SetupProblem(
             "The background watcher is not available on Windows.",
             next_step=NextStep(Action.WATCH, "Keep this running in a window of its own."),
@@ -42,13 +42,12 @@ def require_supported(platform: str = sys.platform) -> None:
 def detach(session: Session) -> int:
     """Start the background watcher, unless it runs already or no task is open."""
     require_supported()
-    background = BackgroundRunner(session.program.paths.state)
+    background = session.program.background
     if not _open_tasks(session):
         return _write_answer(session, "nothing_open", "No task is open; nothing was started.")
     if background.is_running():
         return _write_running(session, background)
-    command = [sys.executable, "-P", "-m", "callsheet", "--verbose", "watch", "--background"]
-    pid = background.start(command, environ=session.program.environ, directory=session.program.working_directory)
+    pid = background.start()
     if pid is not None:
         text = f"Following all open tasks in the background, as process {pid}. To stop it: {STOP.format(program())}"
         return _write_answer(session, "started", text, pid=pid, log=background.log)
@@ -60,7 +59,7 @@ def detach(session: Session) -> int:
 def stop(session: Session) -> int:
     """Stop the background watcher; requests in flight get time to finish."""
     require_supported()
-    background = BackgroundRunner(session.program.paths.state)
+    background = session.program.background
     if not background.is_running():
         return _write_answer(session, "not_running", "The background watcher is not running.")
     if not background.stop(timeout_seconds=session.service.stop_grace_seconds + MORE_SECONDS):
@@ -69,29 +68,32 @@ def stop(session: Session) -> int:
             next_step=f"Run `{STOP.format(program())}` again, or read {background.log}.",
         )
     code = _write_answer(session, "stopped", "The background watcher has ended.")
-    write_open_tasks(session)
+    hand_over(session, starts=False)
     return code
 
 
 def run_background(session: Session) -> int:
     """Run as the background watcher; only `detach` starts this."""
     require_supported()
-    background = BackgroundRunner(session.program.paths.state)
+    background = session.program.background
     background.detach()
     # SIGTERM may also arrive before the runner listens for it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with background.hold() as held:
-        if not held:
-            _log(session, "another background watcher is running")
+    while True:
+        with background.hold() as held:
+            if not held:
+                _log(session, "another background watcher is running")
+                return ExitCode.OK
+            try:
+                run_with_runner(session, lambda: _follow_all(session), hands_over=False)
+            except KeyboardInterrupt:
+                _log(session, "asked to stop")
+                hand_over(session, starts=False)
+                return ExitCode.INTERRUPTED
+        # A program that ended at this moment saw this one running and started none, so what it left is followed here.
+        if not _open_tasks(session):
+            _log(session, "no task is open")
             return ExitCode.OK
-        try:
-            run_with_runner(session, lambda: _follow_all(session))
-        except KeyboardInterrupt:
-            _log(session, "asked to stop")
-            write_open_tasks(session)
-            return ExitCode.INTERRUPTED
-        _log(session, "no task is open")
-    return ExitCode.OK
 
 
 async def _follow_all(session: Session) -> None:

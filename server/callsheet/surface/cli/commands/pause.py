@@ -14,6 +14,7 @@ from callsheet.edges.keys.passphrase import load_verifier
 from callsheet.errors import Action, NextStep
 from callsheet.surface.cli.console.command import MAKE, Command, Json
 from callsheet.surface.cli.console.exit_codes import ExitCode
+from callsheet.surface.cli.console.progress import hand_over
 from callsheet.surface.cli.console.prompts import ask_passphrase
 from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.next_steps import command
@@ -46,6 +47,7 @@ def resume(context: typer.Context, as_json: Json = False) -> int:
 
 
 def _write_answer(session: Session, text: str) -> int:
+    hand_over(session)
     if session.as_json:
         session.write_json({"paused": is_paused(session.program.policy_path), "next_step": text})
     else:

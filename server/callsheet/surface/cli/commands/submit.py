@@ -46,6 +46,9 @@ def submit(
     except KeyboardInterrupt:
         write_interrupted(session, sheet)
         return ExitCode.INTERRUPTED
+    if submission.report is not None:
+        # Read again: what follows the task was decided when the run ended.
+        submission = submission.followed(session.service.task(submission.report.task.id))
     if as_json:
         session.write_json(submit_details(submission, sheet, for_person))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -9,14 +10,14 @@ from rich.text import Text
 
 from callsheet.core.catalogue import dollars
 from callsheet.core.tasks import OPEN_STATES, Sheet
-from callsheet.errors import Action, NextStep
+from callsheet.errors import Action, NextStep, SetupProblem
 from callsheet.service import TaskReport
 from callsheet.surface.cli.console.command import FOLLOW, Command, Json, TaskArgument
 from callsheet.surface.cli.console.exit_codes import ExitCode, exit_for_state
 from callsheet.surface.cli.console.output import Output, indent
-from callsheet.surface.cli.console.progress import follow_task, format_state, run_with_runner, write_open_tasks
+from callsheet.surface.cli.console.progress import follow_task, format_state, hand_over, run_with_runner
 from callsheet.surface.cli.console.send import STOPPED_WAITING
-from callsheet.surface.cli.console.session import begin
+from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.cli.console.task_view import write_report
 from callsheet.surface.next_steps import command, for_person, program
 from callsheet.surface.text import format_age, one_line
@@ -24,6 +25,9 @@ from callsheet.surface.views.builders import JsonObject, sheet_answer, task_deta
 
 OTHER_COLUMNS = 84
 """The width of the other columns, in characters."""
+
+LOOK_SECONDS = 20.0
+"""How long `get` without --wait may take to ask the gateway once, and to fetch a short clip."""
 
 GET_EXAMPLES = ("get task_74020a54bb92db46", "get task_74020a54bb92db46 --wait 300 --json")
 LIST_EXAMPLES = ("list", "list --open --json")
@@ -37,21 +41,45 @@ def get(
     ] = 0,
     as_json: Json = False,
 ) -> int:
-    """Show a task's state, whether money was spent, and its files."""
+    """Show a task's state, whether money was spent, and its files.
+
+    The gateway is asked if a look at the task is due and no other process follows it.
+    """
     session = begin(context, as_json)
     report = session.service.task(task)
-    if wait > 0 and report.task.state in OPEN_STATES:
-        try:
-            report = run_with_runner(session, lambda: follow_task(session, task, seconds=wait))
-        except KeyboardInterrupt:
-            session.output.write_note(STOPPED_WAITING.format(task), style="yellow")
-            write_open_tasks(session)
-            return ExitCode.INTERRUPTED
+    try:
+        if wait > 0 and report.task.state in OPEN_STATES:
+            run_with_runner(session, lambda: follow_task(session, task, seconds=wait), hands_over=False)
+        elif session.service.is_due(report.task):
+            _look(session, task)
+    except KeyboardInterrupt:
+        session.output.write_note(STOPPED_WAITING.format(task), style="yellow")
+        hand_over(session)
+        return ExitCode.INTERRUPTED
+    # First, because the report says what follows the task.
+    session.service.hand_over()
+    report = session.service.task(task)
     if as_json:
         session.write_json(task_details(report, for_person))
     else:
         write_report(session, report)
     return exit_for_state(report.task.state)
+
+
+def _look(session: Session, task_id: str) -> None:
+    """Do what is due for a task now: as every runner does it, and no more than once."""
+    service = session.service
+
+    async def look() -> TaskReport:
+        return await service.wait_for(
+            task_id,
+            wait_seconds=LOOK_SECONDS,
+            until=lambda task: task.state not in OPEN_STATES or task.next_at > service.now(),
+        )
+
+    # Where no process can follow tasks, the ledger can still be read.
+    with suppress(SetupProblem):
+        run_with_runner(session, look, hands_over=False)
 
 
 def list_(
@@ -62,6 +90,7 @@ def list_(
 ) -> int:
     """List sheets that wait for approval, then tasks: unknown outcomes first, then the newest."""
     session = begin(context, as_json)
+    hand_over(session)
     pending = session.service.pending()
     reports = session.service.tasks(only_open=only_open, limit=limit)
     if as_json:

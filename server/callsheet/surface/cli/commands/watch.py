@@ -20,8 +20,8 @@ from callsheet.surface.cli.console.exit_codes import ExitCode, exit_for_state
 from callsheet.surface.cli.console.progress import (
     format_progress,
     format_state,
+    hand_over,
     run_with_runner,
-    write_open_tasks,
 )
 from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.cli.console.task_view import write_clip
@@ -36,7 +36,7 @@ EXAMPLES = ("watch", "watch task_74020a54bb92db46", "watch --json", "watch --det
 TICK_SECONDS = 0.5
 MOST_TASKS = 50
 
-STOPPED_WATCHING = "Stopped watching. The tasks continue."
+STOPPED_WATCHING = "Stopped watching."
 
 
 def watch(
@@ -80,7 +80,7 @@ def _watch_here(session: Session, task: str | None) -> int:
         reports = run_with_runner(session, lambda: _watch(session, TaskBoard(session, task_ids), unlocks))
     except KeyboardInterrupt:
         session.output.write_note(STOPPED_WATCHING, style="yellow")
-        write_open_tasks(session)
+        hand_over(session)
         return ExitCode.INTERRUPTED
     if not as_json:
         _write_clips(session, reports)

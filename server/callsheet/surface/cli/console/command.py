@@ -18,7 +18,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 SheetArgument = Annotated[
     str, typer.Argument(metavar="SHEET", help="The sheet's id.", autocompletion=complete_open_sheets)
 ]
-TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="The task's id.", autocompletion=complete_tasks)]
+_TASK = typer.Argument(metavar="TASK", help="The task's id.", autocompletion=complete_tasks)
+TaskArgument = Annotated[str, _TASK]
+AnyTaskArgument = Annotated[str | None, _TASK]
 GatewayOption = Annotated[
     str | None, typer.Option("--gateway", metavar="NAME", help="The gateway.", autocompletion=complete_gateways)
 ]

@@ -81,7 +81,7 @@ def _write_card(output: Output, explanation: Explanation, card: ModelCard, shot:
         rows.append(("Callback", Text(one_line(shot.callback_url))))
     rows += [
         ("Kept", Text(retention_text(card.retention))),
-        ("Polled", Text(polling_text(card.poll))),
+        ("Polled", Text(polling_text(card.poll, shot.duration_seconds))),
     ]
     if explanation.what != "a shot":
         rows.append(("Payload", Text(one_line(explanation.what))))

@@ -1,7 +1,7 @@
 """Follows tasks live: runs the runner during a command, and draws a task's progress.
 
-A task does not depend on the command. Ctrl-C only ends the waiting: the task is in the ledger, and
-the next start of the program, by any surface, follows it to its end.
+A task does not depend on the command. Ctrl-C only ends the waiting: the task is in the ledger. The background watcher
+goes on with live tasks; the rest waits for the next start of the program, by any surface.
 """
 
 from __future__ import annotations
@@ -45,16 +45,24 @@ class _Terminated(Exception):
     """A signal asked the program to end."""
 
 
-def run_with_runner(session: Session, work: Callable[[], Awaitable[Result]]) -> Result:
+def run_with_runner(session: Session, work: Callable[[], Awaitable[Result]], *, hands_over: bool = True) -> Result:
     """Run `work` while the runner of this process follows tasks; returns its result.
+
+    At the end, if it `hands_over`, the background watcher goes on with live tasks, and what is open is written. After
+    `KeyboardInterrupt` the caller does that, since it has something to say first.
 
     A signal to end (or the terminal going away) is treated like Ctrl-C: requests in flight get a bounded
     grace, then `KeyboardInterrupt` is raised.
     """
+    is_interrupted = False
     try:
         return anyio.run(_run, session, work)
-    except _Terminated:
+    except (_Terminated, KeyboardInterrupt):
+        is_interrupted = True
         raise KeyboardInterrupt from None
+    finally:
+        if hands_over and not is_interrupted:
+            hand_over(session)
 
 
 async def _run(session: Session, work: Callable[[], Awaitable[Result]]) -> Result:
@@ -97,9 +105,9 @@ def _cancelled_by_signals(scope: anyio.CancelScope) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-def write_open_tasks(session: Session) -> None:
-    """After an interrupted command: how many tasks are still open, and what follows them."""
-    notice = session.service.closing_notice()
+def hand_over(session: Session, *, starts: bool = True) -> None:
+    """At the end of a command: see that live tasks are followed; write how many are open, and what follows them."""
+    notice = session.service.hand_over(starts=starts)
     if notice is not None:
         session.output.write_note(for_person(notice), style="yellow", wrap=session.output.err.is_terminal)
 

@@ -15,14 +15,14 @@ from callsheet.surface.next_steps import for_person
 from callsheet.surface.views.builders import submit_details
 
 from .exit_codes import ExitCode, exit_for_state
-from .progress import follow_task, run_with_runner, write_open_tasks
+from .progress import follow_task, hand_over, run_with_runner
 from .prompts import ask_amount, ask_until_right
 from .session import Session
 from .task_view import write_report
 from .terminal import Terminal
 
 ANSWER_SECONDS = 90.0
-STOPPED_WAITING = "Stopped waiting. {} continues."
+STOPPED_WAITING = "Stopped waiting for {}."
 SENDS_NOW = "agreeing sends this now, once and unchanged."
 
 
@@ -38,6 +38,9 @@ def send_sealed(session: Session, sheet_id: str, *, wait: bool = True) -> int:
     except KeyboardInterrupt:
         write_interrupted(session, sheet_id)
         return ExitCode.INTERRUPTED
+    assert submission.report is not None
+    # Read again: what follows the task was decided when the run ended.
+    submission = submission.followed(service.task(submission.report.task.id))
     assert submission.report is not None
     if session.as_json:
         session.write_json(submit_details(submission, sheet_id, for_person))
@@ -89,6 +92,6 @@ def write_interrupted(session: Session, sheet_id: str) -> None:
     if found is not None and found.task_id is not None:
         session.output.write_note(STOPPED_WAITING.format(found.task_id), style="yellow")
         session.output.write_note(session.service.task(found.task_id).status_text)
-        write_open_tasks(session)
+        hand_over(session)
     else:
         session.output.write_note("Interrupted before anything was submitted; nothing was sent.", style="yellow")

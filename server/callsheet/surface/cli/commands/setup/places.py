@@ -6,12 +6,15 @@ allowances revoked, approved sheets declined.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from callsheet.core.catalogue import Catalogue
 from callsheet.core.consent import Means, Mode, Policy
-from callsheet.core.tasks import SheetState
+from callsheet.core.tasks import SheetState, TaskState
 from callsheet.edges.files.files import remove_private
 from callsheet.edges.files.paths import load_registered
 from callsheet.errors import NotApproved, SetupProblem
+from callsheet.service import Service
 from callsheet.surface.cli.console.session import Session
 from callsheet.surface.cli.console.terminal import Terminal
 from callsheet.surface.program import Program
@@ -59,19 +62,25 @@ def ask_addresses(
 def discard_consent(session: Session) -> None:
     """End every consent that this place holds. Raises `SetupProblem` or `LedgerProblem`."""
     paths, service = session.program.paths, session.service
+    if paths.data.exists():
+        _discard_from_ledger(service, paths.data)
     if (paths.config / PASSKEYS_FILE).exists():
         remove_private(paths.config / PASSKEYS_FILE, what="passkeys")
-    if not paths.data.exists():
-        return
-    open_tasks = (report.task for report in service.tasks(only_open=True, limit=ALL))
-    unsent = [task.id for task in open_tasks if task.mode is Mode.LIVE and task.gateway_task_id is None]
+
+
+def _discard_from_ledger(service: Service, directory: Path) -> None:
+    # Not as reports, which need a policy that counts.
+    tasks = [task for task in service.task_records() if task.mode is Mode.LIVE]
+    unsent = [task.id for task in tasks if task.state in (TaskState.WAITING, TaskState.SUBMITTING)]
     if unsent:
         raise SetupProblem(
-            f"The ledger in {paths.data} holds live requests that are not yet sent ({', '.join(unsent[:5])}), so this"
+            f"The ledger in {directory} holds live requests that are not yet sent ({', '.join(unsent[:5])}), so this"
             " place was not registered. Nothing was written.",
             next_step="Move the ledger to another place, then try again.",
         )
-    for allowance in service.allowances(only_open=True):
-        service.revoke(allowance.id, by=Means.TERMINAL)
+    for allowance in service.allowances():
+        # Also one that covers nothing today: the new policy, or its mode, may fit it.
+        if allowance.revoked_at is None:
+            service.revoke(allowance.id, by=Means.TERMINAL)
     for sheet in service.sheets([SheetState.APPROVED], limit=ALL):
         service.decline(sheet.id, by=Means.TERMINAL)

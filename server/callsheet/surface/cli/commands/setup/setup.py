@@ -250,6 +250,8 @@ def _summarize(terminal: Terminal, started: Program, plan: Plan) -> None:
     ]
     rows += [("Key stored", f"{key.gateway}, in the {key.place}") for key in plan.keys]
     terminal.write(label_table(rows))
+    if plan.registers:
+        terminal.write("Programs that run already, such as MCP servers, see the registration after they are restarted.")
     terminal.write("\nNext", style="bold")
     steps = [
         (f"{program()} doctor", "checks the installation"),
