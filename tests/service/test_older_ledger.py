@@ -167,6 +167,27 @@ async def test_an_older_ledger_sends_nothing_live(
     assert len(workspace.gateway.paid) == 1
 
 
+@pytest.mark.parametrize(("count", "more"), [(5, ""), (7, " and 2 more;")])
+async def test_every_forgotten_sheet_is_in_the_error_and_the_first_five_are_named(
+    workspace: Workspace, service: Service, count: int, more: str
+) -> None:
+    """The text stays short."""
+    await sent(workspace, service, approved(workspace, service))
+    [mark] = marks(workspace)
+    values = json.loads(mark.read_text().splitlines()[1])
+    [request] = values["requests"]
+    forgotten = [f"sheet_{number}" for number in range(count)]
+    values["requests"] = [{**request, "task_id": f"task of {name}", "sheet_id": name} for name in forgotten]
+    write_mark(mark, values)
+
+    with pytest.raises(LedgerOlder) as caught:
+        service.deps.sent.require_current()
+
+    assert caught.value.unknown == tuple(forgotten)
+    assert f"{', '.join(forgotten[:5])}{more}" in caught.value.message
+    assert (" more" in caught.value.message) == bool(more)
+
+
 async def test_a_copy_in_which_the_task_still_waits_sends_nothing(
     workspace: Workspace, service: Service, tmp_path: Path
 ) -> None:
@@ -321,7 +342,10 @@ async def test_after_a_person_accepts_the_ledger_the_forgotten_is_of_unknown_out
 
     task = service.task(task_id).task
     assert (task.state, task.sheet_id) == (TaskState.OUTCOME_UNKNOWN, sheet_id)
-    assert service.sheet(sheet_id).state is SheetState.SPENT
+    sheet = service.sheet(sheet_id)
+    assert (sheet.state, sheet.shot.prompt) == (SheetState.SPENT, SHOT.prompt if kind == "a copy" else "")
+    assert [request.task_id for request in service.deps.ledger().sent.read().requests] == [task_id]
+    assert [entry.action for entry in service.audit(limit=2)] == ["older_ledger_accepted", "readmitted"]
     assert service.spending(Mode.LIVE).this_month == Decimal("0.24")
     with pytest.raises(InvalidRequest):
         service.accept_ledger(list)
