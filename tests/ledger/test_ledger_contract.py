@@ -291,6 +291,18 @@ def test_tasks_of_an_owner_that_is_gone_are_adopted(ledger: Ledger, sheet: Sheet
     assert ledger.due("me", now=START, limit=5) == []
 
 
+def test_tasks_come_in_pages_of_twenty_the_newest_first(ledger: Ledger) -> None:
+    """Unless the caller says otherwise."""
+    for number in range(22):
+        sheet = add_approved(ledger, f"sheet_{number}")
+        spend(ledger, sheet, a_task(sheet, f"t{number}"), caps=Caps(None, None, None))
+        ledger.touch(f"t{number}", now=START, changes={"created_at": START + number})
+
+    assert [task.id for task in ledger.tasks()] == [f"t{number}" for number in range(21, 1, -1)]
+    assert [task.id for task in ledger.tasks(offset=20)] == ["t1", "t0"]
+    assert [task.id for task in ledger.tasks(limit=2, offset=3)] == ["t18", "t17"]
+
+
 def test_history_tells_what_happened_in_order(ledger: Ledger, sheet: Sheet) -> None:
     """Of sheets and of tasks."""
     spend(ledger, sheet)
@@ -298,6 +310,7 @@ def test_history_tells_what_happened_in_order(ledger: Ledger, sheet: Sheet) -> N
     ledger.move_sheet(other.id, SheetEvent.DECLINED, now=START)
 
     assert [entry["kind"] for entry in ledger.history(other.id)] == ["drafted", "declined"]
+    assert ledger.history(other.id)[0] == {"at": START, "kind": "drafted", "card": other.card_id, "take": 1}
     assert [entry["kind"] for entry in ledger.history("t1")] == ["created"]
 
 
@@ -307,5 +320,8 @@ def test_unknown_ids_are_named_as_such(ledger: Ledger) -> None:
         ledger.touch("nothing", now=START, changes={"percent": 1})
     with pytest.raises(UnknownThing) as no_sheet:
         ledger.move_sheet("nothing", SheetEvent.APPROVED, now=START)
+    with pytest.raises(UnknownThing) as no_allowance:
+        ledger.consent.revoke("nothing", now=START, by=Means.TERMINAL)
     assert no_task.value.next_step.action is Action.LIST
     assert no_sheet.value.next_step.action is Action.EXPLAIN
+    assert no_allowance.value.next_step.action is Action.ALLOWANCES

@@ -10,6 +10,7 @@ import pytest
 
 from callsheet.core.consent import Means, Mode
 from callsheet.core.security.redaction import fingerprint
+from callsheet.core.shot import Shot
 from callsheet.core.tasks import Clip, Task, TaskState
 from callsheet.errors import DownloadProblem, InvalidRequest, LinkGone
 from callsheet.service import Service
@@ -82,6 +83,28 @@ async def test_a_task_is_followed_from_queue_to_saved_clip(workspace: Workspace)
     assert keeper.urls == [VIDEO]
 
 
+@pytest.mark.parametrize(("seconds", "next_read"), [(4, 10.0), (12, 120.0)])
+async def test_a_clip_is_asked_after_when_one_of_its_length_is_usually_ready(
+    workspace: Workspace, seconds: int, next_read: float
+) -> None:
+    """APIXO documents 2 to 4 minutes for 4 s and 4 to 6 minutes for 12 s; both are read after 2 minutes first."""
+    workspace.environ["APIXO_API_KEY"] = "another-canary-51d84b06"
+    workspace.go_live('[prices]\nunknown_ceiling = "0.50"\n')
+    service = workspace.service()
+    sheet_id = draft(service, Shot("A kite.", duration_seconds=seconds), gateway="apixo", model="sora-2")
+    service.approve(sheet_id, by=Means.TERMINAL)
+    state = {"code": 200, "data": {"taskId": "task_1", "state": "processing"}}
+
+    workspace.gateway.on_request = lambda request: reply({"data": 1} if "balance" in request.url.path else state)
+    task_id = submit(service.deps, sheet_id).report.task.id
+    await run_task(service.deps, task_id)
+    first = service.task(task_id).task
+    task = await step(workspace, service, task_id)
+
+    assert (first.next_at - START, task.state, task.polls) == (120.0, TaskState.RUNNING, 1)
+    assert task.next_at - workspace.clock.time == next_read
+
+
 async def test_running_a_task_before_its_time_asks_nothing(workspace: Workspace) -> None:
     """So calling too often cannot hammer a gateway."""
     service, task_id = await under_way(workspace)
@@ -139,7 +162,7 @@ async def test_a_failure_carries_the_gateways_words_cleaned(workspace: Workspace
 
     task = await step(workspace, service, task_id)
 
-    assert task.state is TaskState.FAILED
+    assert (task.state, task.finished_at) == (TaskState.FAILED, workspace.clock.time)
     assert task.problem.said == "The prompt violates policy"
 
 
