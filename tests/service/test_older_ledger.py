@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,8 +15,10 @@ import httpx2
 import pytest
 
 from callsheet.core.consent import Means, Mode
+from callsheet.core.sent import Sent
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import SheetState, TaskState
+from callsheet.edges.ledger.ledger import SqliteLedger
 from callsheet.errors import Action, InvalidRequest, LedgerOlder, LedgerProblem, OutcomeUnknown, SetupProblem
 from callsheet.service import Draft, Service
 from callsheet.service.diagnostics import Grade, Install
@@ -263,6 +266,15 @@ async def test_a_damaged_mark_sends_nothing_until_a_person_accepts_the_ledger(
     assert service.task(task_id).task.state is TaskState.QUEUED
 
 
+def test_a_new_ledger_has_sent_nothing_and_is_like_no_other(tmp_path: Path) -> None:
+    """Without a first entry in the trail only its path says whose mark it is."""
+    one, two = (SqliteLedger(tmp_path / name / NAME).sent.read() for name in ("one", "two"))
+
+    assert one == Sent(str(tmp_path.resolve() / "one" / NAME), "", 0, "", ())
+    assert not one.is_about(two)
+    assert one.is_about(replace(one, origin="a hash"))
+
+
 async def test_a_mark_that_others_can_read_sends_nothing_and_is_not_called_damaged(
     workspace: Workspace, service: Service
 ) -> None:
@@ -445,7 +457,6 @@ async def test_another_ledger_with_the_same_state_directory_is_not_confused(
     workspace: Workspace, service: Service, tmp_path: Path
 ) -> None:
     """A mark speaks of the ledger in its place and of copies of it, of no other; a copy elsewhere is compared."""
-    from callsheet.edges.ledger.ledger import SqliteLedger
     from callsheet.edges.process.sent_mark import FileMark
 
     draft(service)
