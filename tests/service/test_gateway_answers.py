@@ -215,6 +215,8 @@ async def test_one_id_for_two_tasks_is_unknown(workspace: Workspace) -> None:
 
     report = service.task(second)
     assert report.task.state is TaskState.OUTCOME_UNKNOWN
+    assert (report.task.problem.code, report.task.problem.untrusted_task_id) == ("same_id", "job-1")
+    assert report.task.problem.said == ""
     assert "the id of another task" in report.status_text
     assert report.task.gateway_task_id is None
     assert service.task(first).task.state is TaskState.QUEUED

@@ -124,6 +124,19 @@ async def test_the_mark_holds_no_prompt_and_no_key(workspace: Workspace, service
     assert workspace.environ["POYO_API_KEY"] not in text
 
 
+async def test_the_mark_names_the_latest_request_first_whatever_the_clock_says(
+    workspace: Workspace, service: Service
+) -> None:
+    """So the one that is about to go out is among those that a mark has room for."""
+    first = await sent(workspace, service, approved(workspace, service))
+    service.deps.ledger().touch(first, now=service.now(), changes={"deadline": service.now() + 3600})
+    later = await sent(workspace, service, approved(workspace, service, Shot("A heron.", duration_seconds=4)))
+
+    [mark] = marks(workspace)
+    requests = json.loads(mark.read_text().splitlines()[1])["requests"]
+    assert [request["task_id"] for request in requests] == [later, first]
+
+
 @pytest.mark.network
 async def test_the_sandbox_leaves_no_mark(workspace: Workspace) -> None:
     """A rehearsal costs nothing, so nothing needs to be known of it."""

@@ -141,6 +141,7 @@ async def test_a_failed_status_read_never_changes_the_state(workspace: Workspace
 
     assert task.state is TaskState.QUEUED
     assert task.problem is not None
+    assert (task.problem.code, task.problem.fate, task.failures) == ("status_unreadable", "charged", 1)
     assert task.next_at > workspace.clock.time
     assert (await step(workspace, service, task_id)).state is TaskState.RUNNING
 
@@ -173,9 +174,11 @@ async def test_a_dead_link_is_asked_for_again_once_then_the_clip_has_expired(wor
     keeper = Keeper(gone, gone)
     service, task_id = await under_way(workspace, *finished, keeper=keeper)
 
-    states = [(await step(workspace, service, task_id)).state for _ in range(3)]
+    seen = [await step(workspace, service, task_id) for _ in range(3)]
 
-    assert states == [TaskState.SUCCEEDED, TaskState.SUCCEEDED, TaskState.EXPIRED]
+    assert [task.state for task in seen] == [TaskState.SUCCEEDED, TaskState.SUCCEEDED, TaskState.EXPIRED]
+    assert [task.failures for task in seen[:2]] == [0, 1]
+    assert (seen[2].problem.code, seen[2].problem.fate) == ("expired", "charged")
     assert keeper.urls == [VIDEO + "a", VIDEO + "b"]
     assert "expired" in service.task(task_id).status_text
 

@@ -36,7 +36,7 @@ from callsheet.errors import (
 )
 from callsheet.service import Service
 from callsheet.service.polling import resolve_task, run_task
-from callsheet.service.sealed_keys import claim_for_sending, permit, settle_permit, tend
+from callsheet.service.sealed_keys import claim_for_sending, permit, settle_permit, tend, unlock
 from callsheet.service.submission import submit
 from samples import CHEAP
 from workspace import KEY, SHOT, Workspace, accepted, draft, reply, status
@@ -628,6 +628,23 @@ async def test_another_process_holds_the_task_and_one_with_the_passphrase_takes_
     assert [(await step(workspace, third, task_id)).state for _ in range(2)] == [TaskState.SUCCEEDED, TaskState.SAVED]
     assert third.deps.opened.gateways() == ()
     assert len(workspace.gateway.paid) == 1
+
+
+@pytest.mark.parametrize(("alive", "wanted", "taken"), [(True, False, 0), (True, True, 1), (False, False, 1)])
+async def test_who_opens_a_key_takes_over_what_nobody_follows_or_what_the_person_names(
+    workspace: Workspace, alive: bool, wanted: bool, taken: int
+) -> None:
+    """A task that another process is following stays there."""
+    first, other = sealed_service(workspace), process(workspace)
+    workspace.gateway.replies = [accepted()]
+    task_id = await opened_task(first, draft(first))
+    await step(workspace, first, task_id)
+
+    named = [task_id] if wanted else []
+    assert unlock(other.deps, "poyo", PASSPHRASE, is_alive=lambda _: alive, wanted=named) == taken
+
+    owner = (other if taken else first).deps.runner_id
+    assert other.task(task_id).task.owner == owner
 
 
 async def test_the_last_line_of_a_program_tells_what_a_sealed_task_waits_for(workspace: Workspace) -> None:
