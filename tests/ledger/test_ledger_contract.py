@@ -247,6 +247,23 @@ def test_a_slot_that_is_taken_is_not_given_twice(ledger: Ledger, sheet: Sheet, s
     assert (claimed is not None) is is_claimed
 
 
+@pytest.mark.parametrize(("age", "is_free"), [(0, False), (3599, False), (3600, True)])
+def test_a_task_of_unknown_outcome_holds_its_slot_for_an_hour(
+    ledger: Ledger, sheet: Sheet, age: float, is_free: bool
+) -> None:
+    """The gateway may be generating it, but not forever."""
+    other = add_approved(ledger, "sheet_b")
+    spend(ledger, sheet)
+    task = spend(ledger, other, a_task(other, "t2"))
+    slots = Slots(1, 5, unknown_holds_seconds=3600.0)
+    ledger.claim("t1", attempt="a", deadline=START + 9, now=START, slots=slots)
+    ledger.advance("t1", TaskEvent.ANSWER_LOST, now=START, changes={})
+
+    assert ledger.missing_slots(task, now=START + age, slots=slots) == (0 if is_free else 1)
+    claimed = ledger.claim("t2", attempt="b", deadline=START + 9, now=START + age, slots=slots)
+    assert (claimed is not None) is is_free
+
+
 def test_times_that_a_wrong_clock_set_are_brought_back(ledger: Ledger, sheet: Sheet) -> None:
     """Within a minute the task is due again; a time in the next hour is left unchanged."""
     spend(ledger, sheet, a_task(sheet, next_at=START + 90_000))

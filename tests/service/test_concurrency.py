@@ -117,6 +117,27 @@ def test_who_comes_too_late_to_approve_is_told_what_the_sheet_is_now(workspace: 
         approve(deps, sheet_id, by=Means.TERMINAL)
 
 
+async def test_a_status_that_comes_after_the_end_of_its_task_changes_nothing(workspace: Workspace) -> None:
+    """Another process was faster while the gateway was asked."""
+    service, other, sheet_id = meeting(workspace)
+    service.approve(sheet_id, by=Means.TERMINAL)
+    task_id = submit(service.deps, sheet_id).report.task.id
+    workspace.gateway.replies = [
+        accepted("job-1"),
+        reply({"code": 200, "data": {"task_id": "job-1", "status": "running"}}),
+    ]
+    await run_task(service.deps, task_id)
+    workspace.clock.time = now = service.task(task_id).task.next_at
+
+    def fail() -> None:
+        other.deps.ledger().advance(task_id, TaskEvent.SEEN_FAILED, now=now, changes={})
+
+    await run_task(overtaken(service, "advance", fail), task_id)
+
+    task = service.task(task_id).task
+    assert (task.state, task.polls, task.next_at) == (TaskState.FAILED, 0, now + 10)
+
+
 def test_who_approves_what_was_sent_already_is_led_to_its_task(workspace: Workspace) -> None:
     """With what became of the request."""
     service, other, sheet_id = meeting(workspace)
