@@ -196,6 +196,23 @@ async def test_a_broken_download_is_tried_again_with_a_fresh_link(workspace: Wor
     assert keeper.urls == [VIDEO + "a", VIDEO + "b", VIDEO + "c"]
 
 
+async def test_a_stored_link_with_the_key_in_it_is_not_fetched_but_asked_for_again(workspace: Workspace) -> None:
+    """A ledger that an older version wrote may have one."""
+    finished = status("finished", files=[{"file_url": VIDEO, "file_type": "video"}])
+    keeper = Keeper(CLIP)
+    service, task_id = await under_way(workspace, finished, finished, keeper=keeper)
+    await step(workspace, service, task_id)
+    stored = {"result_url": f"https://storage.example.com/{KEY}.mp4"}
+    service.deps.ledger().touch(task_id, now=service.now(), changes=stored)
+
+    task = await step(workspace, service, task_id)
+
+    assert (task.state, task.problem.code, task.failures) == (TaskState.SUCCEEDED, "download_problem", 1)
+    assert keeper.urls == []
+    assert (await step(workspace, service, task_id)).state is TaskState.SAVED
+    assert keeper.urls == [VIDEO]
+
+
 async def test_finished_without_a_file_is_asked_again(workspace: Workspace) -> None:
     """A gateway that says finished but names no video is not believed yet."""
     service, task_id = await under_way(workspace, status("finished"))

@@ -36,7 +36,7 @@ from callsheet.errors import (
 )
 from callsheet.service import Service
 from callsheet.service.polling import resolve_task, run_task
-from callsheet.service.sealed_keys import claim_for_sending, permit, settle_permit, tend, unlock
+from callsheet.service.sealed_keys import claim_for_sending, permit, settle_permit, tend, unlock, unsent_sheets
 from callsheet.service.submission import submit
 from samples import CHEAP
 from workspace import KEY, SHOT, Workspace, accepted, draft, reply, status
@@ -534,6 +534,7 @@ async def test_a_payload_that_carries_the_sealed_key_is_refused_when_it_is_opene
         await permit(service.deps, sheet_id, PASSPHRASE)
 
     assert KEY not in str(caught.value)
+    assert (caught.value.next_step.action, caught.value.next_step.target) == (Action.DECLINE, sheet_id)
     assert service.deps.opened.gateways() == ()
 
 
@@ -677,6 +678,18 @@ async def test_a_finished_clip_is_saved_without_the_key(workspace: Workspace) ->
     assert (dead.state, dead.problem.code) == (TaskState.SUCCEEDED, "link_gone")
     assert (held.state, held.problem.code) == (TaskState.SUCCEEDED, "key_sealed")
     assert saved.state is TaskState.SAVED
+
+
+@pytest.mark.parametrize("alive", [True, False])
+async def test_a_sheet_that_its_own_process_sends_is_nobody_elses_to_send(workspace: Workspace, alive: bool) -> None:
+    """Only when that process is gone before it could send does a person have to do it."""
+    first, other = sealed_service(workspace), process(workspace)
+    sheet_id = draft(first)
+    await opened_task(first, sheet_id)
+
+    unsent = unsent_sheets(other.deps, is_alive=lambda _: alive)
+
+    assert [sheet.id for sheet in unsent] == ([] if alive else [sheet_id])
 
 
 async def test_a_task_that_was_never_sent_is_sent_after_its_person_agreed_again(workspace: Workspace) -> None:
