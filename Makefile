@@ -100,7 +100,7 @@ $(MUTMUT): $(STAMP)
 	VIRTUAL_ENV=$(VENV) $$(command -v uv || echo $(BIN)/uv) sync --quiet --frozen --inexact --group mutants
 	@touch $@
 
-mutants: $(MUTMUT) ## Change the code about money, consent and keys: does a test fail? (about 25 minutes)
+mutants: $(MUTMUT) ## Change the code about money, consent and keys: does a test fail? (half an hour or more)
 	PYTHONPATH=tools $(BIN)/python -m mutants
 
 clean: ## Remove what the targets created
