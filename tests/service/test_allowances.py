@@ -54,6 +54,19 @@ async def test_an_allowance_stands_in_for_an_approval_and_every_use_is_told(work
     assert [entry.action for entry in service.audit()] == ["spent", "approved", "allowance_made"]
 
 
+def test_of_two_allowances_the_one_that_ends_first_is_used(workspace: Workspace) -> None:
+    """Whichever was made first."""
+    workspace.go_live()
+    service = workspace.service()
+    hours = (2, 1, 3)
+    made = [service.allow((MODEL,), clips=1, up_to=Decimal(1), seconds=3600 * n, by=Means.TERMINAL) for n in hours]
+
+    assert submit(service.deps, draft(service)).status == "waiting"
+
+    used = {item.id: item.used_clips for item in service.allowances()}
+    assert [used[item.id] for item in made] == [0, 1, 0]
+
+
 def test_no_more_clips_than_were_allowed(workspace: Workspace) -> None:
     """The third needs a person again, and so does one beyond the sum."""
     service = allowed(workspace, clips=2, up_to="5.00")

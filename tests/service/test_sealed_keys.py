@@ -36,7 +36,15 @@ from callsheet.errors import (
 )
 from callsheet.service import Service
 from callsheet.service.polling import resolve_task, run_task
-from callsheet.service.sealed_keys import claim_for_sending, permit, settle_permit, tend, unlock, unsent_sheets
+from callsheet.service.sealed_keys import (
+    claim_for_sending,
+    locked_tasks,
+    permit,
+    settle_permit,
+    tend,
+    unlock,
+    unsent_sheets,
+)
 from callsheet.service.submission import submit
 from samples import CHEAP
 from workspace import KEY, SHOT, Workspace, accepted, draft, reply, status
@@ -641,7 +649,9 @@ async def test_who_opens_a_key_takes_over_what_nobody_follows_or_what_the_person
     task_id = await opened_task(first, draft(first))
     await step(workspace, first, task_id)
 
+    locked = locked_tasks(other.deps, is_alive=lambda _: alive)
     named = [task_id] if wanted else []
+    assert [task.id for task in locked] == ([] if alive else [task_id])
     assert unlock(other.deps, "poyo", PASSPHRASE, is_alive=lambda _: alive, wanted=named) == taken
 
     owner = (other if taken else first).deps.runner_id
