@@ -208,7 +208,9 @@ def test_what_a_person_approved_is_not_reported(workspace: Workspace, means: Mea
 def test_what_an_allowance_covered_is_not_reported_and_a_rehearsal_needs_nothing(workspace: Workspace) -> None:
     """Both are spent without a question."""
     rehearsal = workspace.service()
-    submit(rehearsal.deps, draft(rehearsal))
+    sheet_id = draft(rehearsal)
+    submit(rehearsal.deps, sheet_id)
+    assert (rehearsal.audit(), rehearsal.sheet(sheet_id).binding.account) == ([], "")
     service = live(workspace)
     service.allow((MODEL,), clips=1, up_to=Decimal(1), seconds=3600, by=Means.TERMINAL)
     assert submit(service.deps, draft(service, shot(1))).status == "waiting"
