@@ -15,7 +15,7 @@ from PIL import Image
 
 from callsheet.core.shot import OwnFile
 from callsheet.edges.clips.pictures import MOST_BYTES, MOST_SCANS, Pictures
-from callsheet.edges.files.files import OutsideError, open_below
+from callsheet.edges.files.files import MAX_BYTES, OutsideError, open_below
 from callsheet.errors import CallsheetError, InvalidRequest, PolicyRefusal, SetupProblem
 from pictures import SECRET, encoded, exif, image, png_of, telling_jpeg, telling_png, telling_webp, write_cat
 
@@ -194,6 +194,18 @@ def test_the_same_picture_has_the_same_name_and_its_copy_is_private(tmp_path: Pa
     assert first == second
     assert stat.S_IMODE((tmp_path / "kept").stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "kept").iterdir()} == {0o600}
+
+
+def test_a_picture_larger_than_other_private_files_is_kept_whole(tmp_path: Path) -> None:
+    """A photo has megabytes; a policy or a key has a few lines."""
+    noise = Image.frombytes("RGB", (256, 256), os.urandom(256 * 256 * 3))
+    (tmp_path / "noise.png").write_bytes(encoded(noise, "PNG"))
+    pictures = Pictures(tmp_path / "kept")
+
+    content = pictures.read(pictures.take(str(tmp_path / "noise.png"), directories=None).url)
+
+    assert len(content) > 3 * MAX_BYTES - 1
+    assert Image.open(BytesIO(content)).tobytes() == noise.tobytes()
 
 
 def kept_cat(tmp_path: Path) -> tuple[Pictures, OwnFile]:

@@ -139,7 +139,7 @@ class Pictures:
             raise _refused(origin, f"has {len(content):,} bytes when it is written again; at most {MOST_BYTES:,} fit")
         digest = hashlib.sha256(content).hexdigest()
         file = OwnFile(digest, ending, origin, len(content), *image.size)
-        write_private(self._directory / f"{digest}.{ending}", content, what=_WHAT)
+        write_private(self._directory / f"{digest}.{ending}", content, what=_WHAT, most=MOST_BYTES)
         write_private(self._directory / f"{digest}.json", json.dumps(asdict(file)).encode(), what=_WHAT)
         return file
 
