@@ -23,6 +23,7 @@ from callsheet.sandbox.faults import FAULTS
 from callsheet.surface.cli.console.exit_codes import MEANINGS
 
 from .cards import render_gateway_cards
+from .families import SORA, keep_line, render_families, render_fields
 from .manifests import build_manifests
 from .models import render_models, render_sources
 from .references import Wire, render_errors, render_gateway_errors, render_gateways, render_sandbox, render_states
@@ -40,10 +41,14 @@ def build_documents() -> dict[str, str]:
     """Every generated document: path below the checkout -> text."""
     catalogue = load_catalogue()
     wires = {facts.id: describe_wire(facts) for facts in catalogue.gateways}
+    sora = {f"sora-{facts.id}": render_gateway_cards(keep_line(facts, SORA)) for facts in catalogue.gateways}
+    fields = render_fields(catalogue)
     pages = {
         "models": render_models(catalogue),
-        **{f"models-{facts.id}": render_gateway_cards(facts) for facts in catalogue.gateways},
-        "sources": render_sources(catalogue),
+        **sora,
+        **render_families(catalogue, sora | fields),
+        **fields,
+        **render_sources(catalogue),
         "gateways": render_gateways(catalogue, wires),
         "gateway-errors": render_gateway_errors(catalogue),
         "errors": render_errors((code.value, meaning) for code, meaning in MEANINGS.items()),

@@ -7,7 +7,7 @@ what the renderer hands over of layers above this one. Called by the renderer al
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, TypeVar
@@ -71,7 +71,7 @@ def render_gateways(catalogue: Catalogue, wires: Mapping[str, Wire]) -> str:
     """Each gateway: addresses, key, requests, callbacks, limits, what a refusal looks like."""
     opening = (
         "Open this for a gateway's addresses, its key variable, its callbacks and limits, and the shape of its"
-        " errors. Its models are in `models-<gateway>.md`, its error codes in [gateway-errors.md](gateway-errors.md)."
+        " errors. Its models are in [models.md](models.md), its error codes in [gateway-errors.md](gateway-errors.md)."
     )
     alike = (
         "All of them authenticate with the header `Authorization: Bearer <key>` and work by task id: submit, then ask"
@@ -114,17 +114,34 @@ def _header_line(facts: GatewayFacts) -> str:
 
 
 def _course_lines(cards: Sequence[ModelCard]) -> list[str]:
-    """Polling, retention and limits, once for all models that have the same."""
-    told: dict[str, list[str]] = {}
+    """Polling, retention and limits: what most models have, then the families that differ, each once."""
+    told = [_told(words, cards) for words in (_polling, _keeping, _limits)]
+    return [line for lines in told for line in lines]
+
+
+def _told(words: Callable[[ModelCard], str], cards: Sequence[ModelCard]) -> list[str]:
+    groups: dict[str, list[str]] = {}
     for card in cards:
-        for line in (
-            f"Advice on polling: {format_poll(card.poll)}",
-            *schedule_lines(card.poll),
-            f"A result link works: {format_retention(card.retention)}",
-            f"Limits: {format_rate(card.rate_limit)}",
-        ):
-            told.setdefault(line, []).append(card.model)
-    return [line if len(models) == len(cards) else f"{line} ({', '.join(models)})" for line, models in told.items()]
+        groups.setdefault(words(card), []).append(card.family)
+    if len(groups) == 1:
+        return list(groups)
+    ordered = sorted(groups.items(), key=lambda item: len(item[1]), reverse=True)
+    usual, *others = ordered
+    return [usual[0], *(f"{text} (some or all of {', '.join(dict.fromkeys(families))})" for text, families in others)]
+
+
+def _polling(card: ModelCard) -> str:
+    return " ".join(
+        [f"Advice on polling: {format_poll(card.poll)}", *(f"{line}." for line in schedule_lines(card.poll))]
+    )
+
+
+def _keeping(card: ModelCard) -> str:
+    return f"A result link works: {format_retention(card.retention)}"
+
+
+def _limits(card: ModelCard) -> str:
+    return f"Limits: {format_rate(card.rate_limit)}"
 
 
 def _callback_lines(rule: CallbackRule) -> list[str]:

@@ -21,6 +21,7 @@ from callsheet.core.shot import Shot
 from callsheet.gateways import load_gateway
 
 from .cards import NOT_DOCUMENTED, durations_of, format_price, format_values, render_gateway_cards, source_table
+from .families import SORA, keep_line
 from .markdown import code, document, table
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -99,7 +100,7 @@ def build_skills(catalogue: Catalogue) -> dict[str, str]:
     """The scripts for all gateways that have a skill, and every skill: path below the checkout -> text."""
     shell = ShellParts(*(_read_part(f"shell/{name}.sh") for name in _SHELL_PARTS))
     covered = {plan.gateway for plan in SKILLS}
-    every = [(narrow(facts), _paths(facts)) for facts in catalogue.gateways if facts.id in covered]
+    every = [(narrow(keep_line(facts, SORA)), _paths(facts)) for facts in catalogue.gateways if facts.id in covered]
     files = {f"scripts/{name}": text for name, text in render_scripts(shell, every).items()}
     for plan in SKILLS:
         whole = catalogue.gateway(plan.gateway)
@@ -273,7 +274,7 @@ def _fill_prices(facts: GatewayFacts, model: str) -> str:
 
 def _clip_price(card: ModelCard, seconds: int, resolution: str) -> str:
     price = price_clip(card, Shot.of(duration_seconds=seconds, resolution=resolution or None))
-    own = "" if price.unit == "USD" else f" ({price.amount:f} {price.unit})"
+    own = "" if price.unit == "USD" else f" ({price.amount.normalize():f} {price.unit})"
     return f"{dollars(price.usd)}{own}" if price.usd is not None else f"{price.amount} {price.unit}"
 
 
