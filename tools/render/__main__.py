@@ -29,6 +29,7 @@ from .models import render_models, render_sources
 from .references import Wire, render_errors, render_gateway_errors, render_gateways, render_sandbox, render_states
 from .security import render_security_tests
 from .skills import build_skills
+from .video_skills import build_video_skills
 
 USAGE = "Usage: python -m render [ROOT] [--check]\n"
 REMEDY = "Run `make render` and commit what it writes."
@@ -57,7 +58,7 @@ def build_documents() -> dict[str, str]:
     }
     references = {f"references/{name}.md": text for name, text in pages.items()}
     appendix = {"docs/security-tests.md": render_security_tests()}
-    return references | appendix | build_manifests() | build_skills(catalogue)
+    return references | appendix | build_manifests() | build_skills(catalogue) | build_video_skills(catalogue, wires)
 
 
 def describe_wire(facts: GatewayFacts) -> Wire:

@@ -10,25 +10,25 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Decimal
 from typing import TypeVar
 
 from callsheet.core.catalogue.cards import Availability, Catalogue, GatewayFacts, ModelCard, PriceRule
-from callsheet.core.catalogue.fields import Field, InputRule
+from callsheet.core.catalogue.fields import Field
 from callsheet.core.catalogue.prices import dollars
 from callsheet.core.shot import FIRST_LAST_FRAME, IMAGE_TO_VIDEO, REFERENCE_TO_VIDEO, TEXT_TO_VIDEO
 from callsheet.surface.views.cards import amount_terms, choices_of, length_words
 
 from .cards import (
     NOT_DOCUMENTED,
+    by_limit,
     conflict_table,
     field_condition,
     find_shared,
     format_values,
     input_limits,
     input_roles,
-    by_limit,
 )
 from .markdown import bullets, code, paged, table
 
@@ -74,7 +74,9 @@ def render_families(catalogue: Catalogue, fields: Mapping[str, str]) -> dict[str
     for line, cards in lines_of(card for facts in catalogue.gateways for card in living(facts)).items():
         name, title = f"family-{line}", title_of(line, cards)
         sold = [facts for facts in catalogue.gateways if any(card.gateway == facts.id for card in cards)]
-        told = [page for page, text in fields.items() if any(_tells(page, text, card) for card in cards)]
+        told = [
+            page for page, text in fields.items() if any(card.gateway in page and tells(text, card) for card in cards)
+        ]
         wire = ", ".join(f"[{page}.md]({page}.md)" for page in told)
         sources = ", ".join(f"[sources-{facts.id}.md](sources-{facts.id}.md)" for facts in sold)
         opening = (
@@ -86,10 +88,9 @@ def render_families(catalogue: Catalogue, fields: Mapping[str, str]) -> dict[str
     return pages
 
 
-def _tells(page: str, text: str, card: ModelCard) -> bool:
-    """Whether a page has a heading with that model of that gateway."""
-    heads = (line for line in text.split("\n") if line.startswith("##"))
-    return card.gateway in page and any(code(card.model) in head for head in heads)
+def tells(text: str, card: ModelCard) -> bool:
+    """Whether a page has a heading with that model."""
+    return any(line.startswith("##") and code(card.model) in line for line in text.split("\n"))
 
 
 def render_fields(catalogue: Catalogue) -> dict[str, str]:
@@ -207,57 +208,78 @@ def field_blocks(cards: Sequence[ModelCard], *, notes: bool = True) -> Iterator[
     Without `notes`, what the gateway says of single fields is left out.
     """
     told = {card.model: _field_lines(card, notes=notes) for card in cards}
-    usual = {Counter(map(words, cards)).most_common(1)[0][0] for words in (_availability, _price_words)}
+    usual = Counter(map(_terms, cards)).most_common(1)[0][0]
     every = [line for line in told[cards[0].model] if all(line in own for own in told.values())]
-    yield "## Of every model here, unless its family says otherwise\n\n" + bullets([*sorted(usual), *every])
+    opening = bullets([*_differing(usual, None), *every])
+    yield f"## Of every model here, unless its family says otherwise\n\n{opening}"
     families: dict[str, list[ModelCard]] = {}
     for card in cards:
         families.setdefault(card.family, []).append(card)
     for family, models in families.items():
         known = [line for line in told[models[0].model] if all(line in told[card.model] for card in models)]
-        own = [line for line in known if line not in every] if len(models) > 1 else []
-        heading = f"## {family}\n\n{bullets([*_common_lines(models, usual), *own])}\n\n"
-        left = {card.model: bullets(line for line in told[card.model] if line not in (*every, *own)) for card in models}
-        for text, group in _grouped(models, lambda card, left=left: left[card.model]).items():
+        shared = [line for line in known if line not in every] if len(models) > 1 else []
+        heading = f"## {family}\n\n{bullets([*_family_lines(models, usual), *shared])}\n\n"
+        own = {card.model: [line for line in told[card.model] if line not in (*every, *shared)] for card in models}
+        for text, group in _grouped(models, lambda card, own=own: bullets(own[card.model])).items():
             named = ", ".join(code(card.model) for card in group)
             yield f"{heading}### {named}\n\n{text}\n{bullets(_amount_lines(group))}".replace("\n\n\n\n", "\n\n")
             heading = ""
 
 
-def _availability(card: ModelCard) -> str:
-    return f"Availability: {card.lifecycle.availability.value}. {card.lifecycle.summary}"
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """What most models of a gateway have alike."""
+
+    availability: str
+    read: str
+    note: str
 
 
-def _price_words(card: ModelCard) -> str:
-    return f"Price: as of {card.price.as_of}, [{card.price.source}]. {card.price.note}".strip()
+def _terms(card: ModelCard) -> _Terms:
+    life, price = card.lifecycle, card.price
+    return _Terms(f"{life.availability.value}. {life.summary}", f"as of {price.as_of}, [{price.source}].", price.note)
 
 
-def _common_lines(models: Sequence[ModelCard], usual: set[str]) -> Iterator[str]:
-    for words in (_availability, _price_words):
-        for text, part in _grouped(models, words).items():
-            if text not in usual:
-                yield text.replace(":", f"{_of(part, models)}:", 1)
+def _differing(terms: _Terms, usual: _Terms | None) -> Iterator[str]:
+    if usual is None or terms.availability != usual.availability:
+        yield f"Availability: {terms.availability}"
+    read = terms.read if usual is None or terms.read != usual.read else ""
+    note = terms.note.removesuffix(usual.note).strip() if usual else terms.note
+    if read or note:
+        yield f"Price: {read} {note}".strip()
+
+
+def _family_lines(models: Sequence[ModelCard], usual: _Terms) -> Iterator[str]:
+    lines: dict[str, list[ModelCard]] = {}
+    for card in models:
+        for line in _differing(_terms(card), usual):
+            lines.setdefault(line, []).append(card)
+    for line, part in lines.items():
+        yield line.replace(":", f"{_of(part, models)}:", 1)
 
 
 def _field_lines(card: ModelCard, *, notes: bool) -> list[str]:
     absent = ", ".join(f"{name.replace('_', ' ')} {str(value).lower()}" for name, value in card.implied.items())
     return [
-        f"Makes: {', '.join(card.kinds)}." + (f" Always: {absent}." if absent else ""),
-        *(_field_line(field, notes=notes) for field in card.fields if field.role != "model"),
+        f"Makes: {', '.join(card.kinds)}." + (f" Without a field for it: {absent}." if absent else ""),
+        *(_field_line(card, field, notes=notes) for field in card.fields if field.role != "model"),
         *_input_lines(card, notes=notes),
         *card.notes,
     ]
 
 
-def _field_line(field: Field, *, notes: bool) -> str:
+def _field_line(card: ModelCard, field: Field, *, notes: bool) -> str:
     """One field; without `notes` also without a limit of items, which the limits on inputs repeat."""
     plain = field if notes else replace(field, max_items=None)
+    barred = [kind for kind in card.kinds if not field.exists_in(kind)]
+    only = f"Not for {barred[0]}" if len(barred) == 1 else field_condition(replace(field, fixed=()))
+    fixed = field_condition(replace(field, only=()))
     values = format_values(plain)
     kind = "" if values != "any" and field.kind == "string" else field.kind
     left = by_limit(field, "fill") or by_limit(field, "default")
     takes = " ".join(part for part in (kind, "" if values == "any" else values) if part)
     takes = f"{takes}; {left} if left open" if left and left != values else takes
-    parts = (takes, field_condition(field).rstrip("."), field.note.rstrip(".") if notes else "")
+    parts = (takes, only.rstrip("."), fixed.rstrip("."), field.note.rstrip(".") if notes else "")
     return f"{code(field.name)}{' (required)' if field.required else ''}: {'. '.join(part for part in parts if part)}."
 
 
@@ -314,5 +336,6 @@ __all__ = [
     "render_families",
     "render_fields",
     "rounded",
+    "tells",
     "title_of",
 ]

@@ -52,13 +52,13 @@ def paged(name: str, title: str, opening: str, blocks: Iterable[str]) -> dict[st
         if pages[-1] and len(document(title, opening, *pages[-1], block)) > LONGEST:
             pages.append([])
         pages[-1].append(block)
-    numbers = range(1, len(pages) + 1)
-    names = [name if number == 1 else f"{name}-{number}" for number in numbers]
-    more = f" All pages of it: {', '.join(f'[{other}.md]({other}.md)' for other in names)}." if names[1:] else ""
-    return {
-        names[number - 1]: document(f"# {title}{f', page {number}' if number > 1 else ''}", opening + more, *page)
-        for number, page in zip(numbers, pages, strict=True)
-    }
+    names = [name if number == 1 else f"{name}-{number}" for number in range(1, len(pages) + 1)]
+    more = f" Continued in {', '.join(f'[{other}.md]({other}.md)' for other in names[1:])}." if names[1:] else ""
+    whole = {name: document(f"# {title}", opening + more, *pages[0])}
+    for number, (other, page) in enumerate(zip(names[1:], pages[1:], strict=True), 2):
+        begun = f"{opening.split('. ', maxsplit=1)[0].rstrip('.')}; begins in [{name}.md]({name}.md)."
+        whole[other] = document(f"# {title}, page {number}", begun, *page)
+    return whole
 
 
 def _divide(block: str) -> Iterator[str]:

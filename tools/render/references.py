@@ -80,11 +80,12 @@ def render_gateways(catalogue: Catalogue, wires: Mapping[str, Wire]) -> str:
     )
     blocks = ["# Gateways", opening, alike]
     for facts in catalogue.gateways:
-        blocks += _gateway_blocks(facts, wires[facts.id])
+        blocks += gateway_blocks(facts, wires[facts.id], facts.models)
     return document(*blocks)
 
 
-def _gateway_blocks(facts: GatewayFacts, wire: Wire) -> list[str]:
+def gateway_blocks(facts: GatewayFacts, wire: Wire, cards: Sequence[ModelCard]) -> list[str]:
+    """One gateway: addresses, key, requests, callbacks, limits, refusals."""
     return [
         f"## {facts.name} ({code(facts.id)}, as of {facts.as_of})",
         bullets(
@@ -94,7 +95,7 @@ def _gateway_blocks(facts: GatewayFacts, wire: Wire) -> list[str]:
                 _header_line(facts),
                 f"Videos come from: {', '.join(map(code, facts.result_hosts)) or NOT_DOCUMENTED}"
                 + (" (the list may not be whole)" if facts.result_hosts else ""),
-                *_course_lines(facts.models),
+                *_course_lines(cards),
                 *_callback_lines(facts.callback),
             ]
         ),
@@ -339,6 +340,7 @@ For example `A red kite over dunes [[sandbox:drop-after]]` is accepted and the a
 
 
 __all__ = [
+    "gateway_blocks",
     "StageDirection",
     "Wire",
     "render_errors",

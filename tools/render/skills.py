@@ -37,7 +37,7 @@ COMPATIBILITY = (
 
 _SHELL_PARTS = ("wire", "text", "payload", "submit", "check_task", "wrapper")
 _MARK = re.compile(r"\{\{([a-z_]+)(?: ([a-z0-9-]+))?\}\}")
-_KEY_MARK = re.compile(r"\[([a-z0-9-]+)\](?!\()")
+KEY_MARK = re.compile(r"\[([a-z0-9-]+)\](?!\()")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ def render_facts_page(facts: GatewayFacts) -> str:
     models = ", ".join(code(card.model) for card in facts.models)
     # The page of a gateway, without its own title and opening.
     cards = render_gateway_cards(facts).split("\n\n", 2)[2].rstrip()
-    named = set(_KEY_MARK.findall(cards)) | {
+    named = set(KEY_MARK.findall(cards)) | {
         key for card in facts.models for conflict in card.conflicts for key in conflict.sources
     }
     return document(
@@ -355,7 +355,9 @@ def _shell_path(path: str) -> str:
 
 
 __all__ = [
+    "KEY_MARK",
     "SKILLS",
+    "TEMPLATES",
     "RequestPaths",
     "ShellParts",
     "SkillPlan",
