@@ -284,13 +284,19 @@ def _field_line(card: ModelCard, field: Field, *, notes: bool) -> str:
 
 
 def _input_lines(card: ModelCard, *, notes: bool) -> list[str]:
-    """The limits on inputs; what is true of several roles in one line."""
-    alike: dict[str, list[str]] = {}
+    """The limits on inputs; those of an earlier role are not repeated."""
+    told: dict[str, str] = {}
+    lines = []
     for rule in card.inputs:
-        known = "; ".join(part for part in input_limits(rule).split("; ") if NOT_DOCUMENTED not in part)
-        text = ". ".join(part for part in (known, rule.note.rstrip(".") if notes else "") if part)
-        alike.setdefault(f"{text or NOT_DOCUMENTED}.", []).append(input_roles(rule))
-    return [f"{', '.join(roles).capitalize()}: {text}" for text, roles in alike.items()]
+        parts = [part for part in input_limits(rule).split("; ") if NOT_DOCUMENTED not in part]
+        needs = [part for part in parts if part.startswith("only with")]
+        limits = "; ".join(part for part in parts if part not in needs)
+        limits = ". ".join(part for part in (limits, rule.note.rstrip(".") if notes else "") if part)
+        roles = input_roles(rule)
+        before = told.setdefault(limits, roles) if limits else roles
+        same = f"otherwise as the {before}" if before != roles else limits
+        lines.append(f"{roles.capitalize()}: {'; '.join(part for part in (*needs, same) if part) or NOT_DOCUMENTED}.")
+    return lines
 
 
 def _amount_lines(group: Sequence[ModelCard]) -> Iterator[str]:

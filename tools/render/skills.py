@@ -114,6 +114,28 @@ def build_skills(catalogue: Catalogue) -> dict[str, str]:
     return files
 
 
+def render_scripts_page(catalogue: Catalogue) -> str:
+    """`references/scripts.md`: which script submits to which model, and for whom they are."""
+    targets: dict[str, list[str]] = {}
+    for facts in catalogue.gateways:
+        for card in narrow(keep_line(facts, SORA)).models:
+            targets.setdefault(wrapper_name(card.model), []).append(card.id)
+    return document(
+        "# Shell scripts for Sora",
+        "Open this when a person wants to submit a prepared Sora payload from a trusted shell without the program.",
+        "Each sends one payload once, without the program's caps and record, after the person typed PAY at a terminal"
+        " and only if their policy says live. They are no way for an agent to submit. For an agent: `--dry-run` needs"
+        " no key or network, and `scripts/check_task.sh` only reads. Other models have no script; use `callsheet`.",
+        SHUTDOWN.format(name="a gateway"),
+        table(
+            ("Script", "Model"),
+            [(code(f"scripts/{name}"), ", ".join(map(code, ids))) for name, ids in targets.items()],
+        ),
+        "Where there are two models, `--gateway` selects the second. All call `scripts/submit.sh` (`--help` lists the"
+        " exit codes), with `scripts/wire.sh`, `scripts/text.sh` and `scripts/payload.sh` beside it.",
+    )
+
+
 def _read_part(name: str) -> str:
     return TEMPLATES.joinpath(name).read_text(encoding="utf-8")
 
@@ -368,5 +390,6 @@ __all__ = [
     "render_api_page",
     "render_facts_page",
     "render_scripts",
+    "render_scripts_page",
     "render_skill",
 ]
