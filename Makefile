@@ -92,7 +92,7 @@ bench: $(STAMP) ## Figures, as ratios side by side
 	$(BIN)/python bench/download.py
 
 torture: $(STAMP) ## Every seed of the random tests; processes killed at random until 600 tasks are done
-	$(PYTEST) -q -n auto -m "" tests/service/test_stateful.py
+	$(PYTEST) -q -n auto -m "" tests/service/test_stateful.py tests/test_leaks_in_replies.py
 	PYTHONPATH=tests $(BIN)/python -m torture
 
 clean: ## Remove what the targets created

@@ -40,7 +40,7 @@ from workspace import KEY, NOT_FOUND, Workspace, accepted, make_workspace, reply
 AT_ONCE = 2
 PAGE, FRAME_HEAD, LOG_HEAD = 4096, 24, 32
 LEDGER, LOG, SHARED, MARK = "data/ledger.sqlite3", "data/ledger.sqlite3-wal", "data/ledger.sqlite3-shm", "mark"
-EARLIER, SHOT = (Shot(f"A {thing} over dunes, at dusk.", duration_seconds=4) for thing in ("heron", "kite"))
+EARLIER, SHOT = (Shot.of(f"A {thing} over dunes, at dusk.", duration_seconds=4) for thing in ("heron", "kite"))
 PARTS = ("data", "state")
 FLIP, CUT, GONE = "flip", "cut", "gone"
 PAGE_OFFSETS = (0, 3, 9, 200, 1500, 2700, 3600, 4000, 4090)

@@ -42,7 +42,7 @@ async def test_two_tasks_that_get_one_id_at_the_same_moment_do_not_both_keep_it(
     service = workspace.service()
     tasks = []
     for number in range(2):
-        sheet_id = draft(service, Shot(f"{SHOT.prompt} Take {number}.", duration_seconds=4))
+        sheet_id = draft(service, Shot.of(f"{SHOT.prompt} Take {number}.", duration_seconds=4))
         service.approve(sheet_id, by=Means.TERMINAL)
         tasks.append(submit(service.deps, sheet_id).report.task.id)
     ledger = service.deps.ledger()
@@ -72,7 +72,7 @@ async def test_two_people_do_not_give_one_id_to_two_tasks(workspace: Workspace) 
     service = workspace.service()
     tasks = []
     for number in range(2):
-        sheet_id = draft(service, Shot(f"{SHOT.prompt} Take {number}.", duration_seconds=4))
+        sheet_id = draft(service, Shot.of(f"{SHOT.prompt} Take {number}.", duration_seconds=4))
         service.approve(sheet_id, by=Means.TERMINAL)
         workspace.gateway.replies = [reply({}, 500)]
         tasks.append(submit(service.deps, sheet_id).report.task.id)

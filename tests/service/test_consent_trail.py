@@ -27,7 +27,7 @@ DAY = 24 * 3600.0
 
 def shot(number: int) -> Shot:
     """A shot unlike the others; 4 s cost 0.24 USD there."""
-    return Shot(f"{SHOT.prompt} Take {number}.", duration_seconds=4)
+    return Shot.of(f"{SHOT.prompt} Take {number}.", duration_seconds=4)
 
 
 def edit(workspace: Workspace, statement: str, *values: object) -> None:

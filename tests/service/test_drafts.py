@@ -7,10 +7,12 @@ import json
 import pytest
 
 from callsheet.core.consent import Means
+from callsheet.core.payload.validation import Hosts
 from callsheet.core.shot import INPUT_ROLES, Shot
 from callsheet.core.tasks import SheetState
 from callsheet.errors import InvalidRequest, UnknownThing
 from callsheet.service import Draft
+from callsheet.service.catalogue.ranking import MOST_OPTIONS, rank
 from callsheet.service.submission import submit
 from workspace import KEY, SHOT, Workspace, draft
 
@@ -36,14 +38,17 @@ def test_without_a_model_the_cards_come_cheapest_first_with_reasons_for_the_rest
     """Known prices ascend, unknown ones follow, and each misfit says why."""
     explanation = workspace.service().explain(Draft(shot=Shot.of("A kite.", duration_seconds=16)))
 
-    fitting = [option for option in explanation.options if option.fits]
-    prices = [option.price.usd for option in fitting if option.price.usd is not None]
-    assert explanation.status == "choose"
-    assert explanation.sheet is None
-    assert prices == sorted(prices)
-    assert {option.card.id for option in fitting} >= {"poyo/sora-2-official", "apidot/sora-2-official"}
-    assert all(option.why_not for option in explanation.options if not option.fits)
-    reasons = {option.card.id: option.why_not for option in explanation.options}
+    options = explanation.options
+    equal = [option.price.usd for option in options if option.at_equal_terms and option.price.usd is not None]
+    assert (explanation.status, explanation.sheet) == ("choose", None)
+    assert equal == sorted(equal)
+    assert 0 < len(options) <= MOST_OPTIONS
+    assert all(option.fits and option.terms.startswith("16 s") for option in options)
+    assert "duration_seconds" in explanation.rest
+    service = workspace.service()
+    ranking = rank(service.deps, Shot.of("A kite.", duration_seconds=16), hosts=Hosts())
+    reasons = {option.card.id: option.why_not for option in ranking.options}
+    assert {option.card.id for option in ranking.fitting} >= {"poyo/sora-2-official", "apidot/sora-2-official"}
     assert "4, 8, 12" in reasons["evolink/sora-2-preview"]
 
 
@@ -168,7 +173,7 @@ def test_a_payload_for_a_dropped_model_leads_to_the_models_that_can_take_its_sho
 
 def test_a_payload_for_another_model_has_no_body_and_no_price(workspace: Workspace) -> None:
     """The person decides whether another may take its place."""
-    explanation = workspace.service().explain(Draft(payload={"model": "kling-2.6", "prompt": "A kite.", "duration": 8}))
+    explanation = workspace.service().explain(Draft(payload={"model": "kling-4.0", "prompt": "A kite.", "duration": 8}))
 
     assert (explanation.status, explanation.card, explanation.body) == ("invalid", None, None)
     assert (explanation.price, explanation.options) == (None, ())
@@ -178,9 +183,9 @@ def test_a_payload_for_another_model_has_no_body_and_no_price(workspace: Workspa
 @pytest.mark.parametrize(
     ("draft", "nearest"),
     [
-        (Draft(shot=Shot.of("A kite.", duration_seconds=10)), "Nearest: 8."),
-        (Draft(payload={"model": "sora-2", "prompt": "A kite.", "duration": 10}), "Nearest: 8."),
-        (Draft(shot=Shot.of("A kite.", resolution="4k")), "Nearest: 1080p."),
+        (Draft(shot=Shot.of("A kite.", duration_seconds=75)), "Nearest: 30."),
+        (Draft(payload={"model": "sora-2", "prompt": "A kite.", "duration": 75}), "Nearest: 30."),
+        (Draft(shot=Shot.of("A kite.", resolution="8k")), "Nearest: 4k."),
     ],
 )
 def test_what_no_model_can_do_is_invalid_with_the_nearest(workspace: Workspace, draft: Draft, nearest: str) -> None:
@@ -194,10 +199,11 @@ def test_what_no_model_can_do_is_invalid_with_the_nearest(workspace: Workspace, 
 
 def test_each_price_has_the_terms_it_is_for_and_what_cannot_has_none(workspace: Workspace) -> None:
     """The price of another length or resolution is not an answer."""
-    options = workspace.service().explain(Draft(shot=Shot.of("A kite.", duration_seconds=16))).options
+    ranking = rank(workspace.service().deps, Shot.of("A kite.", duration_seconds=16), hosts=Hosts())
+    options = ranking.options
     terms = {option.card.id: option.terms for option in options if option.fits}
 
-    assert terms["poyo/sora-2-pro-official"] == "16 s, 1024p"
+    assert terms["poyo/sora-2-pro-official"] == "16 s, 720p"
     assert terms["apidot/sora-2-official"] == "16 s, 720p"
     assert all(option.price.usd is None and not option.terms for option in options if not option.fits)
 

@@ -141,14 +141,14 @@ def test_a_shot_of_an_older_version_is_read_with_its_picture_and_extras(workspac
     sheet_id = draft(service, asked, gateway="apixo", model="sora-2")
     before = service.deps.ledger().sheet(sheet_id)
     service.deps.ledger().close()
-    make_old(workspace.home / "data" / "ledger.sqlite3")
+    ids = make_old(workspace.home / "data" / "ledger.sqlite3")
 
     newer = workspace.service()
 
-    after = newer.deps.ledger().sheet(sheet_id)
+    after = newer.deps.ledger().sheet(ids[sheet_id])
     assert after.shot == before.shot
     assert (after.shot.urls("first_frame"), dict(after.shot.options)) == (
         ("https://cdn.acme.com/a.png",),
         {"remove_watermark": False},
     )
-    assert draft(newer, asked, gateway="apixo", model="sora-2") == sheet_id
+    assert draft(newer, asked, gateway="apixo", model="sora-2") == ids[sheet_id]

@@ -194,7 +194,7 @@ async def test_a_ledger_that_goes_back_between_the_claim_and_the_request_is_noti
     workspace: Workspace, service: Service
 ) -> None:
     """The mark is compared in the same step in which it is written."""
-    other = approved(workspace, service, Shot("A heron on one leg, at dawn.", duration_seconds=4))
+    other = approved(workspace, service, Shot.of("A heron on one leg, at dawn.", duration_seconds=4))
     await sent(workspace, service, other)
     claimed_in = service.deps.ledger()
     report = submit(service.deps, approved(workspace, service)).report
@@ -226,7 +226,7 @@ async def test_a_damaged_mark_sends_nothing_until_a_person_accepts_the_ledger(
 ) -> None:
     """Then what was missing cannot be named; the ledger itself is current, and afterwards all is as before."""
     task_id = await sent(workspace, service, approved(workspace, service))
-    other = draft(service, Shot("A heron on one leg, at dawn.", duration_seconds=4))
+    other = draft(service, Shot.of("A heron on one leg, at dawn.", duration_seconds=4))
     [mark] = marks(workspace)
     whole = mark.read_bytes()
     changed = {"flip": whole[:90] + bytes([whole[90] ^ 4]) + whole[91:], "cut": whole[:-1], "empty": b""}
@@ -247,7 +247,7 @@ async def test_a_mark_that_others_can_read_sends_nothing_and_is_not_called_damag
 ) -> None:
     """The person closes it again; there is nothing to accept."""
     await sent(workspace, service, approved(workspace, service))
-    other = draft(service, Shot("A heron on one leg, at dawn.", duration_seconds=4))
+    other = draft(service, Shot.of("A heron on one leg, at dawn.", duration_seconds=4))
     [mark] = marks(workspace)
     mark.chmod(0o644)
 
@@ -330,7 +330,7 @@ async def test_after_a_person_accepts_the_ledger_the_forgotten_is_of_unknown_out
     for drafted in service.sheets([SheetState.DRAFTED]):
         with pytest.raises(OutcomeUnknown):
             service.approvable(drafted.id)
-    await sent(workspace, service, approved(workspace, service, Shot("A heron, at dawn.", duration_seconds=4)))
+    await sent(workspace, service, approved(workspace, service, Shot.of("A heron, at dawn.", duration_seconds=4)))
     assert service.resolve(task_id, accepted_as="job-found").state is TaskState.QUEUED
 
 
@@ -339,7 +339,7 @@ async def test_accepting_an_older_ledger_ends_what_it_may_have_forgotten_the_end
 ) -> None:
     """Approvals, allowances and waiting tasks: each may have been taken back, used or sent since."""
     service.allow(("poyo/sora-2-official",), clips=3, up_to=Decimal(1), seconds=3600, by=Means.TERMINAL)
-    sheets = [approved(workspace, service, Shot(f"Heron {n}, at dawn.", duration_seconds=4)) for n in range(3)]
+    sheets = [approved(workspace, service, Shot.of(f"Heron {n}, at dawn.", duration_seconds=4)) for n in range(3)]
     report = submit(service.deps, sheets[0]).report
     assert report is not None
     keep_copy(workspace, service, tmp_path / "copy")
@@ -390,7 +390,7 @@ async def test_what_was_pruned_is_not_forgotten(workspace: Workspace, service: S
 
     assert service.prune(service.prune_limits(30 * 86_400)).tasks == 1
     assert service.deps.sent.forgotten() == ()
-    await sent(workspace, service, approved(workspace, service, Shot("A heron, at dawn.", duration_seconds=4)))
+    await sent(workspace, service, approved(workspace, service, Shot.of("A heron, at dawn.", duration_seconds=4)))
 
 
 @pytest.mark.network
@@ -443,7 +443,7 @@ async def test_a_damaged_row_is_a_problem_of_the_ledger_and_the_other_tasks_go_o
 ) -> None:
     """Bytes that no version wrote, in a page whose structure is whole."""
     bad = await sent(workspace, service, approved(workspace, service))
-    good = await sent(workspace, service, approved(workspace, service, Shot("A heron.", duration_seconds=4)))
+    good = await sent(workspace, service, approved(workspace, service, Shot.of("A heron.", duration_seconds=4)))
     with sqlite3.connect(data(workspace) / NAME) as db:
         db.execute(f"UPDATE task SET {column} = 'qveued' WHERE id = ?", (bad,))
     db.close()

@@ -8,6 +8,7 @@ import pytest
 
 from callsheet.core.catalogue.cards import Availability
 from callsheet.core.consent import Means
+from callsheet.core.payload.validation import Hosts
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import Problem
 from callsheet.errors import (
@@ -21,12 +22,13 @@ from callsheet.errors import (
     PolicyRefusal,
 )
 from callsheet.service import Draft, Explanation, Service
+from callsheet.service.catalogue.ranking import price_terms, rank_cards
 from callsheet.service.results import refusal_step
 from callsheet.service.submission import submit
 from workspace import SHOT, Workspace, draft
 
 SHOTS = [
-    Shot("A red kite over dunes.", duration_seconds=seconds, resolution=resolution, image_url=image)
+    Shot.of("A red kite over dunes.", duration_seconds=seconds, resolution=resolution, first_frame=image)
     for seconds in (None, 4, 5, 8, 12, 15)
     for resolution in (None, "720p", "1024p", "1080p", "4k")
     for image in (None, "https://images.example.com/first.png")
@@ -92,7 +94,7 @@ def test_the_same_shot_after_a_no_says_so(workspace: Workspace) -> None:
         assert first in again.earlier
         assert again.next_step.action is Action.SUBMIT
         assert again.next_step.text.startswith(AFTER_A_NO.text)
-    other = explain(service, shot=Shot("A white kite over a lake.", duration_seconds=4))
+    other = explain(service, shot=Shot.of("A white kite over a lake.", duration_seconds=4))
     assert other.earlier == ""
 
     workspace.clock.time += 1
@@ -109,7 +111,7 @@ def test_an_allowance_does_not_reach_what_a_person_declined(workspace: Workspace
     service.allow(("poyo/sora-2-official",), clips=3, up_to=Decimal(1), seconds=3600, by=Means.TERMINAL)
 
     again = submit(service.deps, draft(service))
-    other = submit(service.deps, draft(service, Shot("A white kite over a lake.", duration_seconds=4)))
+    other = submit(service.deps, draft(service, Shot.of("A white kite over a lake.", duration_seconds=4)))
 
     assert again.status == "approval_needed"
     assert other.report is not None
@@ -132,7 +134,7 @@ def test_a_dropped_model_leads_to_no_body_and_to_the_person(workspace: Workspace
         assert answer.next_step.text.startswith(ANOTHER_MODEL)
 
 
-@pytest.mark.parametrize("asked", [{"gateway": "kling"}, {"model": "kling-3"}, {"gateway": "poyo", "model": "kling-3"}])
+@pytest.mark.parametrize("asked", [{"gateway": "kling"}, {"model": "luma-ray"}, {"gateway": "poyo", "model": "pika"}])
 def test_another_vendors_model_is_not_covered(workspace: Workspace, asked: dict[str, str]) -> None:
     """The person decides; none of the known names is offered instead."""
     with pytest.raises(CallsheetError) as caught:
@@ -144,18 +146,16 @@ def test_another_vendors_model_is_not_covered(workspace: Workspace, asked: dict[
 def test_a_card_can_take_a_shot_in_the_list_if_it_can_when_named(workspace: Workspace) -> None:
     """One judgement and one price for both ways; each price in the list has its terms."""
     service = workspace.service()
+    cards = [card for card in service.catalogue.cards if card.family in ("sora-2", "seedance-2", "kling-3", "wan-2.7")]
     for shot in SHOTS:
-        listed = {option.card.id: option for option in service.explain(Draft(shot=shot)).options}
-        for card in service.catalogue.cards:
-            named = service.explain(Draft(shot=shot, gateway=card.gateway, model=card.model))
-            option = listed.get(card.id)
-            assert (option is not None and option.fits) == (named.status == "ready"), (shot, card.id)
-            if option is not None and option.fits and named.shot is not None:
-                assert (option.price.usd, option.terms.split(" ")[0]) == (
-                    named.price and named.price.usd,
-                    str(named.shot.duration_seconds),
-                )
-            elif option is not None:
+        for option in rank_cards(cards, shot, Hosts()).options:
+            asked = option.shot if option.fits else shot
+            named = service.explain(Draft(shot=asked, gateway=option.card.gateway, model=option.card.model))
+            assert option.fits == (named.status == "ready"), (shot, option.card.id)
+            if option.fits:
+                assert option.price.usd == (named.price and named.price.usd)
+                assert option.terms == price_terms(named.shot or shot)
+            else:
                 assert option.price.usd is None
 
 
@@ -163,8 +163,8 @@ def test_a_resolution_that_nobody_offers_becomes_the_highest(workspace: Workspac
     """`4k` is 1080p wherever the model has it for this kind of shot."""
     service = workspace.service()
     for wanted in ("4k", "4K", "2160p", "1440p"):
-        shot = Shot("A red kite.", resolution=wanted, image_url="https://images.example.com/first.png")
+        shot = Shot.of("A red kite.", resolution=wanted, first_frame="https://images.example.com/first.png")
         for model, most in (("poyo/sora-2-pro-official", "1080p"), ("apixo/sora-2-pro", "1080p")):
             answer = service.explain(Draft(shot=shot, model=model))
             assert answer.shot is not None
-            assert answer.shot.resolution == most
+            assert answer.shot.get("resolution") == most

@@ -131,7 +131,7 @@ def _choose(deps: Dependencies, shot: Shot, draft: Draft, *, what: str, findings
     options = ranking.fitting[:MOST_OPTIONS]
     if options:
         best = options[0].card
-        example = f'for example gateway="{best.gateway}", model="{best.model}".'
+        example = f'for example gateway="{best.gateway}", model="{best.model}", with the terms of its row.'
         # What was asked for cannot be had, so choosing in its place is not the agent's to do.
         replaced = any(finding.severity == "error" and finding.field == "model" for finding in findings)
         step = NextStep(Action.EXPLAIN, f"{ANOTHER_MODEL} Then, {example}" if replaced else f"Choose one, {example}")

@@ -145,7 +145,7 @@ def test_verifying_names_each_live_task_that_nobody_approved(
 ) -> None:
     """In a trail that is whole; the exit code is that of a ledger that cannot be trusted."""
     service = armed.build_service()
-    approved, forged = draft(service), draft(service, Shot("A second kite.", duration_seconds=4))
+    approved, forged = draft(service), draft(service, Shot.of("A second kite.", duration_seconds=4))
     service.approve(approved, by=Means.TERMINAL)
     submit(service.deps, approved)
     assert cli("audit", "verify").code == ExitCode.OK

@@ -47,16 +47,16 @@ async def test_the_same_shot_keeps_its_sheet(workspace: Workspace) -> None:
 async def test_without_a_model_the_options_come_cheapest_first_each_with_price_and_availability(
     workspace: Workspace,
 ) -> None:
-    """Those that cannot take the shot say why not."""
+    """At most eight of them, each at named terms, and a line on the others."""
     async with connect(workspace, "legacy") as client:
         result = await client.call_tool("explain_payload", {"prompt": SHOT["prompt"], "duration_seconds": 16})
 
     answer = result.structured_content
     assert answer["status"] == "choose"
-    fitting = [option for option in answer["options"] if "why_not" not in option]
-    assert fitting
-    assert all(option["price"] and option["availability"] for option in fitting)
-    assert any("why_not" in option for option in answer["options"])
+    assert 0 < len(answer["options"]) <= 8
+    assert all(option["price"] and option["availability"] for option in answer["options"])
+    assert all(option["terms"].startswith("16 s") for option in answer["options"])
+    assert "cannot" in answer["rest"]
     assert "sheet_id" not in answer
 
 
@@ -119,21 +119,24 @@ async def test_a_shot_and_a_payload_together_or_neither_is_refused(workspace: Wo
     assert both.endswith("Nothing was sent.")
 
 
-async def test_the_models_are_listed_with_limits_price_and_how_old_that_is(workspace: Workspace) -> None:
-    """Models that were dropped come last and say so."""
+async def test_models_are_listed_with_the_price_of_what_was_asked(workspace: Workspace) -> None:
+    """At most 6 KB, cheapest first at equal terms, and a line on those that are not listed."""
     async with connect(workspace, "legacy") as client:
-        result = await client.call_tool("list_models", {})
-        some = await client.call_tool("list_models", {"gateway": "apidot"})
+        everything = await client.call_tool("list_models", {})
+        sora = await client.call_tool("list_models", {"family": "sora-2", "duration_seconds": 8})
+        one = await client.call_tool("list_models", {"gateway": "apidot", "resolution": "1080p", "audio": True})
+        framed = await client.call_tool("list_models", {"family": "kling", "with_image": True, "aspect_ratio": "9:16"})
 
-    models = result.structured_content["models"]
-    official = next(line for line in models if (line["gateway"], line["model"]) == ("poyo", "sora-2-official"))
-    assert official["durations_seconds"] == [4, 8, 12, 16, 20]
-    assert official["price"] == "4 s 0.24, 8 s 0.48, 12 s 0.72, 16 s 0.96, 20 s 1.20 USD"
-    assert official["price_as_of"] == "2026-08-07"
-    dropped = [line["availability"].startswith("dropped") for line in models]
-    assert dropped == sorted(dropped)
-    assert {line["gateway"] for line in some.structured_content["models"]} == {"apidot"}
-    assert "poyo/sora-2-official" in text_of(result)
+    assert len(json.dumps(everything.structured_content, ensure_ascii=False)) <= 6 * 1024
+    assert "more can take it" in everything.structured_content["rest"]
+    rows = {(row["gateway"], row["model"]): row for row in sora.structured_content["models"]}
+    official = rows["poyo", "sora-2-official"]
+    assert (official["price"], official["terms"]) == ("0.48 USD (96 credits)", "8 s")
+    assert "retired" in sora.structured_content["rest"]
+    assert {row["gateway"] for row in one.structured_content["models"]} == {"apidot"}
+    assert all("1080p" in row["terms"] and "no audio" not in row["terms"] for row in one.structured_content["models"])
+    assert all("kling" in row["model"] for row in framed.structured_content["models"])
+    assert "poyo/sora-2-official: 0.48 USD (96 credits) for 8 s, unverified" in text_of(sora)
 
 
 async def test_an_unknown_gateway_is_refused_with_those_that_exist(workspace: Workspace) -> None:

@@ -27,8 +27,8 @@ MOST_LINES = 40
 class Option:
     """One card that was considered for a shot. `why_not` is empty when it can take the shot.
 
-    `terms` is what the price is for, `8 s, 720p`; a card that cannot take the shot has no price. `wrong_field` is what
-    of the shot it cannot take.
+    `terms` is what the price is for, `8 s, 720p`, and `shot` says it; a card that cannot take the shot has no price.
+    `wrong_field` is what of the shot it cannot take.
     """
 
     card: ModelCard
@@ -37,6 +37,7 @@ class Option:
     terms: str = ""
     wrong_field: str = ""
     at_equal_terms: bool = True
+    shot: Shot = field(default_factory=Shot)
 
     @property
     def fits(self) -> bool:
@@ -112,7 +113,13 @@ def _option(card: ModelCard, shot: Shot, hosts: Hosts, ignored: Sequence[str]) -
     if errors:
         # It would be the price of another length or resolution than the one that was asked for.
         return Option(card, replace(price, amount=None, usd=None), errors[0].rule, wrong_field=errors[0].field)
-    return Option(card, price, terms=price_terms(verdict.corrected), at_equal_terms=offered == wanted)
+    return Option(
+        card,
+        price,
+        terms=price_terms(verdict.corrected),
+        at_equal_terms=offered == wanted,
+        shot=shot.having(**offered),
+    )
 
 
 def offers(card: ModelCard, shot: Shot, name: str, value: Scalar) -> bool:

@@ -82,7 +82,7 @@ async def _ask_listings(deps: Dependencies, facts: GatewayFacts, gateway: Gatewa
     if not isinstance(gateway, ListingReader):
         return ()
     listings: list[Listing] = []
-    # Whether Sora is still there is the question; `catalogue.refresh` asks for all models at once.
+    # Whether Sora is still there is the question; `catalogue.refresh` asks for all models in one request.
     for card in facts.models:
         if card.family != "sora-2":
             continue

@@ -60,7 +60,7 @@ def _next_step(explanation: Explanation) -> NextStep:
         return NextStep(Action.SUBMIT, target=explanation.sheet.id)
     fitting = [option.card for option in explanation.options]
     if fitting:
-        example = f"--gateway {fitting[0].gateway} --model {fitting[0].model}"
+        example = f"--gateway {fitting[0].gateway} --model {fitting[0].model}, and the terms of its row"
         return NextStep(text=f"Choose a model and run the command again, for example with {example}.")
     return explanation.next_step
 
