@@ -45,7 +45,7 @@ def document(*blocks: str) -> str:
 def paged(name: str, title: str, opening: str, blocks: Iterable[str]) -> dict[str, str]:
     """Blocks as as many documents as their length needs, `name` and `name-2` and so on: name -> text.
 
-    A block that is too long by itself is divided between its lines; a table's heading is repeated.
+    A block that is too long for a page is divided between its lines; a table's heading is repeated.
     """
     pages: list[list[str]] = [[]]
     for block in (part for whole in blocks if whole for part in _divide(whole)):
