@@ -208,7 +208,12 @@ def field_blocks(cards: Sequence[ModelCard], *, notes: bool = True) -> Iterator[
     Without `notes`, what the gateway says of single fields is left out.
     """
     told = {card.model: _field_lines(card, notes=notes) for card in cards}
-    usual = Counter(map(_terms, cards)).most_common(1)[0][0]
+    terms = [_terms(card) for card in cards]
+    usual = _Terms(
+        _most([each.availability for each in terms]),
+        _most([each.read for each in terms]),
+        _most([each.note for each in terms]),
+    )
     every = [line for line in told[cards[0].model] if all(line in own for own in told.values())]
     opening = bullets([*_differing(usual, None), *every])
     yield f"## Of every model here, unless its family says otherwise\n\n{opening}"
@@ -226,9 +231,15 @@ def field_blocks(cards: Sequence[ModelCard], *, notes: bool = True) -> Iterator[
             heading = ""
 
 
+def _most(texts: Sequence[str]) -> str:
+    """The text that most of them are, if there is one."""
+    text, count = Counter(texts).most_common(1)[0]
+    return text if 2 * count > len(texts) else ""
+
+
 @dataclass(frozen=True, slots=True)
 class _Terms:
-    """What most models of a gateway have alike."""
+    """What is said of a model's availability and price; empty where most models of a gateway differ."""
 
     availability: str
     read: str
@@ -237,11 +248,12 @@ class _Terms:
 
 def _terms(card: ModelCard) -> _Terms:
     life, price = card.lifecycle, card.price
-    return _Terms(f"{life.availability.value}. {life.summary}", f"as of {price.as_of}, [{price.source}].", price.note)
+    date = price.as_of if price.as_of == "undated" else f"as of {price.as_of}"
+    return _Terms(f"{life.availability.value}. {life.summary}", f"{date}, [{price.source}].", price.note)
 
 
 def _differing(terms: _Terms, usual: _Terms | None) -> Iterator[str]:
-    if usual is None or terms.availability != usual.availability:
+    if terms.availability and (usual is None or terms.availability != usual.availability):
         yield f"Availability: {terms.availability}"
     read = terms.read if usual is None or terms.read != usual.read else ""
     note = terms.note.removesuffix(usual.note).strip() if usual else terms.note
@@ -273,13 +285,13 @@ def _field_line(card: ModelCard, field: Field, *, notes: bool) -> str:
     plain = field if notes else replace(field, max_items=None)
     barred = [kind for kind in card.kinds if not field.exists_in(kind)]
     only = f"Not for {barred[0]}" if len(barred) == 1 else field_condition(replace(field, fixed=()))
-    fixed = field_condition(replace(field, only=()))
+    fixed = field_condition(replace(field, only=())).rstrip(".").replace(". ", "; ")
     values = format_values(plain)
     kind = "" if values != "any" and field.kind == "string" else field.kind
     left = by_limit(field, "fill") or by_limit(field, "default")
     takes = " ".join(part for part in (kind, "" if values == "any" else values) if part)
-    takes = f"{takes}; {left} if left open" if left and left != values else takes
-    parts = (takes, only.rstrip("."), fixed.rstrip("."), field.note.rstrip(".") if notes else "")
+    takes = f"{takes}; {left} if left open" if left and left != values and not field.fixed else takes
+    parts = (takes, only.rstrip("."), f"Written {fixed}" if fixed else "", field.note.rstrip(".") if notes else "")
     return f"{code(field.name)}{' (required)' if field.required else ''}: {'. '.join(part for part in parts if part)}."
 
 
