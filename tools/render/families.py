@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Decimal
 from typing import TypeVar
 
-from callsheet.core.catalogue.cards import Availability, Catalogue, GatewayFacts, ModelCard, PriceRule
+from callsheet.core.catalogue.cards import AddOn, Availability, Catalogue, GatewayFacts, ModelCard, PriceRule
 from callsheet.core.catalogue.fields import Field
 from callsheet.core.catalogue.prices import dollars
 from callsheet.core.shot import FIRST_LAST_FRAME, IMAGE_TO_VIDEO, REFERENCE_TO_VIDEO, TEXT_TO_VIDEO
@@ -127,7 +127,7 @@ def _family_blocks(sold: Sequence[GatewayFacts], cards: Sequence[ModelCard]) -> 
     for card in cards:
         for item in card.lifecycle.evidence:
             seen.setdefault(f"{item.date}: {item.text} [{item.source}]", []).append(card)
-    rows = sorted(seen.items(), key=lambda row: row[0], reverse=True)
+    rows = sorted(seen.items(), key=lambda row: row[0].replace("undated", ""), reverse=True)
     yield "## What was seen\n\n" + bullets(f"{text} ({_ids(group, cards)})" for text, group in rows)
     common = {item for facts in sold for item in find_shared(facts.models).conflicts}
     own = dict.fromkeys(item for card in cards for item in card.conflicts if item not in common)
@@ -191,15 +191,21 @@ def rounded(usd: Decimal) -> str:
 
 
 def extra_terms(rule: PriceRule) -> str:
-    """What a price has beside its amounts and its note: the least that a request costs, and what multiplies it."""
+    """What a price has beside its amounts and its note: what is added, what multiplies it, the least of a request."""
     rate = rule.usd_per_unit
-    least = f"At least {rounded(rule.minimum * rate)} USD a request." if rule.minimum and rate else ""
-    factors = [
-        f"{item.factor.normalize():f} times that with {item.option} {str(item.value).lower()}."
-        for item in rule.added
-        if item.factor != 1
-    ]
-    return " ".join(part for part in (least, *factors) if part)
+    if rate is None:
+        return ""
+    added = [_added(item, rounded(item.amount * rate)) for item in rule.added]
+    least = f"At least {rounded(rule.minimum * rate)} USD a request." if rule.minimum else ""
+    return " ".join(part for part in (*added, least) if part)
+
+
+def _added(item: AddOn, usd: str) -> str:
+    only = f" with {item.option} {str(item.value).lower()}" if item.option else ""
+    if item.role is None:
+        return f"{item.factor.normalize():f} times that{only}." if item.factor != 1 else f"{usd} USD more{only}."
+    each = f"each second of a {item.role.replace('_', ' ')}" if item.seconds else f"each {item.role.replace('_', ' ')}"
+    return f"{usd} USD for {each}{f' above {item.above}' if item.above else ''}{only}."
 
 
 def field_blocks(cards: Sequence[ModelCard], *, notes: bool = True) -> Iterator[str]:
