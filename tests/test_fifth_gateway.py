@@ -89,7 +89,7 @@ title = "Pretend Video"
 kinds = ["text-to-video"]
 
 [models.price]
-kind = "fixed"
+per = "clip"
 unit = "USD"
 usd_per_unit = "1"
 as_of = "2026-11-01"

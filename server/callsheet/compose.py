@@ -196,10 +196,7 @@ def build_service(surroundings: Surroundings) -> Service:
         runner_id=lock.runner_id,
         desk_url=lambda: find_desk(paths.state),
         is_named_address=lambda gateway_id, url: (gateway_id, url) in load_registered(account_home).addresses,
-        has_passphrase=lambda: (
-            load_verifier(paths.config / VERIFIER_FILE) is not None
-            or bool(Passkeys(paths.config / PASSKEYS_FILE).all())
-        ),
+        has_passphrase=lambda: _has_passphrase(paths),
         is_followed=lambda: _is_followed(lock, background),
         start_watcher=background.ensure if surroundings.leaves_watcher else lambda: False,
     )
@@ -223,6 +220,11 @@ def _is_followed(lock: FileLeases, background: BackgroundRunner) -> bool:
 def _background(surroundings: Surroundings, paths: Paths) -> BackgroundRunner:
     command = (*surroundings.command, "--verbose", "watch", "--background")
     return BackgroundRunner(paths.state, Launch(command, surroundings.environ, surroundings.working_directory))
+
+
+def _has_passphrase(paths: Paths) -> bool:
+    passkeys = Passkeys(paths.config / PASSKEYS_FILE)
+    return load_verifier(paths.config / VERIFIER_FILE) is not None or bool(passkeys.all())
 
 
 def policy_reader(surroundings: Surroundings, paths: Paths) -> Callable[[], Policy]:

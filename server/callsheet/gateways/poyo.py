@@ -146,7 +146,7 @@ def _read_model(item: Mapping[str, JsonValue], model: str) -> PublishedModel | N
     return PublishedModel(
         model=model,
         title=clean(str(item.get("title") or model), limit=80),
-        price=read_billing(item.get("billing"), fields),
+        price=read_billing(item.get("billing")),
         kinds=kinds_of(model, fields) if item.get("status") == "stable" else (),
         fields=(*outer, *fields),
         inputs=read_inputs(fields),
@@ -178,7 +178,7 @@ _ROWS = {
     "generate": ANY,
     "standard": ANY,
 }
-_FORMULA = re.compile(r"(?:(?:duration|billed_seconds) \* )?[a-z_]+((?:\[[a-z_]+\])*)")
+_FORMULA = re.compile(r"((?:duration|billed_seconds) \* )?[a-z_]+((?:\[[a-z_]+\])*)")
 _PER_IMAGE = (
     "(duration + reference_video_seconds) * credits_per_second"
     " + max(0, reference_image_count - free_reference_images) * extra_reference_image_credits"
@@ -186,7 +186,7 @@ _PER_IMAGE = (
 _ALSO_INPUT = "(input video billing duration + output duration) * with_video rate"
 
 
-def read_billing(billing: JsonValue, fields: tuple[Field, ...] = ()) -> PriceRule:
+def read_billing(billing: JsonValue) -> PriceRule:
     """What a model costs in credits, `unknown` where the billing is none of the published shapes."""
     unknown = PriceRule("unknown", as_of=UNDATED, source=SOURCE, note="PoYo's rule for it could not be evaluated.")
     if not isinstance(billing, dict):
@@ -212,9 +212,9 @@ def read_billing(billing: JsonValue, fields: tuple[Field, ...] = ()) -> PriceRul
             return replace(base, amounts={ANY: rate}) if formula == f"duration * {rate}" else unknown
         name, table = next((name, billing[name]) for name in ("price_table", *_TABLES) if name in billing)
         shape = _FORMULA.fullmatch(formula)
-        if shape is None and formula and _ALSO_INPUT not in formula:
+        if formula and _ALSO_INPUT not in formula and (shape is None or bool(shape[1]) != (per == "second")):
             return unknown
-        named = re.findall(r"\[([a-z_]+)\]", shape[1]) if shape else []
+        named = re.findall(r"\[([a-z_]+)\]", shape[2]) if shape else []
         keys = _TABLES.get(name) or tuple(_KEYS[key] for key in named)
         amounts = {" / ".join(path): amount for path, amount in _rows(table, len(keys))}
     except (AssertionError, KeyError, StopIteration, ValueError):

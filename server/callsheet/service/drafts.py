@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from callsheet.core.catalogue.cards import Availability, ModelCard
 from callsheet.core.catalogue.prices import Price, price_clip, to_micros
 from callsheet.core.consent import DUPLICATE, Binding, amount_to_type, sheet_id_for, warns_of_duplicate
-from callsheet.core.payload.body import Finding, build_body, freeze_body
+from callsheet.core.payload.body import Body, Finding, build_body, freeze_body
 from callsheet.core.payload.prompt_lint import lint_prompt
 from callsheet.core.payload.recognition import Recognised, recognise
 from callsheet.core.payload.request import Payload, fold_name, offer_name
@@ -182,14 +182,9 @@ def _explain_card(
     if card.lifecycle.availability is Availability.DROPPED:
         # No body may name it: a person who copies that body pays for nothing.
         return _choose(deps, shot, Draft(), what=what, findings=(*verdict.findings[:1], *findings))
-    verdict = Verdict((*verdict.findings, *findings), verdict.corrected)
     settled = verdict.corrected
     body = build_body(card, settled)
-    wrong = tuple(
-        Finding("error", field, "", f"The gateway's published schema says {rule}.", "Correct it, or leave it out.")
-        for field, rule in (deps.published.problems(card, body) if card.schema else ())
-    )
-    verdict = Verdict((*verdict.findings, *wrong), settled)
+    verdict = Verdict((*verdict.findings, *findings, *_schema_findings(deps, card, body)), settled)
     frozen = freeze_body(body)
     price = _price(card, settled)
     mode = deps.policy().mode
@@ -200,9 +195,8 @@ def _explain_card(
     held = None if verdict.blocked else held_by(deps, binding.shot_digest)
     if held is not None:
         status, earlier = "held", earlier_takes(deps, binding)
-        step = NextStep(
-            Action.RESOLVE, "First look for it in the gateway's own task list. Nothing is sent until then.", held.id
-        )
+        first = "First look for it in the gateway's own task list. Nothing is sent until then."
+        step = NextStep(Action.RESOLVE, first, held.id)
     elif verdict.blocked:
         status = "invalid"
         step = NextStep(Action.EXPLAIN, "Fix what is marked as error. The body shown is the corrected form.")
@@ -237,6 +231,13 @@ def _declined_text(deps: Dependencies, binding: Binding) -> str:
     """A sentence on a person's no to the same shot; empty without one."""
     sheet = declined_before(deps, binding.shot_digest)
     return f"A person declined this same shot, as sheet {sheet.id}." if sheet else ""
+
+
+def _schema_findings(deps: Dependencies, card: ModelCard, body: Body) -> Iterator[Finding]:
+    """What of a body breaks the schema that the gateway publishes, where a model has no other card."""
+    for field, rule in deps.published.problems(card, body) if card.schema else ():
+        said = f"The gateway's published schema says {rule}."
+        yield Finding("error", field, "", said, "Correct it, or leave it out.")
 
 
 def _sheet(

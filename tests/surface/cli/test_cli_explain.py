@@ -31,14 +31,13 @@ def test_the_notice_comes_first_and_availability_before_the_price(cli: CommandLi
     assert workspace.gateway.requests == []
 
 
-def test_without_a_model_the_options_are_listed_cheapest_first_and_then_those_that_cannot(cli: CommandLine) -> None:
-    """With price, date and availability; and with the reason why not."""
+def test_without_a_model_the_best_options_are_listed_with_a_line_on_the_rest(cli: CommandLine) -> None:
+    """With price, date and availability at equal terms; how many cannot, and why."""
     ran = cli("explain", PROMPT, "--duration", "20")
 
     assert ran.code == 0
-    listed = ran.out.index("apidot/sora-2-official")
-    assert listed < ran.out.index("poyo/sora-2-pro-official") < ran.out.index("Cannot take it")
-    assert ran.out.index("Cannot take it") < ran.out.index("poyo/sora-2-beta")
+    assert ran.out.index("flux-3/text-to-video") < ran.out.index("cannot (duration_seconds")
+    assert "retired" in ran.out
     assert "--gateway" in ran.out
 
 
@@ -64,16 +63,16 @@ def test_the_json_has_the_same_facts(cli: CommandLine) -> None:
     assert f"callsheet submit {answer['sheet_id']}" in answer["next_step"]
 
 
-def test_the_json_options_say_which_fit_and_why_the_others_do_not(cli: CommandLine) -> None:
-    """Cheapest first, as for people."""
+def test_the_json_options_are_the_best_with_a_line_on_the_rest(cli: CommandLine) -> None:
+    """Cheapest first at equal terms, as for people."""
     answer = cli("explain", PROMPT, "--json").json
 
     assert answer["status"] == "choose"
-    fitting = [option for option in answer["options"] if not option["why_not"]]
-    assert fitting == answer["options"][: len(fitting)]
-    prices = [float(option["price_usd"]) for option in fitting if option["price_usd"]]
+    assert 0 < len(answer["options"]) <= 8
+    assert {option["terms"].partition(",")[0] for option in answer["options"]} == {"5 s"}
+    prices = [float(option["price_usd"]) for option in answer["options"]]
     assert prices == sorted(prices)
-    assert all(option["why_not"] for option in answer["options"][len(fitting) :])
+    assert "more can take it" in answer["rest"]
 
 
 def test_every_mistake_is_named_at_once_with_what_to_write_instead(cli: CommandLine) -> None:
@@ -89,12 +88,15 @@ def test_every_mistake_is_named_at_once_with_what_to_write_instead(cli: CommandL
 def test_a_raw_payload_from_a_file_is_recognised(cli: CommandLine, tmp_path: Path) -> None:
     """It tells what the payload is."""
     payload = tmp_path / "payload.json"
-    payload.write_text(json.dumps({"model": "sora-2-official", "input": {"prompt": PROMPT, "duration": 8}}))
+    picture = "https://cdn.acme.com/a.png"
+    asked = {"prompt": PROMPT, "duration": 8, "image_urls": [picture]}
+    payload.write_text(json.dumps({"model": "sora-2-official", "input": asked}))
 
     answer = cli("explain", "--payload", str(payload), "--gateway", "poyo", "--json").json
 
     assert answer["gateway"] == "poyo"
-    assert answer["shot"]["duration_seconds"] == 8
+    assert (answer["shot"]["duration_seconds"], answer["shot"]["image_url"]) == (8, picture)
+    assert answer["shot"]["inputs"] == [{"role": "first_frame", "url": picture}]
     assert answer["what"] != "a shot"
 
 

@@ -167,7 +167,7 @@ def _expression(node: JsonValue, declared: Mapping[str, Declared], budget: list[
     return Expression(
         op,
         tuple(_expression(child, declared, budget, depth + 1) for child in children),
-        value=_word(constant) if isinstance(constant, bool) else _text(row, "value") if constant else "",
+        value="" if op != "constant" else _word(constant) if isinstance(constant, bool) else _text(row, "value"),
         name=_text(row, "name") if op == "variable" else "",
         table=tuple((key, str(value)) for key, value in table.items()),
     )

@@ -87,7 +87,8 @@ def _count(card: ModelCard, shot: Shot, extra: AddOn) -> int | None:
 
 def _round_up(amount: Decimal) -> Decimal:
     """To the millionths that the ledger counts in: a rate may be a fraction without end in decimals."""
-    return amount.quantize(1 / MICROS, rounding="ROUND_CEILING")
+    rounded = amount.quantize(1 / MICROS, rounding="ROUND_CEILING")
+    return amount if rounded == amount else rounded
 
 
 def value_of(card: ModelCard, shot: Shot, name: str) -> Scalar | None:

@@ -93,16 +93,19 @@ async def explain_payload(  # noqa: PLR0913 - the arguments of the tool
         reference_audio=reference_audio,
         callback_url=callback_url or None,
     )
-    if payload is not None and shot != Shot():
-        refuse("Give either payload or the shot's own arguments, not both.")
-    if payload is None and shot == Shot():
-        refuse("Argument 'prompt' is missing. Describe the shot, or give a raw payload.")
+    _require_one(payload is not None, shot != Shot())
     service = state_of(context).service
-    draft = Draft(
-        shot=None if payload is not None else shot, payload=payload, gateway=gateway or None, model=model or None
-    )
+    asked = None if payload is not None else shot
+    draft = Draft(shot=asked, payload=payload, gateway=gateway or None, model=model or None)
     answer = explain_answer(service.explain(draft), service.catalogue, for_agent)
     return _result(answer, render_explanation(answer))
+
+
+def _require_one(has_payload: bool, has_shot: bool) -> None:
+    if has_payload and has_shot:
+        refuse("Give either payload or the shot's own arguments, not both.")
+    if not has_payload and not has_shot:
+        refuse("Argument 'prompt' is missing. Describe the shot, or give a raw payload.")
 
 
 async def submit_video(

@@ -15,7 +15,7 @@ from callsheet.core.consent import Mode
 from callsheet.core.payload.body import Finding
 from callsheet.core.security.redaction import escape_block
 from callsheet.core.security.urls import url_host
-from callsheet.core.shot import PARAMETERS, JsonValue
+from callsheet.core.shot import PARAMETERS, JsonValue, Shot
 from callsheet.core.tasks import Sheet, Task
 from callsheet.errors import (
     DECLINED,
@@ -139,11 +139,24 @@ def explain_details(explanation: Explanation, catalogue: Catalogue, render: Rend
         **explain_answer(explanation, catalogue, render).model_dump(exclude={"options"}),
         options=options or None,
         mode=explanation.mode.value,
-        shot=plain(explanation.shot) if explanation.shot else None,
+        shot=_whole_shot(explanation.shot) if explanation.shot else None,
         price_usd=None if price is None or price.usd is None else f"{price.usd:f}",
         evidence=plain(card.lifecycle.evidence) if card else None,
         sheet=sheet_answer(sheet) if sheet else None,
     )
+
+
+def _whole_shot(shot: Shot) -> dict[str, Any]:
+    """Every value under the name by which people ask for it; of a first frame also `image_url`."""
+    frames = shot.urls("first_frame")
+    return {
+        "prompt": shot.prompt,
+        **shot.parameters,
+        **({"image_url": frames[0]} if frames else {}),
+        "inputs": plain(shot.inputs),
+        "options": dict(shot.options),
+        "callback_url": shot.callback_url,
+    }
 
 
 def _finding(finding: Finding) -> FindingAnswer:
