@@ -326,6 +326,7 @@ def _amounts(rule: PriceRule) -> str:
     dollar = " USD" if rule.usd_per_unit and rule.amounts else ""
     per = "" if not rule.amounts or "duration_seconds" in rule.keys else f" a {rule.per}"
     shown = "; ".join(f"{'' if terms == 'any' else f'{terms} '}{usd}" for terms, usd, _ in _price_rows(rule))
+    shown = shown.replace("with a reference video", "with video").replace("without a reference video", "without video")
     return ". ".join(part for part in (f"{shown}{dollar}{per}", extra_terms(rule).rstrip(".")) if part)
 
 
