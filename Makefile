@@ -7,12 +7,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+MUTMUT := $(VENV)/.mutants
 UV := uv>=0.9,<1
 PYTEST := $(BIN)/pytest
 # The tests start many processes; without bytecode each of them would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-fast system-tools crashtest lint types layers render figures bench torture dist check-skills clean
+.PHONY: help demo test test-fast system-tools crashtest lint types layers render figures bench torture mutants dist check-skills clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -94,6 +95,13 @@ bench: $(STAMP) ## Figures, as ratios side by side
 torture: $(STAMP) ## Every seed of the random tests; processes killed at random until 600 tasks are done
 	$(PYTEST) -q -n auto -m "" tests/service/test_stateful.py tests/test_leaks_in_replies.py
 	PYTHONPATH=tests $(BIN)/python -m torture
+
+$(MUTMUT): $(STAMP)
+	VIRTUAL_ENV=$(VENV) $$(command -v uv || echo $(BIN)/uv) sync --quiet --frozen --inexact --group mutants
+	@touch $@
+
+mutants: $(MUTMUT) ## Change the code about money, consent and keys: does a test fail? (half an hour or more)
+	PYTHONPATH=tools $(BIN)/python -m mutants
 
 clean: ## Remove what the targets created
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .coverage build dist

@@ -112,6 +112,15 @@ read_state() {
 	'') state=unread ;;
 	*) state=open ;;
 	esac
+	# An end is about this task only if the answer names it: an error beside HTTP 200 may be about the question.
+	named=$(field "$id_name" "$work/reply")
+	case $state:$named in
+	failed:"$task" | finished:"$task" | finished: | open:* | unread:*) ;;
+	*)
+		quote_file "$work/reply"
+		state=unread
+		;;
+	esac
 }
 
 # The first link of a finished task. APIXO's is inside a string that is JSON, too.
@@ -153,6 +162,7 @@ choose_address
 url=$origin$status_path
 check_tools
 check_key
+is_task_id "$task" || stop 2 "That is no task id."
 trap leave EXIT
 trap 'exit 130' INT TERM HUP
 work=$(mktemp -d "${TMPDIR:-/tmp}/callsheet.XXXXXXXX")

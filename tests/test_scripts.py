@@ -846,12 +846,31 @@ def test_other_words_for_an_end_are_read_and_no_word_steers_the_terminal(
     word: str, ends_with: int, prompter: Prompter
 ) -> None:
     """Whatever their case; a state is letters."""
-    body = f'{{"code": 200, "data": {{"status": "{word}", "files": [{{"file_url": "https://a.example/v.mp4"}}]}}}}'
+    files = '[{"file_url": "https://a.example/v.mp4"}]'
+    body = f'{{"code": 200, "data": {{"task_id": "task-1", "status": "{word}", "files": {files}}}}}'
     with raw_gateway(f"HTTP/1.1 200 OK\r\n\r\n{body}".encode()) as gateway:
         done = prompter.run(*POYO, "--base-url", gateway.address, "task-1", script="check_task.sh")
 
     assert done.returncode == ends_with, done.stderr
     assert "\x1b" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"status": "error", "message": "temporarily unavailable"}',
+        '{"code": 200, "data": {"status": "failed"}}',
+        '{"code": 200, "data": {"task_id": "task-12", "status": "failed"}}',
+        '{"code": 200, "data": {"task_id": "task-2", "status": "finished", "files": "https://a.example/v.mp4"}}',
+    ],
+)
+def test_an_end_that_is_not_about_the_task_is_no_end(body: str, prompter: Prompter) -> None:
+    """Told of a failure, a person would pay for another take."""
+    with raw_gateway(f"HTTP/1.1 200 OK\r\n\r\n{body}".encode()) as gateway:
+        done = prompter.run(*POYO, "--base-url", gateway.address, "task-1", script="check_task.sh")
+
+    assert done.returncode == 6, done.stderr
+    assert "says nothing of the task" in done.stderr
 
 
 RUN = sorted(path for path in SCRIPTS.glob("*.sh") if path.name not in ("wire.sh", "text.sh", "payload.sh"))

@@ -47,6 +47,7 @@ def test_a_sheet_within_the_terms_is_covered() -> None:
     """The control for all that follows."""
     assert covers(ALLOWANCE, SHEET, **NOW)
     assert covers(replace(ALLOWANCE, used_clips=1, used_micros=260_000), SHEET, **NOW)
+    assert covers(ALLOWANCE, SHEET, now=ALLOWANCE.made_at - CLOCK_SLACK_SECONDS, policy="p1")
 
 
 NOT_COVERED = {

@@ -51,6 +51,7 @@ def test_any_part_of_any_entry_that_changes_is_found(name: str, place: int) -> N
     verdict = verify_chain(entries, written=3)
     assert verdict.broken in (place + 1, place + 2)
     assert verdict.problem
+    assert verdict.latest == entries[verdict.broken - 1].hash
 
 
 @cases("place", range(3))

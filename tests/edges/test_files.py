@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from callsheet.edges.files.files import MAX_BYTES, current_user, find_exposure, read_private, write_private
+from callsheet.edges.files.files import (
+    MAX_BYTES,
+    current_user,
+    find_exposure,
+    read_private,
+    write_exported,
+    write_private,
+)
 from callsheet.errors import SetupProblem
 
 
@@ -33,6 +40,30 @@ def test_a_file_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
         read_private(path, what="key file")
     assert f"The key file {path} has mode {mode:04o}" in caught.value.message
     assert f"chmod 600 {path}" in caught.value.next_step.text
+
+
+def test_no_more_is_written_than_is_read(tmp_path: Path) -> None:
+    """A file that could not be read again would shut its owner out; the old one stays."""
+    path = make(tmp_path / "file")
+    write_private(tmp_path / "most", b"x" * MAX_BYTES, what="file")
+    assert len(read_private(tmp_path / "most", what="file") or b"") == MAX_BYTES
+
+    with pytest.raises(SetupProblem):
+        write_private(path, b"x" * (MAX_BYTES + 1), what="file")
+    assert path.read_bytes() == b"content"
+
+
+def test_an_export_replaces_no_pipe_and_no_directory(tmp_path: Path) -> None:
+    """Nor a device, which only root could replace."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "directory").mkdir()
+    for name in ("pipe", "directory"):
+        for force in (True, False):
+            with pytest.raises(SetupProblem):
+                write_exported(tmp_path / name, b"[]", force=force)
+    assert (tmp_path / "pipe").is_fifo()
+    write_exported(make(tmp_path / "file"), b"[]", force=True)
+    assert (tmp_path / "file").read_bytes() == b"[]"
 
 
 def test_links_directories_and_pipes_are_refused(tmp_path: Path) -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from callsheet.core.tasks import Sheet
+from callsheet.core.tasks import Sheet, SheetState
 from callsheet.edges.ledger import connection
 from callsheet.edges.ledger.ledger import SqliteLedger
-from callsheet.errors import LedgerProblem
+from callsheet.errors import Action, LedgerProblem
 from samples import START, add_approved
 
 
@@ -76,6 +78,35 @@ def test_a_full_disk_refuses_and_keeps_what_was_stored(ledger: SqliteLedger, she
     assert SqliteLedger(ledger.path).sheet(sheet.id) == sheet
 
 
+WAYS_TO_FAIL = {
+    "database or disk is full": "Free some disk space",
+    "attempt to write a readonly database": "Make the directory writable",
+    "database disk image is malformed": "Move the file",
+    "file is not a database": "Move the file",
+    "database is locked": "Another process is using the ledger",
+}
+
+
+@pytest.mark.parametrize("reason", WAYS_TO_FAIL)
+def test_each_way_in_which_the_file_fails_has_its_own_next_step(tmp_path: Path, reason: str) -> None:
+    """A person reads which file it is, why it fails and what to do."""
+    found = connection.ledger_problem(tmp_path, sqlite3.OperationalError(reason))
+
+    assert found.next_step.text.startswith(WAYS_TO_FAIL[reason])
+    assert str(tmp_path) in found.message
+    assert reason in found.message
+
+
+def test_a_failure_of_no_known_kind_leads_to_the_check_of_the_install(tmp_path: Path) -> None:
+    """The same for an error of the system: it is told by its type alone."""
+    unknown = connection.ledger_problem(tmp_path, sqlite3.OperationalError("disk I/O error"))
+    refused = connection.ledger_problem(tmp_path, PermissionError("a path that is nobody's business"))
+
+    assert (unknown.next_step.action, "disk I/O error" in unknown.message) == (Action.DOCTOR, True)
+    assert "unable to open (PermissionError)" in refused.message
+    assert "nobody" not in refused.message
+
+
 def test_a_trail_to_which_others_add_while_it_is_checked_is_not_called_broken(tmp_path: Path) -> None:
     """Another process writes an entry between any two looks of the one that checks."""
     path = tmp_path / "ledger.sqlite3"
@@ -112,6 +143,40 @@ def test_an_old_schema_is_copied_before_it_is_changed(ledger: SqliteLedger, shee
     backup = old.with_name(f"old.sqlite3.before-version-{len(later)}")
     assert SqliteLedger(backup).sheet(sheet.id) == sheet
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
+
+
+class Announced(tuple[tuple[str, ...], ...]):
+    """Migrations that tell when their number is looked at for the first time: the version has been read."""
+
+    def __new__(cls, _: threading.Event) -> Announced:
+        return super().__new__(cls, connection.MIGRATIONS)
+
+    def __init__(self, looked_at: threading.Event) -> None:
+        self.looked_at = looked_at
+
+    def __len__(self) -> int:
+        self.looked_at.set()
+        return super().__len__()
+
+
+def test_a_schema_that_another_process_makes_at_the_same_moment_is_taken_as_it_is(tmp_path: Path) -> None:
+    """Who waited for the other one finds nothing left to do."""
+    path, has_read = tmp_path / "ledger.sqlite3", threading.Event()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other, ThreadPoolExecutor() as pool:
+        other.execute("PRAGMA journal_mode = wal")
+        other.create_function("exact_text", 1, str)
+        other.execute("BEGIN IMMEDIATE")
+        opening = pool.submit(connection.open_database, path, migrations=Announced(has_read))
+        assert has_read.wait(timeout=10)
+        for statement in (statement for statements in connection.MIGRATIONS for statement in statements):
+            other.execute(statement)
+        other.execute(f"PRAGMA user_version = {len(connection.MIGRATIONS)}")
+        other.execute("COMMIT")
+        opening.result().close()
+
+    ledger = SqliteLedger(path)
+    assert ledger.sheets([SheetState.DRAFTED]) == []
+    ledger.close()
 
 
 def test_a_copy_that_was_cut_short_is_not_taken_for_one(ledger: SqliteLedger, sheet: Sheet, tmp_path: Path) -> None:

@@ -47,6 +47,36 @@ def submit_body(gateway_id: str, task_id: object, **around: object) -> dict[str,
     return {"code": 200, "data": {"taskId" if gateway_id == "apixo" else "task_id": task_id}, **around}
 
 
+UNNAMED_FAILURES: dict[str, object] = {
+    "an error beside 200": {"status": "error", "message": "temporarily unavailable"},
+    "a block by a proxy": {"data": {"status": "blocked", "state": "blocked", "reason": "too many requests"}},
+    "a failure in the envelope": {"code": 200, "data": {"status": "failed", "state": "failed"}},
+    "a failure in a list": {"code": 200, "data": [{"status": "error", "state": "error"}]},
+    "an id that is none": {"code": 200, "id": "..", "data": {"status": "failed", "state": "fail", "task_id": "../x"}},
+    "a number that is none": {"code": "500", "id": 0, "status": "failed", "state": "failed", "taskId": None},
+}
+
+
+@every_gateway
+def test_a_failure_that_names_no_task_says_nothing_of_the_task(gateway_id: str) -> None:
+    """A failure ends a task that is paid for, so an error about the reading alone must not."""
+    read = load_gateway(gateway_id).read_status
+    found = {name: read(answer(body)) for name, body in UNNAMED_FAILURES.items()}
+
+    assert {name: type(reading) for name, reading in found.items()} == dict.fromkeys(found, StatusUnavailable)
+    assert not any(isinstance(reading, StatusUnavailable) and reading.unknown_task for reading in found.values())
+
+
+@every_gateway
+def test_a_failure_may_name_its_task_in_another_place(gateway_id: str) -> None:
+    """The usual names of an id count as well, and the id must still be the task's own."""
+    body = {"code": 200, "data": {"status": "failed", "state": "failed", "jobId": "t1"}}
+    found = load_gateway(gateway_id).read_status(answer(body))
+
+    assert isinstance(found, Progress)
+    assert (found.phase, found.named_id) == (Phase.FAILED, "t1")
+
+
 def progress(gateway_id: str, said: object, **task: object) -> Progress:
     """What a gateway's module reads from such a status reply."""
     outcome = load_gateway(gateway_id).read_status(answer(status_body(gateway_id, said, **task)))

@@ -247,6 +247,23 @@ def test_a_slot_that_is_taken_is_not_given_twice(ledger: Ledger, sheet: Sheet, s
     assert (claimed is not None) is is_claimed
 
 
+@pytest.mark.parametrize(("age", "is_free"), [(0, False), (3599, False), (3600, True)])
+def test_a_task_of_unknown_outcome_holds_its_slot_for_an_hour(
+    ledger: Ledger, sheet: Sheet, age: float, is_free: bool
+) -> None:
+    """The gateway may be generating it, but not forever."""
+    other = add_approved(ledger, "sheet_b")
+    spend(ledger, sheet)
+    task = spend(ledger, other, a_task(other, "t2"))
+    slots = Slots(1, 5, unknown_holds_seconds=3600.0)
+    ledger.claim("t1", attempt="a", deadline=START + 9, now=START, slots=slots)
+    ledger.advance("t1", TaskEvent.ANSWER_LOST, now=START, changes={})
+
+    assert ledger.missing_slots(task, now=START + age, slots=slots) == (0 if is_free else 1)
+    claimed = ledger.claim("t2", attempt="b", deadline=START + 9, now=START + age, slots=slots)
+    assert (claimed is not None) is is_free
+
+
 def test_times_that_a_wrong_clock_set_are_brought_back(ledger: Ledger, sheet: Sheet) -> None:
     """Within a minute the task is due again; a time in the next hour is left unchanged."""
     spend(ledger, sheet, a_task(sheet, next_at=START + 90_000))
@@ -291,6 +308,18 @@ def test_tasks_of_an_owner_that_is_gone_are_adopted(ledger: Ledger, sheet: Sheet
     assert ledger.due("me", now=START, limit=5) == []
 
 
+def test_tasks_come_in_pages_of_twenty_the_newest_first(ledger: Ledger) -> None:
+    """Unless the caller says otherwise."""
+    for number in range(22):
+        sheet = add_approved(ledger, f"sheet_{number}")
+        spend(ledger, sheet, a_task(sheet, f"t{number}"), caps=Caps(None, None, None))
+        ledger.touch(f"t{number}", now=START, changes={"created_at": START + number})
+
+    assert [task.id for task in ledger.tasks()] == [f"t{number}" for number in range(21, 1, -1)]
+    assert [task.id for task in ledger.tasks(offset=20)] == ["t1", "t0"]
+    assert [task.id for task in ledger.tasks(limit=2, offset=3)] == ["t18", "t17"]
+
+
 def test_history_tells_what_happened_in_order(ledger: Ledger, sheet: Sheet) -> None:
     """Of sheets and of tasks."""
     spend(ledger, sheet)
@@ -298,6 +327,7 @@ def test_history_tells_what_happened_in_order(ledger: Ledger, sheet: Sheet) -> N
     ledger.move_sheet(other.id, SheetEvent.DECLINED, now=START)
 
     assert [entry["kind"] for entry in ledger.history(other.id)] == ["drafted", "declined"]
+    assert ledger.history(other.id)[0] == {"at": START, "kind": "drafted", "card": other.card_id, "take": 1}
     assert [entry["kind"] for entry in ledger.history("t1")] == ["created"]
 
 
@@ -307,5 +337,8 @@ def test_unknown_ids_are_named_as_such(ledger: Ledger) -> None:
         ledger.touch("nothing", now=START, changes={"percent": 1})
     with pytest.raises(UnknownThing) as no_sheet:
         ledger.move_sheet("nothing", SheetEvent.APPROVED, now=START)
+    with pytest.raises(UnknownThing) as no_allowance:
+        ledger.consent.revoke("nothing", now=START, by=Means.TERMINAL)
     assert no_task.value.next_step.action is Action.LIST
     assert no_sheet.value.next_step.action is Action.EXPLAIN
+    assert no_allowance.value.next_step.action is Action.ALLOWANCES

@@ -13,7 +13,7 @@ from callsheet.core.consent import Means
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import SheetState, TaskState
 from callsheet.edges.config.policy_file import write_pause
-from callsheet.errors import InvalidRequest, NotApproved, PolicyRefusal, UnknownThing
+from callsheet.errors import Action, InvalidRequest, NotApproved, PolicyRefusal, UnknownThing
 from callsheet.service import Service
 from callsheet.service.polling import run_task
 from callsheet.service.submission import submit
@@ -52,6 +52,19 @@ async def test_an_allowance_stands_in_for_an_approval_and_every_use_is_told(work
     sheet = service.deps.ledger().sheet(sheet_id)
     assert (sheet.approved_by, sheet.allowance) == (Means.ALLOWANCE, made.id)
     assert [entry.action for entry in service.audit()] == ["spent", "approved", "allowance_made"]
+
+
+def test_of_two_allowances_the_one_that_ends_first_is_used(workspace: Workspace) -> None:
+    """Whichever was made first."""
+    workspace.go_live()
+    service = workspace.service()
+    hours = (2, 1, 3)
+    made = [service.allow((MODEL,), clips=1, up_to=Decimal(1), seconds=3600 * n, by=Means.TERMINAL) for n in hours]
+
+    assert submit(service.deps, draft(service)).status == "waiting"
+
+    used = {item.id: item.used_clips for item in service.allowances()}
+    assert [used[item.id] for item in made] == [0, 1, 0]
 
 
 def test_no_more_clips_than_were_allowed(workspace: Workspace) -> None:
@@ -190,8 +203,9 @@ def test_the_floor_of_approval_follows_price_gateway_and_model(workspace: Worksp
     if asked:
         service.approve_typed(sheet_id, "0.24", by=Means.CLIENT)
     else:
-        with pytest.raises(NotApproved, match="passphrase"):
+        with pytest.raises(NotApproved, match="passphrase") as caught:
             service.approve(sheet_id, by=Means.CLIENT)
+        assert (caught.value.next_step.action, caught.value.next_step.target) == (Action.APPROVE, sheet_id)
     assert service.approve(sheet_id, by=Means.DESK).state is SheetState.APPROVED
 
 
@@ -221,8 +235,9 @@ def test_a_live_sheet_cannot_be_approved_as_a_rehearsal(workspace: Workspace) ->
     service = workspace.service()
     sheet_id = draft(service)
     for means in (Means.REHEARSAL, Means.ALLOWANCE):
-        with pytest.raises(NotApproved):
+        with pytest.raises(NotApproved) as caught:
             service.approve(sheet_id, by=means)
+        assert (caught.value.next_step.action, caught.value.next_step.target) == (Action.SUBMIT, sheet_id)
 
 
 # --------------------------------------------------------------------------------------------- what lies in the ledger

@@ -10,7 +10,7 @@ from callsheet.core.consent import Means
 from callsheet.core.shot import Shot
 from callsheet.core.spending import Slots
 from callsheet.core.tasks import SHEET_LIFETIME, TaskEvent, TaskState
-from callsheet.errors import InvalidRequest, NotApproved
+from callsheet.errors import Action, Fate, InvalidRequest, NotApproved
 from callsheet.service import Draft, Service
 from callsheet.service.consent import approve
 from callsheet.service.drafts import explain
@@ -115,6 +115,40 @@ def test_who_comes_too_late_to_approve_is_told_what_the_sheet_is_now(workspace: 
 
     with pytest.raises(InvalidRequest, match="is already declined"):
         approve(deps, sheet_id, by=Means.TERMINAL)
+
+
+async def test_a_status_that_comes_after_the_end_of_its_task_changes_nothing(workspace: Workspace) -> None:
+    """Another process was faster while the gateway was asked."""
+    service, other, sheet_id = meeting(workspace)
+    service.approve(sheet_id, by=Means.TERMINAL)
+    task_id = submit(service.deps, sheet_id).report.task.id
+    workspace.gateway.replies = [
+        accepted("job-1"),
+        reply({"code": 200, "data": {"task_id": "job-1", "status": "running"}}),
+    ]
+    await run_task(service.deps, task_id)
+    workspace.clock.time = now = service.task(task_id).task.next_at
+
+    def fail() -> None:
+        other.deps.ledger().advance(task_id, TaskEvent.SEEN_FAILED, now=now, changes={})
+
+    await run_task(overtaken(service, "advance", fail), task_id)
+
+    task = service.task(task_id).task
+    assert (task.state, task.polls, task.next_at) == (TaskState.FAILED, 0, now + 10)
+
+
+def test_who_approves_what_was_sent_already_is_led_to_its_task(workspace: Workspace) -> None:
+    """With what became of the request."""
+    service, other, sheet_id = meeting(workspace)
+    other.approve(sheet_id, by=Means.TERMINAL)
+    task = submit(other.deps, sheet_id).report.task
+
+    with pytest.raises(InvalidRequest, match="is already spent") as caught:
+        approve(service.deps, sheet_id, by=Means.TERMINAL)
+
+    assert (caught.value.next_step.action, caught.value.next_step.target) == (Action.GET, task.id)
+    assert caught.value.fate is Fate.NOTHING_SENT
 
 
 def test_two_that_draft_an_old_shot_anew_get_the_same_sheet(workspace: Workspace) -> None:

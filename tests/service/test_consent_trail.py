@@ -7,6 +7,8 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
@@ -19,7 +21,7 @@ from callsheet.service import Service
 from callsheet.service.polling import run_task
 from callsheet.service.submission import submit
 from samples import a_task
-from workspace import SHOT, START, Workspace, accepted, draft, reply
+from workspace import SHOT, START, Workspace, accepted, draft, make_workspace, reply
 
 MODEL = "poyo/sora-2-official"
 DAY = 24 * 3600.0
@@ -206,7 +208,9 @@ def test_what_a_person_approved_is_not_reported(workspace: Workspace, means: Mea
 def test_what_an_allowance_covered_is_not_reported_and_a_rehearsal_needs_nothing(workspace: Workspace) -> None:
     """Both are spent without a question."""
     rehearsal = workspace.service()
-    submit(rehearsal.deps, draft(rehearsal))
+    sheet_id = draft(rehearsal)
+    submit(rehearsal.deps, sheet_id)
+    assert (rehearsal.audit(), rehearsal.sheet(sheet_id).binding.account) == ([], "")
     service = live(workspace)
     service.allow((MODEL,), clips=1, up_to=Decimal(1), seconds=3600, by=Means.TERMINAL)
     assert submit(service.deps, draft(service, shot(1))).status == "waiting"
@@ -272,6 +276,18 @@ def test_a_use_of_an_allowance_that_nobody_made_is_reported(workspace: Workspace
 # ------------------------------------------------------------------------------------------------- who writes the trail
 
 
+async def test_an_id_that_a_person_replaces_stays_in_the_trail(workspace: Workspace) -> None:
+    """The clip that was paid for can be found again when the new id is the wrong one."""
+    service = live(workspace)
+    workspace.gateway.replies = [accepted("job-1")]
+    task_id = agree_and_spend(service, 1)
+    await run_task(service.deps, task_id)
+
+    service.resolve(task_id, accepted_as="job-2")
+
+    assert json.loads(service.audit()[0].detail)["was"] == "job-1"
+
+
 @pytest.mark.parametrize(("accepted_as", "action"), [("job-1", "resolved_accepted"), (None, "resolved_lost")])
 async def test_what_a_person_says_of_an_unknown_outcome_is_in_the_trail(
     workspace: Workspace, accepted_as: str | None, action: str
@@ -319,10 +335,52 @@ def test_a_yes_a_no_and_a_spend_are_in_the_trail_with_what_they_were_about(works
     binding = service.sheet(sheet_id).binding
     about = {"digest": binding.digest, "price": binding.price}
     assert (yes.actor, yes.action, yes.subject) == ("passkey", "approved", sheet_id)
-    assert json.loads(yes.detail) == {**about, "model": MODEL, "who": "passkey Phone"}
+    assert json.loads(yes.detail) == {**about, "model": MODEL, "who": "passkey Phone", "ledger": ANY}
     assert (spent.actor, spent.action, spent.subject) == ("passkey", "spent", task_id)
     assert json.loads(spent.detail) == {**about, "sheet": sheet_id}
     assert (no.actor, no.action, no.subject) == ("desk", "declined", other)
+
+
+# ---------------------------------------------------------------------------------------------------- a copied ledger
+
+
+def copy_home(workspace: Workspace, directory: Path) -> Service:
+    """The same policy, key, marks and ledger in another home that the person registered as well."""
+    other = make_workspace(directory)
+    for source in sorted(workspace.home.rglob("*")):
+        if source.is_file() and "runners" not in source.parts:
+            target = other.home / source.relative_to(workspace.home)
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            target.touch(mode=0o600)
+            target.write_bytes(source.read_bytes())
+    other.environ |= {"POYO_API_KEY": workspace.environ["POYO_API_KEY"]}
+    other.gateway, other.clock = workspace.gateway, workspace.clock
+    return other.service()
+
+
+async def test_an_approval_counts_only_in_the_ledger_where_it_was_given(workspace: Workspace, tmp_path: Path) -> None:
+    """A copy of the home has it too, and would pay a second time: for a sheet, a task that waits, an allowance."""
+    service = live(workspace)
+    approved, waiting, allowed = (draft(service, shot(number)) for number in range(3))
+    service.approve(approved, by=Means.TERMINAL)
+    service.approve(waiting, by=Means.TERMINAL)
+    task_id = submit(service.deps, waiting).report.task.id
+    service.allow((MODEL,), clips=1, up_to=Decimal(1), seconds=3600, by=Means.TERMINAL)
+    copy = copy_home(workspace, tmp_path / "second")
+
+    assert copy.sheet(approved).state is SheetState.APPROVED
+    assert submit(copy.deps, approved).status == "approval_needed"
+    assert submit(copy.deps, allowed).status == "approval_needed"
+    await run_task(copy.deps, task_id)
+    assert workspace.gateway.paid == []
+    assert copy.verify_audit().unapproved == ()
+
+    workspace.gateway.replies = [accepted(f"job-{number}") for number in range(3)]
+    others = [submit(service.deps, sheet_id).report.task.id for sheet_id in (approved, allowed)]
+    for each in (task_id, *others):
+        workspace.clock.time += 60
+        await run_task(service.deps, each)
+    assert len(workspace.gateway.paid) == 3
 
 
 # ----------------------------------------------------------------------------------------------- allowances as recorded

@@ -182,9 +182,11 @@ async def test_a_refusal_keeps_status_and_words_and_advises_what_helps(
 async def test_a_failure_without_words_does_not_point_to_a_message(workspace: Workspace) -> None:
     """The gateway accepted it, then failed, and says no more."""
     service, task_id = await sent(workspace, accepted(), status("failed"))
-    await step(workspace, service, task_id)
+    task = await step(workspace, service, task_id)
 
     assert "as the message says" not in service.task(task_id).next_step.text
+    assert (task.problem.code, task.problem.fate) == ("unspecified", "unknown")
+    assert task.finished_at == workspace.clock.now()
 
 
 async def test_an_empty_account_does_not_bar_the_same_shot_later(workspace: Workspace) -> None:
@@ -214,6 +216,8 @@ async def test_one_id_for_two_tasks_is_unknown(workspace: Workspace) -> None:
 
     report = service.task(second)
     assert report.task.state is TaskState.OUTCOME_UNKNOWN
+    assert (report.task.problem.code, report.task.problem.untrusted_task_id) == ("same_id", "job-1")
+    assert report.task.problem.said == ""
     assert "the id of another task" in report.status_text
     assert report.task.gateway_task_id is None
     assert service.task(first).task.state is TaskState.QUEUED

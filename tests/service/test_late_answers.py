@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import httpx2
 import pytest
 
 from callsheet.core.consent import Means
@@ -96,6 +97,28 @@ async def test_a_late_answer_that_says_nothing_new_leaves_no_hint(
     await keep_outcome(service.deps, before, attempt, late)
 
     assert service.task(task_id).task == before
+
+
+async def test_the_answer_of_an_attempt_is_not_stored_as_that_of_the_next_one(workspace: Workspace) -> None:
+    """While the gateway answers, another process settles the attempt as not sent and begins one of its own."""
+    workspace.go_live()
+    service = workspace.service()
+    sheet_id = draft(service)
+    service.approve(sheet_id, by=Means.TERMINAL)
+    task_id = submit(service.deps, sheet_id).report.task.id
+    ledger = workspace.service().deps.ledger()
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.method == "POST":
+            ledger.advance(task_id, TaskEvent.NOT_SENT, now=START, changes={})
+            ledger.claim(task_id, attempt="next", deadline=START + ATTEMPT_SECONDS, now=START, slots=Slots(5, 5))
+        return accepted("job-1")
+
+    workspace.gateway.on_request = answer
+    await run_task(service.deps, task_id)
+
+    task = service.task(task_id).task
+    assert (task.state, task.attempt, task.gateway_task_id) == (TaskState.SUBMITTING, "next", None)
 
 
 async def test_a_person_who_gave_up_is_overruled_by_the_gateways_own_answer(workspace: Workspace) -> None:

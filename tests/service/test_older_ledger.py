@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,8 +15,10 @@ import httpx2
 import pytest
 
 from callsheet.core.consent import Means, Mode
+from callsheet.core.sent import Sent
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import SheetState, TaskState
+from callsheet.edges.ledger.ledger import SqliteLedger
 from callsheet.errors import Action, InvalidRequest, LedgerOlder, LedgerProblem, OutcomeUnknown, SetupProblem
 from callsheet.service import Draft, Service
 from callsheet.service.diagnostics.installation import Grade, Install
@@ -121,6 +124,19 @@ async def test_the_mark_holds_no_prompt_and_no_key(workspace: Workspace, service
     assert workspace.environ["POYO_API_KEY"] not in text
 
 
+async def test_the_mark_names_the_latest_request_first_whatever_the_clock_says(
+    workspace: Workspace, service: Service
+) -> None:
+    """So the one that is about to go out is among those that a mark has room for."""
+    first = await sent(workspace, service, approved(workspace, service))
+    service.deps.ledger().touch(first, now=service.now(), changes={"deadline": service.now() + 3600})
+    later = await sent(workspace, service, approved(workspace, service, Shot("A heron.", duration_seconds=4)))
+
+    [mark] = marks(workspace)
+    requests = json.loads(mark.read_text().splitlines()[1])["requests"]
+    assert [request["task_id"] for request in requests] == [later, first]
+
+
 @pytest.mark.network
 async def test_the_sandbox_leaves_no_mark(workspace: Workspace) -> None:
     """A rehearsal costs nothing, so nothing needs to be known of it."""
@@ -165,6 +181,27 @@ async def test_an_older_ledger_sends_nothing_live(
     assert (caught.value.error_code, caught.value.unknown) == ("older_ledger", (sheet_id,))
     assert caught.value.next_step.action is Action.ACCEPT_LEDGER
     assert len(workspace.gateway.paid) == 1
+
+
+@pytest.mark.parametrize(("count", "more"), [(5, ""), (7, " and 2 more;")])
+async def test_every_forgotten_sheet_is_in_the_error_and_the_first_five_are_named(
+    workspace: Workspace, service: Service, count: int, more: str
+) -> None:
+    """The text stays short."""
+    await sent(workspace, service, approved(workspace, service))
+    [mark] = marks(workspace)
+    values = json.loads(mark.read_text().splitlines()[1])
+    [request] = values["requests"]
+    forgotten = [f"sheet_{number}" for number in range(count)]
+    values["requests"] = [{**request, "task_id": f"task of {name}", "sheet_id": name} for name in forgotten]
+    write_mark(mark, values)
+
+    with pytest.raises(LedgerOlder) as caught:
+        service.deps.sent.require_current()
+
+    assert caught.value.unknown == tuple(forgotten)
+    assert f"{', '.join(forgotten[:5])}{more}" in caught.value.message
+    assert (" more" in caught.value.message) == bool(more)
 
 
 async def test_a_copy_in_which_the_task_still_waits_sends_nothing(
@@ -240,6 +277,72 @@ async def test_a_damaged_mark_sends_nothing_until_a_person_accepts_the_ledger(
     service.approve(other, by=Means.TERMINAL)
     await sent(workspace, service, other)
     assert service.task(task_id).task.state is TaskState.QUEUED
+
+
+WRONG = {
+    "path": [[], 5, None],
+    "origin": [[1], None],
+    "entry": ["9", None, 2**80, -1, float("nan"), True],
+    "seal": [5, {}],
+    "requests": [5, "abc", [5], None],
+    "task_id": [[], {}, None],
+    "attempts": ["1", 2**80, -1],
+    "reserve_micros": [-240_000, "x", 0.5],
+    "deadline": [float("nan"), float("inf"), "soon"],
+    "binding": [[], "x", {}],
+    "take": [{}, "x", 1],
+    "mode": ["sandbox", "zz", None],
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+async def test_a_mark_whose_values_no_version_wrote_counts_as_damaged(
+    workspace: Workspace, service: Service, name: str
+) -> None:
+    """Its checksum is right. It is no mistake of the program, sends nothing, and is gone once a person accepts."""
+    await sent(workspace, service, approved(workspace, service))
+    [mark] = marks(workspace)
+    values = json.loads(mark.read_text().splitlines()[1])
+    request = values["requests"][0]
+    place = next(table for table in (values, request, request["binding"]) if name in table)
+
+    for wrong in WRONG[name]:
+        place[name] = wrong
+        write_mark(mark, values)
+        with pytest.raises(LedgerOlder):
+            service.deps.sent.require_current()
+        assert list(service.accept_ledger(list)) == []
+        service.deps.sent.require_current()
+
+
+async def test_a_mark_never_grows_beyond_what_is_read(workspace: Workspace, service: Service) -> None:
+    """An address as long as one may be, thirty times: the mark names fewer, and the next request goes out."""
+    address = f"https://proxy.example.com/{'a' * 1900}"
+    free = '[caps]\nper_clip = "none"\nper_day = "none"\nper_month = "none"\nconcurrent = 900\n'
+    workspace.go_live(f'{free}[gateways.poyo]\nbase_url = "{address}"')
+    workspace.gateway.on_request = lambda request: (
+        accepted(f"job-{len(workspace.gateway.paid)}") if request.method == "POST" else httpx2.Response(404)
+    )
+    for number in range(30):
+        sheet_id = approved(workspace, service, Shot(f"Heron {number}.", duration_seconds=4))
+        report = submit(service.deps, sheet_id).report
+        assert report is not None
+        await run_task(service.deps, report.task.id)
+        workspace.clock.time += 60
+
+    [mark] = marks(workspace)
+    assert len(workspace.gateway.paid) == 30
+    assert report.task.id in mark.read_text()
+    service.deps.sent.require_current()
+
+
+def test_a_new_ledger_has_sent_nothing_and_is_like_no_other(tmp_path: Path) -> None:
+    """Without a first entry in the trail only its path says whose mark it is."""
+    one, two = (SqliteLedger(tmp_path / name / NAME).sent.read() for name in ("one", "two"))
+
+    assert one == Sent(str(tmp_path.resolve() / "one" / NAME), "", 0, "", ())
+    assert not one.is_about(two)
+    assert one.is_about(replace(one, origin="a hash"))
 
 
 async def test_a_mark_that_others_can_read_sends_nothing_and_is_not_called_damaged(
@@ -321,7 +424,10 @@ async def test_after_a_person_accepts_the_ledger_the_forgotten_is_of_unknown_out
 
     task = service.task(task_id).task
     assert (task.state, task.sheet_id) == (TaskState.OUTCOME_UNKNOWN, sheet_id)
-    assert service.sheet(sheet_id).state is SheetState.SPENT
+    sheet = service.sheet(sheet_id)
+    assert (sheet.state, sheet.shot.prompt) == (SheetState.SPENT, SHOT.prompt if kind == "a copy" else "")
+    assert [request.task_id for request in service.deps.ledger().sent.read().requests] == [task_id]
+    assert [entry.action for entry in service.audit(limit=2)] == ["older_ledger_accepted", "readmitted"]
     assert service.spending(Mode.LIVE).this_month == Decimal("0.24")
     with pytest.raises(InvalidRequest):
         service.accept_ledger(list)
@@ -421,7 +527,6 @@ async def test_another_ledger_with_the_same_state_directory_is_not_confused(
     workspace: Workspace, service: Service, tmp_path: Path
 ) -> None:
     """A mark speaks of the ledger in its place and of copies of it, of no other; a copy elsewhere is compared."""
-    from callsheet.edges.ledger.ledger import SqliteLedger
     from callsheet.edges.process.sent_mark import FileMark
 
     draft(service)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from decimal import Decimal
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from callsheet.core.consent import Means, Mode
 from callsheet.core.security.redaction import fingerprint
+from callsheet.core.shot import Shot
 from callsheet.core.tasks import Clip, Task, TaskState
 from callsheet.errors import DownloadProblem, InvalidRequest, LinkGone
 from callsheet.service import Service
@@ -82,6 +84,28 @@ async def test_a_task_is_followed_from_queue_to_saved_clip(workspace: Workspace)
     assert keeper.urls == [VIDEO]
 
 
+@pytest.mark.parametrize(("seconds", "next_read"), [(4, 10.0), (12, 120.0)])
+async def test_a_clip_is_asked_after_when_one_of_its_length_is_usually_ready(
+    workspace: Workspace, seconds: int, next_read: float
+) -> None:
+    """APIXO documents 2 to 4 minutes for 4 s and 4 to 6 minutes for 12 s; both are read after 2 minutes first."""
+    workspace.environ["APIXO_API_KEY"] = "another-canary-51d84b06"
+    workspace.go_live('[prices]\nunknown_ceiling = "0.50"\n')
+    service = workspace.service()
+    sheet_id = draft(service, Shot("A kite.", duration_seconds=seconds), gateway="apixo", model="sora-2")
+    service.approve(sheet_id, by=Means.TERMINAL)
+    state = {"code": 200, "data": {"taskId": "task_1", "state": "processing"}}
+
+    workspace.gateway.on_request = lambda request: reply({"data": 1} if "balance" in request.url.path else state)
+    task_id = submit(service.deps, sheet_id).report.task.id
+    await run_task(service.deps, task_id)
+    first = service.task(task_id).task
+    task = await step(workspace, service, task_id)
+
+    assert (first.next_at - START, task.state, task.polls) == (120.0, TaskState.RUNNING, 1)
+    assert task.next_at - workspace.clock.time == next_read
+
+
 async def test_running_a_task_before_its_time_asks_nothing(workspace: Workspace) -> None:
     """So calling too often cannot hammer a gateway."""
     service, task_id = await under_way(workspace)
@@ -118,6 +142,7 @@ async def test_a_failed_status_read_never_changes_the_state(workspace: Workspace
 
     assert task.state is TaskState.QUEUED
     assert task.problem is not None
+    assert (task.problem.code, task.problem.fate, task.failures) == ("status_unreadable", "charged", 1)
     assert task.next_at > workspace.clock.time
     assert (await step(workspace, service, task_id)).state is TaskState.RUNNING
 
@@ -139,7 +164,7 @@ async def test_a_failure_carries_the_gateways_words_cleaned(workspace: Workspace
 
     task = await step(workspace, service, task_id)
 
-    assert task.state is TaskState.FAILED
+    assert (task.state, task.finished_at) == (TaskState.FAILED, workspace.clock.time)
     assert task.problem.said == "The prompt violates policy"
 
 
@@ -150,9 +175,11 @@ async def test_a_dead_link_is_asked_for_again_once_then_the_clip_has_expired(wor
     keeper = Keeper(gone, gone)
     service, task_id = await under_way(workspace, *finished, keeper=keeper)
 
-    states = [(await step(workspace, service, task_id)).state for _ in range(3)]
+    seen = [await step(workspace, service, task_id) for _ in range(3)]
 
-    assert states == [TaskState.SUCCEEDED, TaskState.SUCCEEDED, TaskState.EXPIRED]
+    assert [task.state for task in seen] == [TaskState.SUCCEEDED, TaskState.SUCCEEDED, TaskState.EXPIRED]
+    assert [task.failures for task in seen[:2]] == [0, 1]
+    assert (seen[2].problem.code, seen[2].problem.fate) == ("expired", "charged")
     assert keeper.urls == [VIDEO + "a", VIDEO + "b"]
     assert "expired" in service.task(task_id).status_text
 
@@ -168,6 +195,23 @@ async def test_a_broken_download_is_tried_again_with_a_fresh_link(workspace: Wor
 
     assert states == [TaskState.SUCCEEDED] * 3 + [TaskState.SAVED]
     assert keeper.urls == [VIDEO + "a", VIDEO + "b", VIDEO + "c"]
+
+
+async def test_a_stored_link_with_the_key_in_it_is_not_fetched_but_asked_for_again(workspace: Workspace) -> None:
+    """A ledger that an older version wrote may have one."""
+    finished = status("finished", files=[{"file_url": VIDEO, "file_type": "video"}])
+    keeper = Keeper(CLIP)
+    service, task_id = await under_way(workspace, finished, finished, keeper=keeper)
+    await step(workspace, service, task_id)
+    stored = {"result_url": f"https://storage.example.com/{KEY}.mp4"}
+    service.deps.ledger().touch(task_id, now=service.now(), changes=stored)
+
+    task = await step(workspace, service, task_id)
+
+    assert (task.state, task.problem.code, task.failures) == (TaskState.SUCCEEDED, "download_problem", 1)
+    assert keeper.urls == []
+    assert (await step(workspace, service, task_id)).state is TaskState.SAVED
+    assert keeper.urls == [VIDEO]
 
 
 async def test_finished_without_a_file_is_asked_again(workspace: Workspace) -> None:
@@ -238,6 +282,25 @@ async def test_a_task_id_that_no_gateway_gives_cannot_be_attached(workspace: Wor
 
     with pytest.raises(InvalidRequest):
         resolve_task(service.deps, task_id, accepted_as=bad)
+
+
+@pytest.mark.parametrize("edited", [None, "", "../up"])
+async def test_a_task_whose_id_somebody_removed_from_the_ledger_is_said_and_can_be_mended(
+    workspace: Workspace, edited: str | None
+) -> None:
+    """It is paid for: it is no mistake of the program, and nobody is asked about another address."""
+    service, task_id = await under_way(workspace, status("running"))
+    with sqlite3.connect(workspace.home / "data" / "ledger.sqlite3") as db:
+        db.execute("UPDATE task SET gateway_task_id = ?", (edited,))
+    db.close()
+    asked = len(workspace.gateway.requests)
+
+    task = await step(workspace, service, task_id)
+    assert (task.state, task.problem.code) == (TaskState.QUEUED, "status_unreadable")
+    assert len(workspace.gateway.requests) == asked
+
+    service.resolve(task_id, accepted_as="task-unified-1-abc")
+    assert (await step(workspace, service, task_id)).state is TaskState.RUNNING
 
 
 async def test_what_has_ended_cannot_be_resolved(workspace: Workspace) -> None:

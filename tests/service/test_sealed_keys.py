@@ -36,7 +36,15 @@ from callsheet.errors import (
 )
 from callsheet.service import Service
 from callsheet.service.polling import resolve_task, run_task
-from callsheet.service.sealed_keys import claim_for_sending, permit, settle_permit, tend
+from callsheet.service.sealed_keys import (
+    claim_for_sending,
+    locked_tasks,
+    permit,
+    settle_permit,
+    tend,
+    unlock,
+    unsent_sheets,
+)
 from callsheet.service.submission import submit
 from samples import CHEAP
 from workspace import KEY, Workspace, accepted, draft, reply, status
@@ -534,6 +542,7 @@ async def test_a_payload_that_carries_the_sealed_key_is_refused_when_it_is_opene
         await permit(service.deps, sheet_id, PASSPHRASE)
 
     assert KEY not in str(caught.value)
+    assert (caught.value.next_step.action, caught.value.next_step.target) == (Action.DECLINE, sheet_id)
     assert service.deps.opened.gateways() == ()
 
 
@@ -630,6 +639,25 @@ async def test_another_process_holds_the_task_and_one_with_the_passphrase_takes_
     assert len(workspace.gateway.paid) == 1
 
 
+@pytest.mark.parametrize(("alive", "wanted", "taken"), [(True, False, 0), (True, True, 1), (False, False, 1)])
+async def test_who_opens_a_key_takes_over_what_nobody_follows_or_what_the_person_names(
+    workspace: Workspace, alive: bool, wanted: bool, taken: int
+) -> None:
+    """A task that another process is following stays there."""
+    first, other = sealed_service(workspace), process(workspace)
+    workspace.gateway.replies = [accepted()]
+    task_id = await opened_task(first, draft(first))
+    await step(workspace, first, task_id)
+
+    locked = locked_tasks(other.deps, is_alive=lambda _: alive)
+    named = [task_id] if wanted else []
+    assert [task.id for task in locked] == ([] if alive else [task_id])
+    assert unlock(other.deps, "poyo", PASSPHRASE, is_alive=lambda _: alive, wanted=named) == taken
+
+    owner = (other if taken else first).deps.runner_id
+    assert other.task(task_id).task.owner == owner
+
+
 async def test_the_last_line_of_a_program_tells_what_a_sealed_task_waits_for(workspace: Workspace) -> None:
     """No start and no background watcher goes on with it, so none is promised."""
     first = sealed_service(workspace)
@@ -660,6 +688,18 @@ async def test_a_finished_clip_is_saved_without_the_key(workspace: Workspace) ->
     assert (dead.state, dead.problem.code) == (TaskState.SUCCEEDED, "link_gone")
     assert (held.state, held.problem.code) == (TaskState.SUCCEEDED, "key_sealed")
     assert saved.state is TaskState.SAVED
+
+
+@pytest.mark.parametrize("alive", [True, False])
+async def test_a_sheet_that_its_own_process_sends_is_nobody_elses_to_send(workspace: Workspace, alive: bool) -> None:
+    """Only when that process is gone before it could send does a person have to do it."""
+    first, other = sealed_service(workspace), process(workspace)
+    sheet_id = draft(first)
+    await opened_task(first, sheet_id)
+
+    unsent = unsent_sheets(other.deps, is_alive=lambda _: alive)
+
+    assert [sheet.id for sheet in unsent] == ([] if alive else [sheet_id])
 
 
 async def test_a_task_that_was_never_sent_is_sent_after_its_person_agreed_again(workspace: Workspace) -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from callsheet.core.catalogue.cards import GatewayFacts
 from callsheet.core.consent import Means, Mode
+from callsheet.core.sent import MarkedTask
 from callsheet.core.shot import Shot
 from callsheet.core.spending import Slots, SpendTerms
-from callsheet.core.tasks import SheetEvent, TaskState
+from callsheet.core.tasks import ClaimedTask, SheetEvent, TaskState
 from callsheet.edges.config.policy_file import write_pause
 from callsheet.edges.files.paths import register, registered_path
 from callsheet.edges.keys.store import SecretKey, store_key_file
@@ -432,6 +433,31 @@ async def test_only_so_many_tasks_are_open_at_the_gateways_at_once(workspace: Wo
 
     assert [service.task(task_id).task.state for task_id in tasks] == [TaskState.QUEUED, TaskState.WAITING]
     assert "concurrent" in service.task(tasks[1]).status_text
+
+
+async def test_in_the_sandbox_a_task_waits_for_a_slot_and_after_a_failure_as_much_shorter(workspace: Workspace) -> None:
+    """As everything there is faster: 5 s and 2.5 s, at 30 times real time. APIXO takes three tasks at once."""
+    service = workspace.service()
+    ledger, now, tasks = service.deps.ledger(), workspace.clock.now(), []
+    for number in range(4):
+        sheet_id = draft(service, Shot(f"Kite {number}.", duration_seconds=4), gateway="apixo", model="sora-2")
+        tasks.append(submit(service.deps, sheet_id).report.task.id)
+    failing = replace(service.deps, sent=NoMark())
+    await run_task(failing, tasks[0])
+    for task_id in tasks[1:]:
+        ledger.claim(task_id, attempt=task_id, deadline=now + ATTEMPT_SECONDS, now=now, slots=Slots(9, 9))
+    workspace.clock.time = held = ledger.task(tasks[0]).next_at
+    await run_task(service.deps, tasks[0])
+
+    assert (held - now, ledger.task(tasks[0]).problem.code) == (pytest.approx(2.5 / 30), "no_slot")
+    assert ledger.task(tasks[0]).next_at - held == pytest.approx(5 / 30)
+
+
+class NoMark:
+    """Stands where the mark is written, on a disk that fails."""
+
+    def record(self, claimed: ClaimedTask) -> MarkedTask:
+        raise SetupProblem("The disk failed.", next_step="")
 
 
 def test_an_unknown_price_needs_a_ceiling_that_a_person_set(workspace: Workspace) -> None:

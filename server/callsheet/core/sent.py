@@ -11,13 +11,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, TypeVar
 
-from .consent import Binding
+from .consent import Binding, Mode
 from .tasks import ClaimedTask, SheetId, TaskId
 
 MOST_REQUESTS = 40
-"""How many requests a mark names. That more are missing shows in the audit trail's entry."""
+MOST_BYTES = 32_768
+"""How many requests a mark names, and how large it may be. That more are missing shows in the trail's entry."""
+
+LARGEST = 2**53
+"""No number of a mark is as large; the ledger can store each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +72,10 @@ class MarkedTask:
 
 
 def build_mark(sent: Sent) -> bytes:
-    """The file's content."""
+    """The file's content. It names the newest requests that have room in it, and always the newest."""
     text = json.dumps(asdict(sent), sort_keys=True)
+    if len(text) > MOST_BYTES and len(sent.requests) > 1:
+        return build_mark(replace(sent, requests=sent.requests[:-1]))
     return f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}\n".encode()
 
 
@@ -78,7 +86,29 @@ def read_mark(raw: bytes) -> Sent:
         raise ValueError("the checksum is wrong")
     values = json.loads(text)
     try:
-        requests = tuple(SentRequest(**{**item, "binding": Binding(**item["binding"])}) for item in values["requests"])
-        return Sent(**{**values, "requests": requests})
+        requests = tuple(_read_request(item) for item in values["requests"])
+        return _checked(Sent(**{**values, "requests": requests}))
     except (TypeError, KeyError) as error:
         raise ValueError("another version wrote it") from error
+
+
+def _read_request(item: dict[str, Any]) -> SentRequest:
+    binding = _checked(Binding(**item["binding"]))
+    if binding.mode != Mode.LIVE or not binding.take.isdecimal():
+        raise ValueError("it names something else than a live request")
+    return _checked(SentRequest(**{**item, "binding": binding}))
+
+
+_Checked = TypeVar("_Checked", Binding, Sent, SentRequest)
+_KINDS: Mapping[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "Binding": (Binding,)}
+
+
+def _checked(found: _Checked) -> _Checked:
+    """The same, if each of its fields has the type of that field; else `TypeError`."""
+    for field in fields(found):
+        value = getattr(found, field.name)
+        kinds = (tuple,) if field.name == "requests" else _KINDS.get(str(field.type), (str,))
+        is_number = isinstance(value, int | float)
+        if type(value) not in kinds or (is_number and not 0 <= value < LARGEST):
+            raise TypeError(field.name)
+    return found

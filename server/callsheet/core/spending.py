@@ -68,16 +68,19 @@ REFUSED = "declined"
 SPENT = "spent"
 
 
-def find_consent(acts: Iterable[AuditEntry], *, digest: str, task_id: str = "") -> AuditEntry | None:
+def find_consent(acts: Iterable[AuditEntry], *, digest: str, task_id: str = "", ledger: str = "") -> AuditEntry | None:
     """The act by which a sheet may be spent, from the trail's entries about that sheet, oldest first; or None.
 
     It ends with a no, and with its use for another task than `task_id`: the row of a sheet or of an allowance proves
-    nothing, because every program of the user can write it.
+    nothing, because every program of the user can write it. With `ledger`, an act in another one does not count: in
+    each copy the sheet could be spent once more.
     """
     found = None
     for act in acts:
         if act.action in AGREED:
-            found = act if read_detail(act).get("digest", digest) == digest else None
+            detail = read_detail(act)
+            is_here = not ledger or detail.get("ledger", ledger) == ledger
+            found = act if is_here and detail.get("digest", digest) == digest else None
         elif act.action == REFUSED or act.subject != task_id:
             found = None
     return found

@@ -134,17 +134,21 @@ async def poll_task(deps: Dependencies, task: Task) -> Task:
     """Ask the gateway once after a task and store what it says."""
     facts = deps.facts(task.gateway)
     gateway = deps.gateway(task.gateway)
-    assert task.gateway_task_id is not None
-    if deps.holds_key(None, task.gateway_task_id):
+    found = task.gateway_task_id or ""
+    if deps.holds_key(None, found):
         # A ledger that an older version wrote: such an id must not become part of an address.
         return _read_failed(deps, task, KEY_RETURNED, KEY_RETURNED_TEXT, None)
+    try:
+        request = gateway.build_status(TaskRef(task.model, found))
+    except ValueError:
+        # Somebody edited the row; a person can give the id again.
+        return _read_failed(deps, task, "status_unreadable", "the ledger has no id of the gateway for it", None)
     try:
         base_url, key = await deps.reach(task.mode, facts)
         if key is None:
             return _postpone(
                 deps, task, NO_KEY, "its key is missing, so its status cannot be read", KEYLESS_RETRY_SECONDS
             )
-        request = gateway.build_status(TaskRef(task.model, task.gateway_task_id))
         reply = await deps.http.fetch(request, base_url=base_url, key=key)
     except CallsheetError as error:
         return _read_failed(deps, task, error.error_code, error.message, None)
@@ -321,6 +325,8 @@ def resolve_task(deps: Dependencies, task_id: str, *, accepted_as: str | None) -
             fate=fate_of(task),
         ) from None
     detail = {"as": accepted_as or "lost", "sheet": task.sheet_id}
+    if task.gateway_task_id is not None:
+        detail["was"] = task.gateway_task_id
     deps.ledger().consent.record(event.value, task_id, actor=Means.TERMINAL.value, now=now, detail=detail)
     keep_taken_back(deps)
     deps.changes.notify()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,7 +20,7 @@ from callsheet.surface.cli import run
 from callsheet.surface.cli.application import COMMANDS
 from callsheet.surface.cli.console.exit_codes import MEANINGS, ExitCode, exit_for_error, exit_for_state
 from callsheet.surface.program import Program
-from workspace import Workspace, draft
+from workspace import Workspace, command_for, draft
 
 NAMES = [
     "explain",
@@ -246,3 +247,34 @@ def test_a_reader_who_has_seen_enough_is_no_error(workspace: Workspace, tmp_path
     )
 
     assert ran.stderr == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("arguments", [["models"], ["models", "--json"], ["export"]], ids=" ".join)
+def test_a_full_disk_under_the_answer_is_no_mistake_of_the_program(workspace: Workspace, arguments: list[str]) -> None:
+    """It says that what was done stays done, and nothing of the money, of which it knows nothing here."""
+    with Path("/dev/full").open("wb") as full:
+        ran = subprocess.run(
+            command_for(workspace.environ, *arguments),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env={"PATH": os.environ["PATH"], **workspace.environ},
+            timeout=60,
+            check=False,
+        )
+
+    assert ran.returncode == ExitCode.SETUP
+    assert b"callsheet list" in ran.stderr
+    assert ran.stderr.count(b"\n") <= 3
+    assert not list(workspace.home.glob("state/mistakes/*"))
+
+
+@pytest.mark.parametrize(
+    "arguments", [["get"], ["approve"], ["submit"], ["decline"], ["resolve", "--lost"]], ids=" ".join
+)
+def test_an_argument_that_is_no_text_is_no_mistake_of_the_program(
+    workspace: Workspace, cli: CommandLine, arguments: list[str]
+) -> None:
+    """Bytes that are no UTF-8 reach the program as halves of surrogate pairs."""
+    assert cli(*arguments, os.fsdecode(b"task_\xff"), "--json").json["error"]["code"] == "usage"
+    assert not list(workspace.home.glob("state/mistakes/*"))

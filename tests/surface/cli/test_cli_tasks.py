@@ -168,26 +168,38 @@ def test_list_shows_what_waits_for_a_person_and_unknown_outcomes_first(
     assert [task["task_id"] for task in answer["tasks"]] == [task_id]
 
 
-def test_resolve_needs_one_answer_and_a_person_or_a_yes(
+def test_resolve_needs_one_answer_and_for_a_live_task_a_person(
     workspace: Workspace, program: Program, cli: CommandLine
 ) -> None:
-    """A script says `--yes`; without a terminal and without it nothing changes."""
+    """Without a terminal nothing changes, whatever a script says: each answer lets the same shot be paid for again."""
     task_id = unknown(workspace, program, cli)
     assert cli("resolve", task_id, "--yes").code == ExitCode.INVALID
     assert cli("resolve", task_id, "--lost", "--accepted", "x", "--yes").code == ExitCode.INVALID
-    assert cli("resolve", task_id, "--accepted", "../up", "--yes").code == ExitCode.INVALID
     ran = run_without_terminal(["resolve", task_id, "--lost"], workspace.environ, program.working_directory, "lost\n")
     assert ran.returncode == ExitCode.NOT_APPROVED
+    for answer in (["--lost"], ["--accepted", "task-unified-9-z"], ["--accepted", "../up"]):
+        refused = cli("resolve", task_id, *answer, "--yes")
+        assert refused.code == ExitCode.NOT_APPROVED
+        assert "--yes" not in refused.err
     assert cli("get", task_id, "--json").json["status"] == "outcome_unknown"
 
-    answer = cli("resolve", task_id, "--accepted", "task-unified-9-z", "--yes", "--json")
 
-    assert answer.code == 0
-    assert answer.json["status"] == "queued"
-    assert answer.json["gateway_task_id"] == "task-unified-9-z"
-    # What may have been paid for is not given up by a script.
-    assert cli("resolve", task_id, "--lost", "--yes").code == ExitCode.NOT_APPROVED
-    assert cli("get", task_id, "--json").json["status"] == "queued"
+@pytest.mark.parametrize(("accepted_as", "code", "state"), [("9-z", 0, "queued"), ("../up", 2, "outcome_unknown")])
+def test_a_person_with_the_passphrase_names_the_gateways_id(
+    workspace: Workspace, program: Program, cli: CommandLine, accepted_as: str, code: int, state: str
+) -> None:
+    """An id that the gateway cannot have given changes nothing."""
+    task_id = unknown(workspace, program, cli)
+
+    command = ["resolve", task_id, "--accepted", accepted_as]
+    with Terminal(command, workspace.environ, program.working_directory) as terminal:
+        terminal.expect("Type accepted to agree: ")
+        terminal.type("accepted")
+        terminal.expect("Approval passphrase: ")
+        terminal.type(PASSPHRASE)
+        assert terminal.finish() == code
+
+    assert cli("get", task_id, "--json").json["status"] == state
 
 
 @pytest.mark.parametrize(("typed", "code", "state"), [("lost", 0, "abandoned"), ("yes", 3, "outcome_unknown")])

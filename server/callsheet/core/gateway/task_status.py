@@ -74,14 +74,19 @@ class StatusShape:
 def read_task_status(reply: HttpReply, shape: StatusShape) -> StatusOutcome:
     """A task's state from a status reply. A failed task is an HTTP 200 too.
 
-    The documented places come first. A state or a link under another usual name is read as well.
+    The documented places come first. A state or a link under another usual name is read as well. A failure ends the
+    task, so it must name a task: an error beside HTTP 200 may be about the reading.
     """
     body = read_object(reply.body)
     number = read_status_number(find(body, "code")) if shape.wrapped else None
     task, said = _find_task(body, shape)
     if not answered(reply, number) or not said:
         return build_unavailable(reply, body, number, *read_complaint(body))
-    phase = read_phase(said)
+    phase, named = read_phase(said), read_task_id(find(task, shape.id)) or ""
+    if phase is Phase.FAILED:
+        named = named or next((near for name in ("id", *NEAR_IDS) if (near := read_task_id(find(task, name)))), "")
+        if not named:
+            return build_unavailable(reply, None, number, *read_complaint(body))
     charges = (read_amount(find(task, *path)) for path in shape.charges)
     charged = next((amount for amount in charges if amount is not None), None)
     with_video = phase in (Phase.SUCCEEDED, Phase.UNRECOGNISED)
@@ -92,7 +97,7 @@ def read_task_status(reply: HttpReply, shape: StatusShape) -> StatusOutcome:
         video_urls=find_videos(task, shape.videos) if with_video else (),
         failure=build_problem(reply, *read_complaint(task)) if phase is Phase.FAILED else None,
         charge=Charge(charged, "credits") if charged is not None else None,
-        named_id=read_task_id(find(task, shape.id)) or "",
+        named_id=named,
     )
 
 

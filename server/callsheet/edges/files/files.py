@@ -124,9 +124,11 @@ def current_user() -> int | None:
 def write_private(path: Path, content: bytes, *, what: str) -> None:
     """Write the file with mode 0600 in a directory of mode 0700, and replace what was there in one step.
 
-    Raises `SetupProblem`; the old file, if any, is then still whole.
+    Raises `SetupProblem`, also for more than `read_private` reads; the old file, if any, is then still whole.
     """
     try:
+        if len(content) > MAX_BYTES:
+            raise TooLargeError(errno.EFBIG, f"it would be larger than {MAX_BYTES} bytes")
         _create_private_directory(path.parent)
         write_atomically(path, content)
     except OSError as error:
@@ -146,11 +148,13 @@ def write_exported(path: Path, content: bytes, *, force: bool) -> None:
     """Write a file that a person asked for, with mode 0600, in a directory that is not changed.
 
     An existing file is replaced, whole, only with `force`. Raises `InvalidRequest` when there is one, `SetupProblem`
-    when the file cannot be written; nothing has changed then. A symbolic link counts as an existing file.
+    when the file cannot be written, or is no regular file; nothing has changed then. A symbolic link counts as an
+    existing file.
     """
     try:
-        if path.is_dir():
-            raise IsADirectoryError(None, "it is a directory")
+        if path.exists() and not path.is_file():
+            # A directory, a pipe, a device: replacing one would break what others use it for.
+            raise NotRegularError(None, "it is not a regular file")
         if force:
             write_atomically(path, content)
         else:

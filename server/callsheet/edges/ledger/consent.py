@@ -7,7 +7,9 @@ uses its transactions. The functions run inside a transaction that the caller ha
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -58,7 +60,8 @@ class Consent:
     ) -> None:
         """Add an entry to the audit trail."""
         with self._transaction() as db:
-            append_audit(db, now, actor, action, subject, detail or {})
+            here = {"ledger": _name_ledger(db)} if action in AGREED else {}
+            append_audit(db, now, actor, action, subject, {**(detail or {}), **here})
 
     def entries(self, *, limit: int = 100) -> list[AuditEntry]:
         """The latest entries of the audit trail, newest first."""
@@ -97,7 +100,7 @@ class Consent:
         }
         with self._transaction() as db:
             db.execute(build_insert("allowance", row), row)
-            terms = _terms(allowance)
+            terms = {**_terms(allowance), "ledger": _name_ledger(db)}
             append_audit(db, allowance.made_at, allowance.made_by.value, ALLOWANCE_MADE, allowance.id, terms)
             # What is recorded after this row shows how late it was, even if the clock is then set back.
             db.execute(
@@ -154,6 +157,7 @@ def append_audit(
 def append_answer(db: sqlite3.Connection, sheet: Sheet, answer: str, *, by: Means, who: str, now: float) -> None:
     """Add a person's yes or no to a sheet."""
     detail = {"digest": sheet.binding.digest, "price": sheet.binding.price, "model": sheet.card_id, "who": who}
+    detail["ledger"] = _name_ledger(db)
     append_audit(db, now, by.value, answer, sheet.id, detail)
 
 
@@ -167,7 +171,14 @@ def consent_to(db: sqlite3.Connection, sheet: Sheet) -> AuditEntry | None:
     """The act in the trail by which that sheet may be spent, or was spent on its task."""
     mention = json.dumps({"sheet": sheet.id})[1:-1]
     acts = _read_acts(db, "AND (subject = ? OR instr(detail, ?))", sheet.id, mention).get(sheet.id, [])
-    return find_consent(acts, digest=sheet.binding.digest, task_id=sheet.task_id or "")
+    task_id = sheet.task_id or ""
+    return find_consent(acts, digest=sheet.binding.digest, task_id=task_id, ledger=_name_ledger(db))
+
+
+def _name_ledger(db: sqlite3.Connection) -> str:
+    """A name for the ledger's file that a copy in another place does not have."""
+    path = os.path.realpath(db.execute("PRAGMA database_list").fetchone()["file"])
+    return hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def require_fresh_consent(db: sqlite3.Connection, sheet: Sheet, digest: str, now: float) -> tuple[str, float]:
@@ -262,6 +273,7 @@ def use_allowance(db: sqlite3.Connection, sheet: Sheet, *, now: float, policy: s
         (Means.ALLOWANCE.value, now, used.id, sheet.id),
     )
     detail = {"allowance": used.id, "use": used.use, "digest": sheet.binding.digest, "price": sheet.binding.price}
+    detail["ledger"] = _name_ledger(db)
     append_audit(db, now, Means.ALLOWANCE.value, "approved", sheet.id, detail)
     return replace(sheet, approved_by=Means.ALLOWANCE, approved_at=now, allowance=used.id)
 
@@ -291,14 +303,15 @@ def _terms(allowance: Allowance) -> dict[str, str]:
 
 
 def _is_as_recorded(db: sqlite3.Connection, allowance: Allowance) -> bool:
-    """Whether the row says what the trail says: made on these terms, not revoked, and used no less."""
+    """Whether the row says what the trail says: made here on these terms, not revoked, and used no less."""
     mention = json.dumps({"allowance": allowance.id})[1:-1]
     query = "SELECT * FROM audit WHERE subject = ? OR (action = 'approved' AND instr(detail, ?))"
     entries = [_read_entry(row) for row in db.execute(query, (allowance.id, mention))]
     acts = [entry.action for entry in entries]
     made = [read_detail(entry) for entry in entries if entry.action == ALLOWANCE_MADE]
     # An older version recorded fewer of the terms.
-    is_same = all(_terms(allowance).get(name) == value for terms in made for name, value in terms.items())
+    here = {**_terms(allowance), "ledger": _name_ledger(db)}
+    is_same = all(here.get(name) == value for terms in made for name, value in terms.items())
     return bool(made) and is_same and ALLOWANCE_REVOKED not in acts and acts.count("approved") <= allowance.used_clips
 
 

@@ -6,8 +6,10 @@ keys, are stored under that id in the state directory.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import re
 import secrets
 import sys
 import traceback
@@ -66,6 +68,9 @@ COMMANDS = (
 )
 """In the order of the help."""
 
+UNWRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_BROKEN_TEXT = re.compile("[\ud800-\udfff]")
+
 
 def run_command(program: Program, arguments: list[str]) -> int:
     """Run one command; see `surface.cli.run`."""
@@ -80,11 +85,33 @@ def run_command(program: Program, arguments: list[str]) -> int:
     except SystemExit as end:
         return int(end.code) if isinstance(end.code, int) else ExitCode.OK
     except BrokenPipeError:
-        # The reader closed the pipe. The interpreter must not fail on the unwritten rest.
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+        # The reader closed the pipe.
+        _drop_output()
         return ExitCode.OK
-    except Exception as error:
-        return _write_failure(session, _unwrap(error))
+    except Exception as caught:
+        error = _unwrap(caught)
+        if isinstance(error, OSError) and error.filename is None and error.errno in UNWRITTEN:
+            return _write_unwritten(session, error)
+        if isinstance(error, UnicodeEncodeError) and any(map(_BROKEN_TEXT.search, arguments)):
+            error = InvalidRequest("An argument is not text.", next_step="Write it in UTF-8.", code="usage")
+        return _write_failure(session, error)
+
+
+def _write_unwritten(session: Session, error: OSError) -> int:
+    """Say that the answer is lost. It says nothing of the money: the command may have ended before."""
+    _drop_output()
+    text = f"The answer could not be written ({error.strerror}). What was done stays done. To see it:"
+    session.output.write_note(f"{text} {program()} list", style="red")
+    return ExitCode.SETUP
+
+
+def _drop_output() -> None:
+    """Write no more to standard output: the interpreter must not fail on the rest either."""
+    with suppress(OSError, ValueError):
+        number, null = sys.stdout.fileno(), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, number)
+        os.close(null)
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
 
 
 def build_app() -> typer.Typer:

@@ -36,7 +36,7 @@ def resolve(
     ] = None,
     lost: Annotated[bool, typer.Option("--lost", help="The gateway does not have the task: give it up.")] = False,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Skip the confirmation (for scripts). Not allowed for live tasks with --lost.")
+        bool, typer.Option("--yes", help="Skip the confirmation (for scripts). Not allowed for live tasks.")
     ] = False,
     older_ledger: Annotated[
         bool, typer.Option("--older-ledger", help="Go on with a ledger that is older than what was sent.")
@@ -46,8 +46,8 @@ def resolve(
     """Resolve a task of unknown outcome, after you have checked the gateway's own task list.
 
     With --accepted the task is followed to its clip. With --lost it is given up, and a new take can be
-    submitted. If the gateway had accepted the task after all, you pay for both. For a live task --lost needs the
-    approval passphrase, and its price counts against your limits until the month ends.
+    submitted. If the gateway had accepted the task after all, you pay for both; its price counts against your limits
+    until the month ends. For a live task both need the approval passphrase.
 
     With --older-ledger, what was sent and is not in the ledger comes back as tasks of unknown outcome, and approvals
     and allowances end. It needs the approval passphrase.
@@ -61,8 +61,8 @@ def resolve(
     if task is None:
         return _accept_ledger(session, as_json)
     report = session.service.task(task)
-    # Giving up a paid clip lets the same shot be paid for again, so only the person may do it.
-    proves = lost and report.task.mode is Mode.LIVE
+    # Either answer lets the same shot be paid for again, and a wrong id loses a clip, so only the person may give it.
+    proves = report.task.mode is Mode.LIVE
     if proves or not yes:
         _confirm(session, report, accepted, verifier=require_verifier(session.program) if proves else None)
     session.service.resolve(task, accepted_as=accepted)
@@ -99,7 +99,7 @@ def _accept_ledger(session: Session, as_json: bool) -> int:
 
 def _confirm(session: Session, report: TaskReport, accepted: str | None, *, verifier: str | None) -> None:
     word = "lost" if accepted is None else "accepted"
-    with session.open_terminal("resolve a task (or --yes)") as terminal:
+    with session.open_terminal("resolve a task (or --yes)" if verifier is None else "resolve a live task") as terminal:
         terminal.write(f"{report.task.id}  {report.task.card_id}", style="bold")
         terminal.write(one_line(report.status_text))
         if accepted is None:
