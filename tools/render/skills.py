@@ -21,6 +21,7 @@ from callsheet.core.shot import Shot
 from callsheet.gateways import load_gateway
 
 from .cards import NOT_DOCUMENTED, durations_of, format_price, format_values, render_gateway_cards, source_table
+from .families import SORA, keep_line
 from .markdown import code, document, table
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -36,7 +37,7 @@ COMPATIBILITY = (
 
 _SHELL_PARTS = ("wire", "text", "payload", "submit", "check_task", "wrapper")
 _MARK = re.compile(r"\{\{([a-z_]+)(?: ([a-z0-9-]+))?\}\}")
-_KEY_MARK = re.compile(r"\[([a-z0-9-]+)\](?!\()")
+KEY_MARK = re.compile(r"\[([a-z0-9-]+)\](?!\()")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def build_skills(catalogue: Catalogue) -> dict[str, str]:
     """The scripts for all gateways that have a skill, and every skill: path below the checkout -> text."""
     shell = ShellParts(*(_read_part(f"shell/{name}.sh") for name in _SHELL_PARTS))
     covered = {plan.gateway for plan in SKILLS}
-    every = [(narrow(facts), _paths(facts)) for facts in catalogue.gateways if facts.id in covered]
+    every = [(narrow(keep_line(facts, SORA)), _paths(facts)) for facts in catalogue.gateways if facts.id in covered]
     files = {f"scripts/{name}": text for name, text in render_scripts(shell, every).items()}
     for plan in SKILLS:
         whole = catalogue.gateway(plan.gateway)
@@ -111,6 +112,28 @@ def build_skills(catalogue: Catalogue) -> dict[str, str]:
         scripts = render_scripts(shell, [(facts, _paths(facts))])
         files |= {f"{root}/scripts/{name}": text for name, text in scripts.items()}
     return files
+
+
+def render_scripts_page(catalogue: Catalogue) -> str:
+    """`references/scripts.md`: which script submits to which model, and for whom they are."""
+    targets: dict[str, list[str]] = {}
+    for facts in catalogue.gateways:
+        for card in narrow(keep_line(facts, SORA)).models:
+            targets.setdefault(wrapper_name(card.model), []).append(card.id)
+    return document(
+        "# Shell scripts for Sora",
+        "Open this when a person wants to submit a prepared Sora payload from a trusted shell without the program.",
+        "Each sends one payload once, without the program's caps and record, after the person typed PAY at a terminal"
+        " and only if their policy says live. They are no way for an agent to submit. For an agent: `--dry-run` needs"
+        " no key or network, and `scripts/check_task.sh` only reads. Other models have no script; use `callsheet`.",
+        SHUTDOWN.format(name="a gateway"),
+        table(
+            ("Script", "Model"),
+            [(code(f"scripts/{name}"), ", ".join(map(code, ids))) for name, ids in targets.items()],
+        ),
+        "Where there are two models, `--gateway` selects the second. All call `scripts/submit.sh` (`--help` lists the"
+        " exit codes), with `scripts/wire.sh`, `scripts/text.sh` and `scripts/payload.sh` beside it.",
+    )
 
 
 def _read_part(name: str) -> str:
@@ -148,7 +171,7 @@ def render_facts_page(facts: GatewayFacts) -> str:
     models = ", ".join(code(card.model) for card in facts.models)
     # The page of a gateway, without its own title and opening.
     cards = render_gateway_cards(facts).split("\n\n", 2)[2].rstrip()
-    named = set(_KEY_MARK.findall(cards)) | {
+    named = set(KEY_MARK.findall(cards)) | {
         key for card in facts.models for conflict in card.conflicts for key in conflict.sources
     }
     return document(
@@ -273,7 +296,7 @@ def _fill_prices(facts: GatewayFacts, model: str) -> str:
 
 def _clip_price(card: ModelCard, seconds: int, resolution: str) -> str:
     price = price_clip(card, Shot.of(duration_seconds=seconds, resolution=resolution or None))
-    own = "" if price.unit == "USD" else f" ({price.amount:f} {price.unit})"
+    own = "" if price.unit == "USD" else f" ({price.amount.normalize():f} {price.unit})"
     return f"{dollars(price.usd)}{own}" if price.usd is not None else f"{price.amount} {price.unit}"
 
 
@@ -354,7 +377,9 @@ def _shell_path(path: str) -> str:
 
 
 __all__ = [
+    "KEY_MARK",
     "SKILLS",
+    "TEMPLATES",
     "RequestPaths",
     "ShellParts",
     "SkillPlan",
@@ -365,5 +390,6 @@ __all__ = [
     "render_api_page",
     "render_facts_page",
     "render_scripts",
+    "render_scripts_page",
     "render_skill",
 ]
