@@ -130,7 +130,7 @@ async def test_the_mark_names_the_latest_request_first_whatever_the_clock_says(
     """So the one that is about to go out is among those that a mark has room for."""
     first = await sent(workspace, service, approved(workspace, service))
     service.deps.ledger().touch(first, now=service.now(), changes={"deadline": service.now() + 3600})
-    later = await sent(workspace, service, approved(workspace, service, Shot("A heron.", duration_seconds=4)))
+    later = await sent(workspace, service, approved(workspace, service, Shot.of("A heron.", duration_seconds=4)))
 
     [mark] = marks(workspace)
     requests = json.loads(mark.read_text().splitlines()[1])["requests"]
@@ -324,7 +324,7 @@ async def test_a_mark_never_grows_beyond_what_is_read(workspace: Workspace, serv
         accepted(f"job-{len(workspace.gateway.paid)}") if request.method == "POST" else httpx2.Response(404)
     )
     for number in range(30):
-        sheet_id = approved(workspace, service, Shot(f"Heron {number}.", duration_seconds=4))
+        sheet_id = approved(workspace, service, Shot.of(f"Heron {number}.", duration_seconds=4))
         report = submit(service.deps, sheet_id).report
         assert report is not None
         await run_task(service.deps, report.task.id)

@@ -92,7 +92,7 @@ async def test_a_clip_is_asked_after_when_one_of_its_length_is_usually_ready(
     workspace.environ["APIXO_API_KEY"] = "another-canary-51d84b06"
     workspace.go_live('[prices]\nunknown_ceiling = "0.50"\n')
     service = workspace.service()
-    sheet_id = draft(service, Shot("A kite.", duration_seconds=seconds), gateway="apixo", model="sora-2")
+    sheet_id = draft(service, Shot.of("A kite.", duration_seconds=seconds), gateway="apixo", model="sora-2")
     service.approve(sheet_id, by=Means.TERMINAL)
     state = {"code": 200, "data": {"taskId": "task_1", "state": "processing"}}
 

@@ -440,7 +440,7 @@ async def test_in_the_sandbox_a_task_waits_for_a_slot_and_after_a_failure_as_muc
     service = workspace.service()
     ledger, now, tasks = service.deps.ledger(), workspace.clock.now(), []
     for number in range(4):
-        sheet_id = draft(service, Shot(f"Kite {number}.", duration_seconds=4), gateway="apixo", model="sora-2")
+        sheet_id = draft(service, Shot.of(f"Kite {number}.", duration_seconds=4), gateway="apixo", model="sora-2")
         tasks.append(submit(service.deps, sheet_id).report.task.id)
     failing = replace(service.deps, sent=NoMark())
     await run_task(failing, tasks[0])
