@@ -125,7 +125,8 @@ class PublishedCatalogues:
             "sha256": _digest(pages),
             "pages": [page.decode("utf-8", "surrogateescape") for page in pages],
         }
-        write_private(self._path(gateway_id), json.dumps(document, ensure_ascii=True).encode(), what=_WHAT)
+        content = json.dumps(document, ensure_ascii=True).encode()
+        write_private(self._path(gateway_id), content, what=_WHAT, most=MOST_BYTES)
 
     def _path(self, gateway_id: str) -> Path:
         return self._directory / f"{gateway_id}.json"

@@ -121,14 +121,14 @@ def current_user() -> int | None:
     return os.geteuid() if hasattr(os, "geteuid") else None
 
 
-def write_private(path: Path, content: bytes, *, what: str) -> None:
+def write_private(path: Path, content: bytes, *, what: str, most: int = MAX_BYTES) -> None:
     """Write the file with mode 0600 in a directory of mode 0700, and replace what was there in one step.
 
-    Raises `SetupProblem`, also for more than `read_private` reads; the old file, if any, is then still whole.
+    Raises `SetupProblem`, also for more than `most` bytes; the old file, if any, is then still whole.
     """
     try:
-        if len(content) > MAX_BYTES:
-            raise TooLargeError(errno.EFBIG, f"it would be larger than {MAX_BYTES} bytes")
+        if len(content) > most:
+            raise TooLargeError(errno.EFBIG, f"it would be larger than {most} bytes")
         _create_private_directory(path.parent)
         write_atomically(path, content)
     except OSError as error:

@@ -249,7 +249,7 @@ def _number(request: PageRequest, name: str, default: int, most: int) -> int:
 
 
 def _build_rules(request: PageRequest) -> Answer:
-    return Answer(200, dict(load_data("evolink_rules")))
+    return Answer(200, dict(load_data("evolink_rules.json")))
 
 
 PAGES = (
