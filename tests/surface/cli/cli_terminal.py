@@ -114,7 +114,7 @@ class Terminal:
         os.write(self._master, line.encode() + b"\n")
 
     def interrupt(self) -> None:
-        """Press Ctrl-C, a moment after what was read: a prompt is on the screen shortly before its answer is awaited."""
+        """Press Ctrl-C, a moment after what was read: a prompt shows before its answer is awaited."""
         time.sleep(0.3)
         os.write(self._master, b"\x03")
 
