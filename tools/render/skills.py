@@ -34,6 +34,11 @@ COMPATIBILITY = (
     "Works as documentation alone. The scripts need a POSIX shell and curl, and check payloads with the callsheet"
     " command where it is installed."
 )
+NEEDS_CURL = """\
+    requires:
+      bins:
+        - curl
+"""
 
 _SHELL_PARTS = ("wire", "text", "payload", "submit", "check_task", "wrapper")
 _MARK = re.compile(r"\{\{([a-z_]+)(?: ([a-z0-9-]+))?\}\}")
@@ -158,7 +163,10 @@ def narrow(facts: GatewayFacts, models: Sequence[str] | None = None) -> GatewayF
 def render_skill(plan: SkillPlan, part: str, facts: GatewayFacts) -> str:
     """`SKILL.md`: frontmatter, then the written part with its marks filled in. The part's first line describes."""
     description, _, body = part.partition("\n")
-    return f"{_render_front(plan, description.strip(), facts)}\n{fill(body.lstrip(), facts)}"
+    front = render_front(
+        plan, description, facts, works=COMPATIBILITY, key_use="for live requests only", requires=NEEDS_CURL
+    )
+    return f"{front}\n{fill(body.lstrip(), facts)}"
 
 
 def render_api_page(part: str, facts: GatewayFacts) -> str:
@@ -226,23 +234,23 @@ def wrapper_name(model: str) -> str:
     return f"submit_{re.sub('[/-]', '_', model)}.sh"
 
 
-def _render_front(plan: SkillPlan, description: str, facts: GatewayFacts) -> str:
+def render_front(
+    plan: SkillPlan, description: str, facts: GatewayFacts, *, works: str, key_use: str, requires: str = ""
+) -> str:
+    """The front matter; `works` says with what the skill works, `key_use` what the gateway's key is for."""
     return f"""\
 ---
 name: {plan.name}
-description: {description}
+description: {description.strip()}
 license: MIT-0
-compatibility: {COMPATIBILITY}
+compatibility: {works}
 metadata:
   openclaw:
     primaryEnv: {facts.key_env}
-    requires:
-      bins:
-        - curl
-    envVars:
+{requires}    envVars:
       - name: {facts.key_env}
         required: false
-        description: {facts.name} key, for live requests only. Set by a person, never pasted into a chat.
+        description: {facts.name} key, {key_use}. Set by a person, never pasted into a chat.
 ---
 """
 

@@ -17,7 +17,7 @@ from .families import SORA, field_blocks, line_of, lines_of, living, tells, titl
 from .markdown import code, document, paged, table
 from .models import price_span
 from .references import Wire, gateway_blocks
-from .skills import KEY_MARK, TEMPLATES, SkillPlan, fill
+from .skills import KEY_MARK, TEMPLATES, SkillPlan, fill, render_front
 
 COMPATIBILITY = (
     "Documentation alone. Drafts are checked, priced and submitted by the Callsheet MCP server or the callsheet"
@@ -40,7 +40,9 @@ def build_video_skills(catalogue: Catalogue, wires: Mapping[str, Wire]) -> dict[
         part = TEMPLATES.joinpath(plan.name, "SKILL.md").read_text(encoding="utf-8")
         description, _, body = part.partition("\n")
         body = body.lstrip().replace("{{overview}}", _overview(video_cards(facts), pages))
-        files[f"skill/{plan.name}/SKILL.md"] = f"{_front(plan, description.strip(), facts)}\n{fill(body, facts)}"
+        key_use = "used by Callsheet for live requests"
+        front = render_front(plan, description, facts, works=COMPATIBILITY, key_use=key_use)
+        files[f"skill/{plan.name}/SKILL.md"] = f"{front}\n{fill(body, facts)}"
         files |= {f"skill/{plan.name}/references/{name}.md": text for name, text in pages.items()}
     return files
 
@@ -90,24 +92,6 @@ def _rows(cards: Sequence[ModelCard], pages: Mapping[str, str]) -> Iterator[tupl
             ", ".join(dict.fromkeys(card.lifecycle.availability.value for card in models)),
             ", ".join(f"[{name}.md](references/{name}.md)" for name in told),
         )
-
-
-def _front(plan: SkillPlan, description: str, facts: GatewayFacts) -> str:
-    return f"""\
----
-name: {plan.name}
-description: {description}
-license: MIT-0
-compatibility: {COMPATIBILITY}
-metadata:
-  openclaw:
-    primaryEnv: {facts.key_env}
-    envVars:
-      - name: {facts.key_env}
-        required: false
-        description: {facts.name} key, used by Callsheet for live requests. Set by a person, never pasted into a chat.
----
-"""
 
 
 __all__ = ["VIDEO_SKILLS", "build_video_skills", "video_cards"]
