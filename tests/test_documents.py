@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import tomllib
 import unicodedata
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -20,10 +22,12 @@ from callsheet.edges.config.policy_form import render_policy
 from callsheet.sandbox.faults import FAULTS
 from callsheet.surface.cli.application import COMMANDS
 from callsheet.surface.mcp.tools import TOOLS
+from callsheet.surface.views.cards import choices_of
 from cases import cases
 from render.__main__ import REMEDY, build_documents, find_stale, main, render
 from render.cards import render_card
-from render.markdown import cell, document, table
+from render.families import line_of
+from render.markdown import cell, document, paged, table
 from render.references import render_diagram
 from render.security import load_guarantees, read_guarantees
 
@@ -32,6 +36,15 @@ REFERENCES = sorted((ROOT / "references").glob("*.md"))
 PAGES = sorted(ROOT.glob("*.md"))
 LONGEST = 10_000
 DOCUMENTS = build_documents()
+
+
+KEPT = [card for card in load_catalogue().cards if card.lifecycle.availability is not Availability.DROPPED]
+SHUT = re.compile(r"OpenAI (?:shut|ended)|2026-09-24")
+
+
+def text_of(path: Path) -> str:
+    """A document that is there."""
+    return path.read_text(encoding="utf-8")
 
 
 def read(name: str) -> str:
@@ -50,8 +63,10 @@ def test_rendering_writes_what_is_missing_and_then_nothing(tmp_path: Path) -> No
     written = render(tmp_path)
     (tmp_path / written[0]).write_text("old\n", encoding="utf-8")
 
+    (tmp_path / "references/fields-poyo-99.md").write_text("a page too many\n", encoding="utf-8")
+
     assert written == list(DOCUMENTS)
-    assert find_stale(tmp_path) == written[:1] == render(tmp_path)
+    assert find_stale(tmp_path) == [*written[:1], "references/fields-poyo-99.md"] == render(tmp_path)
     assert render(tmp_path) == []
 
 
@@ -84,14 +99,68 @@ def test_a_card_tells_every_fact_with_a_source_that_it_lists(card: ModelCard) ->
 
 
 @cases("facts", load_catalogue().gateways, ids=lambda facts: facts.id)
-def test_a_gateways_page_leaves_no_model_and_no_allowed_value_out(facts: GatewayFacts) -> None:
+def test_a_gateways_pages_leave_no_model_and_no_allowed_value_out(facts: GatewayFacts) -> None:
     """Models that may answer with each field and value; those that were dropped by name."""
-    text = read(f"references/models-{facts.id}.md")
+    pages = [*ROOT.glob(f"references/fields-{facts.id}*.md"), ROOT / f"references/sora-{facts.id}.md"]
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
 
     for card in facts.models:
         assert f"`{card.model}`" in text
         if card.lifecycle.availability is not Availability.DROPPED:
-            assert all(str(value) in text for field in card.fields for value in values_of(field))
+            assert all(value in text for field in card.fields for value in values_of(field))
+
+
+@cases("card", KEPT, ids=lambda card: card.id)
+def test_a_familys_page_compares_every_model_that_may_answer(card: ModelCard) -> None:
+    """Lengths, price with its date, availability, and a fact's source behind each key."""
+    pages = [page.read_text(encoding="utf-8") for page in ROOT.glob(f"references/family-{line_of(card)}*.md")]
+    text = "".join(pages)
+    row = next(line for line in text.splitlines() if line.startswith(f"| `{card.id}` | "))
+    sources = "".join(read(f"references/sources-{facts.id}.md") for facts in load_catalogue().gateways)
+
+    assert f"| {card.lifecycle.availability.value}, " in row
+    assert all(resolution in row for resolution in choices_of(card).resolutions)
+    assert card.price.as_of in text
+    assert all(item.text in text for item in card.lifecycle.evidence)
+    assert all(f"| {key} | " in sources for key in re.findall(r"\[([a-z0-9-]+)\](?!\()", text))
+
+
+@cases("card", KEPT, ids=lambda card: card.id)
+def test_a_familys_price_is_never_below_the_documented_one(card: ModelCard) -> None:
+    """Rounded up where it has more decimals than are shown; unknown where nothing is known."""
+    text = "".join(page.read_text(encoding="utf-8") for page in ROOT.glob(f"references/family-{line_of(card)}*.md"))
+    lines = iter(text[text.index("## Price in US dollars") :].splitlines())
+    first = next(line for line in lines if f"`{card.id}`" in line.split(" | ")[0])
+    rest = itertools.takewhile(lambda line: line.startswith("|  | "), lines)
+    shown = [line.split(" | ")[2] for line in (first, *rest)]
+    amounts = [amount * (card.price.usd_per_unit or 0) for amount in card.price.amounts.values()]
+
+    assert [said == "unknown" for said in shown] == [not amounts] * len(shown)
+    for said, amount in zip(shown, amounts, strict=False):
+        assert Decimal(0) <= Decimal(said) - amount < Decimal("0.0001")
+
+
+def test_sora_alone_has_the_lines_about_its_end() -> None:
+    """No page on other models says that they were shut down with it, and no script is for them."""
+    told = [
+        path.name for path in REFERENCES if path.name.startswith(("family-", "fields-")) and SHUT.search(text_of(path))
+    ]
+
+    assert told == ["family-sora.md"]
+    assert all("sora" in name for name in DOCUMENTS if name.startswith("scripts/submit_"))
+
+
+def test_a_text_of_any_length_becomes_pages_that_are_read_whole() -> None:
+    """Blocks stay whole where they fit, a long table's heading is repeated, nothing is lost."""
+    long = table(("A", "B"), [(f"row {number}", "x" * 50) for number in range(400)])
+    pages = paged("page", "Title", "Open this to see.", ["first", long, "", "last"])
+
+    assert list(pages)[:2] == ["page", "page-2"]
+    assert max(map(len, pages.values())) <= LONGEST
+    assert all(sum(f"| row {number} |" in text for text in pages.values()) == 1 for number in range(400))
+    assert all("| A | B |\n| --- | --- |" in text for text in list(pages.values())[1:-1])
+    assert all(f"[{name}.md]({name}.md)" in pages["page"] for name in list(pages)[1:])
+    assert paged("page", "Title", "Open this to see.", ["a"]) == {"page": "# Title\n\nOpen this to see.\n\na\n"}
 
 
 def test_a_price_without_a_rate_stays_in_the_gateways_own_unit() -> None:
@@ -105,9 +174,10 @@ def test_a_price_without_a_rate_stays_in_the_gateways_own_unit() -> None:
     assert "0.24 USD (" not in text
 
 
-def values_of(field: Field) -> tuple[object, ...]:
-    """Everything that a field may hold."""
-    return (*field.values, *(value for limit in field.limits for value in limit.values))
+def values_of(field: Field) -> list[str]:
+    """Everything that a field may hold, as JSON has it."""
+    values = (*field.values, *(value for limit in field.limits for value in limit.values))
+    return [str(value).lower() if isinstance(value, bool) else str(value) for value in values]
 
 
 def test_the_shutdown_is_told_before_any_price() -> None:
@@ -175,10 +245,12 @@ def test_the_skill_is_within_the_format() -> None:
 
 
 def test_the_skill_says_when_to_open_every_reference() -> None:
-    """And names none that is not there."""
+    """And names none that is not there; the pages on models are named by their index, and by the pages before them."""
     named = set(re.findall(r"references/([a-z-]+\.md)", read("SKILL.md")))
+    linked = {link for path in REFERENCES for link in re.findall(r"\]\(([a-z0-9-]+\.md)\)", text_of(path))}
 
-    assert named == {path.name for path in REFERENCES}
+    assert named == {path.name for path in REFERENCES if not re.match(r"(?:family|fields|sora|sources)-", path.name)}
+    assert {path.name for path in REFERENCES} == named | linked
 
 
 @cases("path", [*PAGES, *REFERENCES], ids=lambda path: path.name)

@@ -16,7 +16,9 @@ from callsheet.sandbox.checks import check_body
 from callsheet.surface.cli.application import COMMANDS
 from render.__main__ import build_documents, find_stale, render
 from render.cards import format_values
+from render.families import SORA, line_of
 from render.skills import SKILLS, SkillPlan, fill, narrow, wrapper_name
+from render.video_skills import BRIEF, VIDEO_SKILLS, video_cards
 
 ROOT = Path(callsheet.__file__).parents[2]
 FIELDS = {"name", "description", "license", "compatibility", "metadata"}
@@ -49,7 +51,7 @@ def folder(plan: SkillPlan) -> Path:
 def facts_of(plan: SkillPlan) -> GatewayFacts:
     facts = load_catalogue().gateway(plan.gateway)
     assert facts is not None
-    return narrow(facts, plan.models)
+    return narrow(facts, plan.models or [card.model for card in video_cards(facts)])
 
 
 def read(plan: SkillPlan, name: str = "SKILL.md") -> str:
@@ -60,7 +62,9 @@ def shipped(root: Path) -> list[Path]:
     return sorted(path for path in root.rglob("*") if path.is_file())
 
 
-every_skill = pytest.mark.parametrize("plan", SKILLS, ids=skill_id)
+every_skill = pytest.mark.parametrize("plan", [*SKILLS, *VIDEO_SKILLS], ids=skill_id)
+every_sora_skill = pytest.mark.parametrize("plan", SKILLS, ids=skill_id)
+every_video_skill = pytest.mark.parametrize("plan", VIDEO_SKILLS, ids=skill_id)
 
 
 def test_the_folders_are_what_would_be_rendered_now() -> None:
@@ -88,10 +92,15 @@ def test_a_script_that_cannot_be_run_or_became_a_link_is_out_of_date(tmp_path: P
 
 
 def test_every_model_that_may_answer_has_a_skill_and_a_script() -> None:
-    """And none that was dropped."""
-    kept = {card.id for card in load_catalogue().cards if card.lifecycle.availability is not Availability.DROPPED}
+    """None that was dropped; scripts are for Sora alone."""
+    kept = [card for card in load_catalogue().cards if card.lifecycle.availability is not Availability.DROPPED]
+    covered = {card.id for plan in VIDEO_SKILLS for card in facts_of(plan).models}
 
-    assert {f"{plan.gateway}/{model}" for plan in SKILLS for model in plan.models} == kept
+    assert covered == {card.id for card in kept if line_of(card) != SORA}
+    assert {f"{plan.gateway}/{model}" for plan in SKILLS for model in plan.models} == {
+        card.id for card in kept if line_of(card) == SORA
+    }
+    assert {plan.gateway for plan in VIDEO_SKILLS} == {facts.id for facts in load_catalogue().gateways}
     for plan in SKILLS:
         for model in plan.models:
             assert (folder(plan) / "scripts" / wrapper_name(model)).is_file()
@@ -117,7 +126,7 @@ def test_a_skill_is_within_the_format(plan: SkillPlan) -> None:
     assert not set("<>{}[]") & set(front)
     assert f"primaryEnv: {facts.key_env}\n" in front
     assert "required: true" not in front
-    assert "      bins:\n        - curl\n" in front
+    assert ("      bins:\n        - curl\n" in front) == bool(plan.models)
     assert len(read(plan).splitlines()) < 200
     assert len(read(plan)) < 10_000
     assert len(body.split()) >= 80
@@ -146,7 +155,7 @@ def test_a_bundle_holds_nothing_that_scanners_and_readers_trip_over(plan: SkillP
 def test_a_skill_names_its_host_its_scripts_and_its_references(plan: SkillPlan) -> None:
     """Every file that ships is spoken of, and every file that is spoken of ships."""
     text = read(plan)
-    named = set(re.findall(r"(?:references|scripts)/[a-z0-9_]+\.(?:md|sh)", text))
+    named = set(re.findall(r"(?:references|scripts)/[a-z0-9_-]+\.(?:md|sh)", text))
     there = {str(path.relative_to(folder(plan))) for path in shipped(folder(plan))} - {"SKILL.md"}
 
     assert facts_of(plan).base_url.removeprefix("https://") in text
@@ -158,7 +167,7 @@ def test_a_skill_names_its_host_its_scripts_and_its_references(plan: SkillPlan) 
     assert set(re.findall(r"`callsheet ([a-z]+)", text)) <= commands
 
 
-@every_skill
+@every_sora_skill
 def test_the_shutdown_is_told_before_any_price(plan: SkillPlan) -> None:
     """Whoever reads a price has read that the model may be gone."""
     _, _, body = read(plan).split("---\n", maxsplit=2)
@@ -167,7 +176,7 @@ def test_the_shutdown_is_told_before_any_price(plan: SkillPlan) -> None:
     assert body.index("2026-09-24") < body.index("rice")
 
 
-@every_skill
+@every_sora_skill
 def test_a_skill_tells_every_field_value_and_price_of_its_models(plan: SkillPlan) -> None:
     """As the catalogue has them, with date and source of the price."""
     everything = read(plan) + read(plan, "references/facts.md")
@@ -180,6 +189,26 @@ def test_a_skill_tells_every_field_value_and_price_of_its_models(plan: SkillPlan
         assert all(conflict.choice in everything for conflict in card.conflicts)
     errors = read(plan, "references/api.md")
     assert all(fact.meaning.replace("|", "\\|") in errors for fact in facts_of(plan).errors)
+
+
+@every_video_skill
+def test_a_video_skill_tells_every_field_value_and_price_of_its_models(plan: SkillPlan) -> None:
+    """As the catalogue has them; the shutdown and the availability before any price."""
+    facts, text = facts_of(plan), read(plan)
+    pages = "".join(path.read_text(encoding="utf-8") for path in shipped(folder(plan)))
+    sources = read(plan, "references/sources.md")
+
+    assert re.search(r"(?i)unverified|no proof", text[: text.index("| Line | ")])
+    assert "2026-09-24" in text[: text.index("| Line | ")]
+    for card in facts.models:
+        assert f"`{card.model}`" in pages
+        assert card.lifecycle.summary in pages
+        assert card.price.as_of in pages
+        assert all(f"`{field.name}`" in pages for field in card.fields if field.role != "model")
+        assert all(format_values(field) in pages for field in card.fields if field.role not in ("model", "input"))
+        assert plan.gateway in BRIEF or all(field.note in pages for field in card.fields)
+    assert all(f"| {key} | " in sources for key in re.findall(r"\[([a-z0-9-]+)\](?!\()", pages))
+    assert all(fact.meaning.replace("|", "\\|") in pages for fact in facts.errors)
 
 
 @every_skill
@@ -201,14 +230,14 @@ def test_every_example_payload_is_one_that_the_gateway_would_take(plan: SkillPla
 def test_bodies_really_differ() -> None:
     """No two have the same shape in their first eighty lines, and they share few sentences."""
     shapes, sentences = set(), {}
-    for plan in SKILLS:
+    for plan in (*SKILLS, *VIDEO_SKILLS):
         _, _, body = read(plan).split("---\n", maxsplit=2)
         lines = [line for line in body.splitlines() if line.strip()]
         shapes.add(tuple(shape(line) for line in lines[:80]))
         sentences[plan.name] = {line for line in lines if len(line) > 40 and not line.startswith(("|", "{", " "))}
 
-    assert len(shapes) == len(SKILLS)
-    for plan in SKILLS:
+    assert len(shapes) == len(sentences)
+    for plan in (*SKILLS, *VIDEO_SKILLS):
         others = set().union(*(lines for name, lines in sentences.items() if name != plan.name))
         assert len(sentences[plan.name] & others) <= len(sentences[plan.name]) / 10
 
@@ -224,8 +253,10 @@ def test_what_must_never_be_done_and_what_must_be_told_stands_in_every_skill(pla
     """Keys, unasked calls, callbacks, lost answers; task id and next step in the report."""
     text = read(plan)
 
-    for needle in ("PAY", "explain_payload", "submit_video", "--dry-run", "callback_url", "check_task.sh"):
-        assert needle in text or needle == "--dry-run", needle
+    for needle in ("explain_payload", "submit_video", "callback_url"):
+        assert needle in text, needle
+    for needle in ("PAY", "check_task.sh") if plan.models else ("passphrase", "pload", "mode"):
+        assert needle in text, needle
     for pattern in (
         r"(?i)never ask for|do not ask|never request",
         r"(?i)unknown",
@@ -243,9 +274,9 @@ def test_no_text_for_agents_names_a_flag_that_pays() -> None:
     assert not [path for path in texts + scripts if "--yes" in path.read_text(encoding="utf-8")]
 
 
-def test_the_umbrella_skill_names_every_script() -> None:
+def test_a_reference_names_every_script() -> None:
     """And none that is not there; each is short enough to be read whole by a registry."""
-    named = set(re.findall(r"scripts/[a-z0-9_]+\.sh", (ROOT / "SKILL.md").read_text(encoding="utf-8")))
+    named = set(re.findall(r"scripts/[a-z0-9_]+\.sh", (ROOT / "references/scripts.md").read_text(encoding="utf-8")))
 
     assert named == {f"scripts/{path.name}" for path in (ROOT / "scripts").iterdir()}
     assert max(len(path.read_text(encoding="utf-8")) for path in (ROOT / "scripts").iterdir()) <= 10_000
@@ -257,16 +288,31 @@ def test_a_mark_that_is_none_is_a_mistake() -> None:
         fill("{{nonsense}}", facts_of(SKILLS[0]))
 
 
+def test_the_umbrella_skill_leads_an_agent_past_its_traps() -> None:
+    """The mode first; a way on where Sora does not answer; no upload; a passphrase is treated as a key is."""
+    text = (ROOT / "SKILL.md").read_text(encoding="utf-8")
+    front = text.split("---\n")[1]
+    recipe = re.findall(r"^callsheet ([a-z]+)", text, re.MULTILINE)
+
+    assert text.index("## First, the mode") < text.index("## Workflow")
+    assert all(name in front for name in ("Sora 2", "Seedance", "Kling", "Wan", "Veo", "Hailuo", "Runway"))
+    assert "If Sora does not answer" in text
+    assert re.search(r"(?i)never upload a person's file", text)
+    assert re.search(r"API key or the approval passphrase\. If either is pasted", text)
+    assert len(recipe) == 6
+    assert set(recipe) == {"models", "explain", "submit", "get"}
+
+
 def test_the_evaluations_are_in_the_known_format() -> None:
-    """Twenty queries, half of them near misses; tasks with what is to be seen."""
+    """Forty queries, half of them near misses; tasks with what is to be seen."""
     triggers = json.loads((ROOT / "skill/evals/triggers.json").read_text(encoding="utf-8"))
     tasks = json.loads((ROOT / "skill/evals/evals.json").read_text(encoding="utf-8"))
 
-    assert len(triggers) == 20
+    assert len(triggers) == len({item["query"] for item in triggers}) == 40
     assert all(set(item) == {"query", "should_trigger"} for item in triggers)
-    assert sum(item["should_trigger"] for item in triggers) == 10
+    assert sum(item["should_trigger"] for item in triggers) == 20
     assert tasks["skill_name"] == "callsheet"
-    assert len({item["id"] for item in tasks["evals"]}) == len(tasks["evals"]) >= 8
+    assert len({item["id"] for item in tasks["evals"]}) == len(tasks["evals"]) >= 16
     for item in tasks["evals"]:
         assert set(item) == {"id", "prompt", "expected_output", "assertions"}
         assert len(item["assertions"]) >= 3

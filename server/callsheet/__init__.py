@@ -1,3 +1,3 @@
-"""Callsheet: draft, price, approve, submit, follow and save Sora 2 video jobs."""
+"""Callsheet: draft, price, approve, submit, follow and save AI video jobs."""
 
 __version__ = "0.1.0"

@@ -7,7 +7,6 @@ of the examples are shortened.
 from __future__ import annotations
 
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
@@ -18,34 +17,10 @@ from card_cases import (
     Example,
     assert_price,
     clips,
-    errors_in,
     errors_of,
-    name_of,
     pictures,
     price_of,
-    read_examples,
-    refused_fields,
-    sent_again,
 )
-
-EXAMPLES = Path(__file__).parent / "apidot_examples.json"
-
-
-@pytest.mark.parametrize("row", read_examples(EXAMPLES, refused=False), ids=name_of)
-def test_a_documented_body_is_recognised_taken_and_sent_as_it_stands(row: Example) -> None:
-    """Nothing that the example says is lost or changed; what it leaves open may be added."""
-    assert errors_in("apidot", row) == set()
-    assert refused_fields("apidot", row) == set()
-    sent = sent_again("apidot", row)
-    assert {name: sent[name] for name in row["input"]} == row["input"]
-
-
-@pytest.mark.parametrize("row", read_examples(EXAMPLES, refused=True), ids=name_of)
-def test_a_documented_body_for_a_use_that_is_not_covered_is_refused(row: Example) -> None:
-    """Before anything is paid: by the program, and by the sandbox at the field that is wrong."""
-    assert errors_in("apidot", row)
-    assert row["refused"] in refused_fields("apidot", row)
-
 
 PRICES: list[tuple[str, Example, str, str]] = [
     ("seedance-2", {}, "80", "0.40"),

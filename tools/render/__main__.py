@@ -23,16 +23,20 @@ from callsheet.sandbox.faults import FAULTS
 from callsheet.surface.cli.console.exit_codes import MEANINGS
 
 from .cards import render_gateway_cards
+from .families import SORA, keep_line, render_families, render_fields
 from .manifests import build_manifests
 from .models import render_models, render_sources
 from .references import Wire, render_errors, render_gateway_errors, render_gateways, render_sandbox, render_states
 from .security import render_security_tests
-from .skills import build_skills
+from .skills import build_skills, render_scripts_page
+from .video_skills import build_video_skills
 
 USAGE = "Usage: python -m render [ROOT] [--check]\n"
 REMEDY = "Run `make render` and commit what it writes."
 
 RUNNABLE = 0o111
+NUMBERED = ("references/family-*.md", "references/fields-*.md", "references/so*-*.md", "skill/*/references/fields*.md")
+"""Pages whose number follows from how much there is to say."""
 _PAGES = {Generation.NEW: "newer", Generation.OLD: "older"}
 
 
@@ -40,19 +44,24 @@ def build_documents() -> dict[str, str]:
     """Every generated document: path below the checkout -> text."""
     catalogue = load_catalogue()
     wires = {facts.id: describe_wire(facts) for facts in catalogue.gateways}
+    sora = {f"sora-{facts.id}": render_gateway_cards(keep_line(facts, SORA)) for facts in catalogue.gateways}
+    fields = render_fields(catalogue)
     pages = {
         "models": render_models(catalogue),
-        **{f"models-{facts.id}": render_gateway_cards(facts) for facts in catalogue.gateways},
-        "sources": render_sources(catalogue),
+        **sora,
+        **render_families(catalogue, sora | fields),
+        **fields,
+        **render_sources(catalogue),
         "gateways": render_gateways(catalogue, wires),
         "gateway-errors": render_gateway_errors(catalogue),
         "errors": render_errors((code.value, meaning) for code, meaning in MEANINGS.items()),
         "states": render_states(),
         "sandbox": render_sandbox(FAULTS),
+        "scripts": render_scripts_page(catalogue),
     }
     references = {f"references/{name}.md": text for name, text in pages.items()}
     appendix = {"docs/security-tests.md": render_security_tests()}
-    return references | appendix | build_manifests() | build_skills(catalogue)
+    return references | appendix | build_manifests() | build_skills(catalogue) | build_video_skills(catalogue, wires)
 
 
 def describe_wire(facts: GatewayFacts) -> Wire:
@@ -81,8 +90,11 @@ def _requests(gateway_id: str) -> Iterator[tuple[str, HttpRequest]]:
 
 
 def find_stale(root: Path) -> list[str]:
-    """The documents that are missing below `root`, or are not what would be written now, or lost their execute bit."""
-    return [name for name, text in build_documents().items() if _is_stale(root / name, text)]
+    """The documents that are missing, are not what would be written now, lost their execute bit, or are left over."""
+    documents = build_documents()
+    pages = (page.relative_to(root).as_posix() for pattern in NUMBERED for page in sorted(root.glob(pattern)))
+    left = [name for name in pages if name not in documents]
+    return [*(name for name, text in documents.items() if _is_stale(root / name, text)), *left]
 
 
 def _is_stale(path: Path, text: str) -> bool:
@@ -92,11 +104,13 @@ def _is_stale(path: Path, text: str) -> bool:
 
 
 def render(root: Path) -> list[str]:
-    """Write every document that has changed; which those are."""
+    """Write every document that has changed, and remove what is left over; which those are."""
     documents, stale = build_documents(), find_stale(root)
     for name in stale:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).unlink(missing_ok=True)
+        if name not in documents:
+            continue
         (root / name).write_text(documents[name], encoding="utf-8")
         if name.endswith(".sh"):
             (root / name).chmod(0o644 | RUNNABLE)

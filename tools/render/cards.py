@@ -67,7 +67,8 @@ def render_gateway_cards(facts: GatewayFacts) -> str:
     dropped = [card for card in facts.models if card not in kept]
     opening = (
         f"Open this for the exact fields, limits and prices of a model of {facts.name}, and for whose word each of"
-        f" them is. As of {facts.as_of}; the keys in brackets are those of [sources.md](sources.md)."
+        f" them is. As of {facts.as_of}; the keys in brackets are those of"
+        f" [sources-{facts.id}.md](sources-{facts.id}.md)."
     )
     blocks = [
         f"# {facts.name}: the Sora models",
@@ -142,7 +143,7 @@ def _shared_blocks(shared: SharedFacts) -> list[str]:
     return [
         bullets(_course_lines(shared.poll, shared.retention, shared.rate_limit)),
         bullets(_evidence_line(item) for item in shared.evidence),
-        _conflict_table(shared.conflicts),
+        conflict_table(shared.conflicts),
     ]
 
 
@@ -173,7 +174,7 @@ def _card_blocks(card: ModelCard, shared: SharedFacts) -> list[str]:
             ("Field", "Type", "Takes", "Default", "Written if not said", "Note"),
             (_field_row(card, field) for field in card.fields),
         ),
-        _conflict_table(conflicts),
+        conflict_table(conflicts),
     ]
 
 
@@ -216,6 +217,16 @@ def _input_lines(card: ModelCard) -> list[str]:
 
 
 def _input_line(rule: InputRule) -> str:
+    return f"{input_roles(rule).capitalize()}: {input_limits(rule)}. {rule.note} [{rule.source}]"
+
+
+def input_roles(rule: InputRule) -> str:
+    """The inputs that a rule is about."""
+    return ", ".join(map(_words, rule.roles))
+
+
+def input_limits(rule: InputRule) -> str:
+    """What a rule says of the number, the company and the files of its inputs."""
     size = f"at most {rule.max_bytes / 1_000_000:g} MB each" if rule.max_bytes else f"size {NOT_DOCUMENTED}"
     formats = ", ".join(rule.formats) or f"formats {NOT_DOCUMENTED}"
     count = f"at most {rule.most}" if rule.most else ""
@@ -224,8 +235,7 @@ def _input_line(rule: InputRule) -> str:
     excludes = f"not with a {' or a '.join(map(_words, rule.excludes))}" if rule.excludes else ""
     sides = f"{rule.min_side} to {rule.max_side} pixels a side" if rule.min_side and rule.max_side else ""
     seconds = f"at most {rule.max_seconds_in_all} s in all" if rule.max_seconds_in_all else ""
-    known = "; ".join(part for part in (least, count, needs, excludes, size, formats, sides, seconds) if part)
-    return f"{', '.join(map(_words, rule.roles)).capitalize()}: {known}. {rule.note} [{rule.source}]"
+    return "; ".join(part for part in (least, count, needs, excludes, size, formats, sides, seconds) if part)
 
 
 def _words(role: str) -> str:
@@ -236,7 +246,8 @@ def _evidence_line(item: Evidence) -> str:
     return f"{item.date}: {item.text} [{item.source}]"
 
 
-def _conflict_table(conflicts: Iterable[Conflict]) -> str:
+def conflict_table(conflicts: Iterable[Conflict]) -> str:
+    """Points on which sources disagree, and the choice that was made."""
     rows = ((item.about, item.choice, ", ".join(item.sources)) for item in conflicts)
     return table(("Where sources disagree", "What is done", "Sources"), rows)
 
@@ -246,9 +257,9 @@ def _field_row(card: ModelCard, field: Field) -> tuple[str, ...]:
         code(field.name) + (" (required)" if field.required else ""),
         field.kind,
         card.model if field.role == "model" else format_values(field),
-        _by_limit(field, "default") or "not stated",
-        _by_limit(field, "fill") or "nothing",
-        f"{_condition(field)} {field.note} [{field.source}]",
+        by_limit(field, "default") or "not stated",
+        by_limit(field, "fill") or "nothing",
+        f"{field_condition(field)} {field.note} [{field.source}]",
     )
 
 
@@ -277,7 +288,8 @@ def _spelled(field: Field, values: tuple[Scalar, ...]) -> str:
     return ", ".join(shown)
 
 
-def _condition(field: Field) -> str:
+def field_condition(field: Field) -> str:
+    """When a field exists, and what the program writes when."""
     parts = [f"Only {' or '.join(field.only)}." if field.only else ""]
     parts += [f"{_SITUATIONS.get(when, when)}: {_json(value)}." for when, value in field.fixed]
     return " ".join(part for part in parts if part)
@@ -295,7 +307,8 @@ def _when(limit: Limit) -> str:
     return " and ".join(f"{name} {values}".strip() for name, values in parts)
 
 
-def _by_limit(field: Field, name: str) -> str:
+def by_limit(field: Field, name: str) -> str:
+    """A field's `default` or `fill`, with those of its limits."""
     parts = [("", getattr(field, name)), *((f"for {_when(limit)} ", getattr(limit, name)) for limit in field.limits)]
     return "; ".join(f"{when}{_json(value)}" for when, value in parts if value is not None)
 
@@ -326,6 +339,11 @@ def _keys(card: ModelCard) -> set[str]:
 __all__ = [
     "NOT_DOCUMENTED",
     "SharedFacts",
+    "by_limit",
+    "conflict_table",
+    "field_condition",
+    "input_limits",
+    "input_roles",
     "durations_of",
     "find_shared",
     "format_poll",

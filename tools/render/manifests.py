@@ -25,13 +25,13 @@ REGISTRY_NAME = f"io.github.{PUBLISHER}/{NAME}"
 AUTHOR = "The Callsheet authors"
 LICENSE = "MIT"
 REQUIRES_PYTHON = ">=3.11"
-SUMMARY = "Sora 2 clips from a coding agent: drafted, priced, approved by a person, paid for at most once."
+SUMMARY = "AI video from a coding agent: drafted, priced, approved by a person, paid for at most once."
 """At most 100 characters, as the MCP registry demands."""
 DESCRIPTION = (
-    "Draft, price, get approved, submit, follow and save Sora 2 video jobs from a coding agent: an MCP server,"
+    "Draft, price, get approved, submit, follow and save AI video jobs from a coding agent: an MCP server,"
     " agent skills and a command line."
 )
-KEYWORDS = ("mcp", "sora-2", "text-to-video", "agent", "skill")
+KEYWORDS = ("mcp", "ai-video", "sora-2", "text-to-video", "agent", "skill")
 SYSTEMS = ("darwin", "linux")
 HOME_VARIABLE = "CALLSHEET_HOME"
 

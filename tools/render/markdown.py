@@ -5,7 +5,10 @@ A value can never break the line or table around it: line breaks and bars are es
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+
+LONGEST = 9_700
+"""Characters of a page, so that readers with a bound of 10,000 see all of it."""
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -39,8 +42,40 @@ def document(*blocks: str) -> str:
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
+def paged(name: str, title: str, opening: str, blocks: Iterable[str]) -> dict[str, str]:
+    """Blocks as as many documents as their length needs, `name` and `name-2` and so on: name -> text.
+
+    A block that is too long for a page is divided between its lines; a table's heading is repeated.
+    """
+    pages: list[list[str]] = [[]]
+    for block in (part for whole in blocks if whole for part in _divide(whole)):
+        if pages[-1] and len(document(title, opening, *pages[-1], block)) > LONGEST:
+            pages.append([])
+        pages[-1].append(block)
+    names = [name if number == 1 else f"{name}-{number}" for number in range(1, len(pages) + 1)]
+    more = f" Continued in {', '.join(f'[{other}.md]({other}.md)' for other in names[1:])}." if names[1:] else ""
+    whole = {name: document(f"# {title}", opening + more, *pages[0])}
+    for number, (other, page) in enumerate(zip(names[1:], pages[1:], strict=True), 2):
+        begun = f"{opening.split('. ', maxsplit=1)[0].rstrip('.')}; begins in [{name}.md]({name}.md)."
+        whole[other] = document(f"# {title}, page {number}", begun, *page)
+    return whole
+
+
+def _divide(block: str) -> Iterator[str]:
+    lines = block.split("\n")
+    rule = next((place for place, line in enumerate(lines) if line.startswith("| --- ")), None)
+    head = [] if rule is None else lines[: rule + 1]
+    part = [*head]
+    for line in lines[len(head) :]:
+        if len(part) > len(head) and len("\n".join([*part, line])) > LONGEST - 1_000:
+            yield "\n".join(part)
+            part = [*head]
+        part.append(line)
+    yield "\n".join(part)
+
+
 def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-__all__ = ["bullets", "cell", "code", "document", "fenced", "table"]
+__all__ = ["bullets", "cell", "code", "document", "fenced", "paged", "table"]

@@ -1,16 +1,16 @@
-"""All models side by side, for choosing one, and the sources behind every fact. Pure Markdown from the catalogue."""
+"""The index of all lines of models, and the sources behind every fact. Pure Markdown from the catalogue."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 
 from callsheet.core.catalogue.cards import Availability, Catalogue, GatewayFacts, ModelCard
-from callsheet.core.catalogue.fields import neutral_value
-from callsheet.core.catalogue.prices import dollars, price_clip
-from callsheet.core.shot import Shot
+from callsheet.surface.views.cards import choices_of
 
-from .cards import NOT_DOCUMENTED, durations_of, source_table
-from .markdown import bullets, code, document, table
+from .cards import NOT_DOCUMENTED, source_table
+from .families import SHUTDOWN, lines_of, living, rounded, title_of
+from .markdown import bullets, code, document, paged, table
 
 AVAILABILITY_WORDS = {
     Availability.LIVE: "seen working",
@@ -22,25 +22,26 @@ AVAILABILITY_WORDS = {
 
 
 def render_models(catalogue: Catalogue) -> str:
-    """Every model that may be expected to answer, side by side; the ids that were dropped; other spellings."""
-    kept = [card for card in catalogue.cards if card.lifecycle.availability is not Availability.DROPPED]
-    pages = ", ".join(f"[models-{facts.id}.md](models-{facts.id}.md)" for facts in catalogue.gateways)
+    """The index: each line of models with what it costs and where to read on; dropped ids; other spellings."""
+    lines = lines_of(card for facts in catalogue.gateways for card in living(facts))
     return document(
         "# Models",
-        "Open this to choose a gateway and model, to compare prices, or to see whether an id is still in a"
-        f" catalogue. Every field, limit and source of one model is in {pages}.",
-        "OpenAI shut the Videos API and every `sora-2` model down on 2026-09-24. Whether a gateway still serves its"
-        " Sora ids is not known for any of them; say so before naming a price.",
+        "Open this to choose a line of models and a gateway, or to see whether an id is still in a catalogue. Each"
+        " line has a page with lengths, ratios, resolutions, sound, prices and evidence.",
+        SHUTDOWN,
         "## What may be expected to answer",
         table(
-            ("Model", "Modes", "Seconds", "Ratios", "Resolutions", "Availability"),
-            [_overview_row(facts, card) for facts in catalogue.gateways for card in facts.models if card in kept],
+            ("Line", "Families", "Gateways", "Seconds", "USD a second", "Newest listing", "Page"),
+            _line_rows(catalogue, lines),
         ),
+        "The prices are the lowest and the highest of the line, of a clip of the shortest length where a clip has a"
+        " fixed price. `unknown`: no source names one.",
         bullets(f"`{state.value}`: {meaning}" for state, meaning in AVAILABILITY_WORDS.items()),
-        "## Price of one clip in US dollars",
-        "The highest documented figure. `unknown` means that no source names one: live, such a clip is refused unless"
-        " the person set a ceiling in their policy.",
-        _price_table(kept),
+        "Editing, extending and motion control are not covered, nor are models for still images.",
+        "## Fields of a request",
+        table(
+            ("Gateway", "Sora", "All other models", "Whose word"), [_page_row(facts) for facts in catalogue.gateways]
+        ),
         "## Dropped ids",
         bullets(_dropped_line(facts) for facts in catalogue.gateways),
         "## Other names that are understood",
@@ -50,66 +51,72 @@ def render_models(catalogue: Catalogue) -> str:
     )
 
 
-def render_sources(catalogue: Catalogue) -> str:
+def render_sources(catalogue: Catalogue) -> dict[str, str]:
     """Where every fact was read, gateway by gateway."""
-    opening = (
-        "Open this to see where a fact was read, how old it is and whose word it is: the references name a source by"
-        " its key, in brackets. `undated` means that the page carries no date."
-    )
-    blocks = ["# Sources", opening]
-    for facts in catalogue.gateways:
-        blocks += [f"## {facts.name}", source_table(facts.sources.values())]
-    return document(*blocks)
-
-
-def _overview_row(facts: GatewayFacts, card: ModelCard) -> tuple[str, ...]:
-    said = facts.last_word(card)
-    return (
-        code(card.id),
-        ", ".join(card.kinds),
-        _choices(card, "duration_seconds"),
-        _choices(card, "aspect_ratio"),
-        _choices(card, "resolution") or str(card.implied.get("resolution", NOT_DOCUMENTED)),
-        f"{card.lifecycle.availability.value}, named {said.date if said else 'undated'}",
-    )
-
-
-def _choices(card: ModelCard, role: str) -> str:
-    """Allowed values in the words of a shot, in both modes, each once."""
-    found: list[str] = []
-    for field in card.fields:
-        if field.role == role:
-            for part in (field, *field.limits):
-                found += [str(neutral_value(field, value)) for value in part.values]
-                found += [f"{part.minimum}-{part.maximum}"] if part.minimum is not None else []
-        elif field.role == "size":
-            found += [str(dict(meaning).get(role, "")) for _, meaning in field.spelling]
-    return ", ".join(dict.fromkeys(value for value in found if value))
-
-
-def _price_table(cards: Sequence[ModelCard]) -> str:
-    lengths = sorted({seconds for card in cards for seconds in durations_of(card)})
-    rows = [row for card in cards for row in _price_rows(card, lengths)]
-    return table(("Model", "Resolution", *(f"{seconds} s" for seconds in lengths), "As of"), rows)
-
-
-def _price_rows(card: ModelCard, lengths: Sequence[int]) -> list[tuple[str, ...]]:
-    offered = durations_of(card)
-    resolutions = [key for key in card.price.amounts if card.price.keys == ("resolution",)] or [""]
-    return [
-        (
-            code(card.id),
-            resolution or str(card.implied.get("resolution", "")),
-            *(_clip_price(card, seconds, resolution) if seconds in offered else "" for seconds in lengths),
-            card.price.as_of,
+    listed = [f"{facts.name}: [sources-{facts.id}.md](sources-{facts.id}.md)" for facts in catalogue.gateways]
+    pages = {
+        "sources": document(
+            "# Sources",
+            "Open this to find where a fact was read, how old it is and whose word it is: the references name a source"
+            " by its key, in brackets, and each gateway has a page of keys. `undated` means that a page has no date.",
+            bullets(listed),
         )
-        for resolution in resolutions
-    ]
+    }
+    for facts in catalogue.gateways:
+        opening = f"Open this for the address, date and authority behind a key that a page on {facts.name} names."
+        pages |= paged(
+            f"sources-{facts.id}", f"Sources for {facts.name}", opening, [source_table(facts.sources.values())]
+        )
+    return pages
 
 
-def _clip_price(card: ModelCard, seconds: int, resolution: str) -> str:
-    price = price_clip(card, Shot.of(duration_seconds=seconds, resolution=resolution or None))
-    return dollars(price.usd) if price.usd is not None else "unknown"
+def _line_rows(catalogue: Catalogue, lines: Mapping[str, Sequence[ModelCard]]) -> Iterator[tuple[str, ...]]:
+    for line, cards in lines.items():
+        lengths = sorted({seconds for card in cards for seconds in choices_of(card).durations})
+        yield (
+            title_of(line, cards),
+            ", ".join(dict.fromkeys(code(card.family) for card in cards)),
+            ", ".join(dict.fromkeys(card.gateway for card in cards)),
+            f"{lengths[0]}-{lengths[-1]}" if lengths else NOT_DOCUMENTED,
+            price_span(cards),
+            _newest(catalogue, cards),
+            f"[family-{line}.md](family-{line}.md)",
+        )
+
+
+def price_span(cards: Sequence[ModelCard]) -> str:
+    """The lowest and the highest amount that a second costs, in dollars."""
+    amounts = sorted(usd for card in cards for usd in _second_prices(card))
+    if not amounts:
+        return "unknown"
+    low, high = rounded(amounts[0]), rounded(amounts[-1])
+    return low if low == high else f"{low}-{high}"
+
+
+def _second_prices(card: ModelCard) -> Iterator[Decimal]:
+    rule, lengths = card.price, choices_of(card).durations
+    for key, amount in rule.amounts.items():
+        if rule.usd_per_unit is None:
+            continue
+        said = dict(zip(rule.keys, key.split(" / "), strict=False)).get("duration_seconds", "any")
+        seconds = lengths[0] if said == "any" and lengths else int(said) if said != "any" else None
+        if rule.per == "second":
+            yield amount * rule.usd_per_unit
+        elif seconds:
+            yield amount * rule.usd_per_unit / seconds
+
+
+def _newest(catalogue: Catalogue, cards: Sequence[ModelCard]) -> str:
+    """The gateways' last word on any of these models."""
+    said = []
+    for facts in catalogue.gateways:
+        words = (facts.last_word(card) for card in cards if card.gateway == facts.id)
+        said += [f"{item.date} {facts.id}" for item in words if item and item.date != "undated"]
+    return max(said, default="undated")
+
+
+def _page_row(facts: GatewayFacts) -> tuple[str, ...]:
+    return facts.name, *(f"[{name}-{facts.id}.md]({name}-{facts.id}.md)" for name in ("sora", "fields", "sources"))
 
 
 def _dropped_line(facts: GatewayFacts) -> str:
@@ -126,4 +133,4 @@ def _alias_rows(catalogue: Catalogue) -> list[tuple[str, str]]:
     return [(role, ", ".join(map(code, aliases))) for role, aliases in names.items()]
 
 
-__all__ = ["AVAILABILITY_WORDS", "render_models", "render_sources"]
+__all__ = ["AVAILABILITY_WORDS", "price_span", "render_models", "render_sources"]

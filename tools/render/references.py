@@ -7,7 +7,7 @@ what the renderer hands over of layers above this one. Called by the renderer al
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, TypeVar
@@ -71,7 +71,7 @@ def render_gateways(catalogue: Catalogue, wires: Mapping[str, Wire]) -> str:
     """Each gateway: addresses, key, requests, callbacks, limits, what a refusal looks like."""
     opening = (
         "Open this for a gateway's addresses, its key variable, its callbacks and limits, and the shape of its"
-        " errors. Its models are in `models-<gateway>.md`, its error codes in [gateway-errors.md](gateway-errors.md)."
+        " errors. Its models are in [models.md](models.md), its error codes in [gateway-errors.md](gateway-errors.md)."
     )
     alike = (
         "All of them authenticate with the header `Authorization: Bearer <key>` and work by task id: submit, then ask"
@@ -80,11 +80,12 @@ def render_gateways(catalogue: Catalogue, wires: Mapping[str, Wire]) -> str:
     )
     blocks = ["# Gateways", opening, alike]
     for facts in catalogue.gateways:
-        blocks += _gateway_blocks(facts, wires[facts.id])
+        blocks += gateway_blocks(facts, wires[facts.id], facts.models)
     return document(*blocks)
 
 
-def _gateway_blocks(facts: GatewayFacts, wire: Wire) -> list[str]:
+def gateway_blocks(facts: GatewayFacts, wire: Wire, cards: Sequence[ModelCard]) -> list[str]:
+    """One gateway: addresses, key, requests, callbacks, limits, refusals."""
     return [
         f"## {facts.name} ({code(facts.id)}, as of {facts.as_of})",
         bullets(
@@ -94,7 +95,7 @@ def _gateway_blocks(facts: GatewayFacts, wire: Wire) -> list[str]:
                 _header_line(facts),
                 f"Videos come from: {', '.join(map(code, facts.result_hosts)) or NOT_DOCUMENTED}"
                 + (" (the list may not be whole)" if facts.result_hosts else ""),
-                *_course_lines(facts.models),
+                *_course_lines(cards),
                 *_callback_lines(facts.callback),
             ]
         ),
@@ -114,17 +115,34 @@ def _header_line(facts: GatewayFacts) -> str:
 
 
 def _course_lines(cards: Sequence[ModelCard]) -> list[str]:
-    """Polling, retention and limits, once for all models that have the same."""
-    told: dict[str, list[str]] = {}
+    """Polling, retention and limits: what most models have, then the families that differ, each once."""
+    told = [_told(words, cards) for words in (_polling, _keeping, _limits)]
+    return [line for lines in told for line in lines]
+
+
+def _told(words: Callable[[ModelCard], str], cards: Sequence[ModelCard]) -> list[str]:
+    groups: dict[str, list[str]] = {}
     for card in cards:
-        for line in (
-            f"Advice on polling: {format_poll(card.poll)}",
-            *schedule_lines(card.poll),
-            f"A result link works: {format_retention(card.retention)}",
-            f"Limits: {format_rate(card.rate_limit)}",
-        ):
-            told.setdefault(line, []).append(card.model)
-    return [line if len(models) == len(cards) else f"{line} ({', '.join(models)})" for line, models in told.items()]
+        groups.setdefault(words(card), []).append(card.family)
+    if len(groups) == 1:
+        return list(groups)
+    ordered = sorted(groups.items(), key=lambda item: len(item[1]), reverse=True)
+    usual, *others = ordered
+    return [usual[0], *(f"{text} (some or all of {', '.join(dict.fromkeys(families))})" for text, families in others)]
+
+
+def _polling(card: ModelCard) -> str:
+    return " ".join(
+        [f"Advice on polling: {format_poll(card.poll)}", *(f"{line}." for line in schedule_lines(card.poll))]
+    )
+
+
+def _keeping(card: ModelCard) -> str:
+    return f"A result link works: {format_retention(card.retention)}"
+
+
+def _limits(card: ModelCard) -> str:
+    return f"Limits: {format_rate(card.rate_limit)}"
 
 
 def _callback_lines(rule: CallbackRule) -> list[str]:
@@ -307,7 +325,7 @@ def render_sandbox(directions: Iterable[StageDirection]) -> str:
 _SANDBOX_USE = """\
 - In sandbox mode nothing needs to be started: `submit_video` and `callsheet submit` serve it when they first need it.
 - Clips are drawn on this computer, in the requested length and size, and show the prompt; they do not show what \
-Sora would generate.
+the model would generate.
 - Time runs 30 times faster than life; `[sandbox] speed` in the policy file changes that.
 - Approval is automatic there. With `[sandbox] asks = true` it is rehearsed, and the amount to type is 0.00 where no \
 price is known.
@@ -322,6 +340,7 @@ For example `A red kite over dunes [[sandbox:drop-after]]` is accepted and the a
 
 
 __all__ = [
+    "gateway_blocks",
     "StageDirection",
     "Wire",
     "render_errors",

@@ -21,6 +21,7 @@ from callsheet.core.shot import Shot
 from callsheet.gateways import load_gateway
 
 from .cards import NOT_DOCUMENTED, durations_of, format_price, format_values, render_gateway_cards, source_table
+from .families import SORA, keep_line
 from .markdown import code, document, table
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -33,10 +34,15 @@ COMPATIBILITY = (
     "Works as documentation alone. The scripts need a POSIX shell and curl, and check payloads with the callsheet"
     " command where it is installed."
 )
+NEEDS_CURL = """\
+    requires:
+      bins:
+        - curl
+"""
 
 _SHELL_PARTS = ("wire", "text", "payload", "submit", "check_task", "wrapper")
 _MARK = re.compile(r"\{\{([a-z_]+)(?: ([a-z0-9-]+))?\}\}")
-_KEY_MARK = re.compile(r"\[([a-z0-9-]+)\](?!\()")
+KEY_MARK = re.compile(r"\[([a-z0-9-]+)\](?!\()")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +105,7 @@ def build_skills(catalogue: Catalogue) -> dict[str, str]:
     """The scripts for all gateways that have a skill, and every skill: path below the checkout -> text."""
     shell = ShellParts(*(_read_part(f"shell/{name}.sh") for name in _SHELL_PARTS))
     covered = {plan.gateway for plan in SKILLS}
-    every = [(narrow(facts), _paths(facts)) for facts in catalogue.gateways if facts.id in covered]
+    every = [(narrow(keep_line(facts, SORA)), _paths(facts)) for facts in catalogue.gateways if facts.id in covered]
     files = {f"scripts/{name}": text for name, text in render_scripts(shell, every).items()}
     for plan in SKILLS:
         whole = catalogue.gateway(plan.gateway)
@@ -111,6 +117,28 @@ def build_skills(catalogue: Catalogue) -> dict[str, str]:
         scripts = render_scripts(shell, [(facts, _paths(facts))])
         files |= {f"{root}/scripts/{name}": text for name, text in scripts.items()}
     return files
+
+
+def render_scripts_page(catalogue: Catalogue) -> str:
+    """`references/scripts.md`: which script submits to which model, and for whom they are."""
+    targets: dict[str, list[str]] = {}
+    for facts in catalogue.gateways:
+        for card in narrow(keep_line(facts, SORA)).models:
+            targets.setdefault(wrapper_name(card.model), []).append(card.id)
+    return document(
+        "# Shell scripts for Sora",
+        "Open this when a person wants to submit a prepared Sora payload from a trusted shell without the program.",
+        "Each sends one payload once, without the program's caps and record, after the person typed PAY at a terminal"
+        " and only if their policy says live. They are no way for an agent to submit. For an agent: `--dry-run` needs"
+        " no key or network, and `scripts/check_task.sh` only reads. Other models have no script; use `callsheet`.",
+        SHUTDOWN.format(name="a gateway"),
+        table(
+            ("Script", "Model"),
+            [(code(f"scripts/{name}"), ", ".join(map(code, ids))) for name, ids in targets.items()],
+        ),
+        "Where there are two models, `--gateway` selects the second. All call `scripts/submit.sh` (`--help` lists the"
+        " exit codes), with `scripts/wire.sh`, `scripts/text.sh` and `scripts/payload.sh` beside it.",
+    )
 
 
 def _read_part(name: str) -> str:
@@ -135,7 +163,10 @@ def narrow(facts: GatewayFacts, models: Sequence[str] | None = None) -> GatewayF
 def render_skill(plan: SkillPlan, part: str, facts: GatewayFacts) -> str:
     """`SKILL.md`: frontmatter, then the written part with its marks filled in. The part's first line describes."""
     description, _, body = part.partition("\n")
-    return f"{_render_front(plan, description.strip(), facts)}\n{fill(body.lstrip(), facts)}"
+    front = render_front(
+        plan, description, facts, works=COMPATIBILITY, key_use="for live requests only", requires=NEEDS_CURL
+    )
+    return f"{front}\n{fill(body.lstrip(), facts)}"
 
 
 def render_api_page(part: str, facts: GatewayFacts) -> str:
@@ -148,7 +179,7 @@ def render_facts_page(facts: GatewayFacts) -> str:
     models = ", ".join(code(card.model) for card in facts.models)
     # The page of a gateway, without its own title and opening.
     cards = render_gateway_cards(facts).split("\n\n", 2)[2].rstrip()
-    named = set(_KEY_MARK.findall(cards)) | {
+    named = set(KEY_MARK.findall(cards)) | {
         key for card in facts.models for conflict in card.conflicts for key in conflict.sources
     }
     return document(
@@ -203,23 +234,23 @@ def wrapper_name(model: str) -> str:
     return f"submit_{re.sub('[/-]', '_', model)}.sh"
 
 
-def _render_front(plan: SkillPlan, description: str, facts: GatewayFacts) -> str:
+def render_front(
+    plan: SkillPlan, description: str, facts: GatewayFacts, *, works: str, key_use: str, requires: str = ""
+) -> str:
+    """The front matter; `works` says with what the skill works, `key_use` what the gateway's key is for."""
     return f"""\
 ---
 name: {plan.name}
-description: {description}
+description: {description.strip()}
 license: MIT-0
-compatibility: {COMPATIBILITY}
+compatibility: {works}
 metadata:
   openclaw:
     primaryEnv: {facts.key_env}
-    requires:
-      bins:
-        - curl
-    envVars:
+{requires}    envVars:
       - name: {facts.key_env}
         required: false
-        description: {facts.name} key, for live requests only. Set by a person, never pasted into a chat.
+        description: {facts.name} key, {key_use}. Set by a person, never pasted into a chat.
 ---
 """
 
@@ -273,7 +304,7 @@ def _fill_prices(facts: GatewayFacts, model: str) -> str:
 
 def _clip_price(card: ModelCard, seconds: int, resolution: str) -> str:
     price = price_clip(card, Shot.of(duration_seconds=seconds, resolution=resolution or None))
-    own = "" if price.unit == "USD" else f" ({price.amount:f} {price.unit})"
+    own = "" if price.unit == "USD" else f" ({price.amount.normalize():f} {price.unit})"
     return f"{dollars(price.usd)}{own}" if price.usd is not None else f"{price.amount} {price.unit}"
 
 
@@ -354,7 +385,9 @@ def _shell_path(path: str) -> str:
 
 
 __all__ = [
+    "KEY_MARK",
     "SKILLS",
+    "TEMPLATES",
     "RequestPaths",
     "ShellParts",
     "SkillPlan",
@@ -365,5 +398,6 @@ __all__ = [
     "render_api_page",
     "render_facts_page",
     "render_scripts",
+    "render_scripts_page",
     "render_skill",
 ]

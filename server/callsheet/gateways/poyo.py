@@ -208,7 +208,8 @@ def read_billing(billing: JsonValue) -> PriceRule:
     try:
         if formula == _PER_IMAGE:
             terms = billing.get("parameters")
-            assert isinstance(terms, dict)
+            if not isinstance(terms, dict):
+                return unknown
             extra = AddOn(
                 role="reference_image",
                 above=int(_amount(terms.get("free_reference_images"))),
@@ -228,7 +229,7 @@ def read_billing(billing: JsonValue) -> PriceRule:
         named = re.findall(r"\[([a-z_]+)\]", shape[2]) if shape else []
         keys = _TABLES.get(name) or tuple(_KEYS[key] for key in named)
         amounts = {" / ".join(path): amount for path, amount in _rows(table, len(keys))}
-    except (AssertionError, KeyError, StopIteration, ValueError):
+    except (KeyError, StopIteration, ValueError):
         return unknown
     return replace(base, keys=keys, amounts=amounts, billed="output+input" if "video_input" in keys else "output")
 

@@ -25,20 +25,20 @@ PAGE_LENGTH = 20
 @cache
 def load_data(name: str) -> Mapping[str, Any]:
     """One of the files in `data/`."""
-    text = resources.files("callsheet.sandbox").joinpath("data", f"{name}.json").read_text()
+    text = resources.files("callsheet.sandbox").joinpath("data", name).read_text()
     data: Mapping[str, Any] = json.loads(text)
     return data
 
 
 def poyo_page(cursor: str, limit: str) -> dict[str, Any]:
     """A page of PoYo's catalogue; the cursor is the number of the first item."""
-    items = load_data("poyo_catalogue")["items"]
+    items = load_data("poyo_catalogue.json")["items"]
     first = int(cursor) if cursor.isdigit() else 0
     length = min(int(limit), PAGE_LENGTH) if limit.isdigit() and int(limit) else PAGE_LENGTH
     after = first + length
     more = after < len(items)
     return {
-        "schema_version": load_data("poyo_catalogue")["schema_version"],
+        "schema_version": load_data("poyo_catalogue.json")["schema_version"],
         "items": items[first:after],
         "next_cursor": str(after) if more else None,
         "has_more": more,
@@ -47,7 +47,7 @@ def poyo_page(cursor: str, limit: str) -> dict[str, Any]:
 
 def poyo_item(model: str) -> dict[str, Any] | None:
     """One item of PoYo's catalogue."""
-    return next((item for item in load_data("poyo_catalogue")["items"] if item["model_id"] == model), None)
+    return next((item for item in load_data("poyo_catalogue.json")["items"] if item["model_id"] == model), None)
 
 
 def find_schema(gateway: str, model: str) -> tuple[tuple[str, ...], Mapping[str, Any]] | None:
@@ -55,7 +55,7 @@ def find_schema(gateway: str, model: str) -> tuple[tuple[str, ...], Mapping[str,
     if gateway == "poyo":
         item = poyo_item(model)
         return None if item is None else (("input",), item["input_schema"])
-    schema = load_data("evolink_schemas")["schemas"].get(model) if gateway == "evolink" else None
+    schema = load_data("evolink_schemas.json")["schemas"].get(model) if gateway == "evolink" else None
     return None if schema is None else ((), schema)
 
 
@@ -78,7 +78,7 @@ def check_schema(gateway: str, model: str, body: Mapping[str, Any]) -> Iterator[
 def with_published(catalogue: Catalogue) -> Catalogue:
     """The catalogue and the models that are only published: the sandbox plays those too."""
     found = []
-    for gateway_id, page in (("poyo", _poyo_reply()), ("evolink", load_data("evolink_rules"))):
+    for gateway_id, page in (("poyo", _poyo_reply()), ("evolink", load_data("evolink_rules.json"))):
         gateway = load_gateway(gateway_id)
         assert isinstance(gateway, CatalogueReader)
         raw = json.dumps(page).encode()
@@ -93,6 +93,6 @@ def with_published(catalogue: Catalogue) -> Catalogue:
 
 
 def _poyo_reply() -> dict[str, Any]:
-    catalogue = load_data("poyo_catalogue")
+    catalogue = load_data("poyo_catalogue.json")
     data = {"schema_version": catalogue["schema_version"], "items": catalogue["items"], "has_more": False}
     return {"code": 200, "data": {**data, "next_cursor": ""}}

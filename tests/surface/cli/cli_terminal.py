@@ -114,7 +114,8 @@ class Terminal:
         os.write(self._master, line.encode() + b"\n")
 
     def interrupt(self) -> None:
-        """Press Ctrl-C."""
+        """Press Ctrl-C, a moment after what was read: a prompt shows before its answer is awaited."""
+        time.sleep(0.3)
         os.write(self._master, b"\x03")
 
     def finish(self) -> int:

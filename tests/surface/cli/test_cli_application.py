@@ -13,6 +13,7 @@ from cli_terminal import CommandLine, Ran, Terminal, clean_environment, run_with
 
 from callsheet import errors
 from callsheet.core.tasks import TaskState
+from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.errors import CallsheetError
 from callsheet.service import Service
 from callsheet.service.ports import Ledger
@@ -219,7 +220,9 @@ def test_the_shell_is_offered_sheets_tasks_gateways_and_models(
 
     assert sheet_id in offered("callsheet submit ")
     assert offered("callsheet models apid").split() == ["apidot"]
-    assert offered("callsheet explain x --gateway apixo --model ").split() == ["sora-2", "sora-2-pro"]
+    assert offered("callsheet explain x --gateway apixo --model ").split() == [
+        card.model for card in load_catalogue().cards if card.gateway == "apixo"
+    ]
     assert offered("callsheet get ").strip() == ""
 
 

@@ -262,7 +262,7 @@ def _number(request: PageRequest, name: str, default: int, most: int) -> int:
 
 
 def _build_rules(request: PageRequest) -> Answer:
-    return Answer(200, dict(load_data("evolink_rules")))
+    return Answer(200, dict(load_data("evolink_rules.json")))
 
 
 UPLOAD_PATH = "/api/v1/files/upload/stream"

@@ -120,7 +120,7 @@ def build_app() -> typer.Typer:
     app = typer.Typer(
         name=PROGRAM,
         cls=GroupedHelp,
-        help="Draft, price, get approved, submit, follow and save Sora 2 video jobs.",
+        help="Draft, price, get approved, submit, follow and save AI video jobs.",
         epilog=_block(codes),
         # Plain help reads the same on a terminal and in a pipe.
         rich_markup_mode=None,
