@@ -25,6 +25,7 @@ from callsheet.edges.keys.sealed import seal_key, write_sealed
 from callsheet.edges.keys.store import SecretKey
 from callsheet.errors import Fate, InvalidRequest, NotApproved, PolicyRefusal, UnknownThing
 from callsheet.service import Draft, Service
+from callsheet.service.blockers import allowance_for
 from callsheet.service.polling import run_task
 from callsheet.service.sealed_keys import claim_for_sending, permit
 from callsheet.service.submission import UPLOAD_TRIES, submit
@@ -232,9 +233,12 @@ def test_no_allowance_lets_a_file_leave(workspace: Workspace, tmp_path: Path) ->
     terms = {"clips": 5, "up_to": Decimal("5.00"), "seconds": 3600.0, "by": Means.TERMINAL}
     service.allow(("poyo/sora-2-official",), **terms)
 
-    asked = submit(service.deps, sheet_of_cat(service, write_cat(tmp_path)))
+    sheet_id = sheet_of_cat(service, write_cat(tmp_path))
+    asked = submit(service.deps, sheet_id)
 
     assert asked.status == "approval_needed"
+    # The bytes decide, whatever the ledger says of the shot.
+    assert allowance_for(service.deps, replace(service.sheet(sheet_id), shot=Shot())) is None
     assert submit(service.deps, draft(service)).report is not None
 
 
@@ -366,6 +370,31 @@ async def test_a_request_that_is_tried_again_keeps_its_link(workspace: Workspace
 
     assert [request.url.path.rsplit("/", 1)[-1] for request in workspace.gateway.paid] == ["stream", "submit", "submit"]
     assert service.deps.uploaded == {}
+
+
+async def test_another_take_of_the_shot_needs_an_approval_and_an_upload_of_its_own(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    """The link of the first is not used again, and stands nowhere: not in the export, not in the ledger."""
+    service, task_id = approved_cat(workspace, tmp_path)
+    workspace.gateway.replies = [uploaded(), accepted()]
+    await run(service, workspace, task_id)
+    workspace.gateway.requests.clear()
+
+    second = sheet_of_cat(service, tmp_path / "cat.png")
+    assert submit(service.deps, second).status == "approval_needed"
+    assert workspace.gateway.requests == []
+    service.approve(second, by=Means.TERMINAL)
+    workspace.gateway.replies = [uploaded("https://storage.poyo.ai/temp/again.png"), accepted("task-2")]
+    await run(service, workspace, submit(service.deps, second).report.task.id)
+
+    upload, paid = workspace.gateway.paid
+    assert str(upload.url) == POYO_UPLOAD
+    assert b"https://storage.poyo.ai/temp/again.png" in paid.content
+    assert LINK not in json.dumps(service.export())
+    files = [path for path in (workspace.home / "data").rglob("ledger*") if path.is_file()]
+    assert files
+    assert not [path for path in files if LINK.encode() in path.read_bytes()]
 
 
 async def test_a_lost_answer_of_the_paid_request_is_unknown_and_uploads_nothing_more(
