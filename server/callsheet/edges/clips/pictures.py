@@ -80,8 +80,8 @@ class Pictures:
                 content = read_bounded(file, MOST_BYTES)
         except (OutsideError, RuntimeError):
             raise PolicyRefusal(
-                "A path counts only if it is absolute and in a directory that the policy names under [inputs]. This one is"
-                " not.",
+                "A path counts only if it is absolute and in a directory that the policy names under [inputs]."
+                " This one is not.",
                 next_step="Give a public https URL. Or a person adds the directory to the policy file, or drafts the"
                 " clip in their own terminal.",
             ) from None
