@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -128,12 +128,6 @@ def build_program(surroundings: Surroundings) -> Program:
 
         serve_http(lambda: build_service(surroundings), port=port, state=paths.state)
 
-    async def serve_desk(service: Service, *, port: int, on_open: Callable[[str], object]) -> None:
-        from callsheet.surface.desk import serve_desk as serve
-
-        verifier = paths.config / VERIFIER_FILE
-        await serve(service, config=paths.config, state=paths.state, verifier=verifier, port=port, on_open=on_open)
-
     return Program(
         environ=surroundings.environ,
         working_directory=surroundings.working_directory,
@@ -148,7 +142,7 @@ def build_program(surroundings: Surroundings) -> Program:
         build_service=lambda: build_service(surroundings),
         serve_mcp=serve_mcp,
         serve_http=serve_http,
-        serve_desk=serve_desk,
+        serve_desk=partial(_serve_desk, paths),
         with_environ=lambda environ: build_program(replace(surroundings, environ=environ)),
         derivation_cost=surroundings.derivation_cost,
     )
@@ -197,6 +191,7 @@ def build_service(surroundings: Surroundings) -> Service:
         pictures=Pictures(paths.data / INPUTS_DIRECTORY),
         save_directory=lambda current: _save_directory(current, paths),
         runner_id=lock.runner_id,
+        home=surroundings.environ.get(HOME_VARIABLE, "").strip(),
         desk_url=lambda: find_desk(paths.state),
         is_named_address=lambda gateway_id, url: (gateway_id, url) in load_registered(account_home).addresses,
         has_passphrase=lambda: _has_passphrase(paths),
@@ -209,7 +204,18 @@ def build_service(surroundings: Surroundings) -> Service:
             ledger=ledger, clock=deps.clock, leases=lock, run_task=run_task, wait_for_change=deps.changes.wait
         )
 
-    return Service(deps, lock, sandbox, build_runner)
+    return Service(deps, lock, sandbox, build_runner, lambda service: _desk_on_demand(service, paths))
+
+
+def _desk_on_demand(service: Service, paths: Paths) -> Callable[[Callable[[str], object]], Awaitable[None]]:
+    return lambda on_open: _serve_desk(paths, service, port=0, on_open=on_open)
+
+
+async def _serve_desk(paths: Paths, service: Service, *, port: int, on_open: Callable[[str], object]) -> None:
+    from callsheet.surface.desk import serve_desk
+
+    verifier = paths.config / VERIFIER_FILE
+    await serve_desk(service, config=paths.config, state=paths.state, verifier=verifier, port=port, on_open=on_open)
 
 
 def _is_followed(lock: FileLeases, background: BackgroundRunner) -> bool:

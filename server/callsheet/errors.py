@@ -69,7 +69,8 @@ class NextStep:
     `text` is a whole sentence, or empty; it names no tool and no command, because those depend on the reader.
     It precedes the call for `action`. `target` is the sheet, task or gateway id that the action applies to.
     `seconds` is how long to wait, for `WAIT`. `accepted_as` is an id that a person can confirm, for `RESOLVE`.
-    `desk_url` is an address where a person can do it too.
+    `desk_url` is an address where a person can do it too. `home` is the home that the environment names, which the
+    command must name as well.
     """
 
     action: Action = Action.READ
@@ -78,6 +79,7 @@ class NextStep:
     seconds: int = 0
     desk_url: str = ""
     accepted_as: str = ""
+    home: str = ""
 
 
 ANOTHER_MODEL = "A person decides whether another model may be used."

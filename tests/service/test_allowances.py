@@ -114,7 +114,7 @@ def test_an_allowance_ends_when_revoked_or_edited_around_or_over(workspace: Work
         service.revoke("allow_none", by=Means.DESK)
 
     service.allow((MODEL,), clips=9, up_to=Decimal(9), seconds=3600, by=Means.TERMINAL)
-    workspace.go_live("# an edit\n")
+    workspace.go_live('[caps]\nper_day = "9.00"\n')
     assert submit(service.deps, draft(service, shot(2))).status == "approval_needed"
 
     service.allow((MODEL,), clips=9, up_to=Decimal(9), seconds=3600, by=Means.TERMINAL)
@@ -201,7 +201,7 @@ def test_the_floor_of_approval_follows_price_gateway_and_model(workspace: Worksp
     sheet_id = draft(service)
     assert (service.question(sheet_id) is not None) is asked
     if asked:
-        service.approve_typed(sheet_id, "0.24", by=Means.CLIENT)
+        service.approve_typed(sheet_id, typed="0.24", by=Means.CLIENT)
     else:
         with pytest.raises(NotApproved, match="passphrase") as caught:
             service.approve(sheet_id, by=Means.CLIENT)

@@ -71,7 +71,7 @@ def test_what_would_be_refused_is_said_when_explaining_and_nobody_can_approve_it
     assert live.question(sheet_id) is None
     for act in (
         *(lambda by=by: live.approve(sheet_id, by=by) for by in (Means.TERMINAL, Means.DESK, Means.PASSKEY)),
-        lambda: live.approve_typed(sheet_id, "0.24", by=Means.CLIENT),
+        lambda: live.approve_typed(sheet_id, typed="0.24", by=Means.CLIENT),
         lambda: live.approvable(sheet_id),
         lambda: live.approval_text(sheet_id),
         lambda: submit(live.deps, sheet_id),
@@ -152,7 +152,7 @@ def test_a_question_is_not_asked_while_submissions_are_paused(workspace: Workspa
 
     assert service.question(sheet_id) is None
     with pytest.raises(CallsheetError, match="paused"):
-        service.approve_typed(sheet_id, "0.24", by=Means.CLIENT)
+        service.approve_typed(sheet_id, typed="0.24", by=Means.CLIENT)
 
 
 def test_without_a_passphrase_an_allowance_and_an_earlier_approval_still_count(workspace: Workspace) -> None:

@@ -19,6 +19,8 @@ from workspace import SHOT, Workspace, accepted, draft, status
 PRECISE = 1_795_849_200.1234567
 
 BACK_TO_VERSION_1 = (
+    "DROP INDEX sheet_forward",
+    "ALTER TABLE sheet DROP COLUMN forward_at",
     "DROP TABLE allowance",
     "DROP TABLE audit",
     "ALTER TABLE sheet DROP COLUMN allowance",

@@ -35,6 +35,7 @@ from callsheet.errors import (
     PolicyRefusal,
 )
 from callsheet.service import Service
+from callsheet.service.approval.forward import submit_and_wait
 from callsheet.service.polling import resolve_task, run_task
 from callsheet.service.sealed_keys import (
     claim_for_sending,
@@ -435,13 +436,13 @@ async def test_who_waits_for_an_approval_that_another_process_sends_waits_for_th
     await permit(desk.deps, sheet_id, PASSPHRASE)
     desk.approve(sheet_id, by=Means.DESK)
     with anyio.move_on_after(0.05) as soon:
-        await waiting.wait_for_approval(sheet_id, wait_seconds=ENOUGH)
+        await submit_and_wait(waiting.deps, [sheet_id], ENOUGH)
     assert soon.cancelled_caught
 
     task_id = submit(desk.deps, sheet_id).report.task.id
     with anyio.fail_after(ENOUGH):
-        await waiting.wait_for_approval(sheet_id, wait_seconds=2 * ENOUGH)
-    assert submit(waiting.deps, sheet_id).report.task.id == task_id
+        [told] = await submit_and_wait(waiting.deps, [sheet_id], 2 * ENOUGH)
+    assert told.report.task.id == task_id
 
 
 async def test_while_a_key_is_open_tasks_that_others_come_to_hold_are_taken_over(workspace: Workspace) -> None:

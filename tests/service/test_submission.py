@@ -686,7 +686,7 @@ async def test_a_prompt_with_the_words_of_the_warning_does_not_stand_in_for_it(w
     resolve_task(service.deps, first, accepted_as=None)
 
     with pytest.raises(NotApproved, match="unknown outcome"):
-        service.approve_typed(second, "0.24", by=Means.CLIENT)
+        service.approve_typed(second, typed="0.24", by=Means.CLIENT)
     third = draft(service, kite)
     assert third != second
     assert "POSSIBLE DUPLICATE CHARGE" in service.deps.ledger().sheet(third).shown.splitlines()[0]

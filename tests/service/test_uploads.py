@@ -193,7 +193,7 @@ def test_no_path_can_forge_a_line_of_the_text(workspace: Workspace, tmp_path: Pa
 
 HINDRANCES = {
     "a pause": lambda workspace: write_pause(workspace.home / "config" / "policy.toml", paused=True),
-    "another policy": lambda workspace: workspace.write_policy('mode = "live"\n# edited'),
+    "another policy": lambda workspace: workspace.write_policy('mode = "live"\n[caps]\nper_clip = "0.90"\n'),
     "read-only": lambda workspace: workspace.write_policy('mode = "read-only"'),
     "the sandbox": lambda workspace: workspace.write_policy('mode = "sandbox"'),
     "no key": lambda workspace: workspace.environ.pop("POYO_API_KEY"),
@@ -589,7 +589,7 @@ async def test_no_byte_reaches_a_socket_before_the_approval(
     service.approval_text(sheet_id)
     assert submit(service.deps, sheet_id).status == "approval_needed"
     with pytest.raises(NotApproved):
-        service.approve_typed(sheet_id, "9.99", by=Means.CLIENT)
+        service.approve_typed(sheet_id, typed="9.99", by=Means.CLIENT)
     assert counting.connections == 0
 
     service.approve(sheet_id, by=Means.TERMINAL)

@@ -13,8 +13,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 
@@ -64,7 +64,7 @@ class Policy:
     """One reading of the policy file.
 
     Attributes:
-        version: digest of the file's bytes (`default` when there is no file); approvals are bound to it.
+        version: digest of the file's bytes (`default` when there is no file).
         mode: what may happen at all.
         caps: spending limits; they apply to live submissions.
         base_urls: gateway id -> other base URL (a proxy, a test double): https, or http on loopback.
@@ -116,6 +116,35 @@ class Policy:
         return Floor.PASSPHRASE if is_expensive or Floor.PASSPHRASE in floors else Floor.CLIENT
 
 
+def bearing_on_sheet(policy: Policy, card_id: str, price: Price, shot: Shot) -> str:
+    """A digest of what in the policy bears on that clip: caps, rules, the least act of approval, hosts it names."""
+    return _policy_digest(
+        policy.caps,
+        [(rule.allowed, rule.per_clip) for rule in policy.rules_for(card_id)],
+        policy.floor_for(card_id, price.usd),
+        None if price.known else policy.unknown_price_ceiling,
+        sorted(policy.callback_hosts) if shot.callback_url else (),
+        sorted(policy.image_hosts) if shot.inputs else (),
+    )
+
+
+def bearing_on_models(policy: Policy, card_ids: Iterable[str]) -> str:
+    """The same for any clip of those models."""
+    rules = [(rule.allowed, rule.per_clip, rule.floor) for card_id in card_ids for rule in policy.rules_for(card_id)]
+    floors = (policy.floor, policy.passphrase_from, policy.unknown_price_ceiling)
+    return _policy_digest(policy.caps, rules, floors, sorted(policy.callback_hosts), sorted(policy.image_hosts))
+
+
+def _policy_digest(caps: Caps, *parts: object) -> str:
+    # How many tasks run at the same time changes nothing that a person agreed to.
+    money = asdict(replace(caps, concurrent=0))
+    text = json.dumps([money, *parts], default=lambda amount: str(amount.normalize()))
+    return f"{POLICY_PARTS}{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+POLICY_PARTS = "parts "
+"""Begins a digest of parts of a policy; the version of a whole one, which older sheets are bound to, is only hex."""
+
 PROMPT_SHOWN = 600
 DUPLICATE = "POSSIBLE DUPLICATE CHARGE"
 
@@ -125,8 +154,8 @@ class Binding:
     """Everything an approval is bound to; all strings, so that the digest is stable.
 
     `account` is the key's fingerprint (empty without a key: such a sheet cannot go live), `price` the
-    highest price with its unit, `prices` the version of the price table, `policy` the policy's, `expires`
-    when the sheet ends (Unix seconds).
+    highest price with its unit, `prices` the version of the price table, `policy` the digest of what in the policy
+    bears on the sheet (in older sheets its version), `expires` when the sheet ends (Unix seconds).
     """
 
     mode: str

@@ -26,7 +26,7 @@ from callsheet.errors import (
 
 from .audit import AuditEntry
 from .catalogue.prices import dollars, from_micros, to_micros
-from .consent import Caps, Means, Mode, Policy, Spending, warns_of_duplicate
+from .consent import Caps, Means, Mode, Policy, Spending, bearing_on_models, warns_of_duplicate
 from .tasks import APPROVAL_LIFETIME, Sheet, SheetState
 
 NO_SLOT = "no_slot"
@@ -40,13 +40,13 @@ class SpendTerms:
     """The terms on which a sheet may be spent.
 
     `digest` is of its current binding, `windows` are the starts of the UTC day and month. With `allowed_under`,
-    the version of the policy, an allowance may replace the approval of the sheet itself.
+    the policy in force, an allowance may replace the approval of the sheet itself.
     """
 
     digest: str
     caps: Caps
     windows: tuple[float, float]
-    allowed_under: str | None = None
+    allowed_under: Policy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +178,8 @@ CLOCK_SLACK_SECONDS = 60.0
 class Allowance:
     """One allowance and how much of it is used. Money is in millionths of a US dollar, times are Unix seconds.
 
-    `models` are card ids (`gateway/model`), `policy` is the version of the policy when it was created: editing the
-    policy ends it, as it ends every approval.
+    `models` are card ids (`gateway/model`), `policy` is the digest of what in the policy bore on them when it was
+    created (in older ones its version): editing that ends it, as it ends every approval.
     """
 
     id: str
@@ -219,21 +219,21 @@ def check_allowance(models: tuple[str, ...], *, clips: int, up_to: Decimal, seco
         )
 
 
-def end_of(allowance: Allowance, *, now: float, policy: str) -> str | None:
+def end_of(allowance: Allowance, *, now: float, policy: Policy) -> str | None:
     """Why an allowance no longer covers anything; None while it is in force."""
     if allowance.revoked_at is not None:
         return "revoked"
     # Setting the clock back must not prolong it either.
     if not allowance.made_at - CLOCK_SLACK_SECONDS <= now < allowance.expires_at:
         return "over"
-    if allowance.policy != policy:
+    if allowance.policy not in (policy.version, bearing_on_models(policy, allowance.models)):
         return "void: the policy has been edited since"
     if allowance.used_clips >= allowance.clips or allowance.used_micros >= allowance.up_to_micros:
         return "used up"
     return None
 
 
-def covers(allowance: Allowance, sheet: Sheet, *, now: float, policy: str) -> bool:
+def covers(allowance: Allowance, sheet: Sheet, *, now: float, policy: Policy) -> bool:
     """Whether that allowance is consent to that sheet: known price, named model, something left of it.
 
     A possible duplicate charge is never covered: a person has to see the warning.

@@ -32,9 +32,15 @@ class SheetState(StrEnum):
 
 
 class SheetEvent(StrEnum):
-    """What can happen to a call sheet."""
+    """What can happen to a call sheet.
+
+    `ASKED` puts it forward: the approval then sends it. `TURNED_DOWN` is a no from a client's form, which may have come
+    without a person. `WITHDRAWN` is whoever put it forward taking it back.
+    """
 
     ASKED = "asked"
+    TURNED_DOWN = "turned_down"
+    WITHDRAWN = "withdrawn"
     APPROVED = "approved"
     UNPROVEN = "unproven"
     SPENT = "spent"
@@ -98,14 +104,19 @@ SHEET_TABLE: Mapping[tuple[SheetState, SheetEvent], SheetState] = MappingProxyTy
         (_S.DRAFTED, _E.APPROVED): _S.APPROVED,
         (_S.DRAFTED, _E.DECLINED): _S.DECLINED,
         (_S.DRAFTED, _E.EXPIRED): _S.EXPIRED,
+        (_S.DRAFTED, _E.TURNED_DOWN): _S.DRAFTED,
+        (_S.DRAFTED, _E.WITHDRAWN): _S.EXPIRED,
         (_S.AWAITING_APPROVAL, _E.ASKED): _S.AWAITING_APPROVAL,
         (_S.AWAITING_APPROVAL, _E.APPROVED): _S.APPROVED,
         (_S.AWAITING_APPROVAL, _E.DECLINED): _S.DECLINED,
         (_S.AWAITING_APPROVAL, _E.EXPIRED): _S.EXPIRED,
+        (_S.AWAITING_APPROVAL, _E.TURNED_DOWN): _S.DRAFTED,
+        (_S.AWAITING_APPROVAL, _E.WITHDRAWN): _S.EXPIRED,
         (_S.APPROVED, _E.UNPROVEN): _S.AWAITING_APPROVAL,
         (_S.APPROVED, _E.SPENT): _S.SPENT,
         (_S.APPROVED, _E.DECLINED): _S.DECLINED,
         (_S.APPROVED, _E.EXPIRED): _S.EXPIRED,
+        (_S.APPROVED, _E.WITHDRAWN): _S.EXPIRED,
     }
 )
 
@@ -180,6 +191,9 @@ SHEET_LIFETIME = 24 * 3600.0
 APPROVAL_LIFETIME = 3600.0
 """How long an approval is valid before the sheet must be approved again, in seconds."""
 
+FORWARD_LIFETIME = 3600.0
+"""How long a sheet that was put forward is sent by its approval, in seconds; after that it is approved for later."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
@@ -187,7 +201,7 @@ class Sheet:
 
     `shown` is the text that a person agrees to, fixed when the sheet is created. `reserve_micros` is the amount
     reserved against the caps when it is spent; None when the price is unknown and no ceiling is set.
-    `allowance` names the allowance that approved it, if one did.
+    `allowance` names the allowance that approved it, if one did. `forward_at` is when it was last put forward.
     """
 
     id: SheetId
@@ -204,7 +218,17 @@ class Sheet:
     approved_by: Means | None = None
     approved_at: float | None = None
     allowance: str | None = None
+    forward_at: float | None = None
     task_id: TaskId | None = None
+
+    def is_forward(self, now: float) -> bool:
+        """Whether it is put forward, so that an approval at that time sends it. It is no consent."""
+        return self.forward_at is not None and self.forward_at - 60 <= now <= self.forward_at + FORWARD_LIFETIME
+
+    @property
+    def is_released(self) -> bool:
+        """Whether it was approved while it was put forward, and is not spent yet."""
+        return self.state is SheetState.APPROVED and self.approved_at is not None and self.is_forward(self.approved_at)
 
     @property
     def mode(self) -> Mode:

@@ -20,10 +20,13 @@ from callsheet.core.sent import SentRequest
 from callsheet.core.shot import JsonValue, OwnFile
 from callsheet.core.spending import Allowance
 from callsheet.core.tasks import OPEN_STATES, Pruned, PruneLimits, Sheet, SheetState, Task, TaskState
-from callsheet.errors import Action, CallsheetError, NextStep, UnknownThing
+from callsheet.errors import Action, CallsheetError, NextStep, NotApproved, UnknownThing
 
 from . import allowances, blockers, consent, drafts, export, lifecycle, polling, results, sealed_keys, submission
-from .consent import Question
+from .approval import forward, questions
+from .approval.desk import DeskOnDemand, ServeDesk
+from .approval.forward import OnWait
+from .approval.questions import Answer, Question
 from .dependencies import Dependencies
 from .drafts import Draft
 from .lifecycle import LOOK_AGAIN_SECONDS, STOP_GRACE_SECONDS, SandboxServer
@@ -33,14 +36,24 @@ from .queries import Queries
 from .results import WAIT_SECONDS, Explanation, Submission, TaskReport
 
 SUBMIT_WAIT_SECONDS = 30.0
+ANSWER_SECONDS = 10.0
+"""After the wait for a person; clients give a call up after 60 s."""
 UNSENT = (TaskState.WAITING, TaskState.SUBMITTING)
 
 
 class Service(Queries):
     """The use cases over one set of dependencies."""
 
-    def __init__(self, deps: Dependencies, leases: Leases, sandbox: SandboxServer, build_runner: BuildRunner) -> None:
+    def __init__(
+        self,
+        deps: Dependencies,
+        leases: Leases,
+        sandbox: SandboxServer,
+        build_runner: BuildRunner,
+        serve_desk: Callable[[Service], ServeDesk] | None = None,
+    ) -> None:
         super().__init__(deps)
+        self._desk = DeskOnDemand(deps, serve_desk(self) if serve_desk else None)
         self.stop_grace_seconds = STOP_GRACE_SECONDS
         self._leases = leases
         self._sandbox = sandbox
@@ -50,19 +63,27 @@ class Service(Queries):
         """What would be sent, what is wrong with it, what it costs; see `drafts.explain`."""
         return drafts.explain(self.deps, draft)
 
-    def question(self, sheet_id: str) -> Question | None:
-        """What to ask a person before that sheet may be spent, if anything."""
-        return consent.question_for(self.deps, sheet_id)
+    def question(self, *sheet_ids: str, ask_again: bool = False) -> Question | None:
+        """What to ask a person in their client before these sheets may be spent, if anything; see `question_for`."""
+        return questions.question_for(self.deps, sheet_ids, ask_again=ask_again)
 
-    def approve_typed(self, sheet_id: str, typed: str, *, by: Means) -> Sheet:
-        """Approve if the amount typed by a person is the amount shown."""
-        return consent.approve_typed(self.deps, sheet_id, typed=typed, by=by)
+    def approve_typed(self, *sheet_ids: str, typed: str, by: Means, ask_again: bool = False) -> list[Sheet]:
+        """Approve if the amount typed by a person is the amount shown, and send what is put forward."""
+        approved = questions.approve_typed(self.deps, sheet_ids, typed=typed, by=by, ask_again=ask_again)
+        return [self._release(sheet) for sheet in approved]
+
+    def keep_answer(self, *sheet_ids: str, answer: Answer) -> NotApproved:
+        """Store what came back for a form, other than an amount; the error that says what it means."""
+        return questions.keep_answer(self.deps, sheet_ids, answer)
 
     def approve(self, sheet_id: str, *, by: Means, who: str = "") -> Sheet:
-        """Record consent that the surface has verified."""
-        sheet = consent.approve(self.deps, sheet_id, by=by, who=who)
+        """Record consent that the surface has verified. If the sheet is put forward this sends it: it has a task."""
+        return self._release(consent.approve(self.deps, sheet_id, by=by, who=who))
+
+    def _release(self, sheet: Sheet) -> Sheet:
+        released = forward.release(self.deps, sheet)
         self.deps.changes.notify()
-        return sheet
+        return released
 
     def approval_text(self, sheet_id: str) -> str:
         """What a person who is about to agree is shown, rendered now from the bytes; raises as `approvable`."""
@@ -260,14 +281,47 @@ class Service(Queries):
         result = submission.submit(self.deps, sheet_id)
         if result.report is None:
             return result
-        report = await self.wait_for(
-            result.report.task.id,
+        return result.followed(await self._wait_for_answer(result.report, wait_seconds))
+
+    async def submit_together(
+        self,
+        sheet_ids: Sequence[str],
+        *,
+        wait_seconds: float = WAIT_SECONDS,
+        on_wait: OnWait | None = None,
+        opens_desk: bool = False,
+    ) -> list[Submission]:
+        """Put one to six sheets forward, wait for the person, and return their tasks. Needs `running`.
+
+        If the wait ends first, the answer says where to approve, and the approval still sends them. With `opens_desk` a
+        desk is opened if there is none. Raises as `forward.put_forward`.
+        """
+        began = anyio.current_time()
+        open_desk = self.open_desk if opens_desk else None
+        found = await forward.submit_and_wait(self.deps, sheet_ids, wait_seconds, open_desk=open_desk, on_wait=on_wait)
+        end = max(began + SUBMIT_WAIT_SECONDS, anyio.current_time() + ANSWER_SECONDS)
+        return [
+            item.followed(await self._wait_for_answer(item.report, end - anyio.current_time())) if item.report else item
+            for item in found
+        ]
+
+    async def _wait_for_answer(self, report: TaskReport, wait_seconds: float) -> TaskReport:
+        """Wait until the gateway answered, or it is known why it was not asked."""
+        return await self.wait_for(
+            report.task.id,
             wait_seconds=wait_seconds,
             until=lambda task: (
                 task.state not in UNSENT or (task.state is TaskState.WAITING and task.problem is not None)
             ),
         )
-        return result.followed(report)
+
+    def cancel(self, target: str) -> Sheet | Task:
+        """Withdraw a sheet or task that was not sent; see `forward.cancel`."""
+        return forward.cancel(self.deps, target)
+
+    async def open_desk(self) -> str | None:
+        """The address of the desk, which is opened if it is not; see `DeskOnDemand`. Needs `running`."""
+        return await self._desk.open()
 
     async def approve_and_send(
         self, sheet_id: str, *, passphrase: str, by: Means, wait_seconds: float = SUBMIT_WAIT_SECONDS
@@ -302,13 +356,6 @@ class Service(Queries):
         """Return at the next change that this process knows of, or after that time."""
         await self.deps.changes.wait(seconds)
 
-    async def wait_for_approval(self, sheet_id: str, *, wait_seconds: float) -> None:
-        """Return when the sheet was approved, declined or spent, by whichever process, or after that time.
-
-        Where only another process can send it, an approval is not the end: it is spent a moment later.
-        """
-        await lifecycle.wait_for_approval(self.deps, sheet_id, wait_seconds=wait_seconds)
-
     async def wait_for(
         self,
         task_id: str,
@@ -336,9 +383,8 @@ class Service(Queries):
     def running(self) -> AbstractAsyncContextManager[TaskRunner]:
         """Follow tasks while the block runs; see `lifecycle.run`."""
         runner = self._build_runner(lambda task_id: polling.run_task(self.deps, task_id))
-        return lifecycle.run(
-            self.deps, runner, self._leases, self._sandbox, grace_seconds=lambda: self.stop_grace_seconds
-        )
+        beside = lifecycle.Beside(self._leases, self._sandbox, self._desk)
+        return lifecycle.run(self.deps, runner, beside, grace_seconds=lambda: self.stop_grace_seconds)
 
 
-__all__ = ["Draft", "Explanation", "Question", "Service", "Submission", "TaskReport"]
+__all__ = ["Answer", "Draft", "Explanation", "Question", "Service", "Submission", "TaskReport"]

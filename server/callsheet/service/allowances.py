@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from callsheet.core.catalogue.prices import to_micros
-from callsheet.core.consent import Means, Mode, Policy
+from callsheet.core.consent import Means, Mode, Policy, bearing_on_models
 from callsheet.core.security.redaction import clean
 from callsheet.core.spending import Allowance, check_allowance, end_of
 from callsheet.errors import Action, InvalidRequest, NextStep, NotApproved, PolicyRefusal
@@ -34,7 +34,7 @@ def allow(
         up_to_micros=to_micros(up_to),
         made_at=now,
         expires_at=now + seconds,
-        policy=policy.version,
+        policy=bearing_on_models(policy, tuple(dict.fromkeys(models))),
         made_by=by,
     )
     return deps.ledger().consent.add_allowance(allowance)
@@ -87,7 +87,7 @@ def ended(deps: Dependencies, allowance: Allowance) -> str | None:
     policy = deps.policy()
     if allowance.mode is not policy.mode:
         return f"it is for {allowance.mode.value}, and the policy says {policy.mode.value}"
-    return end_of(allowance, now=deps.clock.now(), policy=policy.version)
+    return end_of(allowance, now=deps.clock.now(), policy=policy)
 
 
 def revoke(deps: Dependencies, allowance_id: str, *, by: Means) -> Allowance:

@@ -85,8 +85,19 @@ def allowance_for(deps: Dependencies, sheet: Sheet) -> Allowance | None:
         return None
     if OWN_FILE_SCHEME.encode() in sheet.body:
         return None
-    found = deps.ledger().consent.covering(sheet, now=deps.clock.now(), policy=deps.policy().version)
+    found = deps.ledger().consent.covering(sheet, now=deps.clock.now(), policy=deps.policy())
     return None if found is None or declined_before(deps, sheet.binding.shot_digest) else found
+
+
+def acts_text(deps: Dependencies, sheet: Sheet) -> str:
+    """Which act of a person approves this sheet, and what else there is."""
+    if deps.is_sealed(sheet.binding.gateway) and sheet.mode is Mode.LIVE:
+        return "Its key is sealed, so it needs the approval passphrase, at a terminal or on the desk. No form will do."
+    own = " An allowance of the person's would cover such clips." if OWN_FILE_SCHEME.encode() not in sheet.body else ""
+    if floor_of(deps, sheet) is Floor.PASSPHRASE:
+        why = "The policy asks for the approval passphrase or a passkey, at a terminal or on the desk. No form will do."
+        return f"{why}{own}"
+    return f"It needs the amount in the client's form, or the passphrase or a passkey elsewhere.{own}"
 
 
 def declined_before(deps: Dependencies, shot_digest: str) -> Sheet | None:

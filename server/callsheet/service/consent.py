@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
-from decimal import Decimal
+from dataclasses import replace
 
 from callsheet.core.catalogue.cards import GatewayFacts, ModelCard
-from callsheet.core.catalogue.prices import Price, dollars, price_clip, to_micros
+from callsheet.core.catalogue.prices import Price, price_clip, to_micros
 from callsheet.core.consent import (
     DUPLICATE,
     PROMPT_SHOWN,
@@ -16,12 +15,10 @@ from callsheet.core.consent import (
     Floor,
     Means,
     Mode,
-    Need,
-    amount_matches,
     amount_to_type,
+    bearing_on_sheet,
     body_digest,
     cap_left,
-    decide_need,
     render_approval,
     warns_of_duplicate,
 )
@@ -43,7 +40,7 @@ from callsheet.errors import (
     UnknownThing,
 )
 
-from .blockers import allowance_for, find_blockers, floor_of, require_mode, require_unblocked, spending_now
+from .blockers import floor_of, require_mode, require_unblocked, spending_now
 from .dependencies import Dependencies, card_of, keep_taken_back
 from .results import fate_of
 
@@ -54,7 +51,6 @@ OPEN_SHEETS = (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL, SheetState.APPR
 def build_binding(deps: Dependencies, card: ModelCard, *, mode: Mode, shot: Shot, body: bytes, price: Price) -> Binding:
     """What an approval of this body, as a first take, would be bound to as things stand now."""
     facts = deps.facts(card.gateway)
-    policy = deps.policy()
     request = deps.gateway(card.gateway).build_submit(SubmitParts(card.model, body, idempotency_key=""))
     return Binding(
         mode=mode.value,
@@ -69,7 +65,7 @@ def build_binding(deps: Dependencies, card: ModelCard, *, mode: Mode, shot: Shot
         prices=facts.version,
         callback_host=url_host(shot.callback_url) or "" if shot.callback_url else "",
         # In the sandbox nothing depends on the policy, and a changed speed should not void a rehearsal.
-        policy=policy.version if mode is Mode.LIVE else "",
+        policy=bearing_on_sheet(deps.policy(), card.id, price, shot) if mode is Mode.LIVE else "",
         take="1",
         expires="",
     )
@@ -81,7 +77,14 @@ def binding_now(deps: Dependencies, sheet: Sheet) -> Binding:
     shot = read_shot(deps, card, sheet.body)
     price = price_clip(card, shot)
     binding = build_binding(deps, card, mode=sheet.mode, shot=shot, body=sheet.body, price=price)
-    return replace(binding, take=str(sheet.take), expires=str(sheet.expires_at))
+    return bind_to_take(deps, binding, sheet)
+
+
+def bind_to_take(deps: Dependencies, binding: Binding, sheet: Sheet) -> Binding:
+    """That binding for the take of this sheet. An older sheet names the whole policy, which must be the same file."""
+    whole = sheet.binding.policy == deps.policy().version
+    policy = sheet.binding.policy if whole else binding.policy
+    return replace(binding, take=str(sheet.take), expires=str(sheet.expires_at), policy=policy)
 
 
 def changed_since(deps: Dependencies, sheet: Sheet) -> tuple[str, ...]:
@@ -166,20 +169,6 @@ def whole_prompt(deps: Dependencies, sheet_id: str) -> str:
     return prompt if len(prompt) > PROMPT_SHOWN else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What a person is asked, and the amount (US dollars) that they must type to agree."""
-
-    sheet_id: str
-    text: str
-    amount: Decimal
-
-    @property
-    def amount_text(self) -> str:
-        """The amount to type."""
-        return dollars(self.amount)
-
-
 def need_sheet(deps: Dependencies, sheet_id: str) -> Sheet:
     """That sheet; raises `UnknownThing`."""
     sheet = deps.ledger().sheet(sheet_id)
@@ -189,40 +178,6 @@ def need_sheet(deps: Dependencies, sheet_id: str) -> Sheet:
             next_step=NextStep(Action.EXPLAIN, "Explaining a shot returns its sheet_id."),
         )
     return sheet
-
-
-def question_for(deps: Dependencies, sheet_id: str) -> Question | None:
-    """What to ask a person through their client before this sheet may be spent.
-
-    None when nothing needs to be asked, when an allowance covers the sheet, when the client's form is not enough, and
-    when the sheet would be refused all the same.
-    """
-    sheet = deps.ledger().sheet(sheet_id)
-    if sheet is None or sheet.state not in (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL):
-        return None
-    policy = deps.policy()
-    if (
-        decide_need(policy, sheet.mode) is Need.NOTHING
-        or any(blocker.refuses for blocker in find_blockers(deps, sheet))
-        or floor_of(deps, sheet) is Floor.PASSPHRASE
-        or allowance_for(deps, sheet) is not None
-    ):
-        return None
-    # A live sheet without an amount is blocked, so only a rehearsal has none.
-    return Question(sheet.id, sheet.shown, amount_to_type(sheet.price, policy) or Decimal(0))
-
-
-def approve_typed(deps: Dependencies, sheet_id: str, *, typed: str, by: Means) -> Sheet:
-    """Approve a sheet if a person typed exactly the amount shown; raises `NotApproved`."""
-    question = question_for(deps, sheet_id)
-    if question is None:
-        return approvable(deps, sheet_id)
-    if not amount_matches(typed, question.amount):
-        raise NotApproved(
-            f"The amount typed is not the amount shown ({question.amount_text} USD).",
-            next_step=NextStep(Action.APPROVE, f"The amount to type is {question.amount_text}.", target=sheet_id),
-        )
-    return approve(deps, sheet_id, by=by)
 
 
 def approve(deps: Dependencies, sheet_id: str, *, by: Means, who: str = "") -> Sheet:
@@ -245,14 +200,14 @@ def approve(deps: Dependencies, sheet_id: str, *, by: Means, who: str = "") -> S
     try:
         return deps.ledger().move_sheet(sheet_id, SheetEvent.APPROVED, now=deps.clock.now(), by=by, who=who)
     except IllegalEvent as error:
-        raise _not_open(deps, sheet_id) from error
+        raise not_open(deps, sheet_id) from error
 
 
 def approvable(deps: Dependencies, sheet_id: str) -> Sheet:
     """The sheet, if it can be approved as it stands and then submitted; raises what prevents it."""
     sheet = need_sheet(deps, sheet_id)
     if sheet.state not in OPEN_SHEETS:
-        raise _not_open(deps, sheet_id)
+        raise not_open(deps, sheet_id)
     require_mode(deps.policy(), sheet)
     if deps.clock.now() > sheet.expires_at:
         _move(deps, sheet_id, SheetEvent.EXPIRED)
@@ -281,7 +236,7 @@ def _move(deps: Dependencies, sheet_id: str, event: SheetEvent, *, by: Means | N
     try:
         return deps.ledger().move_sheet(sheet_id, event, now=deps.clock.now(), by=by)
     except IllegalEvent as error:
-        raise _not_open(deps, sheet_id) from error
+        raise not_open(deps, sheet_id) from error
 
 
 def decline(deps: Dependencies, sheet_id: str, *, by: Means = Means.TERMINAL) -> Sheet:
@@ -306,7 +261,8 @@ def earlier_takes(deps: Dependencies, binding: Binding) -> str:
     return f"Another take: this same shot was submitted before as task {latest.id} ({latest.state.value})."
 
 
-def _not_open(deps: Dependencies, sheet_id: str) -> InvalidRequest:
+def not_open(deps: Dependencies, sheet_id: str) -> InvalidRequest:
+    """The error for a sheet that is spent, declined or over."""
     sheet = need_sheet(deps, sheet_id)
     task = deps.ledger().task(sheet.task_id) if sheet.task_id else None
     fate = fate_of(task) if task else Fate.NOTHING_SENT

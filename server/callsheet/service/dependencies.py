@@ -76,7 +76,7 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """The edges. `runner_id` owns the tasks that this process follows.
+    """The edges. `runner_id` owns the tasks that this process follows. `home` is the home that the environment names.
 
     `find_key` finds no key where it is sealed; `sealed_key` reads the sealed file, `stored_keys` finds unsealed copies,
     and `opened` holds what a person opened in this process.
@@ -110,6 +110,7 @@ class Dependencies:
     pictures: PictureStore
     save_directory: Callable[[Policy], Path]
     runner_id: str
+    home: str = ""
     desk_url: Callable[[], str | None] = lambda: None
     is_named_address: Callable[[str, str], bool] = lambda _gateway_id, _url: False
     has_passphrase: Callable[[], bool] = lambda: True

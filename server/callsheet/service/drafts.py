@@ -21,7 +21,7 @@ from callsheet.errors import AFTER_A_NO, ANOTHER_MODEL, Action, InvalidRequest, 
 
 from .blockers import declined_before, find_blockers, held_by
 from .catalogue.ranking import MOST_OPTIONS, Option, rank
-from .consent import OPEN_SHEETS, build_binding, earlier_takes, files_of, render_shown
+from .consent import OPEN_SHEETS, bind_to_take, build_binding, earlier_takes, files_of, render_shown
 from .dependencies import Dependencies
 from .results import Blocker, Explanation, curl_line, notice
 
@@ -292,7 +292,7 @@ def _sheet(
     latest = ledger.latest_sheet(binding.shot_digest)
     earlier = earlier_takes(deps, binding)
     if latest is not None and latest.state in OPEN_SHEETS:
-        same = replace(binding, take=str(latest.take), expires=str(latest.expires_at)) == latest.binding
+        same = bind_to_take(deps, binding, latest) == latest.binding
         # The text that a person agrees to must itself warn of a possible duplicate charge.
         warned = not earlier.startswith(DUPLICATE) or warns_of_duplicate(latest.shown)
         if same and warned and now < _usable_until(latest):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import anyio
 
@@ -16,7 +16,8 @@ from callsheet.core.tasks import OPEN_STATES, Pruned, PruneLimits, SheetState, T
 from callsheet.errors import Action, CallsheetError, NextStep, SetupProblem
 from callsheet.service import sealed_keys
 
-from .consent import need_sheet
+from .approval.desk import DeskOnDemand
+from .approval.forward import release_all
 from .dependencies import Dependencies
 from .export import ALL
 from .ports import Leases, TaskRunner
@@ -74,12 +75,20 @@ TEND_SECONDS = 2.0
 """As often as a runner adopts tasks, so that a task with a sealed key is held or taken over as fast as any other."""
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a process holds and serves while it follows tasks."""
+
+    leases: Leases
+    sandbox: SandboxServer
+    desk: DeskOnDemand
+
+
 @asynccontextmanager
 async def run(
     deps: Dependencies,
     runner: TaskRunner,
-    leases: Leases,
-    sandbox: SandboxServer,
+    beside: Beside,
     *,
     grace_seconds: Callable[[], float],
 ) -> AsyncIterator[TaskRunner]:
@@ -88,13 +97,14 @@ async def run(
     Raises `SetupProblem` where the lock file that shows this process to be alive cannot be created.
     """
     # Before anything is started, so that an unusable directory is an error here and does not end a run under way.
-    leases.hold()
+    beside.leases.hold()
     async with deps.http, anyio.create_task_group() as group:
-        await group.start(sandbox.run)
+        await group.start(beside.sandbox.run)
         try:
             async with anyio.create_task_group() as runners:
                 runners.start_soon(runner.watch)
-                runners.start_soon(_tend, deps, leases)
+                runners.start_soon(_tend, deps, beside.leases)
+                runners.start_soon(beside.desk.run)
                 try:
                     yield runner
                 finally:
@@ -110,11 +120,12 @@ async def run(
 
 
 async def _tend(deps: Dependencies, leases: Leases) -> None:
-    """Look after tasks whose key is sealed: see `sealed_keys.tend`."""
+    """Look after tasks whose key is sealed, and after sheets that were released: see `tend`, `release_all`."""
     while True:
         # The runner reports trouble with the ledger; here it only means later.
         with suppress(CallsheetError):
             sealed_keys.tend(deps, is_alive=leases.is_alive)
+            release_all(deps)
         await deps.changes.wait(TEND_SECONDS)
 
 
@@ -180,17 +191,6 @@ def _follower(deps: Dependencies, leases: Leases, left: list[Task], *, starts: b
     if starts and is_live and deps.policy().background and deps.start_watcher():
         return "a background process follows {} until nothing is open"
     return ""
-
-
-async def wait_for_approval(deps: Dependencies, sheet_id: str, *, wait_seconds: float) -> None:
-    """See `Service.wait_for_approval`."""
-    deadline = anyio.current_time() + wait_seconds
-    while (left := deadline - anyio.current_time()) > 0:
-        sheet = need_sheet(deps, sheet_id)
-        elsewhere = sheet.state is SheetState.APPROVED and sealed_keys.is_locked(deps, sheet)
-        if sheet.state not in (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL) and not elsewhere:
-            return
-        await deps.changes.wait(min(left, LOOK_AGAIN_SECONDS))
 
 
 def prune(deps: Dependencies, limits: PruneLimits, *, dry_run: bool) -> Pruned:

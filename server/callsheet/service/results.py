@@ -92,7 +92,8 @@ class Submission:
     """The answer to a submit call. `status` is where the submission is: `approval_needed`, or see `submission_state`.
 
     For `approval_needed`, `next_step` is the approval. `again` is whether the sheet was spent before this call.
-    `covered_by` names the allowance that was used, if any.
+    `covered_by` names the allowance that was used, if any. `why` says which act of a person is needed. `error` is what
+    prevented it, where sheets that were submitted together got further.
     """
 
     status: str
@@ -102,6 +103,14 @@ class Submission:
     again: bool = False
     approval_text: str = ""
     covered_by: str = ""
+    sheet_id: str = ""
+    why: str = ""
+    error: CallsheetError | None = None
+
+    @property
+    def needs_person(self) -> bool:
+        """Whether it waits for a person's approval."""
+        return self.report is None and self.error is None
 
     def followed(self, report: TaskReport) -> Submission:
         """The same answer with what became of the task meanwhile."""

@@ -144,7 +144,7 @@ def claim_for_sending(deps: Dependencies, sheet_id: str) -> None:
 def approval_texts(deps: Dependencies, sheet: Sheet) -> tuple[str, str]:
     """Why a sheet was not sent, and what follows its approval."""
     if not is_locked(deps, sheet):
-        return "Not approved: nothing was sent.", "Submit the sheet again after a person has approved it."
+        return "Not approved yet: nothing was sent.", "The approval sends it. Submit the sheet again to get its task."
     return (
         "Nothing was sent: the key is sealed, so only a person can have it sent.",
         "The approval also sends it and saves the clip. Submit the sheet again after that to get its task.",

@@ -9,6 +9,7 @@ passed. What comes back is stored as the answer of that attempt, even when it co
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import anyio
 
@@ -45,7 +46,7 @@ from callsheet.errors import (
     OutcomeUnknown,
 )
 
-from .blockers import allowance_for, require_current_ledger, require_mode, spending_windows
+from .blockers import acts_text, allowance_for, require_current_ledger, require_mode, spending_windows
 from .consent import (
     approvable,
     approve,
@@ -130,7 +131,7 @@ def _submitted(deps: Dependencies, task_id: TaskId, *, again: bool) -> Submissio
         raise LedgerProblem("The ledger has a spent sheet without its task.", next_step=NextStep(Action.DOCTOR))
     report = report_task(deps, task)
     used = _allowance_used(deps, need_sheet(deps, task.sheet_id))
-    return Submission(status="", notice="", next_step=NextStep(), again=again, covered_by=used).followed(report)
+    return Submission("", "", NextStep(), again=again, covered_by=used, sheet_id=task.sheet_id).followed(report)
 
 
 def _allowance_used(deps: Dependencies, sheet: Sheet) -> str:
@@ -142,16 +143,14 @@ def _allowance_used(deps: Dependencies, sheet: Sheet) -> str:
 
 
 def _approval_needed(deps: Dependencies, sheet: Sheet) -> Submission:
-    if sheet.state is SheetState.DRAFTED:
+    if sheet.state is not SheetState.APPROVED:
+        # Put forward: a person's approval then sends it.
         deps.ledger().move_sheet(sheet.id, SheetEvent.ASKED, now=deps.clock.now())
-    desk = deps.desk_url()
-    why, then = approval_texts(deps, sheet)
-    return Submission(
-        status="approval_needed",
-        notice=f"{why} {notice(deps, sheet.mode)}",
-        next_step=NextStep(Action.APPROVE, then, target=sheet.id, desk_url=f"{desk}sheets/{sheet.id}" if desk else ""),
-        approval_text=sheet.shown,
-    )
+    said, then = approval_texts(deps, sheet)
+    url = f"{desk}sheets/{sheet.id}" if (desk := deps.desk_url()) else ""
+    step = NextStep(Action.APPROVE, then, target=sheet.id, desk_url=url, home=deps.home)
+    needed = Submission("approval_needed", f"{said} {notice(deps, sheet.mode)}", step, approval_text=sheet.shown)
+    return replace(needed, sheet_id=sheet.id, why=acts_text(deps, sheet))
 
 
 def _spend(deps: Dependencies, sheet: Sheet, *, by_allowance: bool) -> tuple[Task, bool]:
@@ -177,7 +176,7 @@ def _spend(deps: Dependencies, sheet: Sheet, *, by_allowance: bool) -> tuple[Tas
             digest=binding_now(deps, sheet).digest,
             caps=deps.policy().caps,
             windows=spending_windows(now),
-            allowed_under=deps.policy().version if by_allowance else None,
+            allowed_under=deps.policy() if by_allowance else None,
         ),
         now=now,
     )
@@ -188,7 +187,7 @@ async def send_task(deps: Dependencies, task: Task) -> None:
     """Send a waiting task's paid request, once; or leave it waiting and say why."""
     sheet = need_sheet(deps, task.sheet_id)
     if deps.clock.now() > (sheet.approved_at or task.created_at) + SHEET_LIFETIME:
-        _withdraw(deps, task, "too_late", "it could not be sent within a day of its approval")
+        withdraw_task(deps, task, "too_late", "it could not be sent within a day of its approval")
         return
     # A slot comes first: a request reserved with the rate limiter for nothing is taken from the status reads.
     if _is_blocked(deps, task, sheet) or _awaits_slot(deps, task) or not await _upload_files(deps, task, sheet):
@@ -257,7 +256,7 @@ def slots_for(deps: Dependencies, task: Task) -> Slots:
     return Slots(concurrent, documented, UNKNOWN_HOLDS_SECONDS / deps.speed(task.mode))
 
 
-def _withdraw(deps: Dependencies, task: Task, code: str, message: str) -> None:
+def withdraw_task(deps: Dependencies, task: Task, code: str, message: str) -> None:
     """Give up what was not sent: the person no longer expects the charge."""
     problem = Problem(code, message, Fate.NOTHING_SENT.value)
     deps.uploaded.pop(task.id, None)
@@ -294,7 +293,7 @@ async def _upload_files(deps: Dependencies, task: Task, sheet: Sheet) -> bool:
             return False
         except InvalidRequest as error:
             # The file is not the one that was agreed to, and never will be again.
-            _withdraw(deps, task, error.error_code, error.message)
+            withdraw_task(deps, task, error.error_code, error.message)
             return False
         except CallsheetError as error:
             _hold(deps, task, error.error_code, error.message, BLOCKED_RETRY_SECONDS)
@@ -330,7 +329,7 @@ def _retry_upload(deps: Dependencies, task: Task, message: str) -> None:
     """Try again a few times, then give up. Nothing was ordered, so nothing was paid."""
     failures, now = task.failures + 1, deps.clock.now()
     if failures >= UPLOAD_TRIES:
-        _withdraw(deps, task, UPLOAD_FAILED, message)
+        withdraw_task(deps, task, UPLOAD_FAILED, message)
         return
     delay = retry_delay(failures, retry_after=None, jitter=deps.clock.jitter(), speed=deps.speed(task.mode))
     problem = Problem(UPLOAD_FAILED, message, Fate.NOTHING_SENT.value)

@@ -84,7 +84,7 @@ def command(step: NextStep) -> str:
     if step.action in {Action.NOTHING, Action.READ}:
         return ""
     action = Action.WATCH if step.action is Action.WAIT and not step.target else step.action
-    words = ["get" if action is Action.WAIT else action.value, *([shlex.quote(step.target)] if step.target else [])]
+    words = ["get" if action is Action.WAIT else action.value, *map(shlex.quote, step.target.split())]
     wait = ["--wait", str(step.seconds)] if action is Action.WAIT and step.seconds else []
     accepted = ["--accepted", shlex.quote(step.accepted_as)] if step.accepted_as else []
     return " ".join([program(), *words, *wait, *accepted])

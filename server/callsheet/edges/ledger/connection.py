@@ -133,6 +133,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # Older sheets: their expiry was not yet part of what an approval is bound to.
         "UPDATE sheet SET binding = json_set(binding, '$.expires', exact_text(expires_at))",
     ),
+    (
+        "ALTER TABLE sheet ADD COLUMN forward_at REAL",
+        "CREATE INDEX sheet_forward ON sheet (state) WHERE forward_at IS NOT NULL",
+    ),
 )
 
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from callsheet.core.audit import AuditEntry, AuditVerdict, build_entry, verify_chain
-from callsheet.core.consent import Means, Mode, is_older_than_trail
+from callsheet.core.consent import Means, Mode, Policy, is_older_than_trail
 from callsheet.core.spending import (
     AGREED,
     CLOCK_SLACK_SECONDS,
@@ -125,7 +125,7 @@ class Consent:
         with self._reading() as db:
             return list(_allowances(db))
 
-    def covering(self, sheet: Sheet, *, now: float, policy: str) -> Allowance | None:
+    def covering(self, sheet: Sheet, *, now: float, policy: Policy) -> Allowance | None:
         """The allowance that covers that sheet, if there is one."""
         with self._reading() as db:
             return _covering(db, sheet, now, policy)
@@ -250,7 +250,7 @@ def _find_unapproved(db: sqlite3.Connection) -> tuple[tuple[str, ...], tuple[str
     return tuple(unapproved), tuple(older)
 
 
-def use_allowance(db: sqlite3.Connection, sheet: Sheet, *, now: float, policy: str) -> Sheet:
+def use_allowance(db: sqlite3.Connection, sheet: Sheet, *, now: float, policy: Policy) -> Sheet:
     """Take one clip from an allowance that covers the sheet, and approve the sheet by it; raises `NotApproved`.
 
     The caller holds the transaction that spends the sheet. If that fails, nothing is taken.
@@ -278,7 +278,7 @@ def use_allowance(db: sqlite3.Connection, sheet: Sheet, *, now: float, policy: s
     return replace(sheet, approved_by=Means.ALLOWANCE, approved_at=now, allowance=used.id)
 
 
-def _covering(db: sqlite3.Connection, sheet: Sheet, now: float, policy: str) -> Allowance | None:
+def _covering(db: sqlite3.Connection, sheet: Sheet, now: float, policy: Policy) -> Allowance | None:
     """The covering allowance that ends first. An allowance does not cover while the clock is behind the ledger."""
     found = [item for item in _allowances(db) if covers(item, sheet, now=now, policy=policy)]
     held = [item for item in found if _is_as_recorded(db, item) and not _is_behind(db, item, now)]

@@ -51,6 +51,7 @@ from .consent import (
 from .rows import (
     advance_pace,
     build_insert,
+    build_move,
     count_missing,
     count_spending,
     count_taken,
@@ -109,10 +110,11 @@ class SqliteLedger:
         with self._guarded(), self._lock:
             return last_take(self._db, shot_digest) + 1
 
-    def sheets(self, states: Sequence[SheetState], *, limit: int = 50) -> list[Sheet]:
-        """The newest sheets in these states."""
+    def sheets(self, states: Sequence[SheetState], *, limit: int = 50, forward: bool = False) -> list[Sheet]:
+        """The newest sheets in these states, or of them those that were put `forward`."""
         marks, wanted = state_marks(states)
-        return self._sheets(f"sheet.state IN ({marks}) ORDER BY made_at DESC LIMIT ?", *wanted, limit)
+        which = "sheet.forward_at IS NOT NULL AND " if forward else ""
+        return self._sheets(f"{which}sheet.state IN ({marks}) ORDER BY made_at DESC LIMIT ?", *wanted, limit)
 
     def takes(self, shot_digest: str) -> list[Task]:
         """The tasks of all takes of a shot, newest first."""
@@ -131,10 +133,7 @@ class SqliteLedger:
             state = advance_sheet(sheet.state, event)
             if event is SheetEvent.UNPROVEN and consent_to(db, sheet) is not None:
                 return sheet
-            db.execute("UPDATE sheet SET state = ? WHERE id = ?", (state.value, sheet_id))
-            if event is SheetEvent.APPROVED:
-                means = by.value if by else None
-                db.execute("UPDATE sheet SET approved_by = ?, approved_at = ? WHERE id = ?", (means, now, sheet_id))
+            db.execute(*build_move(sheet, state, event, now=now, by=by))
             if by is not None and by is not Means.REHEARSAL:
                 append_answer(db, sheet, event.value, by=by, who=who, now=now)
             self._record(db, now, sheet_id, event.value, {"by": by.value if by else ""})

@@ -25,6 +25,7 @@ from callsheet.core.tasks import (
     Clip,
     Problem,
     Sheet,
+    SheetEvent,
     SheetId,
     SheetState,
     Task,
@@ -70,6 +71,7 @@ def sheet_row(sheet: Sheet) -> dict[str, Any]:
         "approved_by": sheet.approved_by.value if sheet.approved_by else None,
         "approved_at": sheet.approved_at,
         "allowance": sheet.allowance,
+        "forward_at": sheet.forward_at,
     }
 
 
@@ -94,6 +96,7 @@ def read_sheet(row: Row) -> Sheet:
         approved_by=Means(row["approved_by"]) if row["approved_by"] else None,
         approved_at=row["approved_at"],
         allowance=row["allowance"],
+        forward_at=row["forward_at"],
         task_id=TaskId(row["task_id"]) if row["task_id"] else None,
     )
 
@@ -149,6 +152,21 @@ def build_insert(table: str, row: Row, suffix: str = "") -> str:
     names = ", ".join(row)
     marks = ", ".join(f":{name}" for name in row)
     return f"INSERT INTO {table} ({names}) VALUES ({marks}) {suffix}"
+
+
+def build_move(
+    sheet: Sheet, state: SheetState, event: SheetEvent, *, now: float, by: Means | None
+) -> tuple[str, dict[str, Any]]:
+    """The statement by which an event moves a sheet, and its values."""
+    changes: dict[str, Any] = {"state": state.value}
+    if event is SheetEvent.APPROVED:
+        changes |= {"approved_by": by.value if by else None, "approved_at": now}
+    elif event is SheetEvent.ASKED:
+        changes["forward_at"] = now
+    elif state is not SheetState.AWAITING_APPROVAL:
+        changes["forward_at"] = None
+    assignments = ", ".join(f"{name} = :{name}" for name in changes)
+    return f"UPDATE sheet SET {assignments} WHERE id = :id", {**changes, "id": sheet.id}
 
 
 _RESERVING = ", ".join(f"'{state.value}'" for state in sorted(RESERVING_STATES))

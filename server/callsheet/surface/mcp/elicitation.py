@@ -34,9 +34,6 @@ DESK = "desk"
 DESK_SECONDS = 40.0
 """How long a call waits for an approval on the desk; clients give up at 60 s."""
 
-ANSWER_SECONDS = 15.0
-"""How long it then waits for the gateway's answer, within the same 60 s."""
-
 # The SDK asks the question, between `answer_deadline` and the tool: nothing else connects the two.
 _deadline: ContextVar[anyio.CancelScope | None] = ContextVar("_deadline", default=None)
 
@@ -109,28 +106,25 @@ class DeskRequest(Exception):
         self.request = request
 
 
-async def open_desk_page(context: Context, sheet_id: str) -> None:
-    """Ask the client to open the desk if it runs, then wait a little for the user's approval.
+async def open_desk_page(context: Context, sheet_id: str) -> bool:
+    """Ask the client to open the desk if it runs; whether it did. The caller then waits for the user's approval.
 
     Raises `DeskRequest` in the newer era, where the client repeats the call. The result is in the ledger.
     """
     service = state_of(context).service
     url = service.desk_url()
     if url is None or not can_open_page(context.client_capabilities):
-        return
+        return False
     message = f"Open the Callsheet desk to review sheet {sheet_id} and to approve or decline it there."
     page = f"{url}sheets/{sheet_id}"
     if is_version_at_least(context.protocol_version or "", NEWER_ERA):
         answer = (context.input_responses or {}).get(DESK)
         if answer is None:
             raise DeskRequest(ElicitRequest(params=ElicitRequestURLParams(message=message, url=page)))
-        opened = isinstance(answer, ElicitResult) and answer.action == "accept"
-    else:
-        opened = False
-        with anyio.move_on_after(state_of(context).longest_question_seconds):
-            opened = (await context.elicit_url(message, page, secrets.token_hex(16))).action == "accept"
-    if opened:
-        await service.wait_for_approval(sheet_id, wait_seconds=DESK_SECONDS)
+        return isinstance(answer, ElicitResult) and answer.action == "accept"
+    with anyio.move_on_after(state_of(context).longest_question_seconds):
+        return (await context.elicit_url(message, page, secrets.token_hex(16))).action == "accept"
+    return False
 
 
 def take_answer(service: Service, sheet_id: str, answer: ElicitationResult[TypedAmount]) -> None:
@@ -148,7 +142,7 @@ def take_answer(service: Service, sheet_id: str, answer: ElicitationResult[Typed
     if service.question(sheet_id) is None:
         return
     try:
-        service.approve_typed(sheet_id, answer.data.amount_usd, by=Means.CLIENT)
+        service.approve_typed(sheet_id, typed=answer.data.amount_usd, by=Means.CLIENT)
     except NotApproved as error:
         raise Refusal(f"approval_needed: Not approved. {error_for_agent(error)}") from None
 

@@ -24,8 +24,8 @@ from callsheet.surface.views.answers import ExplainAnswer, ModelsAnswer, SubmitA
 
 from .arguments import check_arguments, refuse
 from .elicitation import (
-    ANSWER_SECONDS,
     DESK,
+    DESK_SECONDS,
     DeskRequest,
     TypedAmount,
     answer_deadline,
@@ -37,7 +37,7 @@ from .elicitation import (
 from .failures import render_tool_failure
 
 if TYPE_CHECKING:
-    from callsheet.service import TaskReport
+    from callsheet.service import Submission, TaskReport
 
 
 LONGEST_WAIT = 45
@@ -46,6 +46,7 @@ LONGEST_WAIT_TEXT = f"{LONGEST_WAIT} s is the longest wait."
 
 Id = Annotated[str, Field(max_length=80)]
 Word = Annotated[str, Field(max_length=80)]
+WaitSeconds = Annotated[float, Field(ge=0, allow_inf_nan=False, json_schema_extra={"maximum": LONGEST_WAIT})]
 Url = Annotated[str, Field(max_length=2048)]
 
 
@@ -114,6 +115,7 @@ async def submit_video(
     context: Context,
     sheet_id: Annotated[Id, Field(description="From explain_payload")],
     answer: Annotated[ElicitationResult[TypedAmount], Resolve(ask)],
+    wait_seconds: WaitSeconds = 0,
 ) -> Annotated[CallToolResult, SubmitAnswer]:
     """Submit a sheet, once: MAY SPEND MONEY. Only when the user asks. The server asks them to approve, or
     answers approval_needed with the command for their terminal. A spent sheet returns its task."""
@@ -127,10 +129,13 @@ async def submit_video(
     # First the runner, then the sheet: a spent sheet that no runner sends would only wait.
     await state.need_running()
     try:
-        submission = await service.submit(sheet_id)
-        if submission.report is None:
-            await open_desk_page(context, sheet_id)
-            submission = await service.submit(sheet_id, wait_seconds=ANSWER_SECONDS)
+        [submission] = await service.submit_together([sheet_id], wait_seconds=0)
+        if submission.needs_person:
+            wait = DESK_SECONDS if await open_desk_page(context, sheet_id) else min(wait_seconds, LONGEST_WAIT)
+            progress = _Progress(context, wait)
+            [submission] = await service.submit_together(
+                [sheet_id], wait_seconds=wait, on_wait=progress.report_waiting, opens_desk=wait_seconds > 0
+            )
     except CallsheetError as error:
         if (refused := refused_submission(error, for_agent)) is None:
             raise
@@ -144,7 +149,7 @@ async def submit_video(
 async def get_task(
     context: Context,
     task_id: Id,
-    wait_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False, json_schema_extra={"maximum": LONGEST_WAIT})] = 0,
+    wait_seconds: WaitSeconds = 0,
 ) -> Annotated[CallToolResult, TaskAnswer]:
     """Where a task is; waits up to wait_seconds for its end. The clip is saved to clip_path."""
     from callsheet.core.tasks import OPEN_STATES
@@ -296,16 +301,24 @@ class _Progress:
         self._text = ""
 
     async def report(self, report: TaskReport) -> None:
+        """Send where a task is."""
+        await self._send(report.status_text, report.task.percent)
+
+    async def report_waiting(self, waiting: Sequence[Submission]) -> None:
+        """Send where a person approves what waits."""
+        await self._send(for_agent(waiting[0].next_step), None)
+
+    async def _send(self, text: str, percent: float | None) -> None:
         """Send it unless the same was sent a moment ago. Progress only ever increases, as the protocol demands."""
         now = anyio.current_time()
-        if self._wait <= 0 or (report.status_text == self._text and now - self._sent_at < PROGRESS_SECONDS):
+        if self._wait <= 0 or (text == self._text and now - self._sent_at < PROGRESS_SECONDS):
             return
-        share = report.task.percent if report.task.percent is not None else 100 * (now - self._began) / self._wait
+        share = percent if percent is not None else 100 * (now - self._began) / self._wait
         progress = min(max(share, self._sent + 0.01), 100.0)
         if progress <= self._sent:
             return
-        self._sent, self._sent_at, self._text = progress, now, report.status_text
-        await self._context.report_progress(round(progress, 2), 100, report.status_text)
+        self._sent, self._sent_at, self._text = progress, now, text
+        await self._context.report_progress(round(progress, 2), 100, text)
 
 
 Schema = dict[str, Any]

@@ -1,0 +1,137 @@
+"""What a person is asked in their client, for one sheet or several together, and what can come back.
+
+The typed amount is the only yes. Everything else is told apart, because each leads to another next step; none of it is
+a person's no in the ledger, since a client may answer without a person. After a no the form is not shown again unless
+the caller says that the person wants it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+from callsheet.core.catalogue.prices import dollars
+from callsheet.core.consent import Floor, Means, Mode, Need, amount_matches, amount_to_type, decide_need
+from callsheet.core.tasks import IllegalEvent, Sheet, SheetEvent, SheetState
+from callsheet.errors import Action, NextStep, NotApproved
+from callsheet.service.blockers import allowance_for, find_blockers, floor_of
+from callsheet.service.consent import approvable, approve
+from callsheet.service.dependencies import Dependencies
+
+ASK = "Ask the user whether they want the clip and what should change."
+
+
+class Answer(StrEnum):
+    """What came back for a form, other than an amount."""
+
+    DECLINED = "declined"
+    CANCELLED = "cancelled"
+    NO_ANSWER = "no_answer"
+    COULD_NOT_ASK = "could_not_ask"
+    UNUSABLE = "unusable_form"
+
+
+MEANINGS: dict[Answer, tuple[str, str]] = {
+    Answer.DECLINED: ("the form was declined", f"Stop. {ASK} Do not show the form again unless they want that."),
+    Answer.CANCELLED: ("the form was closed without an answer", f"Stop. {ASK}"),
+    Answer.NO_ANSWER: ("no answer came in time", f"Stop. {ASK}"),
+    Answer.COULD_NOT_ASK: ("the client could not show the form", "The user can still approve it elsewhere."),
+    Answer.UNUSABLE: ("the form came back without a usable amount", "The user can still approve it elsewhere."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a person is asked about these sheets, and the amount (US dollars) that they must type to agree to all."""
+
+    sheet_ids: tuple[str, ...]
+    text: str
+    amount: Decimal
+
+    @property
+    def amount_text(self) -> str:
+        """The amount to type."""
+        return dollars(self.amount)
+
+
+def question_for(deps: Dependencies, sheet_ids: Sequence[str], *, ask_again: bool = False) -> Question | None:
+    """What to ask a person through their client before these sheets may be spent: one question for their sum.
+
+    None when nothing needs to be asked, when the client's form is not enough for one of them or for the sum, when one
+    would be refused all the same, and after a no in the form, unless they want to be asked again.
+    """
+    policy, asked = deps.policy(), [sheet for sheet_id in sheet_ids if (sheet := _undecided(deps, sheet_id))]
+    if any(_is_beyond_form(deps, sheet, ask_again=ask_again) for sheet in asked):
+        return None
+    amounts = [amount_to_type(sheet.price, policy) or Decimal(0) for sheet in asked]
+    total = sum(amounts, Decimal(0))
+    is_live = any(sheet.mode is Mode.LIVE for sheet in asked)
+    # One form for a sum that one clip could not be approved with would be a way around the floor.
+    if not asked or (is_live and policy.passphrase_from is not None and total >= policy.passphrase_from):
+        return None
+    texts = [sheet.shown for sheet in asked]
+    if len(texts) > 1:
+        texts = [f"{number} of {len(texts)}\n{text}" for number, text in enumerate(texts, 1)]
+        texts.insert(0, f"{len(asked)} clips, together {dollars(total)} USD.")
+    return Question(tuple(sheet.id for sheet in asked), "\n\n".join(texts), total)
+
+
+def _undecided(deps: Dependencies, sheet_id: str) -> Sheet | None:
+    """The sheet, if a person must decide on it and no allowance covers it."""
+    sheet = deps.ledger().sheet(sheet_id)
+    if sheet is None or sheet.state not in (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL):
+        return None
+    needless = decide_need(deps.policy(), sheet.mode) is Need.NOTHING or allowance_for(deps, sheet) is not None
+    return None if needless else sheet
+
+
+def _is_beyond_form(deps: Dependencies, sheet: Sheet, *, ask_again: bool) -> bool:
+    return (
+        any(blocker.refuses for blocker in find_blockers(deps, sheet))
+        or floor_of(deps, sheet) is Floor.PASSPHRASE
+        or (not ask_again and was_turned_down(deps, sheet.id))
+    )
+
+
+def was_turned_down(deps: Dependencies, sheet_id: str) -> bool:
+    """Whether the client's form came back with a no to that sheet."""
+    return any(event["kind"] == SheetEvent.TURNED_DOWN for event in deps.ledger().history(sheet_id))
+
+
+def approve_typed(
+    deps: Dependencies, sheet_ids: Sequence[str], *, typed: str, by: Means, ask_again: bool = False
+) -> list[Sheet]:
+    """Approve these sheets if a person typed exactly the amount shown; raises `NotApproved`.
+
+    Each is its own approval. Those that need none are returned as they are.
+    """
+    question = question_for(deps, sheet_ids, ask_again=ask_again)
+    sheets = [approvable(deps, sheet_id) for sheet_id in sheet_ids]
+    if question is None:
+        return sheets
+    if not amount_matches(typed, question.amount):
+        raise NotApproved(
+            f"The amount typed is not the amount shown ({question.amount_text} USD).",
+            next_step=NextStep(
+                Action.APPROVE, f"The amount to type is {question.amount_text}.", target=" ".join(question.sheet_ids)
+            ),
+            code="wrong_amount",
+        )
+    return [approve(deps, sheet.id, by=by) if sheet.id in question.sheet_ids else sheet for sheet in sheets]
+
+
+def keep_answer(deps: Dependencies, sheet_ids: Sequence[str], answer: Answer) -> NotApproved:
+    """Store what came back for a form that was shown, and say what it means. A no also takes the sheets back.
+
+    What was approved elsewhere meanwhile stays approved.
+    """
+    if answer is Answer.DECLINED:
+        for sheet_id in sheet_ids:
+            with suppress(IllegalEvent):
+                deps.ledger().move_sheet(sheet_id, SheetEvent.TURNED_DOWN, now=deps.clock.now())
+    meaning, advice = MEANINGS[answer]
+    step = NextStep(Action.APPROVE, advice, target=" ".join(sheet_ids))
+    return NotApproved(f"Not approved: {meaning}.", next_step=step, code=answer.value)
