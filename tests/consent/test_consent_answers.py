@@ -54,6 +54,7 @@ ANSWERS: dict[str, Message] = {
     "an action that does not exist": {"action": "approve", "content": {"amount_usd": AMOUNT}},
     "no action": {"content": {"amount_usd": AMOUNT}},
 }
+NO_YES = ("approval_needed", "declined", "cancelled", "no_answer", "could_not_ask", "unusable_form")
 WHAT_TO_DO = ("callsheet approve", "Call submit_video again", "call submit_video again")
 
 
@@ -79,7 +80,7 @@ def list_tasks(wire: Wire) -> list[Message]:
 def says_what_to_do(result: Message) -> bool:
     """Whether it is no success, and names something that may be done now."""
     status = (result.get("structuredContent") or {}).get("status")
-    return status in (None, "approval_needed") and any(words in told(result) for words in WHAT_TO_DO)
+    return status in (None, *NO_YES) and any(words in told(result) for words in WHAT_TO_DO)
 
 
 def sends_once_when_a_person_answers(wire: Wire, gateway: CountingGateway) -> bool:
@@ -217,7 +218,7 @@ def test_what_changes_between_question_and_answer_voids_the_answer(
 
     def answer(_: Message) -> Message:
         policy = client.home / "config" / "policy.toml"
-        policy.write_text(policy.read_text(encoding="utf-8") + "# edited\n", encoding="utf-8")
+        policy.write_text(policy.read_text(encoding="utf-8") + 'per_clip = "9.00"\n', encoding="utf-8")
         return accept({"amount_usd": AMOUNT})
 
     result = submit(client.wire, explain(client.wire), answer=answer)

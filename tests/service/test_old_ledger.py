@@ -18,6 +18,7 @@ from workspace import SHOT, Workspace, accepted, draft, status
 # A moment as a real clock tells it, with more digits than SQL's own cast keeps.
 PRECISE = 1_795_849_200.1234567
 
+LIVE = hashlib.sha256(b'mode = "live"\n').hexdigest()[:12]
 BACK_TO_VERSION_1 = (
     "DROP INDEX sheet_forward",
     "ALTER TABLE sheet DROP COLUMN forward_at",
@@ -25,6 +26,8 @@ BACK_TO_VERSION_1 = (
     "DROP TABLE audit",
     "ALTER TABLE sheet DROP COLUMN allowance",
     "UPDATE sheet SET binding = json_remove(binding, '$.expires')",
+    # It named the whole policy. Here that is the file of `go_live`; in the sandbox it was empty, as it is now.
+    f"UPDATE sheet SET binding = json_set(binding, '$.policy', '{LIVE}') WHERE binding ->> '$.mode' = 'live'",
     "PRAGMA user_version = 1",
 )
 

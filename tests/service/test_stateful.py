@@ -26,7 +26,10 @@ from callsheet.core.consent import Means, Mode
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import Clip, Sheet, Task, TaskState
 from callsheet.errors import CallsheetError, DownloadProblem, Fate, LinkGone
-from callsheet.service import Draft, Service
+from callsheet.service import Answer, Draft, Service
+from callsheet.service.approval.forward import release_all
+from callsheet.service.consent import approve as record_approval
+from callsheet.service.consent import changed_since
 from callsheet.service.polling import resolve_task, run_task
 from callsheet.service.results import fate_of
 from callsheet.service.submission import submit
@@ -68,10 +71,12 @@ class Count:
     paid: Counter[str] = field(default_factory=Counter)
     reached: Counter[TaskState] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
+    released: int = 0
+    sequences: int = 0
 
     def reset(self) -> None:
         """Begin again with the next seed."""
-        self.steps = 0
+        self.steps = self.released = self.sequences = 0
         for counter in (self.paid, self.reached, self.refused):
             counter.clear()
 
@@ -92,6 +97,7 @@ class Production(RuleBasedStateMachine):
         self.sheets: list[str] = []
         self.approved: set[str] = set()
         self.declined: set[str] = set()
+        self.withdrawn: set[str] = set()
         self.received: Counter[str] = Counter()
         self.closed: set[str] = set()
         self.delivered: dict[str, str] = {}
@@ -171,7 +177,8 @@ class Production(RuleBasedStateMachine):
             "sent after an end": sheet.id not in self.closed,
             "other bytes": request.content == sheet.body,
             "other key": request.headers["authorization"] == f"Bearer {KEY}",
-            "approved under another policy": sheet.binding.policy == self.service.deps.policy().version,
+            "changed since": changed_since(self.service.deps, sheet) == (),
+            "withdrawn, yet sent": sheet.id not in self.withdrawn,
         }
         self.complaints += [f"{sheet.id}: {what}" for what, holds in rules.items() if not holds]
 
@@ -239,13 +246,94 @@ class Production(RuleBasedStateMachine):
     @rule(number=st.integers(0, 7))
     def approve(self, number: int) -> None:
         """The person says yes."""
-        sheet_id = self.sheets[number % len(self.sheets)]
+        self.try_approve(self.sheets[number % len(self.sheets)])
+
+    def try_approve(self, sheet_id: str) -> None:
+        """The yes sends what was put forward; that must be covered by mode and caps as any submission."""
+        before, was_forward = self.tasks(), self.is_forward(sheet_id)
         try:
-            self.service.approve(sheet_id, by=Means.TERMINAL)
+            sheet = self.service.approve(sheet_id, by=Means.TERMINAL)
         except CallsheetError as error:
             COUNT.refused[error.error_code] += 1
             return
         self.approved.add(sheet_id)
+        self.check_released(before, [sheet] if sheet.task_id else [])
+        assert was_forward or not sheet.task_id
+
+    def is_forward(self, sheet_id: str) -> bool:
+        """Whether an approval now sends it."""
+        return self.sheet(sheet_id).is_forward(self.workspace.clock.now())
+
+    def check_released(self, before: list[Task], released: list[Sheet]) -> None:
+        """What an approval sent: once, approved, in live mode, within the caps."""
+        for sheet in released:
+            assert sheet.task_id is not None
+            if sheet.task_id in {task.id for task in before}:
+                continue
+            COUNT.released += 1
+            task = self.service.deps.ledger().task(sheet.task_id)
+            assert task is not None
+            assert self.mode == "live"
+            assert sheet.id in self.approved
+            assert sheet.id not in self.declined | self.withdrawn
+            self.check_caps(before, task)
+            before = [*before, task]
+
+    @precondition(lambda self: self.sheets)
+    @rule(number=st.integers(0, 7))
+    def approve_and_die(self, number: int) -> None:
+        """The process of the yes ends before it can send; the next one does, if it may."""
+        sheet_id = self.sheets[number % len(self.sheets)]
+        try:
+            record_approval(self.service.deps, sheet_id, by=Means.DESK)
+        except CallsheetError:
+            return
+        self.approved.add(sheet_id)
+        before = self.tasks()
+        self.stop()
+        self.service = self.start()
+        release_all(self.service.deps)
+        self.check_released(before, [self.sheet(sheet_id)] if self.sheet(sheet_id).task_id else [])
+
+    @precondition(lambda self: self.sheets)
+    @rule(numbers=st.lists(st.integers(0, 7), min_size=1, max_size=3), right=st.booleans(), again=st.booleans())
+    def fill_in_the_form(self, numbers: list[int], right: bool, again: bool) -> None:
+        """Several sheets are put forward; the client's form comes back for all of them, with their sum or a no."""
+        sheet_ids = list(dict.fromkeys(self.sheets[number % len(self.sheets)] for number in numbers))
+        before = self.tasks()
+        try:
+            told = self.service.put_forward(*sheet_ids)
+            for item in told:
+                if item.report is not None and item.report.task.id not in {task.id for task in before}:
+                    assert item.sheet_id in self.approved - self.declined - self.withdrawn
+            question = self.service.question(*sheet_ids, ask_again=again)
+        except CallsheetError as error:
+            COUNT.refused[error.error_code] += 1
+            return
+        before = self.tasks()
+        if question is None:
+            return
+        assert question.amount == Decimal("0.24") * len(question.sheet_ids)
+        if not right:
+            self.service.keep_answer(*sheet_ids, answer=Answer.DECLINED)
+            assert self.tasks() == before
+            return
+        COUNT.refused["form"] += 1
+        typed = question.amount_text
+        self.approved.update(question.sheet_ids)
+        found = self.service.approve_typed(*sheet_ids, typed=typed, by=Means.CLIENT, ask_again=again)
+        self.check_released(before, [sheet for sheet in found if sheet.task_id])
+
+    @precondition(lambda self: self.sheets)
+    @rule(number=st.integers(0, 7))
+    def cancel(self, number: int) -> None:
+        """The agent takes a sheet back, or finds that it was sent."""
+        sheet_id = self.sheets[number % len(self.sheets)]
+        try:
+            self.service.cancel(sheet_id)
+        except CallsheetError:
+            return
+        self.withdrawn.add(sheet_id)
 
     @precondition(lambda self: self.sheets)
     @rule(number=st.integers(0, 7))
@@ -276,12 +364,7 @@ class Production(RuleBasedStateMachine):
         sheet_id = self.draft(prompt)
         if sheet_id is None:
             return
-        try:
-            self.service.approve(sheet_id, by=Means.TERMINAL)
-        except CallsheetError as error:
-            COUNT.refused[error.error_code] += 1
-            return
-        self.approved.add(sheet_id)
+        self.try_approve(sheet_id)
         self.try_submit(sheet_id)
         self.flip_at_balance = flip
         self.work(paid, "running", "saved", jump=True)
@@ -423,6 +506,7 @@ class Production(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """The home goes."""
+        COUNT.sequences += 1
         COUNT.reached.update(task.state for task in self.tasks())
         self.stop()
         self.runner.close()
@@ -493,6 +577,7 @@ def test_no_sequence_of_events_buys_twice_breaks_a_cap_or_loses_a_task(number: i
     assert COUNT.steps >= 1000
     # So that it is a proof of something: the program was mostly at work, not mostly forbidden to work.
     assert COUNT.paid.total() >= 30
+    assert COUNT.released >= 10
     ends = {TaskState.SAVED, TaskState.FAILED, TaskState.REJECTED, TaskState.ABANDONED, TaskState.OUTCOME_UNKNOWN}
     assert len(ends & set(COUNT.reached)) >= (3 if number in SEEDS else 2)
     assert COUNT.refused["policy_refusal"] >= 5

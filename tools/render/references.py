@@ -243,11 +243,14 @@ def _kind_row(kind: type[CallsheetError]) -> tuple[str, ...]:
 
 _SHEET_MEANINGS: Mapping[SheetState, tuple[str, str]] = {
     SheetState.DRAFTED: ("Explained; no person was asked yet.", "Show it; submit only when the person asks."),
-    SheetState.AWAITING_APPROVAL: ("A person was asked.", "Wait for the person; the same call later finds the answer."),
+    SheetState.AWAITING_APPROVAL: (
+        "A person was asked; their approval sends it.",
+        "Wait for the person; the same call later finds the task.",
+    ),
     SheetState.APPROVED: ("A person agreed; it holds for one hour.", "Call submit_video with it."),
     SheetState.SPENT: ("It became a task; it can never become another.", "Call get_task."),
     SheetState.DECLINED: ("A person said no.", "Ask what should change."),
-    SheetState.EXPIRED: ("Older than a day, or something it depends on has changed.", "Call explain_payload again."),
+    SheetState.EXPIRED: ("Withdrawn, older than a day, or something has changed.", "Call explain_payload again."),
 }
 
 _TASK_MEANINGS: Mapping[TaskState, tuple[str, str, str]] = {
@@ -295,7 +298,8 @@ def render_states() -> str:
         fenced(render_diagram(SHEET_TABLE), "mermaid"),
         table(("State", "Means", "Next"), [(code(state.value), *_SHEET_MEANINGS[state]) for state in SheetState]),
         "A sheet may be approved and spent for 24 hours. Approval is bound to the exact bytes, the address, the key,"
-        " the price table and the policy: when one of these changes, the sheet must be explained again.",
+        " the price table and what in the policy bears on it: when one of these changes, the sheet must be explained"
+        " again. An approval within an hour after the sheet was submitted sends it.",
         "## A task",
         fenced(render_diagram(TASK_TABLE), "mermaid"),
         table(

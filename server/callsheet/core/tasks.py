@@ -35,7 +35,7 @@ class SheetEvent(StrEnum):
     """What can happen to a call sheet.
 
     `ASKED` puts it forward: the approval then sends it. `TURNED_DOWN` is a no from a client's form, which may have come
-    without a person. `WITHDRAWN` is whoever put it forward taking it back.
+    without a person. `WITHDRAWN` takes back what was put forward.
     """
 
     ASKED = "asked"

@@ -50,10 +50,10 @@ class Service(Queries):
         leases: Leases,
         sandbox: SandboxServer,
         build_runner: BuildRunner,
-        serve_desk: Callable[[Service], ServeDesk] | None = None,
+        serve_desk: Callable[[Service], ServeDesk],
     ) -> None:
         super().__init__(deps)
-        self._desk = DeskOnDemand(deps, serve_desk(self) if serve_desk else None)
+        self._desk = DeskOnDemand(deps, serve_desk(self))
         self.stop_grace_seconds = STOP_GRACE_SECONDS
         self._leases = leases
         self._sandbox = sandbox
@@ -71,6 +71,10 @@ class Service(Queries):
         """Approve if the amount typed by a person is the amount shown, and send what is put forward."""
         approved = questions.approve_typed(self.deps, sheet_ids, typed=typed, by=by, ask_again=ask_again)
         return [self._release(sheet) for sheet in approved]
+
+    def put_forward(self, *sheet_ids: str) -> list[Submission]:
+        """Submit sheets without waiting, so that an approval from now on sends them; see `forward.put_forward`."""
+        return forward.put_forward(self.deps, sheet_ids)
 
     def keep_answer(self, *sheet_ids: str, answer: Answer) -> NotApproved:
         """Store what came back for a form, other than an amount; the error that says what it means."""
@@ -278,7 +282,7 @@ class Service(Queries):
 
     async def submit(self, sheet_id: str, *, wait_seconds: float = SUBMIT_WAIT_SECONDS) -> Submission:
         """Spend an approved sheet; waits a little for the gateway's answer. Needs `running`."""
-        result = submission.submit(self.deps, sheet_id)
+        result = forward.submit_one(self.deps, sheet_id)
         if result.report is None:
             return result
         return result.followed(await self._wait_for_answer(result.report, wait_seconds))
@@ -307,6 +311,7 @@ class Service(Queries):
 
     async def _wait_for_answer(self, report: TaskReport, wait_seconds: float) -> TaskReport:
         """Wait until the gateway answered, or it is known why it was not asked."""
+        sealed_keys.take_unfollowed(self.deps, report.task, is_alive=self._leases.is_alive)
         return await self.wait_for(
             report.task.id,
             wait_seconds=wait_seconds,
@@ -315,9 +320,9 @@ class Service(Queries):
             ),
         )
 
-    def cancel(self, target: str) -> Sheet | Task:
+    def cancel(self, target: str) -> None:
         """Withdraw a sheet or task that was not sent; see `forward.cancel`."""
-        return forward.cancel(self.deps, target)
+        forward.cancel(self.deps, target)
 
     async def open_desk(self) -> str | None:
         """The address of the desk, which is opened if it is not; see `DeskOnDemand`. Needs `running`."""

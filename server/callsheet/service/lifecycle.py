@@ -104,7 +104,7 @@ async def run(
             async with anyio.create_task_group() as runners:
                 runners.start_soon(runner.watch)
                 runners.start_soon(_tend, deps, beside.leases)
-                runners.start_soon(beside.desk.run)
+                await runners.start(beside.desk.run)
                 try:
                     yield runner
                 finally:

@@ -91,7 +91,7 @@ def submit(deps: Dependencies, sheet_id: str) -> Submission:
     if sheet.task_id is not None:
         return _submitted(deps, sheet.task_id, again=True)
     try:
-        return _submit_unspent(deps, sheet)
+        return submit_unspent(deps, sheet)
     except IllegalEvent:
         # Another call approved, declined or ended the sheet at this moment: what holds now is the answer.
         return submit(deps, sheet_id)
@@ -103,7 +103,7 @@ def submit(deps: Dependencies, sheet_id: str) -> Submission:
         return _submitted(deps, sheet.task_id, again=True)
 
 
-def _submit_unspent(deps: Dependencies, sheet: Sheet) -> Submission:
+def submit_unspent(deps: Dependencies, sheet: Sheet) -> Submission:
     sheet_id = sheet.id
     policy = deps.policy()
     sheet = approvable(deps, sheet_id)

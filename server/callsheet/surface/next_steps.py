@@ -53,7 +53,8 @@ def for_agent(step: NextStep) -> str:
     """
     if step.action in FOR_PEOPLE:
         desk = f" or open {step.desk_url}" if step.desk_url else ""
-        return _joined(step.text, f"Ask the user to run `{command(step)}` in their own terminal{desk}.")
+        run = whole_command(step) if step.action is Action.APPROVE else command(step)
+        return _joined(step.text, f"Ask the user to run `{run}` in their own terminal{desk}.")
     if step.action not in TOOLS:
         return step.text
     tool, parameter = TOOLS[step.action]
@@ -88,6 +89,14 @@ def command(step: NextStep) -> str:
     wait = ["--wait", str(step.seconds)] if action is Action.WAIT and step.seconds else []
     accepted = ["--accepted", shlex.quote(step.accepted_as)] if step.accepted_as else []
     return " ".join([program(), *words, *wait, *accepted])
+
+
+def whole_command(step: NextStep) -> str:
+    """The same for any shell: with the absolute path of the program, and with the home that its process was given."""
+    name, _, rest = command(step).partition(" ")
+    found = shutil.which(name) if name == PROGRAM else None
+    home = f"CALLSHEET_HOME={shlex.quote(step.home)} " if step.home else ""
+    return f"{home}{shlex.quote(found) if found else name} {rest}".rstrip()
 
 
 @cache

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from cli_terminal import CommandLine, Terminal, run_without_terminal, store_chea
 from rich.console import Console
 
 from callsheet.core.consent import Means
+from callsheet.core.shot import Shot
 from callsheet.core.tasks import Sheet, SheetState
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.cli.console.prompts import approval_panel
@@ -247,3 +251,60 @@ def test_the_call_sheet_shows_every_line_as_it_is(tmp_path: Path) -> None:
     assert "[red]Price: 0[/red] ⏎ free" in text
     assert "POSSIBLE DUPLICATE CHARGE: task x" in text
     assert text.index("0.24 USD") < text.index("POSSIBLE") < text.index("[red]")
+
+
+def test_approving_several_that_were_submitted_asks_once_for_the_sum_and_sends_them(
+    workspace: Workspace, program: Program, armed: str
+) -> None:
+    """The terminal says that it sends, and stays until the gateway has answered: nobody else may be there to send."""
+    arrived: list[bytes] = []
+
+    class Gateway(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            arrived.append(self.rfile.read(int(self.headers["content-length"])))
+            self.reply({"code": 200, "data": {"task_id": f"task-{len(arrived)}", "status": "not_started"}})
+
+        def do_GET(self) -> None:
+            self.reply({"code": 404})
+
+        def reply(self, body: object) -> None:
+            content = json.dumps(body).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Gateway) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        workspace.go_live(f'[gateways.poyo]\nbase_url = "http://127.0.0.1:{server.server_port}"\n')
+        service = program.build_service()
+        sheets = [draft(service), draft(service, Shot.of("A paper boat in the rain.", duration_seconds=4))]
+        service.put_forward(*sheets)
+        with Terminal(["approve", *sheets], workspace.environ, program.working_directory) as terminal:
+            terminal.expect("A paper boat in the rain.")
+            terminal.expect("agreeing sends this now")
+            terminal.expect("Type the amount to agree, 0.48: ")
+            terminal.type("0.48")
+            terminal.expect("Approval passphrase: ")
+            terminal.type(PASSPHRASE)
+            terminal.expect("Approved, and submitted as task")
+            terminal.expect("Approved, and submitted as task")
+            assert terminal.finish() == 0
+        server.shutdown()
+
+    assert len(arrived) == 2
+    assert {stored(program, sheet_id).state for sheet_id in sheets} == {SheetState.SPENT}
+
+
+def test_the_wrong_sum_approves_none_of_several(workspace: Workspace, program: Program, armed: str) -> None:
+    """Not even the one whose price was typed."""
+    other = draft(program.build_service(), Shot.of("A paper boat in the rain.", duration_seconds=4))
+    with Terminal(["approve", armed, other], workspace.environ, program.working_directory) as terminal:
+        terminal.expect("Type the amount to agree, 0.48: ")
+        terminal.type("0.24")
+        assert terminal.finish() == ExitCode.NOT_APPROVED
+
+    assert {stored(program, sheet_id).state for sheet_id in (armed, other)} == {SheetState.DRAFTED}

@@ -43,9 +43,9 @@ async def test_a_session_without_a_passphrase_approves_nothing(desk: Desk) -> No
 
 
 async def test_the_passphrase_approves_a_sheet(desk: Desk) -> None:
-    """Once, with a redirect and a notice; the trail says that it was on the desk."""
+    """Once, with a redirect and a notice; the trail says where. Nobody submitted it, so nothing is sent."""
     token = await desk.sign_in()
-    sheet_id = await ask(desk)
+    sheet_id = draft(desk.service)
 
     answer = await desk.post(f"/sheets/{sheet_id}/approve", csrf=token, passphrase=PASSPHRASE)
 
@@ -56,6 +56,22 @@ async def test_the_passphrase_approves_a_sheet(desk: Desk) -> None:
     assert "Approved with the passphrase" not in seen(await desk.read(f"/sheets/{sheet_id}"))
     assert [(entry.action, entry.actor) for entry in desk.service.audit()] == [("approved", "desk")]
     assert not desk.workspace.gateway.requests
+
+
+async def test_an_approval_of_what_was_submitted_sends_it(live_desk: Desk) -> None:
+    """The page says so before, and leads to the task after."""
+    token = await live_desk.sign_in()
+    sheet_id = await ask(live_desk)
+
+    page = await live_desk.read(f"/sheets/{sheet_id}")
+    form = {"csrf": token, "passphrase": PASSPHRASE, "amount": "0.24"}
+    answer = await live_desk.post(f"/sheets/{sheet_id}/approve", **form)
+
+    sheet = stored(live_desk, sheet_id)
+    assert "Allows exactly this request, once, now." in seen(page)
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/tasks/{sheet.task_id}")
+    assert (sheet.state, sheet.approved_by) == (SheetState.SPENT, Means.DESK)
+    assert len(live_desk.service.deps.ledger().tasks()) == 1
 
 
 async def test_an_approval_is_for_the_sheet_that_was_shown(desk: Desk) -> None:
@@ -117,13 +133,13 @@ async def test_a_live_sheet_also_needs_its_amount(live_desk: Desk, typed: str | 
     assert live_desk.state.passphrase_check.wrong == 0
     right = {"csrf": token, "passphrase": PASSPHRASE, "amount": "$0.24"}
     assert (await live_desk.post(f"/sheets/{sheet_id}/approve", **right)).status_code == 303
-    assert stored(live_desk, sheet_id).state is SheetState.APPROVED
+    assert stored(live_desk, sheet_id).state is SheetState.SPENT
 
 
 async def test_a_session_may_decline_and_withdraw(desk: Desk) -> None:
     """That can only prevent."""
     token = await desk.sign_in()
-    first = await ask(desk)
+    first = draft(desk.service)
     await desk.post(f"/sheets/{first}/approve", csrf=token, passphrase=PASSPHRASE)
 
     answer = await desk.post(f"/sheets/{first}/decline", csrf=token)
@@ -140,7 +156,7 @@ async def test_what_changed_since_the_sheet_was_made_is_said_instead_of_asked(li
     """An edited policy voids it, before and while somebody types."""
     token = await live_desk.sign_in()
     sheet_id = await ask(live_desk)
-    live_desk.workspace.go_live("[caps]\nconcurrent = 4\n")
+    live_desk.workspace.go_live('[caps]\nper_day = "9.00"\n')
 
     page = await live_desk.read(f"/sheets/{sheet_id}")
     answer = await live_desk.post(f"/sheets/{sheet_id}/approve", csrf=token, passphrase=PASSPHRASE, amount="0.24")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from connection import ERAS, Person, connect, explained
 from mcp.types import ElicitResult
 
 from callsheet.core.consent import Means
-from callsheet.service import SUBMIT_WAIT_SECONDS, Service, Submission
+from callsheet.service import ANSWER_SECONDS, Service, Submission
 from workspace import Workspace, accepted
 
 DESK = "http://localhost:4711/"
@@ -49,10 +50,12 @@ async def test_opening_the_desk_approves_nothing(workspace: Workspace, era: str,
     """Whatever the client answers, only the ledger says whether the person agreed."""
     service = with_desk(workspace)
 
-    async def no_wait(*_: object, **__: object) -> None:
-        return None
+    submit = service.submit_together
 
-    service.wait_for_approval = no_wait  # type: ignore[method-assign]
+    async def no_wait(sheet_ids: Sequence[str], **_: object) -> list[Submission]:
+        return await submit(sheet_ids, wait_seconds=0)
+
+    service.submit_together = no_wait  # type: ignore[method-assign,assignment]
     person = Person(ElicitResult(action=action))
     async with connect(workspace, era, person, service=service) as client:
         sheet_id = await explained(client)
@@ -70,24 +73,20 @@ async def test_a_call_that_opens_the_desk_answers_before_clients_time_out(worksp
     """The wait for the person and the wait for the gateway together are shorter than 60 s."""
     service = with_desk(workspace)
     workspace.gateway.replies = [accepted()]
-    submit, waits = service.submit, []
+    submit, waits = service.submit_together, []
 
-    async def approve(sheet_id: str, *, wait_seconds: float) -> None:
-        waits.append(wait_seconds)
-        service.approve(sheet_id, by=Means.PASSKEY)
+    async def approve_then(sheet_ids: Sequence[str], *, wait_seconds: float, **_: object) -> list[Submission]:
+        waits.append(wait_seconds + ANSWER_SECONDS)
+        if wait_seconds:
+            service.approve(sheet_ids[0], by=Means.PASSKEY)
+        return await submit(sheet_ids, wait_seconds=wait_seconds)
 
-    async def submit_for(sheet_id: str, *, wait_seconds: float = SUBMIT_WAIT_SECONDS) -> Submission:
-        answer = await submit(sheet_id, wait_seconds=wait_seconds)
-        waits.append(wait_seconds if answer.report else 0.0)
-        return answer
-
-    service.wait_for_approval = approve  # type: ignore[method-assign]
-    service.submit = submit_for  # type: ignore[method-assign]
+    service.submit_together = approve_then  # type: ignore[method-assign,assignment]
     async with connect(workspace, ERAS[-1], Person(WENT), service=service) as client:
         result = await client.call_tool("submit_video", {"sheet_id": await explained(client)})
 
     assert result.structured_content["status"] == "accepted"
-    assert 0.0 < sum(waits) < 60.0
+    assert ANSWER_SECONDS < waits[-1] < 60.0
 
 
 @pytest.mark.parametrize("era", ERAS)

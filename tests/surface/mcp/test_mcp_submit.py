@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -76,14 +77,14 @@ async def test_the_form_has_one_required_field_without_a_default_and_shows_what_
 
 
 NO = {
-    "a wrong amount": types_in("0.42"),
-    "an empty answer": types_in(""),
-    "a yes": types_in("yes"),
-    "no content": Person(ElicitResult(action="accept")),
-    "another field": Person(ElicitResult(action="accept", content={"approve": True})),
-    "a truth value": types_in(True),
-    "a decline": Person(ElicitResult(action="decline")),
-    "a cancel": Person(ElicitResult(action="cancel")),
+    "a wrong amount": (types_in("0.42"), "approval_needed"),
+    "an empty answer": (types_in(""), "approval_needed"),
+    "a yes": (types_in("yes"), "approval_needed"),
+    "no content": (Person(ElicitResult(action="accept")), "unusable_form"),
+    "another field": (Person(ElicitResult(action="accept", content={"approve": True})), "unusable_form"),
+    "a truth value": (types_in(True), "unusable_form"),
+    "a decline": (Person(ElicitResult(action="decline")), "declined"),
+    "a cancel": (Person(ElicitResult(action="cancel")), "cancelled"),
 }
 
 
@@ -94,15 +95,15 @@ async def test_anything_but_the_amount_is_not_approved_and_sends_nothing(
 ) -> None:
     """The answer names the command for a person, and never says that a person said no."""
     workspace.go_live()
-    person = Person(NO[kind].answer)
+    person, code = Person(NO[kind][0].answer), NO[kind][1]
     async with connect(workspace, era, person) as client:
         sheet_id = await explained(client)
         text = await refused(client, "submit_video", {"sheet_id": sheet_id})
 
-    assert text.startswith("approval_needed: Not approved")
+    assert text.startswith(f"{code}: ")
     assert "Nothing was sent; no money was spent." in text
     assert f"callsheet approve {sheet_id}`" in text
-    assert not any(word in text.lower() for word in ("declined", "rejected", "said no", "the user refused"))
+    assert not any(word in text.lower() for word in ("rejected", "said no", "the user declined", "the user refused"))
     assert len(person.asked) == 1
     assert workspace.gateway.requests == []
 
@@ -116,7 +117,7 @@ async def test_a_client_that_fails_to_ask_has_not_approved(workspace: Workspace,
         sheet_id = await explained(client)
         if era == "legacy":
             text = await refused(client, "submit_video", {"sheet_id": sheet_id})
-            assert text.startswith("approval_needed: Not approved: the client's answer could not be used.")
+            assert text.startswith("could_not_ask: Not approved: ")
         else:
             with pytest.raises(Exception, match="no dialog here"):
                 await client.call_tool("submit_video", {"sheet_id": sheet_id})
@@ -161,7 +162,7 @@ async def test_a_sheet_that_changed_while_the_person_read_is_not_sent(workspace:
     """What was typed is for what was shown; a policy that changed meanwhile makes it void."""
     workspace.go_live()
     person = types_in("0.24")
-    person.before_answering = lambda: workspace.go_live("[caps]\nconcurrent = 2\n")
+    person.before_answering = lambda: workspace.go_live('[caps]\nper_day = "9.00"\n')
     async with connect(workspace, era, person) as client:
         text = await refused(client, "submit_video", {"sheet_id": await explained(client)})
 
@@ -326,9 +327,7 @@ async def test_a_question_that_nobody_answers_is_no_approval(workspace: Workspac
         sheet_id = await explained(client)
         told = await refused(client, "submit_video", {"sheet_id": sheet_id})
 
-    assert told.startswith(
-        "approval_needed: Not approved: no answer came in time. Nothing was sent; no money was spent."
-    )
+    assert told.startswith("no_answer: Not approved: no answer came in time. Nothing was sent; no money was spent.")
     assert f"callsheet approve {sheet_id}" in told
     assert workspace.gateway.requests == []
 
@@ -344,3 +343,66 @@ async def test_the_time_limit_ends_with_the_answer(workspace: Workspace) -> None
             await anyio.sleep_forever()
 
     assert after.cancelled_caught
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_after_a_no_the_form_is_shown_again_only_if_the_user_wants_it(workspace: Workspace, era: str) -> None:
+    """A cancelled form is no no: it comes again with the next call."""
+    workspace.go_live()
+    workspace.gateway.replies = [accepted()]
+    person = Person(ElicitResult(action="cancel"))
+    async with connect(workspace, era, person) as client:
+        sheet = {"sheet_id": await explained(client)}
+        for answer, asked in (("cancel", 1), ("decline", 2), ("decline", 2)):
+            person.answer = ElicitResult(action=answer)
+            told = await client.call_tool("submit_video", sheet)
+            assert len(person.asked) == asked
+        assert told.structured_content["status"] == "approval_needed"
+        person.answer = types_in("0.24").answer
+        result = await client.call_tool("submit_video", {**sheet, "ask_again": True})
+
+    assert result.structured_content["status"] == "accepted"
+    assert len(person.asked) == 3
+    assert len(workspace.gateway.paid) == 1
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_call_that_waits_returns_the_task_that_an_approval_elsewhere_released(
+    workspace: Workspace, era: str
+) -> None:
+    """The progress says where to approve, the yes in another process sends it, and the same call has the answer."""
+    workspace.go_live()
+    workspace.gateway.replies = [accepted()]
+    heard: list[str] = []
+
+    async def approve_elsewhere(_: float, __: float | None, message: str | None) -> None:
+        if not heard:
+            workspace.service().approve(sheet_id, by=Means.TERMINAL)
+        heard.append(message or "")
+
+    async with connect(workspace, era) as client:
+        sheet_id = await explained(client)
+        call = {"sheet_id": sheet_id, "wait_seconds": 20}
+        result = await client.call_tool("submit_video", call, progress_callback=approve_elsewhere)
+        again = await client.call_tool("submit_video", call)
+
+    assert f"callsheet approve {sheet_id}" in heard[0]
+    assert result.structured_content["status"] == "accepted"
+    assert again.structured_content["status"] == "already_accepted"
+    assert len(workspace.gateway.paid) == 1
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_an_answer_that_waits_for_approval_says_where_how_and_why(workspace: Workspace, era: str) -> None:
+    """The command is whole: it runs in any shell, with the home of this server."""
+    workspace.go_live('[approval]\nfloor = "passphrase"\n')
+    async with connect(workspace, era) as client:
+        sheet_id = await explained(client)
+        answer = (await client.call_tool("submit_video", {"sheet_id": sheet_id})).structured_content
+
+    home, program, *words = answer["approval_command"].split()
+    assert home == f"CALLSHEET_HOME={workspace.home}"
+    assert Path(program).is_absolute()
+    assert words == ["approve", sheet_id]
+    assert "passphrase" in answer["why"]

@@ -85,6 +85,12 @@ class Consent:
         with self._reading() as db:
             return consent_to(db, sheet)
 
+    def collect(self, sheet_id: str) -> bool:
+        """Whether this is the first call to learn that a sheet was spent which had been put forward."""
+        with self._transaction() as db:
+            news = "UPDATE sheet SET forward_at = NULL WHERE id = ? AND state = 'spent' AND forward_at IS NOT NULL"
+            return db.execute(news, (sheet_id,)).rowcount == 1
+
     def add_allowance(self, allowance: Allowance) -> Allowance:
         """Store a new allowance."""
         row = {

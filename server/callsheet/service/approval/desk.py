@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -15,6 +16,8 @@ from .forward import forward_sheets
 ServeDesk = Callable[[Callable[[str], object]], Awaitable[None]]
 """Serves the desk until cancelled, and calls back as soon as it answers."""
 
+log = logging.getLogger(__name__)
+
 OPENING_SECONDS = 5.0
 LINGER_SECONDS = 60.0
 """After the decision the person's page still shows what became of it."""
@@ -24,7 +27,7 @@ LOOK_SECONDS = 1.0
 class DeskOnDemand:
     """Opens a desk when asked. `run` belongs into a task group."""
 
-    def __init__(self, deps: Dependencies, serve: ServeDesk | None) -> None:
+    def __init__(self, deps: Dependencies, serve: ServeDesk) -> None:
         self._deps = deps
         self._serve = serve
         self._wanted: anyio.Event | None = None
@@ -38,21 +41,25 @@ class DeskOnDemand:
                 await self._settled.wait()
         return self._deps.desk_url()
 
-    async def run(self) -> None:
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Serve whenever a desk is wanted, until nothing that was put forward waits any more."""
-        while self._serve is not None:
+        while True:
             self._wanted, self._settled = anyio.Event(), anyio.Event()
+            task_status.started()
+            task_status = anyio.TASK_STATUS_IGNORED
             await self._wanted.wait()
             async with anyio.create_task_group() as group:
-                group.start_soon(self._open, self._serve, group.cancel_scope)
+                group.start_soon(self._open, group.cancel_scope)
                 await self._until_decided()
                 group.cancel_scope.cancel()
 
-    async def _open(self, serve: ServeDesk, scope: anyio.CancelScope) -> None:
+    async def _open(self, scope: anyio.CancelScope) -> None:
         settled = self._settled
-        # Another desk may have opened at this moment, or no port is free: then there is none here.
-        with suppress(CallsheetError):
-            await serve(lambda _: settled.set())
+        try:
+            await self._serve(lambda _: settled.set())
+        except Exception as error:
+            # Another desk opened at this moment, or no port is free. Tasks are followed without one.
+            log.warning("no desk was opened: %s", type(error).__name__)
         settled.set()
         scope.cancel()
 

@@ -1,8 +1,8 @@
 """Putting sheets forward, and what an approval then releases: approving and sending are one act.
 
-Whoever submits sheets that need a person puts them forward; the ledger holds since when, so every process knows. The
+A call that submits sheets which need a person puts them forward; the ledger holds since when, for every process. The
 approval of such a sheet sends it: the process that recorded it spends the sheet, and if that one ends first, another
-does. Being put forward is no consent, and a sheet is spent once whoever does it.
+does. Being put forward is no consent, and a sheet is spent once, by whichever process.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import anyio
 from callsheet.core.catalogue.prices import to_micros
 from callsheet.core.consent import Mode, amount_to_type
 from callsheet.core.spending import is_fresh, require_within_caps
-from callsheet.core.tasks import IllegalEvent, Sheet, SheetEvent, SheetState, Task, TaskState
-from callsheet.errors import CallsheetError, Fate, InvalidRequest, LedgerProblem, NextStep
+from callsheet.core.tasks import IllegalEvent, Sheet, SheetEvent, SheetState, TaskState
+from callsheet.errors import CallsheetError, InvalidRequest, NextStep
 from callsheet.service.blockers import allowance_for, spending_now
 from callsheet.service.consent import approvable, need_sheet, not_open
 from callsheet.service.dependencies import Dependencies, keep_taken_back
@@ -43,27 +43,32 @@ def put_forward(deps: Dependencies, sheet_ids: Sequence[str]) -> list[Submission
         raise InvalidRequest(f"Submit 1 to {MOST_TOGETHER} sheets together.", next_step=NextStep(text="Name fewer."))
     if len(wanted) > 1:
         sheets = [need_sheet(deps, sheet_id) for sheet_id in wanted]
-        _require_sum(deps, [approvable(deps, sheet.id) for sheet in sheets if sheet.task_id is None])
-    return _submit_each(deps, wanted)
+        unspent = [approvable(deps, sheet.id) for sheet in sheets if sheet.task_id is None]
+        amounts = [amount_to_type(sheet.price, deps.policy()) for sheet in unspent if sheet.mode is Mode.LIVE]
+        total = sum(to_micros(amount) for amount in amounts if amount is not None)
+        require_within_caps(replace(deps.policy().caps, per_clip=None), total, spending_now(deps, Mode.LIVE))
+    return _all_or_raise([_try_submit(deps, sheet_id) for sheet_id in wanted])
 
 
-def _require_sum(deps: Dependencies, sheets: Sequence[Sheet]) -> None:
-    """Nobody is asked for a sum that the caps would refuse."""
-    policy = deps.policy()
-    live = [amount_to_type(sheet.price, policy) for sheet in sheets if sheet.mode is Mode.LIVE]
-    total = sum(to_micros(amount) for amount in live if amount is not None)
-    require_within_caps(replace(policy.caps, per_clip=None), total, spending_now(deps, Mode.LIVE))
+def submit_one(deps: Dependencies, sheet_id: str) -> Submission:
+    """Submit a sheet. The first call that learns of the task of a sheet which was put forward counts as its sender."""
+    was_forward = need_sheet(deps, sheet_id).forward_at is not None
+    answer = submit(deps, sheet_id)
+    if answer.report is None or not was_forward:
+        return answer
+    return replace(answer, again=not deps.ledger().consent.collect(sheet_id)).followed(answer.report)
 
 
-def _submit_each(deps: Dependencies, sheet_ids: Sequence[str], others: Sequence[Submission] = ()) -> list[Submission]:
-    found: list[Submission] = []
-    for sheet_id in sheet_ids:
-        try:
-            found.append(submit(deps, sheet_id))
-        except CallsheetError as error:
-            found.append(Submission("", error.message, error.next_step, sheet_id=sheet_id, error=error))
-    errors = [item.error for item in (*others, *found) if item.error is not None]
-    if errors and len(errors) == len(found) + len(others):
+def _try_submit(deps: Dependencies, sheet_id: str) -> Submission:
+    try:
+        return submit_one(deps, sheet_id)
+    except CallsheetError as error:
+        return Submission("", error.message, error.next_step, sheet_id=sheet_id, error=error)
+
+
+def _all_or_raise(found: list[Submission]) -> list[Submission]:
+    errors = [item.error for item in found if item.error is not None]
+    if len(errors) == len(found):
         raise errors[0]
     return found
 
@@ -84,20 +89,16 @@ async def submit_and_wait(
     found = put_forward(deps, sheet_ids)
     if open_desk is not None and any(item.needs_person for item in found) and deps.desk_url() is None:
         found = put_forward(deps, sheet_ids) if await open_desk() else found
-    waiting = {item.sheet_id: item for item in found if item.needs_person}
     deadline = anyio.current_time() + wait_seconds
-    while left := [item for item in waiting.values() if _is_waiting(deps, item.sheet_id)]:
+    while waiting := [item for item in found if item.needs_person and _is_waiting(deps, item.sheet_id)]:
         seconds = deadline - anyio.current_time()
         if seconds <= 0:
             break
-        if on_wait is not None and (told := on_wait(left)) is not None:
+        if on_wait is not None and (told := on_wait(waiting)) is not None:
             await told
         await deps.changes.wait(min(seconds, LOOK_AGAIN_SECONDS))
-    decided = [sheet_id for sheet_id in waiting if waiting[sheet_id] not in left]
-    others = [item for item in found if item.sheet_id not in decided]
-    ended = _submit_each(deps, decided, others)
-    by_id = {item.sheet_id: item for item in (*others, *(replace(item, again=False) for item in ended))}
-    return [by_id[item.sheet_id] for item in found]
+    stays = [item for item in found if not item.needs_person or item in waiting]
+    return _all_or_raise([item if item in stays else _try_submit(deps, item.sheet_id) for item in found])
 
 
 def _is_waiting(deps: Dependencies, sheet_id: str) -> bool:
@@ -126,52 +127,38 @@ def release_all(deps: Dependencies) -> None:
 
 def forward_sheets(deps: Dependencies) -> list[Sheet]:
     """The sheets that are put forward and wait for a person."""
-    now = deps.clock.now()
     found = deps.ledger().sheets([SheetState.AWAITING_APPROVAL], forward=True)
-    return [sheet for sheet in found if sheet.is_forward(now)]
+    return [sheet for sheet in found if sheet.is_forward(deps.clock.now())]
 
 
-def cancel(deps: Dependencies, target: str) -> Sheet | Task:
+def cancel(deps: Dependencies, target: str) -> None:
     """Withdraw a sheet, or a task by its id or its sheet's, that was not sent; nothing of it is sent then.
 
     Raises `InvalidRequest` for what was sent, with what became of the money.
     """
-    task = deps.ledger().task(target)
+    ledger = deps.ledger()
+    task = ledger.task(target)
     if task is None:
-        sheet = need_sheet(deps, target)
-        try:
-            if sheet.task_id is None:
-                return _withdrawn(deps, deps.ledger().move_sheet(target, SheetEvent.WITHDRAWN, now=deps.clock.now()))
-        except IllegalEvent:
-            # It ended, or was spent, at this moment or before.
-            sheet = need_sheet(deps, target)
-        task = deps.ledger().task(sheet.task_id) if sheet.task_id else None
-        if task is None:
+        with suppress(IllegalEvent):
+            ledger.move_sheet(need_sheet(deps, target).id, SheetEvent.WITHDRAWN, now=deps.clock.now())
+            keep_taken_back(deps)
+            deps.changes.notify()
+            return
+        # It is spent, or over.
+        task_id = need_sheet(deps, target).task_id
+        if task_id is None or (task := ledger.task(task_id)) is None:
             raise not_open(deps, target)
-    try:
-        if task.state is TaskState.WAITING:
+    if task.state is TaskState.WAITING:
+        with suppress(IllegalEvent):
             withdraw_task(deps, task, "withdrawn", "it was withdrawn before it was sent")
-            return _withdrawn(deps, deps.ledger().task(task.id))
-    except IllegalEvent:
-        task = deps.ledger().task(task.id) or task
-    raise _too_late(task)
-
-
-def _withdrawn(deps: Dependencies, item: Sheet | Task | None) -> Sheet | Task:
-    if item is None:
-        raise LedgerProblem("The ledger lost what was withdrawn.", next_step=NextStep())
-    keep_taken_back(deps)
-    deps.changes.notify()
-    return item
-
-
-def _too_late(task: Task) -> InvalidRequest:
-    fate = fate_of(task)
-    return InvalidRequest(
-        f"Task {task.id} is {task.state.value.replace('_', ' ')}: it was sent before, and no gateway documents a way to"
-        " take that back.",
-        next_step=NextStep(text="The clip is saved when it is ready." if fate is Fate.CHARGED else ""),
-        fate=fate,
+            keep_taken_back(deps)
+            return
+        task = ledger.task(task.id) or task
+    state = task.state.value.replace("_", " ")
+    raise InvalidRequest(
+        f"Task {task.id} is {state}: it was sent before, and no gateway documents a way to take that back.",
+        next_step=NextStep(text="A clip that is generated is saved all the same."),
+        fate=fate_of(task),
         code="too_late",
         retry="never",
     )

@@ -1,6 +1,6 @@
 """What a person is asked in their client, for one sheet or several together, and what can come back.
 
-The typed amount is the only yes. Everything else is told apart, because each leads to another next step; none of it is
+The typed amount is the only yes. Everything else has a code of its own, because each leads to another next step; none is
 a person's no in the ledger, since a client may answer without a person. After a no the form is not shown again unless
 the caller says that the person wants it.
 """
@@ -64,18 +64,19 @@ def question_for(deps: Dependencies, sheet_ids: Sequence[str], *, ask_again: boo
     would be refused all the same, and after a no in the form, unless they want to be asked again.
     """
     policy, asked = deps.policy(), [sheet for sheet_id in sheet_ids if (sheet := _undecided(deps, sheet_id))]
-    if any(_is_beyond_form(deps, sheet, ask_again=ask_again) for sheet in asked):
-        return None
-    amounts = [amount_to_type(sheet.price, policy) or Decimal(0) for sheet in asked]
-    total = sum(amounts, Decimal(0))
-    is_live = any(sheet.mode is Mode.LIVE for sheet in asked)
+    for sheet in asked:
+        turned_down = any(event["kind"] == SheetEvent.TURNED_DOWN for event in deps.ledger().history(sheet.id))
+        refused = any(blocker.refuses for blocker in find_blockers(deps, sheet))
+        if refused or (turned_down and not ask_again) or floor_of(deps, sheet) is Floor.PASSPHRASE:
+            return None
+    total = sum((amount_to_type(sheet.price, policy) or Decimal(0) for sheet in asked), Decimal(0))
     # One form for a sum that one clip could not be approved with would be a way around the floor.
+    is_live = any(sheet.mode is Mode.LIVE for sheet in asked)
     if not asked or (is_live and policy.passphrase_from is not None and total >= policy.passphrase_from):
         return None
     texts = [sheet.shown for sheet in asked]
     if len(texts) > 1:
-        texts = [f"{number} of {len(texts)}\n{text}" for number, text in enumerate(texts, 1)]
-        texts.insert(0, f"{len(asked)} clips, together {dollars(total)} USD.")
+        texts = [f"{len(texts)} clips, together {dollars(total)} USD.", *texts]
     return Question(tuple(sheet.id for sheet in asked), "\n\n".join(texts), total)
 
 
@@ -88,28 +89,15 @@ def _undecided(deps: Dependencies, sheet_id: str) -> Sheet | None:
     return None if needless else sheet
 
 
-def _is_beyond_form(deps: Dependencies, sheet: Sheet, *, ask_again: bool) -> bool:
-    return (
-        any(blocker.refuses for blocker in find_blockers(deps, sheet))
-        or floor_of(deps, sheet) is Floor.PASSPHRASE
-        or (not ask_again and was_turned_down(deps, sheet.id))
-    )
-
-
-def was_turned_down(deps: Dependencies, sheet_id: str) -> bool:
-    """Whether the client's form came back with a no to that sheet."""
-    return any(event["kind"] == SheetEvent.TURNED_DOWN for event in deps.ledger().history(sheet_id))
-
-
 def approve_typed(
     deps: Dependencies, sheet_ids: Sequence[str], *, typed: str, by: Means, ask_again: bool = False
 ) -> list[Sheet]:
     """Approve these sheets if a person typed exactly the amount shown; raises `NotApproved`.
 
-    Each is its own approval. Those that need none are returned as they are.
+    Each is its own approval, and those that need none are left as they are.
     """
     question = question_for(deps, sheet_ids, ask_again=ask_again)
-    sheets = [approvable(deps, sheet_id) for sheet_id in sheet_ids]
+    sheets = [approvable(deps, sheet_id) for sheet_id in (question.sheet_ids if question else sheet_ids)]
     if question is None:
         return sheets
     if not amount_matches(typed, question.amount):
@@ -120,11 +108,11 @@ def approve_typed(
             ),
             code="wrong_amount",
         )
-    return [approve(deps, sheet.id, by=by) if sheet.id in question.sheet_ids else sheet for sheet in sheets]
+    return [approve(deps, sheet.id, by=by) for sheet in sheets]
 
 
 def keep_answer(deps: Dependencies, sheet_ids: Sequence[str], answer: Answer) -> NotApproved:
-    """Store what came back for a form that was shown, and say what it means. A no also takes the sheets back.
+    """Store what came back for a form that was shown. After a no the sheets are no longer put forward.
 
     What was approved elsewhere meanwhile stays approved.
     """
@@ -132,6 +120,11 @@ def keep_answer(deps: Dependencies, sheet_ids: Sequence[str], answer: Answer) ->
         for sheet_id in sheet_ids:
             with suppress(IllegalEvent):
                 deps.ledger().move_sheet(sheet_id, SheetEvent.TURNED_DOWN, now=deps.clock.now())
+    return not_approved(sheet_ids, answer)
+
+
+def not_approved(sheet_ids: Sequence[str], answer: Answer) -> NotApproved:
+    """The error after a question without an approval. It never says that a person declined."""
     meaning, advice = MEANINGS[answer]
     step = NextStep(Action.APPROVE, advice, target=" ".join(sheet_ids))
     return NotApproved(f"Not approved: {meaning}.", next_step=step, code=answer.value)

@@ -33,6 +33,7 @@ ANSWER_SECONDS = 0.5
 NO_PASSKEY = (
     "This gateway's key is sealed with your approval passphrase. A passkey cannot open it, so type the passphrase."
 )
+SENDING = "Approved. The request is being sent, once."
 OPEN = (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL)
 SENDABLE = (SheetState.APPROVED, SheetState.SPENT)
 SUMMARY = 160
@@ -90,7 +91,9 @@ async def approve(context: RequestContext) -> Response:
         return _page(context, sheet, error)
     if context.state.service.needs_passphrase(sheet.id):
         return await _approve_and_send(context, sheet)
-    state.service.approve(sheet.id, by=proof.means, who=proof.who)
+    approved = state.service.approve(sheet.id, by=proof.means, who=proof.who)
+    if approved.task_id is not None:
+        return context.redirect(f"/tasks/{approved.task_id}", SENDING)
     how = "with your passkey" if proof.means is Means.PASSKEY else "with the passphrase"
     notice = f"Approved {how}, for one hour. Nothing was sent yet: your agent can submit it now."
     return context.redirect(f"/sheets/{sheet.id}", notice)
@@ -103,7 +106,7 @@ async def _approve_and_send(context: RequestContext, sheet: Sheet) -> Response:
     )
     if submission.report is None:
         return context.redirect(f"/sheets/{sheet.id}", submission.notice)
-    return context.redirect(f"/tasks/{submission.report.task.id}", "Approved. The request is being sent, once.")
+    return context.redirect(f"/tasks/{submission.report.task.id}", SENDING)
 
 
 async def decline(context: RequestContext) -> Response:
@@ -203,6 +206,7 @@ def _page(context: RequestContext, sheet: Sheet, error: CallsheetError | None = 
         error=render_error(error) if error else None,
         obstacle=render_error(obstacle) if obstacle else None,
         sealed_why=NO_PASSKEY,
+        sends_now=sheet.is_forward(context.now),
         **_approval_ways(context, sheet),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from callsheet.core.consent import Means
 from callsheet.edges.keys.passkeys import Passkeys
@@ -18,6 +19,7 @@ HOST = "localhost"
 COOKIE = "callsheet-desk"
 
 Clock = Callable[[], float]
+_CHECKS: WeakKeyDictionary[Service, PassphraseCheck] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,9 @@ def build_desk_state(service: Service, *, passkeys: Path, verifier: Path, port: 
     def on_pause(wrong: int) -> None:
         service.record_audit("passphrase_refused", "desk", actor=Means.DESK.value, detail={"wrong_tries": str(wrong)})
 
-    passphrase_check, kept = PassphraseCheck(verifier, now, on_pause), Passkeys(passkeys)
+    # A desk that a process opens again goes on counting wrong tries.
+    passphrase_check = _CHECKS.setdefault(service, PassphraseCheck(verifier, now, on_pause))
+    kept = Passkeys(passkeys)
     step_up = StepUp(passphrase_check, kept, Challenges(now), f"http://{host}", service.now)
     templates = Templates(service.redactor)
     return DeskState(service, Sessions(now), passphrase_check, step_up, kept, templates, host, f"{COOKIE}-{port}")

@@ -15,13 +15,12 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, cast
 
 import anyio
-from mcp.server.mcpserver import AcceptedElicitation, Context, Elicit, ElicitationResult
+from mcp.server.mcpserver import AcceptedElicitation, Context, DeclinedElicitation, Elicit, ElicitationResult
 from mcp.types import ClientCapabilities, ElicitRequest, ElicitRequestURLParams, ElicitResult
 from mcp_types.version import is_version_at_least
 from pydantic import BaseModel, ConfigDict, Field
 
-from callsheet.errors import FATE_SENTENCES, Action, Fate, NextStep, NotApproved
-from callsheet.surface.next_steps import error_for_agent, for_agent
+from callsheet.surface.next_steps import error_for_agent
 
 from .arguments import Refusal
 from .lifespan import ServerState
@@ -55,7 +54,7 @@ def state_of(context: Context) -> ServerState:
     return cast("ServerState", context.request_context.lifespan_context)
 
 
-async def ask(context: Context, sheet_id: str) -> TypedAmount | Elicit[TypedAmount] | None:
+async def ask(context: Context, sheet_id: str, ask_again: bool) -> TypedAmount | Elicit[TypedAmount] | None:
     """The question for a sheet, if one needs to be and can be asked; else None.
 
     The text comes from the stored sheet, so it is the same in every round of one call.
@@ -63,9 +62,11 @@ async def ask(context: Context, sheet_id: str) -> TypedAmount | Elicit[TypedAmou
     service = state_of(context).service
     if not can_ask(context.client_capabilities):
         return None
-    question = service.question(sheet_id)
+    question = service.question(sheet_id, ask_again=ask_again)
     if question is None:
         return None
+    # An approval elsewhere while the form is open sends it too.
+    service.put_forward(sheet_id)
     text = f"{question.text}\n\nTo approve, type {question.amount_text} below. Anything else sends nothing."
     return Elicit(state_of(context).redact_text(text), TypedAmount)
 
@@ -89,7 +90,7 @@ def answer_deadline(sheet_id: str, seconds: float) -> Iterator[None]:
         finally:
             _deadline.reset(mark)
     if scope.cancelled_caught:
-        raise not_approved(sheet_id, "no answer came in time")
+        raise not_approved(sheet_id, "no_answer")
 
 
 def can_open_page(capabilities: ClientCapabilities | None) -> bool:
@@ -127,31 +128,33 @@ async def open_desk_page(context: Context, sheet_id: str) -> bool:
     return False
 
 
-def take_answer(service: Service, sheet_id: str, answer: ElicitationResult[TypedAmount]) -> None:
-    """Approve the sheet if the user typed its amount; do nothing if nobody was asked. Raises `Refusal`."""
+ON_APPROVAL = "Their approval sends it. Do not ask for the amount or look for another way."
+
+
+def take_answer(
+    service: Service, sheet_id: str, answer: ElicitationResult[TypedAmount], *, ask_again: bool = False
+) -> None:
+    """Approve the sheet if the user typed its amount; do nothing if nobody was asked. Raises `NotApproved`."""
     from callsheet.core.consent import Means
+    from callsheet.service import Answer
 
     if (waiting := _deadline.get()) is not None:
         waiting.deadline = float("inf")
     if not isinstance(answer, AcceptedElicitation):
-        raise not_approved(sheet_id, "the client returned no amount")
+        kind = Answer.DECLINED if isinstance(answer, DeclinedElicitation) else Answer.CANCELLED
+        raise service.keep_answer(sheet_id, answer=kind)
     # If nobody was asked, the SDK passes on what `ask` returned.
     if cast("TypedAmount | None", answer.data) is None:
         return
     # Approved elsewhere or spent by another call meanwhile: submitting decides, and returns the existing task.
-    if service.question(sheet_id) is None:
+    if service.question(sheet_id, ask_again=ask_again) is None:
         return
-    try:
-        service.approve_typed(sheet_id, typed=answer.data.amount_usd, by=Means.CLIENT)
-    except NotApproved as error:
-        raise Refusal(f"approval_needed: Not approved. {error_for_agent(error)}") from None
+    service.approve_typed(sheet_id, typed=answer.data.amount_usd, by=Means.CLIENT, ask_again=ask_again)
 
 
-def not_approved(sheet_id: str, reason: str) -> Refusal:
-    """The refusal after a question without an approval. It never says that a person declined."""
-    stop = "Stop, and ask the user whether they want the clip and what should change."
-    return Refusal(
-        f"approval_needed: Not approved: {reason}. {FATE_SENTENCES[Fate.NOTHING_SENT]}"
-        f" {for_agent(NextStep(Action.APPROVE, stop, target=sheet_id))}"
-        " If they approve it, call submit_video again. Do not ask for the amount or look for another way."
-    )
+def not_approved(sheet_id: str, answer: str) -> Refusal:
+    """The refusal after a question to which no form came back."""
+    from callsheet.service.approval import questions
+
+    error = questions.not_approved((sheet_id,), questions.Answer(answer))
+    return Refusal(f"{answer}: {error_for_agent(error)} {ON_APPROVAL}")

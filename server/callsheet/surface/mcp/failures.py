@@ -41,7 +41,8 @@ def render_tool_failure(tool: str, arguments: dict[str, Any], error: Exception) 
         return str(cause)
     if tool == "submit_video" and isinstance(cause, (ToolError, MCPError)):
         # The SDK could not use the client's answer to the question.
-        return str(not_approved(str(arguments.get("sheet_id", "")), "the client's answer could not be used"))
+        kind = "could_not_ask" if isinstance(cause, MCPError) else "unusable_form"
+        return str(not_approved(str(arguments.get("sheet_id", "")), kind))
     advice = SPENT_ONCE if tool == "submit_video" else NOTHING_SENT
     return f"Something went wrong inside Callsheet (error {_record(cause, tool)}). {advice}"
 

@@ -116,6 +116,7 @@ async def submit_video(
     sheet_id: Annotated[Id, Field(description="From explain_payload")],
     answer: Annotated[ElicitationResult[TypedAmount], Resolve(ask)],
     wait_seconds: WaitSeconds = 0,
+    ask_again: Annotated[bool, Field(description="After a no in the form, if the user wants it again")] = False,
 ) -> Annotated[CallToolResult, SubmitAnswer]:
     """Submit a sheet, once: MAY SPEND MONEY. Only when the user asks. The server asks them to approve, or
     answers approval_needed with the command for their terminal. A spent sheet returns its task."""
@@ -125,10 +126,10 @@ async def submit_video(
 
     state = state_of(context)
     service = state.service
-    take_answer(service, sheet_id, answer)
-    # First the runner, then the sheet: a spent sheet that no runner sends would only wait.
-    await state.need_running()
     try:
+        take_answer(service, sheet_id, answer, ask_again=ask_again)
+        # First the runner, then the sheet: a spent sheet that no runner sends would only wait.
+        await state.need_running()
         [submission] = await service.submit_together([sheet_id], wait_seconds=0)
         if submission.needs_person:
             wait = DESK_SECONDS if await open_desk_page(context, sheet_id) else min(wait_seconds, LONGEST_WAIT)

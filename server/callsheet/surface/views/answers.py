@@ -173,6 +173,8 @@ class SubmitAnswer(BaseModel):
     untrusted_gateway_message: str | None = None
     approval_text: str | None = None
     approval_command: str | None = None
+    approval_url: str | None = None
+    why: str | None = None
     next_step: str
 
 

@@ -32,7 +32,7 @@ from callsheet.errors import (
     PolicyRefusal,
     SetupProblem,
 )
-from callsheet.service import Explanation, Service, Submission, TaskReport
+from callsheet.service import Answer, Explanation, Service, Submission, TaskReport
 from callsheet.service.catalogue.ranking import MOST_LINES, Option, Query
 from callsheet.service.results import (
     OPEN_THE_KEY,
@@ -43,7 +43,7 @@ from callsheet.service.results import (
     status_text,
     waits_for_key,
 )
-from callsheet.surface.next_steps import command
+from callsheet.surface.next_steps import whole_command
 
 from .answers import (
     ErrorAnswer,
@@ -270,7 +270,9 @@ def submit_answer(submission: Submission, render: Render) -> SubmitAnswer:
         notice=submission.notice,
         money=FATE_SENTENCES[Fate.NOTHING_SENT],
         approval_text=submission.approval_text or None,
-        approval_command=command(submission.next_step) or None,
+        approval_command=whole_command(submission.next_step) or None,
+        approval_url=submission.next_step.desk_url or None,
+        why=submission.why or None,
         next_step=render(submission.next_step),
     )
     if submission.report is None:
@@ -286,6 +288,8 @@ def submit_answer(submission: Submission, render: Render) -> SubmitAnswer:
             "untrusted_gateway_message": _gateway_message(task),
             "approval_text": None,
             "approval_command": None,
+            "approval_url": None,
+            "why": None,
         }
     )
 
@@ -297,7 +301,7 @@ def refused_submission(error: CallsheetError, render: Render) -> SubmitAnswer | 
     elif isinstance(error, GatewayRefused):
         status = "refused"
     elif isinstance(error, NotApproved):
-        status = "approval_needed"
+        status = error.error_code if error.error_code in set(Answer) else "approval_needed"
     elif isinstance(error, PolicyRefusal | KeyProblem | SetupProblem | OutcomeUnknown):
         status = "blocked"
     else:

@@ -7,18 +7,22 @@ The passphrase is read there too; no argument, variable or pipe can supply it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from decimal import Decimal
 
 import typer
 
 from callsheet.core.consent import Means, Mode, Need, amount_to_type, decide_need
 from callsheet.core.tasks import APPROVAL_LIFETIME, Sheet, SheetState
-from callsheet.errors import Action, NextStep, NotApproved
-from callsheet.surface.cli.console.command import MAKE, Command, Json, SheetArgument
+from callsheet.errors import Action, InvalidRequest, NextStep, NotApproved
+from callsheet.surface.cli.console.command import MAKE, Command, Json, SheetArgument, SheetArguments
 from callsheet.surface.cli.console.exit_codes import ExitCode
-from callsheet.surface.cli.console.prompts import ask_amount, ask_passphrase, require_verifier
-from callsheet.surface.cli.console.send import send_sealed
+from callsheet.surface.cli.console.progress import run_with_runner
+from callsheet.surface.cli.console.prompts import ask_amount, ask_passphrase, require_verifier, show_sheet
+from callsheet.surface.cli.console.send import SENDS_NOW, follow_to_answer, send_sealed, write_interrupted
 from callsheet.surface.cli.console.session import Session, begin
+from callsheet.surface.cli.console.terminal import Terminal
 from callsheet.surface.next_steps import command
 from callsheet.surface.text import format_age
 from callsheet.surface.views.builders import sheet_answer
@@ -29,31 +33,72 @@ DECLINE_EXAMPLES = ("decline sheet_ixesul7gcrf73z7jv4iy",)
 LETS_SEND = "approving allows this to be sent once, unchanged."
 
 
-def approve(context: typer.Context, sheet: SheetArgument, as_json: Json = False) -> int:
-    """Approve one sheet: shows what will be sent and asks for the approval passphrase.
+def approve(context: typer.Context, sheet: SheetArguments, as_json: Json = False) -> int:
+    """Approve a sheet, or several together: shows what will be sent and asks for the approval passphrase.
 
-    Works at a terminal only. For a live sheet you also type its price. If the gateway's key is sealed, the
-    passphrase unlocks it for this one sheet, which is sent immediately and followed until its clip is saved.
+    Works at a terminal only. For live sheets you also type their price, or its sum. What an agent has submitted
+    and waits for you is sent immediately; any other sheet is approved for one hour. If the gateway's key is sealed, the
+    passphrase unlocks it for one sheet, which is sent immediately and followed until its clip is saved.
     """
     session = begin(context, as_json)
-    if session.service.needs_passphrase(sheet):
-        return send_sealed(session, sheet)
-    found = session.service.approvable(sheet)
-    policy = session.program.policy()
-    if found.state is SheetState.APPROVED:
-        return _write_answer(session, found, _approved_before(session, found))
-    if decide_need(policy, found.mode) is Need.NOTHING:
-        text = f"In the sandbox approval is automatic. Run: {_submit_command(found)}"
-        return _write_answer(session, found, text)
+    sheet_ids = list(dict.fromkeys(sheet))
+    sealed = [sheet_id for sheet_id in sheet_ids if session.service.needs_passphrase(sheet_id)]
+    if sealed and len(sheet_ids) > 1:
+        raise InvalidRequest(f"The key for {sealed[0]} is sealed.", next_step="Approve these sheets one after another.")
+    if sealed:
+        return send_sealed(session, sealed[0])
+    asked = [found for sheet_id in sheet_ids if (found := _undecided(session, sheet_id))]
+    if not asked:
+        return ExitCode.OK
     verifier = require_verifier(session.program)
-    amount = amount_to_type(found.price, policy) if found.mode is Mode.LIVE else None
     with session.open_terminal("approve a sheet") as terminal:
-        ask_amount(terminal, replace(found, shown=session.service.approval_text(sheet)), amount, meaning=LETS_SEND)
+        _ask_amounts(session, terminal, asked)
         ask_passphrase(session.service, terminal, verifier)
-    approved = session.service.approve(sheet, by=Means.TERMINAL)
-    return _write_answer(
-        session, approved, f"Approved for one hour. Your agent can submit it now. Or run: {_submit_command(approved)}"
-    )
+    approved = [session.service.approve(found.id, by=Means.TERMINAL) for found in asked]
+    task_ids = [found.task_id for found in approved if found.task_id is not None]
+    if task_ids:
+        try:
+            run_with_runner(session, lambda: _see_sent(session, task_ids))
+        except KeyboardInterrupt:
+            write_interrupted(session, approved[-1].id)
+            return ExitCode.INTERRUPTED
+    for found in approved:
+        text = f"Approved for one hour. Your agent can submit it now. Or run: {_submit_command(found)}"
+        if found.task_id is not None:
+            text = f"Approved, and submitted as task {found.task_id}. {session.service.task(found.task_id).status_text}"
+        _write_answer(session, found, text)
+    return ExitCode.OK
+
+
+async def _see_sent(session: Session, task_ids: Sequence[str]) -> None:
+    """Stay until the gateways have answered: no other process may be there to send."""
+    for task_id in task_ids:
+        await follow_to_answer(session, task_id)
+
+
+def _undecided(session: Session, sheet_id: str) -> Sheet | None:
+    """The sheet if it must be asked for, as it would be sent now; else writes why not. Raises what prevents it."""
+    found = session.service.approvable(sheet_id)
+    if found.state is SheetState.APPROVED:
+        _write_answer(session, found, _approved_before(session, found))
+    elif decide_need(session.program.policy(), found.mode) is Need.NOTHING:
+        _write_answer(session, found, f"In the sandbox approval is automatic. Run: {_submit_command(found)}")
+    else:
+        return replace(found, shown=session.service.approval_text(sheet_id))
+    return None
+
+
+def _ask_amounts(session: Session, terminal: Terminal, sheets: list[Sheet]) -> None:
+    """Show all of them, then ask for their sum."""
+    policy = session.program.policy()
+    amounts = [amount_to_type(found.price, policy) for found in sheets if found.mode is Mode.LIVE]
+    known = [amount for amount in amounts if amount is not None]
+    for found in sheets[:-1]:
+        show_sheet(terminal, found)
+    meaning = SENDS_NOW if any(found.is_forward(session.service.now()) for found in sheets) else LETS_SEND
+    if len(sheets) > 1:
+        meaning = f"{len(sheets)} sheets together. For each of them: {meaning}"
+    ask_amount(terminal, sheets[-1], sum(known, Decimal(0)) if known else None, meaning=meaning)
 
 
 def decline(context: typer.Context, sheet: SheetArgument, as_json: Json = False) -> int:

@@ -18,6 +18,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 SheetArgument = Annotated[
     str, typer.Argument(metavar="SHEET", help="The sheet's id.", autocompletion=complete_open_sheets)
 ]
+SheetArguments = Annotated[
+    list[str],
+    typer.Argument(metavar="SHEET...", help="The sheet's id, or several.", autocompletion=complete_open_sheets),
+]
 _TASK = typer.Argument(metavar="TASK", help="The task's id.", autocompletion=complete_tasks)
 TaskArgument = Annotated[str, _TASK]
 AnyTaskArgument = Annotated[str | None, _TASK]

@@ -39,8 +39,7 @@ def approval_panel(shown: str, *, plain: bool) -> RenderableType:
 
 def ask_amount(terminal: Terminal, sheet: Sheet, amount: Decimal | None, *, meaning: str) -> None:
     """Show the sheet and ask for its amount, if it costs one. Raises `NotApproved` for a wrong amount."""
-    terminal.write()
-    terminal.write(approval_panel(sheet.shown, plain=terminal.plain))
+    show_sheet(terminal, sheet)
     terminal.write(f"{sheet.id} · {meaning} Ctrl-C means no.", style="dim")
     terminal.write()
     if amount is None:
@@ -51,6 +50,12 @@ def ask_amount(terminal: Terminal, sheet: Sheet, amount: Decimal | None, *, mean
             f"The amount typed is not the amount shown ({dollars(amount)} USD).",
             next_step=NextStep(Action.APPROVE, "Try again, or decline the sheet.", target=sheet.id),
         )
+
+
+def show_sheet(terminal: Terminal, sheet: Sheet) -> None:
+    """Show the sheet."""
+    terminal.write()
+    terminal.write(approval_panel(sheet.shown, plain=terminal.plain))
 
 
 def require_verifier(program: Program) -> str:

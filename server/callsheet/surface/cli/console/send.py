@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from callsheet.core.consent import Means, amount_to_type
 from callsheet.core.tasks import Task, TaskState
-from callsheet.service import Submission
+from callsheet.service import Submission, TaskReport
 from callsheet.surface.next_steps import for_person
 from callsheet.surface.views.builders import submit_details
 
@@ -71,12 +71,12 @@ async def _follow(session: Session, submission: Submission, *, wait: bool) -> Su
     if submission.report is None:
         return submission
     task_id = submission.report.task.id
-    report = await (
-        follow_task(session, task_id)
-        if wait
-        else follow_task(session, task_id, until=_is_answered, seconds=ANSWER_SECONDS)
-    )
-    return submission.followed(report)
+    return submission.followed(await (follow_task if wait else follow_to_answer)(session, task_id))
+
+
+async def follow_to_answer(session: Session, task_id: str) -> TaskReport:
+    """Follow a task only to the gateway's answer."""
+    return await follow_task(session, task_id, until=_is_answered, seconds=ANSWER_SECONDS)
 
 
 def _is_answered(task: Task) -> bool:
