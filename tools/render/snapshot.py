@@ -1,7 +1,7 @@
 """The snapshot of what the MCP server answers to a client's first requests, taken from the SDK's own replies.
 
 `surface.mcp.snapshot` answers from it. Every version of the protocol is asked, because the SDK sends to each only what
-that version knows; what several are told is written once.
+that version knows. What is the same for several is written once.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Serves the MCP server on stdin and stdout, and logs to stderr.
 
-The SDK reads and writes a `Pipe`. In between, three things are mended without which a client would wait for ever:
+The SDK reads and writes a `Pipe`. Without three repairs in between, a client would wait for ever:
 
 - JavaScript writes half of a surrogate pair (an emoji that was cut in two) as an escape, `\\ud83d`. The half becomes
   NUL, so that the call arrives and is refused in words.
 - The SDK answers nothing to a line that it cannot read (nested over 200 deep, cut, a batch, an id that is no integer).
   Here it gets the error that JSON-RPC names for it, under its id if it has one.
-- The SDK drops the calls that are under way when stdin ends. It is told so only after they were answered.
+- The SDK drops the calls that are under way when stdin ends. It learns of the end only after they were answered.
 """
 
 from __future__ import annotations
