@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 import anyio
+import anyio.to_thread
 
 from callsheet.core.audit import AuditEntry, AuditVerdict
 from callsheet.core.catalogue.cards import GatewayFacts
@@ -58,10 +59,17 @@ class Service(Queries):
         self._leases = leases
         self._sandbox = sandbox
         self._build_runner = build_runner
+        self._reading: anyio.CapacityLimiter | None = None
 
     def explain(self, draft: Draft) -> Explanation:
         """What would be sent, what is wrong with it, what it costs; see `drafts.explain`."""
         return drafts.explain(self.deps, draft)
+
+    async def keep_pictures(self, draft: Draft) -> Draft:
+        """The draft with its pictures read, in a thread, so that nothing else waits; see `drafts.keep_pictures`."""
+        if self._reading is None:
+            self._reading = anyio.CapacityLimiter(1)
+        return await anyio.to_thread.run_sync(drafts.keep_pictures, self.deps, draft, limiter=self._reading)
 
     def question(self, *sheet_ids: str, ask_again: bool = False) -> Question | None:
         """What to ask a person in their client before these sheets may be spent, if anything; see `question_for`."""
@@ -69,8 +77,9 @@ class Service(Queries):
 
     def approve_typed(self, *sheet_ids: str, typed: str, by: Means, ask_again: bool = False) -> list[Sheet]:
         """Approve if the amount typed by a person is the amount shown, and send what is put forward."""
-        approved = questions.approve_typed(self.deps, sheet_ids, typed=typed, by=by, ask_again=ask_again)
-        return [self._release(sheet) for sheet in approved]
+        return [
+            *map(self._release, questions.approve_typed(self.deps, sheet_ids, typed=typed, by=by, ask_again=ask_again))
+        ]
 
     def put_forward(self, *sheet_ids: str) -> list[Submission]:
         """Submit sheets without waiting, so that an approval from now on sends them; see `forward.put_forward`."""
@@ -295,10 +304,9 @@ class Service(Queries):
         on_wait: OnWait | None = None,
         opens_desk: bool = False,
     ) -> list[Submission]:
-        """Put one to six sheets forward, wait for the person, and return their tasks. Needs `running`.
+        """Put one to six sheets forward, wait for the person, and return their tasks; see `forward.submit_and_wait`.
 
-        If the wait ends first, the answer says where to approve, and the approval still sends them. With `opens_desk` a
-        desk is opened if there is none. Raises as `forward.put_forward`.
+        With `opens_desk` a desk is opened if there is none. Needs `running`.
         """
         began = anyio.current_time()
         open_desk = self.open_desk if opens_desk else None

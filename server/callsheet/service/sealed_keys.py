@@ -142,7 +142,7 @@ def claim_for_sending(deps: Dependencies, sheet_id: str) -> None:
 
 
 def take_unfollowed(deps: Dependencies, task: Task, *, is_alive: IsAlive) -> None:
-    """Make a task whose process has ended before it was sent this process's own immediately, unless its key is sealed."""
+    """Take over a task whose process ended before it could send it, unless its key is sealed."""
     if task.state is TaskState.WAITING and not is_alive(task.owner) and not uses_sealed_key(deps, task):
         deps.ledger().touch(task.id, now=deps.clock.now(), changes={"owner": deps.runner_id})
         deps.changes.notify()

@@ -21,7 +21,7 @@ from callsheet.core.consent import Caps, Floor, Mode, Policy, Rule
 from callsheet.core.security.redaction import clean
 from callsheet.core.security.urls import check_base_url, check_url
 from callsheet.edges.files.files import read_private, remove_private, write_private
-from callsheet.edges.files.paths import expand_home, find_paths, is_same_or_below
+from callsheet.edges.files.paths import expand_home, find_account_home, find_paths, is_same_or_below
 from callsheet.errors import Action, NextStep, SetupProblem
 
 from .policy_form import NO_LIMIT
@@ -209,7 +209,14 @@ class _Table:
         return None if value is None else self._path(key, value)
 
     def directories(self, key: str) -> tuple[str, ...]:
-        return tuple(self._path(key, value) for value in self.take(key, list, "must be a list of paths") or [])
+        """`~` is the home that the system names: with another `HOME`, other files would be in them."""
+        home = find_account_home()
+        values = self.take(key, list, "must be a list of paths") or []
+        if home is not None:
+            values = [
+                re.sub(r"^~(?=/|$)", lambda _: str(home), value) if type(value) is str else value for value in values
+            ]
+        return tuple(self._path(key, value) for value in values)
 
     def _path(self, key: str, value: object) -> str:
         path = expand_home(value) if isinstance(value, str) else None
