@@ -18,7 +18,21 @@ NAMES = (
     *("yes", "y", "live", "mode", "dry_run", "sandbox", "skip_approval", "bypass", "consent", "accept", "agree"),
     *("allow", "allowance", "allowance_id", "amount", "amount_usd", "passphrase", "password", "passkey", "policy"),
     *("cap", "per_clip", "floor", "human", "user_confirmed", "i_am_the_user", "api_key", "budget", "max_cost"),
-    *("up_to", "clips", "spend", "pay", "execute", "really", "override", "sudo", "by", "means", "who", "state"),
+    *(
+        "ask_again",
+        "up_to",
+        "clips",
+        "spend",
+        "pay",
+        "execute",
+        "really",
+        "override",
+        "sudo",
+        "by",
+        "means",
+        "who",
+        "state",
+    ),
     # What the tool's own function calls the things that no caller may give.
     *("answer", "context", "ctx", "service", "request_state", "requestState", "inputResponses", "_meta"),
 )

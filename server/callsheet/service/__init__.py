@@ -39,7 +39,6 @@ from .results import WAIT_SECONDS, Explanation, Submission, TaskReport
 SUBMIT_WAIT_SECONDS = 30.0
 ANSWER_SECONDS = 10.0
 """After the wait for a person; clients give a call up after 60 s."""
-UNSENT = (TaskState.WAITING, TaskState.SUBMITTING)
 
 
 class Service(Queries):
@@ -320,13 +319,7 @@ class Service(Queries):
     async def _wait_for_answer(self, report: TaskReport, wait_seconds: float) -> TaskReport:
         """Wait until the gateway answered, or it is known why it was not asked."""
         sealed_keys.take_unfollowed(self.deps, report.task, is_alive=self._leases.is_alive)
-        return await self.wait_for(
-            report.task.id,
-            wait_seconds=wait_seconds,
-            until=lambda task: (
-                task.state not in UNSENT or (task.state is TaskState.WAITING and task.problem is not None)
-            ),
-        )
+        return await self.wait_for(report.task.id, wait_seconds=wait_seconds, until=forward.is_answered)
 
     def cancel(self, target: str) -> None:
         """Withdraw a sheet or task that was not sent; see `forward.cancel`."""

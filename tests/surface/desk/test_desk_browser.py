@@ -151,9 +151,9 @@ def test_a_sheet_is_approved_with_only_the_keyboard(window: BrowserWindow) -> No
     reach(page, "#passphrase")
     page.keyboard.type(PASSPHRASE)
     page.keyboard.press("Enter")
-    expect(page.get_by_role("status").filter(has_text="Approved with the passphrase")).to_be_visible()
+    expect(page.get_by_role("status").filter(has_text="The request is being sent, once")).to_be_visible()
 
-    assert state(window.desk_server, sheet_id) == (SheetState.APPROVED, Means.DESK)
+    assert state(window.desk_server, sheet_id) == (SheetState.SPENT, Means.DESK)
     window.problems[:] = [text for text in window.problems if "403" not in text]
 
 
@@ -179,8 +179,8 @@ def test_a_passkey_is_registered_approves_a_sheet_and_an_allowance_and_is_remove
     sheet_id = desk_server.ask("Approved by passkey.")
     window.go(f"/sheets/{sheet_id}")
     page.get_by_role("button", name="with a passkey").click()
-    expect(page.get_by_role("status").filter(has_text="Approved with your passkey")).to_be_visible()
-    assert state(desk_server, sheet_id) == (SheetState.APPROVED, Means.PASSKEY)
+    expect(page.get_by_role("status").filter(has_text="The request is being sent, once")).to_be_visible()
+    assert state(desk_server, sheet_id) == (SheetState.SPENT, Means.PASSKEY)
 
     window.go("/allowances")
     page.get_by_label("Up to, in USD").fill("1.50")
@@ -269,12 +269,12 @@ def test_without_script_a_person_can_sign_in_approve_and_decline(browser: Browse
         page.goto(f"{scene.desk_server.origin}/sheets/{first}")
         page.get_by_label("Approval passphrase").fill(PASSPHRASE)
         page.get_by_role("button", name="Approve").click()
-        expect(page.get_by_text("Approved with the passphrase")).to_be_visible()
+        expect(page.get_by_text("The request is being sent, once")).to_be_visible()
         page.goto(f"{scene.desk_server.origin}/sheets/{second}")
         page.get_by_role("button", name="Decline").click()
         expect(page.get_by_text("can no longer be submitted")).to_be_visible()
 
-    assert state(scene.desk_server, first)[0] is SheetState.APPROVED
+    assert state(scene.desk_server, first)[0] is SheetState.SPENT
     assert state(scene.desk_server, second)[0] is SheetState.DECLINED
 
 
@@ -326,8 +326,8 @@ def test_a_live_sheet_is_approved_by_typing_its_amount(browser: Browser, tmp_pat
         page.get_by_label("Amount to agree to").fill("0.24")
         page.get_by_label("Approval passphrase").fill(PASSPHRASE)
         page.get_by_role("button", name="Approve 0.24 USD").click()
-        expect(page.get_by_role("status").filter(has_text="Approved with the passphrase")).to_be_visible()
-        assert state(desk_server, sheet_id) == (SheetState.APPROVED, Means.DESK)
+        expect(page.get_by_role("status").filter(has_text="The request is being sent, once")).to_be_visible()
+        assert state(desk_server, sheet_id) == (SheetState.SPENT, Means.DESK)
         assert found == []
         assert [text for text in window.problems if "403" not in text] == []
 

@@ -100,7 +100,7 @@ async def test_all_of_a_long_prompt_can_be_read_before_it_is_approved(desk: Desk
 
 async def test_an_approval_that_no_longer_counts_is_not_shown_as_one(desk: Desk) -> None:
     """After an hour; the agent can no longer submit it."""
-    sheet_id = await ask(desk, Shot.of("A paper boat.", duration_seconds=4))
+    sheet_id = draft(desk.service, Shot.of("A paper boat.", duration_seconds=4))
     desk.service.approve(sheet_id, by=Means.TERMINAL)
     await desk.sign_in()
     assert "Approved, not submitted yet" in await desk.read("/")

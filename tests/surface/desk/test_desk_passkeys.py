@@ -15,6 +15,7 @@ from callsheet.core.shot import Shot
 from callsheet.core.tasks import SheetState
 from callsheet.surface.desk.sessions import Session
 from callsheet.surface.desk.step_up import CHALLENGE_SECONDS, MOST_CHALLENGES, Challenges, challenge_for
+from workspace import draft
 
 JSON = {"accept": "application/json"}
 TERMS = {"models": "poyo/sora-2-official", "clips": "3", "up_to": "1.00", "seconds": "3600"}
@@ -52,7 +53,7 @@ async def test_a_passkey_approves_the_sheet_that_it_signed(desk: Desk) -> None:
     """Without passphrase; the trail has its name."""
     token, device = await desk.sign_in(), Authenticator()
     assert (await register(desk, token, device, "Red key")).status_code == 303
-    sheet_id = await ask(desk)
+    sheet_id = draft(desk.service)
 
     answer = await desk.post(
         f"/sheets/{sheet_id}/approve", csrf=token, passkey=await sign(desk, token, device, sheet_id)
@@ -79,7 +80,7 @@ async def test_a_live_sheet_is_approved_by_a_passkey_with_its_amount_on_the_butt
     answer = await live_desk.post(f"/sheets/{sheet_id}/approve", csrf=token, passkey=signed)
 
     assert answer.status_code == 303
-    assert state(live_desk, sheet_id) is SheetState.APPROVED
+    assert state(live_desk, sheet_id) is SheetState.SPENT
 
 
 async def test_a_signature_is_valid_only_for_its_sheet(desk: Desk) -> None:
@@ -101,7 +102,7 @@ async def test_a_signature_cannot_be_replayed(desk: Desk) -> None:
     """Not even on the sheet that it approved, after that was drafted again."""
     token, device = await desk.sign_in(), Authenticator()
     await register(desk, token, device)
-    sheet_id = await ask(desk)
+    sheet_id = draft(desk.service)
     signed = await sign(desk, token, device, sheet_id)
     await desk.post(f"/sheets/{sheet_id}/approve", csrf=token, passkey=signed)
     desk.service.decline(sheet_id)

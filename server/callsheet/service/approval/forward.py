@@ -16,7 +16,7 @@ import anyio
 from callsheet.core.catalogue.prices import to_micros
 from callsheet.core.consent import Mode, amount_to_type
 from callsheet.core.spending import is_fresh, require_within_caps
-from callsheet.core.tasks import IllegalEvent, Sheet, SheetEvent, SheetState, TaskState
+from callsheet.core.tasks import IllegalEvent, Sheet, SheetEvent, SheetState, Task, TaskState
 from callsheet.errors import CallsheetError, InvalidRequest, NextStep
 from callsheet.service.blockers import allowance_for, spending_now
 from callsheet.service.consent import approvable, need_sheet, not_open
@@ -107,6 +107,13 @@ def _is_waiting(deps: Dependencies, sheet_id: str) -> bool:
         return sheet.is_forward(deps.clock.now()) and allowance_for(deps, sheet) is None
     # Where only another process can send it, an approval is not the end: it is spent a moment later.
     return sheet.state is SheetState.APPROVED and is_locked(deps, sheet)
+
+
+def is_answered(task: Task) -> bool:
+    """Whether the gateway has answered, or it is known why it was not asked yet."""
+    if task.state is TaskState.WAITING:
+        return task.problem is not None
+    return task.state is not TaskState.SUBMITTING
 
 
 def release(deps: Dependencies, sheet: Sheet) -> Sheet:

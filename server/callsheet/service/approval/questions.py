@@ -1,6 +1,6 @@
 """What a person is asked in their client, for one sheet or several together, and what can come back.
 
-The typed amount is the only yes. Every other answer has its own code, because each leads to another next step. None is a
+The typed amount is the only yes. Every other answer has its own code, since each leads to another next step. None is a
 person's no in the ledger, since a client may answer without a person. After a no the form is not shown again unless
 the caller says that the person wants it.
 """

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from callsheet.core.consent import Means, amount_to_type
-from callsheet.core.tasks import Task, TaskState
 from callsheet.service import Submission, TaskReport
+from callsheet.service.approval.forward import is_answered
 from callsheet.surface.next_steps import for_person
 from callsheet.surface.views.builders import submit_details
 
@@ -76,14 +76,7 @@ async def _follow(session: Session, submission: Submission, *, wait: bool) -> Su
 
 async def follow_to_answer(session: Session, task_id: str) -> TaskReport:
     """Follow a task only to the gateway's answer."""
-    return await follow_task(session, task_id, until=_is_answered, seconds=ANSWER_SECONDS)
-
-
-def _is_answered(task: Task) -> bool:
-    """Whether the gateway has answered, or it is known why it was not asked yet."""
-    if task.state is TaskState.WAITING:
-        return task.problem is not None
-    return task.state is not TaskState.SUBMITTING
+    return await follow_task(session, task_id, until=is_answered, seconds=ANSWER_SECONDS)
 
 
 def write_interrupted(session: Session, sheet_id: str) -> None:
