@@ -1,4 +1,4 @@
-"""Builds the ASGI application: four gateways under their ids, videos under `/files`.
+"""Builds the ASGI application: four gateways under their ids, endpoints under `/endpoints`, videos under `/files`.
 
 The checks run in this order: host name, path, size, key, rate, then the gateway's own. Every request that
 was read completely is logged before it is answered. Starlette is imported when used.
@@ -19,15 +19,17 @@ from callsheet.sandbox.fakes.protocol import Page, Reason, Refusal
 
 from .context import AppState, Outcome, Request
 from .fakes import FAKES
+from .fakes.videos import find_dialect
 from .read_routes import answer_file, answer_page, answer_status
 from .replies import CompleteReply, Receive, Scope, Send
 from .store import LoggedRequest
 from .submit_route import answer_submit
+from .video_routes import VIDEO_ROUTES, Answerer, answer_endpoint
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Answerer = Callable[[AppState, Request], Outcome | Awaitable[Outcome]]
 
 LARGEST_BODY = 1024 * 1024
+LARGEST_UPLOAD = 24 * 1024 * 1024
 _LOOPBACK_HOST = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\])(?::[0-9]{1,5})?", re.IGNORECASE)
 
 
@@ -38,7 +40,24 @@ def build_app(state: AppState) -> App:
 
     mounts: list[Any] = [Mount(f"/{gateway}", routes=_routes(state, gateway)) for gateway in FAKES]
     video = _Endpoint(state, answer_file, needs_key=False, kind="file")
-    return _HostCheck(Starlette(routes=[*mounts, Route("/files/{gateway}/{name}", video, methods=["GET"])]))
+    routes = [*mounts, *_endpoint_routes(state), Route("/files/{gateway}/{name}", video, methods=["GET"])]
+    return _HostCheck(Starlette(routes=routes))
+
+
+def _endpoint_routes(state: AppState) -> list[Any]:
+    from starlette.routing import Route
+
+    at = "/endpoints/{endpoint}/v1"
+    endpoint = partial(_Endpoint, state, needs_key=False, largest=LARGEST_UPLOAD)
+    routes = [
+        Route(
+            at + path,
+            endpoint(partial(answer_endpoint, answer), kind="submit" if method == "POST" else "read"),
+            methods=[method],
+        )
+        for method, path, answer in VIDEO_ROUTES
+    ]
+    return [*routes, Route(at + "/{rest:path}", endpoint(_answer_nothing))]
 
 
 def _routes(state: AppState, gateway: str) -> list[Any]:
@@ -88,17 +107,19 @@ class _Endpoint:
     gateway: str = ""
     needs_key: bool = True
     kind: Literal["submit", "read", "file"] = "read"
+    largest: int = LARGEST_BODY
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gateway = self.gateway or scope["path_params"].get("gateway", "")
-        if gateway not in FAKES:
+        names = scope["path_params"]
+        gateway = self.gateway or names.get("gateway") or f"endpoint-{names.get('endpoint', '')}"
+        if gateway not in FAKES and find_dialect(gateway) is None:
             await CompleteReply(404, b"No such file.\n", "text/plain; charset=utf-8")(scope, receive, send)
             return
-        body = await _read_body(receive)
+        body = await _read_body(receive, self.largest)
         if body is None:
             return
-        request = _read_request(scope, gateway, body[:LARGEST_BODY])
-        outcome = self._refuse_early(request, too_large=len(body) > LARGEST_BODY)
+        request = _read_request(scope, gateway, body[: self.largest])
+        outcome = self._refuse_early(request, too_large=len(body) > self.largest)
         if outcome is None:
             answered = self.answer(self.state, request)
             outcome = answered if isinstance(answered, Outcome) else await answered
@@ -134,21 +155,23 @@ class _Endpoint:
                 task_id=outcome.task_id,
                 fault=outcome.fault,
                 replayed=outcome.replayed,
+                jobs=outcome.jobs,
+                fields=outcome.fields,
             )
         )
 
 
-async def _read_body(receive: Receive) -> bytes | None:
+async def _read_body(receive: Receive, largest: int) -> bytes | None:
     """The whole body, or one byte more than is allowed; None when the caller disconnected before its end."""
     body = bytearray()
-    while len(body) <= LARGEST_BODY:
+    while len(body) <= largest:
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
         body += message.get("body", b"")
         if not message.get("more_body"):
             break
-    return bytes(body[: LARGEST_BODY + 1])
+    return bytes(body[: largest + 1])
 
 
 def _read_request(scope: Scope, gateway: str, body: bytes) -> Request:
