@@ -14,13 +14,15 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 
 from callsheet.core.security.redaction import clean, escape_block
+from callsheet.core.security.urls import is_loopback
 
 from .catalogue.prices import Price, dollars
+from .gateway.endpoint import Endpoint, Route
 from .payload.own_files import format_inputs
 from .shot import PARAMETERS, PLAIN, OwnFile, Shot
 
@@ -35,12 +37,13 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """Upper limits in US dollars (None is "no limit of this kind") and on open tasks."""
+    """Upper limits in US dollars (None is "no limit of this kind"), on open tasks, and on a gateway's clips a day."""
 
     per_clip: Decimal | None = Decimal("2.00")
     per_day: Decimal | None = Decimal("10.00")
     per_month: Decimal | None = Decimal("50.00")
     concurrent: int = 5
+    clips_at_gateway: int | None = None
 
 
 class Floor(StrEnum):
@@ -80,6 +83,9 @@ class Policy:
         floor: the minimum that approves a live clip.
         passphrase_from: the price from which a live clip needs the passphrase, whatever the floor; None is never.
         rules: gateway id or `gateway/model` -> its own settings.
+        endpoints: the servers of the person's own that speak `/v1/videos`.
+        proxy: the address of the proxy through which public hosts are reached.
+        ca_file: a file of certificates that are trusted beside the usual ones; `ca` is what it holds.
         paused: whether a person paused all submissions; approvals stay valid, and it is not part of the file.
     """
 
@@ -99,11 +105,34 @@ class Policy:
     floor: Floor = Floor.CLIENT
     passphrase_from: Decimal | None = Decimal("1.00")
     rules: tuple[tuple[str, Rule], ...] = ()
+    endpoints: tuple[Endpoint, ...] = ()
+    proxy: str = ""
+    ca_file: str = ""
+    ca: str = field(default="", repr=False)
     paused: bool = False
 
     def base_url(self, gateway_id: str) -> str | None:
         """The base URL that the person set instead of the gateway's own, if any."""
         return dict(self.base_urls).get(gateway_id)
+
+    def endpoint(self, gateway_id: str) -> Endpoint | None:
+        """The endpoint of that id, if it is one."""
+        return next((item for item in self.endpoints if item.id == gateway_id), None)
+
+    def route(self, gateway_id: str) -> Route:
+        """How the network and the gateway's own settings have it reached; nothing is between this computer and itself.
+
+        Also for the public hosts of clips, under no id.
+        """
+        endpoint, url = self.endpoint(gateway_id), self.base_url(gateway_id)
+        if endpoint is not None:
+            return endpoint.route(proxy=self.proxy, ca=self.ca)
+        return Route() if url is not None and is_loopback(url) else Route(proxy=self.proxy, ca=self.ca)
+
+    def caps_for(self, gateway_id: str) -> Caps:
+        """The caps, with that endpoint's number of clips."""
+        endpoint = self.endpoint(gateway_id)
+        return self.caps if endpoint is None else replace(self.caps, clips_at_gateway=endpoint.clips_per_day)
 
     def rules_for(self, card_id: str) -> tuple[Rule, ...]:
         """The rules that apply to a model: its gateway's and its own."""

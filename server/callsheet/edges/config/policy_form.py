@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import fields
 from decimal import Decimal
 
 from callsheet.core.consent import Policy, Rule
+from callsheet.core.gateway.endpoint import Endpoint, Offer
 
 NO_LIMIT = "none"
 
@@ -31,7 +33,9 @@ def render_policy(policy: Policy) -> str:
         background=_boolean(policy.background),
         floor=_quoted(policy.floor.value),
         passphrase_from=_limit(policy.passphrase_from),
-        gateways="".join(_gateway_tables(policy)),
+        gateways="".join((*_gateway_tables(policy), *_endpoint_tables(policy))),
+        proxy='# proxy = "http://proxy.corp.example:3128"' if not policy.proxy else f"proxy = {_quoted(policy.proxy)}",
+        ca_file='# ca_file = "~/corp-ca.pem"' if not policy.ca_file else f"ca_file = {_quoted(policy.ca_file)}",
     )
 
 
@@ -47,6 +51,24 @@ def _gateway_tables(policy: Policy) -> Iterator[str]:
             f"floor = {_quoted(rule.floor.value)}\n" if rule.floor else "",
         ]
         yield f"\n[{table}]\n{''.join(lines)}"
+
+
+def _endpoint_tables(policy: Policy) -> Iterator[str]:
+    """What differs from the defaults, under the names that the reader knows."""
+    for item in policy.endpoints:
+        yield f"\n[endpoints.{item.id}]\n{_format_values(item, 'id', 'ca', 'models')}"
+        for offer in item.models:
+            yield f"[endpoints.{item.id}.models.{_quoted(offer.model)}]\n{_format_values(offer, 'model')}"
+
+
+def _format_values(record: Endpoint | Offer, *but: str) -> str:
+    values = {each.name: getattr(record, each.name) for each in fields(record) if each.name not in but}
+    # JSON's spelling of these values is TOML's as well.
+    return "".join(
+        f"{name} = {_quoted(value) if isinstance(value, str) else json.dumps(value)}\n"
+        for name, value in values.items()
+        if value not in ("", (), False)
+    )
 
 
 _FORM = """\
@@ -101,6 +123,12 @@ keyring = {keyring}
 [tasks]
 background = {background}
 
+# The way to gateways and public endpoints. `proxy` opens tunnels; `ca_file` holds certificates that are trusted beside
+# the usual ones. Such settings in the environment (HTTPS_PROXY, SSL_CERT_FILE, …) are ignored.
+[network]
+{proxy}
+{ca_file}
+
 # Rules for one gateway or one model, a table each. All keys are optional. `base_url` (gateways only) replaces the
 # gateway's address: https, or http on this computer.
 # [gateways.poyo]
@@ -110,6 +138,7 @@ background = {background}
 # floor = "passphrase"
 # [models."poyo/sora-2-pro-official"]
 # allowed = false
+# [endpoints.<id>] declares a server of your own that speaks /v1/videos; see docs/endpoints.md.
 {gateways}"""
 
 
