@@ -51,6 +51,8 @@ from callsheet.core.security.urls import url_host
 MADE_UP_ID = "video_callsheet_check_no_such_job"
 COST_HEADER = "x-litellm-response-cost"
 POLL_HEADER = "openai-poll-after-ms"
+LITELLM_IDS = "video_bGl0ZWxsbT"
+"""How `video_` and `litellm:` in base 64 begin. Such an id is another in each answer."""
 _LINKS = (("url",), ("video_url",), ("video", "url"), ("metadata", "url"))
 
 
@@ -82,7 +84,8 @@ class OpenAIVideos:
         body = read_object(reply.body)
         said = read_text(find(body, "status"))
         phase = read_phase(said)
-        is_job = find(body, "object") == "video" or read_task_id(find(body, "id")) is not None
+        named = read_task_id(find(body, "id")) or ""
+        is_job = find(body, "object") == "video" or named != ""
         if not said or not (is_job or answered(reply)) or (phase is Phase.UNRECOGNISED and not answered(reply)):
             return build_unavailable(reply, body, None, *read_complaint(body))
         if phase is Phase.FAILED and not is_job:
@@ -94,6 +97,7 @@ class OpenAIVideos:
             percent=read_percent(find(body, "progress")),
             video_urls=tuple(link for link in links if url_host(link) in self.endpoint.result_hosts),
             failure=build_problem(reply, *read_complaint(body)) if phase is Phase.FAILED else None,
+            named_id="" if named.startswith(LITELLM_IDS) else named,
             ask_after_seconds=_read_poll_after(reply),
         )
 

@@ -83,6 +83,9 @@ class Route:
         return f"{base_url} ({self.mark})" if self.mark else base_url
 
 
+USUAL = Route()
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
     """One model of an endpoint. `price` is as written: `none`, `0.02 USD per second`, or empty where not declared."""
