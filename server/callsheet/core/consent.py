@@ -14,15 +14,17 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 
 from callsheet.core.security.redaction import clean, escape_block
-from callsheet.core.security.urls import url_host
+from callsheet.core.security.urls import is_loopback
 
 from .catalogue.prices import Price, dollars
-from .shot import PARAMETERS, PLAIN, Shot
+from .gateway.endpoint import Endpoint, Route
+from .payload.own_files import format_inputs
+from .shot import PARAMETERS, PLAIN, OwnFile, Shot
 
 
 class Mode(StrEnum):
@@ -35,12 +37,13 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """Upper limits in US dollars (None is "no limit of this kind") and on open tasks."""
+    """Upper limits in US dollars (None is "no limit of this kind"), on open tasks, and on a gateway's clips a day."""
 
     per_clip: Decimal | None = Decimal("2.00")
     per_day: Decimal | None = Decimal("10.00")
     per_month: Decimal | None = Decimal("50.00")
     concurrent: int = 5
+    clips_at_gateway: int | None = None
 
 
 class Floor(StrEnum):
@@ -70,6 +73,7 @@ class Policy:
         base_urls: gateway id -> other base URL (a proxy, a test double): https, or http on loopback.
         callback_hosts: exact host names that `callback_url` may name; empty allows none.
         image_hosts: exact host names that `image_url` may name; empty allows any public host.
+        input_directories: absolute paths; an agent may name pictures in them and below, and nowhere else.
         unknown_price_ceiling: the assumed maximum cost of a clip of unknown price; None refuses it.
         sandbox_asks: whether approval is rehearsed in the sandbox too instead of being automatic.
         sandbox_speed: how many times faster than real time the sandbox and its polling run.
@@ -79,6 +83,9 @@ class Policy:
         floor: the minimum that approves a live clip.
         passphrase_from: the price from which a live clip needs the passphrase, whatever the floor; None is never.
         rules: gateway id or `gateway/model` -> its own settings.
+        endpoints: the servers of the person's own that speak `/v1/videos`.
+        proxy: the address of the proxy through which public hosts are reached.
+        ca_file: a file of certificates that are trusted beside the usual ones; `ca` is what it holds.
         paused: whether a person paused all submissions; approvals stay valid, and it is not part of the file.
     """
 
@@ -88,6 +95,7 @@ class Policy:
     base_urls: tuple[tuple[str, str], ...] = ()
     callback_hosts: tuple[str, ...] = ()
     image_hosts: tuple[str, ...] = ()
+    input_directories: tuple[str, ...] = ()
     unknown_price_ceiling: Decimal | None = None
     sandbox_asks: bool = False
     sandbox_speed: float = 30.0
@@ -97,11 +105,34 @@ class Policy:
     floor: Floor = Floor.CLIENT
     passphrase_from: Decimal | None = Decimal("1.00")
     rules: tuple[tuple[str, Rule], ...] = ()
+    endpoints: tuple[Endpoint, ...] = ()
+    proxy: str = ""
+    ca_file: str = ""
+    ca: str = field(default="", repr=False)
     paused: bool = False
 
     def base_url(self, gateway_id: str) -> str | None:
         """The base URL that the person set instead of the gateway's own, if any."""
         return dict(self.base_urls).get(gateway_id)
+
+    def endpoint(self, gateway_id: str) -> Endpoint | None:
+        """The endpoint of that id, if it is one."""
+        return next((item for item in self.endpoints if item.id == gateway_id), None)
+
+    def route(self, gateway_id: str) -> Route:
+        """How the network and the gateway's own settings have it reached; nothing is between this computer and itself.
+
+        Also for the public hosts of clips, under no id.
+        """
+        endpoint, url = self.endpoint(gateway_id), self.base_url(gateway_id)
+        if endpoint is not None:
+            return endpoint.route(proxy=self.proxy, ca=self.ca)
+        return Route() if url is not None and is_loopback(url) else Route(proxy=self.proxy, ca=self.ca)
+
+    def caps_for(self, gateway_id: str) -> Caps:
+        """The caps, with that endpoint's number of clips."""
+        endpoint = self.endpoint(gateway_id)
+        return self.caps if endpoint is None else replace(self.caps, clips_at_gateway=endpoint.clips_per_day)
 
     def rules_for(self, card_id: str) -> tuple[Rule, ...]:
         """The rules that apply to a model: its gateway's and its own."""
@@ -241,7 +272,10 @@ def cap_left(policy: Policy, spending: Spending) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalView:
-    """The values in the text for the person, all from the sheet. `account` is a key's fingerprint."""
+    """The values in the text for the person, all from the sheet. `account` is a key's fingerprint.
+
+    `files` are the person's own among the inputs, by name, and `upload_to` is where they would be uploaded.
+    """
 
     mode: Mode
     gateway_name: str
@@ -257,6 +291,8 @@ class ApprovalView:
     body_bytes: int
     body_sha256: str
     earlier: str
+    files: Mapping[str, OwnFile] = field(default_factory=dict)
+    upload_to: str = ""
 
 
 APPROVAL_LABELS = (
@@ -299,7 +335,7 @@ def render_approval(view: ApprovalView) -> str:
     lines += [
         f"Goes to: {clean(view.gateway_name, limit=40)}, {clean(view.origin, limit=120)}{_format_account(view)}",
         f"Model: {clean(view.model, limit=80)} · {_format_shot(shot)}",
-        f"Inputs: {_format_inputs(shot)}",
+        f"Inputs: {format_inputs(shot, view.files, view.upload_to)}",
         f"Result also sent to: {clean(view.callback_host, limit=260) or 'nobody'}",
         f"Availability: {clean(view.availability, limit=300)}",
         f"Request: {view.body_bytes} bytes, SHA-256 {view.body_sha256[:16]}",
@@ -323,11 +359,3 @@ def _format_shot(shot: Shot) -> str:
     shown = [clean(said.get(name, ""), limit=20) or missing for name, missing in zip(PLAIN, parts, strict=True)]
     others = [clean(text, limit=120) for name, text in said.items() if name not in PLAIN]
     return " · ".join((shot.kind, *shown, *others))
-
-
-def _format_inputs(shot: Shot) -> str:
-    counts: dict[str, int] = {}
-    for item in shot.inputs:
-        where = f"{item.role.replace('_', ' ')} from {clean(url_host(item.url), limit=260) or 'nowhere'}"
-        counts[where] = counts.get(where, 0) + 1
-    return ", ".join(f"{where} ({count})" if count > 1 else where for where, count in counts.items()) or "none"

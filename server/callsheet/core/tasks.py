@@ -308,11 +308,12 @@ class ClaimedTask:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """How many rows were removed, or would be."""
+    """How many rows were removed, or would be, and how many kept pictures of the person's own."""
 
     tasks: int
     sheets: int
     events: int
+    pictures: int = 0
 
 
 @dataclass(frozen=True, slots=True)

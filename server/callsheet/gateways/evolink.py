@@ -48,8 +48,10 @@ from callsheet.core.gateway.replies import (
     read_status_number,
     read_task_id,
     read_text,
+    read_time,
 )
 from callsheet.core.gateway.task_status import StatusShape, read_task_status
+from callsheet.core.gateway.uploads import build_multipart, read_link
 from callsheet.core.shot import JsonValue
 
 # `results` is documented; `result_data` is in EvoLink's own client.
@@ -159,15 +161,10 @@ def read_recent(reply: HttpReply) -> tuple[RecentTask, ...]:
     """The listed tasks that have a usable id."""
     rows = read_items(find(read_object(reply.body), "data")) if answered(reply) else ()
     return tuple(
-        RecentTask(found, read_text(find(row, "model")), _seconds(find(row, "created_at")))
+        RecentTask(found, read_text(find(row, "model")), read_time(find(row, "created_at")))
         for row in rows
         if (found := read_task_id(find(row, "id"))) is not None
     )
-
-
-def _seconds(value: object) -> float | None:
-    usable = isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**11
-    return float(value) if usable and isinstance(value, int) else None
 
 
 def _number(body: object) -> int | None:
@@ -185,6 +182,16 @@ def _words(body: object) -> tuple[str, ...]:
     error = find(body, "error")
     found = (error, find(error, "code"), find(error, "type"), find(body, "code"))
     return tuple(word.lower() for word in found if isinstance(word, str))
+
+
+def build_upload(name: str, content: bytes) -> HttpRequest:
+    """Upload one picture (evolink-files)."""
+    return build_multipart("/api/v1/files/upload/stream", name, content)
+
+
+def read_upload(reply: HttpReply) -> str | None:
+    """The link of the uploaded picture."""
+    return read_link(reply)
 
 
 def build_catalogue(cursor: str) -> HttpRequest:

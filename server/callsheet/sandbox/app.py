@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
-from callsheet.sandbox.fakes.protocol import Page, Reason, Refusal
+from callsheet.sandbox.fakes.protocol import FakeUploader, Page, Reason, Refusal
 
 from .context import AppState, Outcome, Request
 from .fakes import FAKES
@@ -24,12 +24,12 @@ from .read_routes import answer_file, answer_page, answer_status
 from .replies import CompleteReply, Receive, Scope, Send
 from .store import LoggedRequest
 from .submit_route import answer_submit
+from .upload_route import LARGEST_UPLOAD, answer_upload, answer_uploaded_file
 from .video_routes import VIDEO_ROUTES, Answerer, answer_endpoint
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LARGEST_BODY = 1024 * 1024
-LARGEST_UPLOAD = 24 * 1024 * 1024
 _LOOPBACK_HOST = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\])(?::[0-9]{1,5})?", re.IGNORECASE)
 
 
@@ -40,15 +40,19 @@ def build_app(state: AppState) -> App:
 
     mounts: list[Any] = [Mount(f"/{gateway}", routes=_routes(state, gateway)) for gateway in FAKES]
     video = _Endpoint(state, answer_file, needs_key=False, kind="file")
-    routes = [*mounts, *_endpoint_routes(state), Route("/files/{gateway}/{name}", video, methods=["GET"])]
-    return _HostCheck(Starlette(routes=routes))
+    picture = _Endpoint(state, answer_uploaded_file, needs_key=False, kind="file")
+    files = [
+        Route("/files/{gateway}/{name}", video, methods=["GET"]),
+        Route("/files/{gateway}/uploads/{name}", picture, methods=["GET"]),
+    ]
+    return _HostCheck(Starlette(routes=[*mounts, *_endpoint_routes(state), *files]))
 
 
 def _endpoint_routes(state: AppState) -> list[Any]:
     from starlette.routing import Route
 
     at = "/endpoints/{endpoint}/v1"
-    endpoint = partial(_Endpoint, state, needs_key=False, largest=LARGEST_UPLOAD)
+    endpoint = partial(_Endpoint, state, needs_key=False, most=LARGEST_UPLOAD)
     routes = [
         Route(
             at + path,
@@ -68,6 +72,11 @@ def _routes(state: AppState, gateway: str) -> list[Any]:
     return [
         Route(fake.SUBMIT_PATH, endpoint(answer_submit, kind="submit"), methods=["POST"]),
         Route(fake.STATUS_PATH, endpoint(answer_status), methods=["GET"]),
+        *(
+            [Route(fake.UPLOAD_PATH, endpoint(answer_upload, most=LARGEST_UPLOAD), methods=["POST"])]
+            if isinstance(fake, FakeUploader)
+            else []
+        ),
         *(
             Route(page.path, endpoint(_page_answerer(page), needs_key=page.needs_key), methods=["GET"])
             for page in fake.PAGES
@@ -107,7 +116,7 @@ class _Endpoint:
     gateway: str = ""
     needs_key: bool = True
     kind: Literal["submit", "read", "file"] = "read"
-    largest: int = LARGEST_BODY
+    most: int = LARGEST_BODY
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         names = scope["path_params"]
@@ -115,11 +124,11 @@ class _Endpoint:
         if gateway not in FAKES and find_dialect(gateway) is None:
             await CompleteReply(404, b"No such file.\n", "text/plain; charset=utf-8")(scope, receive, send)
             return
-        body = await _read_body(receive, self.largest)
+        body = await _read_body(receive, self.most)
         if body is None:
             return
-        request = _read_request(scope, gateway, body[: self.largest])
-        outcome = self._refuse_early(request, too_large=len(body) > self.largest)
+        request = _read_request(scope, gateway, body[: self.most])
+        outcome = self._refuse_early(request, too_large=len(body) > self.most)
         if outcome is None:
             answered = self.answer(self.state, request)
             outcome = answered if isinstance(answered, Outcome) else await answered
@@ -161,17 +170,17 @@ class _Endpoint:
         )
 
 
-async def _read_body(receive: Receive, largest: int) -> bytes | None:
+async def _read_body(receive: Receive, most: int) -> bytes | None:
     """The whole body, or one byte more than is allowed; None when the caller disconnected before its end."""
     body = bytearray()
-    while len(body) <= largest:
+    while len(body) <= most:
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
         body += message.get("body", b"")
         if not message.get("more_body"):
             break
-    return bytes(body[: largest + 1])
+    return bytes(body[: most + 1])
 
 
 def _read_request(scope: Scope, gateway: str, body: bytes) -> Request:

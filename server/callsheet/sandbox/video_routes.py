@@ -10,8 +10,6 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from email import message_from_bytes
-from email.message import Message
 from typing import Any
 
 from callsheet.sandbox.fakes.protocol import Answer, Generation, Reason
@@ -22,6 +20,7 @@ from .faults import UnknownTag, read_faults
 from .read_routes import refuse_status, send_video
 from .replies import CompleteReply, DroppedConnection, json_reply
 from .submit_route import DEFAULT_RETENTION_HOURS, apply_fault, drops_answer
+from .upload_route import read_form
 
 Answerer = Callable[[AppState, Request], Outcome | Awaitable[Outcome]]
 Fields = Mapping[str, Any]
@@ -47,24 +46,17 @@ def _create(state: AppState, request: Request) -> Outcome:
 
 
 def _read_fields(request: Request) -> Fields:
-    """Name -> value of a multipart or JSON body. The value of a file is its bytes."""
-    kind, body = request.headers.get("content-type", ""), request.body
-    if kind.startswith("multipart/form-data"):
-        form = message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode("latin-1") + body)
-        return dict(_read_part(part) for part in form.walk() if part is not form)
+    """Name -> value of a form or JSON. The value of a file is its bytes."""
+    form = read_form(request.headers.get("content-type", ""), request.body)
+    if form is not None:
+        return {name: content if file is not None else content.decode(errors="replace") for name, file, content in form}
     try:
-        fields = json.loads(body) if request.dialect.facts["takes_json"] else None
+        fields = json.loads(request.body) if request.dialect.facts["takes_json"] else None
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict):
         raise _Refused(request, Reason.INVALID, "[{'loc': ('body', 'prompt'), 'msg': 'Field required'}]")
     return fields
-
-
-def _read_part(part: Message) -> tuple[str, Any]:
-    content: Any = part.get_payload(decode=True)
-    name = str(part.get_param("name", "", "content-disposition"))
-    return name, content if part.get_filename() or content is None else content.decode(errors="replace")
 
 
 def _accept(state: AppState, request: Request, fields: Fields) -> Outcome:

@@ -28,6 +28,7 @@ from .ports import (
     HttpClient,
     Ledger,
     OpenKeys,
+    PictureStore,
     PolicySource,
     PublishedStore,
     SealedKey,
@@ -84,7 +85,8 @@ class Dependencies:
     `has_passphrase` whether a person has set an approval passphrase or a passkey, `is_followed` whether any process
     follows tasks now. `start_watcher` starts the background process that does, and tells whether it runs. `paced`
     holds the time reserved with the rate limiter for a task's next request; `sending` the tasks whose paid request is
-    on its way in this process.
+    on its way in this process; `uploaded` the links of the files that this process uploaded for a task, by the name of
+    each file.
     """
 
     ledger: Callable[[], Ledger]
@@ -105,6 +107,7 @@ class Dependencies:
     sandbox_plays: Callable[[str], bool]
     sandbox_key: SecretKey
     clips: ClipStore
+    pictures: PictureStore
     save_directory: Callable[[Policy], Path]
     runner_id: str
     desk_url: Callable[[], str | None] = lambda: None
@@ -115,6 +118,7 @@ class Dependencies:
     changes: Wakeups = field(default_factory=Changes)
     paced: dict[str, float] = field(default_factory=dict)
     sending: dict[str, anyio.CancelScope] = field(default_factory=dict)
+    uploaded: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def facts(self, gateway_id: str) -> GatewayFacts:
         """That gateway's facts; raises `UnknownThing`."""
@@ -247,18 +251,31 @@ def wait_for_pace(deps: Dependencies, task: Task, *, requests: int = 1) -> bool:
     the rate exact over all processes. A tenth of the gateway's rate is kept for bursts, so that no minute
     holds more requests than the gateway allows.
     """
-    interval, burst = _pace(deps, task)
+    return _reserve(deps, task, _account(deps, task), _pace(deps, task), requests=requests)
+
+
+def wait_for_upload(deps: Dependencies, task: Task) -> bool:
+    """The same for an upload, which some gateways count apart."""
+    rule = deps.facts(task.gateway).upload
+    if rule is None or rule.per_minute is None:
+        return wait_for_pace(deps, task)
+    interval = 60.0 / max(1, rule.per_minute - LEAST_BURST) / deps.speed(task.mode)
+    return _reserve(deps, task, f"{_account(deps, task)}/upload", (interval, LEAST_BURST))
+
+
+def _reserve(deps: Dependencies, task: Task, account: str, pace: tuple[float, int], *, requests: int = 1) -> bool:
+    interval, burst = pace
     now = deps.clock.now()
-    reserved = deps.paced.pop(task.id, None)
+    reserved = deps.paced.pop(f"{task.id} {account}", None)
     # A reservation that was slept through is gone: used late, many requests would go out together.
     if reserved is not None and now <= reserved + interval * burst:
         return True
-    account, wait = _account(deps, task), 0.0
+    wait = 0.0
     for _ in range(requests):
         wait = deps.ledger().reserve_pace(account, interval=interval, burst=burst, now=now)
     if wait <= ROUNDING_SECONDS:
         return True
-    deps.paced[task.id] = now + wait
+    deps.paced[f"{task.id} {account}"] = now + wait
     deps.ledger().touch(task.id, now=now, changes={"next_at": now + wait}, lasting=False)
     return False
 

@@ -14,7 +14,11 @@ import anyio
 
 from callsheet.core.consent import Means as ApprovalMeans
 from callsheet.core.consent import Mode, Need, decide_need
-from callsheet.core.gateway.protocol import HttpReply, SubmitOutcome, SubmitParts
+from callsheet.core.gateway.protocol import HttpReply, SubmitOutcome, SubmitParts, Uploader
+from callsheet.core.payload.own_files import place_links
+from callsheet.core.poll_schedule import retry_delay
+from callsheet.core.security.urls import is_public_link
+from callsheet.core.shot import OWN_FILE_SCHEME
 from callsheet.core.spending import NO_SLOT, Slots, SpendTerms
 from callsheet.core.tasks import (
     SHEET_LIFETIME,
@@ -34,6 +38,7 @@ from callsheet.errors import (
     CallsheetError,
     Fate,
     GatewayUnreachable,
+    InvalidRequest,
     LedgerProblem,
     NextStep,
     NotApproved,
@@ -47,8 +52,10 @@ from .consent import (
     binding_now,
     changed_since,
     need_sheet,
+    read_shot,
+    upload_address,
 )
-from .dependencies import Dependencies, card_of, wait_for_pace
+from .dependencies import Dependencies, card_of, wait_for_pace, wait_for_upload
 from .outcomes import asks_balance, keep_outcome, record_balance, record_hints, screen_submit
 from .results import Submission, notice, report_task
 from .sealed_keys import approval_texts, hold_unsent, is_locked, reach_to_pay, settle_permit
@@ -62,6 +69,9 @@ SLOT_RETRY_SECONDS = 5.0
 SLOT_PATIENCE = 12
 """Far back in the queue a task looks once a minute (12 x 5 s), so that a long queue costs few reads."""
 NO_LIMIT = 1_000_000
+UPLOAD_TRIES = 5
+"""An upload that fails this often is not worth a person's waiting: the task ends, with nothing sent."""
+UPLOAD_FAILED = "upload_failed"
 UNKNOWN_HOLDS_SECONDS = 3600.0
 """A task of unknown outcome may run at the gateway: it keeps its slot longer than any clip takes."""
 BLOCKED_RETRY_SECONDS = 30.0
@@ -178,10 +188,10 @@ async def send_task(deps: Dependencies, task: Task) -> None:
     """Send a waiting task's paid request, once; or leave it waiting and say why."""
     sheet = need_sheet(deps, task.sheet_id)
     if deps.clock.now() > (sheet.approved_at or task.created_at) + SHEET_LIFETIME:
-        _withdraw(deps, task)
+        _withdraw(deps, task, "too_late", "it could not be sent within a day of its approval")
         return
     # A slot comes first: a request reserved with the rate limiter for nothing is taken from the status reads.
-    if _is_blocked(deps, task, sheet) or _awaits_slot(deps, task):
+    if _is_blocked(deps, task, sheet) or _awaits_slot(deps, task) or not await _upload_files(deps, task, sheet):
         return
     asks = task.mode is Mode.LIVE and asks_balance(deps, task)
     if not wait_for_pace(deps, task, requests=2 if asks else 1):
@@ -247,9 +257,10 @@ def slots_for(deps: Dependencies, task: Task) -> Slots:
     return Slots(concurrent, documented, UNKNOWN_HOLDS_SECONDS / deps.speed(task.mode))
 
 
-def _withdraw(deps: Dependencies, task: Task) -> None:
-    """Give up what could not be sent for a day: the person no longer expects the charge."""
-    problem = Problem("too_late", "it could not be sent within a day of its approval", Fate.NOTHING_SENT.value)
+def _withdraw(deps: Dependencies, task: Task, code: str, message: str) -> None:
+    """Give up what was not sent: the person no longer expects the charge."""
+    problem = Problem(code, message, Fate.NOTHING_SENT.value)
+    deps.uploaded.pop(task.id, None)
     deps.ledger().advance(
         task.id, TaskEvent.RESOLVED_LOST, now=deps.clock.now(), changes={"problem": problem, "attempt": None}
     )
@@ -260,6 +271,70 @@ def _hold(deps: Dependencies, task: Task, code: str, message: str, seconds: floa
     now = deps.clock.now()
     problem = Problem(code, message, Fate.NOTHING_SENT.value)
     deps.ledger().touch(task.id, now=now, changes={"problem": problem, "next_at": now + seconds})
+    deps.changes.notify()
+
+
+async def _upload_files(deps: Dependencies, task: Task, sheet: Sheet) -> bool:
+    """Whether the sheet's own files are uploaded; if not, the task waits, or has ended with nothing sent.
+
+    Only the person's approval of this very sheet led here, and a crash only means that a file is uploaded again.
+    """
+    names = read_shot(deps, card_of(deps, task), sheet.body).own_files
+    if not names:
+        return True
+    links = deps.uploaded.setdefault(task.id, {})
+    for name in (name for name in names if name not in links):
+        # Each upload takes time, in which a person may have forbidden the next.
+        if _is_blocked(deps, task, sheet) or not wait_for_upload(deps, task):
+            return False
+        try:
+            links[name] = await _upload(deps, task, sheet, name)
+        except GatewayUnreachable as error:
+            _retry_upload(deps, task, error.message)
+            return False
+        except InvalidRequest as error:
+            # The file is not the one that was agreed to, and never will be again.
+            _withdraw(deps, task, error.error_code, error.message)
+            return False
+        except CallsheetError as error:
+            _hold(deps, task, error.error_code, error.message, BLOCKED_RETRY_SECONDS)
+            return False
+    if task.failures:
+        deps.ledger().touch(task.id, now=deps.clock.now(), changes={"failures": 0, "problem": None})
+    return True
+
+
+async def _upload(deps: Dependencies, task: Task, sheet: Sheet, name: str) -> str:
+    """The link that the gateway gives for a file. The file is read again and must be the one that was agreed to."""
+    gateway, facts = deps.gateway(task.gateway), deps.facts(task.gateway)
+    if not isinstance(gateway, Uploader):
+        raise InvalidRequest("The gateway takes no files.", next_step=NextStep(Action.EXPLAIN))
+    content = deps.pictures.read(name)
+    base_url, key = await deps.reach(task.mode, facts)
+    if task.mode is Mode.LIVE:
+        base_url = upload_address(facts, sheet.binding.base_url)
+    # The file's own name may be private; this one says nothing but its content.
+    digest, _, ending = name.removeprefix(OWN_FILE_SCHEME).partition(".")
+    reply = await deps.http.post_file(
+        gateway.build_upload(f"{digest[:32]}.{ending}", content), base_url=base_url, key=key
+    )
+    link = gateway.read_upload(reply)
+    loopback = await deps.loopback_origin(task.mode, facts)
+    if link is None or deps.holds_key(key, link) or not is_public_link(link, loopback=loopback):
+        what = f"HTTP {reply.status}" if link is None else "its answer has no usable link"
+        raise GatewayUnreachable(f"The gateway did not take the picture ({what}).", next_step=NextStep(Action.WAIT))
+    return link
+
+
+def _retry_upload(deps: Dependencies, task: Task, message: str) -> None:
+    """Try again a few times, then give up. Nothing was ordered, so nothing was paid."""
+    failures, now = task.failures + 1, deps.clock.now()
+    if failures >= UPLOAD_TRIES:
+        _withdraw(deps, task, UPLOAD_FAILED, message)
+        return
+    delay = retry_delay(failures, retry_after=None, jitter=deps.clock.jitter(), speed=deps.speed(task.mode))
+    problem = Problem(UPLOAD_FAILED, message, Fate.NOTHING_SENT.value)
+    deps.ledger().touch(task.id, now=now, changes={"problem": problem, "next_at": now + delay, "failures": failures})
     deps.changes.notify()
 
 
@@ -277,6 +352,8 @@ async def _send_claimed(deps: Dependencies, claimed: ClaimedTask) -> None:
                 outcome = OutcomeUnknown("The program was stopped while the request was under way.", next_step="")
             settle_permit(deps, claimed.sheet, outcome)
             stored = await keep_outcome(deps, task, claimed.attempt, outcome)
+            if stored is None or stored.state is not TaskState.WAITING:
+                deps.uploaded.pop(task.id, None)
         finally:
             deps.sending.pop(task.id, None)
     deps.changes.notify()
@@ -300,8 +377,24 @@ async def _post(deps: Dependencies, claimed: ClaimedTask) -> SubmitOutcome:
         raise GatewayUnreachable(f"Changed since the approval: {', '.join(changed)}.", next_step=NextStep())
     if task.mode is Mode.LIVE:
         base_url = sheet.binding.base_url
-    request = gateway.build_submit(SubmitParts(task.model, sheet.body, idempotency_key=f"callsheet-{sheet.id}"))
+    body = _with_links(deps, claimed)
+    request = gateway.build_submit(SubmitParts(task.model, body, idempotency_key=f"callsheet-{sheet.id}"))
     if deps.clock.now() > claimed.deadline - ATTEMPT_SECONDS / 2:
         raise GatewayUnreachable("Too much time passed before the request could go out.", next_step=NextStep())
     reply: HttpReply = await deps.http.post_paid(marked, request, base_url=base_url, key=key, within=POST_SECONDS)
     return screen_submit(deps, key, gateway.read_submit(reply))
+
+
+def _with_links(deps: Dependencies, claimed: ClaimedTask) -> bytes:
+    """The approved body with the links of the files in place of their names; those exact bytes where there is none."""
+    card, links = card_of(deps, claimed.task), deps.uploaded.get(claimed.task.id, {})
+    names = read_shot(deps, card, claimed.sheet.body).own_files
+    if not names:
+        return claimed.sheet.body
+    try:
+        body = place_links(card, claimed.sheet.body, {name: links[name] for name in names})
+    except (KeyError, ValueError) as error:
+        raise GatewayUnreachable("The links of the files are missing.", next_step=NextStep()) from error
+    if read_shot(deps, card, body).own_files:
+        raise GatewayUnreachable("A file of the shot has no link.", next_step=NextStep())
+    return body

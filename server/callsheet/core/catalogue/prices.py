@@ -15,6 +15,8 @@ from .fields import neutral_value
 
 MICROS = Decimal(1_000_000)
 ANY = "any"
+DECLARED = "your policy"
+"""The source of what a person declared of an endpoint of theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +39,16 @@ class Price:
         """Whether the clip's cost in dollars is documented."""
         return self.usd is not None
 
+    @property
+    def free(self) -> bool:
+        """Whether a person declared that it costs nothing."""
+        return self.usd == 0 and self.source == DECLARED
+
     def __str__(self) -> str:
         if self.usd is None:
             return "unknown"
+        if self.free:
+            return "no charge"
         own = "" if self.unit == "USD" or self.amount is None else f" ({_plain(self.amount)} {self.unit})"
         return f"{dollars(self.usd)} USD{own}"
 

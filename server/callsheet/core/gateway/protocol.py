@@ -3,12 +3,13 @@
 A gateway module is pure: it builds `HttpRequest` values and reads `HttpReply` values. It cannot
 send, sleep, retry or see a key: `HttpRequest` has a path on the gateway's own origin and says whether
 it needs the key; `edges.http` adds the origin and the key. `Gateway` is what each module must have; the
-three readers are what it may have, and `isinstance` tells which it has.
+readers and `Uploader` are what it may have, and `isinstance` tells which it has.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
@@ -72,10 +73,11 @@ class GatewayProblem:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The gateway accepted the job under this id."""
+    """The gateway accepted the job under this id, and may say what it charged."""
 
     gateway_task_id: str
     state: str = ""
+    charge: Charge | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ class Progress:
     """One status answer. `said` is the gateway's own word for the state; `percent` is 0..100 or None.
 
     `named_id` is the task that the reply itself names, empty where it names none. An unrecognised state can have
-    video links too.
+    video links too. `ask_after_seconds` is when the gateway wants to be asked again, if it says so.
     """
 
     phase: Phase
@@ -136,6 +138,7 @@ class Progress:
     failure: GatewayProblem | None = None
     charge: Charge | None = None
     named_id: str = ""
+    ask_after_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +162,15 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class RecentTask:
-    """A task as a gateway lists it. `created_at` is seconds since the epoch, None when not given."""
+    """A task as a gateway lists it. `created_at` is seconds since the epoch, None when not given.
+
+    `said` are values of its request by their names there, as far as they are listed.
+    """
 
     gateway_task_id: str
     model: str
     created_at: float | None
+    said: Mapping[str, str] = field(default_factory=dict)
 
 
 class Gateway(Protocol):
@@ -197,6 +204,32 @@ class RecentReader(Protocol):
 
     def build_recent(self) -> HttpRequest: ...
     def read_recent(self, reply: HttpReply) -> tuple[RecentTask, ...]: ...
+
+
+@runtime_checkable
+class ContentReader(Protocol):
+    """A gateway that hands a finished clip out itself, to those who have the key."""
+
+    def build_content(self, task: TaskRef) -> HttpRequest: ...
+
+
+@runtime_checkable
+class ModelsReader(Protocol):
+    """A gateway that lists its models. None: the reply is no list of any."""
+
+    def build_models(self) -> HttpRequest: ...
+    def read_models(self, reply: HttpReply) -> tuple[str, ...] | None: ...
+
+
+@runtime_checkable
+class Uploader(Protocol):
+    """A gateway that takes pictures and answers with a link. None: it did not take it, or gives no link.
+
+    `build_upload` is given the name that the file gets there and its bytes; its path is below the upload address.
+    """
+
+    def build_upload(self, name: str, content: bytes) -> HttpRequest: ...
+    def read_upload(self, reply: HttpReply) -> str | None: ...
 
 
 @runtime_checkable

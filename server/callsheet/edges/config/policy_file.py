@@ -8,34 +8,31 @@ tool reads or writes it.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
-from decimal import Decimal
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, cast
 
 from callsheet.core.consent import Caps, Floor, Mode, Policy, Rule
 from callsheet.core.security.redaction import clean
-from callsheet.core.security.urls import check_base_url, check_url
+from callsheet.core.security.urls import check_base_url
 from callsheet.edges.files.files import read_private, remove_private, write_private
-from callsheet.edges.files.paths import expand_home, find_paths, is_same_or_below
+from callsheet.edges.files.paths import find_paths, is_same_or_below
 from callsheet.errors import Action, NextStep, SetupProblem
+
+from .endpoint_tables import load_certificates, read_endpoints, read_network
+from .policy_table import PolicyTable, refuse
 
 FILE_NAME = "policy.toml"
 PAUSE_NAME = "paused"
-NO_LIMIT = "none"
 MOST_CONCURRENT = 1000
 FASTEST = 100_000.0
 
 _WHAT = "policy file"
-_DOLLARS = re.compile(r"[0-9]{1,7}(?:\.[0-9]{1,4})?")
 _GATEWAY_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _CARD_ID = re.compile(_GATEWAY_ID.pattern + r"/[A-Za-z0-9][A-Za-z0-9._-]{0,63}(?:/[A-Za-z0-9][A-Za-z0-9._-]{0,63})?")
-_T = TypeVar("_T")
 
 
 def policy_path(environ: Mapping[str, str]) -> Path:
@@ -68,7 +65,9 @@ def judge_policy(raw: bytes | None, path: Path, *, working_directory: Path, trus
             f"The policy file {path} is under the working directory, where an agent may write, so it is not used.",
             next_step="Start the program in another directory, or keep the policy in your user configuration.",
         )
-    policy = parse_policy(raw, where=str(path))
+    policy = load_certificates(
+        parse_policy(raw, where=str(path)), is_under_project=lambda named: _is_under(named, working_directory)
+    )
     if policy.mode is Mode.LIVE and not trusted:
         raise SetupProblem(
             f"The policy file {path} arms live mode, but its directory was chosen by the environment (HOME, XDG_* or"
@@ -87,15 +86,19 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
     try:
         table = tomllib.loads(raw.decode("utf-8"))
     except UnicodeDecodeError:
-        _refuse(where, "the file", "is not UTF-8")
+        refuse(where, "the file", "is not UTF-8")
     except (ValueError, RecursionError) as error:
-        _refuse(where, "the file", f"is not TOML ({clean(error, limit=120)})")
-    top = _Table(table, where, "")
-    caps, hosts, prices = top.table("caps"), top.table("hosts"), top.table("prices")
+        refuse(where, "the file", f"is not TOML ({clean(error, limit=120)})")
+    top = PolicyTable(table, where, "")
+    caps, hosts, prices, inputs = (top.table(name) for name in ("caps", "hosts", "prices", "inputs"))
     sandbox, save, keys, gateways = top.table("sandbox"), top.table("save"), top.table("keys"), top.table("gateways")
     approval, models, tasks = top.table("approval"), top.table("models"), top.table("tasks")
+    network, endpoints = top.table("network"), read_endpoints(top.table("endpoints"))
     default, default_caps = Policy(), Caps()
-    base_urls, gateway_rules = gateways.gateways()
+    base_urls, gateway_rules = _read_gateways(gateways)
+    for name in {item.id for item in endpoints} & dict(base_urls).keys():
+        gateways.refuse(f"{name}.base_url", f"is in [endpoints.{name}]")
+    proxy, ca_file = read_network(network)
     policy = Policy(
         version=hashlib.sha256(raw).hexdigest()[:12],
         mode=Mode(top.choice("mode", tuple(Mode), default.mode)),
@@ -108,6 +111,7 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
         base_urls=base_urls,
         callback_hosts=hosts.hosts("callback"),
         image_hosts=hosts.hosts("image"),
+        input_directories=inputs.directories("directories"),
         unknown_price_ceiling=prices.dollars("unknown_ceiling", default.unknown_price_ceiling) or None,
         sandbox_asks=sandbox.switch("asks", default.sandbox_asks),
         sandbox_speed=sandbox.factor("speed", default.sandbox_speed, most=FASTEST),
@@ -116,9 +120,12 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
         background=tasks.switch("background", default.background),
         floor=Floor(approval.choice("floor", tuple(Floor), default.floor)),
         passphrase_from=approval.dollars("passphrase_from", default.passphrase_from),
-        rules=gateway_rules + models.models(),
+        rules=gateway_rules + _read_models(models),
+        endpoints=endpoints,
+        proxy=proxy,
+        ca_file=ca_file,
     )
-    for part in (top, caps, hosts, prices, sandbox, save, keys, gateways, approval, models, tasks):
+    for part in (top, caps, hosts, prices, inputs, sandbox, save, keys, gateways, approval, models, tasks, network):
         part.close()
     return policy
 
@@ -149,225 +156,47 @@ def write_policy(path: Path, policy_text: str) -> None:
     write_private(path, raw, what=_WHAT)
 
 
-def render_policy(policy: Policy) -> str:
-    """The policy as a commented TOML file that a person can edit; parsing it returns the same policy."""
-    save = policy.save_directory
-    return _FORM.format(
-        mode=_quoted(policy.mode.value),
-        per_clip=_limit(policy.caps.per_clip),
-        per_day=_limit(policy.caps.per_day),
-        per_month=_limit(policy.caps.per_month),
-        concurrent=policy.caps.concurrent,
-        unknown=_limit(policy.unknown_price_ceiling),
-        callback=_list(policy.callback_hosts),
-        image=_list(policy.image_hosts),
-        asks=_boolean(policy.sandbox_asks),
-        speed=repr(policy.sandbox_speed),
-        save='# directory = "~/Videos/Sora"' if save is None else f"directory = {_quoted(save)}",
-        keyring=_boolean(policy.use_keyring),
-        background=_boolean(policy.background),
-        floor=_quoted(policy.floor.value),
-        passphrase_from=_limit(policy.passphrase_from),
-        gateways="".join(_gateway_tables(policy)),
+def _read_gateways(table: PolicyTable) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, Rule], ...]]:
+    """Other base URLs and rules, by gateway."""
+    urls, rules = [], []
+    for gateway_id in table.names():
+        if not _GATEWAY_ID.fullmatch(gateway_id):
+            table.refuse(clean(gateway_id, limit=40), "is not the id of a gateway")
+        gateway = table.table(gateway_id)
+        url = gateway.take("base_url", str, "must be a URL in quotes")
+        rules.append((gateway_id, _read_rule(gateway)))
+        if url is None:
+            continue
+        if problem := check_base_url(url).problem:
+            table.refuse(f"{gateway_id}.base_url", f"cannot be used. {problem.removesuffix('.')}")
+        urls.append((gateway_id, url))
+    return tuple(urls), _stated(rules)
+
+
+def _read_models(table: PolicyTable) -> tuple[tuple[str, Rule], ...]:
+    """Rules by model."""
+    rules = []
+    for card_id in table.names():
+        if not _CARD_ID.fullmatch(card_id):
+            table.refuse(clean(card_id, limit=80), 'is not a model, like "poyo/sora-2-official"')
+        rules.append((card_id, _read_rule(table.table(card_id))))
+    return _stated(rules)
+
+
+def _read_rule(table: PolicyTable) -> Rule:
+    floor = table.choice("floor", tuple(Floor), "")
+    rule = Rule(
+        allowed=table.switch("allowed", True),
+        per_clip=table.dollars("per_clip", None),
+        floor=Floor(floor) if floor else None,
     )
-
-
-def _gateway_tables(policy: Policy) -> Iterator[str]:
-    rules = dict(policy.rules)
-    for name in sorted({*rules, *dict(policy.base_urls)}):
-        table = f"models.{_quoted(name)}" if "/" in name else f"gateways.{name}"
-        url, rule = policy.base_url(name), rules.get(name, Rule())
-        lines = [
-            f"base_url = {_quoted(url)}\n" if url else "",
-            "" if rule.allowed else "allowed = false\n",
-            f"per_clip = {_limit(rule.per_clip)}\n" if rule.per_clip is not None else "",
-            f"floor = {_quoted(rule.floor.value)}\n" if rule.floor else "",
-        ]
-        yield f"\n[{table}]\n{''.join(lines)}"
-
-
-_FORM = """\
-# Callsheet's policy: what may be spent, where, and who approves. Only you change this file.
-# Keep it private (chmod 600). Approvals are bound to its content: after an edit, approve again.
-
-# "sandbox" rehearses on this computer for free, "live" may spend money, "read-only" submits nothing.
-mode = {mode}
-
-# Upper limits in US dollars, in quotes; "none" removes one. `concurrent` limits the open tasks.
-[caps]
-per_clip = {per_clip}
-per_day = {per_day}
-per_month = {per_month}
-concurrent = {concurrent}
-
-# How you approve a clip: "client" accepts your client's form, where you type the amount; "passphrase" needs the
-# approval passphrase, or a passkey, in a terminal or on the desk page. From `passphrase_from` US dollars it is always
-# needed; "none" sets no such price. An agent that can write your client's settings can answer its form.
-[approval]
-floor = {floor}
-passphrase_from = {passphrase_from}
-
-# The most that a clip of unknown price is assumed to cost; "none" refuses such clips.
-[prices]
-unknown_ceiling = {unknown}
-
-# Exact host names. An empty callback list allows no callback; an empty image list allows any public host.
-[hosts]
-callback = {callback}
-image = {image}
-
-# `asks` rehearses the approval too. `speed` is how many times faster than real time the sandbox runs.
-[sandbox]
-asks = {asks}
-speed = {speed}
-
-# Where clips are saved. The default is Callsheet/ in your videos directory.
-[save]
-{save}
-
-# Whether gateway keys are also read from the keyring of the operating system.
-[keys]
-keyring = {keyring}
-
-# Whether a program that ends leaves a process behind that follows its open live tasks until their clips are saved.
-[tasks]
-background = {background}
-
-# Rules for one gateway or one model, a table each. All keys are optional. `base_url` (gateways only) replaces the
-# gateway's address: https, or http on this computer.
-# [gateways.poyo]
-# base_url = "https://proxy.example.com"
-# allowed = true
-# per_clip = "0.50"
-# floor = "passphrase"
-# [models."poyo/sora-2-pro-official"]
-# allowed = false
-{gateways}"""
-
-
-class _Table:
-    """Takes keys from one TOML table. A key that is left at the end is a mistake."""
-
-    def __init__(self, table: dict[str, Any], where: str, name: str) -> None:
-        self._left = dict(table)
-        self._where = where
-        self._name = name
-
-    def table(self, key: str) -> _Table:
-        return _Table(self.take(key, dict, "must be a table") or {}, self._where, f"{self._name}{key}.")
-
-    def choice(self, key: str, allowed: tuple[str, ...], default: str) -> str:
-        value = self.take(key, str, f"must be one of {', '.join(allowed)}")
-        if value is not None and value not in allowed:
-            self._refuse(key, f"must be one of {', '.join(allowed)}")
-        return default if value is None else value
-
-    def dollars(self, key: str, default: Decimal | None) -> Decimal | None:
-        rule = f'must be an amount of US dollars in quotes, like "2.00", or "{NO_LIMIT}"'
-        value = self.take(key, str, rule)
-        if value is None:
-            return default
-        if value == NO_LIMIT:
-            return None
-        if not _DOLLARS.fullmatch(value):
-            self._refuse(key, rule)
-        return Decimal(value)
-
-    def whole(self, key: str, default: int, *, most: int) -> int:
-        rule = f"must be a whole number from 1 to {most}"
-        value = self.take(key, int, rule)
-        if value is not None and not 1 <= value <= most:
-            self._refuse(key, rule)
-        return default if value is None else value
-
-    def factor(self, key: str, default: float, *, most: float) -> float:
-        rule = f"must be a number above 0 and at most {most:.0f}"
-        value = self._left.pop(key, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= most:
-            self._refuse(key, rule)
-        return float(value)
-
-    def switch(self, key: str, default: bool) -> bool:
-        value = self.take(key, bool, "must be true or false")
-        return default if value is None else value
-
-    def hosts(self, key: str) -> tuple[str, ...]:
-        rule = "must be a list of public host names in lower case, without https:// or a path"
-        names = self.take(key, list, rule) or []
-        for name in names:
-            if not isinstance(name, str) or check_url(f"https://{name}/").host != name:
-                self._refuse(key, rule)
-        return tuple(cast("list[str]", names))
-
-    def directory(self, key: str) -> str | None:
-        value = self.take(key, str, "must be a path in quotes")
-        if value is None:
-            return None
-        path = expand_home(value)
-        if path is None:
-            self._refuse(key, "must be an absolute path, or begin with ~/")
-        return str(path)
-
-    def gateways(self) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, Rule], ...]]:
-        """Other base URLs and rules, by gateway."""
-        urls, rules = [], []
-        for gateway_id in list(self._left):
-            if not _GATEWAY_ID.fullmatch(gateway_id):
-                self._refuse(clean(gateway_id, limit=40), "is not the id of a gateway")
-            gateway = self.table(gateway_id)
-            url = gateway.take("base_url", str, "must be a URL in quotes")
-            rules.append((gateway_id, gateway.rule()))
-            if url is None:
-                continue
-            if problem := check_base_url(url).problem:
-                self._refuse(f"{gateway_id}.base_url", f"cannot be used. {problem.removesuffix('.')}")
-            urls.append((gateway_id, url))
-        return tuple(urls), _stated(rules)
-
-    def models(self) -> tuple[tuple[str, Rule], ...]:
-        """Rules by model."""
-        rules = []
-        for card_id in list(self._left):
-            if not _CARD_ID.fullmatch(card_id):
-                self._refuse(clean(card_id, limit=80), 'is not a model, like "poyo/sora-2-official"')
-            rules.append((card_id, self.table(card_id).rule()))
-        return _stated(rules)
-
-    def rule(self) -> Rule:
-        floor = self.choice("floor", tuple(Floor), "")
-        rule = Rule(
-            allowed=self.switch("allowed", True),
-            per_clip=self.dollars("per_clip", None),
-            floor=Floor(floor) if floor else None,
-        )
-        self.close()
-        return rule
-
-    def close(self) -> None:
-        for key in self._left:
-            self._refuse(clean(key, limit=40), "is not a key that this version knows")
-
-    def take(self, key: str, kind: type[_T], rule: str) -> _T | None:
-        value: _T | None = self._left.pop(key, None)
-        # Not isinstance: in Python a bool is an int.
-        if value is not None and type(value) is not kind:
-            self._refuse(key, rule)
-        return value
-
-    def _refuse(self, key: str, rule: str) -> NoReturn:
-        _refuse(self._where, f"{self._name}{key}", rule)
+    table.close()
+    return rule
 
 
 def _stated(rules: list[tuple[str, Rule]]) -> tuple[tuple[str, Rule], ...]:
     """Those that differ from the default."""
     return tuple((name, rule) for name, rule in rules if rule != Rule())
-
-
-def _refuse(where: str, key: str, rule: str) -> NoReturn:
-    raise SetupProblem(
-        f"The policy file {where} is not used: {key} {rule}.",
-        next_step=NextStep(Action.SETUP, "Fix that line, or write the file again."),
-    ) from None
 
 
 def _is_under(path: Path, directory: Path) -> bool:
@@ -376,20 +205,3 @@ def _is_under(path: Path, directory: Path) -> bool:
     if outside == outside.parent:
         return False
     return any(is_same_or_below(parent, outside) for parent in (path.parent.absolute(), path.parent.resolve()))
-
-
-def _quoted(text: str) -> str:
-    # A TOML string is a JSON string, except that DEL must be escaped too.
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _limit(amount: Decimal | None) -> str:
-    return _quoted(NO_LIMIT if amount is None else f"{amount:f}")
-
-
-def _list(names: tuple[str, ...]) -> str:
-    return f"[{', '.join(_quoted(name) for name in names)}]"
-
-
-def _boolean(value: bool) -> str:
-    return "true" if value else "false"

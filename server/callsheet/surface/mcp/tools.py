@@ -59,7 +59,9 @@ async def explain_payload(  # noqa: PLR0913 - the arguments of the tool
     audio: bool | None = None,
     seed: int | None = None,
     negative_prompt: Annotated[str, Field(max_length=5_000)] = "",
-    image_url: Annotated[Url, Field(description="First frame, a public https image")] = "",
+    image_url: Annotated[
+        Url, Field(description="First frame: https URL, path the policy allows, or task:ID:last")
+    ] = "",
     last_frame: Url = "",
     reference_image: Annotated[list[Url] | None, Field(description="Pictures of people, things or style")] = None,
     reference_video: list[Url] | None = None,

@@ -1,0 +1,149 @@
+"""The wire of `/v1/videos`, as SGLang, vLLM-Omni, LiteLLM, New API and others speak it; an endpoint says the rest.
+
+Common to all are five fields in and `id` and `status` out. What differs, read in those servers' code and recorded from
+them (2026-11-28): a failed job may answer HTTP 500 with the job in the body (vLLM-Omni); another id may stand in a
+status than in the creation (LiteLLM 1.106.12), so the first is kept and none compared; content may come late as 404,
+400, 409 or 5xx; `variant` means something else at SGLang, so it is never sent, nor is a DELETE.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
+
+from callsheet.core.gateway.endpoint import Endpoint
+from callsheet.core.gateway.protocol import (
+    Accepted,
+    Charge,
+    HttpReply,
+    HttpRequest,
+    Phase,
+    Progress,
+    RecentTask,
+    StatusOutcome,
+    SubmitOutcome,
+    SubmitParts,
+    TaskRef,
+)
+from callsheet.core.gateway.replies import (
+    SubmitReading,
+    answered,
+    build_problem,
+    build_unavailable,
+    decide_submit,
+    find,
+    find_near_id,
+    quote_task_id,
+    read_complaint,
+    read_items,
+    read_object,
+    read_percent,
+    read_retry_after,
+    read_task_id,
+    read_text,
+    read_time,
+)
+from callsheet.core.gateway.task_status import read_phase
+from callsheet.core.gateway.videos import find_videos
+from callsheet.core.payload.form import content_type
+from callsheet.core.security.urls import url_host
+
+MADE_UP_ID = "video_callsheet_check_no_such_job"
+COST_HEADER = "x-litellm-response-cost"
+POLL_HEADER = "openai-poll-after-ms"
+LITELLM_IDS = "video_bGl0ZWxsbT"
+"""How `video_` and `litellm:` in base 64 begin. Such an id is another in each answer."""
+_LINKS = (("url",), ("video_url",), ("video", "url"), ("metadata", "url"))
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAIVideos:
+    """A `Gateway` for one endpoint; also a `ContentReader`, `RecentReader` and `ModelsReader`."""
+
+    endpoint: Endpoint
+
+    def build_submit(self, parts: SubmitParts) -> HttpRequest:
+        """The paid request. No document promises that a key for replays is honoured, so none is sent."""
+        return HttpRequest("POST", "/videos", parts.body, (("Content-Type", content_type(parts.body)),))
+
+    def read_submit(self, reply: HttpReply) -> SubmitOutcome:
+        """Accepted under `id`, whatever the state: the first status read tells it. What it cost, if that is said."""
+        body = read_object(reply.body)
+        code, message = read_complaint(body)
+        state = read_text(find(body, "status"))
+        reading = SubmitReading(find(body, "id"), state, None, code, message, near_id=find_near_id(body))
+        outcome = decide_submit(reply, reading)
+        return replace(outcome, charge=_read_cost(reply)) if isinstance(outcome, Accepted) else outcome
+
+    def build_status(self, task: TaskRef) -> HttpRequest:
+        """Ask for a job's status; ValueError for an id that no server could have given."""
+        return HttpRequest("GET", f"/videos/{quote_task_id(task.gateway_task_id)}")
+
+    def read_status(self, reply: HttpReply) -> StatusOutcome:
+        """The job's phase, from the body before the HTTP status. A failure ends a job only if the body is a video's."""
+        body = read_object(reply.body)
+        said = read_text(find(body, "status"))
+        phase = read_phase(said)
+        named = read_task_id(find(body, "id")) or ""
+        is_job = find(body, "object") == "video" or named != ""
+        if not said or not (is_job or answered(reply)) or (phase is Phase.UNRECOGNISED and not answered(reply)):
+            return build_unavailable(reply, body, None, *read_complaint(body))
+        if phase is Phase.FAILED and not is_job:
+            return build_unavailable(reply, None, None, *read_complaint(body))
+        links = find_videos(body, _LINKS) if self.endpoint.content == "url" and phase is Phase.SUCCEEDED else ()
+        return Progress(
+            phase=phase,
+            said=said,
+            percent=read_percent(find(body, "progress")),
+            video_urls=tuple(link for link in links if url_host(link) in self.endpoint.result_hosts),
+            failure=build_problem(reply, *read_complaint(body)) if phase is Phase.FAILED else None,
+            named_id="" if named.startswith(LITELLM_IDS) else named,
+            ask_after_seconds=_read_poll_after(reply),
+        )
+
+    def build_content(self, task: TaskRef) -> HttpRequest:
+        """Ask for the finished clip, at a path made from the job's id and never taken from an answer."""
+        return HttpRequest("GET", f"/videos/{quote_task_id(task.gateway_task_id)}/content")
+
+    def build_recent(self) -> HttpRequest:
+        """Ask for the latest jobs."""
+        return HttpRequest("GET", "/videos?limit=20")
+
+    def read_recent(self, reply: HttpReply) -> tuple[RecentTask, ...]:
+        """The listed jobs that have a usable id, each with what it says of its request."""
+        rows = read_items(find(read_object(reply.body), "data")) if answered(reply) else ()
+        return tuple(
+            RecentTask(
+                found,
+                read_text(find(row, "model")),
+                read_time(find(row, "created_at")),
+                {name: text for name in ("prompt", "seconds", "size") if (text := read_text(find(row, name)))},
+            )
+            for row in rows
+            if (found := read_task_id(find(row, "id"))) is not None
+        )
+
+    def build_models(self) -> HttpRequest:
+        """Ask which models it serves."""
+        return HttpRequest("GET", "/models")
+
+    def read_models(self, reply: HttpReply) -> tuple[str, ...] | None:
+        """The ids of its models; None where the reply is no list of any."""
+        rows = read_items(find(read_object(reply.body), "data")) if answered(reply) else ()
+        return tuple(name for row in rows if (name := read_text(find(row, "id")))) or None
+
+
+def _read_cost(reply: HttpReply) -> Charge | None:
+    """What LiteLLM says that the job costs. It leaves the header out, or writes 0, where it has no price."""
+    try:
+        cost = Decimal(reply.header(COST_HEADER) or "0")
+    except InvalidOperation:
+        return None
+    return Charge(format(cost, "f"), "USD") if cost.is_finite() and Decimal("1e-6") <= cost < 10**6 else None
+
+
+def _read_poll_after(reply: HttpReply) -> float | None:
+    """When to ask again, 1 to 60 seconds."""
+    asked = reply.header(POLL_HEADER) or ""
+    seconds = int(asked) / 1000 if asked.isdecimal() and len(asked) <= 9 else read_retry_after(reply)
+    return None if seconds is None else min(max(seconds, 1.0), 60.0)
