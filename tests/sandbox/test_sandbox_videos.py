@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import av
@@ -23,6 +25,7 @@ MODELS = {
     "gpu-box": WAN,
 }
 """A name that is no dialect's is an endpoint that is rehearsed."""
+RECORDED = json.loads((Path(__file__).parents[1] / "gateways" / "recorded_videos.json").read_text())
 DIALECTS = tuple(name for name in MODELS if name != "gpu-box")
 
 
@@ -38,11 +41,11 @@ def _multipart(fields: dict[str, Any]) -> tuple[bytes, dict[str, str]]:
 
 
 def _create(
-    sandbox: SandboxClient, dialect: str, prompt: str = "A lighthouse", *, json: bool = False, **more: Any
+    sandbox: SandboxClient, dialect: str, prompt: str = "A lighthouse", *, json_body: bool = False, **more: Any
 ) -> Reply:
     fields = {"prompt": prompt, "model": MODELS[dialect], "seconds": "4", "size": "1280x720"} | more
     fields = {name: value for name, value in fields.items() if value is not None}
-    body, headers = (fields, {}) if json else _multipart(fields)
+    body, headers = (fields, {}) if json_body else _multipart(fields)
     return sandbox.send("POST", f"/endpoints/{dialect}/v1/videos", body, headers=headers)
 
 
@@ -130,7 +133,7 @@ def test_what_is_taken_and_what_is_refused(
 ) -> None:
     """One row for each difference of the dialects, and nothing is accepted with a refusal."""
     accepted = count_accepted(sandbox.store)
-    reply = _create(sandbox, dialect, json=json_body, **fields)
+    reply = _create(sandbox, dialect, json_body=json_body, **fields)
     assert (reply.status, count_accepted(sandbox.store) - accepted) == (status, int(status == 200))
     assert told in str(reply.json)
 
@@ -397,7 +400,7 @@ def test_the_names_of_all_fields_are_logged(sandbox: SandboxClient, dialect: str
     if dialect == "vllm-omni" and json_body:
         return
     paths = {"output_path": "/etc/planted", "lora": "planted", "seed": 7}
-    _create(sandbox, dialect, json=json_body, **paths)
+    _create(sandbox, dialect, json_body=json_body, **paths)
     last = read_requests(sandbox.store)[-1]
     assert last.fields.split(",") == ["lora", "model", "output_path", "prompt", "seconds", "seed", "size"]
     assert b"planted" not in (sandbox.store / "requests.jsonl").read_bytes()
@@ -423,3 +426,36 @@ def test_a_gateway_does_not_take_the_tags_of_an_endpoint(sandbox: SandboxClient)
             read_faults(f"[[sandbox:{fault.name}]]")
         assert fault.name in read_faults(f"[[sandbox:{fault.name}]]", endpoint=True)
     assert sandbox.submit("poyo", "A cat [[sandbox:late-content]]").status == 400
+
+
+@pytest.mark.parametrize("creation", RECORDED["creations"], ids=lambda creation: creation["content_type"][-8:])
+def test_a_recorded_creation_is_answered_as_it_was(sandbox: SandboxClient, creation: dict[str, Any]) -> None:
+    """The bytes of the `openai` package and of LiteLLM, with and without a picture: the same keys and states."""
+    body, headers = creation["body"].encode("latin-1"), {"Content-Type": creation["content_type"]}
+    reply = sandbox.send("POST", "/endpoints/openai/v1/videos", body, headers=headers)
+    recorded = creation["reply"]
+    own = {"id": reply.json["id"], "created_at": reply.json["created_at"]}
+    assert (reply.status, reply.json) == (creation["status"], recorded | own)
+    assert list(reply.json) == list(recorded)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "server", "what"),
+    [
+        ("litellm", "LiteLLM 1.106.12", "a job from creation to the end"),
+        ("vllm-omni", "vLLM-Omni 0.30.0", "a running job"),
+        ("sglang", "SGLang 0.5.23", "a finished job, with its paths replaced"),
+    ],
+)
+def test_a_dialects_objects_have_the_recorded_keys(
+    sandbox: SandboxClient, dialect: str, server: str, what: str
+) -> None:
+    """In the answer to a creation and to a status read, as far as each was recorded."""
+    jobs = (job for job in RECORDED["jobs"] if (job["server"], job["what"]) == (server, what))
+    for recorded in next(jobs)["replies"]:
+        body = json.loads(recorded["body"])
+        video = _create(sandbox, dialect).json
+        if recorded["kind"] == "status":
+            sandbox.clock.advance({"in_progress": 40, "completed": LONG_AFTER}[body["status"]])
+            video = _ask(sandbox, dialect, f"/videos/{video['id']}").json
+        assert (video["status"], set(video)) == (body["status"], set(body))
