@@ -51,6 +51,8 @@ from callsheet.core.security.urls import url_host
 MADE_UP_ID = "video_callsheet_check_no_such_job"
 COST_HEADER = "x-litellm-response-cost"
 POLL_HEADER = "openai-poll-after-ms"
+_WORDS = {"unknown": Phase.QUEUED, "expired": Phase.FAILED, "deleted": Phase.FAILED}
+"""What three words mean on this wire, and would not at every gateway: New API's, OpenRouter's, SGLang's."""
 LITELLM_IDS = "video_bGl0ZWxsbT"
 """How `video_` and `litellm:` in base 64 begin. Such an id is another in each answer."""
 _LINKS = (("url",), ("video_url",), ("video", "url"), ("metadata", "url"))
@@ -83,7 +85,7 @@ class OpenAIVideos:
         """The job's phase, from the body before the HTTP status. A failure ends a job only if the body is a video's."""
         body = read_object(reply.body)
         said = read_text(find(body, "status"))
-        phase = read_phase(said)
+        phase = _WORDS.get(said.lower()) or read_phase(said)
         named = read_task_id(find(body, "id")) or ""
         is_job = find(body, "object") == "video" or named != ""
         if not said or not (is_job or answered(reply)) or (phase is Phase.UNRECOGNISED and not answered(reply)):

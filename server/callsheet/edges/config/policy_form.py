@@ -34,8 +34,7 @@ def render_policy(policy: Policy) -> str:
         floor=_quoted(policy.floor.value),
         passphrase_from=_limit(policy.passphrase_from),
         gateways="".join((*_gateway_tables(policy), *_endpoint_tables(policy))),
-        proxy='# proxy = "http://proxy.corp.example:3128"' if not policy.proxy else f"proxy = {_quoted(policy.proxy)}",
-        ca_file='# ca_file = "~/corp-ca.pem"' if not policy.ca_file else f"ca_file = {_quoted(policy.ca_file)}",
+        network=_network_table(policy),
     )
 
 
@@ -51,6 +50,12 @@ def _gateway_tables(policy: Policy) -> Iterator[str]:
             f"floor = {_quoted(rule.floor.value)}\n" if rule.floor else "",
         ]
         yield f"\n[{table}]\n{''.join(lines)}"
+
+
+def _network_table(policy: Policy) -> str:
+    said = (("proxy", policy.proxy, "http://proxy.corp.example:3128"), ("ca_file", policy.ca_file, "~/corp-ca.pem"))
+    lines = [f"{'' if value else '# '}{name} = {_quoted(value or usual)}" for name, value, usual in said]
+    return "\n".join(["[network]" if policy.proxy or policy.ca_file else "# [network]", *lines])
 
 
 def _endpoint_tables(policy: Policy) -> Iterator[str]:
@@ -125,9 +130,7 @@ background = {background}
 
 # The way to gateways and public endpoints. `proxy` opens tunnels; `ca_file` holds certificates that are trusted beside
 # the usual ones. Such settings in the environment (HTTPS_PROXY, SSL_CERT_FILE, …) are ignored.
-[network]
-{proxy}
-{ca_file}
+{network}
 
 # Rules for one gateway or one model, a table each. All keys are optional. `base_url` (gateways only) replaces the
 # gateway's address: https, or http on this computer.

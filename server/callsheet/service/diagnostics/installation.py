@@ -204,13 +204,13 @@ def _check_sealed(deps: Dependencies, facts: GatewayFacts, name: str) -> Iterato
     """An unsealed copy makes a sealed key worthless, so copies are looked for."""
     try:
         sealed = deps.sealed_key(facts.id)
-        base_url = deps.live_base_url(facts)
+        where = deps.destination(facts)
         if sealed is None:
             return
         yield Check(
             name, Grade.OK, f"sealed (fingerprint {sealed.fingerprint}), for {clean(sealed.base_url, limit=200)}"
         )
-        require_address(sealed, base_url)
+        require_address(sealed, where)
     except CallsheetError as error:
         yield _failed(name, error)
         return
