@@ -149,3 +149,21 @@ def _read_poll_after(reply: HttpReply) -> float | None:
     asked = reply.header(POLL_HEADER) or ""
     seconds = int(asked) / 1000 if asked.isdecimal() and len(asked) <= 9 else read_retry_after(reply)
     return None if seconds is None else min(max(seconds, 1.0), 60.0)
+
+
+ADVICE = {
+    "litellm": "Set num_retries: 0 in LiteLLM's router_settings: by default it sends a failed creation three times.",
+    "sglang": "It renders any model name with its own model: set strict_model = true.",
+    "vllm-omni": 'It takes forms only: body must be "multipart".',
+}
+"""What a dialect needs of its table, or of its server (recorded 2026-11-28)."""
+
+
+def read_dialect(reply: HttpReply) -> str:
+    """Whose dialect an answer about a job that does not exist is in; `openai` where nothing tells."""
+    body = read_object(reply.body)
+    if any(name.startswith("x-litellm") for name, _ in reply.headers):
+        return "litellm"
+    if find(body, "detail") == "Video not found":
+        return "sglang"
+    return "vllm-omni" if isinstance(find(body, "error", "code"), int) else "openai"

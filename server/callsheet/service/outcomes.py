@@ -16,13 +16,14 @@ from typing import Any
 
 import anyio
 
-from callsheet.core.consent import Means
+from callsheet.core.consent import Means, Mode
 from callsheet.core.gateway.protocol import (
     Accepted,
     BalanceReader,
     GatewayProblem,
     HttpReply,
     HttpRequest,
+    ModelsReader,
     Postponed,
     Progress,
     RecentReader,
@@ -238,6 +239,16 @@ async def record_balance(deps: Dependencies, task: Task) -> Task:
     if balance is None:
         return task
     return deps.ledger().touch(task.id, now=deps.clock.now(), changes={"balance_before": balance})
+
+
+async def lists_model(deps: Dependencies, task: Task) -> bool:
+    """Whether the server lists the model now, where a person wants that: some render any name with their own model."""
+    gateway, endpoint = deps.gateway(task.gateway), deps.policy().endpoint(task.gateway)
+    if task.mode is not Mode.LIVE or endpoint is None or not endpoint.strict_model:
+        return True
+    if not isinstance(gateway, ModelsReader) or (reply := await _ask(deps, task, gateway.build_models())) is None:
+        return False
+    return task.model in (gateway.read_models(reply) or ())
 
 
 async def record_hints(deps: Dependencies, task: Task) -> None:

@@ -56,7 +56,7 @@ from .consent import (
     upload_address,
 )
 from .dependencies import Dependencies, card_of, wait_for_pace, wait_for_upload
-from .outcomes import asks_balance, keep_outcome, record_balance, record_hints, screen_submit
+from .outcomes import asks_balance, keep_outcome, lists_model, record_balance, record_hints, screen_submit
 from .results import Submission, notice, report_task
 from .sealed_keys import approval_texts, hold_unsent, is_locked, reach_to_pay, settle_permit
 
@@ -201,6 +201,9 @@ async def send_task(deps: Dependencies, task: Task) -> None:
         # That took time: a person may have forbidden it meanwhile.
         if _is_blocked(deps, task, sheet):
             return
+    if not await lists_model(deps, task):
+        _hold(deps, task, "model_not_listed", "the server does not list this model", BLOCKED_RETRY_SECONDS)
+        return
     attempt, now = deps.clock.token(), deps.clock.now()
     try:
         claimed = deps.ledger().claim(
