@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from callsheet.core.catalogue.cards import Catalogue, GatewayFacts
 from callsheet.core.consent import Policy
+from callsheet.core.gateway.endpoint import build_facts
+from callsheet.core.gateway.protocol import Gateway
 from callsheet.core.security.redaction import Redactor
 from callsheet.edges.clips.pictures import Pictures
 from callsheet.edges.clips.save import Clips
@@ -46,8 +48,8 @@ from callsheet.service.dependencies import Dependencies
 from callsheet.service.lifecycle import SandboxServer
 from callsheet.surface.program import Program
 
-from .errors import KeyProblem, SetupProblem
-from .gateways import load_gateway
+from .errors import KeyProblem, SetupProblem, UnknownThing
+from .gateways import build_endpoint, load_gateway
 from .service import Service
 
 if TYPE_CHECKING:
@@ -174,14 +176,15 @@ def build_service(surroundings: Surroundings) -> Service:
     background = _background(surroundings, paths)
     ledger = _once(lambda: SqliteLedger(paths.data / LEDGER_FILE))
     catalogues = PublishedCatalogues(load_catalogue, paths.data / CATALOGUES_DIRECTORY, load_gateway)
+    catalogue, gateway = _with_endpoints(catalogues.current, policy)
     deps = Dependencies(
         ledger=ledger,
         sent=FileMark(paths.state / MARKS_DIRECTORY, ledger),
         http=http,
         clock=surroundings.clock,
-        catalogue=catalogues.current,
+        catalogue=catalogue,
         published=catalogues,
-        gateway=load_gateway,
+        gateway=gateway,
         policy=policy,
         find_key=lambda facts: None if is_sealed(facts.id, directory) else unsealed(facts, _uses_keyring(policy)),
         is_sealed=lambda gateway_id: is_sealed(gateway_id, directory),
@@ -189,7 +192,7 @@ def build_service(surroundings: Surroundings) -> Service:
         stored_keys=_stored_keys(surroundings, paths, policy),
         opened=opened,
         # A stored key that is not used, because of an environment variable or a seal, is still a secret.
-        redactor=_redactor((unsealed, _key_finder({}, paths)), lambda: _uses_keyring(policy), load_catalogue, opened),
+        redactor=_redactor((unsealed, _key_finder({}, paths)), lambda: _uses_keyring(policy), catalogue, opened),
         sandbox_url=sandbox.url,
         sandbox_plays=_sandbox_plays,
         sandbox_key=SecretKey("sandbox", "rehearsal-key", source="sandbox"),
@@ -273,11 +276,39 @@ def _identify(path: Path) -> tuple[tuple[int, ...] | None, bool]:
     )
 
 
+def _with_endpoints(
+    known: Callable[[], Catalogue], policy: Callable[[], Policy]
+) -> tuple[Callable[[], Catalogue], Callable[[str], Gateway]]:
+    """The catalogue and the gateways, with the endpoints of the policy; those of its last reading if it is unusable."""
+    facts_of, kept = lru_cache(maxsize=64)(build_facts), Policy()
+
+    def current() -> Policy:
+        nonlocal kept
+        with suppress(SetupProblem):
+            kept = policy()
+        return kept
+
+    def catalogue() -> Catalogue:
+        own = tuple(facts_of(item) for item in current().endpoints)
+        return Catalogue((*known().gateways, *own)) if own else known()
+
+    def gateway(gateway_id: str) -> Gateway:
+        endpoint = current().endpoint(gateway_id)
+        try:
+            return load_gateway(gateway_id) if endpoint is None else build_endpoint(endpoint)
+        except KeyError:
+            raise UnknownThing("The policy no longer declares this endpoint.", next_step="Declare it again.") from None
+
+    return catalogue, gateway
+
+
 def _key_finder(environ: Mapping[str, str], paths: Paths) -> KeyFinder:
     """Finds the unsealed key in the first place that has one, the keyring among them if it may be used."""
     directory = paths.config / KEYS_DIRECTORY
 
     def find(facts: GatewayFacts, use_keyring: bool) -> SecretKey | None:
+        if not facts.key_env:
+            return None
         return find_key(facts.id, facts.key_env, environ=environ, keys_directory=directory, use_keyring=use_keyring)
 
     return find

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
@@ -21,7 +22,7 @@ from enum import StrEnum
 from callsheet.core.security.redaction import clean, escape_block
 from callsheet.core.security.urls import is_loopback
 
-from .catalogue.prices import Price, dollars
+from .catalogue.prices import DECLARED, Price, dollars
 from .gateway.endpoint import Endpoint, Route
 from .payload.own_files import format_inputs
 from .shot import PARAMETERS, PLAIN, OwnFile, Shot
@@ -155,7 +156,7 @@ class Binding:
 
     `account` is the key's fingerprint (empty without a key: such a sheet cannot go live), `price` the
     highest price with its unit, `prices` the version of the price table, `policy` the policy's, `expires`
-    when the sheet ends (Unix seconds).
+    when the sheet ends (Unix seconds). `content_type` is empty for JSON, `route` for the usual way.
     """
 
     mode: str
@@ -172,6 +173,8 @@ class Binding:
     policy: str
     take: str
     expires: str = ""
+    content_type: str = ""
+    route: str = ""
 
     @property
     def digest(self) -> str:
@@ -207,7 +210,9 @@ def is_older_than_trail(sheet_id: str, binding: Binding) -> bool:
 
 
 def _binding_digest(fields: Mapping[str, str]) -> str:
-    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    # Sheets of earlier versions are bound to the same without them.
+    said = {name: value for name, value in fields.items() if value or name not in ("content_type", "route")}
+    text = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -241,6 +246,18 @@ def amount_to_type(price: Price, policy: Policy) -> Decimal | None:
     return price.usd if price.known else policy.unknown_price_ceiling
 
 
+def text_to_type(price: Price, policy: Policy, gateway_id: str) -> str | None:
+    """What a person types to agree: the amount, or the name of an endpoint that is free: typing 0.00 proves nothing."""
+    amount = amount_to_type(price, policy)
+    return gateway_id if price.free else None if amount is None else dollars(amount)
+
+
+def text_matches(typed: str, wanted: str) -> bool:
+    """Whether a person typed that, an amount in any of its spellings."""
+    is_amount = re.fullmatch(r"[0-9.]+", wanted) is not None
+    return amount_matches(typed, Decimal(wanted)) if is_amount else typed.strip() == wanted
+
+
 def amount_matches(typed: str, amount: Decimal) -> bool:
     """Whether a person typed exactly that amount; `0.96`, `0.960`, `$0.96` and `0.96 USD` are the same."""
     text = typed.strip().removeprefix("$").strip()
@@ -253,11 +270,12 @@ def amount_matches(typed: str, amount: Decimal) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """What is reserved or spent in the current UTC day and month, and how many tasks are open."""
+    """What is reserved or spent in the current UTC day and month, open tasks, and a gateway's clips of the day."""
 
     today: Decimal
     this_month: Decimal
     open_tasks: int
+    clips_at_gateway: int = 0
 
 
 def cap_left(policy: Policy, spending: Spending) -> str:
@@ -293,6 +311,7 @@ class ApprovalView:
     earlier: str
     files: Mapping[str, OwnFile] = field(default_factory=dict)
     upload_to: str = ""
+    route: str = ""
 
 
 APPROVAL_LABELS = (
@@ -323,9 +342,7 @@ def split_approval(text: str) -> list[tuple[str, str]]:
 
 def render_approval(view: ApprovalView) -> str:
     """The text that a person agrees to: price and caps first, the prompt last and escaped."""
-    price = str(view.price)
-    if not view.price.known and view.ceiling is not None:
-        price += f", counted as {dollars(view.ceiling)} USD (your ceiling); the gateway may charge more"
+    price = format_price(view.price, view.ceiling)
     rehearsal = " · SANDBOX REHEARSAL: free" if view.mode is Mode.SANDBOX else ""
     twice = f" · {DUPLICATE}" if view.earlier.startswith(DUPLICATE) else ""
     lines = [f"Price: {price}{twice} · {view.cap_left}{rehearsal}"]
@@ -344,13 +361,25 @@ def render_approval(view: ApprovalView) -> str:
     return "\n".join(lines)
 
 
+def format_price(price: Price, ceiling: Decimal | None) -> str:
+    """The price as a person sees it. What they declared themselves is never taken for what the server confirms."""
+    counted = f"{dollars(ceiling)} USD" if ceiling is not None else "nothing"
+    if price.source == DECLARED:
+        unknown = f"PRICE UNKNOWN; at most {counted} will be counted (your ceiling). {price.note}"
+        return f"{price} ({price.note})" if price.known else unknown
+    if not price.known and ceiling is not None:
+        return f"{price}, counted as {counted} (your ceiling); the gateway may charge more"
+    return str(price)
+
+
 def warns_of_duplicate(shown: str) -> bool:
     """Whether that text warns of a possible duplicate charge; only its first line counts, no prompt can fake it."""
     return DUPLICATE in shown.partition("\n")[0]
 
 
 def _format_account(view: ApprovalView) -> str:
-    return f", paid with the key {clean(view.account, limit=20)}" if view.account else ""
+    way = f" ({clean(view.route, limit=300)})" if view.route else ""
+    return f"{way}, paid with the key {clean(view.account, limit=20)}" if view.account else way
 
 
 def _format_shot(shot: Shot) -> str:

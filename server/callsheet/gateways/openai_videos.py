@@ -51,6 +51,8 @@ from callsheet.core.security.urls import url_host
 MADE_UP_ID = "video_callsheet_check_no_such_job"
 COST_HEADER = "x-litellm-response-cost"
 POLL_HEADER = "openai-poll-after-ms"
+_WORDS = {"unknown": Phase.QUEUED, "expired": Phase.FAILED, "deleted": Phase.FAILED}
+"""What three words mean on this wire, and would not at every gateway: New API's, OpenRouter's, SGLang's."""
 LITELLM_IDS = "video_bGl0ZWxsbT"
 """How `video_` and `litellm:` in base 64 begin. Such an id is another in each answer."""
 _LINKS = (("url",), ("video_url",), ("video", "url"), ("metadata", "url"))
@@ -83,7 +85,7 @@ class OpenAIVideos:
         """The job's phase, from the body before the HTTP status. A failure ends a job only if the body is a video's."""
         body = read_object(reply.body)
         said = read_text(find(body, "status"))
-        phase = read_phase(said)
+        phase = _WORDS.get(said.lower()) or read_phase(said)
         named = read_task_id(find(body, "id")) or ""
         is_job = find(body, "object") == "video" or named != ""
         if not said or not (is_job or answered(reply)) or (phase is Phase.UNRECOGNISED and not answered(reply)):
@@ -147,3 +149,21 @@ def _read_poll_after(reply: HttpReply) -> float | None:
     asked = reply.header(POLL_HEADER) or ""
     seconds = int(asked) / 1000 if asked.isdecimal() and len(asked) <= 9 else read_retry_after(reply)
     return None if seconds is None else min(max(seconds, 1.0), 60.0)
+
+
+ADVICE = {
+    "litellm": "Set num_retries: 0 in LiteLLM's router_settings: by default it sends a failed creation three times.",
+    "sglang": "It renders any model name with its own model: set strict_model = true.",
+    "vllm-omni": 'It takes forms only: body must be "multipart".',
+}
+"""What a dialect needs of its table, or of its server (recorded 2026-11-28)."""
+
+
+def read_dialect(reply: HttpReply) -> str:
+    """Whose dialect an answer about a job that does not exist is in; `openai` where nothing tells."""
+    body = read_object(reply.body)
+    if any(name.startswith("x-litellm") for name, _ in reply.headers):
+        return "litellm"
+    if find(body, "detail") == "Video not found":
+        return "sglang"
+    return "vllm-omni" if isinstance(find(body, "error", "code"), int) else "openai"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -17,16 +17,18 @@ from callsheet.core.consent import (
     Means,
     Mode,
     Need,
-    amount_matches,
     amount_to_type,
     body_digest,
     cap_left,
     decide_need,
     render_approval,
+    text_matches,
     warns_of_duplicate,
 )
 from callsheet.core.gateway.protocol import SubmitParts
 from callsheet.core.payload.body import settle_shot
+from callsheet.core.payload.form import JSON, content_type, data_url, place_files, read_frozen
+from callsheet.core.payload.own_files import place_links
 from callsheet.core.payload.recognition import recognise
 from callsheet.core.security.redaction import escape_block
 from callsheet.core.security.urls import url_host
@@ -56,11 +58,13 @@ def build_binding(deps: Dependencies, card: ModelCard, *, mode: Mode, shot: Shot
     facts = deps.facts(card.gateway)
     policy = deps.policy()
     request = deps.gateway(card.gateway).build_submit(SubmitParts(card.model, body, idempotency_key=""))
+    base_url, route = deps.live_way(facts)
+    kind = content_type(body)
     return Binding(
         mode=mode.value,
         gateway=card.gateway,
         model=card.model,
-        base_url=deps.live_base_url(facts),
+        base_url=base_url,
         method=request.method,
         path=request.path,
         body_sha256=body_digest(body),
@@ -71,7 +75,8 @@ def build_binding(deps: Dependencies, card: ModelCard, *, mode: Mode, shot: Shot
         # In the sandbox nothing depends on the policy, and a changed speed should not void a rehearsal.
         policy=policy.version if mode is Mode.LIVE else "",
         take="1",
-        expires="",
+        content_type="" if kind == JSON else kind,
+        route=route.mark if mode is Mode.LIVE else "",
     )
 
 
@@ -97,7 +102,7 @@ def changed_since(deps: Dependencies, sheet: Sheet) -> tuple[str, ...]:
 
 def read_shot(deps: Dependencies, card: ModelCard, body: bytes) -> Shot:
     """The shot that these bytes ask for: read back from what will be sent, not from what was asked for."""
-    return recognise(json.loads(body), deps.catalogue(), gateway=card.gateway, model=card.model).shot
+    return recognise(read_frozen(body), deps.catalogue(), gateway=card.gateway, model=card.model).shot
 
 
 def render_shown(
@@ -124,6 +129,7 @@ def render_shown(
             body_bytes=len(body),
             body_sha256=binding.body_sha256,
             earlier=earlier,
+            route=binding.route,
             files=files_of(deps, shot),
             upload_to=upload_address(deps.facts(card.gateway), binding.base_url),
         )
@@ -148,6 +154,26 @@ def own_files(deps: Dependencies, sheet: Sheet) -> list[OwnFile]:
     return list(files_of(deps, read_shot(deps, card_of(deps, sheet), sheet.body)).values())
 
 
+def complete_body(deps: Dependencies, sheet: Sheet, links: Mapping[str, str]) -> bytes:
+    """The approved bytes with the sheet's files in place of their names; those exact bytes where there is none.
+
+    A file is its link, or for an endpoint the file itself, which is read again and must be the one that was agreed to.
+    """
+    card = card_of(deps, sheet)
+    names = read_shot(deps, card, sheet.body).own_files
+    if not names:
+        return sheet.body
+    if deps.facts(card.gateway).own:
+        contents = {name: deps.pictures.read(name) for name in names}
+        if content_type(sheet.body) != JSON:
+            return place_files(sheet.body, contents)
+        links = {name: data_url(name, content) for name, content in contents.items()}
+    body = place_links(card, sheet.body, {name: links[name] for name in names})
+    if read_shot(deps, card, body).own_files:
+        raise ValueError("a file of the shot has no link")
+    return body
+
+
 def approval_text(deps: Dependencies, sheet_id: str) -> str:
     """The text for a person who is about to agree, rendered from the stored bytes and the caps of this moment.
 
@@ -168,16 +194,17 @@ def whole_prompt(deps: Dependencies, sheet_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a person is asked, and the amount (US dollars) that they must type to agree."""
+    """What a person is asked, and what they must type to agree: the amount (US dollars), or a `name` for it."""
 
     sheet_id: str
     text: str
     amount: Decimal
+    name: str = ""
 
     @property
     def amount_text(self) -> str:
-        """The amount to type."""
-        return dollars(self.amount)
+        """What to type."""
+        return self.name or dollars(self.amount)
 
 
 def need_sheet(deps: Dependencies, sheet_id: str) -> Sheet:
@@ -209,7 +236,8 @@ def question_for(deps: Dependencies, sheet_id: str) -> Question | None:
     ):
         return None
     # A live sheet without an amount is blocked, so only a rehearsal has none.
-    return Question(sheet.id, sheet.shown, amount_to_type(sheet.price, policy) or Decimal(0))
+    name = sheet.binding.gateway if sheet.price.free else ""
+    return Question(sheet.id, sheet.shown, amount_to_type(sheet.price, policy) or Decimal(0), name)
 
 
 def approve_typed(deps: Dependencies, sheet_id: str, *, typed: str, by: Means) -> Sheet:
@@ -217,9 +245,9 @@ def approve_typed(deps: Dependencies, sheet_id: str, *, typed: str, by: Means) -
     question = question_for(deps, sheet_id)
     if question is None:
         return approvable(deps, sheet_id)
-    if not amount_matches(typed, question.amount):
+    if not text_matches(typed, question.amount_text):
         raise NotApproved(
-            f"The amount typed is not the amount shown ({question.amount_text} USD).",
+            f"The amount typed is not the amount shown ({question.name or f'{question.amount_text} USD'}).",
             next_step=NextStep(Action.APPROVE, f"The amount to type is {question.amount_text}.", target=sheet_id),
         )
     return approve(deps, sheet_id, by=by)

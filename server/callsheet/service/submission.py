@@ -15,7 +15,6 @@ import anyio
 from callsheet.core.consent import Means as ApprovalMeans
 from callsheet.core.consent import Mode, Need, decide_need
 from callsheet.core.gateway.protocol import HttpReply, SubmitOutcome, SubmitParts, Uploader
-from callsheet.core.payload.own_files import place_links
 from callsheet.core.poll_schedule import retry_delay
 from callsheet.core.security.urls import is_public_link
 from callsheet.core.shot import OWN_FILE_SCHEME
@@ -51,12 +50,13 @@ from .consent import (
     approve,
     binding_now,
     changed_since,
+    complete_body,
     need_sheet,
     read_shot,
     upload_address,
 )
 from .dependencies import Dependencies, card_of, wait_for_pace, wait_for_upload
-from .outcomes import asks_balance, keep_outcome, record_balance, record_hints, screen_submit
+from .outcomes import asks_balance, keep_outcome, lists_model, record_balance, record_hints, screen_submit
 from .results import Submission, notice, report_task
 from .sealed_keys import approval_texts, hold_unsent, is_locked, reach_to_pay, settle_permit
 
@@ -175,7 +175,7 @@ def _spend(deps: Dependencies, sheet: Sheet, *, by_allowance: bool) -> tuple[Tas
         task=task,
         terms=SpendTerms(
             digest=binding_now(deps, sheet).digest,
-            caps=deps.policy().caps,
+            caps=deps.policy().caps_for(task.gateway),
             windows=spending_windows(now),
             allowed_under=deps.policy().version if by_allowance else None,
         ),
@@ -201,6 +201,9 @@ async def send_task(deps: Dependencies, task: Task) -> None:
         # That took time: a person may have forbidden it meanwhile.
         if _is_blocked(deps, task, sheet):
             return
+    if not await lists_model(deps, task):
+        _hold(deps, task, "model_not_listed", "the server does not list this model", BLOCKED_RETRY_SECONDS)
+        return
     attempt, now = deps.clock.token(), deps.clock.now()
     try:
         claimed = deps.ledger().claim(
@@ -280,7 +283,7 @@ async def _upload_files(deps: Dependencies, task: Task, sheet: Sheet) -> bool:
     Only the person's approval of this very sheet led here, and a crash only means that a file is uploaded again.
     """
     names = read_shot(deps, card_of(deps, task), sheet.body).own_files
-    if not names:
+    if not names or deps.facts(task.gateway).own:
         return True
     links = deps.uploaded.setdefault(task.id, {})
     for name in (name for name in names if name not in links):
@@ -310,13 +313,13 @@ async def _upload(deps: Dependencies, task: Task, sheet: Sheet, name: str) -> st
     if not isinstance(gateway, Uploader):
         raise InvalidRequest("The gateway takes no files.", next_step=NextStep(Action.EXPLAIN))
     content = deps.pictures.read(name)
-    base_url, key = await deps.reach(task.mode, facts)
+    base_url, key, route = await deps.reach(task.mode, facts)
     if task.mode is Mode.LIVE:
         base_url = upload_address(facts, sheet.binding.base_url)
     # The file's own name may be private; this one says nothing but its content.
     digest, _, ending = name.removeprefix(OWN_FILE_SCHEME).partition(".")
     reply = await deps.http.post_file(
-        gateway.build_upload(f"{digest[:32]}.{ending}", content), base_url=base_url, key=key
+        gateway.build_upload(f"{digest[:32]}.{ending}", content), base_url=base_url, key=key, route=route
     )
     link = gateway.read_upload(reply)
     loopback = await deps.loopback_origin(task.mode, facts)
@@ -369,32 +372,20 @@ async def _post(deps: Dependencies, claimed: ClaimedTask) -> SubmitOutcome:
         # The claim and the mark may have waited; a person may have forbidden or changed things meanwhile.
         require_mode(deps.policy(), sheet)
         changed = changed_since(deps, sheet)
-        base_url, key = await reach_to_pay(deps, task, sheet)
+        base_url, key, route = await reach_to_pay(deps, task, sheet)
     except CallsheetError as error:
         # Mark, policy, address and key are files; what fails there has certainly sent nothing.
         raise GatewayUnreachable(error.message, next_step=error.next_step) from error
     if changed:
         raise GatewayUnreachable(f"Changed since the approval: {', '.join(changed)}.", next_step=NextStep())
-    if task.mode is Mode.LIVE:
-        base_url = sheet.binding.base_url
-    body = _with_links(deps, claimed)
+    try:
+        body = complete_body(deps, sheet, deps.uploaded.get(task.id, {}))
+    except (CallsheetError, KeyError, ValueError) as error:
+        raise GatewayUnreachable("The files of the shot are missing.", next_step=NextStep()) from error
     request = gateway.build_submit(SubmitParts(task.model, body, idempotency_key=f"callsheet-{sheet.id}"))
     if deps.clock.now() > claimed.deadline - ATTEMPT_SECONDS / 2:
         raise GatewayUnreachable("Too much time passed before the request could go out.", next_step=NextStep())
-    reply: HttpReply = await deps.http.post_paid(marked, request, base_url=base_url, key=key, within=POST_SECONDS)
+    reply: HttpReply = await deps.http.post_paid(
+        marked, request, base_url=base_url, key=key, route=route, within=POST_SECONDS
+    )
     return screen_submit(deps, key, gateway.read_submit(reply))
-
-
-def _with_links(deps: Dependencies, claimed: ClaimedTask) -> bytes:
-    """The approved body with the links of the files in place of their names; those exact bytes where there is none."""
-    card, links = card_of(deps, claimed.task), deps.uploaded.get(claimed.task.id, {})
-    names = read_shot(deps, card, claimed.sheet.body).own_files
-    if not names:
-        return claimed.sheet.body
-    try:
-        body = place_links(card, claimed.sheet.body, {name: links[name] for name in names})
-    except (KeyError, ValueError) as error:
-        raise GatewayUnreachable("The links of the files are missing.", next_step=NextStep()) from error
-    if read_shot(deps, card, body).own_files:
-        raise GatewayUnreachable("A file of the shot has no link.", next_step=NextStep())
-    return body

@@ -65,6 +65,11 @@ def price_clip(card: ModelCard, shot: Shot) -> Price:
     return Price(amount=amount, unit=rule.unit, usd=usd, as_of=rule.as_of, source=rule.source, note=rule.note)
 
 
+def is_free(rule: PriceRule) -> bool:
+    """Whether a person declared that each clip costs nothing."""
+    return rule.source == DECLARED and {*rule.amounts.values()} == {Decimal(0)}
+
+
 def _amount(card: ModelCard, rule: PriceRule, shot: Shot) -> Decimal | None:
     if rule.per == "unknown":
         return None

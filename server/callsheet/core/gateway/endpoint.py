@@ -87,6 +87,15 @@ USUAL = Route()
 
 
 @dataclass(frozen=True, slots=True)
+class OwnWay:
+    """How a clip comes that its gateway hands out itself. The `hosts` may be redirected to, keyless, by `public`."""
+
+    route: Route = USUAL
+    hosts: tuple[str, ...] = ()
+    public: Route = USUAL
+
+
+@dataclass(frozen=True, slots=True)
 class Offer:
     """One model of an endpoint. `price` is as written: `none`, `0.02 USD per second`, or empty where not declared."""
 
@@ -230,7 +239,7 @@ def _shape(ratio: str) -> float:
 
 
 def build_price(endpoint: Endpoint, said: str) -> PriceRule:
-    """The declared price. `note` is what a person reads beside it: nobody else confirms such a figure."""
+    """The declared price. `note` is what a person reads beside it."""
     found = PRICE.fullmatch(said)
     if said == FREE:
         note = f"you declared {endpoint.id} free; a render still takes GPU time others wait for"
@@ -247,3 +256,8 @@ def build_price(endpoint: Endpoint, said: str) -> PriceRule:
         usd_per_unit=Decimal(1),
         note=note,
     )
+
+
+def takes_files(facts: GatewayFacts) -> bool:
+    """Whether a picture of the person's own can travel in a request itself."""
+    return facts.own and any(rule.files_only for card in facts.models for rule in card.inputs)

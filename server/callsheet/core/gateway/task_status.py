@@ -30,7 +30,7 @@ from .videos import find_videos
 _WORDS = {
     Phase.QUEUED: (
         "queued queueing queue in_queue pending waiting not_started not_start unstarted created submitted accepted"
-        " received scheduled initialized initializing preparing starting throttled new unknown"
+        " received scheduled initialized initializing preparing starting throttled new"
     ),
     Phase.RUNNING: (
         "running processing in_progress in_process progress progressing generating rendering working executing active"
@@ -40,7 +40,7 @@ _WORDS = {
     Phase.FAILED: (
         "failed fail failure failing error errored exception crashed cancelled canceled cancel rejected refused denied"
         " aborted abort timeout timed_out terminated killed blocked moderated moderation_failed content_filtered"
-        " violation unsuccessful refunded expired deleted"
+        " violation unsuccessful refunded"
     ),
 }
 _PUNCTUATION = re.compile(r"[\W_]+")

@@ -7,6 +7,7 @@ sent, in the one field for them.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -18,6 +19,7 @@ from callsheet.core.shot import split_own_file
 
 from .body import Body, freeze_body
 
+JSON = "application/json"
 FILE_FIELD = "input_reference"
 _OPENING = re.compile(rb"--(callsheet-[0-9a-f]{32})\r\n")
 _PART = re.compile(
@@ -47,7 +49,12 @@ def read_frozen(body: bytes) -> Body:
 def content_type(body: bytes) -> str:
     """The `Content-Type` of frozen bytes."""
     opening = _OPENING.match(body)
-    return f"multipart/form-data; boundary={opening[1].decode()}" if opening else "application/json"
+    return f"multipart/form-data; boundary={opening[1].decode()}" if opening else JSON
+
+
+def data_url(name: str, content: bytes) -> str:
+    """The file of that name as a URL that holds it."""
+    return f"data:{MEDIA_TYPES[name.rpartition('.')[2]]};base64,{base64.b64encode(content).decode()}"
 
 
 def place_files(body: bytes, contents: Mapping[str, bytes]) -> bytes:

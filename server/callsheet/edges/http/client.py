@@ -23,7 +23,7 @@ import anyio
 import httpx2
 
 from callsheet import __version__
-from callsheet.core.gateway.endpoint import USUAL, Route
+from callsheet.core.gateway.endpoint import USUAL, OwnWay, Route
 from callsheet.core.gateway.protocol import HttpReply, HttpRequest
 from callsheet.core.gateway.uploads import is_upload
 from callsheet.core.security.urls import is_loopback, url_host
@@ -32,7 +32,7 @@ from callsheet.edges.keys.store import SecretKey, authorization_header
 from callsheet.errors import Action, GatewayUnreachable, NextStep, OutcomeUnknown
 
 from .public_addresses import Resolver, find_public_addresses, resolve
-from .streams import ByteStream, OwnContent, download_failed, open_own, open_stream, redirect_refused
+from .streams import ByteStream, download_failed, open_own, open_stream, redirect_refused
 from .trust import advise, build_context, explain_failure
 
 USER_AGENT = f"callsheet/{__version__}"
@@ -105,10 +105,11 @@ class GatewayHttp:
 
         Raises `GatewayUnreachable` when it surely never arrived, `OutcomeUnknown` when it may have.
         """
+        origin = Origin(base_url, key, route)
         try:
             with anyio.fail_after(within):
                 async with self._client(route, keepalive=0, timeout=PAID_TIMEOUT) as client:
-                    return await self._send(client, request, Origin(base_url, key, route))
+                    return await _exchange(client, request, origin, await self._addresses(origin, request))
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
             _raise_paid(error)
         except TimeoutError as error:
@@ -149,7 +150,7 @@ class GatewayHttp:
             ):
                 # The whole exchange is bounded: a body that drips would outlast any limit between two bytes.
                 with attempt, anyio.fail_after(READ_TOTAL):
-                    return await self._send(client, request, origin, most)
+                    return await _exchange(client, request, origin, await self._addresses(origin, request), most)
         except (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, _ReplyTooLarge) as error:
             raise GatewayUnreachable(
                 f"The gateway could not be read ({explain_failure(error)}).",
@@ -172,10 +173,11 @@ class GatewayHttp:
         """
         if not is_upload(request):
             raise ValueError("only a file is uploaded")
+        origin = Origin(base_url, key, route)
         try:
             with anyio.fail_after(within):
                 async with self._client(route, keepalive=0, timeout=READ_TIMEOUT) as client:
-                    return await self._send(client, request, Origin(base_url, key, route))
+                    return await _exchange(client, request, origin, await self._addresses(origin, request))
         except (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, _ReplyTooLarge) as error:
             raise GatewayUnreachable(
                 f"The file could not be uploaded ({type(error).__name__}).",
@@ -198,26 +200,33 @@ class GatewayHttp:
             yield stream
 
     @asynccontextmanager
-    async def open_content(self, content: OwnContent, headers: Mapping[str, str]) -> AsyncIterator[ByteStream]:
-        """Open a clip at the gateway's own origin, with the key. No redirect takes the key along.
-
-        A redirect leads on, without the key, only to a host that a person declared. Raises as `open_stream`.
-        """
-        asked = replace(content.request, headers=(*content.request.headers, *headers.items()))
-        client = httpx2.Client(**self._options(content.route, keepalive=0, timeout=READ_TIMEOUT))
-        request = _build(client, asked, Origin(content.base_url, content.key, content.route), "")
+    async def open_content(
+        self,
+        content: HttpRequest,
+        headers: Mapping[str, str],
+        *,
+        base_url: str,
+        key: SecretKey | None,
+        way: OwnWay,
+    ) -> AsyncIterator[ByteStream]:
+        """Open a clip at the gateway's own origin, with the key, which no redirect takes along. As `open_stream`."""
+        origin = Origin(base_url, key, way.route)
+        asked = replace(content, headers=(*content.headers, *headers.items()))
+        client = httpx2.Client(**self._options(way.route, keepalive=0, timeout=READ_TIMEOUT))
         try:
-            addresses = await self._addresses(content.route, request.url)
+            request = _build(client, asked, origin, "")
+            addresses = await self._addresses(origin, asked)
         except httpx2.HTTPError as error:
+            client.close()
             raise download_failed(error) from None
         async with open_own(client, request, addresses=addresses) as stream:
             link = stream.redirect
             if link is None:
                 yield stream
                 return
-        if url_host(link) not in content.hosts:
+        if url_host(link) not in way.hosts:
             raise redirect_refused(link)
-        async with self.open_stream(link, headers, route=content.public) as stream:
+        async with self.open_stream(link, headers, route=way.public) as stream:
             yield stream
 
     def _context(self, route: Route) -> ssl.SSLContext:
@@ -236,26 +245,12 @@ class GatewayHttp:
     def _client(self, route: Route, *, keepalive: int, timeout: float) -> httpx2.AsyncClient:
         return httpx2.AsyncClient(**self._options(route, keepalive=keepalive, timeout=timeout))
 
-    async def _addresses(self, route: Route, url: httpx2.URL) -> list[str]:
+    async def _addresses(self, origin: Origin, request: HttpRequest) -> list[str]:
         """Where to connect: the pinned address, or those of a name that must be public; empty for the name itself."""
-        if route.address or not route.looked_up or self._resolver is None:
-            return [route.address]
+        url = httpx2.URL(join_url(origin.base_url, request.path))
+        if origin.route.address or not origin.route.looked_up or self._resolver is None:
+            return [origin.route.address]
         return await find_public_addresses(url, self._resolver)
-
-    async def _send(
-        self, client: httpx2.AsyncClient, request: HttpRequest, origin: Origin, most: int = MAX_REPLY_BYTES
-    ) -> HttpReply:
-        """Send a request to the first address that accepts a connection: only what was not sent is tried again."""
-        failure: httpx2.HTTPError | None = None
-        for address in await self._addresses(origin.route, httpx2.URL(join_url(origin.base_url, request.path))):
-            try:
-                return await _exchange(client, _build(client, request, origin, address), most)
-            except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-                failure = error
-            except httpx2.ProxyError as error:
-                # It refused the tunnel, so nothing went through it.
-                raise httpx2.ConnectError("the proxy opened no tunnel") from error
-        raise failure or httpx2.ConnectError("there is no address to connect to")
 
     def _options(self, route: Route, *, keepalive: int, timeout: float) -> dict[str, Any]:
         """What every client of ours is built with, synchronous or not."""
@@ -285,7 +280,23 @@ class _ReplyTooLarge(Exception):
     """A gateway's reply is larger than `MAX_REPLY_BYTES`."""
 
 
-async def _exchange(client: httpx2.AsyncClient, request: httpx2.Request, most: int = MAX_REPLY_BYTES) -> HttpReply:
+async def _exchange(
+    client: httpx2.AsyncClient, request: HttpRequest, origin: Origin, addresses: list[str], most: int = MAX_REPLY_BYTES
+) -> HttpReply:
+    """Send a request to the first address that accepts a connection: only what was not sent is tried again."""
+    failure: httpx2.HTTPError | None = None
+    for address in addresses:
+        try:
+            return await _receive(client, _build(client, request, origin, address), most)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            failure = error
+        except httpx2.ProxyError as error:
+            # It refused the tunnel, so nothing went through it.
+            raise httpx2.ConnectError("the proxy opened no tunnel") from error
+    raise failure or httpx2.ConnectError("there is no address to connect to")
+
+
+async def _receive(client: httpx2.AsyncClient, request: httpx2.Request, most: int) -> HttpReply:
     response = await client.send(request, stream=True, follow_redirects=False)
     try:
         body = bytearray()

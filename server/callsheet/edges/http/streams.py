@@ -13,17 +13,13 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, suppress
-from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
 import anyio.to_thread
 import httpx2
 
-from callsheet.core.gateway.endpoint import USUAL, Route
-from callsheet.core.gateway.protocol import HttpRequest
 from callsheet.core.security.urls import check_url, url_host
-from callsheet.edges.keys.store import SecretKey
 from callsheet.errors import Action, CallsheetError, DownloadProblem, Fate, GatewayUnreachable, NextStep
 
 from .public_addresses import AddressRefused, Resolver, find_public_addresses
@@ -92,18 +88,6 @@ async def open_stream(
         f"The clip's link redirects more than {MAX_REDIRECTS} times.",
         next_step=NextStep(Action.GET, "Try again later."),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class OwnContent:
-    """A clip that its gateway hands out itself. The `hosts` may be redirected to, on the `public` route, keyless."""
-
-    request: HttpRequest
-    base_url: str
-    key: SecretKey | None
-    route: Route
-    hosts: tuple[str, ...] = ()
-    public: Route = USUAL
 
 
 @asynccontextmanager

@@ -28,7 +28,7 @@ def build_context(route: Route) -> ssl.SSLContext:
 
 
 def _pinned_context(fingerprint: str) -> ssl.SSLContext:
-    """Accepts exactly one certificate, whoever signed it; another ends the handshake before anything is sent."""
+    """Accepts exactly one certificate, no matter who signed it; another ends the handshake before anything is sent."""
 
     def require(certificate: bytes | None) -> None:
         found = f"sha256:{hashlib.sha256(certificate or b'').hexdigest()}"
@@ -52,7 +52,7 @@ def _pinned_context(fingerprint: str) -> ssl.SSLContext:
 
 
 def explain_failure(error: BaseException) -> str:
-    """What went wrong, in the words of the type; a certificate that is not trusted is told with its reason."""
+    """What went wrong, in the words of the type; and why a certificate is not trusted."""
     found = next((each for each in _chain(error) if isinstance(each, ssl.SSLCertVerificationError)), None)
     if found is None:
         return type(error).__name__
