@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +94,20 @@ def test_the_reason_of_a_failure_comes_from_a_reply_of_500() -> None:
     assert "CUDA out of memory" in progress.failure.message
 
 
-def test_a_wait_behind_litellm_is_followed() -> None:
-    """It passes the header of the server behind it on under another name."""
-    postponed = WIRE.read_submit(_find("LiteLLM 1.106.12", "too many requests, the wait under a name of its own")[0])
-    assert isinstance(postponed, Postponed)
-    assert (postponed.problem.status, postponed.problem.retry_after_seconds) == (429, 2.0)
+def test_a_refusal_for_its_rate_proves_nothing_behind_litellm() -> None:
+    """It may have sent the creation before, and a job may have been made of it; from others it is a proof."""
+    behind = WIRE.read_submit(_find("LiteLLM 1.106.12", "too many requests, the wait under a name of its own")[0])
+    assert isinstance(behind, Unclear)
+    assert (behind.problem.status, behind.problem.retry_after_seconds) == (429, 2.0)
+    assert "num_retries: 0" in behind.note
+
+
+@pytest.mark.parametrize(("header", "sent"), [("0", 0), ("1", 2), ("2", 3), ("", 0), ("-1", 0), ("999", 0), ("x", 0)])
+def test_how_often_litellm_sent_it_is_told(header: str, sent: int) -> None:
+    """Each time may have made a job."""
+    created = _find("LiteLLM 1.106.12", "a job from creation to the end")[0]
+    told = tuple((name, value) for name, value in created.headers if name != "x-litellm-attempted-retries")
+    accepted = WIRE.read_submit(replace(created, headers=(*told, ("x-litellm-attempted-retries", header))))
+    assert isinstance(accepted, Accepted)
+    assert accepted.note.startswith(f"SENT {sent} TIMES") is bool(sent)
+    assert bool(accepted.note) is bool(sent)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
+import anyio
 import pytest
 from openai import OpenAI
 from other_servers import LITELLM, LITELLM_KEY, RealClock, litellm
+from own_endpoint import generate
 from sandbox_client import SandboxClient, sandbox_in_thread
 
+from callsheet.core.tasks import TaskState
 from callsheet.sandbox.store import count_accepted, count_submits
 
 pytestmark = [
@@ -100,3 +106,81 @@ def test_with_num_retries_0_it_sends_once(stage: Stage, tag: str, jobs: int) -> 
     answered, _ = _create(stage.once, f"A hen [[sandbox:{tag}]]")
     after = stage.counts()
     assert (answered, after[0] - before[0], after[1] - before[1]) == (500, 1, jobs)
+
+
+async def test_one_approval_is_one_creation_and_a_saved_clip(stage: Stage, tmp_path: Path) -> None:
+    """The program before the proxy: the id of 138 characters is followed, the content fetched, the cost told."""
+    before = stage.counts()
+    task, _ = await generate(tmp_path / "home", stage.once, "A lighthouse in fog", key=LITELLM_KEY)
+    after = stage.counts()
+    assert (task.state, task.charge, len(task.gateway_task_id)) == (TaskState.SAVED, "0.4 USD", 138)
+    assert task.clip is not None
+    assert (await anyio.Path(task.clip.path).read_bytes())[4:8] == b"ftyp"
+    assert (after[0] - before[0], after[1] - before[1]) == (1, 1)
+
+
+@pytest.mark.parametrize(("tag", "jobs"), [("server-error", 0), ("drop-before", 0), ("drop-after", 1)])
+async def test_a_server_behind_it_that_fails_leaves_an_unknown_outcome(
+    stage: Stage, tmp_path: Path, tag: str, jobs: int
+) -> None:
+    """One creation, whatever came of it, and nothing is sent again."""
+    before = stage.counts()
+    task, told = await generate(tmp_path / "home", stage.once, f"A gull [[sandbox:{tag}]]", key=LITELLM_KEY)
+    after = stage.counts()
+    assert (task.state, after[0] - before[0], after[1] - before[1]) == (TaskState.OUTCOME_UNKNOWN, 1, jobs)
+    assert "num_retries: 0" in told
+
+
+@pytest.mark.parametrize(
+    ("tag", "state", "submits", "jobs", "told"),
+    [
+        ("server-error", TaskState.OUTCOME_UNKNOWN, 3, 0, "num_retries: 0"),
+        ("drop-after", TaskState.OUTCOME_UNKNOWN, 3, 3, "num_retries: 0"),
+        ("drop-after=1", TaskState.SAVED, 2, 2, "SENT 2 TIMES"),
+    ],
+)
+async def test_what_it_repeated_is_told(
+    stage: Stage, tmp_path: Path, tag: str, *, state: TaskState, submits: int, jobs: int, told: str
+) -> None:
+    """One approval became several creations behind the proxy, and the person hears of it."""
+    before = stage.counts()
+    task, text = await generate(tmp_path / "home", stage.repeating, f"A heron [[sandbox:{tag}]]", key=LITELLM_KEY)
+    after = stage.counts()
+    assert (task.state, after[0] - before[0], after[1] - before[1]) == (state, submits, jobs)
+    assert told in text
+
+
+class CutThenBusy(BaseHTTPRequestHandler):
+    """A server that takes a creation and cuts the connection, then answers 429."""
+
+    creations = 0
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        type(self).creations += 1
+        if self.creations == 1:
+            self.connection.close()
+            return
+        body = b'{"error": {"message": "Busy.", "type": "requests", "param": null, "code": "rate_limit_exceeded"}}'
+        self.send_response(429)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Keep the test's output clean."""
+
+
+async def test_too_many_requests_through_it_prove_nothing(tmp_path: Path) -> None:
+    """The first of three creations may have made a job before the others were refused, so none is sent again."""
+    with HTTPServer(("127.0.0.1", 0), CutThenBusy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with litellm(tmp_path / "proxy", f"http://127.0.0.1:{server.server_port}", retries=None) as proxy:
+            status, _ = _create(proxy, "A crane")
+            arrived, CutThenBusy.creations = CutThenBusy.creations, 0
+            task, told = await generate(tmp_path / "home", proxy, "A crane", key=LITELLM_KEY)
+        server.shutdown()
+    assert (status, arrived) == (429, 3)
+    assert (task.state, CutThenBusy.creations) == (TaskState.OUTCOME_UNKNOWN, 3)
+    assert "num_retries: 0" in told

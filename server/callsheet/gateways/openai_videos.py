@@ -8,6 +8,7 @@ status than in the creation (LiteLLM 1.106.12), so the first is kept and none co
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 
@@ -18,12 +19,14 @@ from callsheet.core.gateway.protocol import (
     HttpReply,
     HttpRequest,
     Phase,
+    Postponed,
     Progress,
     RecentTask,
     StatusOutcome,
     SubmitOutcome,
     SubmitParts,
     TaskRef,
+    Unclear,
 )
 from callsheet.core.gateway.replies import (
     SubmitReading,
@@ -50,12 +53,22 @@ from callsheet.core.security.urls import url_host
 
 MADE_UP_ID = "video_callsheet_check_no_such_job"
 COST_HEADER = "x-litellm-response-cost"
+PROXY_HEADER = "x-litellm-version"
+REPEATS_HEADER = "x-litellm-attempted-retries"
 POLL_HEADER = "openai-poll-after-ms"
 _WORDS = {"unknown": Phase.QUEUED, "expired": Phase.FAILED, "deleted": Phase.FAILED}
 """What three words mean on this wire, and would not at every gateway: New API's, OpenRouter's, SGLang's."""
 LITELLM_IDS = "video_bGl0ZWxsbT"
 """How `video_` and `litellm:` in base 64 begin. Such an id is another in each answer."""
 _LINKS = (("url",), ("video_url",), ("video", "url"), ("metadata", "url"))
+
+ADVICE = {
+    "litellm": "Set num_retries: 0 in LiteLLM's router_settings: by default it sends a failed creation three times.",
+    "sglang": "It renders any model name with its own model: set strict_model = true.",
+    "vllm-omni": 'It takes forms only: body must be "multipart".',
+}
+"""What a dialect needs of its table, or of its server (recorded 2026-11-28)."""
+MAY_REPEAT = f"A LiteLLM proxy answered, so up to 3 jobs may have been made of it. {ADVICE['litellm']}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +88,13 @@ class OpenAIVideos:
         state = read_text(find(body, "status"))
         reading = SubmitReading(find(body, "id"), state, None, code, message, near_id=find_near_id(body))
         outcome = decide_submit(reply, reading)
-        return replace(outcome, charge=_read_cost(reply)) if isinstance(outcome, Accepted) else outcome
+        if isinstance(outcome, Accepted):
+            return replace(outcome, charge=_read_cost(reply), note=_note_repeats(reply))
+        if reply.header(PROXY_HEADER) is None:
+            return outcome
+        # What is refused for its rate may have been sent before, and made a job whose answer was lost.
+        lost = Unclear(outcome.problem) if isinstance(outcome, Postponed) else outcome
+        return replace(lost, note=MAY_REPEAT) if isinstance(lost, Unclear) else lost
 
     def build_status(self, task: TaskRef) -> HttpRequest:
         """Ask for a job's status; ValueError for an id that no server could have given."""
@@ -135,6 +154,13 @@ class OpenAIVideos:
         return tuple(name for row in rows if (name := read_text(find(row, "id")))) or None
 
 
+def _note_repeats(reply: HttpReply) -> str:
+    """LiteLLM says how often it sent a creation again before it was answered; each time may have made a job."""
+    again = reply.header(REPEATS_HEADER) or ""
+    sent = int(again) + 1 if re.fullmatch(r"[1-9][0-9]?", again) else 1
+    return f"SENT {sent} TIMES by the proxy, so up to {sent} jobs were made and may be charged." if sent > 1 else ""
+
+
 def _read_cost(reply: HttpReply) -> Charge | None:
     """What LiteLLM says that the job costs. It leaves the header out, or writes 0, where it has no price."""
     try:
@@ -149,14 +175,6 @@ def _read_poll_after(reply: HttpReply) -> float | None:
     asked = reply.header(POLL_HEADER) or ""
     seconds = int(asked) / 1000 if asked.isdecimal() and len(asked) <= 9 else read_retry_after(reply)
     return None if seconds is None else min(max(seconds, 1.0), 60.0)
-
-
-ADVICE = {
-    "litellm": "Set num_retries: 0 in LiteLLM's router_settings: by default it sends a failed creation three times.",
-    "sglang": "It renders any model name with its own model: set strict_model = true.",
-    "vllm-omni": 'It takes forms only: body must be "multipart".',
-}
-"""What a dialect needs of its table, or of its server (recorded 2026-11-28)."""
 
 
 def read_dialect(reply: HttpReply) -> str:
