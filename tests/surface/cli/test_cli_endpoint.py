@@ -16,7 +16,7 @@ from callsheet.edges.config.policy_file import parse_policy
 from callsheet.edges.files.paths import load_registered
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
-from workspace import KEY, Workspace, account_of
+from workspace import KEY, Workspace, account_of, reply
 
 PASSPHRASE = "a heron over the reeds"
 
