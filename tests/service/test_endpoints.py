@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -9,16 +10,29 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from callsheet.core.consent import Means, text_to_type
+from callsheet.core.consent import Means, Mode, text_to_type
 from callsheet.core.payload.form import content_type, read_frozen
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import Clip, Task, TaskState
-from callsheet.errors import CallsheetError, InvalidRequest, KeyProblem, NotApproved, PolicyRefusal
+from callsheet.edges.keys.passphrase import Cost, create_recipe
+from callsheet.edges.keys.sealed import seal_key, write_sealed
+from callsheet.edges.keys.store import SecretKey
+from callsheet.errors import (
+    CallsheetError,
+    DownloadProblem,
+    InvalidRequest,
+    KeyProblem,
+    LinkGone,
+    NotApproved,
+    PolicyRefusal,
+)
 from callsheet.service import Draft, Service
+from callsheet.service.consent import complete_body
 from callsheet.service.polling import run_task
-from callsheet.service.results import JOB_FORGOTTEN, needs_a_look
+from callsheet.service.results import CONTENT_MISSING, JOB_FORGOTTEN, needs_a_look
 from cases import cases
-from workspace import KEY, Workspace, make_workspace, reply
+from pictures import write_cat
+from workspace import KEY, PASSPHRASE, Workspace, make_workspace, reply
 
 MODEL = "Wan-AI/Wan2.2-T2V-A14B-Diffusers"
 BOX = f"""
@@ -375,3 +389,100 @@ async def test_after_a_lost_answer_several_matching_jobs_are_told(workspace: Wor
     assert "video_0, video_1, video_2; 3 jobs were made" in found.hints
     assert "video_x" not in found.hints
     assert len(workspace.gateway.paid) == 1
+
+
+WAYS = {
+    "another address": ("10.20.0.7", "10.66.0.1"),
+    "another port": (":8443", ":9443"),
+    "another certificate": ('key_env = "GPU_BOX_KEY"', f'key_env = "GPU_BOX_KEY"\nfingerprint = "sha256:{"b" * 64}"'),
+}
+
+
+@cases("name", WAYS)
+def test_a_sealed_key_goes_by_no_other_way(tmp_path: Path, name: str) -> None:
+    """It was sealed for that URL, that address and those certificates; whoever edits the policy opens nothing."""
+    workspace = make_workspace(tmp_path / name)
+    service = live_with(workspace)
+    where = service.key_address(service.facts("gpu-box"))
+    key, recipe = SecretKey("gpu-box", KEY, source="typed"), create_recipe(Cost(8, 1))
+    sealed = seal_key(key, PASSPHRASE, base_url=where, recipe=recipe)
+    write_sealed(sealed, keys_directory=workspace.home / "config" / "keys")
+    assert service.opens("gpu-box", PASSPHRASE)
+
+    policy = workspace.home / "config" / "policy.toml"
+    workspace.write_policy(policy.read_text().replace(*WAYS[name], 1))
+    with pytest.raises(KeyProblem):
+        workspace.service().opens("gpu-box", PASSPHRASE)
+
+
+async def test_a_proxy_and_certificates_need_a_persons_word_before_a_gateways_key_goes_there(
+    workspace: Workspace,
+) -> None:
+    """Whoever chooses the certificates reads what is encrypted, so a key is named for them as for an address."""
+    workspace.go_live()
+    facts = workspace.service().deps.facts("poyo")
+    workspace.service().deps.require_named_address(facts)
+    workspace.go_live('[network]\nproxy = "http://proxy.corp.example:3128"\n')
+    with pytest.raises(KeyProblem):
+        await workspace.service().deps.reach(Mode.LIVE, facts)
+
+
+async def test_a_finished_clip_that_is_not_handed_out_is_asked_for_again_and_then_a_person_looks(
+    workspace: Workspace,
+) -> None:
+    """404, 400, 409 and 5xx on the content come and go; they never decide what became of the job."""
+    service = live_with(workspace)
+    gone = LinkGone("The link to the video is no longer valid: gpu-box.lan answered 404.", next_step="")
+    early = DownloadProblem("gpu-box.lan answered 409 instead of the video.", next_step="")
+    clips = Saved(gone, early, gone, early)
+    object.__setattr__(service.deps, "clips", clips)
+    task = await submitted(workspace, service, job("queued"), job("completed"))
+    asked = len(workspace.gateway.requests)
+    for _ in range(3):
+        task = await step(workspace, service, task.id)
+        assert task.state is TaskState.SUCCEEDED
+        assert not needs_a_look(service.deps, task)
+    workspace.clock.time += 601
+    task = await step(workspace, service, task.id)
+    assert task.problem is not None
+    assert (task.problem.code, needs_a_look(service.deps, task)) == (CONTENT_MISSING, True)
+    task = await step(workspace, service, task.id)
+
+    assert task.state is TaskState.SAVED
+    assert len(clips.asked) == 5
+    assert len(workspace.gateway.requests) == asked
+
+
+async def test_a_model_that_the_server_does_not_list_is_not_sent_where_a_person_wants_that(
+    workspace: Workspace,
+) -> None:
+    """SGLang renders any name with its own model; its list is the only way to see that."""
+    service = live_with(workspace, more="strict_model = true")
+    other, right = ({"data": [{"id": name}]} for name in ("wan-2.1", MODEL))
+    workspace.gateway.replies += [reply(other), reply(right), job("queued")]
+    report = (await service.submit(approved(service), wait_seconds=0)).report
+    assert report is not None
+    held = await step(workspace, service, report.task.id)
+    assert held.problem is not None
+    assert (held.state, held.problem.code) == (TaskState.WAITING, "model_not_listed")
+    sent = await step(workspace, service, report.task.id)
+    assert sent.state is TaskState.QUEUED
+
+
+def test_a_picture_is_part_of_the_form_and_an_address_is_not_taken(workspace: Workspace, tmp_path: Path) -> None:
+    """The frozen bytes name the picture by its SHA-256; the sheet shows it; its bytes go out in its place."""
+    service = live_with(workspace, more='image = "file"')
+    url = Shot.of("A kite.", duration_seconds=3, first_frame="https://cdn.example.com/a.png")
+    refused = service.explain(Draft(shot=url, gateway="gpu-box", model=MODEL))
+    assert refused.status == "invalid"
+
+    file = service.deps.pictures.take(str(write_cat(tmp_path)), directories=None)
+    shot = Shot.of("A kite.", duration_seconds=3, first_frame=file.url)
+    sheet = service.explain(Draft(shot=shot, gateway="gpu-box", model=MODEL)).sheet
+    assert sheet is not None
+    assert read_frozen(sheet.body)["input_reference"] == file.url
+    assert file.sha256[:12] in sheet.shown
+    sent = complete_body(service.deps, sheet, {})
+    content = service.deps.pictures.read(file.url)
+    assert hashlib.sha256(content).hexdigest() == file.sha256
+    assert sent.replace(content, file.url.encode()) == sheet.body
