@@ -20,7 +20,7 @@ def _is_over(task: Task) -> bool:
     return task.state in ENDED and (task.state is not TaskState.OUTCOME_UNKNOWN or "lists" in task.hints)
 
 
-async def generate(home: Path, base_url: str, prompt: str, *, key: str, more: str = "") -> tuple[Task, str]:
+async def generate(home: Path, base_url: str, prompt: str, *, key: str) -> tuple[Task, str]:
     """One approval, one submission; the task at its end and what is said of it."""
     policy = home / "config" / "policy.toml"
     policy.parent.mkdir(parents=True)
@@ -34,7 +34,6 @@ directory = "{home / "clips"}"
 wire = "openai-videos"
 base_url = "{base_url}"
 key_env = "BOX_KEY"
-{more}
 [endpoints.box.models."sora-2"]
 seconds = [4]
 sizes = ["1280x720"]
