@@ -8,6 +8,7 @@ status than in the creation (LiteLLM 1.106.12), so the first is kept and none co
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 
@@ -19,12 +20,14 @@ from callsheet.core.gateway.protocol import (
     HttpReply,
     HttpRequest,
     Phase,
+    Postponed,
     Progress,
     RecentTask,
     StatusOutcome,
     SubmitOutcome,
     SubmitParts,
     TaskRef,
+    Unclear,
 )
 from callsheet.core.gateway.replies import answered, find, read_complaint, read_items, read_object, read_text
 from callsheet.core.gateway.task_status import read_phase
@@ -38,6 +41,13 @@ _WORDS = {"unknown": Phase.QUEUED, "expired": Phase.FAILED, "deleted": Phase.FAI
 _LITELLM_IDS = "video_bGl0ZWxsbT"
 """How `video_` and `litellm:` in base 64 begin. Such an id is another in each answer."""
 _LINKS = (("url",), ("video_url",), ("video", "url"), ("metadata", "url"))
+ADVICE = {
+    "litellm": "Set num_retries: 0 in LiteLLM's router_settings: by default it sends a failed creation three times.",
+    "sglang": "It renders any model name with its own model: set strict_model = true.",
+    "vllm-omni": 'It takes forms only: body must be "multipart".',
+}
+"""What a dialect needs of its table, or of its server (recorded 2026-11-28)."""
+MAY_REPEAT = f"A LiteLLM proxy answered, so up to 3 jobs may have been made of it. {ADVICE['litellm']}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +67,13 @@ class OpenAIVideos:
         near = replies.find_near_id(body)
         reading = replies.SubmitReading(find(body, "id"), state, None, *complaint, near_id=near)
         outcome = replies.decide_submit(reply, reading)
-        return replace(outcome, charge=_read_cost(reply)) if isinstance(outcome, Accepted) else outcome
+        if isinstance(outcome, Accepted):
+            return replace(outcome, charge=_read_cost(reply), note=_note_repeats(reply))
+        if reply.header("x-litellm-version") is None:
+            return outcome
+        # What is refused for its rate may have been sent before, and made a job whose answer was lost.
+        lost = Unclear(outcome.problem) if isinstance(outcome, Postponed) else outcome
+        return replace(lost, note=MAY_REPEAT) if isinstance(lost, Unclear) else lost
 
     def build_status(self, task: TaskRef) -> HttpRequest:
         """Ask for a job's status; ValueError for an id that no server could have given."""
@@ -112,6 +128,13 @@ class OpenAIVideos:
         return tuple(name for row in rows if (name := read_text(find(row, "id")))) or None
 
 
+def _note_repeats(reply: HttpReply) -> str:
+    """LiteLLM says how often it sent a creation again before it was answered; each time may have made a job."""
+    again = reply.header("x-litellm-attempted-retries") or ""
+    sent = int(again) + 1 if re.fullmatch(r"[1-9][0-9]?", again) else 1
+    return f"SENT {sent} TIMES by the proxy, so up to {sent} jobs were made and may be charged." if sent > 1 else ""
+
+
 def _read_cost(reply: HttpReply) -> Charge | None:
     """What LiteLLM says that the job costs. It leaves the header out, or writes 0, where it has no price."""
     try:
@@ -126,14 +149,6 @@ def _read_poll_after(reply: HttpReply) -> float | None:
     asked = reply.header("openai-poll-after-ms") or ""
     seconds = int(asked) / 1000 if asked.isdecimal() and len(asked) <= 9 else replies.read_retry_after(reply)
     return None if seconds is None else min(max(seconds, 1.0), 60.0)
-
-
-ADVICE = {
-    "litellm": "Set num_retries: 0 in LiteLLM's router_settings: by default it sends a failed creation three times.",
-    "sglang": "It renders any model name with its own model: set strict_model = true.",
-    "vllm-omni": 'It takes forms only: body must be "multipart".',
-}
-"""What a dialect needs of its table, or of its server (recorded 2026-11-28)."""
 
 
 def read_dialect(reply: HttpReply) -> str:

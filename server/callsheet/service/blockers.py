@@ -175,7 +175,7 @@ def _check_key(deps: Dependencies, _: Policy, sheet: Sheet) -> None:
 
 def _check_sandbox(deps: Dependencies, _: Policy, sheet: Sheet) -> None:
     facts = deps.facts(sheet.binding.gateway)
-    if sheet.mode is Mode.SANDBOX and not deps.sandbox_plays(facts.id):
+    if sheet.mode is Mode.SANDBOX and not (facts.own or deps.sandbox_plays(facts.id)):
         raise SetupProblem(
             f"The sandbox has no {facts.name}.",
             next_step="The payload was still validated. A person decides whether to rehearse on another gateway.",

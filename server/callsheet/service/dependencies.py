@@ -174,7 +174,8 @@ class Dependencies:
         unsealed one only to the gateway's own address or one that a person named: `KeyProblem`.
         """
         if mode is Mode.SANDBOX:
-            return f"{await self.sandbox_url()}/{facts.id}", self.sandbox_key, USUAL
+            path = f"endpoints/{facts.id}/v1" if facts.own else facts.id
+            return f"{await self.sandbox_url()}/{path}", self.sandbox_key, USUAL
         base_url, route = self.live_way(facts)
         where = route.destination(base_url)
         if not facts.key_env:

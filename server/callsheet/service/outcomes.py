@@ -115,7 +115,7 @@ def _read_answer(deps: Dependencies, task: Task, outcome: SubmitOutcome, now: fl
     """The event and the changes that a gateway's answer means for its task."""
     speed = deps.speed(task.mode)
     match outcome:
-        case Accepted(gateway_task_id, state, charge):
+        case Accepted(gateway_task_id, state, charge, note):
             delay = first_poll_delay(
                 card_of(deps, task).poll,
                 jitter=deps.clock.jitter(),
@@ -128,6 +128,7 @@ def _read_answer(deps: Dependencies, task: Task, outcome: SubmitOutcome, now: fl
                 "accepted_at": now,
                 "charge": None if charge is None else deps.sanitize(f"{charge.amount} {charge.unit}", limit=60),
                 "problem": None,
+                **({"hints": note} if note else {}),
                 "next_at": now + delay,
             }
         case Rejected(problem):
@@ -148,7 +149,8 @@ def _read_answer(deps: Dependencies, task: Task, outcome: SubmitOutcome, now: fl
             return TaskEvent.NOT_SENT, {"problem": refusal, "next_at": next_at}
         case unclear:
             lost = quote_problem(deps, unclear.problem, Fate.UNKNOWN)
-            return TaskEvent.ANSWER_LOST, {"problem": replace(lost, untrusted_task_id=unclear.named_id)}
+            changes: Changes = {"problem": replace(lost, untrusted_task_id=unclear.named_id), "hints": unclear.note}
+            return TaskEvent.ANSWER_LOST, changes
 
 
 def _read_error(deps: Dependencies, task: Task, error: CallsheetError, now: float) -> tuple[TaskEvent, Changes]:
@@ -253,7 +255,7 @@ async def lists_model(deps: Dependencies, task: Task) -> bool:
 
 async def record_hints(deps: Dependencies, task: Task) -> None:
     """Store what the gateway reports after an answer was lost: the balance, and recent tasks of that model."""
-    hints = []
+    hints = [task.hints] if task.hints else []
     if task.balance_before is not None:
         count_request(deps, task)
         after = await _read_balance(deps, task)

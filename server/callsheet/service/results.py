@@ -199,8 +199,11 @@ def _without_quotes(task: Task) -> Task:
 
 
 def status_text(task: Task, *, quoting: bool = True) -> str:
-    """One sentence on where the task is; not `quoting`, without any of the gateway's own words."""
-    task = task if quoting else _without_quotes(task)
+    """Where the task is, and what hints there are; not `quoting`, without any of the gateway's own words."""
+    return " ".join(filter(None, (_state_text(task if quoting else _without_quotes(task)), task.hints)))
+
+
+def _state_text(task: Task) -> str:
     percent = f" {task.percent} %" if task.percent is not None else ""
     code = task.problem.code if task.problem else ""
     problem = f" ({task.problem.message.rstrip('.')})" if task.problem else ""
@@ -241,11 +244,7 @@ def _ended_text(task: Task) -> str:
         case TaskState.OUTCOME_UNKNOWN:
             why = f" ({detail})" if detail else ""
             named = f" Its reply names task {found}, which proves nothing." if (found := _untrusted_id(task)) else ""
-            hints = f" {task.hints}" if task.hints else ""
-            return (
-                f"Whether the gateway accepted it is not known{why}. It is never sent again automatically."
-                f"{named}{hints}"
-            )
+            return f"Whether the gateway accepted it is not known{why}. It is never sent again automatically.{named}"
         case _:
             return f"Given up: {detail}." if detail else "Given up by a person."
 

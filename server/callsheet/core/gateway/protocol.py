@@ -73,11 +73,12 @@ class GatewayProblem:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The gateway accepted the job under this id, and may say what it charged."""
+    """The gateway accepted the job under this id, and may say what it charged. `note` is ours, for a person."""
 
     gateway_task_id: str
     state: str = ""
     charge: Charge | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ class Unclear:
 
     problem: GatewayProblem
     named_id: str = ""
+    note: str = ""
 
 
 SubmitOutcome = Accepted | Rejected | Postponed | Unclear
