@@ -179,7 +179,11 @@ class Binding:
     @property
     def digest(self) -> str:
         """SHA-256 (hex) of the canonical JSON of all fields."""
-        return _binding_digest(asdict(self))
+        return _binding_digest(self.as_written())
+
+    def as_written(self) -> dict[str, str]:
+        """All fields as they are stored; the newest are left out where empty, as earlier versions wrote them."""
+        return {name: value for name, value in asdict(self).items() if value or name not in ("content_type", "route")}
 
     @property
     def shot_digest(self) -> str:
@@ -205,14 +209,12 @@ def sheet_id_for(digest: str) -> str:
 
 def is_older_than_trail(sheet_id: str, binding: Binding) -> bool:
     """Whether the sheet is from the version that kept no audit trail: that one did not bind a sheet's end."""
-    fields = {name: value for name, value in asdict(binding).items() if name != "expires"}
+    fields = {name: value for name, value in binding.as_written().items() if name != "expires"}
     return sheet_id == sheet_id_for(_binding_digest(fields))
 
 
 def _binding_digest(fields: Mapping[str, str]) -> str:
-    # Sheets of earlier versions are bound to the same without them.
-    said = {name: value for name, value in fields.items() if value or name not in ("content_type", "route")}
-    text = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 
+from callsheet.core.gateway import replies
 from callsheet.core.gateway.endpoint import Endpoint
 from callsheet.core.gateway.protocol import (
     Accepted,
@@ -28,40 +29,18 @@ from callsheet.core.gateway.protocol import (
     TaskRef,
     Unclear,
 )
-from callsheet.core.gateway.replies import (
-    SubmitReading,
-    answered,
-    build_problem,
-    build_unavailable,
-    decide_submit,
-    find,
-    find_near_id,
-    quote_task_id,
-    read_complaint,
-    read_items,
-    read_object,
-    read_percent,
-    read_retry_after,
-    read_task_id,
-    read_text,
-    read_time,
-)
+from callsheet.core.gateway.replies import answered, find, read_complaint, read_items, read_object, read_text
 from callsheet.core.gateway.task_status import read_phase
 from callsheet.core.gateway.videos import find_videos
 from callsheet.core.payload.form import content_type
 from callsheet.core.security.urls import url_host
 
 MADE_UP_ID = "video_callsheet_check_no_such_job"
-COST_HEADER = "x-litellm-response-cost"
-PROXY_HEADER = "x-litellm-version"
-REPEATS_HEADER = "x-litellm-attempted-retries"
-POLL_HEADER = "openai-poll-after-ms"
 _WORDS = {"unknown": Phase.QUEUED, "expired": Phase.FAILED, "deleted": Phase.FAILED}
 """What three words mean on this wire, and would not at every gateway: New API's, OpenRouter's, SGLang's."""
-LITELLM_IDS = "video_bGl0ZWxsbT"
+_LITELLM_IDS = "video_bGl0ZWxsbT"
 """How `video_` and `litellm:` in base 64 begin. Such an id is another in each answer."""
 _LINKS = (("url",), ("video_url",), ("video", "url"), ("metadata", "url"))
-
 ADVICE = {
     "litellm": "Set num_retries: 0 in LiteLLM's router_settings: by default it sends a failed creation three times.",
     "sglang": "It renders any model name with its own model: set strict_model = true.",
@@ -84,13 +63,13 @@ class OpenAIVideos:
     def read_submit(self, reply: HttpReply) -> SubmitOutcome:
         """Accepted under `id`, whatever the state: the first status read tells it. What it cost, if that is said."""
         body = read_object(reply.body)
-        code, message = read_complaint(body)
-        state = read_text(find(body, "status"))
-        reading = SubmitReading(find(body, "id"), state, None, code, message, near_id=find_near_id(body))
-        outcome = decide_submit(reply, reading)
+        state, complaint = read_text(find(body, "status")), read_complaint(body)
+        near = replies.find_near_id(body)
+        reading = replies.SubmitReading(find(body, "id"), state, None, *complaint, near_id=near)
+        outcome = replies.decide_submit(reply, reading)
         if isinstance(outcome, Accepted):
             return replace(outcome, charge=_read_cost(reply), note=_note_repeats(reply))
-        if reply.header(PROXY_HEADER) is None:
+        if reply.header("x-litellm-version") is None:
             return outcome
         # What is refused for its rate may have been sent before, and made a job whose answer was lost.
         lost = Unclear(outcome.problem) if isinstance(outcome, Postponed) else outcome
@@ -98,33 +77,32 @@ class OpenAIVideos:
 
     def build_status(self, task: TaskRef) -> HttpRequest:
         """Ask for a job's status; ValueError for an id that no server could have given."""
-        return HttpRequest("GET", f"/videos/{quote_task_id(task.gateway_task_id)}")
+        return HttpRequest("GET", f"/videos/{replies.quote_task_id(task.gateway_task_id)}")
 
     def read_status(self, reply: HttpReply) -> StatusOutcome:
         """The job's phase, from the body before the HTTP status. A failure ends a job only if the body is a video's."""
         body = read_object(reply.body)
-        said = read_text(find(body, "status"))
-        phase = _WORDS.get(said.lower()) or read_phase(said)
-        named = read_task_id(find(body, "id")) or ""
+        said, complaint = read_text(find(body, "status")), read_complaint(body)
+        phase, named = _WORDS.get(said.lower()) or read_phase(said), replies.read_task_id(find(body, "id")) or ""
         is_job = find(body, "object") == "video" or named != ""
-        if not said or not (is_job or answered(reply)) or (phase is Phase.UNRECOGNISED and not answered(reply)):
-            return build_unavailable(reply, body, None, *read_complaint(body))
+        if not said or not (answered(reply) or (is_job and phase is not Phase.UNRECOGNISED)):
+            return replies.build_unavailable(reply, body, None, *complaint)
         if phase is Phase.FAILED and not is_job:
-            return build_unavailable(reply, None, None, *read_complaint(body))
-        links = find_videos(body, _LINKS) if self.endpoint.content == "url" and phase is Phase.SUCCEEDED else ()
+            return replies.build_unavailable(reply, None, None, *complaint)
+        links = find_videos(body, _LINKS) if phase is Phase.SUCCEEDED else ()
         return Progress(
             phase=phase,
             said=said,
-            percent=read_percent(find(body, "progress")),
+            percent=replies.read_percent(find(body, "progress")),
             video_urls=tuple(link for link in links if url_host(link) in self.endpoint.result_hosts),
-            failure=build_problem(reply, *read_complaint(body)) if phase is Phase.FAILED else None,
-            named_id="" if named.startswith(LITELLM_IDS) else named,
+            failure=replies.build_problem(reply, *complaint) if phase is Phase.FAILED else None,
+            named_id="" if named.startswith(_LITELLM_IDS) else named,
             ask_after_seconds=_read_poll_after(reply),
         )
 
     def build_content(self, task: TaskRef) -> HttpRequest:
         """Ask for the finished clip, at a path made from the job's id and never taken from an answer."""
-        return HttpRequest("GET", f"/videos/{quote_task_id(task.gateway_task_id)}/content")
+        return HttpRequest("GET", f"/videos/{replies.quote_task_id(task.gateway_task_id)}/content")
 
     def build_recent(self) -> HttpRequest:
         """Ask for the latest jobs."""
@@ -132,17 +110,13 @@ class OpenAIVideos:
 
     def read_recent(self, reply: HttpReply) -> tuple[RecentTask, ...]:
         """The listed jobs that have a usable id, each with what it says of its request."""
-        rows = read_items(find(read_object(reply.body), "data")) if answered(reply) else ()
-        return tuple(
-            RecentTask(
-                found,
-                read_text(find(row, "model")),
-                read_time(find(row, "created_at")),
-                {name: text for name in ("prompt", "seconds", "size") if (text := read_text(find(row, name)))},
-            )
-            for row in rows
-            if (found := read_task_id(find(row, "id"))) is not None
-        )
+        found = []
+        for row in read_items(find(read_object(reply.body), "data")) if answered(reply) else ():
+            said = {name: text for name in ("prompt", "seconds", "size") if (text := read_text(find(row, name)))}
+            model, at = read_text(find(row, "model")), replies.read_time(find(row, "created_at"))
+            if (job := replies.read_task_id(find(row, "id"))) is not None:
+                found.append(RecentTask(job, model, at, said))
+        return tuple(found)
 
     def build_models(self) -> HttpRequest:
         """Ask which models it serves."""
@@ -156,7 +130,7 @@ class OpenAIVideos:
 
 def _note_repeats(reply: HttpReply) -> str:
     """LiteLLM says how often it sent a creation again before it was answered; each time may have made a job."""
-    again = reply.header(REPEATS_HEADER) or ""
+    again = reply.header("x-litellm-attempted-retries") or ""
     sent = int(again) + 1 if re.fullmatch(r"[1-9][0-9]?", again) else 1
     return f"SENT {sent} TIMES by the proxy, so up to {sent} jobs were made and may be charged." if sent > 1 else ""
 
@@ -164,7 +138,7 @@ def _note_repeats(reply: HttpReply) -> str:
 def _read_cost(reply: HttpReply) -> Charge | None:
     """What LiteLLM says that the job costs. It leaves the header out, or writes 0, where it has no price."""
     try:
-        cost = Decimal(reply.header(COST_HEADER) or "0")
+        cost = Decimal(reply.header("x-litellm-response-cost") or "0")
     except InvalidOperation:
         return None
     return Charge(format(cost, "f"), "USD") if cost.is_finite() and Decimal("1e-6") <= cost < 10**6 else None
@@ -172,8 +146,8 @@ def _read_cost(reply: HttpReply) -> Charge | None:
 
 def _read_poll_after(reply: HttpReply) -> float | None:
     """When to ask again, 1 to 60 seconds."""
-    asked = reply.header(POLL_HEADER) or ""
-    seconds = int(asked) / 1000 if asked.isdecimal() and len(asked) <= 9 else read_retry_after(reply)
+    asked = reply.header("openai-poll-after-ms") or ""
+    seconds = int(asked) / 1000 if asked.isdecimal() and len(asked) <= 9 else replies.read_retry_after(reply)
     return None if seconds is None else min(max(seconds, 1.0), 60.0)
 
 

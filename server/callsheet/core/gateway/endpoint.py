@@ -9,24 +9,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from math import gcd
 from typing import Literal
 
-from callsheet.core.catalogue.cards import (
-    Availability,
-    CallbackRule,
-    Evidence,
-    GatewayFacts,
-    Lifecycle,
-    ModelCard,
-    PollAdvice,
-    PriceRule,
-    RateLimit,
-    Retention,
-    Source,
-)
+from callsheet.core.catalogue import cards
 from callsheet.core.catalogue.fields import Field, InputRule
 from callsheet.core.catalogue.prices import ANY, DECLARED
 from callsheet.core.security.urls import is_loopback
@@ -47,14 +35,9 @@ UNENCRYPTED = "NOT ENCRYPTED: anyone on the network reads prompt, image and key"
 class Route:
     """How a server is reached and known; empty for the usual way.
 
-    Attributes:
-        address: the connection goes there, and the name is not looked up.
-        looked_up: the name must lead to public addresses only, and the connection goes to one of them.
-        proxy: the address of the proxy that opens the tunnel.
-        ca: certificates in PEM. `only_ca`: no others are trusted.
-        fingerprint: `sha256:` and the digest of the one certificate that the server may show.
-        plain_key: a person declared that the key may travel without encryption.
-        open: nothing is encrypted.
+    The connection goes to `address`; or the name is `looked_up` and must lead to public addresses only. A `proxy` opens
+    the tunnel. `ca` are certificates in PEM, the only ones with `only_ca`; `fingerprint` is of the one certificate that
+    counts. `open`: nothing is encrypted; `plain_key`: a person declared that the key travels so.
     """
 
     address: str = ""
@@ -147,9 +130,9 @@ class Endpoint:
         )
 
 
-def build_facts(endpoint: Endpoint) -> GatewayFacts:
+def build_facts(endpoint: Endpoint) -> cards.GatewayFacts:
     """What the catalogue holds of an endpoint. `version` is the digest of all that was declared."""
-    return GatewayFacts(
+    return cards.GatewayFacts(
         id=endpoint.id,
         name=endpoint.id,
         base_url=endpoint.base_url,
@@ -157,9 +140,9 @@ def build_facts(endpoint: Endpoint) -> GatewayFacts:
         key_env=endpoint.key_env,
         key_page="",
         docs="",
-        callback=CallbackRule("none", DECLARED),
+        callback=cards.CallbackRule("none", DECLARED),
         errors=(),
-        sources={DECLARED: Source(DECLARED, DECLARED, "", "undated", "you")},
+        sources={DECLARED: cards.Source(DECLARED, DECLARED, "", "undated", "you")},
         models=tuple(_build_card(endpoint, offer) for offer in endpoint.models),
         as_of="undated",
         version=hashlib.sha256(repr(endpoint).encode()).hexdigest()[:12],
@@ -169,31 +152,26 @@ def build_facts(endpoint: Endpoint) -> GatewayFacts:
     )
 
 
-def _build_card(endpoint: Endpoint, offer: Offer) -> ModelCard:
-    patience = 60.0 * endpoint.patience_minutes
-    said = "Declared in your policy."
-    takes = endpoint.image != "none"
-    rule = InputRule(
-        roles=("first_frame",),
-        source=DECLARED,
-        most=1,
-        max_bytes=MAX_PICTURE_BYTES,
-        formats=(".jpg", ".png"),
-        files_only=endpoint.image != "image_url",
+def _build_card(endpoint: Endpoint, offer: Offer) -> cards.ModelCard:
+    patience, said, takes = 60.0 * endpoint.patience_minutes, "Declared in your policy.", endpoint.image != "none"
+    only = endpoint.image != "image_url"
+    picture = InputRule(
+        ("first_frame",), DECLARED, most=1, max_bytes=MAX_PICTURE_BYTES, formats=(".jpg", ".png"), files_only=only
     )
-    return ModelCard(
+    evidence = (cards.Evidence("undated", said, DECLARED),)
+    return cards.ModelCard(
         gateway=endpoint.id,
         model=offer.model,
         title=offer.model,
         kinds=(TEXT_TO_VIDEO, IMAGE_TO_VIDEO) if takes else (TEXT_TO_VIDEO,),
         fields=tuple(_build_fields(endpoint, offer)),
         price=build_price(endpoint, offer.price),
-        lifecycle=Lifecycle(Availability.LISTED, said, (Evidence("undated", said, DECLARED),)),
+        lifecycle=cards.Lifecycle(cards.Availability.LISTED, said, evidence),
         # A GPU box renders one clip after the other: only patience says how long is too long.
-        poll=PollAdvice(5, 15, DECLARED, usual_seconds=(10, patience / 2), least_every_seconds=5, patience=True),
-        retention=Retention(DECLARED),
-        rate_limit=RateLimit(120, DECLARED, concurrent_tasks=endpoint.concurrent),
-        inputs=(rule,) if takes else (),
+        poll=cards.PollAdvice(5, 15, DECLARED, (10, patience / 2), least_every_seconds=5, patience=True),
+        retention=cards.Retention(DECLARED),
+        rate_limit=cards.RateLimit(120, DECLARED, concurrent_tasks=endpoint.concurrent),
+        inputs=(picture,) if takes else (),
     )
 
 
@@ -201,17 +179,15 @@ def _build_fields(endpoint: Endpoint, offer: Offer) -> Iterator[Field]:
     """The fields that leave, and no others: these servers also take paths on themselves."""
     yield Field(("model",), "model", "string", DECLARED, required=True)
     yield Field(("prompt",), "prompt", "string", DECLARED, required=True)
-    if endpoint.body == "json" and endpoint.seconds_as == "integer":
-        yield Field(("seconds",), "duration_seconds", "integer", DECLARED, values=offer.seconds, fill=offer.seconds[0])
+    seconds = Field(("seconds",), "duration_seconds", "string", DECLARED)
+    if endpoint.seconds_as == "integer":
+        yield replace(seconds, kind="integer", values=offer.seconds, fill=offer.seconds[0])
     else:
-        spelling = tuple((str(value), (("duration_seconds", value),)) for value in offer.seconds)
-        words = tuple(str(value) for value in offer.seconds)
-        yield Field(
-            ("seconds",), "duration_seconds", "string", DECLARED, values=words, fill=words[0], spelling=spelling
-        )
-    if offer.sizes:
-        meanings = tuple((size, tuple(name_size(size, offer.sizes).items())) for size in offer.sizes)
-        yield Field(("size",), "size", "string", DECLARED, values=offer.sizes, fill=offer.sizes[0], spelling=meanings)
+        named = tuple((str(value), (("duration_seconds", value),)) for value in offer.seconds)
+        yield replace(seconds, values=tuple(map(str, offer.seconds)), fill=named[0][0], spelling=named)
+    if sizes := offer.sizes:
+        meant = tuple((size, tuple(name_size(size, sizes).items())) for size in sizes)
+        yield Field(("size",), "size", "string", DECLARED, values=sizes, fill=sizes[0], spelling=meant)
     if "seed" in endpoint.extras:
         yield Field(("seed",), "seed", "integer", DECLARED, minimum=0, maximum=2**31 - 1)
     if "negative_prompt" in endpoint.extras:
@@ -238,26 +214,21 @@ def _shape(ratio: str) -> float:
     return int(width) / int(height)
 
 
-def build_price(endpoint: Endpoint, said: str) -> PriceRule:
+def build_price(endpoint: Endpoint, said: str) -> cards.PriceRule:
     """The declared price. `note` is what a person reads beside it."""
-    found = PRICE.fullmatch(said)
-    if said == FREE:
-        note = f"you declared {endpoint.id} free; a render still takes GPU time others wait for"
-    elif found:
-        note = f"your own figure: {said} for {endpoint.id}, set in your policy; the server confirms no price"
-    else:
-        return PriceRule("unknown", as_of="undated", source=DECLARED, note="The server may bill more.")
-    return PriceRule(
-        "second" if found and found[2] == "second" else "clip",
-        as_of="undated",
-        source=DECLARED,
-        unit="USD",
-        amounts={ANY: Decimal(found[1]) if found else Decimal(0)},
-        usd_per_unit=Decimal(1),
-        note=note,
+    found, note = (
+        PRICE.fullmatch(said),
+        f"you declared {endpoint.id} free; a render still takes GPU time others wait for",
     )
+    if found:
+        note = f"your own figure: {said} for {endpoint.id}, set in your policy; the server confirms no price"
+    elif said != FREE:
+        return cards.PriceRule("unknown", "undated", DECLARED, note="The server may bill more.")
+    amounts = {ANY: Decimal(found[1] if found else 0)}
+    per: Literal["clip", "second"] = "second" if found and found[2] == "second" else "clip"
+    return cards.PriceRule(per, "undated", DECLARED, "USD", amounts=amounts, usd_per_unit=Decimal(1), note=note)
 
 
-def takes_files(facts: GatewayFacts) -> bool:
+def takes_files(facts: cards.GatewayFacts) -> bool:
     """Whether a picture of the person's own can travel in a request itself."""
     return facts.own and any(rule.files_only for card in facts.models for rule in card.inputs)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 from callsheet.core.consent import Policy
 from callsheet.core.gateway.endpoint import FREE, PRICE, SIZE, Endpoint, Offer
@@ -27,6 +27,15 @@ from .policy_table import PolicyTable
 WIRE = "openai-videos"
 FREE_AT_A_PUBLIC_HOST = "I pay nothing there"
 EXTRAS = ("seed", "negative_prompt")
+TEXTS = ("base_url", "address", "fingerprint", "insecure", "key_env", "free")
+CHOICES = {
+    "body": ("multipart", "json"),
+    "seconds_as": ("string", "integer"),
+    "image": ("none", "file", "image_url", "data_url"),
+    "content": ("route", "url"),
+}
+COUNTS = {"clips_per_day": (40, 10_000), "concurrent": (1, 1000), "patience_minutes": (120, 10_080)}
+"""Default and most."""
 MOST_CA_BYTES = 1 << 20
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}(?:/[A-Za-z0-9][A-Za-z0-9._-]{0,63})?")
@@ -57,27 +66,12 @@ def read_endpoints(table: PolicyTable) -> tuple[Endpoint, ...]:
 
 def _read_endpoint(table: PolicyTable, name: str) -> Endpoint:
     table.choice("wire", (WIRE,), WIRE)
-    endpoint = Endpoint(
-        id=name,
-        base_url=table.text("base_url"),
-        address=table.text("address"),
-        ca_file=table.directory("ca_file") or "",
-        fingerprint=table.text("fingerprint"),
-        insecure=table.text("insecure"),
-        key_over_plain_http=table.switch("key_over_plain_http", False),
-        body=cast("Any", table.choice("body", ("multipart", "json"), "multipart")),
-        seconds_as=cast("Any", table.choice("seconds_as", ("string", "integer"), "string")),
-        image=cast("Any", table.choice("image", ("none", "file", "image_url", "data_url"), "none")),
-        extras=table.texts("extras"),
-        key_env=table.text("key_env"),
-        content=cast("Any", table.choice("content", ("route", "url"), "route")),
-        result_hosts=table.hosts("result_hosts"),
-        strict_model=table.switch("strict_model", False),
-        free=table.text("free"),
-        clips_per_day=table.whole("clips_per_day", 40, most=10_000),
-        concurrent=table.whole("concurrent", 1, most=1000),
-        patience_minutes=table.whole("patience_minutes", 120, most=10_080),
-    )
+    said: dict[str, Any] = {key: table.text(key) for key in TEXTS}
+    said |= {key: table.switch(key, False) for key in ("key_over_plain_http", "strict_model")}
+    said |= {key: table.choice(key, allowed, allowed[0]) for key, allowed in CHOICES.items()}
+    said |= {key: table.whole(key, usual, most=most) for key, (usual, most) in COUNTS.items()}
+    said |= {"extras": table.texts("extras"), "result_hosts": table.hosts("result_hosts")}
+    endpoint = Endpoint(id=name, ca_file=table.directory("ca_file") or "", **said)
     _check_way(table, endpoint)
     _check_wire(table, endpoint)
     models = table.table("models")

@@ -59,7 +59,7 @@ def sheet_row(sheet: Sheet) -> dict[str, Any]:
         "shot_digest": sheet.binding.shot_digest,
         "take": sheet.take,
         "state": sheet.state.value,
-        "binding": json.dumps(asdict(sheet.binding)),
+        "binding": json.dumps(sheet.binding.as_written()),
         "shot": json.dumps(_shot_values(sheet.shot)),
         "price": json.dumps(asdict(sheet.price), default=str),
         "body": sheet.body,

@@ -6,6 +6,7 @@ is read by the same rules as what a person writes there by hand.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from enum import StrEnum
 from functools import partial
 from typing import Annotated
@@ -64,19 +65,10 @@ def endpoint(
         raise InvalidRequest(f"No such endpoint (declared: {names}).", next_step=f"Run `{program()} endpoint add`.")
     answer = anyio.run(session.service.ask_endpoint, known)
     if as_json:
-        session.write_json({"endpoint": known.id, **_form(answer)})
+        session.write_json({"endpoint": known.id, **asdict(answer), "replies": dict(answer.replies)})
     else:
         session.output.write(_describe(answer))
     return ExitCode.OK
-
-
-def _form(answer: EndpointAnswer) -> dict[str, object]:
-    return {
-        "replies": dict(answer.replies),
-        "models": list(answer.models),
-        "dialect": answer.dialect,
-        "advice": list(answer.advice),
-    }
 
 
 def _describe(answer: EndpointAnswer) -> Text:
@@ -104,15 +96,17 @@ def _add(session: Session, terminal: Terminal) -> int:
     models = [_ask_model(terminal, draft, answer)]
     while terminal.confirm("  Another model?"):
         models.append(_ask_model(terminal, draft, answer))
-    is_public = draft.route().looked_up
-    if is_public and any(price == FREE for *_, price in models):
+    if draft.route().looked_up and any(price == FREE for *_, price in models):
         lines["free"] = quote(terminal.ask(f"  To declare a public server free, type: {FREE_AT_A_PUBLIC_HOST}"))
     table = _table(lines, models)
     policy = _read(session, table)
     terminal.write(f"\nAdded to {started.policy_path}:\n{table}", style="green")
     if not terminal.confirm("Write this?"):
         raise NotApproved("Nothing was written.", next_step=f"Run `{program()} endpoint add` again.")
-    _write(session, table, policy)
+    write_policy(started.policy_path, _text_with(session, table))
+    if draft.key_env and started.account_home is not None:
+        where = policy.route(draft.id).destination(draft.base_url)
+        register(started.account_home, addresses=((draft.id, where),))
     terminal.write(f"Declared. Check it with: {program()} endpoint check {draft.id}")
     return ExitCode.OK
 
@@ -164,15 +158,6 @@ def _read(session: Session, table: str) -> Policy:
     return judge_policy(
         raw, started.policy_path, working_directory=started.project_directory, trusted=started.paths.trusted
     )
-
-
-def _write(session: Session, table: str, policy: Policy) -> None:
-    started = session.program
-    write_policy(started.policy_path, _text_with(session, table))
-    added = policy.endpoints[-1]
-    if added.key_env and started.account_home is not None:
-        where = policy.route(added.id).destination(added.base_url)
-        register(started.account_home, addresses=((added.id, where),))
 
 
 COMMANDS = (Command("endpoint", endpoint, SET_UP, "a server of your own: declare it, or ask it", EXAMPLES),)
