@@ -20,6 +20,7 @@ from callsheet.core.gateway.endpoint import USUAL, Route
 from callsheet.core.gateway.protocol import Gateway
 from callsheet.core.payload.request import fold_name, offer_name
 from callsheet.core.security.redaction import Redactor, clean
+from callsheet.core.security.urls import is_loopback
 from callsheet.core.tasks import Sheet, Task
 from callsheet.errors import Action, KeyProblem, LedgerProblem, NextStep, SetupProblem, UnknownThing
 
@@ -231,7 +232,7 @@ class Dependencies:
         if mode is Mode.SANDBOX:
             return await self.sandbox_url()
         base_url = self.live_base_url(facts)
-        return base_url if base_url.startswith("http://") else None
+        return base_url if base_url.startswith("http://") and is_loopback(base_url) else None
 
     def need_key(self, facts: GatewayFacts) -> None:
         """Raises `KeyProblem` without a key that may be used for live requests; a sealed key counts."""
