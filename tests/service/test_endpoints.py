@@ -27,7 +27,6 @@ from callsheet.errors import (
     PolicyRefusal,
 )
 from callsheet.service import Draft, Service
-from callsheet.service.consent import complete_body
 from callsheet.service.polling import run_task
 from callsheet.service.results import CONTENT_MISSING, JOB_FORGOTTEN, needs_a_look, status_text
 from cases import cases
@@ -469,7 +468,7 @@ async def test_a_model_that_the_server_does_not_list_is_not_sent_where_a_person_
     assert sent.state is TaskState.QUEUED
 
 
-def test_a_picture_is_part_of_the_form_and_an_address_is_not_taken(workspace: Workspace, tmp_path: Path) -> None:
+async def test_a_picture_is_part_of_the_form_and_an_address_is_not_taken(workspace: Workspace, tmp_path: Path) -> None:
     """The frozen bytes name the picture by its SHA-256; the sheet shows it; its bytes go out in its place."""
     service = live_with(workspace, more='image = "file"')
     url = Shot.of("A kite.", duration_seconds=3, first_frame="https://cdn.example.com/a.png")
@@ -477,15 +476,18 @@ def test_a_picture_is_part_of_the_form_and_an_address_is_not_taken(workspace: Wo
     assert refused.status == "invalid"
 
     file = service.deps.pictures.take(str(write_cat(tmp_path)), directories=None)
-    shot = Shot.of("A kite.", duration_seconds=3, first_frame=file.url)
-    sheet = service.explain(Draft(shot=shot, gateway="gpu-box", model=MODEL)).sheet
-    assert sheet is not None
+    sheet_id = approved(service, Shot.of("A kite.", duration_seconds=3, first_frame=file.url))
+    sheet, content = service.sheet(sheet_id), service.deps.pictures.read(file.url)
     assert read_frozen(sheet.body)["input_reference"] == file.url
     assert file.sha256[:12] in sheet.shown
-    sent = complete_body(service.deps, sheet, {})
-    content = service.deps.pictures.read(file.url)
     assert hashlib.sha256(content).hexdigest() == file.sha256
-    assert sent.replace(content, file.url.encode()) == sheet.body
+    workspace.gateway.replies.append(job("queued"))
+    report = (await service.submit(sheet_id, wait_seconds=0)).report
+    assert report is not None
+    await step(workspace, service, report.task.id)
+    [paid] = workspace.gateway.paid
+    assert paid.content.replace(content, file.url.encode()) == sheet.body
+    assert paid.headers["content-type"] == content_type(sheet.body)
 
 
 async def test_what_a_proxy_says_again_and_again_is_shown_as_its_words(workspace: Workspace) -> None:

@@ -6,6 +6,7 @@ listing tools costs nothing. Also the pace: every request to a gateway is reserv
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ from .ports import (
 BURST_SHARE = 10
 LEAST_BURST = 2
 """A paid request and the balance read before it go out together."""
+_ADDRESS = re.compile(r"(https?://[^\s/?#\"'<>]+)[/?#][^\s\"'<>]+", re.IGNORECASE)
 ROUNDING_SECONDS = 1e-3
 """What times near the epoch's size lose to rounding, and more: no wait at all."""
 
@@ -218,8 +220,11 @@ class Dependencies:
         return key.fingerprint if key else ""
 
     def sanitize(self, text: str, *, limit: int = 300) -> str:
-        """A gateway's text as it may be stored and shown: without our keys, cleaned, bounded. Still untrusted."""
-        return clean(self.redactor().text(text), limit=limit)
+        """A gateway's text as it may be stored and shown: without our keys, cleaned, bounded. Still untrusted.
+
+        Of an address only the host is left: it may be the link of a picture of the person's, which opens it for anyone.
+        """
+        return clean(_ADDRESS.sub(r"\1/…", self.redactor().text(text)), limit=limit)
 
     def holds_key(self, key: SecretKey | None, *values: str) -> bool:
         """Whether a value has the key that was just used, or another that is known, in any spelling."""

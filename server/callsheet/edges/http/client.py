@@ -183,7 +183,7 @@ class GatewayHttp:
         except (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, _ReplyTooLarge) as error:
             raise GatewayUnreachable(
                 f"The file could not be uploaded ({type(error).__name__}).",
-                next_step="Callsheet tries again automatically. An upload is free.",
+                next_step="Callsheet tries again automatically. An upload orders nothing.",
             ) from None
 
     @asynccontextmanager
