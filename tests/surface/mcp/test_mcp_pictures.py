@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from connection import SHOT, connect, types_in
 
+from callsheet.service.drafts import MOST_PICTURES
 from pictures import write_cat
 from workspace import Workspace, accepted, reply
 
@@ -62,3 +63,19 @@ async def test_an_allowed_picture_is_asked_for_in_the_form_and_leaves_after_the_
         "/api/generate/submit",
     ]
     assert "storage.poyo.ai" not in str(result)
+
+
+async def test_a_shot_has_no_more_files_than_can_be_read_at_once(workspace: Workspace, tmp_path: Path) -> None:
+    """One more is refused before any is read; one path, however often, is one file."""
+    cat = write_cat(tmp_path / "for-clips")
+    workspace.write_policy(f'[inputs]\ndirectories = ["{tmp_path}/for-clips"]\n')
+    kept = workspace.home / "data" / "inputs"
+
+    async with connect(workspace, "legacy") as client:
+        paths = [str(cat)] * (MOST_PICTURES + 1)
+        refused = await client.call_tool("explain_payload", {**SHOT, "reference_image": paths})
+        assert refused.is_error
+        assert not kept.exists()
+        await client.call_tool("explain_payload", {**SHOT, "reference_image": paths[1:]})
+
+    assert len(list(kept.glob("*.png"))) == 1
