@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
 import zlib
 from collections.abc import Callable
+from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 
@@ -15,8 +17,8 @@ from PIL import Image
 
 from callsheet.core.shot import OwnFile
 from callsheet.edges.clips.pictures import MOST_BYTES, MOST_SCANS, Pictures
-from callsheet.edges.files.files import MAX_BYTES, OutsideError, open_below
-from callsheet.errors import CallsheetError, InvalidRequest, PolicyRefusal, SetupProblem
+from callsheet.edges.files.files import MAX_BYTES, OutsideError, open_below, write_private
+from callsheet.errors import CallsheetError, Fate, InvalidRequest, PolicyRefusal, SetupProblem
 from pictures import SECRET, encoded, exif, image, png_of, telling_jpeg, telling_png, telling_webp, write_cat
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>'
@@ -30,9 +32,13 @@ def animated(kind: str) -> bytes:
 
 def scanned() -> bytes:
     """A progressive JPEG with far more scans than any program writes."""
-    whole = encoded(image(), "JPEG", progressive=True)
+    return with_scans(encoded(image(), "JPEG", progressive=True), MOST_SCANS + 1)
+
+
+def with_scans(whole: bytes, count: int) -> bytes:
+    """The JPEG with its last scan that many times more."""
     start = whole.rindex(b"\xff\xda")
-    return whole[:-2] + whole[start:-2] * (MOST_SCANS + 1) + b"\xff\xd9"
+    return whole[:-2] + whole[start:-2] * count + b"\xff\xd9"
 
 
 def sparse(path: Path) -> None:
@@ -75,6 +81,7 @@ HOSTILE_BYTES: dict[str, bytes] = {
     "pixels missing": png_of(500, 500, b"\0"),
     "a bomb of text": png_of(8, 8)[:-12] + b"\0\0\0\0zTXt" + zlib.compress(bytes(10_000_000)),
     "a jpeg of a thousand scans": scanned(),
+    "a large jpeg of forty scans": with_scans(encoded(Image.new("L", (6000, 6000)), "JPEG", progressive=True), 40),
     "sixteen bits of grey": encoded(Image.new("I;16", (20, 10)), "PNG"),
     "one byte too many": b"\xff\xd8\xff" + bytes(MOST_BYTES),
 }
@@ -166,13 +173,42 @@ def test_a_photo_that_was_turned_is_kept_upright(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "1"])
 def test_every_kind_of_png_becomes_one_that_any_gateway_reads(tmp_path: Path, mode: str) -> None:
-    """RGB, or RGBA where something is transparent."""
+    """Plain RGB."""
     path = tmp_path / "cat.png"
     path.write_bytes(encoded(Image.new(mode, (20, 10)), "PNG"))
     pictures = Pictures(tmp_path / "kept")
 
     with Image.open(BytesIO(pictures.read(pictures.take(str(path), directories=None).url))) as kept:
-        assert (kept.format, kept.mode) == ("PNG", "RGBA" if mode in {"LA", "RGBA"} else "RGB")
+        assert (kept.format, kept.mode) == ("PNG", "RGB")
+
+
+def erased(kind: str) -> bytes:
+    """A white picture whose left half was red and is now transparent, in one of the ways in which files say so."""
+    red, half = (200, 10, 10), (0, 0, 32, 48)
+    if kind == "palette":
+        picture = Image.new("P", (64, 48))
+        picture.putpalette([255, 255, 255, *red])
+        picture.paste(1, half)
+        return encoded(picture, "PNG", transparency=1)
+    if kind == "colour key":
+        picture = Image.new("RGB", (64, 48), "white")
+        picture.paste(red, half)
+        return encoded(picture, "PNG", transparency=red)
+    picture = Image.new("RGBA", (64, 48), (255, 255, 255, 255))
+    picture.paste((*red, 1 if kind == "nearly" else 0), half)
+    return encoded(picture, "WEBP", lossless=True, exact=True) if kind == "webp" else encoded(picture, "PNG")
+
+
+@pytest.mark.parametrize("kind", ["png", "webp", "palette", "colour key", "nearly"])
+def test_what_was_erased_does_not_leave_under_a_transparency(tmp_path: Path, kind: str) -> None:
+    """A gateway that drops the transparency would show what the person on the desk did not see."""
+    path = tmp_path / "cat"
+    path.write_bytes(erased(kind))
+    pictures = Pictures(tmp_path / "kept")
+
+    with Image.open(BytesIO(pictures.read(pictures.take(str(path), directories=None).url))) as kept:
+        assert kept.mode == "RGB"
+        assert min(kept.getpixel((3, 3))) > 250
 
 
 def test_a_colour_space_of_printers_becomes_a_plain_jpeg(tmp_path: Path) -> None:
@@ -271,6 +307,32 @@ def test_a_damaged_record_counts_as_none(tmp_path: Path, about: bytes) -> None:
         pictures.read(file.url)
 
 
+@pytest.mark.parametrize("lie", [{"size": 1}, {"width": 9}, {"height": 9}])
+def test_a_record_that_is_not_true_of_the_copy_lets_it_not_leave(tmp_path: Path, lie: dict[str, int]) -> None:
+    """The person agrees to what it says."""
+    pictures, file = kept_cat(tmp_path)
+    path = tmp_path / "kept" / f"{file.sha256}.json"
+
+    path.write_text(json.dumps({**json.loads(path.read_text()), **lie}))
+
+    with pytest.raises(InvalidRequest) as refused:
+        pictures.read(file.url)
+    assert refused.value.error_code == "file_changed"
+
+
+def test_a_file_that_was_put_among_the_copies_and_is_no_picture_is_not_read(tmp_path: Path) -> None:
+    """Its hash and its record agree, and it still is not what the person is told."""
+    pictures, file = kept_cat(tmp_path)
+    content = b"PK\x03\x04 all letters of the person"
+    planted = OwnFile(hashlib.sha256(content).hexdigest(), "png", file.origin, len(content), 64, 48)
+    for name, written in (("png", content), ("json", json.dumps(asdict(planted)).encode())):
+        write_private(tmp_path / "kept" / f"{planted.sha256}.{name}", written, what="planted")
+
+    assert pictures.find(planted.url) == planted
+    with pytest.raises(InvalidRequest):
+        pictures.read(planted.url)
+
+
 def test_a_record_of_another_picture_counts_as_none(tmp_path: Path) -> None:
     """Its hash is that in its name."""
     pictures, file = kept_cat(tmp_path)
@@ -292,6 +354,41 @@ def test_only_old_pictures_that_nothing_needs_are_removed(tmp_path: Path) -> Non
     assert pictures.find(file.url) == file
     assert pictures.prune((), before=later, dry_run=False) == 1
     assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_what_a_crash_left_half_is_removed_too(tmp_path: Path) -> None:
+    """A picture without its record, a record without its picture, a file that was not written to its end."""
+    pictures, file = kept_cat(tmp_path)
+    kept = tmp_path / "kept"
+    (kept / f"{file.sha256}.json").rename(kept / f"{'1' * 64}.json")
+    (kept / f".{'2' * 64}.png.0123456789abcdef").write_bytes(b"half of a picture")
+
+    assert pictures.prune((), before=4e9, dry_run=False) == 3
+    assert list(kept.iterdir()) == []
+
+
+CLIP_SWAPS: dict[str, Callable[[Path, Path], object]] = {
+    "another video": lambda clip, other: clip.write_bytes(other.read_bytes()),
+    "a link to another video": lambda clip, other: (clip.unlink(), clip.symlink_to(other)),
+    "a link to the same video": lambda clip, other: (clip.rename(other), clip.symlink_to(other)),
+    "nothing": lambda clip, other: clip.unlink(),
+    "a FIFO": lambda clip, other: (clip.unlink(), os.mkfifo(clip)),
+}
+
+
+@pytest.mark.parametrize("name", CLIP_SWAPS)
+def test_a_frame_is_taken_only_of_the_clip_that_was_saved(tmp_path: Path, name: str) -> None:
+    """The person is told the task, so another video under its name is refused; and nothing is said of a charge."""
+    clip, other = tmp_path / "clip.mp4", tmp_path / "other.mp4"
+    clip.write_bytes(b"the clip")
+    other.write_bytes(b"another")
+    saved = hashlib.sha256(clip.read_bytes()).hexdigest()
+    CLIP_SWAPS[name](clip, other)
+
+    with pytest.raises(InvalidRequest) as refused:
+        Pictures(tmp_path / "kept").take_frame(str(clip), sha256=saved, last=True, origin="task:a:last")
+
+    assert refused.value.fate is Fate.NOTHING_SENT
 
 
 def outside_of(allowed: Path) -> dict[str, str]:
@@ -353,15 +450,27 @@ def test_a_link_inside_a_directory_leads_nowhere(tmp_path: Path) -> None:
 
 
 def test_the_directory_counts_by_what_it_is_and_not_by_its_spelling(tmp_path: Path) -> None:
-    """A person may name it by a link; a new directory under the old name is another one."""
+    """A path may lead to it by a link; a new directory under the old name is another one."""
     real = tmp_path / "real"
     write_cat(real)
     (tmp_path / "named").symlink_to(real)
 
-    open_below(real / "cat.png", [tmp_path / "named"]).close()
     open_below(tmp_path / "named" / "cat.png", [real]).close()
     with pytest.raises(OutsideError):
         open_below(tmp_path / "named" / "cat.png", [tmp_path / "gone"])
+
+
+@pytest.mark.parametrize("listed", ["project/clips", "project/clips/sub"])
+def test_a_project_that_puts_a_link_in_place_of_a_listed_directory_opens_no_other(tmp_path: Path, listed: str) -> None:
+    """Neither as the directory nor on the way to it: a project can bring links with its next version."""
+    write_cat(tmp_path / "private")
+    write_cat(tmp_path / "private" / "sub")
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "clips").symlink_to(tmp_path / "private")
+
+    for path in (tmp_path / listed / "cat.png", tmp_path / "private" / "cat.png"):
+        with pytest.raises(PolicyRefusal):
+            Pictures(tmp_path / "kept").take(str(path), directories=[str(tmp_path / listed)])
 
 
 @pytest.mark.parametrize("kind", [NotADirectoryError, FileNotFoundError])

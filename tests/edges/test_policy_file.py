@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from callsheet.core.consent import Caps, Floor, Mode, Policy, Rule
 from callsheet.edges.config.policy_file import load_policy, parse_policy, policy_path, write_policy
 from callsheet.edges.config.policy_form import render_policy
+from callsheet.edges.files.paths import find_account_home
 from callsheet.errors import SetupProblem
 from cases import cases
 
@@ -63,6 +64,18 @@ def project(tmp_path: Path) -> Path:
     path = tmp_path / "project"
     path.mkdir()
     return path
+
+
+def test_the_home_in_the_directories_of_pictures_is_the_one_that_the_system_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A client that sets another `HOME` does not put other directories in their place."""
+    home = find_account_home()
+    monkeypatch.setenv("HOME", "/project")
+
+    policy = parse_policy(b'[inputs]\ndirectories = ["~/for-clips", "~", "/a/~"]\n', where="policy.toml")
+
+    assert policy.input_directories == (f"{home}/for-clips", str(home), "/a/~")
 
 
 def test_without_a_file_the_policy_is_the_sandbox(tmp_path: Path, project: Path) -> None:

@@ -42,11 +42,12 @@ class Server:
     async def __call__(self, stream: anyio.abc.ByteStream) -> None:
         try:
             async with stream:
-                request = b""
-                while b"\r\n\r\n" not in request:
-                    request += await stream.receive()
-                self.seen += request
-                await stream.send(self.answer)
+                while True:
+                    request = b""
+                    while b"\r\n\r\n" not in request:
+                        request += await stream.receive()
+                    self.seen += request
+                    await stream.send(self.answer)
         except (anyio.EndOfStream, anyio.BrokenResourceError):
             return
 
@@ -227,6 +228,20 @@ async def test_a_public_name_that_leads_into_a_network_is_not_connected(proxied:
             async with http.open_stream(f"https://{PUBLIC_NAME}/clip.mp4", {}, route=route):
                 pass
     assert proxy.seen == b""
+
+
+async def test_no_name_uses_the_connection_of_another_name() -> None:
+    """Two names at one address: the certificate is checked for each, so the second is refused."""
+    context = server_context(PUBLIC_NAME)
+    async with (
+        serving(Server(), context) as server,
+        proxying(Proxy(server.port)) as address,
+        GatewayHttp(resolver=public) as http,
+    ):
+        route = Route(looked_up=True, proxy=address, ca=authority_text())
+        assert (await http.fetch(ASK, base_url=f"https://{PUBLIC_NAME}/v1", key=KEY, route=route)).status == 200
+        with pytest.raises(GatewayUnreachable, match="not trusted"):
+            await http.fetch(ASK, base_url="https://else.example.com/v1", key=KEY, route=route)
 
 
 async def test_variables_of_the_environment_change_no_way(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -27,9 +27,8 @@ from callsheet.errors import (
     PolicyRefusal,
 )
 from callsheet.service import Draft, Service
-from callsheet.service.consent import complete_body
 from callsheet.service.polling import run_task
-from callsheet.service.results import CONTENT_MISSING, JOB_FORGOTTEN, needs_a_look
+from callsheet.service.results import CONTENT_MISSING, JOB_FORGOTTEN, needs_a_look, status_text
 from cases import cases
 from pictures import write_cat
 from workspace import KEY, PASSPHRASE, Workspace, make_workspace, reply
@@ -469,7 +468,7 @@ async def test_a_model_that_the_server_does_not_list_is_not_sent_where_a_person_
     assert sent.state is TaskState.QUEUED
 
 
-def test_a_picture_is_part_of_the_form_and_an_address_is_not_taken(workspace: Workspace, tmp_path: Path) -> None:
+async def test_a_picture_is_part_of_the_form_and_an_address_is_not_taken(workspace: Workspace, tmp_path: Path) -> None:
     """The frozen bytes name the picture by its SHA-256; the sheet shows it; its bytes go out in its place."""
     service = live_with(workspace, more='image = "file"')
     url = Shot.of("A kite.", duration_seconds=3, first_frame="https://cdn.example.com/a.png")
@@ -477,12 +476,39 @@ def test_a_picture_is_part_of_the_form_and_an_address_is_not_taken(workspace: Wo
     assert refused.status == "invalid"
 
     file = service.deps.pictures.take(str(write_cat(tmp_path)), directories=None)
-    shot = Shot.of("A kite.", duration_seconds=3, first_frame=file.url)
-    sheet = service.explain(Draft(shot=shot, gateway="gpu-box", model=MODEL)).sheet
-    assert sheet is not None
+    sheet_id = approved(service, Shot.of("A kite.", duration_seconds=3, first_frame=file.url))
+    sheet, content = service.sheet(sheet_id), service.deps.pictures.read(file.url)
     assert read_frozen(sheet.body)["input_reference"] == file.url
     assert file.sha256[:12] in sheet.shown
-    sent = complete_body(service.deps, sheet, {})
-    content = service.deps.pictures.read(file.url)
     assert hashlib.sha256(content).hexdigest() == file.sha256
-    assert sent.replace(content, file.url.encode()) == sheet.body
+    workspace.gateway.replies.append(job("queued"))
+    report = (await service.submit(sheet_id, wait_seconds=0)).report
+    assert report is not None
+    await step(workspace, service, report.task.id)
+    [paid] = workspace.gateway.paid
+    assert paid.content.replace(content, file.url.encode()) == sheet.body
+    assert paid.headers["content-type"] == content_type(sheet.body)
+
+
+async def test_what_a_proxy_says_again_and_again_is_shown_as_its_words(workspace: Workspace) -> None:
+    """LiteLLM hands a job's failure out as its own error, for ever: a person reads it."""
+    service = live_with(workspace)
+    wrapped = [reply({"error": {"message": "litellm: out of memory", "code": "500"}}, 500) for _ in range(3)]
+    task = await submitted(workspace, service, job("queued"), *wrapped)
+
+    assert task.state is TaskState.QUEUED
+    assert task.problem is not None
+    assert task.problem.said == "litellm: out of memory"
+    assert task.problem.said not in status_text(task, quoting=False)
+
+
+async def test_only_this_computer_counts_as_the_place_for_plain_links(workspace: Workspace) -> None:
+    """A private server without TLS is reached for its own jobs, and never because a link or a redirect leads there."""
+    plain = BOX.replace("https://gpu-box.lan:8443", "http://gpu-box.lan:8000").replace('key_env = "GPU_BOX_KEY"\n', "")
+    workspace.go_live(plain.format(price='price = "none"', more='insecure = "no TLS on 10.20.0.7"'))
+    service = workspace.service()
+    facts = service.deps.facts("gpu-box")
+    assert await service.deps.loopback_origin(Mode.LIVE, facts) is None
+    sheet = service.explain(Draft(shot=KITE, gateway="gpu-box", model=MODEL)).sheet
+    assert sheet is not None
+    assert "NOT ENCRYPTED" in sheet.shown

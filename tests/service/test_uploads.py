@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import socketserver
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from shutil import copytree
 
 import httpx2
 import pytest
@@ -25,12 +28,13 @@ from callsheet.edges.keys.sealed import seal_key, write_sealed
 from callsheet.edges.keys.store import SecretKey
 from callsheet.errors import Fate, InvalidRequest, NotApproved, PolicyRefusal, UnknownThing
 from callsheet.service import Draft, Service
-from callsheet.service.polling import run_task
+from callsheet.service.blockers import allowance_for
+from callsheet.service.polling import resolve_task, run_task
 from callsheet.service.sealed_keys import claim_for_sending, permit
 from callsheet.service.submission import UPLOAD_TRIES, submit
 from pictures import SECRET, write_cat
 from samples import CHEAP
-from workspace import KEY, PASSPHRASE, Workspace, accepted, account_of, draft, reply, trust
+from workspace import KEY, PASSPHRASE, Workspace, accepted, account_of, draft, reply, status, trust
 
 LINK = "https://storage.poyo.ai/temp/cat.png"
 POYO_UPLOAD = "https://api.poyo.ai/api/common/upload/stream"
@@ -232,9 +236,12 @@ def test_no_allowance_lets_a_file_leave(workspace: Workspace, tmp_path: Path) ->
     terms = {"clips": 5, "up_to": Decimal("5.00"), "seconds": 3600.0, "by": Means.TERMINAL}
     service.allow(("poyo/sora-2-official",), **terms)
 
-    asked = submit(service.deps, sheet_of_cat(service, write_cat(tmp_path)))
+    sheet_id = sheet_of_cat(service, write_cat(tmp_path))
+    asked = submit(service.deps, sheet_id)
 
     assert asked.status == "approval_needed"
+    # The bytes decide, whatever the ledger says of the shot.
+    assert allowance_for(service.deps, replace(service.sheet(sheet_id), shot=Shot())) is None
     assert submit(service.deps, draft(service)).report is not None
 
 
@@ -254,10 +261,49 @@ UNUSABLE = {
     "no text": uploaded(7),
     "a name of a file of ours": uploaded(f"callsheet-file:{'0' * 64}.png"),
     "a script": uploaded("javascript:alert(1)"),
+    "a link that is too long": uploaded("https://storage.poyo.ai/" + "a" * 2048),
+    "half of a host": uploaded("https://["),
     "a refused connection": httpx2.ConnectError("refused"),
     "a lost answer": httpx2.ReadTimeout("lost"),
     "a broken protocol": httpx2.RemoteProtocolError("gone"),
 }
+
+
+HOME = "http://127.0.0.1:47111"
+UNUSABLE_AT_HOME = [
+    *(
+        "https://[",
+        "http://[::1",
+        f"{HOME}@evil.example.net/a",
+        "http://127.0.0.1\t:47111/a",
+        "ht\ntp://127.0.0.1:47111/a",
+    ),
+    *(f"{HOME}/ a", f"{HOME}/\0", f"{HOME}/\u202e", f"{HOME}/{'a' * 2048}", "http://127.0.0.1:4711/a", HOME),
+]
+
+
+@pytest.mark.parametrize("link", UNUSABLE_AT_HOME)
+async def test_a_link_at_a_double_on_this_computer_is_judged_as_well(
+    workspace: Workspace, tmp_path: Path, link: str
+) -> None:
+    """Only the address differs from what is public; no text makes the upload fail otherwise than by this."""
+    service, task_id = approved_cat(workspace, tmp_path, f'[gateways.poyo]\nbase_url = "{HOME}"\n')
+    workspace.gateway.replies = [uploaded(link)]
+
+    assert await run(service, workspace, task_id) is TaskState.WAITING
+
+    assert service.task(task_id).task.problem.code == "upload_failed"
+
+
+async def test_a_long_link_is_paid_for_whole(workspace: Workspace, tmp_path: Path) -> None:
+    """Signed links have many hundred characters; one that was cut fetches nothing."""
+    service, task_id = approved_cat(workspace, tmp_path)
+    link = f"{LINK}?signature={'a' * 1500}"
+    workspace.gateway.replies = [uploaded(link), accepted()]
+
+    await run(service, workspace, task_id)
+
+    assert json.loads(workspace.gateway.paid[-1].content)["input"]["image_urls"] == [link]
 
 
 @pytest.mark.parametrize("name", UNUSABLE)
@@ -288,6 +334,162 @@ def answer(request: httpx2.Request, response: httpx2.Response | Exception) -> ht
     if isinstance(response, Exception):
         raise response
     return httpx2.Response(response.status_code, headers=response.headers, content=response.content)
+
+
+def task_of_two(workspace: Workspace, tmp_path: Path) -> tuple[Service, str]:
+    """A shot from one picture to another, approved."""
+    workspace.go_live()
+    service = workspace.service()
+    first, last = (str(write_cat(tmp_path, f"{size}.png", width=size, height=size)) for size in (640, 700))
+    shot = Shot.of("The cat wakes up.", first_frame=first, last_frame=last)
+    explanation = service.explain(Draft(shot=shot, gateway="poyo", model="seedance-2", by_person=True))
+    assert explanation.sheet is not None, explanation.findings
+    service.approve(explanation.sheet.id, by=Means.TERMINAL)
+    return service, submit(service.deps, explanation.sheet.id).report.task.id
+
+
+async def test_two_pictures_never_have_the_same_link(workspace: Workspace, tmp_path: Path) -> None:
+    """One of them would be paid for and not used."""
+    service, task_id = task_of_two(workspace, tmp_path)
+    workspace.gateway.on_request = lambda request: uploaded() if "upload" in request.url.path else accepted()
+
+    assert [await run(service, workspace, task_id, times=4) for _ in range(6)][-1] is TaskState.ABANDONED
+
+    assert {request.url.path for request in workspace.gateway.paid} == {"/api/common/upload/stream"}
+
+
+async def test_the_second_picture_stays_when_the_task_was_withdrawn_during_the_first(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    """A person gave it up in another process."""
+    service, task_id = task_of_two(workspace, tmp_path)
+
+    def take(_: httpx2.Request) -> httpx2.Response:
+        resolve_task(workspace.service().deps, task_id, accepted_as=None)
+        return uploaded()
+
+    workspace.gateway.on_request = take
+
+    assert await run(service, workspace, task_id, times=3) is TaskState.ABANDONED
+
+    assert len(workspace.gateway.requests) == 1
+    assert service.task(task_id).task.problem.code == "given_up"
+
+
+async def test_nothing_is_asked_after_a_pause_during_an_upload(workspace: Workspace, tmp_path: Path) -> None:
+    """Not even the balance."""
+    service, task_id = approved_cat(workspace, tmp_path)
+
+    def take(_: httpx2.Request) -> httpx2.Response:
+        write_pause(workspace.home / "config" / "policy.toml", paused=True)
+        return uploaded()
+
+    workspace.gateway.on_request = take
+
+    assert await run(service, workspace, task_id, times=3) is TaskState.WAITING
+
+    assert len(workspace.gateway.requests) == 1
+
+
+def meanwhile(workspace: Workspace, task_id: str, failed: httpx2.Response) -> Service:
+    """A process during whose first upload another one sends the task whole; its own upload then fails."""
+    other, left = workspace.service(), [failed]
+    workspace.gateway.on_request = lambda request: (
+        uploaded() if "upload" in request.url.path else accepted() if request.method == "POST" else reply({}, 404)
+    )
+
+    async def answer_late(request: httpx2.Request) -> httpx2.Response:
+        if "upload" not in request.url.path or not left:
+            return workspace.gateway(request)
+        workspace.clock.time += 600
+        while other.task(task_id).task.state is TaskState.WAITING:
+            await run(other, workspace, task_id)
+        return left.pop()
+
+    home = Surroundings(
+        workspace.environ,
+        Path("/nowhere"),
+        workspace.clock,
+        transport=httpx2.MockTransport(answer_late),
+        account_home=account_of(workspace.home),
+    )
+    return build_service(home)
+
+
+@pytest.mark.parametrize("failures", [0, UPLOAD_TRIES - 1])
+async def test_a_late_failure_of_an_upload_changes_nothing_of_what_another_process_paid(
+    workspace: Workspace, tmp_path: Path, failures: int
+) -> None:
+    """The task is not given up, and does not say that nothing was sent."""
+    service, task_id = approved_cat(workspace, tmp_path)
+    workspace.gateway.on_request = lambda _: reply({}, 503)
+    while service.task(task_id).task.failures < failures:
+        await run(service, workspace, task_id)
+
+    slow = meanwhile(workspace, task_id, reply({}, 503))
+    while service.task(task_id).task.state is TaskState.WAITING:
+        await run(slow, workspace, task_id)
+
+    task = service.task(task_id).task
+    assert (task.state, task.problem, task.gateway_task_id) == (TaskState.QUEUED, None, "task-unified-1-abc")
+    assert [request.url.path for request in workspace.gateway.paid].count("/api/generate/submit") == 1
+
+
+@pytest.mark.parametrize("spent", [True, False])
+async def test_rows_that_somebody_wrote_let_no_file_leave(workspace: Workspace, tmp_path: Path, spent: bool) -> None:
+    """The audit trail has no approval, so what the claim would refuse is refused before the upload."""
+    workspace.go_live()
+    service = workspace.service()
+    sheet_id, other = sheet_of_cat(service, write_cat(tmp_path)), draft(service)
+    service.approve(other, by=Means.TERMINAL)
+    task_id = submit(service.deps, other).report.task.id
+    with closing(sqlite3.connect(workspace.home / "data" / "ledger.sqlite3")) as db:
+        db.execute("UPDATE sheet SET state = 'approved' WHERE id = ?", (other,))
+        db.execute("UPDATE task SET sheet_id = ? WHERE id = ?", (sheet_id, task_id))
+        if spent:
+            db.execute("UPDATE sheet SET state = 'spent', approved_at = made_at WHERE id = ?", (sheet_id,))
+        db.commit()
+
+    assert await run(workspace.service(), workspace, task_id) is TaskState.WAITING
+
+    assert workspace.gateway.requests == []
+
+
+async def test_a_copy_of_a_home_uploads_nothing(workspace: Workspace, tmp_path: Path) -> None:
+    """An approval counts in the ledger in which it was given."""
+    service, task_id = approved_cat(workspace, tmp_path)
+    service.deps.ledger().close()
+    copy = replace(workspace, home=tmp_path / "copy" / "home")
+    copytree(workspace.home, copy.home)
+    copy.environ = {**workspace.environ, "CALLSHEET_HOME": str(copy.home)}
+    trust(copy.home, 'mode = "live"\n')
+
+    assert await run(copy.service(), copy, task_id) is TaskState.WAITING
+
+    assert copy.gateway.requests == []
+
+
+ECHOES = {
+    "a refusal": [reply({"code": 400, "error": {"message": f"Cannot fetch {LINK}."}}, 400)],
+    "a refusal, written otherwise": [reply({"code": 400, "error": {"message": LINK.replace("https", "HTTPS")}}, 400)],
+    "a failed job": [accepted(), status("failed", error_message=f"bad image: {LINK}?signature=1")],
+    "a state": [accepted(), status(f"waiting for <{LINK}>")],
+}
+
+
+@pytest.mark.parametrize("name", ECHOES)
+async def test_a_gateway_that_repeats_the_link_does_not_put_it_into_any_answer(
+    workspace: Workspace, tmp_path: Path, name: str
+) -> None:
+    """Also where another process reads it, which never knew the link. The host is left."""
+    service, task_id = approved_cat(workspace, tmp_path)
+    workspace.gateway.replies = [uploaded(), *ECHOES[name]]
+    await run(service, workspace, task_id)
+    if workspace.gateway.replies:
+        await run(workspace.service(), workspace, task_id)
+
+    told = json.dumps(service.export(), default=str)
+    assert "temp/cat.png" not in told
 
 
 async def test_after_a_failure_the_upload_is_tried_again_and_the_clip_is_sent(
@@ -366,6 +568,31 @@ async def test_a_request_that_is_tried_again_keeps_its_link(workspace: Workspace
 
     assert [request.url.path.rsplit("/", 1)[-1] for request in workspace.gateway.paid] == ["stream", "submit", "submit"]
     assert service.deps.uploaded == {}
+
+
+async def test_another_take_of_the_shot_needs_an_approval_and_an_upload_of_its_own(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    """The link of the first is not used again, and stands nowhere: not in the export, not in the ledger."""
+    service, task_id = approved_cat(workspace, tmp_path)
+    workspace.gateway.replies = [uploaded(), accepted()]
+    await run(service, workspace, task_id)
+    workspace.gateway.requests.clear()
+
+    second = sheet_of_cat(service, tmp_path / "cat.png")
+    assert submit(service.deps, second).status == "approval_needed"
+    assert workspace.gateway.requests == []
+    service.approve(second, by=Means.TERMINAL)
+    workspace.gateway.replies = [uploaded("https://storage.poyo.ai/temp/again.png"), accepted("task-2")]
+    await run(service, workspace, submit(service.deps, second).report.task.id)
+
+    upload, paid = workspace.gateway.paid
+    assert str(upload.url) == POYO_UPLOAD
+    assert b"https://storage.poyo.ai/temp/again.png" in paid.content
+    assert LINK not in json.dumps(service.export())
+    files = [path for path in (workspace.home / "data").rglob("ledger*") if path.is_file()]
+    assert files
+    assert not [path for path in files if LINK.encode() in path.read_bytes()]
 
 
 async def test_a_lost_answer_of_the_paid_request_is_unknown_and_uploads_nothing_more(

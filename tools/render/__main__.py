@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from callsheet.core.catalogue.cards import GatewayFacts
-from callsheet.core.gateway.protocol import BalanceReader, HttpRequest, ListingReader, SubmitParts, TaskRef
+from callsheet.core.gateway.protocol import BalanceReader, HttpRequest, ListingReader, SubmitParts, TaskRef, Uploader
 from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.gateways import load_gateway
 from callsheet.sandbox.fakes import FAKES
@@ -87,6 +87,8 @@ def _requests(gateway_id: str) -> Iterator[tuple[str, HttpRequest]]:
         yield "balance", gateway.build_balance()
     if isinstance(gateway, ListingReader):
         yield "is the model listed", gateway.build_listing("MODEL")
+    if isinstance(gateway, Uploader):
+        yield "upload a picture", gateway.build_upload("NAME.jpg", b"")
 
 
 def find_stale(root: Path) -> list[str]:

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 import anyio
+import anyio.to_thread
 
 from callsheet.core.audit import AuditEntry, AuditVerdict
 from callsheet.core.catalogue.cards import GatewayFacts
@@ -45,10 +46,17 @@ class Service(Queries):
         self._leases = leases
         self._sandbox = sandbox
         self._build_runner = build_runner
+        self._reading: anyio.CapacityLimiter | None = None
 
     def explain(self, draft: Draft) -> Explanation:
         """What would be sent, what is wrong with it, what it costs; see `drafts.explain`."""
         return drafts.explain(self.deps, draft)
+
+    async def keep_pictures(self, draft: Draft) -> Draft:
+        """The draft with its pictures read, in a thread, so that nothing else waits; see `drafts.keep_pictures`."""
+        if self._reading is None:
+            self._reading = anyio.CapacityLimiter(1)
+        return await anyio.to_thread.run_sync(drafts.keep_pictures, self.deps, draft, limiter=self._reading)
 
     def question(self, sheet_id: str) -> Question | None:
         """What to ask a person before that sheet may be spent, if anything."""

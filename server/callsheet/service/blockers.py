@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from callsheet.core.consent import Floor, Mode, Policy, Spending, amount_to_type
+from callsheet.core.shot import OWN_FILE_SCHEME
 from callsheet.core.spending import Allowance, require_allowed, require_within_caps
 from callsheet.core.tasks import Sheet, SheetState, Task, TaskState
 from callsheet.errors import (
@@ -82,7 +83,7 @@ def allowance_for(deps: Dependencies, sheet: Sheet) -> Allowance | None:
     """
     if deps.is_sealed(sheet.binding.gateway) and sheet.mode is Mode.LIVE:
         return None
-    if sheet.shot.own_files:
+    if OWN_FILE_SCHEME.encode() in sheet.body:
         return None
     found = deps.ledger().consent.covering(sheet, now=deps.clock.now(), policy=deps.policy().version)
     return None if found is None or declined_before(deps, sheet.binding.shot_digest) else found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -27,8 +26,7 @@ from callsheet.core.consent import (
 )
 from callsheet.core.gateway.protocol import SubmitParts
 from callsheet.core.payload.body import settle_shot
-from callsheet.core.payload.form import JSON, content_type, data_url, place_files, read_frozen
-from callsheet.core.payload.own_files import place_links
+from callsheet.core.payload.form import JSON, content_type, read_frozen
 from callsheet.core.payload.recognition import recognise
 from callsheet.core.security.redaction import escape_block
 from callsheet.core.security.urls import url_host
@@ -152,26 +150,6 @@ def own_files(deps: Dependencies, sheet: Sheet) -> list[OwnFile]:
     if OWN_FILE_SCHEME.encode() not in sheet.body:
         return []
     return list(files_of(deps, read_shot(deps, card_of(deps, sheet), sheet.body)).values())
-
-
-def complete_body(deps: Dependencies, sheet: Sheet, links: Mapping[str, str]) -> bytes:
-    """The approved bytes with the sheet's files in place of their names; those exact bytes where there is none.
-
-    A file is its link, or for an endpoint the file itself, which is read again and must be the one that was agreed to.
-    """
-    card = card_of(deps, sheet)
-    names = read_shot(deps, card, sheet.body).own_files
-    if not names:
-        return sheet.body
-    if deps.facts(card.gateway).own:
-        contents = {name: deps.pictures.read(name) for name in names}
-        if content_type(sheet.body) != JSON:
-            return place_files(sheet.body, contents)
-        links = {name: data_url(name, content) for name, content in contents.items()}
-    body = place_links(card, sheet.body, {name: links[name] for name in names})
-    if read_shot(deps, card, body).own_files:
-        raise ValueError("a file of the shot has no link")
-    return body
 
 
 def approval_text(deps: Dependencies, sheet_id: str) -> str:

@@ -6,6 +6,7 @@ listing tools costs nothing. Also the pace: every request to a gateway is reserv
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from callsheet.core.gateway.endpoint import USUAL, Route
 from callsheet.core.gateway.protocol import Gateway
 from callsheet.core.payload.request import fold_name, offer_name
 from callsheet.core.security.redaction import Redactor, clean
+from callsheet.core.security.urls import is_loopback
 from callsheet.core.tasks import Sheet, Task
 from callsheet.errors import Action, KeyProblem, LedgerProblem, NextStep, SetupProblem, UnknownThing
 
@@ -43,6 +45,7 @@ from .ports import (
 BURST_SHARE = 10
 LEAST_BURST = 2
 """A paid request and the balance read before it go out together."""
+_ADDRESS = re.compile(r"(https?://[^\s/?#\"'<>]+)[/?#][^\s\"'<>]+", re.IGNORECASE)
 ROUNDING_SECONDS = 1e-3
 """What times near the epoch's size lose to rounding, and more: no wait at all."""
 
@@ -217,8 +220,11 @@ class Dependencies:
         return key.fingerprint if key else ""
 
     def sanitize(self, text: str, *, limit: int = 300) -> str:
-        """A gateway's text as it may be stored and shown: without our keys, cleaned, bounded. Still untrusted."""
-        return clean(self.redactor().text(text), limit=limit)
+        """A gateway's text as it may be stored and shown: without our keys, cleaned, bounded. Still untrusted.
+
+        Of an address only the host is left: it may be the link of a picture of the person's, which opens it for anyone.
+        """
+        return clean(_ADDRESS.sub(r"\1/…", self.redactor().text(text)), limit=limit)
 
     def holds_key(self, key: SecretKey | None, *values: str) -> bool:
         """Whether a value has the key that was just used, or another that is known, in any spelling."""
@@ -231,7 +237,7 @@ class Dependencies:
         if mode is Mode.SANDBOX:
             return await self.sandbox_url()
         base_url = self.live_base_url(facts)
-        return base_url if base_url.startswith("http://") else None
+        return base_url if base_url.startswith("http://") and is_loopback(base_url) else None
 
     def need_key(self, facts: GatewayFacts) -> None:
         """Raises `KeyProblem` without a key that may be used for live requests; a sealed key counts."""

@@ -29,6 +29,8 @@ from .results import Blocker, Explanation, curl_line, notice
 
 _FRAME = re.compile(r"task:([A-Za-z0-9_-]{1,80}):(first|last)")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+MOST_PICTURES = 20
+"""Each may take seconds to read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,7 @@ class Draft:
 
 def explain(deps: Dependencies, draft: Draft) -> Explanation:
     """Work out what would be sent, what is wrong with it and what it costs. Raises `InvalidRequest`, `UnknownThing`."""
-    _require_no_key(deps, draft)
-    draft = _split_name(deps, _keep_pictures(deps, draft))
+    draft = _split_name(deps, keep_pictures(deps, draft))
     card = _named_card(deps, draft)
     if draft.payload is not None:
         gateway = card.gateway if card else draft.gateway
@@ -78,16 +79,19 @@ def _require_no_key(deps: Dependencies, draft: Draft) -> None:
         )
 
 
-def _keep_pictures(deps: Dependencies, draft: Draft) -> Draft:
-    """The draft with each picture of the person's own kept, and its name in place of its path. Sends nothing."""
+def keep_pictures(deps: Dependencies, draft: Draft) -> Draft:
+    """The draft with each picture of the person's own kept, and its name in place of its path. Sends nothing.
+
+    It may take seconds, and runs in any thread. A second time it changes nothing. Raises as `explain`.
+    """
+    _require_no_key(deps, draft)
     if draft.shot is None:
         return draft
-    inputs = tuple(
-        replace(item, url=_keep_picture(deps, item.url, draft.by_person).url)
-        if item.role in PICTURES and (_FRAME.fullmatch(item.url) or is_path(item.url))
-        else item
-        for item in draft.shot.inputs
-    )
+    own = [item for item in draft.shot.inputs if item.role in PICTURES and _is_own(item.url)]
+    if len(own) > MOST_PICTURES:
+        raise InvalidRequest(f"A shot has at most {MOST_PICTURES} files.", next_step="Leave some pictures out.")
+    names = {url: _keep_picture(deps, url, draft.by_person).url for url in dict.fromkeys(item.url for item in own)}
+    inputs = tuple(replace(item, url=names[item.url]) if item in own else item for item in draft.shot.inputs)
     return replace(draft, shot=replace(draft.shot, inputs=inputs))
 
 
@@ -101,7 +105,12 @@ def _keep_picture(deps: Dependencies, source: str, by_person: bool) -> OwnFile:
             "There is no saved clip of that task.",
             next_step=NextStep(Action.GET, target=task.id) if task else NextStep(Action.LIST),
         )
-    return deps.pictures.take_frame(task.clip.path, last=frame[2] == "last", origin=source)
+    clip = task.clip
+    return deps.pictures.take_frame(clip.path, sha256=clip.sha256, last=frame[2] == "last", origin=source)
+
+
+def _is_own(text: str) -> bool:
+    return _FRAME.fullmatch(text) is not None or is_path(text)
 
 
 def is_path(text: str) -> bool:

@@ -161,9 +161,8 @@ async def poll_task(deps: Dependencies, task: Task) -> Task:
     try:
         base_url, key, route = await deps.reach(task.mode, facts)
         if key is None and facts.key_env:
-            return _postpone(
-                deps, task, NO_KEY, "its key is missing, so its status cannot be read", KEYLESS_RETRY_SECONDS
-            )
+            missing = Problem(NO_KEY, "its key is missing, so its status cannot be read", Fate.CHARGED.value)
+            return _postpone(deps, task, missing, KEYLESS_RETRY_SECONDS)
         reply = await deps.http.fetch(request, base_url=base_url, key=key, route=route)
     except CallsheetError as error:
         return _read_failed(deps, task, error.error_code, error.message, None)
@@ -209,7 +208,7 @@ def _store_status(deps: Dependencies, task: Task, outcome: StatusOutcome | None)
 
 
 def _status_unavailable(deps: Dependencies, task: Task, outcome: StatusUnavailable) -> Task:
-    problem, code = outcome.problem, "status_unreadable"
+    problem, code, said = outcome.problem, "status_unreadable", ""
     again = task.failures + 1 >= TELLING_FAILURES
     message = f"its status could not be read (HTTP {problem.status})"
     if outcome.unknown_task:
@@ -218,8 +217,9 @@ def _status_unavailable(deps: Dependencies, task: Task, outcome: StatusUnavailab
             code, message = JOB_FORGOTTEN, "the server no longer knows this job; was it restarted?"
     elif again and deps.facts(task.gateway).own and problem.message:
         # A proxy may hand out a job's failure as its own error, for ever; only a person can read it there.
-        message += f"; it says: {deps.sanitize(problem.message)}"
-    return _read_failed(deps, task, code, message, problem.retry_after_seconds)
+        said = deps.sanitize(problem.message)
+        message += f"; it says: {said}"
+    return _read_failed(deps, task, code, message, problem.retry_after_seconds, said=said)
 
 
 def _content_path(deps: Dependencies, task: Task) -> str:
@@ -244,18 +244,19 @@ def _phase_changes(deps: Dependencies, task: Task, outcome: Progress, now: float
     return {}
 
 
-def _read_failed(deps: Dependencies, task: Task, code: str, message: str, retry_after: float | None) -> Task:
+def _read_failed(
+    deps: Dependencies, task: Task, code: str, message: str, retry_after: float | None, *, said: str = ""
+) -> Task:
     failures = task.failures + 1
     delay = retry_delay(failures, retry_after=retry_after, jitter=deps.clock.jitter(), speed=deps.speed(task.mode))
-    return _postpone(deps, task, code, message, delay, failures=failures)
+    problem = Problem(code, message, Fate.CHARGED.value, said)
+    return _postpone(deps, task, problem, delay, failures=failures)
 
 
-def _postpone(
-    deps: Dependencies, task: Task, code: str, message: str, seconds: float, *, failures: int | None = None
-) -> Task:
+def _postpone(deps: Dependencies, task: Task, problem: Problem, seconds: float, *, failures: int | None = None) -> Task:
     now = deps.clock.now()
     changes = {
-        "problem": Problem(code, message, Fate.CHARGED.value),
+        "problem": problem,
         "next_at": now + seconds,
         "polls": task.polls + 1,
         "failures": task.failures if failures is None else failures,
@@ -328,7 +329,8 @@ def _link_gone(deps: Dependencies, task: Task, error: LinkGone) -> None:
     if task.problem is None or task.problem.code != "link_gone":
         # Storage that is slow to publish a file, or a clock that differs, gets time to recover.
         pause = LINK_PAUSE_SECONDS / deps.speed(task.mode)
-        _postpone(deps, task, "link_gone", error.message, pause, failures=task.failures + 1)
+        gone = Problem("link_gone", error.message, Fate.CHARGED.value)
+        _postpone(deps, task, gone, pause, failures=task.failures + 1)
         return
     if is_locked(deps, task):
         # No fresh link was asked for yet.

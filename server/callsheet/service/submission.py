@@ -14,10 +14,8 @@ import anyio
 
 from callsheet.core.consent import Means as ApprovalMeans
 from callsheet.core.consent import Mode, Need, decide_need
-from callsheet.core.gateway.protocol import HttpReply, SubmitOutcome, SubmitParts, Uploader
+from callsheet.core.gateway.protocol import HttpReply, SubmitOutcome, SubmitParts
 from callsheet.core.poll_schedule import retry_delay
-from callsheet.core.security.urls import is_public_link
-from callsheet.core.shot import OWN_FILE_SCHEME
 from callsheet.core.spending import NO_SLOT, Slots, SpendTerms
 from callsheet.core.tasks import (
     SHEET_LIFETIME,
@@ -50,15 +48,14 @@ from .consent import (
     approve,
     binding_now,
     changed_since,
-    complete_body,
     need_sheet,
     read_shot,
-    upload_address,
 )
 from .dependencies import Dependencies, card_of, wait_for_pace, wait_for_upload
 from .outcomes import asks_balance, keep_outcome, lists_model, record_balance, record_hints, screen_submit
 from .results import Submission, notice, report_task
 from .sealed_keys import approval_texts, hold_unsent, is_locked, reach_to_pay, settle_permit
+from .uploads import is_waiting, upload_file, with_links
 
 ATTEMPT_SECONDS = 150.0
 """The deadline of an attempt: a request may start in its first half, takes `POST_SECONDS`, and leaves time to store."""
@@ -265,7 +262,7 @@ def _withdraw(deps: Dependencies, task: Task, code: str, message: str) -> None:
     problem = Problem(code, message, Fate.NOTHING_SENT.value)
     deps.uploaded.pop(task.id, None)
     deps.ledger().advance(
-        task.id, TaskEvent.RESOLVED_LOST, now=deps.clock.now(), changes={"problem": problem, "attempt": None}
+        task.id, TaskEvent.WITHDRAWN, now=deps.clock.now(), changes={"problem": problem, "attempt": None}
     )
     deps.changes.notify()
 
@@ -291,46 +288,31 @@ async def _upload_files(deps: Dependencies, task: Task, sheet: Sheet) -> bool:
         if _is_blocked(deps, task, sheet) or not wait_for_upload(deps, task):
             return False
         try:
-            links[name] = await _upload(deps, task, sheet, name)
-        except GatewayUnreachable as error:
-            _retry_upload(deps, task, error.message)
-            return False
-        except InvalidRequest as error:
-            # The file is not the one that was agreed to, and never will be again.
-            _withdraw(deps, task, error.error_code, error.message)
-            return False
+            links[name] = await upload_file(deps, task, name, others=links.values())
         except CallsheetError as error:
-            _hold(deps, task, error.error_code, error.message, BLOCKED_RETRY_SECONDS)
+            _upload_failed(deps, task, error)
             return False
-    if task.failures:
+    if task.failures and is_waiting(deps, task):
         deps.ledger().touch(task.id, now=deps.clock.now(), changes={"failures": 0, "problem": None})
-    return True
+    return not _is_blocked(deps, task, sheet)
 
 
-async def _upload(deps: Dependencies, task: Task, sheet: Sheet, name: str) -> str:
-    """The link that the gateway gives for a file. The file is read again and must be the one that was agreed to."""
-    gateway, facts = deps.gateway(task.gateway), deps.facts(task.gateway)
-    if not isinstance(gateway, Uploader):
-        raise InvalidRequest("The gateway takes no files.", next_step=NextStep(Action.EXPLAIN))
-    content = deps.pictures.read(name)
-    base_url, key, route = await deps.reach(task.mode, facts)
-    if task.mode is Mode.LIVE:
-        base_url = upload_address(facts, sheet.binding.base_url)
-    # The file's own name may be private; this one says nothing but its content.
-    digest, _, ending = name.removeprefix(OWN_FILE_SCHEME).partition(".")
-    reply = await deps.http.post_file(
-        gateway.build_upload(f"{digest[:32]}.{ending}", content), base_url=base_url, key=key, route=route
-    )
-    link = gateway.read_upload(reply)
-    loopback = await deps.loopback_origin(task.mode, facts)
-    if link is None or deps.holds_key(key, link) or not is_public_link(link, loopback=loopback):
-        what = f"HTTP {reply.status}" if link is None else "its answer has no usable link"
-        raise GatewayUnreachable(f"The gateway did not take the picture ({what}).", next_step=NextStep(Action.WAIT))
-    return link
+def _upload_failed(deps: Dependencies, task: Task, error: CallsheetError) -> None:
+    """Try again, wait or give up. Nothing was ordered by this process, so it paid nothing."""
+    if not is_waiting(deps, task):
+        # It took time: another process may have sent the request, or a person withdrawn it. That stands.
+        deps.uploaded.pop(task.id, None)
+    elif isinstance(error, GatewayUnreachable):
+        _retry_upload(deps, task, error.message)
+    elif isinstance(error, InvalidRequest):
+        # The file is not the one that was agreed to, and never will be again.
+        _withdraw(deps, task, error.error_code, error.message)
+    else:
+        _hold(deps, task, error.error_code, error.message, BLOCKED_RETRY_SECONDS)
 
 
 def _retry_upload(deps: Dependencies, task: Task, message: str) -> None:
-    """Try again a few times, then give up. Nothing was ordered, so nothing was paid."""
+    """Try again a few times, then give up."""
     failures, now = task.failures + 1, deps.clock.now()
     if failures >= UPLOAD_TRIES:
         _withdraw(deps, task, UPLOAD_FAILED, message)
@@ -378,10 +360,7 @@ async def _post(deps: Dependencies, claimed: ClaimedTask) -> SubmitOutcome:
         raise GatewayUnreachable(error.message, next_step=error.next_step) from error
     if changed:
         raise GatewayUnreachable(f"Changed since the approval: {', '.join(changed)}.", next_step=NextStep())
-    try:
-        body = complete_body(deps, sheet, deps.uploaded.get(task.id, {}))
-    except (CallsheetError, KeyError, ValueError) as error:
-        raise GatewayUnreachable("The files of the shot are missing.", next_step=NextStep()) from error
+    body = with_links(deps, claimed)
     request = gateway.build_submit(SubmitParts(task.model, body, idempotency_key=f"callsheet-{sheet.id}"))
     if deps.clock.now() > claimed.deadline - ATTEMPT_SECONDS / 2:
         raise GatewayUnreachable("Too much time passed before the request could go out.", next_step=NextStep())

@@ -44,13 +44,17 @@ class Price:
         """Whether a person declared that it costs nothing."""
         return self.usd == 0 and self.source == DECLARED
 
-    def __str__(self) -> str:
+    @property
+    def in_dollars(self) -> str:
+        """In US dollars alone. What is free is never called 0.00."""
         if self.usd is None:
             return "unknown"
-        if self.free:
-            return "no charge"
-        own = "" if self.unit == "USD" or self.amount is None else f" ({_plain(self.amount)} {self.unit})"
-        return f"{dollars(self.usd)} USD{own}"
+        return "no charge" if self.free else f"{dollars(self.usd)} USD"
+
+    def __str__(self) -> str:
+        if not self.usd or self.unit == "USD" or self.amount is None:
+            return self.in_dollars
+        return f"{self.in_dollars} ({_plain(self.amount)} {self.unit})"
 
 
 def price_clip(card: ModelCard, shot: Shot) -> Price:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from .protocol import HttpReply, HttpRequest
-from .replies import answered, find, read_object, read_status_number, read_text
+from .replies import answered, find, read_object, read_status_number
 
 MEDIA_TYPES = {"jpg": "image/jpeg", "png": "image/png"}
 
@@ -27,9 +27,10 @@ def build_multipart(path: str, name: str, content: bytes) -> HttpRequest:
 def read_link(reply: HttpReply) -> str | None:
     """The link in the answer. An HTTP 200 with `success: false` is a failure (evolink-mcp)."""
     body = read_object(reply.body)
-    link = read_text(find(body, "data", "file_url"))
+    # Not bounded here: a link that was cut would be paid for and fetch nothing.
+    link = find(body, "data", "file_url")
     taken = answered(reply, read_status_number(find(body, "code"))) and find(body, "success") is True
-    return link if taken and link else None
+    return link if taken and isinstance(link, str) and link else None
 
 
 def is_upload(request: HttpRequest) -> bool:

@@ -138,8 +138,10 @@ def _as_address(text: str) -> IPv4Address | IPv6Address | None:
 
 def is_public_link(value: str, *, loopback: str | None) -> bool:
     """Whether a link may be put into a request: public, or at the one loopback origin (the sandbox, a test double)."""
-    at_home = loopback is not None and urlsplit(value)[:2] == urlsplit(loopback)[:2]
-    return at_home or check_url(value).problem is None
+    home = urlsplit(loopback or "")
+    if loopback is not None and value.startswith(f"{home.scheme}://{home.netloc}/"):
+        return _text_problem(value, MAX_URL_LENGTH) is None
+    return check_url(value).problem is None
 
 
 def url_host(value: object) -> str | None:

@@ -9,6 +9,7 @@ uploaded. A frame of a saved clip is kept the same way.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -44,6 +45,7 @@ MOST_BYTES = 20_000_000
 MOST_PIXELS = 40_000_000
 MOST_SIDE = 16_384
 MOST_SCANS = 200
+MOST_SCANNED = 30 * MOST_PIXELS
 """A progressive JPEG has about ten scans; each further one costs as much time as the whole picture."""
 
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -80,7 +82,8 @@ class Pictures:
                 content = read_bounded(file, MOST_BYTES)
         except (OutsideError, RuntimeError):
             raise PolicyRefusal(
-                "A path counts only in the directories that the policy names under [inputs], and this one is in none.",
+                "A path counts only if it is absolute and in a directory that the policy names under [inputs]."
+                " This one is not.",
                 next_step="Give a public https URL. Or a person adds the directory to the policy file, or drafts the"
                 " clip in their own terminal.",
             ) from None
@@ -88,8 +91,18 @@ class Pictures:
             raise _refused(path, _reason(error)) from None
         return self._keep(_decode(path, content), origin=str(found))
 
-    def take_frame(self, clip: str, *, last: bool, origin: str) -> OwnFile:
-        """Keep the first or the last frame of a saved clip. Raises `DownloadProblem`, `SetupProblem`."""
+    def take_frame(self, clip: str, *, sha256: str, last: bool, origin: str) -> OwnFile:
+        """Keep the first or the last frame of a saved clip, if it is still the one that was saved.
+
+        Raises `InvalidRequest`, `DownloadProblem`, `SetupProblem`.
+        """
+        try:
+            with open_regular(Path(clip)) as file:
+                same = hashlib.file_digest(file, "sha256").hexdigest() == sha256
+        except (OSError, ValueError) as error:
+            raise _refused(clip, _reason(error)) from None
+        if not same:
+            raise _refused(clip, "is not the clip that was saved")
         return self._keep((read_frame(Path(clip), last=last), "jpg"), origin=origin)
 
     def find(self, url: str) -> OwnFile | None:
@@ -108,10 +121,10 @@ class Pictures:
         """The bytes of a kept picture, whose SHA-256 is that in its name. Raises `InvalidRequest`, `SetupProblem`."""
         known = split_own_file(url)
         content = read_private(self._directory / ".".join(known), what=_WHAT, most=MOST_BYTES) if known else None
-        same = content is not None and known is not None and hashlib.sha256(content).hexdigest() == known[0]
-        # Without its record the person could not be shown what it is.
-        if content is None or not same or self.find(url) is None:
-            state = "is no longer there" if content is None or same else "was changed"
+        file = self.find(url)
+        # The person agrees to what the record says of it, so that must be true as well.
+        if content is None or file is None or not _is_as_recorded(file, content):
+            state = "is no longer there" if content is None or file is None else "was changed"
             raise InvalidRequest(
                 f"The kept copy of a picture of this shot {state}.",
                 next_step="Draft the clip again with the path of the picture.",
@@ -121,15 +134,14 @@ class Pictures:
 
     def prune(self, used: Collection[str], *, before: float, dry_run: bool) -> int:
         """Remove the pictures kept before that time (Unix seconds) whose name is not `used`; how many."""
-        old = []
-        for about in self._directory.glob("*.json"):
-            files = (about, about.with_suffix(".jpg"), about.with_suffix(".png"))
-            named = any(name.startswith(f"callsheet-file:{about.stem}.") for name in used)
-            if not named and about.lstat().st_mtime < before:
-                old.append(files)
-        for files in old if not dry_run else ():
-            for file in files:
-                remove_private(file, what=_WHAT)
+        needed = {found[0] for name in used if (found := split_own_file(name))}
+        # Also what a crash left half: a picture without its record, a file that was not written to its end.
+        groups: dict[str, list[Path]] = {}
+        for path in self._directory.glob("*"):
+            groups.setdefault(path.name.removeprefix(".").partition(".")[0], []).append(path)
+        old = [files for name, files in groups.items() if name not in needed and _newest(files) < before]
+        for file in (file for files in old if not dry_run for file in files):
+            remove_private(file, what=_WHAT)
         return len(old)
 
     def _keep(self, picture: tuple[Image, str], *, origin: str) -> OwnFile:
@@ -144,6 +156,37 @@ class Pictures:
         return file
 
 
+def _newest(files: Sequence[Path]) -> float:
+    """When the last of them was written; another process may remove them meanwhile."""
+    times = []
+    for file in files:
+        with contextlib.suppress(FileNotFoundError):
+            times.append(file.lstat().st_mtime)
+    return max(times, default=float("inf"))
+
+
+def _is_as_recorded(file: OwnFile, content: bytes) -> bool:
+    """Whether those bytes have the file's hash and size, and begin a picture of its format and pixels."""
+    from PIL import Image
+
+    if hashlib.sha256(content).hexdigest() != file.sha256 or len(content) != file.size:
+        return False
+    try:
+        with Image.open(BytesIO(content), formats=["PNG" if file.format == "png" else "JPEG"]) as picture:
+            return picture.size == (file.width, file.height)
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        TypeError,
+        LookupError,
+        EOFError,
+        struct.error,
+        Image.DecompressionBombError,
+    ):
+        return False
+
+
 def _decode(path: str, content: bytes) -> tuple[Image, str]:
     """The pixels, upright, and the format in which to keep them."""
     from PIL import Image, ImageOps
@@ -153,7 +196,7 @@ def _decode(path: str, content: bytes) -> tuple[Image, str]:
             _require_usable(path, picture, content)
             upright = ImageOps.exif_transpose(picture)
             see_through = upright.has_transparency_data
-            pixels = upright.convert("RGBA" if see_through else "RGB")
+            pixels = _flatten(upright.convert("RGBA")) if see_through else upright.convert("RGB")
             is_png = picture.format == "PNG" or see_through
     except InvalidRequest:
         raise
@@ -166,6 +209,15 @@ def _decode(path: str, content: bytes) -> tuple[Image, str]:
     return pixels, "png" if is_png else "jpg"
 
 
+def _flatten(see_through: Image) -> Image:
+    """The picture on white. What was erased may keep its colours under a transparency, where nobody sees them."""
+    from PIL import Image
+
+    flat = Image.new("RGB", see_through.size, "white")
+    flat.paste(see_through, mask=see_through)
+    return flat
+
+
 def _require_usable(path: str, picture: Image, content: bytes) -> None:
     """Judge by the header alone; nothing is decoded yet."""
     width, height = picture.size
@@ -176,7 +228,8 @@ def _require_usable(path: str, picture: Image, content: bytes) -> None:
     # A photo of a phone may be a JPEG with a second, smaller picture behind it; only the first is kept.
     if getattr(picture, "n_frames", 1) > 1 and picture.format in FORMATS:
         raise _refused(path, "is animated")
-    if content.startswith(b"\xff\xd8") and content.count(b"\xff\xda") > MOST_SCANS:
+    scans = content.count(b"\xff\xda") if content.startswith(b"\xff\xd8") else 0
+    if scans > MOST_SCANS or scans * width * height > MOST_SCANNED:
         raise _refused(path, "is a JPEG that is built to take very long")
 
 

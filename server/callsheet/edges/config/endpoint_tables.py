@@ -49,7 +49,7 @@ def read_network(table: PolicyTable) -> tuple[str, str]:
     proxy = table.text("proxy")
     if proxy and not _PROXY.fullmatch(proxy):
         table.refuse("proxy", 'must be like "http://proxy.corp.example:3128", without user, password or path')
-    return proxy, table.directory("ca_file") or ""
+    return proxy, table.file("ca_file")
 
 
 def read_endpoints(table: PolicyTable) -> tuple[Endpoint, ...]:
@@ -71,7 +71,7 @@ def _read_endpoint(table: PolicyTable, name: str) -> Endpoint:
     said |= {key: table.choice(key, allowed, allowed[0]) for key, allowed in CHOICES.items()}
     said |= {key: table.whole(key, usual, most=most) for key, (usual, most) in COUNTS.items()}
     said |= {"extras": table.texts("extras"), "result_hosts": table.hosts("result_hosts")}
-    endpoint = Endpoint(id=name, ca_file=table.directory("ca_file") or "", **said)
+    endpoint = Endpoint(id=name, ca_file=table.file("ca_file"), **said)
     _check_way(table, endpoint)
     _check_wire(table, endpoint)
     models = table.table("models")

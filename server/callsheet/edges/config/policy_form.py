@@ -107,7 +107,8 @@ callback = {callback}
 image = {image}
 
 # Directories in which an agent may name pictures of yours for a clip, for example "~/Pictures/for-clips". Each upload
-# still needs your approval. In your own terminal you can name any picture.
+# still needs your approval. In your own terminal you can name any picture. Write the directory's real path: one that
+# is reached by a symbolic link is not used.
 [inputs]
 directories = {inputs}
 

@@ -8,7 +8,7 @@ from typing import Any, NoReturn, TypeVar, cast
 
 from callsheet.core.security.redaction import clean
 from callsheet.core.security.urls import check_url
-from callsheet.edges.files.paths import expand_home
+from callsheet.edges.files.paths import expand_home, find_account_home
 from callsheet.errors import Action, NextStep, SetupProblem
 
 from .policy_form import NO_LIMIT
@@ -93,8 +93,15 @@ class PolicyTable:
         value = self.take(key, str, "must be a path in quotes")
         return None if value is None else self._path(key, value)
 
+    def file(self, key: str) -> str:
+        """`~` is the home that the system names: with another `HOME`, it would be another file."""
+        value = self.take(key, str, "must be a path in quotes")
+        return "" if value is None else self._path(key, _at_home(value))
+
     def directories(self, key: str) -> tuple[str, ...]:
-        return tuple(self._path(key, value) for value in self.take(key, list, "must be a list of paths") or [])
+        """`~` is the home that the system names: with another `HOME`, other files would be in them."""
+        values = self.take(key, list, "must be a list of paths") or []
+        return tuple(self._path(key, _at_home(value)) for value in values)
 
     def _path(self, key: str, value: object) -> str:
         path = expand_home(value) if isinstance(value, str) else None
@@ -123,3 +130,9 @@ def refuse(where: str, key: str, rule: str) -> NoReturn:
         f"The policy file {where} is not used: {key} {rule}.",
         next_step=NextStep(Action.SETUP, "Fix that line, or write the file again."),
     ) from None
+
+
+def _at_home(value: object) -> object:
+    home = find_account_home()
+    named = isinstance(value, str) and home is not None
+    return re.sub(r"^~(?=/|$)", lambda _: str(home), str(value)) if named else value

@@ -52,15 +52,16 @@ def open_regular(path: Path) -> BufferedReader:
 def open_below(path: Path, directories: Iterable[Path]) -> BufferedReader:
     """Open a regular file in one of these directories or below it, and follow no symbolic link on the way from there.
 
-    The directory is found by device and inode, so another spelling of it counts and another directory under its
-    name does not. Raises `OutsideError` for a path in none of them, whether the file exists or not, and what
-    `open_regular` raises.
+    The directory is found by device and inode, so another spelling of it counts. Of its own names only the first may
+    be a link, as of `/tmp` or `/home`: any other could be put there by a project, and lead elsewhere. Raises
+    `OutsideError` for a path in none of them, whether the file exists or not, and what `open_regular` raises.
     """
     if os.open not in os.supports_dir_fd or not path.is_absolute() or ".." in path.parts:
         raise OutsideError(errno.EACCES, "it is outside")
     for directory in directories:
         with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
-            root = os.open(directory, os.O_RDONLY | _DIRECTORY)
+            first, *names = (Path(*directory.parts[:2]), *directory.parts[2:])
+            root = _descend(os.open(first, os.O_RDONLY | _DIRECTORY), names)
             stack.callback(os.close, root)
             inside = next((parent for parent in path.parents if _is_same(parent, root)), None)
             if inside is not None:
@@ -79,17 +80,23 @@ def _is_same(directory: Path, opened: int) -> bool:
 
 
 def _walk(directory: int, names: Sequence[str]) -> int:
-    """Open the names below a directory one by one, none of them a link; closes the directory."""
-    for name in names[:-1]:
+    """Open the file of that path below a directory, following no link; closes the directory."""
+    directory = _descend(directory, names[:-1])
+    try:
+        return os.open(names[-1], os.O_RDONLY | _PLAIN, dir_fd=directory)
+    finally:
+        os.close(directory)
+
+
+def _descend(directory: int, names: Sequence[str]) -> int:
+    """Open the directories below a directory one by one, none of them a link; closes all but the last."""
+    for name in names:
         try:
             below = os.open(name, os.O_RDONLY | _DIRECTORY | _NO_FOLLOW, dir_fd=directory)
         finally:
             os.close(directory)
         directory = below
-    try:
-        return os.open(names[-1], os.O_RDONLY | _PLAIN, dir_fd=directory)
-    finally:
-        os.close(directory)
+    return directory
 
 
 def _as_regular(handle: int) -> BufferedReader:

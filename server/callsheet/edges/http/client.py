@@ -139,9 +139,11 @@ class GatewayHttp:
         stamina.instrumentation.set_on_retry_hooks(())
         if request.method != "GET" or request.body is not None:
             raise ValueError("only a paid request may write")
-        # Connections are pooled by address, and a pinned address must not serve the name of another route.
+        # Connections are pooled by address, and a name must not use the connection of another name.
         if route not in self._pools:
-            client = self._client(route, keepalive=0 if route.address else CONNECTIONS, timeout=READ_TIMEOUT)
+            client = self._client(
+                route, keepalive=0 if route.address or route.looked_up else CONNECTIONS, timeout=READ_TIMEOUT
+            )
             self._pools[route] = await self._stack.enter_async_context(client)
         client, origin = self._pools[route], Origin(base_url, key, route)
         try:
@@ -181,7 +183,7 @@ class GatewayHttp:
         except (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, _ReplyTooLarge) as error:
             raise GatewayUnreachable(
                 f"The file could not be uploaded ({type(error).__name__}).",
-                next_step="Callsheet tries again automatically. An upload is free.",
+                next_step="Callsheet tries again automatically. An upload orders nothing.",
             ) from None
 
     @asynccontextmanager

@@ -48,7 +48,7 @@ def sheet_summary(sheet: Sheet) -> dict[str, Any]:
     return {
         "id": sheet.id,
         "mode": sheet.mode.value,
-        "price": str(sheet.price) if sheet.price.known else "Price unknown",
+        "price": sheet.price.in_dollars if sheet.price.known else "Price unknown",
         "model": sheet.card_id,
         "format": clean(video_format, limit=60),
         "prompt": clean(shot.prompt, limit=SUMMARY),

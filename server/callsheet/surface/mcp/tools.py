@@ -98,7 +98,9 @@ async def explain_payload(  # noqa: PLR0913 - the arguments of the tool
     _require_one(payload is not None, shot != Shot())
     service = state_of(context).service
     asked = None if payload is not None else shot
-    draft = Draft(shot=asked, payload=payload, gateway=gateway or None, model=model or None)
+    draft = await service.keep_pictures(
+        Draft(shot=asked, payload=payload, gateway=gateway or None, model=model or None)
+    )
     answer = explain_answer(service.explain(draft), service.catalogue, for_agent)
     return _result(answer, render_explanation(answer))
 
