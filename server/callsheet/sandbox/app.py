@@ -56,10 +56,10 @@ def _endpoint_routes(state: AppState) -> list[Any]:
     routes = [
         Route(
             at + path,
-            endpoint(partial(answer_endpoint, answer), kind="submit" if method == "POST" else "read"),
+            endpoint(partial(answer_endpoint, name), kind="submit" if name == "create" else "read"),
             methods=[method],
         )
-        for method, path, answer in VIDEO_ROUTES
+        for name, (method, path, _) in VIDEO_ROUTES.items()
     ]
     return [*routes, Route(at + "/{rest:path}", endpoint(_answer_nothing))]
 

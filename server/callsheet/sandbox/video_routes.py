@@ -10,6 +10,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from callsheet.sandbox.fakes.protocol import Answer, Generation, Reason
@@ -129,10 +130,6 @@ def _status(state: AppState, request: Request) -> Outcome:
 
 async def _content(state: AppState, request: Request) -> Outcome:
     facts = request.dialect.facts
-    if request.method == "HEAD" and not facts["takes_head"]:
-        raise _Refused(request, "method")
-    if not facts["has_content"]:
-        raise _Refused(request, Reason.UNKNOWN_PATH)
     task = _find_task(state, request)
     phase = snapshot_at(task, state.clock()).phase
     if phase is not Phase.FINISHED:
@@ -152,16 +149,12 @@ async def _content(state: AppState, request: Request) -> Outcome:
 
 def _delete(state: AppState, request: Request) -> Outcome:
     task = _find_task(state, request)
-    if not request.dialect.facts["deletes"]:
-        raise _Refused(request, "method")
     state.store.remove_task(task)
     return Outcome(json_reply(Answer(200, request.dialect.fill("deleted", task, snapshot_at(task, state.clock())))))
 
 
 def _list(state: AppState, request: Request) -> Outcome:
     """The newest jobs first, on one page."""
-    if not request.dialect.facts["lists"]:
-        raise _Refused(request, "no_list")
     limit, now = request.query.get("limit", ""), state.clock()
     tasks = state.store.load_tasks(request.gateway)[: int(limit) if limit.isdecimal() else 20]
     data: list[Any] = [request.dialect.fill("video", task, snapshot_at(task, now)) for task in tasks]
@@ -170,32 +163,33 @@ def _list(state: AppState, request: Request) -> Outcome:
 
 
 def _models(state: AppState, request: Request) -> Outcome:
-    """What the server says it has; a rehearsed endpoint has no such list."""
-    models = request.dialect.facts["models"]
-    if not models:
-        raise _Refused(request, Reason.UNKNOWN_PATH)
     facts = {"object": "model", "created": int(state.clock()), "owned_by": "sandbox"}
-    data: list[Any] = [{"id": model, **facts} for model in models]
+    data: list[Any] = [{"id": model, **facts} for model in request.dialect.facts["models"]]
     return Outcome(json_reply(Answer(200, {"object": "list", "data": data})))
 
 
-VIDEO_ROUTES: tuple[tuple[str, str, Answerer], ...] = (
-    ("POST", "/videos", _create),
-    ("GET", "/videos", _list),
-    ("GET", "/videos/{task_id}", _status),
-    ("DELETE", "/videos/{task_id}", _delete),
-    ("GET", "/videos/{task_id}/content", _content),
-    ("GET", "/models", _models),
+VIDEO_ROUTES: Mapping[str, tuple[str, str, Answerer]] = MappingProxyType(
+    {
+        "create": ("POST", "/videos", _create),
+        "list": ("GET", "/videos", _list),
+        "status": ("GET", "/videos/{task_id}", _status),
+        "delete": ("DELETE", "/videos/{task_id}", _delete),
+        "content": ("GET", "/videos/{task_id}/content", _content),
+        "models": ("GET", "/models", _models),
+    }
 )
-"""Method, path below the endpoint's base URL, and what answers there."""
+"""Name -> method, path below the endpoint's base URL, and what answers there."""
 
 
-async def answer_endpoint(answer: Answerer, state: AppState, request: Request) -> Outcome:
+async def answer_endpoint(name: str, state: AppState, request: Request) -> Outcome:
     """The answer of one of these routes, or the refusal that comes before it."""
-    if request.dialect.facts["needs_key"] and request.key is None:
+    facts = request.dialect.facts
+    if facts["needs_key"] and request.key is None:
         return _Refused(request, "wrong_key" if "authorization" in request.headers else Reason.UNAUTHORIZED).outcome
     try:
-        answered = answer(state, request)
+        if refusal := facts["refuses"].get("head" if request.method == "HEAD" else name):
+            return _Refused(request, refusal).outcome
+        answered = VIDEO_ROUTES[name][2](state, request)
         return answered if isinstance(answered, Outcome) else await answered
     except _Refused as refused:
         return refused.outcome

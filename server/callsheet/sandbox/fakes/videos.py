@@ -11,7 +11,7 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from http import HTTPStatus
 from string import Template
@@ -61,7 +61,7 @@ class Dialect:
         """The answer to a creation, with its cost where the dialect has a price."""
         rate = self.facts.get("usd_per_second", {}).get(task.model)
         cost = {"x-litellm-response-cost": str(Decimal(rate) * task.seconds)} if rate else {}
-        video = self.fill("video", task, Snapshot(Phase.QUEUED, 0)) | self.fill("created", task)
+        video = self.fill("video", task) | self.fill("created", task)
         return Answer(200, video, tuple((self.facts.get("headers", {}) | cost).items()))
 
     def build_status(self, task: SandboxTask, snapshot: Snapshot, url: str) -> Answer:
@@ -78,26 +78,20 @@ class Dialect:
         snapshot = snapshot or Snapshot(Phase.QUEUED, 0)
         finished = snapshot.phase is Phase.FINISHED
         word = _WORDS.get(snapshot.phase, snapshot.phase.value)
-        return _fill(
-            self.facts.get(name, {}),
-            {
-                "id": self._tell_id(task, ""),
-                "created_id": self._tell_id(task, task.model),
-                "status": self.facts.get("words", {}).get(word, word),
-                "percent": snapshot.percent,
-                "coarse": 100 if finished else 0,
-                "created": int(task.created),
-                "ended": int(snapshot.ended) if finished and snapshot.ended else None,
-                "model": task.model,
-                "prompt": task.prompt,
-                "seconds": str(task.seconds),
-                "duration": float(task.seconds),
-                "frames": 24 * task.seconds,
-                "size": f"{task.width}x{task.height}",
-                "failure": self.facts.get("failure") if snapshot.failure else None,
-                "url": url,
-            },
-        )
+        values = asdict(task) | {
+            "id": self._tell_id(task, ""),
+            "created_id": self._tell_id(task, task.model),
+            "status": self.facts.get("words", {}).get(word, word),
+            "percent": snapshot.percent,
+            "coarse": 100 if finished else 0,
+            "created": int(task.created),
+            "ended": int(snapshot.ended) if finished and snapshot.ended else None,
+            "duration": float(task.seconds),
+            "frames": 24 * task.seconds,
+            "failure": self.facts.get("failure") if snapshot.failure else None,
+            "url": url,
+        }
+        return _fill(self.facts.get(name, {}), values)
 
     def build_task_id(self, token: str) -> str:
         """The id of a new job, from 32 hex digits."""
@@ -117,7 +111,11 @@ def find_dialect(gateway: str) -> Dialect | None:
     if match is None:
         return None
     data = load_data("video_dialects.json")
-    own = data["dialects"].get(match[1]) or data["dialects"]["openai"] | {"models": [], "takes": {}}
+    own = data["dialects"].get(match[1]) or data["dialects"]["openai"] | {
+        "models": [],
+        "takes": {},
+        "refuses": {"models": "unknown_path"},
+    }
     errors = {reason: row | own.get("errors", {}).get(reason, {}) for reason, row in data["errors"].items()}
     return Dialect(data["defaults"] | own | {"errors": errors, "takes": data["takes"] | own.get("takes", {})})
 
