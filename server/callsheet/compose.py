@@ -68,6 +68,7 @@ INPUTS_DIRECTORY = "inputs"
 RUNNERS_DIRECTORY = "runners"
 MARKS_DIRECTORY = "sent"
 SETTLED_NS = 2_000_000_000
+Identity = tuple[int, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,23 +238,25 @@ def policy_reader(surroundings: Surroundings, paths: Paths) -> Callable[[], Poli
     """Looks at the policy file each time, so that arming and disarming take effect immediately.
 
     It is read again unless it is certainly the same file as before: a file that changed a moment ago may change
-    again without a new time stamp. The same bytes in the same file are judged once.
+    again without a new time stamp. The same bytes in the same file are judged once, and again when a file of
+    certificates that they name has changed.
     """
     path, here = paths.config / POLICY_FILE, project_directory(surroundings)
-    kept: tuple[tuple[int, ...] | None, bool, bytes | None, Policy] = (None, False, None, Policy())
+    kept: tuple[list[Identity], bool, bytes | None, Policy] = ([None], False, None, Policy())
 
     def from_file() -> Policy:
         nonlocal kept
-        identity, settled = _identify(path)
         # One look at what is kept: another thread may replace it.
-        old_identity, was_settled, old_raw, policy = kept
-        same = identity is not None and identity == old_identity
+        old, was_settled, old_raw, policy = kept
+        identities, settled = _identify(path, policy)
+        same = identities[0] is not None and identities == old
         if same and was_settled:
             return policy
         raw = read_policy(path)
-        if not same or raw != old_raw:
+        if not same or (not was_settled and (raw != old_raw or len(identities) > 1)):
             policy = judge_policy(raw, path, working_directory=here, trusted=paths.trusted)
-        kept = (identity, settled, raw, policy)
+            identities, settled = _identify(path, policy)
+        kept = (identities, settled, raw, policy)
         return policy
 
     def read() -> Policy:
@@ -263,17 +266,17 @@ def policy_reader(surroundings: Surroundings, paths: Paths) -> Callable[[], Poli
     return read
 
 
-def _identify(path: Path) -> tuple[tuple[int, ...] | None, bool]:
-    """The identity of a file and its content, and whether it has not changed a moment ago; None without a file."""
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return None, False
-    settled = time.time_ns() - max(status.st_ctime_ns, status.st_mtime_ns) >= SETTLED_NS
-    return (
-        (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode),
-        settled,
-    )
+def _identify(path: Path, policy: Policy) -> tuple[list[Identity], bool]:
+    """What tells the policy file and its certificates from others, and whether none has changed a moment ago."""
+    found: list[Identity] = []
+    for each in (path, *map(Path, policy.certificate_files)):
+        try:
+            # The policy file is no link; certificates of the system often are.
+            it = each.lstat() if each == path else each.stat()
+            found.append((it.st_mtime_ns, it.st_ctime_ns, it.st_dev, it.st_ino, it.st_size, it.st_mode))
+        except OSError:
+            found.append(None)
+    return found, all(it is not None and time.time_ns() - max(it[:2]) >= SETTLED_NS for it in found)
 
 
 def _with_endpoints(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from callsheet.core.catalogue.prices import price_clip
-from callsheet.core.gateway.endpoint import build_facts, name_size
+from callsheet.core.gateway.endpoint import Route, build_facts, name_size
 from callsheet.core.payload.body import build_body
 from callsheet.core.payload.form import freeze, place_files, read_frozen
 from callsheet.core.shot import OWN_FILE_SCHEME, Shot
@@ -86,6 +86,8 @@ REFUSED = {
     "a field for a path on the server": ("extras", PUBLIC + 'extras = ["output_path"]'),
     "an unknown key": ("verify", PUBLIC + "verify = false"),
     "no clips": ("clips_per_day", PUBLIC + "clips_per_day = 0"),
+    "the key of a gateway": ("key_env", PRIVATE + 'key_env = "POYO_API_KEY"'),
+    "an address with a zone": ("base_url", 'base_url = "https://box/v1"\naddress = "fd12::7%eth0"'),
     "another wire": ("wire", PUBLIC + 'wire = "xai"'),
 }
 MODELS = {
@@ -130,11 +132,30 @@ def test_free_at_a_public_host_is_written_twice() -> None:
     assert price_clip(build_facts(endpoint).models[0], Shot.of("A kite.")).free
 
 
-@cases("name", ["poyo", "Box", "box_1", "-box", "b" * 33])
+@cases("name", ["poyo", "po-yo", "evo-link", "Box", "box_1", "-box", "7", "0", "b" * 33, "gpu\u2010box", "b\u043ex"])
 def test_an_id_is_short_and_no_gateways(name: str) -> None:
     """An endpoint never takes the place of a gateway."""
     with pytest.raises(SetupProblem):
         parse_policy(table(PUBLIC, name=f'"{name}"'), where="")
+
+
+TWINS = {
+    "endpoints": table(PUBLIC) + table(PUBLIC, name="gpubox"),
+    "models": table(PUBLIC) + b'[endpoints.gpu-box.models."WAN"]\nseconds = [4]\n',
+}
+
+
+@cases("what", TWINS)
+def test_names_that_differ_by_case_and_hyphens_alone_are_not_declared_together(what: str) -> None:
+    """Who asks for one would get the other: names are compared without these."""
+    with pytest.raises(SetupProblem, match=r"endpoints\."):
+        parse_policy(TWINS[what], where="")
+
+
+def test_certificates_that_are_the_only_ones_are_another_way_than_more_of_them() -> None:
+    """A key that was named for the one does not go by the other."""
+    only, beside = Route(ca="PEM", only_ca=True), Route(ca="PEM")
+    assert only.mark != beside.mark
 
 
 def test_no_other_table_moves_an_endpoint() -> None:
@@ -143,7 +164,14 @@ def test_no_other_table_moves_an_endpoint() -> None:
         parse_policy(table(PUBLIC) + b'[gateways.gpu-box]\nbase_url = "https://else.example.com"', where="")
 
 
-@cases("proxy", ["proxy.corp", "http://me:pw@proxy.corp:3128", "socks5://proxy.corp:1080", "http://proxy.corp:3128/x"])
+PROXIES = [
+    *("proxy.corp", "http://me:pw@proxy.corp:3128", "socks5://proxy.corp:1080", "http://proxy.corp:3128/x"),
+    *("http://proxy.corp", "http://proxy.corp:0", "http://proxy.corp:65536", "http://.:3128", "http://-a.corp:3128"),
+    *("http://[:::]:3128", "http://proxy.corp:3128?x", "http://proxy..corp:3128"),
+]
+
+
+@cases("proxy", PROXIES)
 def test_a_proxy_is_an_address_without_secrets(proxy: str) -> None:
     """The policy is no place for a password."""
     with pytest.raises(SetupProblem, match=r"network\.proxy"):
@@ -171,14 +199,17 @@ def test_certificates_are_read_with_the_policy_and_change_its_version(tmp_path: 
             load()
 
 
-def test_certificates_under_the_working_directory_are_refused(tmp_path: Path) -> None:
-    """An agent may write there, and whoever chooses the certificates reads the key."""
-    (tmp_path / "ca.pem").write_text(authority_text(), encoding="ascii")
-    path = tmp_path.parent / f"{tmp_path.name}.policy.toml"
+@pytest.mark.parametrize("linked", [False, True])
+def test_certificates_under_the_working_directory_are_refused(tmp_path: Path, linked: bool) -> None:
+    """An agent may write there, and whoever chooses the certificates reads the key; a link leads there as well."""
+    project, link, path = tmp_path / "project", tmp_path / "link.pem", tmp_path / "policy.toml"
+    project.mkdir()
+    (project / "ca.pem").write_text(authority_text(), encoding="ascii")
+    link.symlink_to(project / "ca.pem")
     path.touch(mode=0o600)
-    path.write_text(f'[network]\nca_file = "{tmp_path / "ca.pem"}"', encoding="utf-8")
+    path.write_text(f'[network]\nca_file = "{link if linked else project / "ca.pem"}"', encoding="utf-8")
     with pytest.raises(SetupProblem, match="working directory"):
-        load_policy(path, working_directory=tmp_path, trusted=True)
+        load_policy(path, working_directory=project, trusted=True)
 
 
 SIZES = {

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
@@ -292,28 +293,49 @@ async def test_a_redirected_clip_is_followed_only_to_a_declared_host(hosts: tupl
         serving(Server(redirect("https://cdn.example.com/x.mp4"))) as server,
         GatewayHttp(resolver=public) as http,
     ):
-        way, base_url = OwnWay(hosts=hosts), f"http://127.0.0.1:{server.port}/v1"
+        way, base_url = OwnWay(public=Route(hosts=hosts)), f"http://127.0.0.1:{server.port}/v1"
         with pytest.raises(DownloadProblem, match=r"cdn\.example\.com"):
             async with http.open_content(CLIP, {}, base_url=base_url, key=KEY, way=way):
                 pass
 
 
-async def test_a_declared_host_gets_no_key() -> None:
-    """0 bytes of it go to any other origin."""
+@dataclass
+class Hop:
+    """Where a server leads for its clip, what the declared host there answers, and whether a clip comes of it."""
+
+    path: str
+    answer: bytes = OK
+    opened: bool = True
+
+
+HOPS = {
+    "a file": Hop("/x.mp4"),
+    "a redirect to another host": Hop("/x.mp4", redirect("https://other.example.com/x.mp4"), opened=False),
+    "a redirect into the network": Hop("/x.mp4", redirect("https://10.0.0.1/x.mp4"), opened=False),
+    "the key in the link": Hop(f"/x.mp4?token={VALUE}", opened=False),
+}
+
+
+@pytest.mark.parametrize("name", HOPS)
+async def test_a_declared_host_gets_no_key_and_leads_nowhere_else(name: str) -> None:
+    """0 bytes of it go to any other origin, whatever the server writes into its link."""
+    hop = HOPS[name]
     async with (
-        serving(Server(), server_context(PUBLIC_NAME)) as cdn,
+        serving(Server(hop.answer), server_context(PUBLIC_NAME)) as cdn,
         proxying(proxy := Proxy(cdn.port)) as address,
-        serving(Server(redirect(f"https://{PUBLIC_NAME}/x.mp4"))) as server,
+        serving(Server(redirect(f"https://{PUBLIC_NAME}{hop.path}"))) as server,
         GatewayHttp(resolver=public) as http,
     ):
-        way = OwnWay(hosts=(PUBLIC_NAME,), public=Route(proxy=address, ca=authority_text()))
+        way = OwnWay(public=Route(proxy=address, ca=authority_text(), hosts=(PUBLIC_NAME,)))
         base_url = f"http://127.0.0.1:{server.port}/v1"
-        async with http.open_content(CLIP, {}, base_url=base_url, key=KEY, way=way) as stream:
-            assert stream.status == 200
+        with nullcontext() if hop.opened else pytest.raises(DownloadProblem, match=r"^[^?]*$"):
+            async with http.open_content(CLIP, {}, base_url=base_url, key=KEY, way=way) as stream:
+                assert stream.status == 200
 
     assert VALUE.encode() in server.seen
-    assert cdn.seen.startswith(b"GET /x.mp4")
     assert VALUE.encode() not in cdn.seen + proxy.seen
+    assert cdn.seen.count(b"GET ") == int("token" not in hop.path)
+    assert proxy.seen.count(b"CONNECT ") == cdn.seen.count(b"GET ")
 
 
 BODIES = {

@@ -129,7 +129,14 @@ def test_the_wait_that_a_proxy_passes_on_is_followed() -> None:
     assert found.problem.retry_after_seconds == 2
 
 
-COSTS = {"0.4": ("0.4", "USD"), "0.0": None, "0": None, "": None, "NaN": None, "-1": None, "1e9": None, "free": None}
+COSTS = {
+    "0.4": ("0.4", "USD"),
+    "0.30000000000000004": ("0.3", "USD"),
+    "0.123456789012345678901234567890123456789": ("0.123457", "USD"),
+    "4.2e-05": ("0.000042", "USD"),
+    "1e9": ("1000000000", "USD"),
+    **dict.fromkeys(("0.0", "0", "", "NaN", "sNaN", "-1", "Infinity", "1e99", "free")),
+}
 
 
 @cases("cost", COSTS)

@@ -116,6 +116,11 @@ class Policy:
         """The base URL that the person set instead of the gateway's own, if any."""
         return dict(self.base_urls).get(gateway_id)
 
+    @property
+    def certificate_files(self) -> tuple[str, ...]:
+        """The files of certificates that it names."""
+        return tuple(sorted({self.ca_file, *(item.ca_file for item in self.endpoints)} - {""}))
+
     def endpoint(self, gateway_id: str) -> Endpoint | None:
         """The endpoint of that id, if it is one."""
         return next((item for item in self.endpoints if item.id == gateway_id), None)

@@ -299,7 +299,7 @@ class Task:
 
 def exceeds_declared(task: Task) -> bool:
     """Whether the gateway reports a cost in dollars above what was reserved for the task."""
-    found = re.fullmatch(r"([0-9]{1,7}(?:\.[0-9]{1,12})?) USD", task.charge or "")
+    found = re.fullmatch(r"([0-9]{1,25}(?:\.[0-9]{1,25})?) USD", task.charge or "")
     return found is not None and Decimal(found[1]) * 1_000_000 > task.reserve_micros
 
 

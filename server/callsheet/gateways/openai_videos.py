@@ -136,12 +136,15 @@ def _note_repeats(reply: HttpReply) -> str:
 
 
 def _read_cost(reply: HttpReply) -> Charge | None:
-    """What LiteLLM says that the job costs. It leaves the header out, or writes 0, where it has no price."""
+    """What LiteLLM says that the job costs. It leaves the header out, or writes 0, where it has no price.
+
+    It adds floats up, so 0.3 arrives as 0.30000000000000004.
+    """
     try:
-        cost = Decimal(reply.header("x-litellm-response-cost") or "0")
+        cost = Decimal(reply.header("x-litellm-response-cost") or "0").quantize(Decimal("1e-6"))
+        return Charge(f"{cost.normalize():f}", "USD") if cost > 0 else None
     except InvalidOperation:
         return None
-    return Charge(format(cost, "f"), "USD") if cost.is_finite() and Decimal("1e-6") <= cost < 10**6 else None
 
 
 def _read_poll_after(reply: HttpReply) -> float | None:

@@ -129,6 +129,7 @@ class Dependencies:
         known = {fold_name(item.id): item for item in self.catalogue().gateways}
         facts = known.get(fold_name(gateway_id))
         if facts is None:
+            self.policy()  # it may declare that one, with a mistake
             names = [item.id for item in known.values()]
             raise UnknownThing(
                 f"There is no gateway of that name (known: {', '.join(names)}).",
@@ -141,6 +142,7 @@ class Dependencies:
         facts = self.facts(gateway_id)
         card = next((card for card in facts.models if card.model == model), None)
         if card is None:
+            self.policy()
             known = [item.model for item in facts.models]
             raise UnknownThing(
                 f"{facts.name} has no model of that id (known: {', '.join(known)}).", next_step=offer_name(model, known)

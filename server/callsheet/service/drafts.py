@@ -143,7 +143,7 @@ def _split_name(deps: Dependencies, draft: Draft) -> Draft:
         gateway = gateways.get(fold_name(gateway), gateway)
     if found and fold_name(first) in gateways and gateway in (None, gateways[fold_name(first)]):
         gateway, model = gateways[fold_name(first)], rest
-    if model is not None:
+    if model is not None and all(card.model != model for card in catalogue.cards):
         model = models.get(fold_name(model), model)
     return replace(draft, gateway=gateway, model=model)
 
@@ -158,6 +158,7 @@ def _named_card(deps: Dependencies, draft: Draft) -> ModelCard | None:
         return deps.card(draft.gateway, draft.model)
     cards = [card for card in deps.catalogue().cards if card.model == draft.model]
     if not cards:
+        deps.policy()
         known = sorted({card.model for card in deps.catalogue().cards})
         raise InvalidRequest(
             f"No gateway has a model of that id (known: {', '.join(known)}).", next_step=offer_name(draft.model, known)

@@ -47,7 +47,7 @@ from .dependencies import (
     keep_taken_back,
     wait_for_pace,
 )
-from .outcomes import expire_attempt, quote_problem, screen_status
+from .outcomes import expire_attempt, note_short, quote_problem, screen_status, stop_allowance
 from .results import (
     CONTENT_MISSING,
     JOB_FORGOTTEN,
@@ -204,7 +204,8 @@ def _store_status(deps: Dependencies, task: Task, outcome: StatusOutcome | None)
     changes.update(_phase_changes(deps, task, outcome, now))
     # What the next read repeats need not wait for the disk; an end must.
     lasting = outcome.phase in (Phase.SUCCEEDED, Phase.FAILED)
-    return deps.ledger().advance(task.id, PHASE_EVENTS[outcome.phase], now=now, changes=changes, lasting=lasting)
+    known = deps.ledger().advance(task.id, PHASE_EVENTS[outcome.phase], now=now, changes=changes, lasting=lasting)
+    return stop_allowance(deps, known)
 
 
 def _status_unavailable(deps: Dependencies, task: Task, outcome: StatusUnavailable) -> Task:
@@ -296,7 +297,7 @@ async def _fetch_clip(deps: Dependencies, task: Task) -> None:
     except CallsheetError as error:
         _read_failed(deps, task, error.error_code, error.message, None)
         return
-    changes = {"clip": clip, "problem": None, "failures": 0}
+    changes = {"clip": clip, "problem": None, "failures": 0, "hints": note_short(deps, task, clip)}
     deps.ledger().advance(task.id, TaskEvent.CLIP_SAVED, now=deps.clock.now(), changes=changes)
 
 
@@ -305,15 +306,14 @@ async def _save(deps: Dependencies, task: Task, link: str) -> Clip:
         raise DownloadProblem(f"Not fetched: {KEY_RETURNED_TEXT}.", next_step="Replace the key.")
     facts, directory = deps.facts(task.gateway), deps.save_directory(deps.policy())
     public = USUAL if task.mode is Mode.SANDBOX else deps.policy().route("")
+    public = replace(public, hosts=facts.result_hosts if facts.own else None)
     gateway = deps.gateway(task.gateway)
     if link.startswith("/") and isinstance(gateway, ContentReader):
         content = gateway.build_content(TaskRef(task.model, task.gateway_task_id or ""))
         base_url, key, route = await deps.reach(task.mode, facts)
-        way = OwnWay(route, facts.result_hosts, public)
+        way = OwnWay(route, public)
         return await deps.clips.keep_own(task, content, directory=directory, base_url=base_url, key=key, way=way)
     loopback = await deps.loopback_origin(task.mode, facts)
-    if public == USUAL:
-        return await deps.clips.keep(task, link, directory=directory, loopback=loopback)
     return await deps.clips.keep(task, link, directory=directory, loopback=loopback, route=public)
 
 

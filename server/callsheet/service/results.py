@@ -19,7 +19,7 @@ from callsheet.core.payload.body import Body, Finding
 from callsheet.core.poll_schedule import is_overdue
 from callsheet.core.shot import OwnFile, Shot
 from callsheet.core.tasks import OPEN_STATES, Problem, Sheet, Task, TaskState, exceeds_declared
-from callsheet.errors import FATE_SENTENCES, Action, CallsheetError, Fate, KeyProblem, NextStep, UnknownThing
+from callsheet.errors import FATE_SENTENCES, Action, CallsheetError, Fate, KeyProblem, NextStep
 
 from .catalogue.ranking import Option
 from .dependencies import KEY_RETURNED, KEY_SEALED, Dependencies, card_of, clip_seconds_of
@@ -349,7 +349,7 @@ def shortest_kept(deps: Dependencies, tasks: Sequence[Task]) -> str:
     for task in tasks:
         try:
             hours.append(card_of(deps, task).retention.result_hours)
-        except UnknownThing:
+        except CallsheetError:
             hours.append(None)
     known = [item for item in hours if item is not None]
     if not known:
@@ -372,7 +372,7 @@ def is_late(deps: Dependencies, task: Task) -> bool:
     elapsed = deps.clock.now() - (task.accepted_at or task.created_at)
     try:
         advice, length = card_of(deps, task).poll, clip_seconds_of(deps, task)
-    except UnknownThing:
+    except CallsheetError:
         return False
     return is_overdue(advice, elapsed=elapsed, clip_seconds=length, speed=deps.speed(task.mode))
 

@@ -37,7 +37,8 @@ class Route:
 
     The connection goes to `address`; or the name is `looked_up` and must lead to public addresses only. A `proxy` opens
     the tunnel. `ca` are certificates in PEM, the only ones with `only_ca`; `fingerprint` is of the one certificate that
-    counts. `open`: nothing is encrypted; `plain_key`: a person declared that the key travels so.
+    counts. `open`: nothing is encrypted; `plain_key`: a person declared that the key travels so. `hosts`, if a person
+    named some, are the only ones that a download may ask.
     """
 
     address: str = ""
@@ -48,14 +49,16 @@ class Route:
     fingerprint: str = ""
     plain_key: bool = False
     open: bool = False
+    hosts: tuple[str, ...] | None = None
 
     @property
     def mark(self) -> str:
         """Everything that decides who gets a request beside the URL, in words; empty for the usual way."""
+        only = "only " if self.only_ca else ""
         parts = [
             f"at {self.address}" if self.address else "",
             f"through the proxy {self.proxy}" if self.proxy else "",
-            f"trusting ca_file {hashlib.sha256(self.ca.encode()).hexdigest()[:16]}" if self.ca else "",
+            f"trusting {only}ca_file {hashlib.sha256(self.ca.encode()).hexdigest()[:16]}" if self.ca else "",
             f"certificate {self.fingerprint}" if self.fingerprint else "",
             UNENCRYPTED if self.open else "",
         ]
@@ -71,11 +74,10 @@ USUAL = Route()
 
 @dataclass(frozen=True, slots=True)
 class OwnWay:
-    """How a clip comes that its gateway hands out itself. The `hosts` may be redirected to, keyless, by `public`."""
+    """How a clip comes that its gateway hands out itself. A redirect is followed keyless, to the hosts of `public`."""
 
     route: Route = USUAL
-    hosts: tuple[str, ...] = ()
-    public: Route = USUAL
+    public: Route = Route(hosts=())
 
 
 @dataclass(frozen=True, slots=True)

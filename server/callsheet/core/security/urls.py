@@ -131,9 +131,19 @@ def pinned_problem(address: str, *, loopback: bool) -> str | None:
 
 def _as_address(text: str) -> IPv4Address | IPv6Address | None:
     try:
-        return ip_address(text)
+        # A zone may hold any text.
+        return None if "%" in text else ip_address(text)
     except ValueError:
         return None
+
+
+def is_proxy(value: str) -> bool:
+    """Whether a person may name that as their proxy: scheme, host and port alone."""
+    match = _ENDPOINT.fullmatch(value)
+    if match is None or match[4] or match[3] is None or not 1 <= int(match[3]) <= 65535:
+        return False
+    host = match[2].strip("[]")
+    return _as_address(host) is not None or _name_problem(host) is None
 
 
 def is_public_link(value: str, *, loopback: str | None) -> bool:

@@ -16,12 +16,14 @@ from typing import Any, NoReturn
 
 from callsheet.core.consent import Policy
 from callsheet.core.gateway.endpoint import FREE, PRICE, SIZE, Endpoint, Offer
+from callsheet.core.payload.request import fold_name
 from callsheet.core.security.redaction import clean
-from callsheet.core.security.urls import check_endpoint_url, is_loopback
+from callsheet.core.security.urls import check_endpoint_url, is_loopback, is_proxy
 from callsheet.edges.files.files import current_user, open_regular, read_bounded
 from callsheet.errors import SetupProblem
 from callsheet.gateways import GATEWAYS
 
+from .catalogue_files import load_catalogue
 from .policy_table import PolicyTable
 
 WIRE = "openai-videos"
@@ -37,17 +39,17 @@ CHOICES = {
 COUNTS = {"clips_per_day": (40, 10_000), "concurrent": (1, 1000), "patience_minutes": (120, 10_080)}
 """Default and most."""
 MOST_CA_BYTES = 1 << 20
-_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
+"""An id is what a person types for what is free, so it is no number."""
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}(?:/[A-Za-z0-9][A-Za-z0-9._-]{0,63})?")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}")
-_PROXY = re.compile(r"https?://(?:[a-z0-9.-]{1,253}|\[[0-9a-f:]{2,45}\]):[0-9]{1,5}")
 
 
 def read_network(table: PolicyTable) -> tuple[str, str]:
     """The proxy and the file of certificates."""
     proxy = table.text("proxy")
-    if proxy and not _PROXY.fullmatch(proxy):
+    if proxy and not is_proxy(proxy):
         table.refuse("proxy", 'must be like "http://proxy.corp.example:3128", without user, password or path')
     return proxy, table.file("ca_file")
 
@@ -55,13 +57,21 @@ def read_network(table: PolicyTable) -> tuple[str, str]:
 def read_endpoints(table: PolicyTable) -> tuple[Endpoint, ...]:
     """Every endpoint, in the order of the file."""
     found: list[Endpoint] = []
+    taken = {*map(fold_name, GATEWAYS)}
     for name in table.names():
         if not _ID.fullmatch(name):
-            table.refuse(clean(name, limit=40), "is not an id: up to 32 lower-case letters, digits and hyphens")
-        if name in GATEWAYS:
-            table.refuse(name, "is the id of a gateway; choose another")
+            rule = "is not an id: a lower-case letter, then up to 31 lower-case letters, digits and hyphens"
+            table.refuse(clean(name, limit=40), rule)
+        _refuse_twin(table, name, taken)
         found.append(_read_endpoint(table.table(name), name))
     return tuple(found)
+
+
+def _refuse_twin(table: PolicyTable, name: str, taken: set[str]) -> None:
+    """Names that differ by case and hyphens alone are one name to those who ask for it."""
+    if fold_name(name) in taken:
+        table.refuse(name, "is the name of another, or too much like it; choose another")
+    taken.add(fold_name(name))
 
 
 def _read_endpoint(table: PolicyTable, name: str) -> Endpoint:
@@ -75,7 +85,8 @@ def _read_endpoint(table: PolicyTable, name: str) -> Endpoint:
     _check_way(table, endpoint)
     _check_wire(table, endpoint)
     models = table.table("models")
-    offers = tuple(_read_offer(models, model, endpoint) for model in models.names())
+    twins: set[str] = set()
+    offers = tuple(_read_offer(models, model, endpoint, twins) for model in models.names())
     if not offers:
         table.refuse("models", f'needs at least one table, like [endpoints.{name}.models."wan-2.2"]')
     table.close()
@@ -103,8 +114,14 @@ def _check_way(table: PolicyTable, endpoint: Endpoint) -> None:
         table.refuse("fingerprint", "must be sha256: and 64 lower-case hexadecimal digits")
     if (endpoint.ca_file or endpoint.fingerprint) and (plain or (endpoint.ca_file and endpoint.fingerprint)):
         table.refuse("ca_file", "and `fingerprint` are for https, and only one of them")
-    if endpoint.key_env and not _VARIABLE.fullmatch(endpoint.key_env):
+    _check_key(table, endpoint.key_env)
+
+
+def _check_key(table: PolicyTable, variable: str) -> None:
+    if variable and not _VARIABLE.fullmatch(variable):
         table.refuse("key_env", 'must be the name of an environment variable, like "GPU_BOX_KEY"')
+    if variable and variable in {facts.key_env for facts in load_catalogue().gateways}:
+        table.refuse("key_env", "holds the key of a gateway; the server needs one of its own")
 
 
 def _check_wire(table: PolicyTable, endpoint: Endpoint) -> None:
@@ -119,9 +136,10 @@ def _check_wire(table: PolicyTable, endpoint: Endpoint) -> None:
         table.refuse("result_hosts", 'names the hosts of links if `content` is "url", and is empty otherwise')
 
 
-def _read_offer(models: PolicyTable, model: str, endpoint: Endpoint) -> Offer:
+def _read_offer(models: PolicyTable, model: str, endpoint: Endpoint, taken: set[str]) -> Offer:
     if not _MODEL.fullmatch(model):
         models.refuse(clean(model, limit=80), 'is not the id of a model, like "wan-2.2" or "Wan-AI/Wan2.2"')
+    _refuse_twin(models, model, taken)
     table = models.table(model)
     offer = Offer(model, table.wholes("seconds"), table.texts("sizes"), table.text("price"))
     if not offer.seconds or not all(1 <= value <= 3600 for value in offer.seconds):
@@ -145,8 +163,7 @@ def _check_price(table: PolicyTable, price: str, endpoint: Endpoint) -> None:
 
 def load_certificates(policy: Policy, *, is_under_project: Callable[[Path], bool]) -> Policy:
     """The policy with what its files of certificates hold now, which is part of its version. Raises `SetupProblem`."""
-    names = {policy.ca_file, *(item.ca_file for item in policy.endpoints)} - {""}
-    held = {name: _read_ca(Path(name), is_under_project) for name in sorted(names)}
+    held = {name: _read_ca(Path(name), is_under_project) for name in policy.certificate_files}
     endpoints = tuple(replace(item, ca=held.get(item.ca_file, "")) for item in policy.endpoints)
     version = hashlib.sha256("".join([policy.version, *held.values()]).encode()).hexdigest()[:12]
     return replace(

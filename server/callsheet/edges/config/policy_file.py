@@ -204,4 +204,6 @@ def _is_under(path: Path, directory: Path) -> bool:
     outside = directory.resolve()
     if outside == outside.parent:
         return False
-    return any(is_same_or_below(parent, outside) for parent in (path.parent.absolute(), path.parent.resolve()))
+    return any(
+        is_same_or_below(each, outside) for each in (path.parent.absolute(), path.parent.resolve(), path.resolve())
+    )

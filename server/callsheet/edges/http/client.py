@@ -26,9 +26,9 @@ from callsheet import __version__
 from callsheet.core.gateway.endpoint import USUAL, OwnWay, Route
 from callsheet.core.gateway.protocol import HttpReply, HttpRequest
 from callsheet.core.gateway.uploads import is_upload
-from callsheet.core.security.urls import is_loopback, url_host
+from callsheet.core.security.urls import is_loopback
 from callsheet.core.sent import MarkedTask
-from callsheet.edges.keys.store import SecretKey, authorization_header
+from callsheet.edges.keys.store import SecretKey, authorization_header, build_redactor
 from callsheet.errors import Action, GatewayUnreachable, NextStep, OutcomeUnknown
 
 from .public_addresses import Resolver, find_public_addresses, resolve
@@ -198,7 +198,9 @@ class GatewayHttp:
         # Connections are pooled by address, and a name must not use the connection of another name.
         route = route if loopback is None else USUAL
         client = httpx2.Client(**self._options(route, keepalive=0, timeout=READ_TIMEOUT))
-        async with open_stream(client, url, headers, loopback=loopback, resolver=self._resolver) as stream:
+        async with open_stream(
+            client, url, headers, loopback=loopback, resolver=self._resolver, hosts=route.hosts
+        ) as stream:
             yield stream
 
     @asynccontextmanager
@@ -226,8 +228,8 @@ class GatewayHttp:
             if link is None:
                 yield stream
                 return
-        if url_host(link) not in way.hosts:
-            raise redirect_refused(link)
+        if key is not None and build_redactor((key,)).finds(link):
+            raise redirect_refused("")
         async with self.open_stream(link, headers, route=way.public) as stream:
             yield stream
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, suppress
 from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
@@ -52,24 +52,27 @@ OpenStream = Callable[[str, Mapping[str, str]], AbstractAsyncContextManager[Byte
 
 
 @asynccontextmanager
-async def open_stream(
+async def open_stream(  # noqa: PLR0913 - the limits of a download
     client: httpx2.Client,
     url: str,
     headers: Mapping[str, str],
     *,
     loopback: str | None,
     resolver: Resolver | None,
+    hosts: Collection[str] | None = None,
     head_seconds: float = HEAD_SECONDS,
 ) -> AsyncIterator[ByteStream]:
     """Follow and check redirects, yield the response at the end, and close the client.
 
-    Without a `resolver` the client's transport gets the name. `head_seconds` is the limit for the headers of each
-    hop. Raises `DownloadProblem` and `GatewayUnreachable`.
+    Without a `resolver` the client's transport gets the name. `hosts` are the only ones that may be asked, if given.
+    `head_seconds` is the limit for the headers of each hop. Raises `DownloadProblem` and `GatewayUnreachable`.
     """
     headers = {"accept-encoding": "identity", **headers}
     with closing(_Connection(client)) as connection:
         for _ in range(MAX_REDIRECTS + 1):
             local = _require_downloadable(url, loopback)
+            if not local and hosts is not None and url_host(url) not in hosts:
+                raise redirect_refused(url)
             try:
                 with anyio.fail_after(head_seconds):
                     target = httpx2.URL(url)
@@ -92,12 +95,12 @@ async def open_stream(
 
 @asynccontextmanager
 async def open_own(
-    client: httpx2.Client, request: httpx2.Request, *, addresses: list[str], head_seconds: float = HEAD_SECONDS
+    client: httpx2.Client, request: httpx2.Request, *, addresses: list[str]
 ) -> AsyncIterator[_ResponseStream]:
     """Yield the response at a gateway's own origin, whatever it is, and close the client. Follows no redirect."""
     with closing(_Connection(client)) as connection:
         try:
-            with anyio.fail_after(head_seconds):
+            with anyio.fail_after(HEAD_SECONDS):
                 response = await _send(connection, request.url, request.headers, addresses)
         except (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise download_failed(error) from None
