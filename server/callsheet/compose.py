@@ -122,7 +122,7 @@ def build_program(surroundings: Surroundings) -> Program:
     paths = find_paths(surroundings.environ, account_home=surroundings.account_home)
 
     def serve_mcp() -> None:
-        from callsheet.surface.mcp import serve_stdio
+        from callsheet.surface.mcp.stdio import serve_stdio
 
         serve_stdio(lambda: build_service(surroundings))
 

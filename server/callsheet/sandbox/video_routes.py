@@ -100,7 +100,8 @@ def _build_task(state: AppState, request: Request, fields: Fields, faults: Mappi
         seconds=min(int(asked["seconds"]), faults.get("clamped-seconds", 60)),
         created=state.clock(),
         speed=state.settings.speed,
-        lasting=choose_task_seconds(task_id, USUAL_SECONDS, faults),
+        # What is forgotten was never finished, however late it is asked for.
+        lasting=choose_task_seconds(task_id, USUAL_SECONDS, {"slow": 10_000} if "forgotten" in faults else faults),
         retention_hours=DEFAULT_RETENTION_HOURS,
         faults=faults,
     )
