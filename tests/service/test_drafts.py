@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from callsheet.core.consent import Means
+from callsheet.core.consent import Means, body_digest
 from callsheet.core.payload.validation import Hosts
 from callsheet.core.shot import INPUT_ROLES, Shot
 from callsheet.core.tasks import SheetState
@@ -211,11 +211,13 @@ def test_each_price_has_the_terms_it_is_for_and_what_cannot_has_none(workspace: 
 def test_the_approval_text_is_rendered_from_the_bytes_that_are_sent(workspace: Workspace) -> None:
     """Price first, and every line a person needs."""
     service = workspace.service()
-    text = service.deps.ledger().sheet(draft(service)).shown.splitlines()
+    sheet = service.deps.ledger().sheet(draft(service))
+    text = sheet.shown.splitlines()
 
     assert text[0].startswith("Price: 0.24 USD (48 credits)")
     assert text[1] == "Goes to: PoYo, https://api.poyo.ai"
     assert text[2] == "Model: poyo/sora-2-official · text-to-video · 4 s · 16:9 · resolution not documented"
+    assert text[-2] == f"Request: {len(sheet.body)} bytes, SHA-256 {body_digest(sheet.body)[:16]}"
     assert text[-1].endswith(SHOT.prompt)
 
 
