@@ -3,7 +3,7 @@
 pytest collects the tests once. For each change in the plan, this process forks; the copy switches the change on and
 runs the tests that reach the changed function until one fails: first the test that noticed this change the last time,
 then those that noticed other changes of the same function or module, then the quickest. A test that fails must pass
-without the change. Each verdict is stored as soon as it is known, so what was stopped goes on where it was.
+without the change. A verdict is stored immediately, so what was stopped goes on where it was.
 """
 
 from __future__ import annotations
