@@ -26,6 +26,7 @@ from itertools import islice
 from pathlib import Path
 
 from .changes import Change, open_decorators, read_changes
+from .trials import STATS, make_scratch
 from .verdicts import Outcome, Verdict, Verdicts, read_tree
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +39,6 @@ VERDICTS = ROOT / "build" / "mutants.json"
 SURVIVORS = Path(__file__).with_name("survivors.toml")
 SAMPLE = 340
 LEAST_NOTICED = 0.95
-STATS = "mutmut-stats.json"
 BROKEN = Verdict(Outcome.BROKEN)
 SHOWN = 3000
 """So many characters of the output show why the tests fail."""
@@ -115,9 +115,14 @@ def prepare() -> None:
 def learn() -> None:
     """Make all changes, and learn which tests reach them."""
     print("Changing the code and learning which tests reach it: a few minutes.", flush=True)
-    program = Path(sys.executable).with_name("mutmut")
     # mutmut has no command for this alone. A run for a name that does not exist stops after it.
-    learned = subprocess.run([program, "run", "none"], cwd=BUILD, check=False, text=True, capture_output=True)
+    command = [str(Path(sys.executable).with_name("mutmut")), "run", "none"]
+    scratch = make_scratch()
+    try:
+        environ = {**os.environ, "PYTEST_DEBUG_TEMPROOT": str(scratch)}
+        learned = subprocess.run(command, cwd=BUILD, env=environ, check=False, text=True, capture_output=True)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     if not (CHANGED / STATS).is_file():
         raise SystemExit(f"{learned.stdout[-SHOWN:]}\nThe tests fail on the unchanged code, so no change was tried.")
 

@@ -111,14 +111,15 @@ class Trials:
                 while len(self._running) >= (os.cpu_count() or 1):
                     self._wait()
                 if done and done % 20 == 0:
-                    print(f"{done} of {len(names)} tried", file=sys.stderr, flush=True)
+                    survived = len([found for found in self._verdicts.by_name.values() if not found.outcome.is_noticed])
+                    print(f"{done} of {len(names)} tried, {survived} survive", file=sys.stderr, flush=True)
                 self._start(name)
             while self._running:
                 self._wait()
 
     def _start(self, name: str) -> None:
         if tests := self._order(name):
-            self._fork(Trial(name, _make_scratch()), tests)
+            self._fork(Trial(name, make_scratch()), tests)
         else:
             self._verdicts.record(name, Verdict(Outcome.UNREACHED))
 
@@ -178,7 +179,7 @@ class Trials:
             self._items.pop(trial.found.test, None)
             self._start(trial.name)
         elif verdict.outcome.is_noticed and not trial.found and verdict.test not in self._sound:
-            self._fork(Trial(trial.name, _make_scratch(), found=verdict), [verdict.test])
+            self._fork(Trial(trial.name, make_scratch(), found=verdict), [verdict.test])
         else:
             if verdict.test:
                 self._sound.add(verdict.test)
@@ -197,7 +198,8 @@ class Trials:
                 shutil.rmtree(trial.scratch, ignore_errors=True)
 
 
-def _make_scratch() -> Path:
+def make_scratch() -> Path:
+    """A new folder for temporary files; the caller removes it."""
     return Path(tempfile.mkdtemp(prefix="m", dir=MEMORY if MEMORY.is_dir() else None))
 
 
