@@ -224,8 +224,8 @@ WHOLE = [
     for gateway in GATEWAYS
     for sealed in (False, True)
 ]
-SAMPLE = [("poyo", False, 5), ("evolink", True, 5)]
-"""In the usual tests every fifth reply, in `make torture` all of them."""
+SAMPLE = [("poyo", False, 10), ("evolink", True, 10)]
+"""In the usual tests every tenth reply, in `make torture` all of them."""
 
 
 @pytest.mark.slow

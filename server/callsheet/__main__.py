@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .service import Service
 
 SETUP_EXIT = 8
+COLLECT_EVERY = 100_000
 
 
 def main(surroundings: Callable[[], Surroundings] | None = None) -> None:
@@ -30,6 +31,8 @@ def main(surroundings: Callable[[], Surroundings] | None = None) -> None:
 
         serve_stdio(lambda: _make_service(surroundings))
         return
+    # The command imports and reads the catalogue too; a desk that stays open still needs the collector.
+    gc.set_threshold(COLLECT_EVERY)
     from .compose import Surroundings, build_program, quiet_libraries
     from .errors import CallsheetError
 
