@@ -36,6 +36,21 @@ def test_a_sheet_that_is_approved_while_its_caller_is_being_told_to_ask_is_sent(
     assert submit(deps, sheet_id).status == "waiting"
 
 
+def test_a_sheet_that_another_call_spends_up_to_the_cap_answers_with_its_task(workspace: Workspace) -> None:
+    """The cap has no room for it twice, and it is not to be spent twice."""
+    workspace.go_live('[caps]\nper_day = "0.24"\n')
+    service, other = workspace.service(), workspace.service()
+    sheet_id = draft(service)
+    service.approve(sheet_id, by=Means.TERMINAL)
+    spent: list[str] = []
+    deps = overtaken(service, "spending", lambda: spent.append(submit(other.deps, sheet_id).report.task.id))
+
+    answer = submit(deps, sheet_id)
+
+    assert [answer.report.task.id] == spent == [report.task.id for report in service.tasks()]
+    assert answer.again
+
+
 async def test_a_slot_that_is_taken_between_looking_and_claiming_is_waited_for(workspace: Workspace) -> None:
     """Nothing is sent, and the next look is as soon as for any other slot."""
     workspace.go_live("[caps]\nconcurrent = 1\n")
