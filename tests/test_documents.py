@@ -18,7 +18,7 @@ from callsheet.core.catalogue.fields import Field
 from callsheet.core.consent import Policy
 from callsheet.core.tasks import TASK_TABLE, TaskState
 from callsheet.edges.config.catalogue_files import load_catalogue
-from callsheet.edges.config.policy_file import render_policy
+from callsheet.edges.config.policy_form import render_policy
 from callsheet.sandbox.faults import FAULTS
 from callsheet.surface.cli.application import COMMANDS
 from callsheet.surface.mcp.tools import TOOLS

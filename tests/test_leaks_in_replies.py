@@ -38,7 +38,7 @@ from callsheet.service.submission import submit
 from callsheet.surface.cli import run
 from callsheet.surface.desk.application import build_app
 from callsheet.surface.desk.state import build_desk_state
-from callsheet.surface.mcp import build_server
+from callsheet.surface.mcp.stdio import build_server
 from samples import CHEAP
 from test_leaks import leaks, read_files
 from workspace import KEY, Workspace, account_of

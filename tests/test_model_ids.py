@@ -15,7 +15,8 @@ from callsheet.core.payload.body import format_value
 from callsheet.core.payload.recognition import recognise
 from callsheet.core.shot import Shot
 from callsheet.edges.config.catalogue_files import load_catalogue
-from callsheet.edges.config.policy_file import parse_policy, render_policy
+from callsheet.edges.config.policy_file import parse_policy
+from callsheet.edges.config.policy_form import render_policy
 from callsheet.gateways import poyo
 from callsheet.service import Draft
 from render.skills import wrapper_name

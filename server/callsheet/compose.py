@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 from callsheet.core.catalogue.cards import Catalogue, GatewayFacts
 from callsheet.core.consent import Policy
 from callsheet.core.security.redaction import Redactor
+from callsheet.edges.clips.pictures import Pictures
 from callsheet.edges.clips.save import Clips
 from callsheet.edges.clock import Clock, SystemClock
 from callsheet.edges.config.catalogue_files import load_catalogue
@@ -61,6 +62,7 @@ KEYS_DIRECTORY = "keys"
 LEDGER_FILE = "ledger.sqlite3"
 SANDBOX_DIRECTORY = "sandbox"
 CATALOGUES_DIRECTORY = "catalogues"
+INPUTS_DIRECTORY = "inputs"
 RUNNERS_DIRECTORY = "runners"
 MARKS_DIRECTORY = "sent"
 SETTLED_NS = 2_000_000_000
@@ -117,7 +119,7 @@ def build_program(surroundings: Surroundings) -> Program:
     paths = find_paths(surroundings.environ, account_home=surroundings.account_home)
 
     def serve_mcp() -> None:
-        from callsheet.surface.mcp import serve_stdio
+        from callsheet.surface.mcp.stdio import serve_stdio
 
         serve_stdio(lambda: build_service(surroundings))
 
@@ -192,6 +194,7 @@ def build_service(surroundings: Surroundings) -> Service:
         sandbox_plays=_sandbox_plays,
         sandbox_key=SecretKey("sandbox", "rehearsal-key", source="sandbox"),
         clips=Clips(http),
+        pictures=Pictures(paths.data / INPUTS_DIRECTORY),
         save_directory=lambda current: _save_directory(current, paths),
         runner_id=lock.runner_id,
         desk_url=lambda: find_desk(paths.state),

@@ -78,6 +78,7 @@ def test_every_known_id_has_a_card() -> None:
 def sources_used(facts: GatewayFacts) -> Iterator[str]:
     """Every key that a fact of this gateway names."""
     yield facts.callback.source
+    yield from (facts.upload.source,) if facts.upload else ()
     yield from (error.source for error in facts.errors)
     for card in facts.models:
         yield from (field.source for field in card.fields)

@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.core.consent import Caps, Floor, Mode, Policy, Rule
-from callsheet.edges.config.policy_file import load_policy, parse_policy, policy_path, render_policy, write_policy
+from callsheet.edges.config.policy_file import load_policy, parse_policy, policy_path, write_policy
+from callsheet.edges.config.policy_form import render_policy
+from callsheet.edges.files.paths import find_account_home
 from callsheet.errors import SetupProblem
 from cases import cases
 
@@ -31,6 +33,9 @@ base_url = "http://127.0.0.1:8080"
 [hosts]
 callback = ["hooks.example.com"]
 image = ["cdn.example.com", "img.example.org"]
+
+[inputs]
+directories = ["/pictures/for-clips"]
 [prices]
 unknown_ceiling = "2.00"
 [sandbox]
@@ -61,6 +66,18 @@ def project(tmp_path: Path) -> Path:
     return path
 
 
+def test_the_home_in_the_directories_of_pictures_is_the_one_that_the_system_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A client that sets another `HOME` does not put other directories in their place."""
+    home = find_account_home()
+    monkeypatch.setenv("HOME", "/project")
+
+    policy = parse_policy(b'[inputs]\ndirectories = ["~/for-clips", "~", "/a/~"]\n', where="policy.toml")
+
+    assert policy.input_directories == (f"{home}/for-clips", str(home), "/a/~")
+
+
 def test_without_a_file_the_policy_is_the_sandbox(tmp_path: Path, project: Path) -> None:
     """Nothing can be spent before a person wrote a policy."""
     policy = load_policy(tmp_path / "config" / "policy.toml", working_directory=project, trusted=True)
@@ -81,6 +98,7 @@ def test_every_key_is_read(tmp_path: Path, project: Path) -> None:
         ),
         callback_hosts=("hooks.example.com",),
         image_hosts=("cdn.example.com", "img.example.org"),
+        input_directories=("/pictures/for-clips",),
         unknown_price_ceiling=Decimal("2.00"),
         sandbox_asks=True,
         sandbox_speed=60.0,
@@ -129,6 +147,10 @@ def test_each_mode_can_be_named(mode: Mode) -> None:
         ("[prices]\nunknown_ceiling = 2.0", "prices.unknown_ceiling must be an amount"),
         ('[hosts]\ncallback = "a.example.com"', "hosts.callback must be a list"),
         ("[hosts]\ncallback = [1]", "hosts.callback must be a list"),
+        ('[inputs]\ndirectories = ["pictures"]', "inputs.directories must be an absolute path"),
+        ("[inputs]\ndirectories = [7]", "inputs.directories must be an absolute path"),
+        ('[inputs]\ndirectories = "/pictures"', "inputs.directories must be a list"),
+        ('[inputs]\ndirectory = "/pictures"', "inputs.directory is not a key"),
         ('[hosts]\nimage = ["https://a.example.com"]', "hosts.image must be a list"),
         ('[hosts]\nimage = ["*.example.com"]', "hosts.image must be a list"),
         ('[hosts]\nimage = ["127.0.0.1"]', "hosts.image must be a list"),
@@ -275,11 +297,14 @@ policies = st.builds(
     ).map(lambda table: tuple(sorted(table.items()))),
     callback_hosts=hosts,
     image_hosts=hosts,
-    unknown_price_ceiling=dollars.filter(bool),  # a ceiling of nothing counts as none
+    input_directories=st.lists(paths, max_size=2).map(tuple),
+    # A ceiling of nothing counts as none.
+    unknown_price_ceiling=st.none() | st.decimals("0.01", 9_999_999, places=2),
     sandbox_asks=st.booleans(),
     sandbox_speed=st.floats(0.001, 100_000),
     save_directory=st.none() | paths,
     use_keyring=st.booleans(),
+    background=st.booleans(),
     floor=st.sampled_from(Floor),
     passphrase_from=dollars,
     rules=st.tuples(rules_of(r"\A[a-z][a-z0-9_-]{0,9}\Z"), rules_of(r"\A[a-z]{1,9}/[a-z][a-z0-9.-]{1,9}[a-z]\Z")).map(
@@ -299,6 +324,7 @@ def test_a_rendered_policy_reads_back_as_the_same(policy: Policy) -> None:
         base_urls=policy.base_urls,
         callback_hosts=policy.callback_hosts,
         image_hosts=policy.image_hosts,
+        input_directories=policy.input_directories,
         unknown_price_ceiling=policy.unknown_price_ceiling,
         sandbox_asks=policy.sandbox_asks,
         sandbox_speed=policy.sandbox_speed,
@@ -307,6 +333,7 @@ def test_a_rendered_policy_reads_back_as_the_same(policy: Policy) -> None:
         rules=policy.rules,
         save_directory=policy.save_directory,
         use_keyring=policy.use_keyring,
+        background=policy.background,
     )
 
 
@@ -319,6 +346,7 @@ def test_a_rendered_policy_explains_itself() -> None:
         "caps",
         "prices",
         "hosts",
+        "inputs",
         "sandbox",
         "save",
         "keys",

@@ -1,4 +1,5 @@
-"""Writes or checks what is generated from the catalogue and the program's own tables: references, skills, scripts.
+"""Writes or checks what is generated from the catalogue and the program's own tables: references, skills, scripts, the
+snapshot of the MCP server's first replies.
 
     python -m render [ROOT] [--check]
 
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from callsheet.core.catalogue.cards import GatewayFacts
-from callsheet.core.gateway.protocol import BalanceReader, HttpRequest, ListingReader, SubmitParts, TaskRef
+from callsheet.core.gateway.protocol import BalanceReader, HttpRequest, ListingReader, SubmitParts, TaskRef, Uploader
 from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.gateways import load_gateway
 from callsheet.sandbox.fakes import FAKES
@@ -29,6 +30,7 @@ from .models import render_models, render_sources
 from .references import Wire, render_errors, render_gateway_errors, render_gateways, render_sandbox, render_states
 from .security import render_security_tests
 from .skills import build_skills, render_scripts_page
+from .snapshot import build_snapshot
 from .video_skills import build_video_skills
 
 USAGE = "Usage: python -m render [ROOT] [--check]\n"
@@ -61,7 +63,8 @@ def build_documents() -> dict[str, str]:
     }
     references = {f"references/{name}.md": text for name, text in pages.items()}
     appendix = {"docs/security-tests.md": render_security_tests()}
-    return references | appendix | build_manifests() | build_skills(catalogue) | build_video_skills(catalogue, wires)
+    skills = build_skills(catalogue) | build_video_skills(catalogue, wires)
+    return references | appendix | build_manifests() | build_snapshot() | skills
 
 
 def describe_wire(facts: GatewayFacts) -> Wire:
@@ -87,6 +90,8 @@ def _requests(gateway_id: str) -> Iterator[tuple[str, HttpRequest]]:
         yield "balance", gateway.build_balance()
     if isinstance(gateway, ListingReader):
         yield "is the model listed", gateway.build_listing("MODEL")
+    if isinstance(gateway, Uploader):
+        yield "upload a picture", gateway.build_upload("NAME.jpg", b"")
 
 
 def find_stale(root: Path) -> list[str]:

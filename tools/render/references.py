@@ -97,6 +97,7 @@ def gateway_blocks(facts: GatewayFacts, wire: Wire, cards: Sequence[ModelCard]) 
                 + (" (the list may not be whole)" if facts.result_hosts else ""),
                 *_course_lines(cards),
                 *_callback_lines(facts.callback),
+                _upload_line(facts),
             ]
         ),
         table(("Purpose", "Request", "Key sent"), [_request_row(*item) for item in wire.requests]),
@@ -112,6 +113,12 @@ def _header_line(facts: GatewayFacts) -> str:
     if facts.idempotency_header is None:
         return f"Idempotency header: {NOT_DOCUMENTED}, none is sent"
     return f"Idempotency header: {code(facts.idempotency_header)} is sent, and never relied upon"
+
+
+def _upload_line(facts: GatewayFacts) -> str:
+    if facts.upload is None:
+        return f"Upload of a picture: {NOT_DOCUMENTED}, so an input needs a public https address"
+    return f"Upload of a picture: at {code(facts.upload.url or facts.base_url)}. {facts.upload.note}"
 
 
 def _course_lines(cards: Sequence[ModelCard]) -> list[str]:

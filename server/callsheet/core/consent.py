@@ -19,10 +19,10 @@ from decimal import Decimal
 from enum import StrEnum
 
 from callsheet.core.security.redaction import clean, escape_block
-from callsheet.core.security.urls import url_host
 
 from .catalogue.prices import Price, dollars
-from .shot import PARAMETERS, PLAIN, Shot
+from .payload.own_files import format_inputs
+from .shot import PARAMETERS, PLAIN, OwnFile, Shot
 
 
 class Mode(StrEnum):
@@ -70,6 +70,7 @@ class Policy:
         base_urls: gateway id -> other base URL (a proxy, a test double): https, or http on loopback.
         callback_hosts: exact host names that `callback_url` may name; empty allows none.
         image_hosts: exact host names that `image_url` may name; empty allows any public host.
+        input_directories: absolute paths; an agent may name pictures in them and below, and nowhere else.
         unknown_price_ceiling: the assumed maximum cost of a clip of unknown price; None refuses it.
         sandbox_asks: whether approval is rehearsed in the sandbox too instead of being automatic.
         sandbox_speed: how many times faster than real time the sandbox and its polling run.
@@ -88,6 +89,7 @@ class Policy:
     base_urls: tuple[tuple[str, str], ...] = ()
     callback_hosts: tuple[str, ...] = ()
     image_hosts: tuple[str, ...] = ()
+    input_directories: tuple[str, ...] = ()
     unknown_price_ceiling: Decimal | None = None
     sandbox_asks: bool = False
     sandbox_speed: float = 30.0
@@ -241,7 +243,10 @@ def cap_left(policy: Policy, spending: Spending) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalView:
-    """The values in the text for the person, all from the sheet. `account` is a key's fingerprint."""
+    """The values in the text for the person, all from the sheet. `account` is a key's fingerprint.
+
+    `files` are the person's own among the inputs, by name, and `upload_to` is where they would be uploaded.
+    """
 
     mode: Mode
     gateway_name: str
@@ -257,6 +262,8 @@ class ApprovalView:
     body_bytes: int
     body_sha256: str
     earlier: str
+    files: Mapping[str, OwnFile] = field(default_factory=dict)
+    upload_to: str = ""
 
 
 APPROVAL_LABELS = (
@@ -299,7 +306,7 @@ def render_approval(view: ApprovalView) -> str:
     lines += [
         f"Goes to: {clean(view.gateway_name, limit=40)}, {clean(view.origin, limit=120)}{_format_account(view)}",
         f"Model: {clean(view.model, limit=80)} · {_format_shot(shot)}",
-        f"Inputs: {_format_inputs(shot)}",
+        f"Inputs: {format_inputs(shot, view.files, view.upload_to)}",
         f"Result also sent to: {clean(view.callback_host, limit=260) or 'nobody'}",
         f"Availability: {clean(view.availability, limit=300)}",
         f"Request: {view.body_bytes} bytes, SHA-256 {view.body_sha256[:16]}",
@@ -323,11 +330,3 @@ def _format_shot(shot: Shot) -> str:
     shown = [clean(said.get(name, ""), limit=20) or missing for name, missing in zip(PLAIN, parts, strict=True)]
     others = [clean(text, limit=120) for name, text in said.items() if name not in PLAIN]
     return " · ".join((shot.kind, *shown, *others))
-
-
-def _format_inputs(shot: Shot) -> str:
-    counts: dict[str, int] = {}
-    for item in shot.inputs:
-        where = f"{item.role.replace('_', ' ')} from {clean(url_host(item.url), limit=260) or 'nowhere'}"
-        counts[where] = counts.get(where, 0) + 1
-    return ", ".join(f"{where} ({count})" if count > 1 else where for where, count in counts.items()) or "none"

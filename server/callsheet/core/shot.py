@@ -6,6 +6,7 @@ answers go through these tables, so a new parameter or role is a row here and a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -79,10 +80,41 @@ PLAIN: tuple[ParameterName, ...] = ("duration_seconds", "aspect_ratio", "resolut
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A picture, video or sound that the shot uses, at a public address."""
+    """A picture, video or sound that the shot uses, at a public address; or the name of an `OwnFile`."""
 
     role: InputRole
     url: str
+
+
+OWN_FILE_SCHEME = "callsheet-file:"
+"""It begins the name that stands for a file of the person's own. No address on the internet begins with it."""
+_OWN_FILE = re.compile(OWN_FILE_SCHEME + r"([0-9a-f]{64})\.(jpg|png)")
+
+
+@dataclass(frozen=True, slots=True)
+class OwnFile:
+    """A picture of the person's own: the copy without metadata that is kept and would be uploaded.
+
+    `sha256` and `size` (bytes) are of that copy. `format` is `jpg` or `png`. `origin` is the path that it came from.
+    """
+
+    sha256: str
+    format: str
+    origin: str
+    size: int
+    width: int
+    height: int
+
+    @property
+    def url(self) -> str:
+        """What stands for it in a shot and in a frozen body, so that both are bound to its content."""
+        return f"{OWN_FILE_SCHEME}{self.sha256}.{self.format}"
+
+
+def split_own_file(url: str) -> tuple[str, str] | None:
+    """SHA-256 and format in such a name; None for anything else."""
+    found = _OWN_FILE.fullmatch(url)
+    return (found[1], found[2]) if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +177,11 @@ class Shot:
     def urls(self, *roles: InputRole) -> tuple[str, ...]:
         """The addresses of the inputs of these roles, in their order."""
         return tuple(item.url for role in roles for item in self.inputs if item.role == role)
+
+    @property
+    def own_files(self) -> tuple[str, ...]:
+        """The names of the person's own files, each once."""
+        return tuple(dict.fromkeys(item.url for item in self.inputs if item.url.startswith(OWN_FILE_SCHEME)))
 
     def having(self, **said: Scalar | Iterable[str] | None) -> Shot:
         """The shot with these parameters; None leaves one open."""

@@ -80,6 +80,7 @@ class TaskEvent(StrEnum):
     LINK_GONE = "link_gone"
     RESOLVED_ACCEPTED = "resolved_accepted"
     RESOLVED_LOST = "resolved_lost"
+    WITHDRAWN = "withdrawn"
 
 
 class IllegalEvent(Exception):
@@ -115,6 +116,8 @@ TASK_TABLE: Mapping[tuple[TaskState, TaskEvent], TaskState] = MappingProxyType(
         (_T.WAITING, _V.CLAIMED): _T.SUBMITTING,
         # A person may withdraw what has not been sent.
         (_T.WAITING, _V.RESOLVED_LOST): _T.ABANDONED,
+        # The program gives up what it surely has not sent, and never what another process sent meanwhile.
+        (_T.WAITING, _V.WITHDRAWN): _T.ABANDONED,
         (_T.SUBMITTING, _V.NOT_SENT): _T.WAITING,
         (_T.SUBMITTING, _V.REFUSED): _T.REJECTED,
         (_T.SUBMITTING, _V.ACCEPTED): _T.QUEUED,
@@ -308,11 +311,12 @@ class ClaimedTask:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """How many rows were removed, or would be."""
+    """How many rows were removed, or would be, and how many kept pictures of the person's own."""
 
     tasks: int
     sheets: int
     events: int
+    pictures: int = 0
 
 
 @dataclass(frozen=True, slots=True)

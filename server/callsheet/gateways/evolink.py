@@ -50,6 +50,7 @@ from callsheet.core.gateway.replies import (
     read_text,
 )
 from callsheet.core.gateway.task_status import StatusShape, read_task_status
+from callsheet.core.gateway.uploads import build_multipart, read_link
 from callsheet.core.shot import JsonValue
 
 # `results` is documented; `result_data` is in EvoLink's own client.
@@ -185,6 +186,16 @@ def _words(body: object) -> tuple[str, ...]:
     error = find(body, "error")
     found = (error, find(error, "code"), find(error, "type"), find(body, "code"))
     return tuple(word.lower() for word in found if isinstance(word, str))
+
+
+def build_upload(name: str, content: bytes) -> HttpRequest:
+    """Upload one picture (evolink-files)."""
+    return build_multipart("/api/v1/files/upload/stream", name, content)
+
+
+def read_upload(reply: HttpReply) -> str | None:
+    """The link of the uploaded picture."""
+    return read_link(reply)
 
 
 def build_catalogue(cursor: str) -> HttpRequest:

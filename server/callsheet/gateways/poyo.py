@@ -48,6 +48,7 @@ from callsheet.core.gateway.replies import (
     read_wrapped_submit,
 )
 from callsheet.core.gateway.task_status import StatusShape, read_task_status
+from callsheet.core.gateway.uploads import build_multipart, read_link
 from callsheet.core.security.redaction import clean
 from callsheet.core.shot import JsonValue
 
@@ -107,6 +108,16 @@ def read_listing(reply: HttpReply) -> bool | None:
     if body is not None and 404 in (reply.status, number):
         return False
     return True if answered(reply, number) and read_text(find(body, "data", "model_id")) else None
+
+
+def build_upload(name: str, content: bytes) -> HttpRequest:
+    """Upload one picture (poyo-docs-2026-01)."""
+    return build_multipart("/api/common/upload/stream", name, content)
+
+
+def read_upload(reply: HttpReply) -> str | None:
+    """The link of the uploaded picture."""
+    return read_link(reply)
 
 
 def build_catalogue(cursor: str) -> HttpRequest:

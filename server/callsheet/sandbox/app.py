@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
-from callsheet.sandbox.fakes.protocol import Page, Reason, Refusal
+from callsheet.sandbox.fakes.protocol import FakeUploader, Page, Reason, Refusal
 
 from .context import AppState, Outcome, Request
 from .fakes import FAKES
@@ -23,6 +23,7 @@ from .read_routes import answer_file, answer_page, answer_status
 from .replies import CompleteReply, Receive, Scope, Send
 from .store import LoggedRequest
 from .submit_route import answer_submit
+from .upload_route import LARGEST_UPLOAD, answer_upload, answer_uploaded_file
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Answerer = Callable[[AppState, Request], Outcome | Awaitable[Outcome]]
@@ -38,7 +39,12 @@ def build_app(state: AppState) -> App:
 
     mounts: list[Any] = [Mount(f"/{gateway}", routes=_routes(state, gateway)) for gateway in FAKES]
     video = _Endpoint(state, answer_file, needs_key=False, kind="file")
-    return _HostCheck(Starlette(routes=[*mounts, Route("/files/{gateway}/{name}", video, methods=["GET"])]))
+    picture = _Endpoint(state, answer_uploaded_file, needs_key=False, kind="file")
+    files = [
+        Route("/files/{gateway}/{name}", video, methods=["GET"]),
+        Route("/files/{gateway}/uploads/{name}", picture, methods=["GET"]),
+    ]
+    return _HostCheck(Starlette(routes=[*mounts, *files]))
 
 
 def _routes(state: AppState, gateway: str) -> list[Any]:
@@ -49,6 +55,11 @@ def _routes(state: AppState, gateway: str) -> list[Any]:
     return [
         Route(fake.SUBMIT_PATH, endpoint(answer_submit, kind="submit"), methods=["POST"]),
         Route(fake.STATUS_PATH, endpoint(answer_status), methods=["GET"]),
+        *(
+            [Route(fake.UPLOAD_PATH, endpoint(answer_upload, most=LARGEST_UPLOAD), methods=["POST"])]
+            if isinstance(fake, FakeUploader)
+            else []
+        ),
         *(
             Route(page.path, endpoint(_page_answerer(page), needs_key=page.needs_key), methods=["GET"])
             for page in fake.PAGES
@@ -88,17 +99,18 @@ class _Endpoint:
     gateway: str = ""
     needs_key: bool = True
     kind: Literal["submit", "read", "file"] = "read"
+    most: int = LARGEST_BODY
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gateway = self.gateway or scope["path_params"].get("gateway", "")
         if gateway not in FAKES:
             await CompleteReply(404, b"No such file.\n", "text/plain; charset=utf-8")(scope, receive, send)
             return
-        body = await _read_body(receive)
+        body = await _read_body(receive, self.most)
         if body is None:
             return
-        request = _read_request(scope, gateway, body[:LARGEST_BODY])
-        outcome = self._refuse_early(request, too_large=len(body) > LARGEST_BODY)
+        request = _read_request(scope, gateway, body[: self.most])
+        outcome = self._refuse_early(request, too_large=len(body) > self.most)
         if outcome is None:
             answered = self.answer(self.state, request)
             outcome = answered if isinstance(answered, Outcome) else await answered
@@ -138,17 +150,17 @@ class _Endpoint:
         )
 
 
-async def _read_body(receive: Receive) -> bytes | None:
+async def _read_body(receive: Receive, most: int) -> bytes | None:
     """The whole body, or one byte more than is allowed; None when the caller disconnected before its end."""
     body = bytearray()
-    while len(body) <= LARGEST_BODY:
+    while len(body) <= most:
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
         body += message.get("body", b"")
         if not message.get("more_body"):
             break
-    return bytes(body[: LARGEST_BODY + 1])
+    return bytes(body[: most + 1])
 
 
 def _read_request(scope: Scope, gateway: str, body: bytes) -> Request:

@@ -4,6 +4,7 @@
     <store>/counts/<digest>                  one byte per attempt, so that several processes share the count
     <store>/replays/<digest>.json            what an idempotency key was first used for
     <store>/films/<digest>.mp4               rendered videos, shared by equal requests
+    <store>/uploads/<gateway>/<token>.png    pictures that were uploaded
     <store>/requests.jsonl                   every complete request: digests and ids, no key, no prompt
 
 Directories are 0700 and files 0600. Several processes may serve one store at the same time.
@@ -66,7 +67,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        for name in ("", "tasks", "counts", "replays", "films"):
+        for name in ("", "tasks", "counts", "replays", "films", "uploads"):
             directory = root / name
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             directory.chmod(0o700)
@@ -128,6 +129,18 @@ class Store:
     def _replay(self, gateway: str, key: str) -> Path:
         return self.root / "replays" / f"{_digest(gateway + chr(0) + key)}.json"
 
+    def write_upload(self, gateway: str, name: str, content: bytes) -> None:
+        """Store an uploaded picture."""
+        directory = self.root / "uploads" / gateway
+        directory.mkdir(mode=0o700, exist_ok=True)
+        _write_whole(directory / name, content)
+
+    def load_upload(self, gateway: str, name: str) -> bytes | None:
+        """That picture; None where there is none."""
+        with suppress(FileNotFoundError):
+            return (self.root / "uploads" / gateway / name).read_bytes()
+        return None
+
     def log(self, request: LoggedRequest) -> None:
         """Append one line. Each line is one write, so the lines of several processes do not mix."""
         line = json.dumps({key: value for key, value in asdict(request).items() if value is not False and value != ""})
@@ -139,7 +152,7 @@ class Store:
 
     def prune(self, now: float) -> None:
         """Delete what is a month old, and the oldest videos above the limits. `now` is a true Unix time."""
-        for name in ("tasks/*", "counts", "replays"):
+        for name in ("tasks/*", "counts", "replays", "uploads/*"):
             for path in self.root.glob(f"{name}/*"):
                 with suppress(FileNotFoundError):
                     if path.is_file() and path.stat().st_mtime < now - FORGET_TASKS_AFTER_SECONDS:

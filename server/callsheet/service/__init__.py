@@ -12,12 +12,13 @@ from decimal import Decimal
 from typing import Any
 
 import anyio
+import anyio.to_thread
 
 from callsheet.core.audit import AuditEntry, AuditVerdict
 from callsheet.core.catalogue.cards import GatewayFacts
 from callsheet.core.consent import Means, Mode, Policy, Spending
 from callsheet.core.sent import SentRequest
-from callsheet.core.shot import JsonValue
+from callsheet.core.shot import JsonValue, OwnFile
 from callsheet.core.spending import Allowance
 from callsheet.core.tasks import OPEN_STATES, Pruned, PruneLimits, Sheet, SheetState, Task, TaskState
 from callsheet.errors import Action, CallsheetError, NextStep, UnknownThing
@@ -26,14 +27,13 @@ from . import allowances, blockers, consent, drafts, export, lifecycle, polling,
 from .consent import Question
 from .dependencies import Dependencies
 from .drafts import Draft
-from .lifecycle import STOP_GRACE_SECONDS, SandboxServer
+from .lifecycle import LOOK_AGAIN_SECONDS, STOP_GRACE_SECONDS, SandboxServer
 from .passphrases import count_try
 from .ports import BuildRunner, Leases, SecretKey, TaskRunner
 from .queries import Queries
 from .results import WAIT_SECONDS, Explanation, Submission, TaskReport
 
 SUBMIT_WAIT_SECONDS = 30.0
-LOOK_AGAIN_SECONDS = 1.0
 UNSENT = (TaskState.WAITING, TaskState.SUBMITTING)
 
 
@@ -46,10 +46,17 @@ class Service(Queries):
         self._leases = leases
         self._sandbox = sandbox
         self._build_runner = build_runner
+        self._reading: anyio.CapacityLimiter | None = None
 
     def explain(self, draft: Draft) -> Explanation:
         """What would be sent, what is wrong with it, what it costs; see `drafts.explain`."""
         return drafts.explain(self.deps, draft)
+
+    async def keep_pictures(self, draft: Draft) -> Draft:
+        """The draft with its pictures read, in a thread, so that nothing else waits; see `drafts.keep_pictures`."""
+        if self._reading is None:
+            self._reading = anyio.CapacityLimiter(1)
+        return await anyio.to_thread.run_sync(drafts.keep_pictures, self.deps, draft, limiter=self._reading)
 
     def question(self, sheet_id: str) -> Question | None:
         """What to ask a person before that sheet may be spent, if anything."""
@@ -76,6 +83,14 @@ class Service(Queries):
     def sheet(self, sheet_id: str) -> Sheet:
         """That sheet; raises `UnknownThing`."""
         return consent.need_sheet(self.deps, sheet_id)
+
+    def own_files(self, sheet: Sheet) -> list[OwnFile]:
+        """The pictures of the person's own in a sheet; see `consent.own_files`."""
+        return consent.own_files(self.deps, sheet)
+
+    def read_own_file(self, file: OwnFile) -> bytes:
+        """Such a picture as it would be uploaded; raises `InvalidRequest`."""
+        return self.deps.pictures.read(file.url)
 
     def sheets(self, states: Sequence[SheetState], *, limit: int = 50) -> list[Sheet]:
         """Sheets in those states, the newest first."""
@@ -180,8 +195,8 @@ class Service(Queries):
         return PruneLimits(before=now - older_than_seconds, now=now, month_start=month_start)
 
     def prune(self, limits: PruneLimits, *, dry_run: bool = False) -> Pruned:
-        """Remove ended tasks with their sheets and history, and sheets never spent; or only count them."""
-        return self.deps.ledger().prune(limits, dry_run=dry_run)
+        """Remove what is old: ended tasks, sheets, kept pictures; or only count them. See `lifecycle.prune`."""
+        return lifecycle.prune(self.deps, limits, dry_run=dry_run)
 
     def hand_over(self, *, starts: bool = True) -> NextStep | None:
         """What follows the open tasks when the program ends, and what to say of it; see `lifecycle.hand_over`."""
@@ -300,13 +315,7 @@ class Service(Queries):
 
         Where only another process can send it, an approval is not the end: it is spent a moment later.
         """
-        deadline = anyio.current_time() + wait_seconds
-        while (left := deadline - anyio.current_time()) > 0:
-            sheet = consent.need_sheet(self.deps, sheet_id)
-            elsewhere = sheet.state is SheetState.APPROVED and sealed_keys.is_locked(self.deps, sheet)
-            if sheet.state not in (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL) and not elsewhere:
-                return
-            await self.deps.changes.wait(min(left, LOOK_AGAIN_SECONDS))
+        await lifecycle.wait_for_approval(self.deps, sheet_id, wait_seconds=wait_seconds)
 
     async def wait_for(
         self,

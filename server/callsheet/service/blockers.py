@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from callsheet.core.consent import Floor, Mode, Policy, Spending, amount_to_type
+from callsheet.core.shot import OWN_FILE_SCHEME
 from callsheet.core.spending import Allowance, require_allowed, require_within_caps
 from callsheet.core.tasks import Sheet, SheetState, Task, TaskState
 from callsheet.errors import (
@@ -77,10 +78,12 @@ def floor_of(deps: Dependencies, sheet: Sheet) -> Floor:
 def allowance_for(deps: Dependencies, sheet: Sheet) -> Allowance | None:
     """The allowance by which this sheet may be spent without asking, if there is one.
 
-    A sealed key is opened by a passphrase for one submission, so no allowance reaches it. Nor does one cover a shot to
-    which a person said no.
+    A sealed key is opened by a passphrase for one submission, so no allowance reaches it. Nor does one let a file of
+    the person's own leave: they agree to each, having seen it. Nor does one cover a shot to which a person said no.
     """
     if deps.is_sealed(sheet.binding.gateway) and sheet.mode is Mode.LIVE:
+        return None
+    if OWN_FILE_SCHEME.encode() in sheet.body:
         return None
     found = deps.ledger().consent.covering(sheet, now=deps.clock.now(), policy=deps.policy().version)
     return None if found is None or declined_before(deps, sheet.binding.shot_digest) else found
@@ -178,6 +181,11 @@ def _check_sandbox(deps: Dependencies, _: Policy, sheet: Sheet) -> None:
         )
 
 
+def _check_files(deps: Dependencies, _: Policy, sheet: Sheet) -> None:
+    for name in sheet.shot.own_files:
+        deps.pictures.read(name)
+
+
 def _check_passphrase(deps: Dependencies, _: Policy, sheet: Sheet) -> None:
     """What only the passphrase can approve needs one. A sealed key brings its own."""
     if sheet.state is SheetState.APPROVED or floor_of(deps, sheet) is not Floor.PASSPHRASE:
@@ -216,6 +224,7 @@ _CHECKS: tuple[tuple[str, str, Callable[[Dependencies, Policy, Sheet], None]], .
     ("cap", "a person, in the policy file", _check_caps),
     ("no_key", "a person, in a terminal", _check_key),
     ("no_sandbox", "another gateway", _check_sandbox),
+    ("file", "the same picture, drafted again", _check_files),
     ("no_passphrase", "a person, in a terminal", _check_passphrase),
     ("refused_before", "another shot", _check_not_refused_before),
 )

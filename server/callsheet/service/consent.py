@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from callsheet.core.catalogue.cards import ModelCard
+from callsheet.core.catalogue.cards import GatewayFacts, ModelCard
 from callsheet.core.catalogue.prices import Price, dollars, price_clip, to_micros
 from callsheet.core.consent import (
     DUPLICATE,
@@ -30,7 +30,7 @@ from callsheet.core.payload.body import settle_shot
 from callsheet.core.payload.recognition import recognise
 from callsheet.core.security.redaction import escape_block
 from callsheet.core.security.urls import url_host
-from callsheet.core.shot import Shot
+from callsheet.core.shot import OWN_FILE_SCHEME, OwnFile, Shot
 from callsheet.core.tasks import IllegalEvent, Sheet, SheetEvent, SheetState, TaskState
 from callsheet.errors import (
     AFTER_A_NO,
@@ -124,8 +124,28 @@ def render_shown(
             body_bytes=len(body),
             body_sha256=binding.body_sha256,
             earlier=earlier,
+            files=files_of(deps, shot),
+            upload_to=upload_address(deps.facts(card.gateway), binding.base_url),
         )
     )
+
+
+def files_of(deps: Dependencies, shot: Shot) -> dict[str, OwnFile]:
+    """The person's own files that a shot names and that are kept, by name."""
+    return {name: file for name in shot.own_files if (file := deps.pictures.find(name)) is not None}
+
+
+def upload_address(facts: GatewayFacts, base_url: str) -> str:
+    """Where the gateway's files go. Another address of a person's replaces all of the gateway's own."""
+    documented = facts.upload.url if facts.upload else None
+    return documented if documented and base_url == facts.base_url else base_url
+
+
+def own_files(deps: Dependencies, sheet: Sheet) -> list[OwnFile]:
+    """The person's own files of a sheet, read from the bytes that will be sent, in their order."""
+    if OWN_FILE_SCHEME.encode() not in sheet.body:
+        return []
+    return list(files_of(deps, read_shot(deps, card_of(deps, sheet), sheet.body)).values())
 
 
 def approval_text(deps: Dependencies, sheet_id: str) -> str:

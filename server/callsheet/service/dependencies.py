@@ -6,6 +6,7 @@ listing tools costs nothing. Also the pace: every request to a gateway is reserv
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from .ports import (
     HttpClient,
     Ledger,
     OpenKeys,
+    PictureStore,
     PolicySource,
     PublishedStore,
     SealedKey,
@@ -41,6 +43,7 @@ from .ports import (
 BURST_SHARE = 10
 LEAST_BURST = 2
 """A paid request and the balance read before it go out together."""
+_ADDRESS = re.compile(r"(https?://[^\s/?#\"'<>]+)[/?#][^\s\"'<>]+", re.IGNORECASE)
 ROUNDING_SECONDS = 1e-3
 """What times near the epoch's size lose to rounding, and more: no wait at all."""
 
@@ -84,7 +87,8 @@ class Dependencies:
     `has_passphrase` whether a person has set an approval passphrase or a passkey, `is_followed` whether any process
     follows tasks now. `start_watcher` starts the background process that does, and tells whether it runs. `paced`
     holds the time reserved with the rate limiter for a task's next request; `sending` the tasks whose paid request is
-    on its way in this process.
+    on its way in this process; `uploaded` the links of the files that this process uploaded for a task, by the name of
+    each file.
     """
 
     ledger: Callable[[], Ledger]
@@ -105,6 +109,7 @@ class Dependencies:
     sandbox_plays: Callable[[str], bool]
     sandbox_key: SecretKey
     clips: ClipStore
+    pictures: PictureStore
     save_directory: Callable[[Policy], Path]
     runner_id: str
     desk_url: Callable[[], str | None] = lambda: None
@@ -115,6 +120,7 @@ class Dependencies:
     changes: Wakeups = field(default_factory=Changes)
     paced: dict[str, float] = field(default_factory=dict)
     sending: dict[str, anyio.CancelScope] = field(default_factory=dict)
+    uploaded: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def facts(self, gateway_id: str) -> GatewayFacts:
         """That gateway's facts; raises `UnknownThing`."""
@@ -190,8 +196,11 @@ class Dependencies:
         return key.fingerprint if key else ""
 
     def sanitize(self, text: str, *, limit: int = 300) -> str:
-        """A gateway's text as it may be stored and shown: without our keys, cleaned, bounded. Still untrusted."""
-        return clean(self.redactor().text(text), limit=limit)
+        """A gateway's text as it may be stored and shown: without our keys, cleaned, bounded. Still untrusted.
+
+        Of an address only the host is left: it may be the link of a picture of the person's, which opens it for anyone.
+        """
+        return clean(_ADDRESS.sub(r"\1/…", self.redactor().text(text)), limit=limit)
 
     def holds_key(self, key: SecretKey | None, *values: str) -> bool:
         """Whether a value has the key that was just used, or another that is known, in any spelling."""
@@ -247,18 +256,31 @@ def wait_for_pace(deps: Dependencies, task: Task, *, requests: int = 1) -> bool:
     the rate exact over all processes. A tenth of the gateway's rate is kept for bursts, so that no minute
     holds more requests than the gateway allows.
     """
-    interval, burst = _pace(deps, task)
+    return _reserve(deps, task, _account(deps, task), _pace(deps, task), requests=requests)
+
+
+def wait_for_upload(deps: Dependencies, task: Task) -> bool:
+    """The same for an upload, which some gateways count apart."""
+    rule = deps.facts(task.gateway).upload
+    if rule is None or rule.per_minute is None:
+        return wait_for_pace(deps, task)
+    interval = 60.0 / max(1, rule.per_minute - LEAST_BURST) / deps.speed(task.mode)
+    return _reserve(deps, task, f"{_account(deps, task)}/upload", (interval, LEAST_BURST))
+
+
+def _reserve(deps: Dependencies, task: Task, account: str, pace: tuple[float, int], *, requests: int = 1) -> bool:
+    interval, burst = pace
     now = deps.clock.now()
-    reserved = deps.paced.pop(task.id, None)
+    reserved = deps.paced.pop(f"{task.id} {account}", None)
     # A reservation that was slept through is gone: used late, many requests would go out together.
     if reserved is not None and now <= reserved + interval * burst:
         return True
-    account, wait = _account(deps, task), 0.0
+    wait = 0.0
     for _ in range(requests):
         wait = deps.ledger().reserve_pace(account, interval=interval, burst=burst, now=now)
     if wait <= ROUNDING_SECONDS:
         return True
-    deps.paced[task.id] = now + wait
+    deps.paced[f"{task.id} {account}"] = now + wait
     deps.ledger().touch(task.id, now=now, changes={"next_at": now + wait}, lasting=False)
     return False
 

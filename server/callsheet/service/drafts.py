@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -9,35 +10,45 @@ from callsheet.core.catalogue.cards import Availability, ModelCard
 from callsheet.core.catalogue.prices import Price, price_clip, to_micros
 from callsheet.core.consent import DUPLICATE, Binding, amount_to_type, sheet_id_for, warns_of_duplicate
 from callsheet.core.payload.body import Body, Finding, build_body, freeze_body
+from callsheet.core.payload.own_files import PICTURES
 from callsheet.core.payload.prompt_lint import lint_prompt
 from callsheet.core.payload.recognition import Recognised, recognise
 from callsheet.core.payload.request import Payload, fold_name, offer_name
 from callsheet.core.payload.validation import Hosts, Verdict, check_shot, nearest_shot
-from callsheet.core.shot import JsonValue, Shot
+from callsheet.core.shot import JsonValue, OwnFile, Shot
 from callsheet.core.tasks import APPROVAL_LIFETIME, SHEET_LIFETIME, IllegalEvent, Sheet, SheetEvent, SheetId, SheetState
-from callsheet.errors import AFTER_A_NO, ANOTHER_MODEL, Action, InvalidRequest, NextStep
+from callsheet.errors import AFTER_A_NO, ANOTHER_MODEL, Action, InvalidRequest, NextStep, UnknownThing
 
 from .blockers import declined_before, find_blockers, held_by
 from .catalogue.ranking import MOST_OPTIONS, Option, rank
-from .consent import OPEN_SHEETS, build_binding, earlier_takes, render_shown
+from .consent import OPEN_SHEETS, build_binding, earlier_takes, files_of, render_shown
 from .dependencies import Dependencies
 from .results import Blocker, Explanation, curl_line, notice
+
+_FRAME = re.compile(r"task:([A-Za-z0-9_-]{1,80}):(first|last)")
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+MOST_PICTURES = 20
+"""Each may take seconds to read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What was asked: a shot or a raw payload (not both), and perhaps a gateway and a model."""
+    """What was asked: a shot or a raw payload (not both), and perhaps a gateway and a model.
+
+    An input of the shot may be the path of a picture, or a frame of a saved clip. `by_person`: a person asks at their
+    own terminal, and may name any picture; otherwise the policy names the directories.
+    """
 
     shot: Shot | None = None
     payload: Payload | None = None
     gateway: str | None = None
     model: str | None = None
+    by_person: bool = False
 
 
 def explain(deps: Dependencies, draft: Draft) -> Explanation:
     """Work out what would be sent, what is wrong with it and what it costs. Raises `InvalidRequest`, `UnknownThing`."""
-    _require_no_key(deps, draft)
-    draft = _split_name(deps, draft)
+    draft = _split_name(deps, keep_pictures(deps, draft))
     card = _named_card(deps, draft)
     if draft.payload is not None:
         gateway = card.gateway if card else draft.gateway
@@ -64,6 +75,45 @@ def _require_no_key(deps: Dependencies, draft: Draft) -> None:
         raise InvalidRequest(
             "The shot or payload contains one of the configured gateway keys.", next_step="Remove the key."
         )
+
+
+def keep_pictures(deps: Dependencies, draft: Draft) -> Draft:
+    """The draft with each picture of the person's own kept, and its name in place of its path. Sends nothing.
+
+    It may take seconds, and runs in any thread. A second time it changes nothing. Raises as `explain`.
+    """
+    _require_no_key(deps, draft)
+    if draft.shot is None:
+        return draft
+    own = [item for item in draft.shot.inputs if item.role in PICTURES and _is_own(item.url)]
+    if len(own) > MOST_PICTURES:
+        raise InvalidRequest(f"A shot has at most {MOST_PICTURES} files.", next_step="Leave some pictures out.")
+    names = {url: _keep_picture(deps, url, draft.by_person).url for url in dict.fromkeys(item.url for item in own)}
+    inputs = tuple(replace(item, url=names[item.url]) if item in own else item for item in draft.shot.inputs)
+    return replace(draft, shot=replace(draft.shot, inputs=inputs))
+
+
+def _keep_picture(deps: Dependencies, source: str, by_person: bool) -> OwnFile:
+    frame = _FRAME.fullmatch(source)
+    if frame is None:
+        return deps.pictures.take(source, directories=None if by_person else deps.policy().input_directories)
+    task = deps.ledger().task(frame[1])
+    if task is None or task.clip is None:
+        raise UnknownThing(
+            "There is no saved clip of that task.",
+            next_step=NextStep(Action.GET, target=task.id) if task else NextStep(Action.LIST),
+        )
+    clip = task.clip
+    return deps.pictures.take_frame(clip.path, sha256=clip.sha256, last=frame[2] == "last", origin=source)
+
+
+def _is_own(text: str) -> bool:
+    return _FRAME.fullmatch(text) is not None or is_path(text)
+
+
+def is_path(text: str) -> bool:
+    """Whether an input is the path of a file, and no address; a relative one begins with a dot."""
+    return text.startswith(("/", "~", "./", "../")) or _DRIVE.match(text) is not None
 
 
 def _texts(value: JsonValue) -> Iterator[str]:
@@ -113,10 +163,11 @@ def _named_card(deps: Dependencies, draft: Draft) -> ModelCard | None:
     return cards[0] if len(cards) == 1 else None
 
 
-def hosts_of(deps: Dependencies) -> Hosts:
-    """Which hosts the policy lets a shot name."""
+def hosts_of(deps: Dependencies, shot: Shot) -> Hosts:
+    """Which hosts the policy lets a shot name, and what is known of its files."""
     policy = deps.policy()
-    return Hosts(callbacks=policy.callback_hosts, images=policy.image_hosts)
+    uploads = tuple(facts.id for facts in deps.catalogue().gateways if facts.upload is not None)
+    return Hosts(policy.callback_hosts, policy.image_hosts, files=files_of(deps, shot), uploads=uploads)
 
 
 def _foreign(deps: Dependencies, found: Recognised) -> Explanation:
@@ -126,7 +177,7 @@ def _foreign(deps: Dependencies, found: Recognised) -> Explanation:
 
 
 def _choose(deps: Dependencies, shot: Shot, draft: Draft, *, what: str, findings: tuple[Finding, ...]) -> Explanation:
-    hosts = hosts_of(deps)
+    hosts = hosts_of(deps, shot)
     ranking = rank(deps, shot, gateway=draft.gateway, model=draft.model, hosts=hosts)
     options = ranking.fitting[:MOST_OPTIONS]
     if options:
@@ -178,7 +229,8 @@ def _notes(shot: Shot) -> tuple[str, ...]:
 def _explain_card(
     deps: Dependencies, card: ModelCard, shot: Shot, *, what: str, findings: tuple[Finding, ...]
 ) -> Explanation:
-    verdict = check_shot(card, shot, hosts_of(deps))
+    hosts = hosts_of(deps, shot)
+    verdict = check_shot(card, shot, hosts)
     if card.lifecycle.availability is Availability.DROPPED:
         # No body may name it: a person who copies that body pays for nothing.
         return _choose(deps, shot, Draft(), what=what, findings=(*verdict.findings[:1], *findings))
@@ -224,6 +276,7 @@ def _explain_card(
         sheet=sheet,
         earlier=f"{no} {earlier}".strip(),
         blocked=blocked,
+        files=hosts.files,
     )
 
 

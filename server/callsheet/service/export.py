@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from callsheet.core.catalogue.prices import dollars, from_micros
 from callsheet.core.security.redaction import clean
-from callsheet.core.shot import PARAMETERS, JsonValue
+from callsheet.core.security.urls import url_host
+from callsheet.core.shot import PARAMETERS, Input, JsonValue, OwnFile
 from callsheet.core.tasks import Sheet, SheetState, Task
 
+from .consent import files_of
 from .dependencies import Dependencies
 from .ports import Ledger
 from .results import fate_sentence, iso
@@ -61,8 +64,8 @@ def export(deps: Dependencies, *, since: float | None = None) -> JsonObject:
             "version": EXPORT_VERSION,
             "exported_at": iso(deps.clock.now()),
             "since": iso(since),
-            "sheets": [_sheet_form(ledger, sheet) for sheet in sheets],
-            "tasks": [_task_form(ledger, sheet, task) for sheet, task in spent],
+            "sheets": [_sheet_form(deps, sheet) for sheet in sheets],
+            "tasks": [_task_form(deps, sheet, task) for sheet, task in spent],
         }
     redacted = deps.redactor().value(document)
     assert isinstance(redacted, dict)
@@ -84,22 +87,22 @@ def export_rows(document: JsonObject) -> str:
     return output.getvalue()
 
 
-def _sheet_form(ledger: Ledger, sheet: Sheet) -> JsonObject:
+def _sheet_form(deps: Dependencies, sheet: Sheet) -> JsonObject:
     return {
         "sheet_id": sheet.id,
         "state": sheet.state.value,
         "made_at": iso(sheet.made_at),
         "expires_at": iso(sheet.expires_at),
-        **_agreed(sheet),
+        **_agreed(deps, sheet),
         "body_sha256": sheet.binding.body_sha256,
         "task_id": sheet.task_id,
-        "events": _events(ledger, sheet.id),
+        "events": _events(deps.ledger(), sheet.id),
     }
 
 
-def _agreed(sheet: Sheet) -> JsonObject:
+def _agreed(deps: Dependencies, sheet: Sheet) -> JsonObject:
     """What a person agreed to, or would."""
-    shot, price = sheet.shot, sheet.price
+    shot, price, files = sheet.shot, sheet.price, files_of(deps, sheet.shot)
     return {
         "take": sheet.take,
         "mode": sheet.mode.value,
@@ -108,6 +111,7 @@ def _agreed(sheet: Sheet) -> JsonObject:
         "prompt": shot.prompt,
         **{name: shot.get(name) for name in PARAMETERS if name != "negative_prompt"},
         "reference_image": bool(shot.inputs),
+        "inputs": [_input_form(files, item) for item in shot.inputs],
         "price": str(price),
         "price_usd": None if price.usd is None else dollars(price.usd),
         "price_as_of": price.as_of,
@@ -117,7 +121,13 @@ def _agreed(sheet: Sheet) -> JsonObject:
     }
 
 
-def _task_form(ledger: Ledger, sheet: Sheet, task: Task) -> JsonObject:
+def _input_form(files: Mapping[str, OwnFile], item: Input) -> JsonObject:
+    """An input: its host, or what is known of a file of the person's own."""
+    file = files.get(item.url)
+    return {"role": item.role, "host": url_host(item.url), "file": None if file is None else asdict(file)}
+
+
+def _task_form(deps: Dependencies, sheet: Sheet, task: Task) -> JsonObject:
     return {
         "task_id": task.id,
         "sheet_id": task.sheet_id,
@@ -126,14 +136,14 @@ def _task_form(ledger: Ledger, sheet: Sheet, task: Task) -> JsonObject:
         "accepted_at": iso(task.accepted_at),
         "finished_at": iso(task.finished_at),
         "updated_at": iso(task.updated_at),
-        **_agreed(sheet),
+        **_agreed(deps, sheet),
         "reserved_usd": dollars(from_micros(task.reserve_micros)),
         "charge": task.charge,
         "money": fate_sentence(task),
         "gateway_task_id": task.gateway_task_id,
         "problem": None if task.problem is None else {**asdict(task.problem)},
         "clip": None if task.clip is None else {**asdict(task.clip)},
-        "events": _events(ledger, task.id),
+        "events": _events(deps.ledger(), task.id),
     }
 
 

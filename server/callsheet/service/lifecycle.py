@@ -7,18 +7,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import replace
 
 import anyio
 
 from callsheet.core.consent import Mode
-from callsheet.core.tasks import OPEN_STATES, Task
+from callsheet.core.tasks import OPEN_STATES, Pruned, PruneLimits, SheetState, Task
 from callsheet.errors import Action, CallsheetError, NextStep, SetupProblem
 from callsheet.service import sealed_keys
 
+from .consent import need_sheet
 from .dependencies import Dependencies
 from .export import ALL
 from .ports import Leases, TaskRunner
 from .results import lacks_key, shortest_kept
+
+LOOK_AGAIN_SECONDS = 1.0
+"""Another process may have changed something; the ledger is looked at again this often."""
 
 
 class SandboxServer:
@@ -175,3 +180,25 @@ def _follower(deps: Dependencies, leases: Leases, left: list[Task], *, starts: b
     if starts and is_live and deps.policy().background and deps.start_watcher():
         return "a background process follows {} until nothing is open"
     return ""
+
+
+async def wait_for_approval(deps: Dependencies, sheet_id: str, *, wait_seconds: float) -> None:
+    """See `Service.wait_for_approval`."""
+    deadline = anyio.current_time() + wait_seconds
+    while (left := deadline - anyio.current_time()) > 0:
+        sheet = need_sheet(deps, sheet_id)
+        elsewhere = sheet.state is SheetState.APPROVED and sealed_keys.is_locked(deps, sheet)
+        if sheet.state not in (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL) and not elsewhere:
+            return
+        await deps.changes.wait(min(left, LOOK_AGAIN_SECONDS))
+
+
+def prune(deps: Dependencies, limits: PruneLimits, *, dry_run: bool) -> Pruned:
+    """Remove old rows, and old kept pictures that no sheet names any more.
+
+    With `dry_run` nothing is removed, and the pictures of sheets that are old are counted too.
+    """
+    pruned = deps.ledger().prune(limits, dry_run=dry_run)
+    left = deps.ledger().sheets(tuple(SheetState), limit=ALL)
+    used = {name for sheet in left for name in sheet.shot.own_files if not dry_run or sheet.made_at >= limits.before}
+    return replace(pruned, pictures=deps.pictures.prune(used, before=limits.before, dry_run=dry_run))

@@ -6,7 +6,7 @@ Ledger calls are synchronous: each is one short transaction.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from callsheet.core.catalogue.published import Published
 from callsheet.core.consent import Means, Mode, Policy, Spending
 from callsheet.core.gateway.protocol import CatalogueReader, HttpReply, HttpRequest
 from callsheet.core.sent import MarkedTask, Sent, SentRequest
-from callsheet.core.shot import JsonValue
+from callsheet.core.shot import JsonValue, OwnFile
 from callsheet.core.spending import Allowance, Slots, SpendTerms
 from callsheet.core.tasks import (
     ClaimedTask,
@@ -173,6 +173,19 @@ class HttpClient(AbstractAsyncContextManager["HttpClient"], Protocol):
     async def fetch(
         self, request: HttpRequest, *, base_url: str, key: SecretKey | None, most: int = ...
     ) -> HttpReply: ...
+    async def post_file(
+        self, request: HttpRequest, *, base_url: str, key: SecretKey | None, within: float = ...
+    ) -> HttpReply: ...
+
+
+class PictureStore(Protocol):
+    """Clean copies of pictures of the person's own. Raises `InvalidRequest`, `PolicyRefusal`, `SetupProblem`."""
+
+    def take(self, path: str, *, directories: Sequence[str] | None) -> OwnFile: ...
+    def take_frame(self, clip: str, *, sha256: str, last: bool, origin: str) -> OwnFile: ...
+    def find(self, url: str) -> OwnFile | None: ...
+    def read(self, url: str) -> bytes: ...
+    def prune(self, used: Collection[str], *, before: float, dry_run: bool) -> int: ...
 
 
 class PublishedStore(Protocol):
@@ -224,6 +237,7 @@ __all__ = [
     "Leases",
     "Ledger",
     "OpenKeys",
+    "PictureStore",
     "PolicySource",
     "SealedKey",
     "SecretKey",

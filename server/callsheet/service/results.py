@@ -7,8 +7,8 @@ and who can switch to live mode.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from callsheet.core.catalogue.cards import ModelCard
@@ -17,7 +17,7 @@ from callsheet.core.consent import Mode
 from callsheet.core.gateway.refusals import Reason, read_reason
 from callsheet.core.payload.body import Body, Finding
 from callsheet.core.poll_schedule import is_overdue
-from callsheet.core.shot import Shot
+from callsheet.core.shot import OwnFile, Shot
 from callsheet.core.tasks import OPEN_STATES, Problem, Sheet, Task, TaskState
 from callsheet.errors import FATE_SENTENCES, Action, CallsheetError, Fate, KeyProblem, NextStep, UnknownThing
 
@@ -49,7 +49,8 @@ class Explanation:
 
     For `ready` and `blocked` there is a `sheet`; for `blocked` it would be refused now, for all that `blocked` names.
     For `held` an earlier take has an unknown outcome. For `invalid` the body is the corrected form. `options` are the
-    best that can take the shot, `rest` is a sentence on the others.
+    best that can take the shot, `rest` is a sentence on the others. `files` are the person's own among the inputs, by
+    the name that stands for each in the shot and the body.
     """
 
     status: str
@@ -71,6 +72,7 @@ class Explanation:
     sheet: Sheet | None = None
     earlier: str = ""
     blocked: tuple[Blocker, ...] = ()
+    files: Mapping[str, OwnFile] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import anyio
 from callsheet.core.consent import Means as ApprovalMeans
 from callsheet.core.consent import Mode, Need, decide_need
 from callsheet.core.gateway.protocol import HttpReply, SubmitOutcome, SubmitParts
+from callsheet.core.poll_schedule import retry_delay
 from callsheet.core.spending import NO_SLOT, Slots, SpendTerms
 from callsheet.core.tasks import (
     SHEET_LIFETIME,
@@ -34,6 +35,7 @@ from callsheet.errors import (
     CallsheetError,
     Fate,
     GatewayUnreachable,
+    InvalidRequest,
     LedgerProblem,
     NextStep,
     NotApproved,
@@ -47,11 +49,13 @@ from .consent import (
     binding_now,
     changed_since,
     need_sheet,
+    read_shot,
 )
-from .dependencies import Dependencies, card_of, wait_for_pace
+from .dependencies import Dependencies, card_of, wait_for_pace, wait_for_upload
 from .outcomes import asks_balance, keep_outcome, record_balance, record_hints, screen_submit
 from .results import Submission, notice, report_task
 from .sealed_keys import approval_texts, hold_unsent, is_locked, reach_to_pay, settle_permit
+from .uploads import is_waiting, upload_file, with_links
 
 ATTEMPT_SECONDS = 150.0
 """The deadline of an attempt: a request may start in its first half, takes `POST_SECONDS`, and leaves time to store."""
@@ -62,6 +66,9 @@ SLOT_RETRY_SECONDS = 5.0
 SLOT_PATIENCE = 12
 """Far back in the queue a task looks once a minute (12 x 5 s), so that a long queue costs few reads."""
 NO_LIMIT = 1_000_000
+UPLOAD_TRIES = 5
+"""An upload that fails this often is not worth a person's waiting: the task ends, with nothing sent."""
+UPLOAD_FAILED = "upload_failed"
 UNKNOWN_HOLDS_SECONDS = 3600.0
 """A task of unknown outcome may run at the gateway: it keeps its slot longer than any clip takes."""
 BLOCKED_RETRY_SECONDS = 30.0
@@ -178,10 +185,10 @@ async def send_task(deps: Dependencies, task: Task) -> None:
     """Send a waiting task's paid request, once; or leave it waiting and say why."""
     sheet = need_sheet(deps, task.sheet_id)
     if deps.clock.now() > (sheet.approved_at or task.created_at) + SHEET_LIFETIME:
-        _withdraw(deps, task)
+        _withdraw(deps, task, "too_late", "it could not be sent within a day of its approval")
         return
     # A slot comes first: a request reserved with the rate limiter for nothing is taken from the status reads.
-    if _is_blocked(deps, task, sheet) or _awaits_slot(deps, task):
+    if _is_blocked(deps, task, sheet) or _awaits_slot(deps, task) or not await _upload_files(deps, task, sheet):
         return
     asks = task.mode is Mode.LIVE and asks_balance(deps, task)
     if not wait_for_pace(deps, task, requests=2 if asks else 1):
@@ -247,11 +254,12 @@ def slots_for(deps: Dependencies, task: Task) -> Slots:
     return Slots(concurrent, documented, UNKNOWN_HOLDS_SECONDS / deps.speed(task.mode))
 
 
-def _withdraw(deps: Dependencies, task: Task) -> None:
-    """Give up what could not be sent for a day: the person no longer expects the charge."""
-    problem = Problem("too_late", "it could not be sent within a day of its approval", Fate.NOTHING_SENT.value)
+def _withdraw(deps: Dependencies, task: Task, code: str, message: str) -> None:
+    """Give up what was not sent: the person no longer expects the charge."""
+    problem = Problem(code, message, Fate.NOTHING_SENT.value)
+    deps.uploaded.pop(task.id, None)
     deps.ledger().advance(
-        task.id, TaskEvent.RESOLVED_LOST, now=deps.clock.now(), changes={"problem": problem, "attempt": None}
+        task.id, TaskEvent.WITHDRAWN, now=deps.clock.now(), changes={"problem": problem, "attempt": None}
     )
     deps.changes.notify()
 
@@ -260,6 +268,55 @@ def _hold(deps: Dependencies, task: Task, code: str, message: str, seconds: floa
     now = deps.clock.now()
     problem = Problem(code, message, Fate.NOTHING_SENT.value)
     deps.ledger().touch(task.id, now=now, changes={"problem": problem, "next_at": now + seconds})
+    deps.changes.notify()
+
+
+async def _upload_files(deps: Dependencies, task: Task, sheet: Sheet) -> bool:
+    """Whether the sheet's own files are uploaded; if not, the task waits, or has ended with nothing sent.
+
+    Only the person's approval of this very sheet led here, and a crash only means that a file is uploaded again.
+    """
+    names = read_shot(deps, card_of(deps, task), sheet.body).own_files
+    if not names:
+        return True
+    links = deps.uploaded.setdefault(task.id, {})
+    for name in (name for name in names if name not in links):
+        # Each upload takes time, in which a person may have forbidden the next.
+        if _is_blocked(deps, task, sheet) or not wait_for_upload(deps, task):
+            return False
+        try:
+            links[name] = await upload_file(deps, task, name, others=links.values())
+        except CallsheetError as error:
+            _upload_failed(deps, task, error)
+            return False
+    if task.failures and is_waiting(deps, task):
+        deps.ledger().touch(task.id, now=deps.clock.now(), changes={"failures": 0, "problem": None})
+    return not _is_blocked(deps, task, sheet)
+
+
+def _upload_failed(deps: Dependencies, task: Task, error: CallsheetError) -> None:
+    """Try again, wait or give up. Nothing was ordered by this process, so it paid nothing."""
+    if not is_waiting(deps, task):
+        # It took time: another process may have sent the request, or a person withdrawn it. That stands.
+        deps.uploaded.pop(task.id, None)
+    elif isinstance(error, GatewayUnreachable):
+        _retry_upload(deps, task, error.message)
+    elif isinstance(error, InvalidRequest):
+        # The file is not the one that was agreed to, and never will be again.
+        _withdraw(deps, task, error.error_code, error.message)
+    else:
+        _hold(deps, task, error.error_code, error.message, BLOCKED_RETRY_SECONDS)
+
+
+def _retry_upload(deps: Dependencies, task: Task, message: str) -> None:
+    """Try again a few times, then give up."""
+    failures, now = task.failures + 1, deps.clock.now()
+    if failures >= UPLOAD_TRIES:
+        _withdraw(deps, task, UPLOAD_FAILED, message)
+        return
+    delay = retry_delay(failures, retry_after=None, jitter=deps.clock.jitter(), speed=deps.speed(task.mode))
+    problem = Problem(UPLOAD_FAILED, message, Fate.NOTHING_SENT.value)
+    deps.ledger().touch(task.id, now=now, changes={"problem": problem, "next_at": now + delay, "failures": failures})
     deps.changes.notify()
 
 
@@ -277,6 +334,8 @@ async def _send_claimed(deps: Dependencies, claimed: ClaimedTask) -> None:
                 outcome = OutcomeUnknown("The program was stopped while the request was under way.", next_step="")
             settle_permit(deps, claimed.sheet, outcome)
             stored = await keep_outcome(deps, task, claimed.attempt, outcome)
+            if stored is None or stored.state is not TaskState.WAITING:
+                deps.uploaded.pop(task.id, None)
         finally:
             deps.sending.pop(task.id, None)
     deps.changes.notify()
@@ -300,7 +359,8 @@ async def _post(deps: Dependencies, claimed: ClaimedTask) -> SubmitOutcome:
         raise GatewayUnreachable(f"Changed since the approval: {', '.join(changed)}.", next_step=NextStep())
     if task.mode is Mode.LIVE:
         base_url = sheet.binding.base_url
-    request = gateway.build_submit(SubmitParts(task.model, sheet.body, idempotency_key=f"callsheet-{sheet.id}"))
+    body = with_links(deps, claimed)
+    request = gateway.build_submit(SubmitParts(task.model, body, idempotency_key=f"callsheet-{sheet.id}"))
     if deps.clock.now() > claimed.deadline - ATTEMPT_SECONDS / 2:
         raise GatewayUnreachable("Too much time passed before the request could go out.", next_step=NextStep())
     reply: HttpReply = await deps.http.post_paid(marked, request, base_url=base_url, key=key, within=POST_SECONDS)

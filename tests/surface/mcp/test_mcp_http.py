@@ -346,7 +346,7 @@ def test_serving_a_pipe_loads_nothing_of_it() -> None:
     """Start-up time is the time in which a client believes that there are no tools."""
     code = (
         "import sys; from callsheet.compose import Surroundings, build_program;"
-        "build_program(Surroundings.of_process()); import callsheet.surface.mcp;"
+        "build_program(Surroundings.of_process()); import callsheet.surface.mcp.stdio;"
         "print([name for name in sys.modules if name.endswith(('.over_http', 'mcp.guard'))])"
     )
     done = subprocess.run(

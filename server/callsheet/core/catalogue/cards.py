@@ -155,6 +155,16 @@ class RateLimit:
 
 
 @dataclass(frozen=True, slots=True)
+class UploadRule:
+    """Where the gateway takes files and how many; `url` is None where that is its usual address."""
+
+    source: str
+    url: str | None = None
+    per_minute: int | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CallbackRule:
     """The gateway's rules for `callback_url`, and how its deliveries are signed."""
 
@@ -235,7 +245,7 @@ class ModelCard:
 class GatewayFacts:
     """What is known of one gateway. `version` is the digest of the file it was read from, and of what was published.
 
-    `catalogue_url` is where it publishes its models, None where it is not known to.
+    `catalogue_url` is where it publishes its models, `upload` how it takes files; None where it is not known to.
     """
 
     id: str
@@ -254,6 +264,7 @@ class GatewayFacts:
     idempotency_header: str | None = None
     result_hosts: tuple[str, ...] = ()
     catalogue_url: str | None = None
+    upload: UploadRule | None = None
 
     def last_word(self, card: ModelCard) -> Evidence | None:
         """What the gateway itself said last about a model; others' news of it are no listing."""

@@ -3,7 +3,7 @@
 A gateway module is pure: it builds `HttpRequest` values and reads `HttpReply` values. It cannot
 send, sleep, retry or see a key: `HttpRequest` has a path on the gateway's own origin and says whether
 it needs the key; `edges.http` adds the origin and the key. `Gateway` is what each module must have; the
-three readers are what it may have, and `isinstance` tells which it has.
+readers and `Uploader` are what it may have, and `isinstance` tells which it has.
 """
 
 from __future__ import annotations
@@ -197,6 +197,17 @@ class RecentReader(Protocol):
 
     def build_recent(self) -> HttpRequest: ...
     def read_recent(self, reply: HttpReply) -> tuple[RecentTask, ...]: ...
+
+
+@runtime_checkable
+class Uploader(Protocol):
+    """A gateway that takes pictures and answers with a link. None: it did not take it, or gives no link.
+
+    `build_upload` is given the name that the file gets there and its bytes; its path is below the upload address.
+    """
+
+    def build_upload(self, name: str, content: bytes) -> HttpRequest: ...
+    def read_upload(self, reply: HttpReply) -> str | None: ...
 
 
 @runtime_checkable

@@ -7,17 +7,19 @@ is shown before the price, a `note` only says what was added or meant.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from callsheet.core.catalogue.cards import Availability, ModelCard
 from callsheet.core.security.urls import check_url
 from callsheet.core.shot import (
     INPUT_ROLES,
     KIND_ROLES,
+    OWN_FILE_SCHEME,
     PLAIN,
     TEXT_TO_VIDEO,
     Input,
+    OwnFile,
     Scalar,
     Shot,
 )
@@ -30,6 +32,7 @@ from .body import (
     nearest_choice,
     settle_shot,
 )
+from .own_files import check_own_file
 from .values import (
     Step,
     build_error,
@@ -45,10 +48,15 @@ from .values import (
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """Which hosts the person's policy lets a shot name. Empty `images` allows any public host."""
+    """Which hosts the person's policy lets a shot name. Empty `images` allows any public host.
+
+    `files` are the person's own that the shot names and that are kept; `uploads` are the gateways that take files.
+    """
 
     callbacks: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
+    files: Mapping[str, OwnFile] = field(default_factory=dict)
+    uploads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +120,11 @@ def offered_values(cards: Iterable[ModelCard], shot: Shot, name: str) -> tuple[S
         fields = carriers(card, name, shot.kind)
         if not fields and name in card.implied:
             values.add(card.implied[name])
-        for field in fields:
-            if field.role == "size":
-                values.update(dict(meaning)[name] for _, meaning in field.spelling if name in dict(meaning))
+        for carrier in fields:
+            if carrier.role == "size":
+                values.update(dict(meaning)[name] for _, meaning in carrier.spelling if name in dict(meaning))
             else:
-                values.update(neutral_choices(field.under(shot)))
+                values.update(neutral_choices(carrier.under(shot)))
     return tuple(sorted(values, key=lambda value: (len(str(value)), str(value))))
 
 
@@ -185,11 +193,11 @@ def _check_inputs(card: ModelCard, shot: Shot) -> Step:
 
 def _overfull(card: ModelCard, shot: Shot) -> Iterator[Finding]:
     """More inputs than a field holds: the rest would be dropped silently."""
-    for field in card.input_fields(shot.kind):
-        count, most = len(shot.urls(*field.inputs)), field.max_items if field.kind == "array" else 1
+    for carrier in card.input_fields(shot.kind):
+        count, most = len(shot.urls(*carrier.inputs)), carrier.max_items if carrier.kind == "array" else 1
         if most is not None and count > most:
-            name = next(role for role in field.inputs if shot.urls(role))
-            yield build_error(name, f"({count})", f"{field.name} holds at most {most}.", "Leave some out.")
+            name = next(role for role in carrier.inputs if shot.urls(role))
+            yield build_error(name, f"({count})", f"{carrier.name} holds at most {most}.", "Leave some out.")
 
 
 def _words(role: str) -> str:
@@ -207,6 +215,8 @@ def check_urls(card: ModelCard, shot: Shot, hosts: Hosts) -> list[Finding]:
 
 
 def _check_input_url(card: ModelCard, item: Input, hosts: Hosts) -> list[Finding]:
+    if item.url.startswith(OWN_FILE_SCHEME):
+        return check_own_file(card, item, hosts.files, hosts.uploads)
     verdict = check_url(item.url)
     if verdict.problem:
         return [build_error(item.role, format_host(verdict.host), verdict.problem, "Give a public https URL.")]

@@ -84,6 +84,14 @@ def check_base_url(value: object) -> UrlVerdict:
     return UrlVerdict(host=loopback[1].strip("[]"), problem=None)
 
 
+def is_public_link(value: str, *, loopback: str | None) -> bool:
+    """Whether a link may be put into a request: public, or at the one loopback origin (the sandbox, a test double)."""
+    home = urlsplit(loopback or "")
+    if loopback is not None and value.startswith(f"{home.scheme}://{home.netloc}/"):
+        return _text_problem(value, MAX_URL_LENGTH) is None
+    return check_url(value).problem is None
+
+
 def url_host(value: object) -> str | None:
     """The lower-case host of an http(s) URL for showing and logging, None where it is unclear.
 

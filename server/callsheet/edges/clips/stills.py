@@ -122,6 +122,16 @@ def draw_stills(path: Path, poster: Path, sheet: Path, *, heading: str, detail: 
     return survey.facts
 
 
+def read_frame(path: Path, *, last: bool) -> Image:
+    """The first or the very last frame of the clip, at the clip's size. Raises as `inspect_clip`."""
+    with _opened(path) as container:
+        survey = _survey(container)
+        found = next(_decode(container, survey, [survey.times[-1 if last else 0]], every=True), None)
+        if found is None:
+            raise _unreadable("That frame cannot be decoded.")
+        return _picture(found[1], (found[1].width, found[1].height))
+
+
 @dataclass(frozen=True, slots=True)
 class _Taken:
     """The stills of one clip, their layout, and the poster."""
@@ -174,8 +184,10 @@ def _choose(survey: _Survey, shares: Sequence[float], *, reach: float) -> list[i
     return chosen
 
 
-def _decode(container: InputContainer, survey: _Survey, picks: Sequence[int]) -> Iterator[tuple[int, VideoFrame]]:
-    """Yield each pick with its frame (or the next reference frame), within the budget."""
+def _decode(
+    container: InputContainer, survey: _Survey, picks: Sequence[int], *, every: bool = False
+) -> Iterator[tuple[int, VideoFrame]]:
+    """Yield each pick with its frame (or the next reference frame, unless `every` frame counts), within the budget."""
     stream = container.streams.video[0]
     codec = stream.codec_context
     codec.thread_count = 1
@@ -183,7 +195,7 @@ def _decode(container: InputContainer, survey: _Survey, picks: Sequence[int]) ->
     for key, wanted in _group(survey, picks).items():
         container.seek(key, stream=stream)
         only_key = wanted == [key]
-        codec.skip_frame = "NONKEY" if only_key else "NONREF"
+        codec.skip_frame = "NONKEY" if only_key else "DEFAULT" if every else "NONREF"
         last: VideoFrame | None = None
         for frame in _frames(container, until_key=key if only_key else None):
             budget -= 1
@@ -340,4 +352,12 @@ class UnsupportedClip(DownloadProblem):
         )
 
 
-__all__ = ["ClipFacts", "UnsupportedClip", "draw_contact_sheet", "draw_poster", "draw_stills", "inspect_clip"]
+__all__ = [
+    "ClipFacts",
+    "UnsupportedClip",
+    "draw_contact_sheet",
+    "draw_poster",
+    "draw_stills",
+    "inspect_clip",
+    "read_frame",
+]

@@ -178,6 +178,7 @@ def _parts(facts: GatewayFacts) -> Iterator[tuple[str, object]]:
     """Each record of the facts with its place."""
     yield "", facts
     yield "callback", facts.callback
+    yield "upload", facts.upload
     yield from ((f"sources.{key}", source) for key, source in facts.sources.items())
     yield from ((f"errors.{number}", error) for number, error in enumerate(facts.errors))
     for number, card in enumerate(facts.models):

@@ -8,11 +8,10 @@ tool reads or writes it.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -22,12 +21,13 @@ from callsheet.core.consent import Caps, Floor, Mode, Policy, Rule
 from callsheet.core.security.redaction import clean
 from callsheet.core.security.urls import check_base_url, check_url
 from callsheet.edges.files.files import read_private, remove_private, write_private
-from callsheet.edges.files.paths import expand_home, find_paths, is_same_or_below
+from callsheet.edges.files.paths import expand_home, find_account_home, find_paths, is_same_or_below
 from callsheet.errors import Action, NextStep, SetupProblem
+
+from .policy_form import NO_LIMIT
 
 FILE_NAME = "policy.toml"
 PAUSE_NAME = "paused"
-NO_LIMIT = "none"
 MOST_CONCURRENT = 1000
 FASTEST = 100_000.0
 
@@ -91,7 +91,7 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
     except (ValueError, RecursionError) as error:
         _refuse(where, "the file", f"is not TOML ({clean(error, limit=120)})")
     top = _Table(table, where, "")
-    caps, hosts, prices = top.table("caps"), top.table("hosts"), top.table("prices")
+    caps, hosts, prices, inputs = (top.table(name) for name in ("caps", "hosts", "prices", "inputs"))
     sandbox, save, keys, gateways = top.table("sandbox"), top.table("save"), top.table("keys"), top.table("gateways")
     approval, models, tasks = top.table("approval"), top.table("models"), top.table("tasks")
     default, default_caps = Policy(), Caps()
@@ -108,6 +108,7 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
         base_urls=base_urls,
         callback_hosts=hosts.hosts("callback"),
         image_hosts=hosts.hosts("image"),
+        input_directories=inputs.directories("directories"),
         unknown_price_ceiling=prices.dollars("unknown_ceiling", default.unknown_price_ceiling) or None,
         sandbox_asks=sandbox.switch("asks", default.sandbox_asks),
         sandbox_speed=sandbox.factor("speed", default.sandbox_speed, most=FASTEST),
@@ -118,7 +119,7 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
         passphrase_from=approval.dollars("passphrase_from", default.passphrase_from),
         rules=gateway_rules + models.models(),
     )
-    for part in (top, caps, hosts, prices, sandbox, save, keys, gateways, approval, models, tasks):
+    for part in (top, caps, hosts, prices, inputs, sandbox, save, keys, gateways, approval, models, tasks):
         part.close()
     return policy
 
@@ -147,102 +148,6 @@ def write_policy(path: Path, policy_text: str) -> None:
     raw = policy_text.encode("utf-8", "surrogateescape")
     parse_policy(raw, where=str(path))
     write_private(path, raw, what=_WHAT)
-
-
-def render_policy(policy: Policy) -> str:
-    """The policy as a commented TOML file that a person can edit; parsing it returns the same policy."""
-    save = policy.save_directory
-    return _FORM.format(
-        mode=_quoted(policy.mode.value),
-        per_clip=_limit(policy.caps.per_clip),
-        per_day=_limit(policy.caps.per_day),
-        per_month=_limit(policy.caps.per_month),
-        concurrent=policy.caps.concurrent,
-        unknown=_limit(policy.unknown_price_ceiling),
-        callback=_list(policy.callback_hosts),
-        image=_list(policy.image_hosts),
-        asks=_boolean(policy.sandbox_asks),
-        speed=repr(policy.sandbox_speed),
-        save='# directory = "~/Videos/Sora"' if save is None else f"directory = {_quoted(save)}",
-        keyring=_boolean(policy.use_keyring),
-        background=_boolean(policy.background),
-        floor=_quoted(policy.floor.value),
-        passphrase_from=_limit(policy.passphrase_from),
-        gateways="".join(_gateway_tables(policy)),
-    )
-
-
-def _gateway_tables(policy: Policy) -> Iterator[str]:
-    rules = dict(policy.rules)
-    for name in sorted({*rules, *dict(policy.base_urls)}):
-        table = f"models.{_quoted(name)}" if "/" in name else f"gateways.{name}"
-        url, rule = policy.base_url(name), rules.get(name, Rule())
-        lines = [
-            f"base_url = {_quoted(url)}\n" if url else "",
-            "" if rule.allowed else "allowed = false\n",
-            f"per_clip = {_limit(rule.per_clip)}\n" if rule.per_clip is not None else "",
-            f"floor = {_quoted(rule.floor.value)}\n" if rule.floor else "",
-        ]
-        yield f"\n[{table}]\n{''.join(lines)}"
-
-
-_FORM = """\
-# Callsheet's policy: what may be spent, where, and who approves. Only you change this file.
-# Keep it private (chmod 600). Approvals are bound to its content: after an edit, approve again.
-
-# "sandbox" rehearses on this computer for free, "live" may spend money, "read-only" submits nothing.
-mode = {mode}
-
-# Upper limits in US dollars, in quotes; "none" removes one. `concurrent` limits the open tasks.
-[caps]
-per_clip = {per_clip}
-per_day = {per_day}
-per_month = {per_month}
-concurrent = {concurrent}
-
-# How you approve a clip: "client" accepts your client's form, where you type the amount; "passphrase" needs the
-# approval passphrase, or a passkey, in a terminal or on the desk page. From `passphrase_from` US dollars it is always
-# needed; "none" sets no such price. An agent that can write your client's settings can answer its form.
-[approval]
-floor = {floor}
-passphrase_from = {passphrase_from}
-
-# The most that a clip of unknown price is assumed to cost; "none" refuses such clips.
-[prices]
-unknown_ceiling = {unknown}
-
-# Exact host names. An empty callback list allows no callback; an empty image list allows any public host.
-[hosts]
-callback = {callback}
-image = {image}
-
-# `asks` rehearses the approval too. `speed` is how many times faster than real time the sandbox runs.
-[sandbox]
-asks = {asks}
-speed = {speed}
-
-# Where clips are saved. The default is Callsheet/ in your videos directory.
-[save]
-{save}
-
-# Whether gateway keys are also read from the keyring of the operating system.
-[keys]
-keyring = {keyring}
-
-# Whether a program that ends leaves a process behind that follows its open live tasks until their clips are saved.
-[tasks]
-background = {background}
-
-# Rules for one gateway or one model, a table each. All keys are optional. `base_url` (gateways only) replaces the
-# gateway's address: https, or http on this computer.
-# [gateways.poyo]
-# base_url = "https://proxy.example.com"
-# allowed = true
-# per_clip = "0.50"
-# floor = "passphrase"
-# [models."poyo/sora-2-pro-official"]
-# allowed = false
-{gateways}"""
 
 
 class _Table:
@@ -301,9 +206,20 @@ class _Table:
 
     def directory(self, key: str) -> str | None:
         value = self.take(key, str, "must be a path in quotes")
-        if value is None:
-            return None
-        path = expand_home(value)
+        return None if value is None else self._path(key, value)
+
+    def directories(self, key: str) -> tuple[str, ...]:
+        """`~` is the home that the system names: with another `HOME`, other files would be in them."""
+        home = find_account_home()
+        values = self.take(key, list, "must be a list of paths") or []
+        if home is not None:
+            values = [
+                re.sub(r"^~(?=/|$)", lambda _: str(home), value) if type(value) is str else value for value in values
+            ]
+        return tuple(self._path(key, value) for value in values)
+
+    def _path(self, key: str, value: object) -> str:
+        path = expand_home(value) if isinstance(value, str) else None
         if path is None:
             self._refuse(key, "must be an absolute path, or begin with ~/")
         return str(path)
@@ -376,20 +292,3 @@ def _is_under(path: Path, directory: Path) -> bool:
     if outside == outside.parent:
         return False
     return any(is_same_or_below(parent, outside) for parent in (path.parent.absolute(), path.parent.resolve()))
-
-
-def _quoted(text: str) -> str:
-    # A TOML string is a JSON string, except that DEL must be escaped too.
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _limit(amount: Decimal | None) -> str:
-    return _quoted(NO_LIMIT if amount is None else f"{amount:f}")
-
-
-def _list(names: tuple[str, ...]) -> str:
-    return f"[{', '.join(_quoted(name) for name in names)}]"
-
-
-def _boolean(value: bool) -> str:
-    return "true" if value else "false"

@@ -12,7 +12,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
@@ -25,12 +25,17 @@ MAX_PICTURE_BYTES = 2_097_152
 
 _JPEG = b"\xff\xd8\xff"
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_DIRECTORY = getattr(os, "O_DIRECTORY", 0)
 _PLAIN = _NO_FOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 """Follow no link, do not wait for a pipe, translate no line ends: each where the system supports it."""
 
 
 class NotRegularError(OSError):
     """The path is a directory, a pipe or a device."""
+
+
+class OutsideError(OSError):
+    """The path is in none of the directories that are allowed."""
 
 
 class TooLargeError(OSError):
@@ -41,7 +46,60 @@ def open_regular(path: Path) -> BufferedReader:
     """Open a regular file for reading, and follow no symbolic link. Raises `NotRegularError` and `OSError`."""
     if not _NO_FOLLOW and path.is_symlink():
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-    handle = os.open(path, os.O_RDONLY | _PLAIN)
+    return _as_regular(os.open(path, os.O_RDONLY | _PLAIN))
+
+
+def open_below(path: Path, directories: Iterable[Path]) -> BufferedReader:
+    """Open a regular file in one of these directories or below it, and follow no symbolic link on the way from there.
+
+    The directory is found by device and inode, so another spelling of it counts. Of its own names only the first may
+    be a link, as of `/tmp` or `/home`: any other could be put there by a project, and lead elsewhere. Raises
+    `OutsideError` for a path in none of them, whether the file exists or not, and what `open_regular` raises.
+    """
+    if os.open not in os.supports_dir_fd or not path.is_absolute() or ".." in path.parts:
+        raise OutsideError(errno.EACCES, "it is outside")
+    for directory in directories:
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            first, *names = (Path(*directory.parts[:2]), *directory.parts[2:])
+            root = _descend(os.open(first, os.O_RDONLY | _DIRECTORY), names)
+            stack.callback(os.close, root)
+            inside = next((parent for parent in path.parents if _is_same(parent, root)), None)
+            if inside is not None:
+                root = os.dup(root)
+                break
+    else:
+        raise OutsideError(errno.EACCES, "it is outside")
+    return _as_regular(_walk(root, path.relative_to(inside).parts))
+
+
+def _is_same(directory: Path, opened: int) -> bool:
+    try:
+        return os.path.samestat(directory.stat(), os.fstat(opened))
+    except OSError:
+        return False
+
+
+def _walk(directory: int, names: Sequence[str]) -> int:
+    """Open the file of that path below a directory, following no link; closes the directory."""
+    directory = _descend(directory, names[:-1])
+    try:
+        return os.open(names[-1], os.O_RDONLY | _PLAIN, dir_fd=directory)
+    finally:
+        os.close(directory)
+
+
+def _descend(directory: int, names: Sequence[str]) -> int:
+    """Open the directories below a directory one by one, none of them a link; closes all but the last."""
+    for name in names:
+        try:
+            below = os.open(name, os.O_RDONLY | _DIRECTORY | _NO_FOLLOW, dir_fd=directory)
+        finally:
+            os.close(directory)
+        directory = below
+    return directory
+
+
+def _as_regular(handle: int) -> BufferedReader:
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise NotRegularError(errno.EINVAL, "it is not a regular file")

@@ -23,6 +23,7 @@ import httpx2
 
 from callsheet import __version__
 from callsheet.core.gateway.protocol import HttpReply, HttpRequest
+from callsheet.core.gateway.uploads import is_upload
 from callsheet.core.sent import MarkedTask
 from callsheet.edges.keys.store import SecretKey, authorization_header
 from callsheet.errors import Action, GatewayUnreachable, NextStep, OutcomeUnknown
@@ -36,6 +37,8 @@ CONNECT_TIMEOUT = 10.0
 PAID_TIMEOUT = 60.0
 READ_TIMEOUT = 20.0
 READ_TOTAL = 30.0
+UPLOAD_TIMEOUT = 120.0
+"""20 MB at 1.4 Mbit/s."""
 READ_ATTEMPTS = 3
 CONNECTIONS = 16
 
@@ -142,6 +145,25 @@ class GatewayHttp:
                 next_step="Callsheet asks again automatically.",
             ) from None
         raise AssertionError("the loop above returns or raises")
+
+    async def post_file(
+        self, request: HttpRequest, *, base_url: str, key: SecretKey | None, within: float = UPLOAD_TIMEOUT
+    ) -> HttpReply:
+        """Send a file once, `within` that many seconds in all. It buys nothing: any failure is `GatewayUnreachable`.
+
+        Only a file is sent: another request that writes may cost money.
+        """
+        if not is_upload(request):
+            raise ValueError("only a file is uploaded")
+        try:
+            with anyio.fail_after(within):
+                async with self._client(keepalive=0, timeout=READ_TIMEOUT) as client:
+                    return await _exchange(client, _build(client, request, base_url, key))
+        except (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, _ReplyTooLarge) as error:
+            raise GatewayUnreachable(
+                f"The file could not be uploaded ({type(error).__name__}).",
+                next_step="Callsheet tries again automatically. An upload orders nothing.",
+            ) from None
 
     @asynccontextmanager
     async def open_stream(

@@ -7,13 +7,26 @@ bodies. The catalogue pages have the shape that an earlier revision of that sour
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from types import MappingProxyType
 
 from callsheet.core.catalogue.cards import Availability
 from callsheet.core.shot import JsonValue
 from callsheet.sandbox.published import load_data
 
-from .protocol import Answer, Callback, Generation, Json, Page, PageRequest, Profile, Reason, Refusal, read_credits
+from .protocol import (
+    Answer,
+    Callback,
+    Generation,
+    Json,
+    Page,
+    PageRequest,
+    Profile,
+    Reason,
+    Refusal,
+    UploadedFile,
+    read_credits,
+)
 from .tasks import Phase, SandboxTask, Snapshot, snapshot_at
 
 SUBMIT_PATH = "/v1/videos/generations"
@@ -250,6 +263,30 @@ def _number(request: PageRequest, name: str, default: int, most: int) -> int:
 
 def _build_rules(request: PageRequest) -> Answer:
     return Answer(200, dict(load_data("evolink_rules.json")))
+
+
+UPLOAD_PATH = "/api/v1/files/upload/stream"
+
+
+def build_uploaded(file: UploadedFile) -> Json:
+    """The answer to an upload (docs.evolink.ai, undated); served by a server of its own there, by this one here."""
+    data: Json = {
+        "file_id": f"file_{file.id[:12]}",
+        "file_name": file.name,
+        "original_name": file.name,
+        "file_size": file.size,
+        "mime_type": file.media_type,
+        "upload_path": "",
+        "file_url": file.url,
+        "download_url": file.url,
+        "upload_time": _time(file.now),
+        "expires_at": _time(file.now + 72 * 3600),
+    }
+    return {"success": True, "code": 200, "msg": "File uploaded successfully", "data": data}
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(int(seconds), UTC).isoformat()
 
 
 PAGES = (

@@ -15,7 +15,19 @@ from types import MappingProxyType
 
 from callsheet.sandbox.published import poyo_item, poyo_page
 
-from .protocol import Answer, Callback, Generation, Json, Page, PageRequest, Profile, Reason, Refusal, read_credits
+from .protocol import (
+    Answer,
+    Callback,
+    Generation,
+    Json,
+    Page,
+    PageRequest,
+    Profile,
+    Reason,
+    Refusal,
+    UploadedFile,
+    read_credits,
+)
 from .tasks import Phase, SandboxTask, Snapshot
 
 SUBMIT_PATH = "/api/generate/submit"
@@ -150,6 +162,31 @@ def _build_catalogue_item(request: PageRequest) -> Answer:
     if item is None:
         return build_refusal(Refusal(Reason.UNKNOWN_PATH, detail="Model not found"), request.generation)
     return Answer(200, {"code": 200, "data": item})
+
+
+UPLOAD_PATH = "/api/common/upload/stream"
+UPLOAD_HOURS = 72
+
+
+def build_uploaded(file: UploadedFile) -> Json:
+    """The answer to an upload (PoYo docs, added 2025-12-29)."""
+    return {
+        "success": True,
+        "code": 200,
+        "msg": "File uploaded successfully",
+        "data": {
+            "file_id": file.id,
+            "file_name": file.name,
+            "original_name": file.name,
+            "file_size": file.size,
+            "mime_type": file.media_type,
+            "upload_path": "temp",
+            "file_url": file.url,
+            "download_url": file.url,
+            "upload_time": unified_time(file.now),
+            "expires_at": unified_time(file.now + UPLOAD_HOURS * 3600),
+        },
+    }
 
 
 PAGES = (

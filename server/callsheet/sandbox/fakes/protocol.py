@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from callsheet.core.catalogue.cards import GatewayFacts
 from callsheet.core.shot import JsonValue
@@ -146,6 +146,29 @@ class FakeGateway(Protocol):
 
     @property
     def build_refusal(self) -> Callable[[Refusal, Generation], Answer]: ...
+
+
+@runtime_checkable
+class FakeUploader(Protocol):
+    """A fake of a gateway that takes files. `build_uploaded` answers for (name, type, size in bytes, link)."""
+
+    @property
+    def UPLOAD_PATH(self) -> str: ...  # noqa: N802
+
+    @property
+    def build_uploaded(self) -> Callable[[UploadedFile], Json]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedFile:
+    """A file that was uploaded. `url` is where it is served; `now` is Unix seconds."""
+
+    id: str
+    name: str
+    media_type: str
+    size: int
+    url: str
+    now: float
 
 
 def read_credits(text: str) -> int | float | None:

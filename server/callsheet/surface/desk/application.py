@@ -33,6 +33,7 @@ def _routes(state: DeskState) -> list[BaseRoute]:
         get("/", home.page_view),
         get("/live", home.fragment),
         get("/sheets/{sheet_id}", sheets.page_view),
+        get("/sheets/{sheet_id}/pictures/{number:int}", sheets.picture),
         post("/sheets/{sheet_id}/approve", sheets.approve),
         post("/sheets/{sheet_id}/decline", sheets.decline),
         post("/sheets/{sheet_id}/challenge", sheets.challenge),

@@ -10,11 +10,13 @@ from starlette.responses import JSONResponse, Response
 
 from callsheet.core.catalogue.prices import dollars
 from callsheet.core.consent import Means, Mode, Need, amount_matches, amount_to_type, decide_need, split_approval
+from callsheet.core.gateway.uploads import MEDIA_TYPES
+from callsheet.core.payload.own_files import format_own_file
 from callsheet.core.security.redaction import clean
 from callsheet.core.shot import PARAMETERS
 from callsheet.core.spending import is_fresh
 from callsheet.core.tasks import Sheet, SheetState
-from callsheet.errors import CallsheetError, InvalidRequest, NotApproved, SetupProblem
+from callsheet.errors import CallsheetError, InvalidRequest, NotApproved, SetupProblem, UnknownThing
 
 from .requests import RequestContext, http_status, render_error
 
@@ -59,6 +61,16 @@ def sheet_summary(sheet: Sheet) -> dict[str, Any]:
 async def page_view(context: RequestContext) -> Response:
     """The sheet as it would be sent."""
     return _page(context, context.state.service.sheet(context.path_param("sheet_id")))
+
+
+async def picture(context: RequestContext) -> Response:
+    """A picture of the person's own as it would be uploaded, found by the bytes of the sheet."""
+    service = context.state.service
+    files = service.own_files(service.sheet(context.path_param("sheet_id")))
+    number = int(context.path_param("number"))
+    if number >= len(files):
+        raise UnknownThing("That sheet has no such picture.", next_step="Open the sheet.")
+    return Response(service.read_own_file(files[number]), media_type=MEDIA_TYPES[files[number].format])
 
 
 async def approve(context: RequestContext) -> Response:
@@ -184,6 +196,7 @@ def _page(context: RequestContext, sheet: Sheet, error: CallsheetError | None = 
         price=lines[0],
         lines=lines[1:-1],
         prompt=lines[-1],
+        pictures=[format_own_file(file) for file in context.state.service.own_files(sheet)],
         whole=context.state.service.whole_prompt(sheet.id) if undecided and obstacle is None else "",
         amount=dollars(amount) if amount is not None else "",
         typed=context.form.get("amount", ""),

@@ -59,7 +59,9 @@ async def explain_payload(  # noqa: PLR0913 - the arguments of the tool
     audio: bool | None = None,
     seed: int | None = None,
     negative_prompt: Annotated[str, Field(max_length=5_000)] = "",
-    image_url: Annotated[Url, Field(description="First frame, a public https image")] = "",
+    image_url: Annotated[
+        Url, Field(description="First frame: https URL, path the policy allows, or task:ID:last")
+    ] = "",
     last_frame: Url = "",
     reference_image: Annotated[list[Url] | None, Field(description="Pictures of people, things or style")] = None,
     reference_video: list[Url] | None = None,
@@ -96,7 +98,9 @@ async def explain_payload(  # noqa: PLR0913 - the arguments of the tool
     _require_one(payload is not None, shot != Shot())
     service = state_of(context).service
     asked = None if payload is not None else shot
-    draft = Draft(shot=asked, payload=payload, gateway=gateway or None, model=model or None)
+    draft = await service.keep_pictures(
+        Draft(shot=asked, payload=payload, gateway=gateway or None, model=model or None)
+    )
     answer = explain_answer(service.explain(draft), service.catalogue, for_agent)
     return _result(answer, render_explanation(answer))
 

@@ -22,10 +22,11 @@ class FindingAnswer(BaseModel):
 
 
 class InputAnswer(BaseModel):
-    """A picture, video or sound that the shot uses: its role, and the host that it comes from."""
+    """A picture, video or sound that the shot uses: its role, and the host or the file that it comes from."""
 
     role: str
     host: str
+    file: str | None = None
 
 
 class OptionAnswer(BaseModel):

@@ -13,9 +13,10 @@ from typing import Any, cast
 from callsheet.core.catalogue.cards import Catalogue
 from callsheet.core.consent import Mode
 from callsheet.core.payload.body import Finding
+from callsheet.core.payload.own_files import format_own_file
 from callsheet.core.security.redaction import escape_block
 from callsheet.core.security.urls import url_host
-from callsheet.core.shot import PARAMETERS, JsonValue, Shot
+from callsheet.core.shot import PARAMETERS, Input, JsonValue, Shot
 from callsheet.core.tasks import Sheet, Task
 from callsheet.errors import (
     DECLINED,
@@ -111,7 +112,7 @@ def explain_answer(explanation: Explanation, catalogue: Catalogue, render: Rende
             "model": card.model,
             "kind": shot.kind,
             **{name: shot.get(name) for name in PARAMETERS},
-            "inputs": [InputAnswer(role=item.role, host=url_host(item.url) or "") for item in shot.inputs] or None,
+            "inputs": [_input(explanation, item) for item in shot.inputs] or None,
             "price": str(price),
             "price_as_of": price.as_of,
             "price_source": source_text(catalogue, card, price.source),
@@ -124,6 +125,11 @@ def explain_answer(explanation: Explanation, catalogue: Catalogue, render: Rende
             "curl": explanation.curl,
         }
     )
+
+
+def _input(explanation: Explanation, item: Input) -> InputAnswer:
+    file = explanation.files.get(item.url)
+    return InputAnswer(role=item.role, host=url_host(item.url) or "", file=format_own_file(file) if file else None)
 
 
 def explain_details(explanation: Explanation, catalogue: Catalogue, render: Render) -> ExplainDetails:

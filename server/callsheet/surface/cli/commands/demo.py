@@ -16,7 +16,8 @@ from callsheet.core.catalogue.cards import ModelCard
 from callsheet.core.consent import Policy
 from callsheet.core.shot import KIND_ROLES, Input, Shot
 from callsheet.core.tasks import Clip, Sheet
-from callsheet.edges.config.policy_file import render_policy, write_policy
+from callsheet.edges.config.policy_file import write_policy
+from callsheet.edges.config.policy_form import render_policy
 from callsheet.edges.files.paths import HOME_VARIABLE
 from callsheet.errors import Action, InvalidRequest, NextStep, SetupProblem
 from callsheet.service import Draft, Explanation, Service, TaskReport

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -16,16 +18,19 @@ from callsheet.service import Draft, Explanation
 from callsheet.surface.cli.console.command import MAKE, Command, GatewayOption, Json, ModelOption
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.cli.console.explanation_view import write_explanation
-from callsheet.surface.cli.console.session import begin
+from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.next_steps import for_person, program
 from callsheet.surface.views.builders import explain_details
 
 EXAMPLES = (
     'explain "A red kite over dunes at dusk, slow pan" --duration 8',
     'explain "A red kite" --gateway poyo --model sora-2-official',
+    'explain "The cat wakes up" --image ./cat.png',
     "explain --payload payload.json --json",
 )
 MAX_PAYLOAD_BYTES = 1 << 20
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+"""Two letters at least: one is a drive."""
 
 
 def explain(  # noqa: PLR0917 - the options of a command
@@ -35,10 +40,13 @@ def explain(  # noqa: PLR0917 - the options of a command
     ratio: Annotated[str | None, typer.Option(metavar="W:H", help="Aspect ratio, for example 16:9 or 9:16.")] = None,
     resolution: Annotated[str | None, typer.Option(metavar="LINES", help="For example 720p or 1080p.")] = None,
     audio: Annotated[bool | None, typer.Option("--audio/--silent", help="With sound, or without.")] = None,
-    image: Annotated[str | None, typer.Option(metavar="URL", help="A public https URL of the first frame.")] = None,
-    last_image: Annotated[str | None, typer.Option(metavar="URL", help="The same of the last frame.")] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(metavar="PICTURE", help="First frame: a file of yours, a public https URL, or task:ID:last."),
+    ] = None,
+    last_image: Annotated[str | None, typer.Option(metavar="PICTURE", help="The last frame, in the same way.")] = None,
     reference: Annotated[
-        list[str] | None, typer.Option(metavar="URL", help="The same of a picture of a person, thing or style.")
+        list[str] | None, typer.Option(metavar="PICTURE", help="A picture of a person, thing or style, likewise.")
     ] = None,
     negative: Annotated[str | None, typer.Option(metavar="TEXT", help="What the clip must not show.")] = None,
     seed: Annotated[int | None, typer.Option(metavar="NUMBER", help="Repeats a result, where a model has it.")] = None,
@@ -64,9 +72,9 @@ def explain(  # noqa: PLR0917 - the options of a command
         audio=audio,
         seed=seed,
         negative_prompt=negative,
-        first_frame=image,
-        last_frame=last_image,
-        reference_image=reference,
+        first_frame=_located(session, image),
+        last_frame=_located(session, last_image),
+        reference_image=[_located(session, item) or "" for item in reference or ()],
         callback_url=callback,
     )
     draft = _build_draft(shot, payload, gateway=gateway, model=model)
@@ -79,16 +87,27 @@ def explain(  # noqa: PLR0917 - the options of a command
     return _exit_code(explanation)
 
 
+def _located(session: Session, picture: str | None) -> str | None:
+    """A path as an absolute one; what begins with a scheme is not changed."""
+    if not picture or _SCHEME.match(picture):
+        return picture
+    path = Path(picture)
+    # A home of no known user is left as written, and will not be found.
+    with suppress(RuntimeError):
+        path = path.expanduser()
+    return str(session.program.working_directory / path)
+
+
 def _build_draft(shot: Shot, payload: str | None, *, gateway: str | None, model: str | None) -> Draft:
     if payload is None:
         if shot == Shot():
             raise InvalidRequest("There is no prompt.", next_step=f'Run `{program()} explain "what to show"`.')
-        return Draft(shot=shot, gateway=gateway, model=model)
+        return Draft(shot=shot, gateway=gateway, model=model, by_person=True)
     if shot != Shot():
         raise InvalidRequest(
             "A raw payload cannot be combined with a prompt or shot options.", next_step="Omit either of them."
         )
-    return Draft(payload=read_payload(payload), gateway=gateway, model=model)
+    return Draft(payload=read_payload(payload), by_person=True, gateway=gateway, model=model)
 
 
 def read_payload(name: str) -> Payload:

@@ -8,8 +8,9 @@ from rich.text import Text
 from callsheet.core.catalogue.cards import Availability, Catalogue, ModelCard
 from callsheet.core.catalogue.prices import Price, dollars
 from callsheet.core.payload.body import Finding
+from callsheet.core.payload.own_files import format_own_file
 from callsheet.core.security.redaction import clean
-from callsheet.core.shot import PARAMETERS, PLAIN, Shot
+from callsheet.core.shot import PARAMETERS, PLAIN, Input, Shot
 from callsheet.errors import Action, NextStep
 from callsheet.service import Explanation
 from callsheet.service.catalogue.ranking import Option
@@ -79,7 +80,7 @@ def _write_card(output: Output, explanation: Explanation, card: ModelCard, shot:
     rows += [
         ("Model", Text(f"{card.id} · {shot.kind}")),
         ("Video", Text(format_video(shot))),
-        *((item.role.replace("_", " ").capitalize(), Text(one_line(item.url))) for item in shot.inputs),
+        *((item.role.replace("_", " ").capitalize(), _format_input(explanation, item)) for item in shot.inputs),
     ]
     if shot.callback_url:
         rows.append(("Callback", Text(one_line(shot.callback_url))))
@@ -94,6 +95,11 @@ def _write_card(output: Output, explanation: Explanation, card: ModelCard, shot:
     output.write_unwrapped(format_json(explanation.body).replace("\n", "\n  "))
     output.write_heading("The same with curl (the body in payload.json)")
     output.write_unwrapped(explanation.curl)
+
+
+def _format_input(explanation: Explanation, item: Input) -> Text:
+    file = explanation.files.get(item.url)
+    return Text(f"your file {format_own_file(file)}" if file else one_line(item.url))
 
 
 def format_availability(card: ModelCard) -> Text:

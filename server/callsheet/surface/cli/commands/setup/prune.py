@@ -35,13 +35,14 @@ def prune(
 ) -> int:
     """Remove old tasks that have ended, with their sheets and history, and old sheets that were never sent.
 
-    Open tasks, tasks of unknown outcome, and whatever counts against this month's limits are kept. Clips on disk
-    are not touched. Run `callsheet export` first to keep a copy.
+    Open tasks, tasks of unknown outcome, and whatever counts against this month's limits are kept. Old copies of
+    your own pictures that no sheet needs go too. Clips on disk are not touched. Run `callsheet export`
+    first to keep a copy.
     """
     session = begin(context, as_json)
     limits = session.service.prune_limits(_read_age(older_than))
     removed = session.service.prune(limits, dry_run=True)
-    if not dry_run and any((removed.tasks, removed.sheets)):
+    if not dry_run and any((removed.tasks, removed.sheets, removed.pictures)):
         if not yes:
             _confirm(session, removed, limits.before)
         removed = session.service.prune(limits)
@@ -52,6 +53,7 @@ def prune(
             "tasks": removed.tasks,
             "sheets": removed.sheets,
             "events": removed.events,
+            "pictures": removed.pictures,
         }
         session.write_json(form)
         return ExitCode.OK
@@ -72,7 +74,8 @@ def _confirm(session: Session, pruned: Pruned, before: float) -> None:
 
 def _format_pruned(pruned: Pruned) -> str:
     tasks, sheets = format_count(pruned.tasks, "task"), format_count(pruned.sheets, "sheet")
-    return f"{tasks}, {sheets} and {format_count(pruned.events, 'event')}"
+    pictures = f", {format_count(pruned.pictures, 'kept picture')}" if pruned.pictures else ""
+    return f"{tasks}, {sheets}{pictures} and {format_count(pruned.events, 'event')}"
 
 
 def _read_age(text: str) -> float:

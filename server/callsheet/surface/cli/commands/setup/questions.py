@@ -11,7 +11,8 @@ from callsheet.core.catalogue.cards import Catalogue, GatewayFacts
 from callsheet.core.catalogue.prices import dollars
 from callsheet.core.consent import Caps, Mode, Policy
 from callsheet.core.security.urls import check_url
-from callsheet.edges.config.policy_file import MOST_CONCURRENT, NO_LIMIT
+from callsheet.edges.config.policy_file import MOST_CONCURRENT
+from callsheet.edges.config.policy_form import NO_LIMIT
 from callsheet.edges.files.paths import expand_home
 from callsheet.edges.keys.passphrase import SHORTEST
 from callsheet.edges.keys.sealed import is_sealed

@@ -17,7 +17,8 @@ import typer
 from callsheet.core.catalogue.cards import GatewayFacts
 from callsheet.core.catalogue.prices import dollars
 from callsheet.core.consent import Mode, Policy
-from callsheet.edges.config.policy_file import load_policy, parse_policy, render_policy, write_policy
+from callsheet.edges.config.policy_file import load_policy, parse_policy, write_policy
+from callsheet.edges.config.policy_form import render_policy
 from callsheet.edges.files.paths import default_directories, is_same_or_below, register
 from callsheet.edges.keys.passphrase import load_verifier, write_verifier
 from callsheet.edges.keys.sealed import is_sealed

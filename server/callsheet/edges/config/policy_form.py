@@ -1,0 +1,131 @@
+"""A policy as the text of its file, with a comment on each part, so that a person can edit it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from decimal import Decimal
+
+from callsheet.core.consent import Policy, Rule
+
+NO_LIMIT = "none"
+
+
+def render_policy(policy: Policy) -> str:
+    """The policy as a commented TOML file that a person can edit; parsing it returns the same policy."""
+    save = policy.save_directory
+    return _FORM.format(
+        mode=_quoted(policy.mode.value),
+        per_clip=_limit(policy.caps.per_clip),
+        per_day=_limit(policy.caps.per_day),
+        per_month=_limit(policy.caps.per_month),
+        concurrent=policy.caps.concurrent,
+        unknown=_limit(policy.unknown_price_ceiling),
+        callback=_list(policy.callback_hosts),
+        image=_list(policy.image_hosts),
+        inputs=_list(policy.input_directories),
+        asks=_boolean(policy.sandbox_asks),
+        speed=repr(policy.sandbox_speed),
+        save='# directory = "~/Videos/Sora"' if save is None else f"directory = {_quoted(save)}",
+        keyring=_boolean(policy.use_keyring),
+        background=_boolean(policy.background),
+        floor=_quoted(policy.floor.value),
+        passphrase_from=_limit(policy.passphrase_from),
+        gateways="".join(_gateway_tables(policy)),
+    )
+
+
+def _gateway_tables(policy: Policy) -> Iterator[str]:
+    rules = dict(policy.rules)
+    for name in sorted({*rules, *dict(policy.base_urls)}):
+        table = f"models.{_quoted(name)}" if "/" in name else f"gateways.{name}"
+        url, rule = policy.base_url(name), rules.get(name, Rule())
+        lines = [
+            f"base_url = {_quoted(url)}\n" if url else "",
+            "" if rule.allowed else "allowed = false\n",
+            f"per_clip = {_limit(rule.per_clip)}\n" if rule.per_clip is not None else "",
+            f"floor = {_quoted(rule.floor.value)}\n" if rule.floor else "",
+        ]
+        yield f"\n[{table}]\n{''.join(lines)}"
+
+
+_FORM = """\
+# Callsheet's policy: what may be spent, where, and who approves. Only you change this file.
+# Keep it private (chmod 600). Approvals are bound to its content: after an edit, approve again.
+
+# "sandbox" rehearses on this computer for free, "live" may spend money, "read-only" submits nothing.
+mode = {mode}
+
+# Upper limits in US dollars, in quotes; "none" removes one. `concurrent` limits the open tasks.
+[caps]
+per_clip = {per_clip}
+per_day = {per_day}
+per_month = {per_month}
+concurrent = {concurrent}
+
+# How you approve a clip: "client" accepts your client's form, where you type the amount; "passphrase" needs the
+# approval passphrase, or a passkey, in a terminal or on the desk page. From `passphrase_from` US dollars it is always
+# needed; "none" sets no such price. An agent that can write your client's settings can answer its form.
+[approval]
+floor = {floor}
+passphrase_from = {passphrase_from}
+
+# The most that a clip of unknown price is assumed to cost; "none" refuses such clips.
+[prices]
+unknown_ceiling = {unknown}
+
+# Exact host names. An empty callback list allows no callback; an empty image list allows any public host.
+[hosts]
+callback = {callback}
+image = {image}
+
+# Directories in which an agent may name pictures of yours for a clip, for example "~/Pictures/for-clips". Each upload
+# still needs your approval. In your own terminal you can name any picture. Write the directory's real path: one that
+# is reached by a symbolic link is not used.
+[inputs]
+directories = {inputs}
+
+# `asks` rehearses the approval too. `speed` is how many times faster than real time the sandbox runs.
+[sandbox]
+asks = {asks}
+speed = {speed}
+
+# Where clips are saved. The default is Callsheet/ in your videos directory.
+[save]
+{save}
+
+# Whether gateway keys are also read from the keyring of the operating system.
+[keys]
+keyring = {keyring}
+
+# Whether a program that ends leaves a process behind that follows its open live tasks until their clips are saved.
+[tasks]
+background = {background}
+
+# Rules for one gateway or one model, a table each. All keys are optional. `base_url` (gateways only) replaces the
+# gateway's address: https, or http on this computer.
+# [gateways.poyo]
+# base_url = "https://proxy.example.com"
+# allowed = true
+# per_clip = "0.50"
+# floor = "passphrase"
+# [models."poyo/sora-2-pro-official"]
+# allowed = false
+{gateways}"""
+
+
+def _quoted(text: str) -> str:
+    # A TOML string is a JSON string, except that DEL must be escaped too.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _limit(amount: Decimal | None) -> str:
+    return _quoted(NO_LIMIT if amount is None else f"{amount:f}")
+
+
+def _list(names: tuple[str, ...]) -> str:
+    return f"[{', '.join(_quoted(name) for name in names)}]"
+
+
+def _boolean(value: bool) -> str:
+    return "true" if value else "false"
