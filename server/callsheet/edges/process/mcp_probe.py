@@ -60,7 +60,7 @@ def ask_host(host: Host, environ: Mapping[str, str]) -> bool | None:
     return re.search(awaited, _run([program, *question.split()[1:]], environ, {})) is not None
 
 
-def _run(command: Sequence[str], environ: Mapping[str, str], added: Mapping[str, str], *, typed: str = "") -> str:
+def _run(command: Sequence[str], environ: Mapping[str, str], added: dict[str, str], *, typed: str = "") -> str:
     """What the command printed in the home directory; nothing if it cannot be started."""
     given = {name: value for name, value in environ.items() if _PASSED_ON.fullmatch(name)} | added
     # Into files: a pipe could be held open by what the command started.

@@ -20,9 +20,11 @@ def check_hosts(environ: Mapping[str, str], places: Mapping[str, Path] | None = 
     found = [host for host in Host if is_present(host, environ)] if places is None else map(Host, places)
     versions: dict[str, str | None] = {}
     for host in found:
-        path = places[host] if places else find_config(host, Scope.USER, environ, Path())
+        usual = find_config(host, Scope.USER, environ, Path())
+        path = places[host] if places else usual
         grade, text = _look(host, path, environ, versions)
-        if grade is Grade.OK and places and ask_host(host, environ) is False:
+        # A host is asked in the home directory, where it knows nothing of a project's file.
+        if grade is Grade.OK and places and path == usual and ask_host(host, environ) is False:
             grade, text = Grade.WARNING, f"{text}, but {TITLES[host]} does not report it as connected"
         step = NextStep() if grade is Grade.OK or places else NextStep(Action.INSTALL, target=host.value)
         yield Check(TITLES[host], grade, text, step)
