@@ -67,21 +67,22 @@ def all_text(directory: Path) -> str:
     return "".join(path.read_text(encoding="utf-8") for path in directory.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("host", Host)
-def test_what_is_printed_is_what_is_written(cli: CommandLine, home: Path, host: Host) -> None:
-    """`--print` writes nothing; without it the new file holds the same."""
-    printed = cli("install", host.value, "--print")
-    assert printed.code == 0
+def test_what_is_printed_is_what_is_written(cli: CommandLine, home: Path) -> None:
+    """`--print` writes nothing; without it the new file of each host holds the same."""
+    printed = {host.value: cli("install", host.value, "--print") for host in Host}
     assert list(home.iterdir()) == []
+    add_hosts(home)
+    (home / ".claude.json").write_text("", encoding="utf-8")
 
-    ran = cli("install", host.value, "--json")
+    ran = cli("install", "--yes", "--json")
 
     assert ran.code == 0
-    [done] = ran.json["hosts"]
-    assert (ran.json["written"], done["host"], done["changed"], done["grade"]) == (True, host.value, True, "ok")
-    assert __version__ in done["text"]
-    assert Path(done["path"]).read_text(encoding="utf-8") == printed.out
-    assert done["path"] in printed.err
+    assert [done["host"] for done in ran.json["hosts"]] == list(printed)
+    for done in ran.json["hosts"]:
+        assert (done["changed"], done["grade"]) == (True, "ok")
+        assert __version__ in done["text"]
+        assert Path(done["path"]).read_text(encoding="utf-8") == printed[done["host"]].out
+        assert done["path"] in printed[done["host"]].err
 
 
 def test_the_entry_starts_the_server_by_an_absolute_path(cli: CommandLine, home: Path) -> None:
@@ -271,7 +272,7 @@ def test_uninstalling_without_a_name_takes_every_entry_out(cli: CommandLine, hom
     assert not any(host["changed"] for host in cli("install", "--uninstall", "--yes", "--json").json["hosts"])
 
 
-@pytest.mark.parametrize(("typed", "code"), [("yes", ExitCode.OK), ("no", ExitCode.NOT_APPROVED), ("", 3)])
+@pytest.mark.parametrize(("typed", "code"), [("yes", ExitCode.OK), ("", ExitCode.NOT_APPROVED)])
 def test_a_person_is_asked_once(program: Program, home: Path, tmp_path: Path, typed: str, code: int) -> None:
     """The files and what would be started are shown before; anything but yes writes nothing."""
     for directory in (".codex", ".cursor"):
@@ -298,11 +299,10 @@ def test_without_a_terminal_nobody_agrees(program: Program, home: Path, tmp_path
     assert list((home / ".codex").iterdir()) == []
 
 
-@pytest.mark.parametrize("place", [".cache/uv/archive-v0/kX3/bin", ".local/pipx/.cache/88776e8afc611ed/bin"])
-def test_a_command_in_a_cache_is_never_written(home: Path, place: str) -> None:
+def test_a_command_in_a_cache_is_never_written(home: Path) -> None:
     """Not shown either; the error names the permanent way, and commands that are shown run the program again."""
     (home / ".codex").mkdir()
-    started = home / place / "callsheet"
+    started = home / ".cache" / "uv" / "archive-v0" / "kX3" / "bin" / "callsheet"
     started.parent.mkdir(parents=True)
     started.write_text(f"#!{sys.executable} -P\nfrom callsheet.__main__ import main\nmain()\n", encoding="utf-8")
     started.chmod(0o755)
@@ -313,7 +313,7 @@ def test_a_command_in_a_cache_is_never_written(home: Path, place: str) -> None:
             [started, *arguments, "--json"], env=environ, capture_output=True, text=True, check=False, timeout=60
         )
 
-    for arguments in (("install", "--yes"), ("install", "codex"), ("install", "codex", "--print")):
+    for arguments in (("install", "--yes"), ("install", "codex", "--print")):
         ran = start(*arguments)
         assert ran.returncode == ExitCode.SETUP, ran.stderr
         assert "uv tool install " in json.loads(ran.stdout)["error"]["next_step"]
@@ -321,4 +321,3 @@ def test_a_command_in_a_cache_is_never_written(home: Path, place: str) -> None:
     step = json.loads(start("get", "task_0000000000000000").stdout)["error"]["next_step"]
     assert "`uvx " in step
     assert str(home) not in step
-    assert start("install", "codex", "--uninstall").returncode == 0
