@@ -1,43 +1,94 @@
-"""From starting the process to the reply to tools/list, and the memory then: ours and a bare server, in turns.
+"""From starting the process to its first replies, and the memory then: ours and others, in turns, as ratios.
 
-python bench/startup.py [rounds]
+python bench/startup.py [rounds] [another server's command line]...
+
+The others are the smallest server that the SDK can make, ours without its snapshot, and those that are named, for
+example `node_modules/.bin/evolink-media`.
 """
 
 from __future__ import annotations
 
+import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
 from pipe_client import BARE, OURS, PipeClient
 
+WITHOUT = (
+    sys.executable,
+    "-c",
+    "from callsheet.compose import Surroundings, build_program; build_program(Surroundings.of_program()).serve_mcp()",
+)
+SHOT = {
+    "prompt": "A red kite over dunes at dusk, slow pan, warm light.",
+    "duration_seconds": 4,
+    "gateway": "poyo",
+    "model": "sora-2-official",
+}
+MEMORY = ("resident memory, MB", "proportional memory, MB")
+Figures = dict[str, float]
 
-def measure(command: Sequence[str], home: Path) -> tuple[float, float, float]:
-    """Milliseconds to the reply, then resident and proportional memory in MB."""
-    with PipeClient(command, home) as client:
-        client.initialize()
-        client.ask("tools/list", {})
-        elapsed = (time.perf_counter() - client.started) * 1000
-        resident, proportional = client.memory()
-    return elapsed, resident / 1024, proportional / 1024
+
+def list_tools(client: PipeClient) -> Figures:
+    """Milliseconds to the reply to the first list, and megabytes then."""
+    client.ask("tools/list", {})
+    return {"start to tools/list, ms": elapsed(client), **memory(client, "at tools/list")}
+
+
+def load_sdk(client: PipeClient) -> Figures:
+    """Megabytes when the SDK has answered something: no snapshot holds a list from a cursor."""
+    client.ask("tools/list", {"cursor": "0"})
+    return memory(client, "when loaded")
+
+
+def explain(client: PipeClient) -> Figures:
+    """Milliseconds to the first explanation, after a list."""
+    client.ask("tools/list", {})
+    client.ask("tools/call", {"name": "explain_payload", "arguments": SHOT})
+    return {"start to explain_payload, ms": elapsed(client)}
+
+
+def elapsed(client: PipeClient) -> float:
+    """Milliseconds since the process was started."""
+    return (time.perf_counter() - client.started) * 1000
+
+
+def memory(client: PipeClient, when: str) -> Figures:
+    """Its figures then."""
+    return {f"{name} {when}": kilobytes / 1024 for name, kilobytes in zip(MEMORY, client.memory(), strict=True)}
+
+
+def compare(name: str, other: Sequence[str], home: Path, *, rounds: int, ask: Callable[[PipeClient], Figures]) -> None:
+    """Measure in turns, so that a busy machine burdens both alike; the first turn does not count."""
+
+    def measure(command: Sequence[str]) -> Figures:
+        with PipeClient(command, home) as client:
+            client.initialize()
+            return ask(client)
+
+    pairs = [(measure(other), measure(OURS)) for _ in range(rounds + 1)][1:]
+    for figure in pairs[0][0]:
+        theirs, ours = (median(pair[side][figure] for pair in pairs) for side in (0, 1))
+        ratio = median(pair[1][figure] / pair[0][figure] for pair in pairs)
+        print(f"{figure:38} {name:16} {theirs:7.1f}   callsheet {ours:7.1f}   ratio {ratio:.2f}")
 
 
 def main() -> None:
-    """Measure in turns, so that a busy machine burdens both alike."""
+    """Everything, one figure a line."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 15
-    with tempfile.TemporaryDirectory() as home:
-        measure(BARE, Path(home))
-        measure(OURS, Path(home))
-        pairs = [(measure(BARE, Path(home)), measure(OURS, Path(home))) for _ in range(rounds)]
     print(f"{rounds} rounds, medians")
-    for index, name in enumerate(("start to tools/list, ms", "resident memory, MB", "proportional memory, MB")):
-        bare = median(pair[0][index] for pair in pairs)
-        ours = median(pair[1][index] for pair in pairs)
-        ratio = median(pair[1][index] / pair[0][index] for pair in pairs)
-        print(f"{name:26} bare {bare:7.1f}   callsheet {ours:7.1f}   ratio {ratio:.2f}")
+    with tempfile.TemporaryDirectory() as path:
+        home = Path(path)
+        compare("bare", BARE, home, rounds=rounds, ask=list_tools)
+        compare("bare", BARE, home, rounds=rounds, ask=load_sdk)
+        compare("no snapshot", WITHOUT, home, rounds=rounds, ask=explain)
+        for line in sys.argv[2:]:
+            command = shlex.split(line)
+            compare(Path(command[0]).name[:16], command, home, rounds=rounds, ask=list_tools)
 
 
 if __name__ == "__main__":

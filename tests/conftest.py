@@ -9,6 +9,8 @@ test-fast` stays fast.
 from __future__ import annotations
 
 import ast
+import gc
+import signal
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -17,11 +19,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from callsheet.__main__ import COLLECT_EVERY
 from workspace import Workspace, make_workspace
 
 TESTS = Path(__file__).parent
 NEEDS = {
-    **dict.fromkeys(("subprocess", "multiprocessing", "pty", "build_dist"), "process"),
+    **dict.fromkeys(("subprocess", "multiprocessing", "pty", "build_dist", "openai"), "process"),
     **dict.fromkeys(
         (
             "socket",
@@ -53,7 +56,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Random tests try fewer examples in a fast run (tests/examples.py)."""
+    """Random tests try fewer examples in a fast run (tests/examples.py).
+
+    A shell or `nohup` that starts the tests in the background has its children ignore signals that the tests send.
+    """
+    gc.set_threshold(COLLECT_EVERY)
+    for name in ("SIGINT", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL)
     if config.getoption("fast"):
         settings.register_profile("fast", max_examples=20, deadline=None)
         settings.load_profile("fast")

@@ -38,7 +38,7 @@ from callsheet.service.submission import submit
 from callsheet.surface.cli import run
 from callsheet.surface.desk.application import build_app
 from callsheet.surface.desk.state import build_desk_state
-from callsheet.surface.mcp import build_server
+from callsheet.surface.mcp.stdio import build_server
 from samples import CHEAP
 from test_leaks import leaks, read_files
 from workspace import KEY, Workspace, account_of
@@ -224,8 +224,8 @@ WHOLE = [
     for gateway in GATEWAYS
     for sealed in (False, True)
 ]
-SAMPLE = [("poyo", False, 5), ("evolink", True, 5)]
-"""In the usual tests every fifth reply, in `make torture` all of them."""
+SAMPLE = [("poyo", False, 10), ("evolink", True, 10)]
+"""In the usual tests every tenth reply, in `make torture` all of them."""
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ def test_nothing_heavy_is_imported_to_serve_mcp() -> None:
     """What only some calls need is imported by them."""
     code = (
         "import sys; from callsheet.compose import Surroundings, build_program;"
-        "build_program(Surroundings.of_process()); import callsheet.surface.mcp;"
+        "build_program(Surroundings.of_process()); import callsheet.surface.mcp.stdio;"
         "print(sorted({'av', 'PIL', 'typer', 'rich', 'keyring', 'hypothesis', 'stamina'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/")

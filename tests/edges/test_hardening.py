@@ -147,7 +147,8 @@ async def afail(): fail()
 
 def stderr_of(code: str, *, hooks: bool) -> str:
     """What the process says when it fails."""
-    install = "from callsheet.edges.process.hardening import install_hooks\ninstall_hooks()\n" if hooks else ""
+    names = ("install_hooks", "harden_logs")
+    install = "".join(f"from callsheet.edges.process.hardening import {name}\n{name}()\n" for name in names if hooks)
     done = subprocess.run(
         [sys.executable, "-c", f"{PREAMBLE}{install}{code}"], capture_output=True, text=True, check=False, timeout=30
     )

@@ -233,17 +233,12 @@ async def test_what_was_not_sent_before_the_end_is_not_sent_during_it(
     }
 
 
-HEARS_HANGUPS = pytest.mark.skipif(
-    signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="started under nohup, whose children ignore this signal"
-)
-
-
 @pytest.mark.parametrize(
     ("number", "answer_after", "state"),
     [
         (signal.SIGTERM, 1.0, TaskState.QUEUED),
         (signal.SIGTERM, NEVER, TaskState.OUTCOME_UNKNOWN),
-        pytest.param(signal.SIGHUP, NEVER, TaskState.OUTCOME_UNKNOWN, marks=HEARS_HANGUPS),
+        (signal.SIGHUP, NEVER, TaskState.OUTCOME_UNKNOWN),
         (signal.SIGINT, NEVER, TaskState.OUTCOME_UNKNOWN),
     ],
 )

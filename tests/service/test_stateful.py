@@ -32,9 +32,9 @@ from callsheet.service.results import fate_of
 from callsheet.service.submission import submit
 from workspace import KEY, Workspace, accepted, make_workspace, reply, status
 
-SEEDS = (1, 2, 3)
-"""Run by `make test`. They reach more end states than the others."""
-MORE_SEEDS = range(4, 9)
+SEEDS = (1,)
+"""Run by `make test`. It reaches more end states than most others."""
+MORE_SEEDS = range(2, 9)
 """Run by `make torture` only."""
 EXAMPLES = 45
 STEPS = 50
@@ -202,7 +202,7 @@ class Production(RuleBasedStateMachine):
             raise Crash
         return STATUS[self.status_kind](job)
 
-    async def keep(self, task: Task, url: str, *, directory: Path, loopback: str | None) -> Clip:
+    async def keep(self, task: Task, url: str, *, directory: Path, loopback: str | None, route: object) -> Clip:
         """Stands where clips are kept."""
         if self.keep_kind == "crash":
             raise Crash

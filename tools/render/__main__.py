@@ -1,4 +1,5 @@
-"""Writes or checks what is generated from the catalogue and the program's own tables: references, skills, scripts.
+"""Writes or checks what is generated from the catalogue and the program's own tables: references, skills, scripts, the
+snapshot of the MCP server's first replies.
 
     python -m render [ROOT] [--check]
 
@@ -29,6 +30,7 @@ from .models import render_models, render_sources
 from .references import Wire, render_errors, render_gateway_errors, render_gateways, render_sandbox, render_states
 from .security import render_security_tests
 from .skills import build_skills, render_scripts_page
+from .snapshot import build_snapshot
 from .video_skills import build_video_skills
 
 USAGE = "Usage: python -m render [ROOT] [--check]\n"
@@ -61,7 +63,8 @@ def build_documents() -> dict[str, str]:
     }
     references = {f"references/{name}.md": text for name, text in pages.items()}
     appendix = {"docs/security-tests.md": render_security_tests()}
-    return references | appendix | build_manifests() | build_skills(catalogue) | build_video_skills(catalogue, wires)
+    skills = build_skills(catalogue) | build_video_skills(catalogue, wires)
+    return references | appendix | build_manifests() | build_snapshot() | skills
 
 
 def describe_wire(facts: GatewayFacts) -> Wire:

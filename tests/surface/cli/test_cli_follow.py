@@ -167,6 +167,7 @@ def test_a_live_task_starts_the_watcher_where_it_can(
 
 def test_a_rehearsal_starts_no_watcher(workspace: Workspace, program: Program, cli: CommandLine) -> None:
     """It costs nothing, and `get` goes on with it."""
+    workspace.gateway.replies = [accepted()]
     cli("submit", draft(program.build_service()), "--no-wait")
     service, started = program.build_service(), []
     service.deps = replace(service.deps, start_watcher=lambda: not started.append(True))

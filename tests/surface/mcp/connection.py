@@ -25,8 +25,8 @@ from mcp.types import (
 )
 
 from callsheet.service import Service
-from callsheet.surface.mcp import build_server
 from callsheet.surface.mcp.lifespan import ServerState
+from callsheet.surface.mcp.stdio import build_server
 from workspace import Workspace
 
 ERAS = ("legacy", "2026-07-28")

@@ -13,11 +13,10 @@ from mcp import Client
 from mcp.shared.exceptions import MCPError
 
 from callsheet.core.security.redaction import Redactor
-from callsheet.surface.mcp import build_server
 from callsheet.surface.mcp.lifespan import ServerState
 from callsheet.surface.mcp.redaction import redact_text, redact_value
 from callsheet.surface.mcp.server import build_mcp_server
-from callsheet.surface.mcp.stdio import OneLine
+from callsheet.surface.mcp.stdio import OneLine, build_server
 from workspace import KEY, Workspace, accepted, reply, status
 
 

@@ -286,8 +286,6 @@ def test_a_signal_waits_for_the_answer_to_a_paid_request(
     tmp_path: Path, gateway: CountingGateway, number: signal.Signals
 ) -> None:
     """The outcome is stored, nothing new is let in, and the end comes within bounds; nothing is sent twice."""
-    if signal.getsignal(number) is signal.SIG_IGN:
-        pytest.skip("started under nohup, whose children ignore this signal")
     environ = environ_of(arm(tmp_path, gateway))
     with serving("http", environ) as served:
         wire = served.connect(MODERN, {})
@@ -348,7 +346,7 @@ def test_serving_a_pipe_loads_nothing_of_it() -> None:
     """Start-up time is the time in which a client believes that there are no tools."""
     code = (
         "import sys; from callsheet.compose import Surroundings, build_program;"
-        "build_program(Surroundings.of_process()); import callsheet.surface.mcp;"
+        "build_program(Surroundings.of_process()); import callsheet.surface.mcp.stdio;"
         "print([name for name in sys.modules if name.endswith(('.over_http', 'mcp.guard'))])"
     )
     done = subprocess.run(

@@ -153,47 +153,89 @@ UNREADABLE = {
     "cut": '{"jsonrpc":"2.0","id":ID,"method":"tools/list","params":{"x":"',
     "a control character in a text": '{"jsonrpc":"2.0","id":ID,"method":"tools/list","params":{"x":"a\tb"}}',
     "a huge number": f'{{"jsonrpc":"2.0","id":ID,"method":"tools/list","params":{{"x":{"9" * 5000}}}}}',
+    "a byte order mark": '\ufeff{"jsonrpc":"2.0","id":ID,"method":"tools/list"}',
+    "a byte that is no UTF-8": '{"jsonrpc":"2.0","id":ID,"method":"tools/list","params":{"x":"\udcff"}}',
+}
+INVALID = {
     "a method that is no text": '{"jsonrpc":"2.0","id":ID,"method":5}',
     "params that are a text": '{"jsonrpc":"2.0","id":ID,"method":"tools/list","params":"{\\"id\\":7}"}',
     "another version": '{"jsonrpc":"1.0","id":ID,"method":"tools/list"}',
-    "a byte order mark": '\ufeff{"jsonrpc":"2.0","id":ID,"method":"tools/list"}',
 }
+ODD = {
+    "no JSON": ("no JSON", None, -32700),
+    "UTF-16": ('\ufeff{"jsonrpc":"2.0","id":1,"method":"ping"}'.encode("utf-16-le").decode("latin-1"), None, -32700),
+    "a batch": ('[{"jsonrpc":"2.0","id":1,"method":"ping"}]', None, -32600),
+    "an empty batch": ("[]", None, -32600),
+    "a number": ("3", None, -32600),
+    "an empty object": ("{}", None, -32600),
+    "an id that is no integer": ('{"jsonrpc":"2.0","id":1.5,"method":"ping"}', 1.5, -32600),
+    "an id of null": ('{"jsonrpc":"2.0","id":null,"method":"ping"}', None, -32600),
+    "an id of true": ('{"jsonrpc":"2.0","id":true,"method":"ping"}', None, -32600),
+    "an id that is a list": ('{"jsonrpc":"2.0","id":[1],"method":"ping"}', None, -32600),
+    "an id with a control character": ('{"jsonrpc":"2.0","id":"a\tb","method":"ping"}', None, -32700),
+    "a method that is no text, and no id": ('{"jsonrpc":"2.0","method":1,"params":"bar"}', None, -32600),
+}
+"""What JSON-RPC names for each, and under which id."""
+
+
+META: dict[str, Any] = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientCapabilities": {},
+    "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "1"},
+}
+
+
+def encode(line: str) -> bytes:
+    """A line for the pipe; an escaped byte stays what it is."""
+    return line.encode("utf-8", "surrogateescape") + b"\n"
 
 
 @pytest.mark.parametrize("era", ERAS)
 def test_a_request_that_cannot_be_read_is_answered_with_an_error(tmp_path: Path, era: str) -> None:
     """Under its own id, whatever is wrong with it, and the server goes on."""
-    meta = {"io.modelcontextprotocol/protocolVersion": era, "io.modelcontextprotocol/clientCapabilities": {}}
-    meta["io.modelcontextprotocol/clientInfo"] = {"name": "t", "version": "1"}
+    expected: dict[str | int, int] = {}
     with running(tmp_path) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         if era == "legacy":
             shake_hands(process)
         found = {}
-        envelope = "" if era == "legacy" else f'"_meta":{json.dumps(meta)},'
-        for unreadable in UNREADABLE.values():
-            line = unreadable.replace('"params":{', f'"params":{{{envelope}')
-            for identifier in (f"{len(found) + 100}", f'"n-{len(found)}"'):
-                process.stdin.write(line.replace("ID", identifier).encode() + b"\n")
-                process.stdin.flush()
-                reply = json.loads(process.stdout.readline())
-                found[json.dumps(reply["id"])] = (identifier, reply["error"]["code"])
-        # What is no request gets no answer, so the next line is that to the last request.
-        for line in (
-            f'{{"jsonrpc":"2.0","id":7,"result":{{"x":{DEEP}}}}}',
-            "no JSON",
-            "[]",
-            '{"id":1.5,"method":3}',
-            "",
-        ):
-            process.stdin.write(line.encode() + b"\n")
-        listed = ask(process, 99, "tools/list", {} if era == "legacy" else {"_meta": meta})
+        envelope = "" if era == "legacy" else f'"_meta":{json.dumps(META)},'
+        for code, lines in ((-32700, UNREADABLE), (-32600, INVALID)):
+            for unreadable in lines.values():
+                line = unreadable.replace('"params":{', f'"params":{{{envelope}')
+                for request_id in (len(found) + 100, f"n-{len(found)}"):
+                    expected[request_id] = code
+                    process.stdin.write(encode(line.replace("ID", json.dumps(request_id))))
+                    process.stdin.flush()
+                    reply = json.loads(process.stdout.readline())
+                    found[reply["id"]] = reply["error"]["code"]
+        listed = ask(process, 99, "tools/list", {} if era == "legacy" else {"_meta": META})
 
-    assert [identifier for identifier, (expected, _) in found.items() if identifier != expected] == []
-    # In the newer era, a request without its envelope is refused for that.
-    assert {code for _, code in found.values()} - ({-32602} if era != "legacy" else set()) == {-32700}
-    assert len(found) == 2 * len(UNREADABLE)
+    assert found == expected
+    assert len(listed["tools"]) == 5
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_what_is_no_request_gets_the_error_that_json_rpc_names(tmp_path: Path, era: str) -> None:
+    """Before and after the first request. A response and an empty line get nothing."""
+    with running(tmp_path) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        found = []
+        for _ in range(2):
+            for line, _, _ in ODD.values():
+                process.stdin.write(encode(line))
+            process.stdin.write(encode(f'{{"jsonrpc":"2.0","id":7,"result":{{"x":{DEEP}}}}}'))
+            process.stdin.write(b'{"jsonrpc":"2.0","id":7,"error":{"code":"x"}}\n\n')
+            process.stdin.flush()
+            replies = [json.loads(process.stdout.readline()) for _ in ODD]
+            found += [(reply["id"], reply["error"]["code"]) for reply in replies]
+            if era == "legacy":
+                shake_hands(process)
+        listed = ask(process, 99, "tools/list", {} if era == "legacy" else {"_meta": META})
+
+    assert found == [(request_id, code) for _, request_id, code in ODD.values()] * 2
     assert len(listed["tools"]) == 5
 
 
@@ -229,9 +271,10 @@ def test_closing_stdin_ends_a_wait_under_way(tmp_path: Path) -> None:
         waiting = {"task_id": submitted["structuredContent"]["task_id"], "wait_seconds": 45}
         call = {"name": "get_task", "arguments": waiting}
         message = {"jsonrpc": "2.0", "id": 4, "method": "tools/call", "params": call}
-        process.communicate(json.dumps(message).encode() + b"\n", timeout=20)
+        left, _ = process.communicate(json.dumps(message).encode() + b"\n", timeout=30)
 
     assert process.returncode == 0
+    assert [json.loads(line)["id"] for line in left.splitlines()] == [4]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")

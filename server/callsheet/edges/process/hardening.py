@@ -1,22 +1,21 @@
 """Process hardening at start-up: no core dumps, no debugger, private umask, terse uncaught errors.
 
-`__main__` calls it once, before it imports anything else. Everything is best effort: a missing system feature does not
-stop the start. An uncaught error in any thread, task or finaliser becomes one line with its type and an id, because
-its text and its traceback may contain a prompt, an address or a key.
+`__main__` calls `harden` before it imports anything else, and `harden_logs` before it imports what may log. Everything
+is best effort: a missing system feature does not stop the start. An uncaught error in any thread, task or finaliser
+becomes one line with its type and an id, because its text and its traceback may contain a prompt, an address or a key.
 """
 
 from __future__ import annotations
 
-import logging
 import os
-import secrets
 import sys
 import threading
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # as `typing` has it; importing that takes a tenth of the time to the first reply
 if TYPE_CHECKING:
+    from logging import LogRecord
     from sys import UnraisableHookArgs
 
 PRIVATE_UMASK = 0o077
@@ -50,14 +49,20 @@ def close_process() -> None:
 
 
 def install_hooks() -> None:
-    """Report uncaught errors in one form: main thread, threads, event loops, finalisers, loggers without a handler."""
+    """Report uncaught errors in one form: of the main thread, of threads and of finalisers."""
     sys.excepthook = _report_uncaught
     threading.excepthook = _report_thread
     sys.unraisablehook = _report_unraisable
+
+
+def harden_logs() -> None:
+    """The same for event loops and for loggers without a handler."""
+    import logging
+
     # Every event loop reports through this logger, also one that is created later.
     logging.getLogger("asyncio").addFilter(_keep_type_only)
     plain = logging.StreamHandler()
-    plain.setFormatter(_Plain())
+    plain.addFilter(_keep_name_and_type)
     plain.setLevel(logging.WARNING)
     logging.lastResort = plain
 
@@ -77,10 +82,14 @@ def _name(kind: type[BaseException]) -> str:
     return "".join(mark for mark in kind.__name__ if mark.isalnum() or mark == "_")[:LONGEST_NAME]
 
 
+def _make_id() -> str:
+    return os.urandom(4).hex()
+
+
 def _report(where: str, error: BaseException | type[BaseException] | None) -> None:
     # Standard error may be closed, or missing under a host without a console.
     with suppress(OSError, ValueError, AttributeError):
-        sys.stderr.write(f"callsheet: error {secrets.token_hex(4)} {where}: {name_types(error)}\n")
+        sys.stderr.write(f"callsheet: error {_make_id()} {where}: {name_types(error)}\n")
         sys.stderr.flush()
 
 
@@ -98,21 +107,23 @@ def _report_unraisable(caught: UnraisableHookArgs) -> None:
     _report("in a finaliser", caught.exc_value or caught.exc_type)
 
 
-def _keep_type_only(record: logging.LogRecord) -> bool:
+def _keep_type_only(record: LogRecord) -> bool:
     """Rewrite an event loop's report, which contains the exception's text and the names of coroutines."""
     error = record.exc_info[1] if record.exc_info else None
     kind = f": {name_types(error)}" if error is not None else ""
-    record.msg, record.args = f"error {secrets.token_hex(4)} in an event loop{kind}", ()
+    return _say(record, f"error {_make_id()} in an event loop{kind}")
+
+
+def _keep_name_and_type(record: LogRecord) -> bool:
+    """Rewrite a record that no handler takes: the logger's name, an id, and the type of an exception."""
+    error = record.exc_info[1] if record.exc_info else None
+    if error is None and record.name == "asyncio":
+        return _say(record, f"callsheet: {record.getMessage()}")
+    kind = f": {name_types(error)}" if error is not None else ""
+    return _say(record, f"callsheet: {record.levelname.lower()} {_make_id()} in {record.name}{kind}")
+
+
+def _say(record: LogRecord, text: str) -> bool:
+    record.msg, record.args = text, ()
     record.exc_info = record.exc_text = record.stack_info = None
     return True
-
-
-class _Plain(logging.Formatter):
-    """For loggers without a handler: the logger's name, an id, and the type of an exception."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        error = record.exc_info[1] if record.exc_info else None
-        if error is None and record.name == "asyncio":
-            return f"callsheet: {record.getMessage()}"
-        kind = f": {name_types(error)}" if error is not None else ""
-        return f"callsheet: {record.levelname.lower()} {secrets.token_hex(4)} in {record.name}{kind}"

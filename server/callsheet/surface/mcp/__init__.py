@@ -1,11 +1,5 @@
-"""The MCP surface: one server object for both protocol eras.
+"""The MCP surface: one server object for both protocol eras. The only package that imports the MCP SDK.
 
-`build_server` takes a service; `serve_stdio` takes a function that creates one when it is first needed, and serves
-until stdin closes. The only package that imports the MCP SDK.
+`stdio.build_server` takes a service; `stdio.serve_stdio` takes a function that creates one when it is first needed,
+and serves until stdin closes. This package itself imports nothing, because `snapshot` must load in milliseconds.
 """
-
-from __future__ import annotations
-
-from .stdio import build_server, serve_stdio
-
-__all__ = ["build_server", "serve_stdio"]

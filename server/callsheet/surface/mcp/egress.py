@@ -13,7 +13,7 @@ from anyio import to_thread
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver import MCPServer
 from mcp.shared.exceptions import MCPError
-from mcp.types import INTERNAL_ERROR, INVALID_PARAMS, PARSE_ERROR
+from mcp.types import INTERNAL_ERROR, INVALID_PARAMS
 from pydantic import ValidationError
 
 from .arguments import NOTHING_SENT, unknown_tool
@@ -28,9 +28,6 @@ UNUSABLE = "Invalid request parameters. The client's answer is not a valid form.
 ASK_AGAIN = (
     "Not approved; this call sent nothing and spent no money. Call submit_video again to get a new approval request."
 )
-UNREADABLE = "callsheet/unreadable"
-"""The method that takes the place of a request that could not be read."""
-UNREADABLE_TEXT = f"The request could not be read: it is no valid JSON-RPC, or nested too deep. {NOTHING_SENT}"
 COVERED = frozenset({"tools/call", "resources/read", "resources/subscribe", "prompts/get", "completion/complete"})
 """The methods whose results and errors may repeat what was sent. The others must not load the service."""
 
@@ -44,8 +41,6 @@ class EgressMiddleware:
 
     async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Pass the request on, then redact its result or its error."""
-        if ctx.method == UNREADABLE:
-            raise MCPError(code=PARSE_ERROR, message=UNREADABLE_TEXT)
         if ctx.method not in COVERED:
             return await call_next(ctx)
         params = ctx.params or {}

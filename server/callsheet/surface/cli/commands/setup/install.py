@@ -11,7 +11,6 @@ import typer
 from rich.text import Text
 
 from callsheet.core.security.redaction import clean
-from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.edges.config.mcp_entries import Entry, write_snippet
 from callsheet.edges.config.mcp_hosts import (
     IN_PROJECT,
@@ -57,7 +56,7 @@ class _Result:
     grade: Grade = Grade.OK
     text: str = ""
 
-    def change(self, entry: Entry | None, *, only_plan: bool = False) -> None:
+    def change(self, session: Session, entry: Entry | None, *, only_plan: bool = False) -> None:
         """Write the entry, or remove it; a problem with one host keeps no other from being written."""
         try:
             done = write_entry(self.path, SLOTS[self.host], entry, only_plan=only_plan)
@@ -68,7 +67,7 @@ class _Result:
         verbs = ("added to", "already in") if entry else ("removed from", "not in")
         self.text = f"{'would be ' if only_plan and done.changed else ''}{verbs[not done.changed]} {self.path}"
         self.text += f"\nthe old file is {done.backup}" if done.backup else ""
-        if keys := {facts.key_env for facts in load_catalogue().gateways} & set(done.variables):
+        if keys := {facts.key_env for facts in session.service.catalogue.gateways} & set(done.variables):
             fix = command(NextStep(Action.SETUP))
             self.grade = Grade.WARNING
             self.text += f"\nit sets {join_words(sorted(keys))}, which agents can read: remove it, and run `{fix}`"
@@ -110,7 +109,7 @@ def install(
             session.write_json({"written": False, "hosts": results})
         return ExitCode.OK if as_json else ExitCode.NOT_APPROVED
     for result in results:
-        result.change(entry)
+        result.change(session, entry)
     written = [result for result in results if entry and result.grade is not Grade.PROBLEM]
     places = {result.host.value: result.path for result in written}
     for result, check in zip(written, session.service.check_hosts(session.program.environ, places), strict=True):
@@ -170,7 +169,7 @@ def _build_entry(session: Session) -> Entry:
 def _is_agreed(session: Session, results: list[_Result], entry: Entry | None) -> bool:
     """Show what would be written, and ask if it is anything. A program gets the plan and no question."""
     for result in results:
-        result.change(entry, only_plan=True)
+        result.change(session, entry, only_plan=True)
     if session.as_json or not any(result.changed for result in results):
         return not session.as_json
     _write_rows(session, results)
