@@ -40,6 +40,7 @@ SURVIVORS = Path(__file__).with_name("survivors.toml")
 SAMPLE = 340
 LEAST_NOTICED = 0.95
 BROKEN = Verdict(Outcome.BROKEN)
+ENDING_SECONDS = 20
 SHOWN = 3000
 """So many characters of the output show why the tests fail."""
 
@@ -149,13 +150,18 @@ def run(names: Sequence[str], tree: str) -> None:
     tests = [f"tests/{name}" for name in TESTS]
     options = ["-p", "mutants.trials", f"--plan={plan}", f"--verdicts={VERDICTS}", "--rootdir=.", *PYTEST]
     with log.open("w", encoding="utf-8") as output:
-        tried = subprocess.run(
+        tried = subprocess.Popen(
             [sys.executable, "-m", "pytest", *options, *tests],
             cwd=CHANGED,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places)), "MUTANT_UNDER_TEST": ""},
             stdout=output,
-            check=False,
         )
+        try:
+            tried.wait()
+        except KeyboardInterrupt:
+            # It was interrupted too, and ends the processes that it started; killed now, it would leave them behind.
+            tried.wait(ENDING_SECONDS)
+            raise
     if tried.returncode:
         raise SystemExit(f"{log.read_text(encoding='utf-8')[-SHOWN:]}\nIt stopped before all changes were tried.")
 
