@@ -415,9 +415,9 @@ def test_a_file_of_any_bytes_is_read_and_named(sandbox: SandboxClient) -> None:
     assert read_requests(sandbox.store)[-1].fields == "input_reference,model,prompt,seconds,size"
 
 
-@pytest.mark.parametrize("name", ["Sora", "a" * 33, "a_b", "..", "%2e%2e", "poyo%2F"])
+@pytest.mark.parametrize("name", ["Sora", "a" * 37, "a_b", "..", "%2e%2e", "poyo%2F"])
 def test_what_is_no_name_of_an_endpoint_is_not_served(sandbox: SandboxClient, name: str) -> None:
-    """A name is lower case, digits and dashes, at most 32."""
+    """A name is lower case, digits and dashes, at most 36."""
     assert sandbox.get(f"/endpoints/{name}/v1/models").status == 404
 
 

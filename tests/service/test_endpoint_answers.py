@@ -9,10 +9,12 @@ import httpx2
 import pytest
 
 from callsheet.core.consent import Means
+from callsheet.core.gateway.protocol import Accepted, Charge, GatewayProblem, Unclear
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import Clip, Task, TaskState
 from callsheet.errors import SetupProblem, UnknownThing
 from callsheet.service import Draft
+from callsheet.service.outcomes import keep_outcome
 from callsheet.service.results import status_text
 from cases import cases
 from faults.certificates import authority_text
@@ -82,6 +84,29 @@ async def test_an_allowance_ends_where_one_approval_became_several_jobs(tmp_path
     [allowance] = service.allowances()
     assert (allowance.revoked_at is not None) is ended
     assert len(workspace.gateway.paid) == 1
+
+
+LATE = {
+    "above the figure": Accepted("video_late", charge=Charge("0.4", "USD")),
+    "repeated": Accepted("video_late", note="SENT 3 TIMES"),
+    "may be repeated": Unclear(GatewayProblem(502, "", ""), note="up to 3 jobs"),
+}
+
+
+@pytest.mark.parametrize("name", LATE)
+async def test_an_answer_that_comes_too_late_ends_the_allowance_as_well(workspace: Workspace, name: str) -> None:
+    """What is stored stands, but what the answer says of the server is true."""
+    service = live_with(workspace, price='price = "0.02 USD per second"')
+    service.allow((f"gpu-box/{MODEL}",), clips=5, up_to=Decimal(1), seconds=3600, by=Means.TERMINAL)
+    sheet = service.explain(Draft(shot=KITE, gateway="gpu-box", model=MODEL)).sheet
+    assert sheet is not None
+    workspace.gateway.replies.append(reply({"id": JOB, "status": "queued"}))
+    report = (await service.submit(sheet.id, wait_seconds=0)).report
+    assert report is not None
+    task = await step(workspace, service, report.task.id)
+    assert service.allowances()[0].revoked_at is None
+    assert await keep_outcome(service.deps, task, task.attempt or "", LATE[name]) is None
+    assert service.allowances()[0].revoked_at is not None
 
 
 class Lasting:

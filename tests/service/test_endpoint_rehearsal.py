@@ -10,6 +10,7 @@ from callsheet.compose import Surroundings, build_service
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import OPEN_STATES, Task, TaskState
 from callsheet.edges.clock import SystemClock
+from callsheet.sandbox.fakes.videos import DIALECTS
 from callsheet.sandbox.store import count_accepted, count_submits, read_requests
 from callsheet.service import Draft
 from callsheet.service.results import JOB_FORGOTTEN
@@ -58,14 +59,16 @@ ENDS = {
 }
 
 
-async def _rehearse(home: Path, prompt: str, *, body: str = "multipart", until: object = None) -> Task:
+async def _rehearse(
+    home: Path, prompt: str, *, body: str = "multipart", until: object = None, name: str = "gpu-box"
+) -> Task:
     policy = home / "config" / "policy.toml"
     policy.parent.mkdir(parents=True)
     policy.touch(mode=0o600)
-    policy.write_text(POLICY.format(body=body), encoding="utf-8")
+    policy.write_text(POLICY.format(body=body).replace("gpu-box", name), encoding="utf-8")
     service = build_service(Surroundings({"CALLSHEET_HOME": str(home)}, Path("/nowhere"), SystemClock()))
     shot = Shot.of(prompt, duration_seconds=2)
-    explained = service.explain(Draft(shot=shot, gateway="gpu-box", model="Wan-AI/Wan2.2"))
+    explained = service.explain(Draft(shot=shot, gateway=name, model="Wan-AI/Wan2.2"))
     assert explained.sheet is not None
     assert explained.blocked == ()
     async with service.running():
@@ -97,6 +100,13 @@ async def test_a_fault_ends_where_it_should(tmp_path: Path, tag: str) -> None:
     assert count_accepted(store) == {"repeated": 3}.get(
         tag, int(ENDS[tag] is not TaskState.REJECTED and tag not in ("server-error", "drop-before", "garbage-in-200"))
     )
+
+
+@pytest.mark.parametrize("name", [*DIALECTS, "a" * 32])
+async def test_an_endpoint_is_rehearsed_with_its_own_models_whatever_it_is_called(tmp_path: Path, name: str) -> None:
+    """People name it after its server, which is the name of a dialect with models of its own."""
+    task = await _rehearse(tmp_path / "home", "A kite.", name=name)
+    assert task.state is TaskState.SAVED, task.problem
 
 
 async def test_a_forgotten_job_is_called_that(tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ class Dependencies:
         unsealed one only to the gateway's own address or one that a person named: `KeyProblem`.
         """
         if mode is Mode.SANDBOX:
-            path = f"endpoints/{facts.id}/v1" if facts.own else facts.id
+            path = f"endpoints/own-{facts.id}/v1" if facts.own else facts.id
             return f"{await self.sandbox_url()}/{path}", self.sandbox_key, USUAL
         base_url, route = self.live_way(facts)
         where = route.destination(base_url)

@@ -88,17 +88,19 @@ def _store_outcome(
         event, changes = _read_error(deps, task, outcome, now)
     else:
         event, changes = _read_answer(deps, task, outcome, now)
+    repeated = isinstance(outcome, Accepted | Unclear) and outcome.note != ""
     try:
         known = deps.ledger().advance(task.id, event, now=now, attempt=attempt, changes=changes)
-        return stop_allowance(deps, known, repeated=isinstance(outcome, Accepted | Unclear) and outcome.note != "")
+        return stop_allowance(deps, known, repeated=repeated)
     except InvalidRequest:
         # One of the two would be followed as the other.
         assert isinstance(outcome, Accepted)
         problem = GatewayProblem(200, SAME_ID, "", page="the gateway gave this task the id of another task")
-        return _store_outcome(deps, task, attempt, Unclear(problem, outcome.gateway_task_id))
+        return _store_outcome(deps, task, attempt, Unclear(problem, outcome.gateway_task_id, outcome.note))
     except IllegalEvent as error:
         # A person or the deadline was faster; what is stored stands, and the answer is in the log.
         log.warning("answer of a finished attempt: task %s, %s", task.id, error)
+        stop_allowance(deps, replace(task, charge=changes.get("charge")), repeated=repeated)
         if isinstance(outcome, Accepted):
             _keep_late_id(deps, task, attempt, outcome.gateway_task_id)
         elif isinstance(outcome, Unclear) and outcome.named_id:

@@ -1,7 +1,8 @@
 """The dialects of `/v1/videos`: how servers of a person's own answer, as `data/video_dialects.json` has it. Pure.
 
-An endpoint is served under `/endpoints/<name>/v1`. A name that is a dialect's is answered in that dialect; any other
-rehearses an endpoint: the openai dialect, with whatever model, size and length are asked of it.
+An endpoint is served under `/endpoints/<name>/v1`. A name that is a dialect's is answered in that dialect. Any other
+rehearses an endpoint: the openai dialect, with whatever model, size and length are asked of it. The service calls it
+`own-<id>`, because an id may be a dialect's name.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from .protocol import Answer, Generation, Refusal
 from .tasks import Phase, SandboxTask, Snapshot
 
 DIALECTS = ("openai", "sglang", "vllm-omni", "litellm", "sparse")
-_GATEWAY = re.compile(r"endpoint-([a-z0-9-]{1,32})")
+_GATEWAY = re.compile(r"endpoint-([a-z0-9-]{1,36})")
 _WORDS = {Phase.RUNNING: "in_progress", Phase.FINISHED: "completed", Phase.UNNAMED: "colour_grading"}
 
 
