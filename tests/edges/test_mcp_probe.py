@@ -100,7 +100,10 @@ def test_what_is_started_gets_no_key_and_leaves_nothing_running(environ: dict[st
     assert KEY not in given
     assert "CALLSHEET_HOME=/h\n" in given
     pid = int((tmp_path / "pid").read_text(encoding="utf-8"))
-    assert not is_running(pid)
+    # It was told to end; how soon the system carries that out is the system's affair.
+    while is_running(pid):
+        assert time.monotonic() - started < 60
+        time.sleep(0.01)
 
 
 def is_running(pid: int) -> bool:
