@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.core.delivery import compare_delivered, format_differences
+from callsheet.core.delivery import compare_delivered, name_differences
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import Clip
 
@@ -127,7 +127,7 @@ def test_a_clip_of_an_older_version_is_compared_by_what_it_has() -> None:
     found = compare_delivered(ORDERED, old)
     assert [finding.field for finding in found] == ["duration_seconds"]
     assert (found[0].severity, "5 s" in found[0].rule, "2.5 s" in found[0].rule) == ("warning", True, True)
-    assert format_differences(found) == "length"
+    assert name_differences(found) == "length"
 
 
 ANY = st.none() | st.booleans() | st.integers() | st.text(max_size=12)

@@ -47,6 +47,11 @@ def find_differences(sheet: Sheet | None, task: Task) -> tuple[Finding, ...]:
 
 
 def format_differences(findings: tuple[Finding, ...]) -> str:
+    """A sentence to add on the differences; empty without any."""
+    return f" It is not as ordered: {name_differences(findings)}." if findings else ""
+
+
+def name_differences(findings: tuple[Finding, ...]) -> str:
     """The differences in a few words: `length, audio`."""
     names = {name: row.label for name, row in PARAMETERS.items()}
     return ", ".join(names.get(finding.field, finding.field) for finding in findings)

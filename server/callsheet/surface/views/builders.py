@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from callsheet.core.catalogue.cards import Catalogue
 from callsheet.core.consent import Mode
-from callsheet.core.delivery import format_differences
+from callsheet.core.delivery import name_differences
 from callsheet.core.payload.body import Finding
 from callsheet.core.payload.own_files import format_own_file
 from callsheet.core.security.redaction import escape_block
@@ -330,7 +330,7 @@ def tasks_answer(service: Service, reports: Sequence[TaskReport], render: Render
             prompt=escape_block(report.prompt, PROMPT_IN_LIST),
             created_at=iso(report.task.created_at) or "",
             clip_path=report.task.clip.path if report.task.clip else None,
-            differs=format_differences(report.findings) or None,
+            differs=name_differences(report.findings) or None,
         )
         for report in reports
     ]
