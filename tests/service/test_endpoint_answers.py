@@ -15,7 +15,6 @@ from callsheet.core.tasks import Clip, Task, TaskState
 from callsheet.errors import SetupProblem, UnknownThing
 from callsheet.service import Draft
 from callsheet.service.outcomes import keep_outcome
-from callsheet.service.results import status_text
 from cases import cases
 from faults.certificates import authority_text
 from service.test_endpoints import BOX, JOB, KITE, MODEL, live_with, step, submitted
@@ -130,7 +129,8 @@ async def test_a_clip_that_is_shorter_than_ordered_is_told(workspace: Workspace,
     saved = await step(workspace, service, task.id)
 
     assert saved.state is TaskState.SAVED
-    assert ("SHORTER THAN ORDERED" in status_text(saved)) is (seconds < 2.5)
+    told = [finding.field for finding in service.task(saved.id).findings]
+    assert ("duration_seconds" in told) is (seconds < 2.5)
 
 
 def test_a_changed_file_of_certificates_counts_at_once(workspace: Workspace, tmp_path: Path) -> None:

@@ -224,7 +224,11 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A saved video and what was measured of it. `path`, `poster` and `contact_sheet` are absolute."""
+    """A saved video and what was measured of it. `path`, `poster` and `contact_sheet` are absolute.
+
+    What an older version did not measure is None. `shape` is width by height on the screen, `audio` whether there is
+    an audio track. Of the stills, `brightest` is the highest level and `motion` the largest change, 0 to 255.
+    """
 
     path: str
     size: int
@@ -234,6 +238,10 @@ class Clip:
     height: int
     poster: str
     contact_sheet: str
+    shape: float | None = None
+    audio: bool | None = None
+    brightest: int | None = None
+    motion: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from callsheet.core.gateway.refusals import Reason, read_reason
 from callsheet.core.payload.form import read_frozen
 from callsheet.core.poll_schedule import first_poll_delay, retry_delay
 from callsheet.core.spending import SAME_ID
-from callsheet.core.tasks import Clip, IllegalEvent, Problem, Task, TaskEvent, exceeds_declared
+from callsheet.core.tasks import IllegalEvent, Problem, Task, TaskEvent, exceeds_declared
 from callsheet.errors import CallsheetError, Fate, GatewayUnreachable, InvalidRequest, LedgerProblem
 
 from .dependencies import KEY_RETURNED, KEY_RETURNED_TEXT, Dependencies, card_of, clip_seconds_of, count_request
@@ -45,8 +45,6 @@ from .ports import SecretKey
 LASTING_REASONS = (Reason.SHOT, Reason.SIZE, Reason.ACCESS)
 MOST_ATTEMPTS_LIMITED = 6
 LEAST_LIMITED_SECONDS = 5.0
-LEAST_SHORT = 0.5
-"""Frames seldom fill whole seconds."""
 STORE_AGAIN_SECONDS = 0.2
 STORE_GRACE_SECONDS = 5.0
 
@@ -310,14 +308,6 @@ async def _list_recent(deps: Dependencies, task: Task) -> str | None:
     more = f"; {again} jobs were made of this one request, so a proxy repeats requests" if again > 1 else ""
     stop_allowance(deps, task, repeated=again > 1)
     return ", ".join(item.gateway_task_id for item in found[:MOST_LISTED]) + more
-
-
-def note_short(deps: Dependencies, task: Task, clip: Clip) -> str:
-    """What there is to say of the task once it is saved: servers were seen to render less than was ordered."""
-    sheet = deps.ledger().sheet(task.sheet_id)
-    ordered = (sheet.shot.seconds if sheet else None) or 0
-    short = f"SHORTER THAN ORDERED: the clip lasts {clip.duration_seconds:.1f} s, and {ordered} s were ordered."
-    return " ".join(filter(None, (task.hints, short if clip.duration_seconds < ordered - LEAST_SHORT else "")))
 
 
 async def _ask(deps: Dependencies, task: Task, request: HttpRequest) -> HttpReply | None:

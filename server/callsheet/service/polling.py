@@ -47,7 +47,7 @@ from .dependencies import (
     keep_taken_back,
     wait_for_pace,
 )
-from .outcomes import expire_attempt, note_short, quote_problem, screen_status, stop_allowance
+from .outcomes import expire_attempt, quote_problem, screen_status, stop_allowance
 from .results import (
     CONTENT_MISSING,
     JOB_FORGOTTEN,
@@ -297,7 +297,7 @@ async def _fetch_clip(deps: Dependencies, task: Task) -> None:
     except CallsheetError as error:
         _read_failed(deps, task, error.error_code, error.message, None)
         return
-    changes = {"clip": clip, "problem": None, "failures": 0, "hints": note_short(deps, task, clip)}
+    changes = {"clip": clip, "problem": None, "failures": 0}
     deps.ledger().advance(task.id, TaskEvent.CLIP_SAVED, now=deps.clock.now(), changes=changes)
 
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from callsheet.core.catalogue.cards import GatewayFacts, ModelCard
 from callsheet.core.catalogue.prices import Price, dollars, from_micros
 from callsheet.core.consent import Mode
+from callsheet.core.delivery import find_differences, format_differences
 from callsheet.core.gateway.refusals import Reason, read_reason
 from callsheet.core.payload.body import Body, Finding
 from callsheet.core.poll_schedule import is_overdue
@@ -77,7 +78,7 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class TaskReport:
-    """A task: what its state means, whether money was spent, what to do next."""
+    """A task: what its state means, whether money was spent, what to do next, what of its clip is not as ordered."""
 
     task: Task
     prompt: str
@@ -85,6 +86,7 @@ class TaskReport:
     fate: str
     notice: str
     next_step: NextStep
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,14 +165,15 @@ def iso(seconds: float | None) -> str | None:
 def report_task(deps: Dependencies, task: Task) -> TaskReport:
     """A task with all that an answer says about it."""
     sheet = deps.ledger().sheet(task.sheet_id)
-    fate = fate_of(task)
+    fate, findings = fate_of(task), find_differences(sheet, task)
     return TaskReport(
         task=task,
         prompt=sheet.shot.prompt if sheet else "",
         status_text=status_text(task),
         fate=fate.value,
         notice=notice(deps, task.mode),
-        next_step=_next_step(deps, task),
+        next_step=_next_step(deps, task, findings),
+        findings=findings,
     )
 
 
@@ -295,7 +298,7 @@ def _is_left_sealed(deps: Dependencies, task: Task) -> bool:
     return sealed and not deps.is_followed()
 
 
-def _next_step(deps: Dependencies, task: Task) -> NextStep:
+def _next_step(deps: Dependencies, task: Task, findings: tuple[Finding, ...]) -> NextStep:
     if waits_for_key(task) or _is_left_sealed(deps, task):
         return OPEN_THE_KEY
     if needs_a_look(deps, task):
@@ -305,9 +308,8 @@ def _next_step(deps: Dependencies, task: Task) -> NextStep:
         case TaskState.WAITING | TaskState.SUBMITTING | TaskState.QUEUED | TaskState.RUNNING | TaskState.SUCCEEDED:
             return NextStep(Action.WAIT, _waiting_text(deps, task), target=task.id, seconds=WAIT_SECONDS)
         case TaskState.SAVED:
-            return NextStep(
-                text=f"The clip is {task.clip.path}; look at its contact sheet." if task.clip else "Nothing to do."
-            )
+            where = f"The clip is {task.clip.path}; look at its contact sheet." if task.clip else "Nothing to do."
+            return NextStep(text=f"{where}{format_differences(findings)}")
         case TaskState.REJECTED:
             return refusal_step(task.problem)
         case TaskState.FAILED:
@@ -386,8 +388,6 @@ _REFUSAL_ADVICE = {
     Reason.MOVED: "Check the gateway's address in the policy: it answers that it has moved.",
 }
 NO_REASON_GIVEN = "The gateway gives no reason. Compare the shot with the model's rules, or ask the gateway's support."
-
-
 CHANGES = "A person decides what to change, as the message says."
 
 

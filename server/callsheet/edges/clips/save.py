@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
@@ -23,6 +24,9 @@ from callsheet.errors import SetupProblem
 
 from .download import save_clip
 from .part_file import clip_name
+
+if TYPE_CHECKING:
+    from .stills import ClipFacts
 
 MAX_DOWNLOADS = 4
 MAX_DOWNLOADS_OF_GATEWAY = 3
@@ -76,11 +80,15 @@ class Clips:
             path=str(target),
             size=saved.size,
             sha256=saved.sha256,
-            duration_seconds=round(facts[0], 3),
-            width=facts[1],
-            height=facts[2],
+            duration_seconds=round(facts.duration_seconds, 3),
+            width=facts.width,
+            height=facts.height,
             poster=str(poster),
             contact_sheet=str(sheet),
+            shape=facts.shape,
+            audio=facts.audio,
+            brightest=facts.brightest,
+            motion=facts.motion,
         )
 
     @asynccontextmanager
@@ -90,11 +98,10 @@ class Clips:
             yield
 
 
-def _describe(clip: Path, poster: Path, sheet: Path, heading: str) -> tuple[float, int, int]:
+def _describe(clip: Path, poster: Path, sheet: Path, heading: str) -> ClipFacts:
     from .stills import draw_stills
 
-    facts = draw_stills(clip, poster, sheet, heading=heading, detail=clip.name)
-    return facts.duration_seconds, facts.width, facts.height
+    return draw_stills(clip, poster, sheet, heading=heading, detail=clip.name)
 
 
 def _make_directory(directory: Path) -> None:

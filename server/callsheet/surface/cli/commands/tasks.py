@@ -142,7 +142,7 @@ def _write_tasks(output: Output, reports: list[TaskReport], now: float) -> None:
         task = report.task
         row = [
             Text(task.id, style="cyan"),
-            format_state(task),
+            Text.assemble(format_state(task), (", differs" if report.findings else "", "yellow")),
             Text(task.card_id),
             Text(format_age(now - task.created_at)),
         ]
