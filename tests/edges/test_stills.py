@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
+from callsheet.core.delivery import BLACK, FROZEN
 from callsheet.edges.clips.contact_sheet import SHEET_WIDTH, Still, draw_sheet, plan_grid, write_picture
 from callsheet.edges.clips.stills import ClipFacts, draw_contact_sheet, draw_poster, draw_stills, inspect_clip
 from callsheet.errors import DownloadProblem, Fate, SetupProblem
@@ -72,7 +74,10 @@ def test_facts_are_those_of_the_file(film: Film, codec: str) -> None:
     """Length, size, number of frames and codec are read from the video itself."""
     facts = inspect_clip(film(codec=codec))
     name = {"libx264": "h264", "libx265": "hevc"}.get(codec, codec)
-    assert facts == ClipFacts(duration_seconds=4.0, width=128, height=72, frames=48, codec=name)
+    shape = pytest.approx(16 / 9)
+    assert facts == ClipFacts(
+        duration_seconds=4.0, width=128, height=72, frames=48, codec=name, shape=shape, audio=False
+    )
 
 
 @pytest.mark.parametrize("gap", [1, 12, 1000])
@@ -87,7 +92,11 @@ def test_the_poster_is_a_frame_near_a_third(film: Film, tmp_path: Path, gap: int
 def test_stills_rise_through_the_whole_clip(film: Film, tmp_path: Path, gap: int) -> None:
     """Wherever the key frames are, the sheet's frames are in order and come from beginning to end."""
     facts = draw_stills(film(gap=gap), tmp_path / "p.jpg", tmp_path / "s.jpg", heading="Rising", detail="")
-    assert facts == inspect_clip(film(gap=gap))
+    seen = inspect_clip(film(gap=gap))
+    assert facts == replace(seen, shape=facts.shape, brightest=facts.brightest, motion=facts.motion)
+    assert facts.brightest is not None
+    assert facts.motion is not None
+    assert min(facts.brightest, facts.motion) > 190
     assert brightness(tmp_path / "p.jpg") == pytest.approx(255 / 3, abs=255 / 6)
     width, height = size_of(tmp_path / "s.jpg")
     assert width <= SHEET_WIDTH
@@ -98,6 +107,71 @@ def test_stills_rise_through_the_whole_clip(film: Film, tmp_path: Path, gap: int
     assert len(set(shown)) == len(shown)
     assert shown[0] < 50
     assert shown[-1] > 190
+
+
+def paint(path: Path, draw: Callable[[int], object], *, gap: int) -> Path:
+    """A clip of 48 frames of 640x360, each as `draw` returns it, encoded as coarsely as a gateway would."""
+    import av
+
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=RATE, options={"g": str(gap), "crf": "32"})
+        stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
+        for number in range(48):
+            container.mux(stream.encode(av.VideoFrame.from_image(draw(number))))  # type: ignore[arg-type]
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize("gap", [1, 12, 1000])
+def test_black_and_frozen_pictures_are_measured_as_such_and_dark_or_calm_ones_are_not(tmp_path: Path, gap: int) -> None:
+    """A photograph encoded again and again is frozen; a spark in the night, or one that moves a little, is not."""
+    from PIL import Image, ImageDraw, ImageFilter
+
+    photograph = Image.effect_noise((640, 360), 90).filter(ImageFilter.GaussianBlur(2)).convert("RGB")
+
+    def spark(number: int) -> Image.Image:
+        picture = Image.new("RGB", (640, 360), (4, 4, 6))
+        ImageDraw.Draw(picture).ellipse((300 + number, 100, 312 + number, 112), fill=(255, 210, 120))
+        return picture
+
+    pictures: dict[str, Callable[[int], object]] = {
+        "black": lambda _number: Image.new("RGB", (640, 360), (5, 5, 5)),
+        "frozen": lambda _number: photograph,
+        "night": spark,
+    }
+    found = {}
+    for name, draw in pictures.items():
+        clip = paint(tmp_path / f"{name}.mp4", draw, gap=gap)
+        facts = draw_stills(clip, tmp_path / "p.jpg", tmp_path / "s.jpg", heading="", detail="")
+        assert facts.brightest is not None
+        assert facts.motion is not None
+        found[name] = (facts.brightest <= BLACK, facts.motion <= FROZEN)
+
+    assert found == {"black": (True, True), "frozen": (False, True), "night": (False, False)}
+
+
+@pytest.mark.parametrize("sound", [True, False])
+def test_an_audio_track_is_noticed(tmp_path: Path, sound: bool) -> None:
+    """By its packets; nothing of it is decoded."""
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(encode_clip(sound=sound))
+    assert inspect_clip(path).audio is sound
+
+
+@pytest.mark.parametrize(("turned", "shape"), [(False, 1.7778), (True, 0.5625)])
+def test_a_clip_that_players_turn_has_the_shape_that_people_see(
+    film: Film, tmp_path: Path, turned: bool, shape: float
+) -> None:
+    """The track's matrix (ISO/IEC 14496-12, section 8.3.2) stands 40 bytes into its header's values."""
+    data = bytearray(film().read_bytes())
+    if turned:
+        start = data.index(b"tkhd") + 4 + 4 + 36
+        quarter = (0, 0x10000, 0, 0xFFFF0000, 0, 0, 0, 0, 0x40000000)
+        data[start : start + 36] = b"".join(value.to_bytes(4, "big") for value in quarter)
+    path = tmp_path / "turned.mp4"
+    path.write_bytes(data)
+    facts = draw_stills(path, tmp_path / "p.jpg", tmp_path / "s.jpg", heading="", detail="")
+    assert (facts.width, facts.height, facts.shape) == (128, 72, shape)
 
 
 def test_an_upright_clip_gets_more_columns(film: Film, tmp_path: Path) -> None:

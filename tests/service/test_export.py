@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -105,6 +106,30 @@ def test_csv_has_one_harmless_row_for_each_task(workspace: Workspace, service: S
     assert by_state["saved"]["events"].startswith("2026-09-21T14:13:20Z created")
     assert (by_state["failed"]["problem_code"], by_state["failed"]["problem"]) == ("x", "'@SUM(1)")
     assert by_state["failed"]["clip_path"] == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({}, []),
+        ({"duration_seconds": 2.1, "motion": 0}, ["duration_seconds", "picture"]),
+        ({"width": 640}, ["aspect_ratio"]),
+    ],
+)
+def test_what_was_delivered_differently_is_in_the_report_and_the_export(
+    service: Service, changes: dict[str, Any], fields: list[str]
+) -> None:
+    """Each difference with its field; the row has them in one column."""
+    task_id = make_task(service, TaskState.SAVED, clip=replace(CLIP, **changes))
+
+    report = service.task(task_id)
+    document: Any = service.export()
+
+    assert [finding.field for finding in report.findings] == fields
+    assert [item["field"] for item in document["tasks"][0]["differences"]] == fields
+    row = next(csv.DictReader(io.StringIO(export_rows(document))))
+    assert row["differences"] == " ".join(finding.rule for finding in report.findings)
+    assert row["state"] == "saved"
 
 
 def test_no_export_holds_a_key(workspace: Workspace, service: Service) -> None:

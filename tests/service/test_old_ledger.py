@@ -157,3 +157,22 @@ def test_a_shot_of_an_older_version_is_read_with_its_picture_and_extras(workspac
         {"remove_watermark": False},
     )
     assert draft(newer, asked, gateway="apixo", model="sora-2") == ids[sheet_id]
+
+
+def test_a_clip_that_an_older_version_saved_is_read_and_compared_by_what_it_has(workspace: Workspace) -> None:
+    """Its row has no audio, brightness or motion: none of that is a difference, and the length still is."""
+    workspace.go_live()
+    service = workspace.service()
+    sheet_id = draft(service, SHOT)
+    service.approve(sheet_id, by=Means.TERMINAL)
+    task = submit(service.deps, sheet_id).report.task
+    measured = {"path": "/a.mp4", "size": 5, "sha256": "0" * 64, "poster": "/b", "contact_sheet": "/c"}
+    written = json.dumps({**measured, "duration_seconds": 2.0, "width": 1280, "height": 720})
+    with sqlite3.connect(workspace.home / "data" / "ledger.sqlite3") as db:
+        db.execute("UPDATE task SET state = 'saved', clip = ? WHERE id = ?", (written, task.id))
+    db.close()
+
+    report = workspace.service().task(task.id)
+
+    assert report.task.state is TaskState.SAVED
+    assert [finding.field for finding in report.findings] == ["duration_seconds"]

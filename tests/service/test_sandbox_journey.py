@@ -106,6 +106,22 @@ async def test_every_fault_ends_where_it_should_with_at_most_one_paid_request(ga
             check_clip(clip)
 
 
+async def test_a_clip_that_differs_from_its_order_is_saved_and_says_so(tmp_path: Path) -> None:
+    """Measured of the real file; the placeholder's missing sound is no difference, and the same shot delivered whole
+    differs in nothing."""
+    service = service_at(tmp_path)
+    async with service.running():
+        tasks = [await start(service, "poyo", fault) for fault in ("other-clip", "slow")]
+        states = await wait_until_ended(service, tasks)
+
+    assert set(states.values()) == {TaskState.SAVED}
+    found = [[finding.field for finding in service.task(task_id).findings] for task_id in tasks]
+    assert found == [["duration_seconds", "aspect_ratio"], []]
+    clip = service.task(tasks[0]).task.clip
+    assert clip is not None
+    assert (clip.shape, clip.audio) == (0.5625, False)
+
+
 @pytest.mark.slow
 async def test_a_restart_picks_every_open_task_up(tmp_path: Path) -> None:
     """What one process submitted, the next one saves; nothing is submitted again."""

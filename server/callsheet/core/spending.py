@@ -7,9 +7,10 @@ submissions. No tool creates, widens or prolongs one.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 
 from callsheet.errors import (
@@ -25,8 +26,9 @@ from callsheet.errors import (
 )
 
 from .audit import AuditEntry
-from .catalogue.prices import dollars, from_micros, to_micros
-from .consent import Caps, Means, Mode, Policy, Spending, bearing_on_models, warns_of_duplicate
+from .catalogue.prices import Price, dollars, from_micros, to_micros
+from .consent import Caps, Means, Mode, Policy, Spending, warns_of_duplicate
+from .shot import Shot
 from .tasks import APPROVAL_LIFETIME, Sheet, SheetState
 
 NO_SLOT = "no_slot"
@@ -61,6 +63,39 @@ class Slots:
     at_gateway: int
     unknown_holds_seconds: float = 3600.0
 
+
+def bearing_on_sheet(policy: Policy, card_id: str, price: Price, shot: Shot) -> str:
+    """A digest of what in the policy bears on that clip: caps, rules, the least act of approval, hosts it names."""
+    gateway = card_id.partition("/")[0]
+    return _policy_digest(
+        policy.caps_for(gateway),
+        repr(policy.endpoint(gateway)),
+        [(rule.allowed, rule.per_clip) for rule in policy.rules_for(card_id)],
+        policy.floor_for(card_id, price.usd),
+        None if price.known else policy.unknown_price_ceiling,
+        sorted(policy.callback_hosts) if shot.callback_url else (),
+        sorted(policy.image_hosts) if shot.inputs else (),
+    )
+
+
+def bearing_on_models(policy: Policy, card_ids: Sequence[str]) -> str:
+    """The same for any clip of those models, with the ways to their gateways, to which a sheet is bound anyway."""
+    rules = [(rule.allowed, rule.per_clip, rule.floor) for card_id in card_ids for rule in policy.rules_for(card_id)]
+    gateways = sorted({card_id.partition("/")[0] for card_id in card_ids})
+    ways = [(policy.base_url(item), policy.route(item).mark, repr(policy.endpoint(item))) for item in gateways]
+    floors = (policy.floor, policy.passphrase_from, policy.unknown_price_ceiling)
+    return _policy_digest(policy.caps, ways, rules, floors, sorted(policy.callback_hosts), sorted(policy.image_hosts))
+
+
+def _policy_digest(caps: Caps, *parts: object) -> str:
+    # How many tasks run at the same time changes nothing that a person agreed to.
+    money = asdict(replace(caps, concurrent=0))
+    text = json.dumps([money, *parts], default=lambda amount: str(amount.normalize()))
+    return f"{POLICY_PARTS}{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+POLICY_PARTS = "parts "
+"""Begins a digest of parts of a policy; the version of a whole one, which older sheets are bound to, is only hex."""
 
 AGREED_AGAIN = "agreed_again"
 AGREED = ("approved", AGREED_AGAIN)
@@ -155,6 +190,12 @@ def require_allowed(policy: Policy, card_id: str, price: Decimal | None) -> None
 def require_within_caps(caps: Caps, reserve_micros: int, spending: Spending) -> None:
     """Raise `PolicyRefusal`, with the figures, for a reservation that would exceed a cap."""
     price = from_micros(reserve_micros)
+    if caps.clips_at_gateway is not None and spending.clips_at_gateway >= caps.clips_at_gateway:
+        raise PolicyRefusal(
+            f"The policy allows {caps.clips_at_gateway} clips a day (UTC) at this endpoint, and"
+            f" {spending.clips_at_gateway} were submitted today.",
+            next_step=f"Only a person can raise `clips_per_day`, in the policy file. {ANOTHER_MODEL}",
+        )
     limits: tuple[tuple[str, Decimal | None, Decimal], ...] = (
         ("per clip", caps.per_clip, Decimal(0)),
         ("per day", caps.per_day, spending.today),
@@ -202,14 +243,14 @@ class Allowance:
         return f"{self.used_clips} of {self.clips} clips, {used} of {most} USD"
 
 
-def check_allowance(models: tuple[str, ...], *, clips: int, up_to: Decimal, seconds: float) -> None:
-    """Raise `InvalidRequest` with every rule that an allowance breaks."""
+def check_allowance(models: tuple[str, ...], *, clips: int, up_to: Decimal, seconds: float, free: bool = False) -> None:
+    """Raise `InvalidRequest` with every rule that an allowance breaks. `free`: its models charge nothing."""
     broken = []
     if not models:
         broken.append("it must name at least one model")
     if not 1 <= clips <= MOST_CLIPS:
         broken.append(f"clips must be 1 to {MOST_CLIPS}")
-    if not Decimal(0) < up_to <= 10_000:
+    if not Decimal(0) < up_to <= 10_000 and not (free and up_to == 0):
         broken.append("the sum must be above 0 and at most 10000 USD")
     if not 60 <= seconds <= LONGEST_SECONDS:
         broken.append("it must last between 1 minute and 7 days")
@@ -228,7 +269,7 @@ def end_of(allowance: Allowance, *, now: float, policy: Policy) -> str | None:
         return "over"
     if allowance.policy not in (policy.version, bearing_on_models(policy, allowance.models)):
         return "void: the policy has been edited since"
-    if allowance.used_clips >= allowance.clips or allowance.used_micros >= allowance.up_to_micros:
+    if allowance.used_clips >= allowance.clips or 0 < allowance.up_to_micros <= allowance.used_micros:
         return "used up"
     return None
 

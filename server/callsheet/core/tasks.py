@@ -6,8 +6,10 @@ Times are seconds since the epoch (UTC). Money is in millionths of a dollar wher
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
 from typing import NewType
@@ -246,7 +248,11 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A saved video and what was measured of it. `path`, `poster` and `contact_sheet` are absolute."""
+    """A saved video and what was measured of it. `path`, `poster` and `contact_sheet` are absolute.
+
+    What an older version did not measure is None. `shape` is width by height on the screen, `audio` whether there is
+    an audio track. Of the stills, `brightest` is the highest level and `motion` the largest change, 0 to 255.
+    """
 
     path: str
     size: int
@@ -256,6 +262,10 @@ class Clip:
     height: int
     poster: str
     contact_sheet: str
+    shape: float | None = None
+    audio: bool | None = None
+    brightest: int | None = None
+    motion: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +327,12 @@ class Task:
     def card_id(self) -> str:
         """`gateway/model`."""
         return f"{self.gateway}/{self.model}"
+
+
+def exceeds_declared(task: Task) -> bool:
+    """Whether the gateway reports a cost in dollars above what was reserved for the task."""
+    found = re.fullmatch(r"([0-9]{1,25}(?:\.[0-9]{1,25})?) USD", task.charge or "")
+    return found is not None and Decimal(found[1]) * 1_000_000 > task.reserve_micros
 
 
 @dataclass(frozen=True, slots=True)

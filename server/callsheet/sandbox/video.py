@@ -175,10 +175,13 @@ class VideoCache:
 
 def video_of(task: SandboxTask) -> Video:
     """What a task's video shows."""
-    facts = ("CALLSHEET SANDBOX", f"{task.gateway}/{task.model}", f"{task.seconds} s", f"{task.width}x{task.height}")
+    seconds, width, height = task.seconds, task.width, task.height
+    if "other-clip" in task.faults:
+        seconds, width, height = max(1, seconds // 2), height, width
+    facts = ("CALLSHEET SANDBOX", f"{task.gateway}/{task.model}", f"{seconds} s", f"{width}x{height}")
     title = " \u00b7 ".join(facts)
     prompt = strip_tags(task.prompt) or "(no prompt)"
-    return Video(prompt=prompt, width=task.width, height=task.height, seconds=task.seconds, title=title)
+    return Video(prompt=prompt, width=width, height=height, seconds=seconds, title=title)
 
 
 def digest_file(path: Path) -> str:

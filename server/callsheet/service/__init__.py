@@ -5,7 +5,7 @@ The composition root gives a `Service` to each surface. It holds no state of its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from decimal import Decimal
@@ -25,7 +25,7 @@ from callsheet.errors import Action, CallsheetError, NextStep, NotApproved, Unkn
 
 from . import allowances, blockers, consent, drafts, export, lifecycle, polling, results, sealed_keys, submission
 from .approval import forward, questions
-from .approval.desk import DeskOnDemand, ServeDesk
+from .approval.desk import DeskOnDemand
 from .approval.forward import OnWait
 from .approval.questions import Answer, Question
 from .dependencies import Dependencies
@@ -50,10 +50,10 @@ class Service(Queries):
         leases: Leases,
         sandbox: SandboxServer,
         build_runner: BuildRunner,
-        serve_desk: Callable[[Service], ServeDesk],
+        serve_desk: Callable[..., Awaitable[None]],
     ) -> None:
         super().__init__(deps)
-        self._desk = DeskOnDemand(deps, serve_desk(self))
+        self._desk = DeskOnDemand(deps, lambda on_open: serve_desk(self, port=0, on_open=on_open))
         self.stop_grace_seconds = STOP_GRACE_SECONDS
         self._leases = leases
         self._sandbox = sandbox
@@ -240,8 +240,8 @@ class Service(Queries):
         return self.deps.stored_keys(facts)
 
     def key_address(self, facts: GatewayFacts) -> str:
-        """Where a gateway's key is sent: its own address, or the address in the policy."""
-        return self.deps.live_base_url(facts)
+        """Where a gateway's key is sent: its own address or the address in the policy, and the way there."""
+        return self.deps.destination(facts)
 
     @property
     def key_generation(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 from callsheet.core.catalogue.cards import GatewayFacts, ModelCard
@@ -16,7 +15,6 @@ from callsheet.core.consent import (
     Means,
     Mode,
     amount_to_type,
-    bearing_on_sheet,
     body_digest,
     cap_left,
     render_approval,
@@ -24,10 +22,12 @@ from callsheet.core.consent import (
 )
 from callsheet.core.gateway.protocol import SubmitParts
 from callsheet.core.payload.body import settle_shot
+from callsheet.core.payload.form import JSON, content_type, read_frozen
 from callsheet.core.payload.recognition import recognise
 from callsheet.core.security.redaction import escape_block
 from callsheet.core.security.urls import url_host
 from callsheet.core.shot import OWN_FILE_SCHEME, OwnFile, Shot
+from callsheet.core.spending import bearing_on_sheet
 from callsheet.core.tasks import IllegalEvent, Sheet, SheetEvent, SheetState, TaskState
 from callsheet.errors import (
     AFTER_A_NO,
@@ -52,11 +52,13 @@ def build_binding(deps: Dependencies, card: ModelCard, *, mode: Mode, shot: Shot
     """What an approval of this body, as a first take, would be bound to as things stand now."""
     facts = deps.facts(card.gateway)
     request = deps.gateway(card.gateway).build_submit(SubmitParts(card.model, body, idempotency_key=""))
+    base_url, route = deps.live_way(facts)
+    kind = content_type(body)
     return Binding(
         mode=mode.value,
         gateway=card.gateway,
         model=card.model,
-        base_url=deps.live_base_url(facts),
+        base_url=base_url,
         method=request.method,
         path=request.path,
         body_sha256=body_digest(body),
@@ -67,7 +69,8 @@ def build_binding(deps: Dependencies, card: ModelCard, *, mode: Mode, shot: Shot
         # In the sandbox nothing depends on the policy, and a changed speed should not void a rehearsal.
         policy=bearing_on_sheet(deps.policy(), card.id, price, shot) if mode is Mode.LIVE else "",
         take="1",
-        expires="",
+        content_type="" if kind == JSON else kind,
+        route=route.mark if mode is Mode.LIVE else "",
     )
 
 
@@ -100,7 +103,7 @@ def changed_since(deps: Dependencies, sheet: Sheet) -> tuple[str, ...]:
 
 def read_shot(deps: Dependencies, card: ModelCard, body: bytes) -> Shot:
     """The shot that these bytes ask for: read back from what will be sent, not from what was asked for."""
-    return recognise(json.loads(body), deps.catalogue(), gateway=card.gateway, model=card.model).shot
+    return recognise(read_frozen(body), deps.catalogue(), gateway=card.gateway, model=card.model).shot
 
 
 def render_shown(
@@ -127,6 +130,7 @@ def render_shown(
             body_bytes=len(body),
             body_sha256=binding.body_sha256,
             earlier=earlier,
+            route=binding.route,
             files=files_of(deps, shot),
             upload_to=upload_address(deps.facts(card.gateway), binding.base_url),
         )

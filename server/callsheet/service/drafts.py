@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from callsheet.core.catalogue.cards import Availability, ModelCard
+from callsheet.core.catalogue.cards import Availability, GatewayFacts, ModelCard
 from callsheet.core.catalogue.prices import Price, price_clip, to_micros
 from callsheet.core.consent import DUPLICATE, Binding, amount_to_type, sheet_id_for, warns_of_duplicate
-from callsheet.core.payload.body import Body, Finding, build_body, freeze_body
+from callsheet.core.gateway.endpoint import takes_files
+from callsheet.core.payload.body import Body, Finding, build_body
+from callsheet.core.payload.form import freeze
 from callsheet.core.payload.own_files import PICTURES
 from callsheet.core.payload.prompt_lint import lint_prompt
 from callsheet.core.payload.recognition import Recognised, recognise
@@ -23,7 +26,7 @@ from .blockers import declined_before, find_blockers, held_by
 from .catalogue.ranking import MOST_OPTIONS, Option, rank
 from .consent import OPEN_SHEETS, bind_to_take, build_binding, earlier_takes, files_of, render_shown
 from .dependencies import Dependencies
-from .results import Blocker, Explanation, curl_line, notice
+from .results import Blocker, Explanation, notice
 
 _FRAME = re.compile(r"task:([A-Za-z0-9_-]{1,80}):(first|last)")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
@@ -141,7 +144,7 @@ def _split_name(deps: Dependencies, draft: Draft) -> Draft:
         gateway = gateways.get(fold_name(gateway), gateway)
     if found and fold_name(first) in gateways and gateway in (None, gateways[fold_name(first)]):
         gateway, model = gateways[fold_name(first)], rest
-    if model is not None:
+    if model is not None and all(card.model != model for card in catalogue.cards):
         model = models.get(fold_name(model), model)
     return replace(draft, gateway=gateway, model=model)
 
@@ -156,6 +159,7 @@ def _named_card(deps: Dependencies, draft: Draft) -> ModelCard | None:
         return deps.card(draft.gateway, draft.model)
     cards = [card for card in deps.catalogue().cards if card.model == draft.model]
     if not cards:
+        deps.policy()
         known = sorted({card.model for card in deps.catalogue().cards})
         raise InvalidRequest(
             f"No gateway has a model of that id (known: {', '.join(known)}).", next_step=offer_name(draft.model, known)
@@ -166,7 +170,8 @@ def _named_card(deps: Dependencies, draft: Draft) -> ModelCard | None:
 def hosts_of(deps: Dependencies, shot: Shot) -> Hosts:
     """Which hosts the policy lets a shot name, and what is known of its files."""
     policy = deps.policy()
-    uploads = tuple(facts.id for facts in deps.catalogue().gateways if facts.upload is not None)
+    gateways = deps.catalogue().gateways
+    uploads = tuple(facts.id for facts in gateways if facts.upload is not None or takes_files(facts))
     return Hosts(policy.callback_hosts, policy.image_hosts, files=files_of(deps, shot), uploads=uploads)
 
 
@@ -237,7 +242,8 @@ def _explain_card(
     settled = verdict.corrected
     body = build_body(card, settled)
     verdict = Verdict((*verdict.findings, *findings, *_schema_findings(deps, card, body)), settled)
-    frozen = freeze_body(body)
+    facts = deps.facts(card.gateway)
+    frozen = freeze(facts.body, body)
     price = _price(card, settled)
     mode = deps.policy().mode
     binding = build_binding(deps, card, mode=mode, shot=settled, body=frozen, price=price)
@@ -270,7 +276,7 @@ def _explain_card(
         shot=settled,
         method=binding.method,
         url=url,
-        curl=curl_line(deps.facts(card.gateway).key_env, binding.method, url),
+        curl=curl_line(facts, binding.method, url, body),
         body=body,
         price=price,
         sheet=sheet,
@@ -343,3 +349,12 @@ def _next_step(sheet: Sheet, blocked: tuple[Blocker, ...], *, declined: bool) ->
             return blocker.error.next_step
     text = "The price must be shown first. Submit only on request."
     return NextStep(Action.SUBMIT, f"{AFTER_A_NO.text} {text}" if declined else text, target=sheet.id)
+
+
+def curl_line(facts: GatewayFacts, method: str, url: str, body: Body) -> str:
+    """The request as a curl command that reads the body from `payload.json` and the key from the environment."""
+    key = f' --header "Authorization: Bearer ${facts.key_env}"' if facts.key_env else ""
+    data = " --header 'Content-Type: application/json' --data @payload.json"
+    if facts.body == "multipart":
+        data = "".join(f" --form-string {shlex.quote(f'{name}={value}')}" for name, value in body.items())
+    return f"curl --request {method} --url {shlex.quote(url)}{key}{data}"

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from callsheet.core.catalogue.prices import dollars, from_micros
+from callsheet.core.delivery import find_differences
 from callsheet.core.security.redaction import clean
 from callsheet.core.security.urls import url_host
 from callsheet.core.shot import PARAMETERS, Input, JsonValue, OwnFile
@@ -35,7 +36,8 @@ COLUMNS = (
     *("updated_at", "prompt", "duration_seconds", "aspect_ratio", "resolution", "audio", "seed"),
     *("reference_image", "price"),
     *("price_usd", "price_as_of", "reserved_usd", "charge", "money", "approved_by", "approved_at"),
-    *("gateway_task_id", "problem_code", "problem", "clip_path", "clip_sha256", "clip_bytes", "clip_seconds", "events"),
+    *("gateway_task_id", "problem_code", "problem", "clip_path", "clip_sha256", "clip_bytes", "clip_seconds"),
+    *("differences", "events"),
 )
 
 JsonObject = dict[str, JsonValue]
@@ -143,6 +145,7 @@ def _task_form(deps: Dependencies, sheet: Sheet, task: Task) -> JsonObject:
         "gateway_task_id": task.gateway_task_id,
         "problem": None if task.problem is None else {**asdict(task.problem)},
         "clip": None if task.clip is None else {**asdict(task.clip)},
+        "differences": [{"field": item.field, "text": item.rule} for item in find_differences(sheet, task)],
         "events": _events(deps.ledger(), task.id),
     }
 
@@ -153,13 +156,15 @@ def _events(ledger: Ledger, subject: str) -> list[JsonValue]:
 
 def _row(task: JsonObject) -> JsonObject:
     """A task of the document with its parts laid side by side."""
-    problem, clip, events = (task[name] for name in ("problem", "clip", "events"))
+    problem, clip, found, events = (task[name] for name in ("problem", "clip", "differences", "events"))
     flat: JsonObject = {name: task.get(name) for name in COLUMNS}
     if isinstance(problem, dict):
         flat |= {"problem_code": problem["code"], "problem": problem["message"]}
     if isinstance(clip, dict):
         flat |= {"clip_path": clip["path"], "clip_sha256": clip["sha256"]}
         flat |= {"clip_bytes": clip["size"], "clip_seconds": clip["duration_seconds"]}
+    if isinstance(found, list):
+        flat["differences"] = " ".join(str(item["text"]) for item in found if isinstance(item, dict))
     if isinstance(events, list):
         flat["events"] = "; ".join(f"{event['at']} {event['kind']}" for event in events if isinstance(event, dict))
     return flat

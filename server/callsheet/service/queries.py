@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from callsheet.core.catalogue.cards import Catalogue, GatewayFacts, ModelCard
 from callsheet.core.consent import Policy
+from callsheet.core.gateway.endpoint import Endpoint, build_facts
 from callsheet.core.security.redaction import Redactor
 from callsheet.core.tasks import Task
 
@@ -17,7 +20,7 @@ from .dependencies import Dependencies, card_of
 if TYPE_CHECKING:
     from .catalogue.refresh import Refreshed
     from .diagnostics.installation import Check, Install
-    from .diagnostics.online import GatewayAnswer
+    from .diagnostics.online import EndpointAnswer, GatewayAnswer
 
 
 class Queries:
@@ -74,16 +77,36 @@ class Queries:
         return self.deps.redactor()
 
     def check_up(self, install: Install) -> list[Check]:
-        """Look at the whole installation; see `diagnostics.installation.check_up`."""
+        """Look at the whole installation; see `diagnostics.installation.check_up` and `diagnostics.hosts`."""
+        from .diagnostics.hosts import check_hosts
         from .diagnostics.installation import check_up
 
-        return check_up(self.deps, install)
+        return [*check_up(self.deps, install), *check_hosts(install.environ)]
+
+    def check_hosts(self, environ: Mapping[str, str], places: Mapping[str, Path]) -> Iterator[Check]:
+        """Look at the hosts of these files, and ask those that can be asked; see `diagnostics.hosts.check_hosts`."""
+        from .diagnostics.hosts import check_hosts
+
+        return check_hosts(environ, places)
 
     async def ask_gateways(self) -> list[GatewayAnswer]:
         """Ask every gateway what is free to ask; see `diagnostics.online.ask_gateways`."""
         from .diagnostics.online import ask_gateways
 
         return await ask_gateways(self.deps)
+
+    async def ask_endpoint(self, endpoint: Endpoint, *, named_now: bool = False) -> EndpointAnswer:
+        """Ask a server what is free to ask; see `diagnostics.online.ask_endpoint`.
+
+        `named_now`: a person has just named it at a terminal, so its key may go there. Raises `KeyProblem` otherwise.
+        """
+        from .diagnostics.online import ask_endpoint
+
+        facts = build_facts(endpoint)
+        key = None if self.deps.is_sealed(facts.id) else self.deps.find_key(facts)
+        if key is not None and not named_now:
+            self.deps.require_named_address(facts)
+        return await ask_endpoint(self.deps, endpoint, key)
 
     async def refresh_catalogues(self, gateway_id: str | None = None) -> list[Refreshed]:
         """Fetch what the gateways publish; see `catalogue.refresh.refresh`. For a person's act only."""

@@ -6,20 +6,20 @@ and who can switch to live mode.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from callsheet.core.catalogue.cards import ModelCard
-from callsheet.core.catalogue.prices import Price
+from callsheet.core.catalogue.prices import Price, dollars, from_micros
 from callsheet.core.consent import Mode
+from callsheet.core.delivery import find_differences, format_differences
 from callsheet.core.gateway.refusals import Reason, read_reason
 from callsheet.core.payload.body import Body, Finding
 from callsheet.core.poll_schedule import is_overdue
 from callsheet.core.shot import OwnFile, Shot
-from callsheet.core.tasks import OPEN_STATES, Problem, Sheet, Task, TaskState
-from callsheet.errors import FATE_SENTENCES, Action, CallsheetError, Fate, KeyProblem, NextStep, UnknownThing
+from callsheet.core.tasks import OPEN_STATES, Problem, Sheet, Task, TaskState, exceeds_declared
+from callsheet.errors import FATE_SENTENCES, Action, CallsheetError, Fate, KeyProblem, NextStep
 
 from .catalogue.ranking import Option
 from .dependencies import KEY_RETURNED, KEY_SEALED, Dependencies, card_of, clip_seconds_of
@@ -77,7 +77,7 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class TaskReport:
-    """A task: what its state means, whether money was spent, what to do next."""
+    """A task: what its state means, whether money was spent, what to do next, what of its clip is not as ordered."""
 
     task: Task
     prompt: str
@@ -85,6 +85,7 @@ class TaskReport:
     fate: str
     notice: str
     next_step: NextStep
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,14 +156,6 @@ def _has_key(deps: Dependencies, gateway_id: str) -> bool:
         return True
 
 
-def curl_line(key_env: str, method: str, url: str) -> str:
-    """The request as a curl command that reads the body from `payload.json` and the key from the environment."""
-    return (
-        f'curl --request {method} --url {shlex.quote(url)} --header "Authorization: Bearer ${key_env}"'
-        " --header 'Content-Type: application/json' --data @payload.json"
-    )
-
-
 def iso(seconds: float | None) -> str | None:
     """A time in UTC: `2026-11-21T09:30:00Z`."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -171,14 +164,15 @@ def iso(seconds: float | None) -> str | None:
 def report_task(deps: Dependencies, task: Task) -> TaskReport:
     """A task with all that an answer says about it."""
     sheet = deps.ledger().sheet(task.sheet_id)
-    fate = fate_of(task)
+    fate, findings = fate_of(task), find_differences(sheet, task)
     return TaskReport(
         task=task,
         prompt=sheet.shot.prompt if sheet else "",
         status_text=status_text(task),
         fate=fate.value,
         notice=notice(deps, task.mode),
-        next_step=_next_step(deps, task),
+        next_step=_next_step(deps, task, findings),
+        findings=findings,
     )
 
 
@@ -187,6 +181,10 @@ NO_FILE_NAMED = "no_file_named"
 UNRECOGNISED_STATE = "unrecognised_state"
 STATE_OVERDUE = "state_overdue"
 OTHER_TASK_NAMED = "other_task_named"
+JOB_FORGOTTEN = "job_forgotten"
+CONTENT_MISSING = "content_missing"
+CERTAINLY_ODD = (JOB_FORGOTTEN, CONTENT_MISSING)
+"""Codes for which a person need not wait before they look."""
 UNCLEAR_STATES = frozenset({NO_FILE_NAMED, UNRECOGNISED_STATE, STATE_OVERDUE, OTHER_TASK_NAMED, KEY_RETURNED})
 """Codes of problems in which the gateway answers, but does not say what became of the task."""
 
@@ -203,8 +201,11 @@ def _without_quotes(task: Task) -> Task:
 
 
 def status_text(task: Task, *, quoting: bool = True) -> str:
-    """One sentence on where the task is; not `quoting`, without any of the gateway's own words."""
-    task = task if quoting else _without_quotes(task)
+    """Where the task is, and what hints there are; not `quoting`, without any of the gateway's own words."""
+    return " ".join(filter(None, (_state_text(task if quoting else _without_quotes(task)), task.hints)))
+
+
+def _state_text(task: Task) -> str:
     percent = f" {task.percent} %" if task.percent is not None else ""
     code = task.problem.code if task.problem else ""
     problem = f" ({task.problem.message.rstrip('.')})" if task.problem else ""
@@ -245,11 +246,7 @@ def _ended_text(task: Task) -> str:
         case TaskState.OUTCOME_UNKNOWN:
             why = f" ({detail})" if detail else ""
             named = f" Its reply names task {found}, which proves nothing." if (found := _untrusted_id(task)) else ""
-            hints = f" {task.hints}" if task.hints else ""
-            return (
-                f"Whether the gateway accepted it is not known{why}. It is never sent again automatically."
-                f"{named}{hints}"
-            )
+            return f"Whether the gateway accepted it is not known{why}. It is never sent again automatically.{named}"
         case _:
             return f"Given up: {detail}." if detail else "Given up by a person."
 
@@ -275,6 +272,9 @@ def fate_sentence(task: Task) -> str:
     """Whether money was spent, in one sentence."""
     if task.mode is Mode.SANDBOX:
         return "A rehearsal: nothing was charged."
+    if task.charge and exceeds_declared(task):
+        reserved = dollars(from_micros(task.reserve_micros))
+        return f"MORE THAN AGREED: the gateway reports a cost of {task.charge}, and the sheet said {reserved} USD."
     if task.charge:
         return f"The gateway says it charged {task.charge}."
     if task.state is TaskState.FAILED:
@@ -297,7 +297,7 @@ def _is_left_sealed(deps: Dependencies, task: Task) -> bool:
     return sealed and not deps.is_followed()
 
 
-def _next_step(deps: Dependencies, task: Task) -> NextStep:
+def _next_step(deps: Dependencies, task: Task, findings: tuple[Finding, ...]) -> NextStep:
     if waits_for_key(task) or _is_left_sealed(deps, task):
         return OPEN_THE_KEY
     if needs_a_look(deps, task):
@@ -307,9 +307,8 @@ def _next_step(deps: Dependencies, task: Task) -> NextStep:
         case TaskState.WAITING | TaskState.SUBMITTING | TaskState.QUEUED | TaskState.RUNNING | TaskState.SUCCEEDED:
             return NextStep(Action.WAIT, _waiting_text(deps, task), target=task.id, seconds=WAIT_SECONDS)
         case TaskState.SAVED:
-            return NextStep(
-                text=f"The clip is {task.clip.path}; look at its contact sheet." if task.clip else "Nothing to do."
-            )
+            where = f"The clip is {task.clip.path}; look at its contact sheet." if task.clip else "Nothing to do."
+            return NextStep(text=f"{where}{format_differences(findings)}")
         case TaskState.REJECTED:
             return refusal_step(task.problem)
         case TaskState.FAILED:
@@ -339,7 +338,8 @@ def lacks_key(deps: Dependencies, task: Task) -> bool:
     if task.mode is not Mode.LIVE or task.state is TaskState.SUCCEEDED or deps.is_sealed(task.gateway):
         return False
     try:
-        return deps.find_key(deps.facts(task.gateway)) is None
+        facts = deps.facts(task.gateway)
+        return bool(facts.key_env) and deps.find_key(facts) is None
     except CallsheetError:
         return True
 
@@ -350,7 +350,7 @@ def shortest_kept(deps: Dependencies, tasks: Sequence[Task]) -> str:
     for task in tasks:
         try:
             hours.append(card_of(deps, task).retention.result_hours)
-        except UnknownThing:
+        except CallsheetError:
             hours.append(None)
     known = [item for item in hours if item is not None]
     if not known:
@@ -361,7 +361,11 @@ def shortest_kept(deps: Dependencies, tasks: Sequence[Task]) -> str:
 def needs_a_look(deps: Dependencies, task: Task) -> bool:
     """Whether what the gateway says of an accepted task has made no sense for more than twice the usual time."""
     code = task.problem.code if task.problem else ""
-    return task.state in (TaskState.QUEUED, TaskState.RUNNING) and code in UNCLEAR_STATES and is_late(deps, task)
+    if code in CERTAINLY_ODD:
+        return task.state in OPEN_STATES
+    if task.state not in (TaskState.QUEUED, TaskState.RUNNING) or not is_late(deps, task):
+        return False
+    return code in UNCLEAR_STATES or card_of(deps, task).poll.patience
 
 
 def is_late(deps: Dependencies, task: Task) -> bool:
@@ -369,7 +373,7 @@ def is_late(deps: Dependencies, task: Task) -> bool:
     elapsed = deps.clock.now() - (task.accepted_at or task.created_at)
     try:
         advice, length = card_of(deps, task).poll, clip_seconds_of(deps, task)
-    except UnknownThing:
+    except CallsheetError:
         return False
     return is_overdue(advice, elapsed=elapsed, clip_seconds=length, speed=deps.speed(task.mode))
 
@@ -383,8 +387,6 @@ _REFUSAL_ADVICE = {
     Reason.MOVED: "Check the gateway's address in the policy: it answers that it has moved.",
 }
 NO_REASON_GIVEN = "The gateway gives no reason. Compare the shot with the model's rules, or ask the gateway's support."
-
-
 CHANGES = "A person decides what to change, as the message says."
 
 

@@ -12,7 +12,7 @@ from cli_terminal import CommandLine, Terminal, run_without_terminal
 
 from callsheet.compose import Surroundings, build_program
 from callsheet.core.consent import Means
-from callsheet.core.tasks import Sheet, TaskState
+from callsheet.core.tasks import Clip, Sheet, TaskState
 from callsheet.edges.clock import SystemClock
 from callsheet.surface.cli import run
 from callsheet.surface.cli.console.exit_codes import ExitCode
@@ -147,6 +147,24 @@ def test_get_can_wait_a_while(workspace: Workspace, program: Program, cli: Comma
     assert answer.code == 0
     assert answer.json["status"] == "running"
     assert answer.json["percent"] == 40
+
+
+def test_get_and_list_show_what_of_a_clip_is_not_as_ordered(
+    workspace: Workspace, program: Program, cli: CommandLine
+) -> None:
+    """The program ends well: the clip is there."""
+    workspace.gateway.replies = [accepted()]
+    task_id = cli("submit", approved(workspace, program), "--no-wait", "--json").json["task"]["task_id"]
+    clip = Clip("/a.mp4", 5, "0" * 64, 2.0, 1280, 720, "/b.jpg", "/c.jpg")
+    ledger, changes = program.build_service().deps.ledger(), {"state": TaskState.SAVED, "clip": clip}
+    ledger.touch(task_id, now=workspace.clock.now(), changes=changes)
+
+    shown, answer = cli("get", task_id), cli("get", task_id, "--json")
+
+    assert shown.code == ExitCode.OK
+    assert [item["field"] for item in answer.json["findings"]] == ["duration_seconds"]
+    assert answer.json["findings"][0]["text"] in " ".join(shown.out.split())
+    assert "differs" in cli("list").out
 
 
 def test_list_shows_what_waits_for_a_person_and_unknown_outcomes_first(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,24 @@ async def test_pages_show_the_clip(live_desk: Desk, tmp_path: Path) -> None:
     assert f'src="/tasks/{task_id}/contact-sheet"' in page
     assert "1280 x 720" in seen(page)
     assert f'src="/tasks/{task_id}/poster"' in await live_desk.read("/")
+
+
+async def test_a_clip_that_is_not_as_ordered_is_marked(live_desk: Desk, tmp_path: Path) -> None:
+    """On its own page with each difference, in the list and among the latest; one as ordered is not."""
+    task_id = await keep_clip(live_desk, tmp_path)
+    await live_desk.sign_in()
+    clip = live_desk.service.task(task_id).task.clip
+    assert clip is not None
+    changes = {"state": TaskState.SAVED, "clip": clip}
+    live_desk.service.deps.ledger().touch(task_id, now=live_desk.workspace.clock.now(), changes=changes)
+    pages = (f"/tasks/{task_id}", "/tasks", "/")
+    assert ["doubt" in await live_desk.read(page) for page in pages] == [False] * 3
+
+    changes["clip"] = replace(clip, duration_seconds=2.0)
+    live_desk.service.deps.ledger().touch(task_id, now=live_desk.workspace.clock.now(), changes=changes)
+
+    assert ["doubt" in await live_desk.read(page) for page in pages] == [True] * 3
+    assert live_desk.service.task(task_id).findings[0].rule in seen(await live_desk.read(pages[0]))
 
 
 async def test_a_clip_whose_file_is_gone_is_not_said_to_be_there(live_desk: Desk, tmp_path: Path) -> None:

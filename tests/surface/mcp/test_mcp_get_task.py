@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
@@ -23,11 +24,11 @@ CLIP = Clip(
 )
 
 
-def save(workspace: Workspace, task_id: str) -> None:
+def save(workspace: Workspace, task_id: str, clip: Clip = CLIP) -> None:
     """The clip of an accepted task arrives, as another process on the same home would store it."""
     ledger, now = workspace.service().deps.ledger(), workspace.clock.now()
     ledger.advance(task_id, TaskEvent.SEEN_FINISHED, now=now, changes={"result_url": "https://x.test/a.mp4"})
-    ledger.advance(task_id, TaskEvent.CLIP_SAVED, now=now, changes={"clip": CLIP, "next_at": now})
+    ledger.advance(task_id, TaskEvent.CLIP_SAVED, now=now, changes={"clip": clip, "next_at": now})
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -55,6 +56,26 @@ async def test_a_saved_clip_is_described_and_linked_and_never_sent(workspace: Wo
     assert {block.type for block in result.content} == {"text", "resource_link"}
     assert CLIP.path in text_of(result)
     assert listed.structured_content["tasks"][0]["clip_path"] == CLIP.path
+    assert "findings" not in answer
+
+
+async def test_a_clip_that_is_not_as_ordered_says_what_differs(workspace: Workspace) -> None:
+    """As findings of the task, and by name in the list; the task is saved all the same."""
+    workspace.go_live()
+    workspace.gateway.replies = [accepted()]
+    async with connect(workspace, ERAS[0], types_in("0.24")) as client:
+        submitted = await client.call_tool("submit_video", {"sheet_id": await explained(client)})
+        task_id = submitted.structured_content["task_id"]
+        save(workspace, task_id, replace(CLIP, duration_seconds=2.0, brightest=3, motion=0))
+        answer = (await client.call_tool("get_task", {"task_id": task_id})).structured_content
+        listed = (await client.call_tool("list_tasks", {})).structured_content
+
+    assert answer["status"] == "saved"
+    assert [(item["severity"], item["field"]) for item in answer["findings"]] == [
+        ("warning", "duration_seconds"),
+        ("warning", "picture"),
+    ]
+    assert listed["tasks"][0]["differs"] == "length, picture"
 
 
 @pytest.mark.parametrize("era", ERAS)

@@ -6,19 +6,27 @@ import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 
+from callsheet.core.gateway.endpoint import USUAL, OwnWay, Route
+from callsheet.core.gateway.protocol import HttpRequest
 from callsheet.core.security.urls import url_host
 from callsheet.core.tasks import Clip, Task
-from callsheet.edges.http.client import GatewayHttp
-from callsheet.edges.http.streams import ByteStream
+from callsheet.edges.http.client import GatewayHttp, join_url
+from callsheet.edges.http.streams import ByteStream, OpenStream
+from callsheet.edges.keys.store import SecretKey
 from callsheet.errors import SetupProblem
 
 from .download import save_clip
 from .part_file import clip_name
+
+if TYPE_CHECKING:
+    from .stills import ClipFacts
 
 MAX_DOWNLOADS = 4
 MAX_DOWNLOADS_OF_GATEWAY = 3
@@ -37,20 +45,30 @@ class Clips:
         self._from_host = defaultdict[str, anyio.Semaphore](lambda: anyio.Semaphore(MAX_DOWNLOADS_FROM_HOST))
         self._decoding: anyio.CapacityLimiter | None = None
 
-    async def keep(self, task: Task, url: str, *, directory: Path, loopback: str | None) -> Clip:
+    async def keep(self, task: Task, url: str, *, directory: Path, loopback: str | None, route: Route = USUAL) -> Clip:
         """Fetch the clip at `url` unless it is on disk already, and describe it.
 
         Raises `LinkGone`, `DownloadProblem`, `GatewayUnreachable`, `SetupProblem`; trying again is always free.
         """
+        return await self._keep(task, url, directory, partial(self._http.open_stream, loopback=loopback, route=route))
+
+    async def keep_own(
+        self, task: Task, content: HttpRequest, *, directory: Path, base_url: str, key: SecretKey | None, way: OwnWay
+    ) -> Clip:
+        """The same for a clip that its gateway hands out itself: only from there, whatever a link says."""
+
+        def open_stream(_: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[ByteStream]:
+            return self._http.open_content(content, headers, base_url=base_url, key=key, way=way)
+
+        return await self._keep(task, join_url(base_url, content.path), directory, open_stream)
+
+    async def _keep(self, task: Task, url: str, directory: Path, open_stream: OpenStream) -> Clip:
         if sys.platform == "win32":
             raise SetupProblem(
                 "Saving clips needs Linux or macOS.", next_step="Open the gateway's own page to fetch the clip."
             )
         _make_directory(directory)
         target = directory / clip_name(task.id.removeprefix("task_"), task.gateway, task.model)
-
-        def open_stream(address: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[ByteStream]:
-            return self._http.open_stream(address, headers, loopback=loopback)
 
         async with self._place(task.gateway, url):
             saved = await save_clip(open_stream, url, target)
@@ -62,11 +80,15 @@ class Clips:
             path=str(target),
             size=saved.size,
             sha256=saved.sha256,
-            duration_seconds=round(facts[0], 3),
-            width=facts[1],
-            height=facts[2],
+            duration_seconds=round(facts.duration_seconds, 3),
+            width=facts.width,
+            height=facts.height,
             poster=str(poster),
             contact_sheet=str(sheet),
+            shape=facts.shape,
+            audio=facts.audio,
+            brightest=facts.brightest,
+            motion=facts.motion,
         )
 
     @asynccontextmanager
@@ -76,11 +98,10 @@ class Clips:
             yield
 
 
-def _describe(clip: Path, poster: Path, sheet: Path, heading: str) -> tuple[float, int, int]:
+def _describe(clip: Path, poster: Path, sheet: Path, heading: str) -> ClipFacts:
     from .stills import draw_stills
 
-    facts = draw_stills(clip, poster, sheet, heading=heading, detail=clip.name)
-    return facts.duration_seconds, facts.width, facts.height
+    return draw_stills(clip, poster, sheet, heading=heading, detail=clip.name)
 
 
 def _make_directory(directory: Path) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from io import SEEK_END
 from pathlib import Path
@@ -48,13 +48,20 @@ CODECS = frozenset({"h264", "hevc", "av1", "vp9", "mpeg4"})
 
 @dataclass(frozen=True, slots=True)
 class ClipFacts:
-    """What the file itself holds: the video's length in seconds, its size in pixels, its frames and codec."""
+    """What the file itself holds: the video's length in seconds, its size in pixels, its frames and codec.
+
+    `shape` is width by height on the screen. `brightest` and `motion` are of the stills, where some were drawn.
+    """
 
     duration_seconds: float
     width: int
     height: int
     frames: int
     codec: str
+    shape: float
+    audio: bool
+    brightest: int | None = None
+    motion: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +126,21 @@ def draw_stills(path: Path, poster: Path, sheet: Path, *, heading: str, detail: 
         taken = _take(container, survey)
     write_picture(taken.poster, poster)
     write_picture(draw_sheet(taken.stills, taken.grid, heading=heading, detail=detail), sheet)
-    return survey.facts
+    brightest, motion = _measure([still.picture for still in taken.stills])
+    shape = 1 / survey.facts.shape if taken.is_turned else survey.facts.shape
+    return replace(survey.facts, shape=round(shape, 4), brightest=brightest, motion=motion)
+
+
+def _measure(pictures: Sequence[Image]) -> tuple[int, int | None]:
+    """The highest level of any, and how far a detail of 8 by 8 pixels changes from the first one on, if at all."""
+    from PIL import ImageChops
+
+    def highest(picture: Image) -> int:
+        return max(int(high) for _, high in cast("Sequence[tuple[int, int]]", picture.getextrema()))
+
+    first, *later = [picture.reduce(8) for picture in pictures]
+    changes = [highest(ImageChops.difference(first, picture)) for picture in later]
+    return max(map(highest, pictures)), max(changes, default=None)
 
 
 def read_frame(path: Path, *, last: bool) -> Image:
@@ -134,11 +155,12 @@ def read_frame(path: Path, *, last: bool) -> Image:
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """The stills of one clip, their layout, and the poster."""
+    """The stills of one clip, their layout, the poster, and whether players turn the picture on its side."""
 
     stills: Sequence[Still]
     grid: Grid
     poster: Image
+    is_turned: bool
 
 
 def _take(container: InputContainer, survey: _Survey, *, columns: int = 4, rows: int = 3) -> _Taken:
@@ -153,6 +175,7 @@ def _take(container: InputContainer, survey: _Survey, *, columns: int = 4, rows:
     poster_pick = min(picks, key=lambda pick: abs(pick - third))
     stills: list[Still] = []
     poster: Image | None = None
+    is_turned = False
     for pick, frame in _decode(container, survey, picks):
         stills.append(
             Still(
@@ -162,9 +185,10 @@ def _take(container: InputContainer, survey: _Survey, *, columns: int = 4, rows:
         )
         if poster is None or pick == poster_pick:
             poster = _picture(frame, _poster_size(frame))
+        is_turned = frame.rotation % 180 != 0
     if poster is None:
         raise _unreadable("No frame of it can be decoded.")
-    return _Taken(stills, grid, poster)
+    return _Taken(stills, grid, poster, is_turned)
 
 
 def _choose(survey: _Survey, shares: Sequence[float], *, reach: float) -> list[int]:
@@ -245,7 +269,8 @@ def _survey(container: InputContainer) -> _Survey:
     times: list[int] = []
     keys: list[int] = []
     end = 0
-    for time, packet in _timed_packets(container):
+    others: set[str] = set()
+    for time, packet in _timed_packets(container, others):
         if packet.is_keyframe:
             keys.append(time)
         if not packet.is_discard:
@@ -256,18 +281,24 @@ def _survey(container: InputContainer) -> _Survey:
     seconds = float((end - min(times)) * unit)
     if not 0 < seconds <= MAX_SECONDS:
         raise UnsupportedClip("The times of its frames make no sense.")
-    facts = ClipFacts(round(seconds, 3), width, height, len(times), codec)
+    shape = width / height * float(stream.sample_aspect_ratio or 1)
+    facts = ClipFacts(round(seconds, 3), width, height, len(times), codec, shape, audio="audio" in others)
     return _Survey(facts, unit, tuple(sorted(times)), tuple(sorted(keys)))
 
 
-def _timed_packets(container: InputContainer) -> Iterator[tuple[int, Packet[VideoStream]]]:
-    """The video's packets with their presentation times, a bounded number of them and none cut short."""
+def _timed_packets(container: InputContainer, others: set[str]) -> Iterator[tuple[int, Packet[VideoStream]]]:
+    """The video's packets with their presentation times, a bounded number of them and none cut short.
+
+    The types of the `others` that have packets are added.
+    """
     video = container.streams.video[0]
     count = 0
     for packet in container.demux():
         if packet.is_corrupt:
             raise _unreadable("Part of it is missing.")
         if packet.pts is None or packet.stream is not video:
+            if packet.size:
+                others.add(packet.stream.type)
             continue
         count += 1
         if count > MAX_PACKETS:

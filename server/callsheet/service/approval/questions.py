@@ -14,7 +14,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from callsheet.core.catalogue.prices import dollars
-from callsheet.core.consent import Floor, Means, Mode, Need, amount_matches, amount_to_type, decide_need
+from callsheet.core.consent import Floor, Means, Mode, Need, Policy, amount_to_type, decide_need, text_matches
 from callsheet.core.tasks import IllegalEvent, Sheet, SheetEvent, SheetState
 from callsheet.errors import Action, NextStep, NotApproved
 from callsheet.service.blockers import allowance_for, find_blockers, floor_of
@@ -45,16 +45,17 @@ MEANINGS: dict[Answer, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a person is asked about these sheets, and the amount (US dollars) that they must type to agree to all."""
+    """What a person is asked about these sheets, and what they must type to agree to all: an amount, or a `name`."""
 
     sheet_ids: tuple[str, ...]
     text: str
     amount: Decimal
+    name: str = ""
 
     @property
     def amount_text(self) -> str:
-        """The amount to type."""
-        return dollars(self.amount)
+        """What to type."""
+        return self.name or dollars(self.amount)
 
 
 def question_for(deps: Dependencies, sheet_ids: Sequence[str], *, ask_again: bool = False) -> Question | None:
@@ -69,7 +70,7 @@ def question_for(deps: Dependencies, sheet_ids: Sequence[str], *, ask_again: boo
         refused = any(blocker.refuses for blocker in find_blockers(deps, sheet))
         if refused or (turned_down and not ask_again) or floor_of(deps, sheet) is Floor.PASSPHRASE:
             return None
-    total = sum((amount_to_type(sheet.price, policy) or Decimal(0) for sheet in asked), Decimal(0))
+    total = _sum(asked, policy)
     # One form for a sum that one clip could not be approved with would be a way around the floor.
     is_live = any(sheet.mode is Mode.LIVE for sheet in asked)
     if not asked or (is_live and policy.passphrase_from is not None and total >= policy.passphrase_from):
@@ -77,7 +78,19 @@ def question_for(deps: Dependencies, sheet_ids: Sequence[str], *, ask_again: boo
     texts = [sheet.shown for sheet in asked]
     if len(texts) > 1:
         texts = [f"{len(texts)} clips, together {dollars(total)} USD.", *texts]
-    return Question(tuple(sheet.id for sheet in asked), "\n\n".join(texts), total)
+    name = total_to_type(asked, policy) if all(sheet.price.free for sheet in asked) else ""
+    return Question(tuple(sheet.id for sheet in asked), "\n\n".join(texts), total, name or "")
+
+
+def _sum(sheets: Sequence[Sheet], policy: Policy) -> Decimal:
+    return sum((amount_to_type(sheet.price, policy) or Decimal(0) for sheet in sheets), Decimal(0))
+
+
+def total_to_type(sheets: Sequence[Sheet], policy: Policy) -> str | None:
+    """What a person types to agree to all of them: the sum, or the names of endpoints where all are free."""
+    if all(sheet.price.free for sheet in sheets):
+        return " ".join(dict.fromkeys(sheet.binding.gateway for sheet in sheets)) or None
+    return dollars(_sum(sheets, policy))
 
 
 def _undecided(deps: Dependencies, sheet_id: str) -> Sheet | None:
@@ -100,9 +113,9 @@ def approve_typed(
     sheets = [approvable(deps, sheet_id) for sheet_id in (question.sheet_ids if question else sheet_ids)]
     if question is None:
         return sheets
-    if not amount_matches(typed, question.amount):
+    if not text_matches(typed, question.amount_text):
         raise NotApproved(
-            f"The amount typed is not the amount shown ({question.amount_text} USD).",
+            f"The amount typed is not the amount shown ({question.name or f'{question.amount_text} USD'}).",
             next_step=NextStep(
                 Action.APPROVE, f"The amount to type is {question.amount_text}.", target=" ".join(question.sheet_ids)
             ),

@@ -77,6 +77,7 @@ def task_summary(service: Service, report: TaskReport) -> dict[str, Any]:
         "status": status,
         "created_at": task.created_at,
         "clip": clip,
+        "differs": [finding.rule for finding in report.findings],
         "usual": _usual(service, task),
     }
 

@@ -114,7 +114,10 @@ class ExplainDetails(ExplainAnswer):
 
 
 class TaskAnswer(BaseModel):
-    """Of `get_task`: where the task is, what became of the money, the paths of the clip."""
+    """Of `get_task`: where the task is, what became of the money, the paths of the clip.
+
+    `findings` are what of the clip differs from the order.
+    """
 
     task_id: str
     status: str
@@ -136,6 +139,7 @@ class TaskAnswer(BaseModel):
     width: int | None = None
     height: int | None = None
     untrusted_gateway_message: str | None = None
+    findings: list[FindingAnswer] | None = None
     next_step: str
 
 
@@ -186,7 +190,7 @@ class SubmitDetails(SubmitAnswer):
 
 
 class TaskLine(BaseModel):
-    """One task in a list."""
+    """One task in a list. `differs` names what of its clip is not as ordered."""
 
     task_id: str
     status: str
@@ -196,6 +200,7 @@ class TaskLine(BaseModel):
     prompt: str
     created_at: str
     clip_path: str | None = None
+    differs: str | None = None
 
 
 class TasksAnswer(BaseModel):

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from callsheet.core.catalogue.cards import Catalogue
 from callsheet.core.consent import Mode
+from callsheet.core.delivery import name_differences
 from callsheet.core.payload.body import Finding
 from callsheet.core.payload.own_files import format_own_file
 from callsheet.core.security.redaction import escape_block
@@ -243,6 +244,7 @@ def _task_fields(report: TaskReport, render: Render) -> dict[str, Any]:
         "percent": task.percent,
         "created_at": iso(task.created_at) or "",
         "untrusted_gateway_message": _gateway_message(task),
+        "findings": [_finding(item) for item in report.findings] or None,
         "next_step": render(report.next_step),
     }
     if clip is not None:
@@ -332,6 +334,7 @@ def tasks_answer(service: Service, reports: Sequence[TaskReport], render: Render
             prompt=escape_block(report.prompt, PROMPT_IN_LIST),
             created_at=iso(report.task.created_at) or "",
             clip_path=report.task.clip.path if report.task.clip else None,
+            differs=name_differences(report.findings) or None,
         )
         for report in reports
     ]

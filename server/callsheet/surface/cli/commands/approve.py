@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from decimal import Decimal
 
 import typer
 
-from callsheet.core.consent import Means, Mode, Need, amount_to_type, decide_need
+from callsheet.core.consent import Means, Mode, Need, decide_need
 from callsheet.core.tasks import APPROVAL_LIFETIME, Sheet, SheetState
 from callsheet.errors import Action, InvalidRequest, NextStep, NotApproved
+from callsheet.service.approval.questions import total_to_type
 from callsheet.surface.cli.console.command import MAKE, Command, Json, SheetArgument, SheetArguments
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.cli.console.progress import run_with_runner
@@ -91,14 +91,13 @@ def _undecided(session: Session, sheet_id: str) -> Sheet | None:
 def _ask_amounts(session: Session, terminal: Terminal, sheets: list[Sheet]) -> None:
     """Show all of them, then ask for their sum."""
     policy = session.program.policy()
-    amounts = [amount_to_type(found.price, policy) for found in sheets if found.mode is Mode.LIVE]
-    known = [amount for amount in amounts if amount is not None]
+    wanted = total_to_type([found for found in sheets if found.mode is Mode.LIVE], policy)
     for found in sheets[:-1]:
         show_sheet(terminal, found)
     meaning = SENDS_NOW if any(found.is_forward(session.service.now()) for found in sheets) else LETS_SEND
     if len(sheets) > 1:
         meaning = f"{len(sheets)} sheets together. For each of them: {meaning}"
-    ask_amount(terminal, sheets[-1], sum(known, Decimal(0)) if known else None, meaning=meaning)
+    ask_amount(terminal, sheets[-1], wanted, meaning=meaning)
 
 
 def decline(context: typer.Context, sheet: SheetArgument, as_json: Json = False) -> int:

@@ -24,7 +24,7 @@ from callsheet.surface.cli.console.progress import (
     run_with_runner,
 )
 from callsheet.surface.cli.console.session import Session, begin
-from callsheet.surface.cli.console.task_view import write_clip
+from callsheet.surface.cli.console.task_view import write_clip, write_differences
 from callsheet.surface.cli.console.unlock import Unlocks, ask_to_unlock, unlock_and_send
 from callsheet.surface.next_steps import for_person, program
 from callsheet.surface.text import one_line, progress_share
@@ -154,6 +154,7 @@ def _write_clips(session: Session, reports: list[TaskReport]) -> None:
     for report in reports:
         if report.task.clip is not None:
             write_clip(session, report.task.clip, title=report.task.id)
+            write_differences(session, report)
 
 
 COMMANDS = (Command("watch", watch, FOLLOW, "follow open tasks live", EXAMPLES),)

@@ -11,7 +11,7 @@ from callsheet.service import TaskReport
 from callsheet.service.results import fate_sentence, iso
 from callsheet.surface.text import format_size, one_line
 
-from .output import label_table
+from .output import indent, label_table
 from .progress import format_state
 from .session import Session
 
@@ -35,6 +35,7 @@ def write_report(session: Session, report: TaskReport) -> None:
     output.write(label_table(rows))
     if task.clip is not None:
         write_clip(session, task.clip)
+        write_differences(session, report)
     else:
         output.write_next_step(report.next_step)
 
@@ -46,6 +47,12 @@ def write_clip(session: Session, clip: Clip, *, title: str = "Clip") -> None:
     output.write_heading(f"{title}  {measured}")
     for path in (clip.path, clip.contact_sheet, clip.poster):
         output.write_unwrapped(path, style="cyan")
+
+
+def write_differences(session: Session, report: TaskReport) -> None:
+    """What of the clip is not as ordered, a line for each."""
+    for finding in report.findings:
+        session.output.write(indent(Text(f"Not as ordered: {finding.rule}", style="yellow")))
 
 
 def _format_times(task: Task) -> str:
