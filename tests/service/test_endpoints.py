@@ -148,8 +148,8 @@ def test_what_a_person_reads_and_types_follows_what_they_declared(tmp_path: Path
         return
     for wrong in ("", "0", "0.00", "yes", "gpu_box", "1.23"):
         with pytest.raises(NotApproved):
-            service.approve_typed(sheet.id, wrong, by=Means.CLIENT)
-    assert service.approve_typed(sheet.id, typed, by=Means.CLIENT).approved_by is Means.CLIENT
+            service.approve_typed(sheet.id, typed=wrong, by=Means.CLIENT)
+    assert service.approve_typed(sheet.id, typed=typed, by=Means.CLIENT)[0].approved_by is Means.CLIENT
 
 
 def test_an_undeclared_price_without_a_ceiling_is_refused(workspace: Workspace) -> None:

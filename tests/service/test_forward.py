@@ -325,3 +325,7 @@ def test_an_allowance_survives_what_does_not_bear_on_its_models(workspace: Works
     assert submit(service.deps, draft(service, shot(1))).status == "waiting"
     workspace.go_live('[gateways.poyo]\nfloor = "passphrase"\n')
     assert submit(service.deps, draft(service, shot(2))).status == "approval_needed"
+    workspace.go_live("")
+    assert submit(service.deps, draft(service, shot(3))).status == "waiting"
+    workspace.go_live('[gateways.poyo]\nbase_url = "https://x.example.com"\n')
+    assert submit(service.deps, draft(service, shot(4))).status == "approval_needed"
