@@ -100,11 +100,11 @@ async def run(
     beside.leases.hold()
     async with deps.http, anyio.create_task_group() as group:
         await group.start(beside.sandbox.run)
+        await group.start(beside.desk.run)
         try:
             async with anyio.create_task_group() as runners:
                 runners.start_soon(runner.watch)
                 runners.start_soon(_tend, deps, beside.leases)
-                await runners.start(beside.desk.run)
                 try:
                     yield runner
                 finally:
