@@ -33,7 +33,7 @@ from callsheet.edges.files.paths import (
     load_registered,
 )
 from callsheet.edges.http.client import GatewayHttp
-from callsheet.edges.keys.passkeys import PASSKEYS_FILE, Passkeys
+from callsheet.edges.keys.passkeys import PASSKEYS_FILE, Passkeys, signing_key
 from callsheet.edges.keys.passphrase import STANDARD, Cost, load_verifier
 from callsheet.edges.keys.sealed import OpenedKeys, is_sealed, load_sealed
 from callsheet.edges.keys.store import SecretKey, build_redactor, find_all_keys, find_key
@@ -196,6 +196,7 @@ def build_service(surroundings: Surroundings) -> Service:
         clips=Clips(http),
         pictures=Pictures(paths.data / INPUTS_DIRECTORY),
         save_directory=lambda current: _save_directory(current, paths),
+        signing_key=signing_key,
         runner_id=lock.runner_id,
         desk_url=lambda: find_desk(paths.state),
         is_named_address=lambda gateway_id, url: (gateway_id, url) in load_registered(account_home).addresses,

@@ -145,9 +145,14 @@ class Binding:
     expires: str = ""
 
     @property
+    def text(self) -> str:
+        """The canonical JSON of all fields."""
+        return _binding_text(asdict(self))
+
+    @property
     def digest(self) -> str:
-        """SHA-256 (hex) of the canonical JSON of all fields."""
-        return _binding_digest(asdict(self))
+        """SHA-256 (hex) of `text`."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
 
     @property
     def shot_digest(self) -> str:
@@ -174,12 +179,11 @@ def sheet_id_for(digest: str) -> str:
 def is_older_than_trail(sheet_id: str, binding: Binding) -> bool:
     """Whether the sheet is from the version that kept no audit trail: that one did not bind a sheet's end."""
     fields = {name: value for name, value in asdict(binding).items() if name != "expires"}
-    return sheet_id == sheet_id_for(_binding_digest(fields))
+    return sheet_id == sheet_id_for(hashlib.sha256(_binding_text(fields).encode()).hexdigest())
 
 
-def _binding_digest(fields: Mapping[str, str]) -> str:
-    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+def _binding_text(fields: Mapping[str, str]) -> str:
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 class Means(StrEnum):

@@ -45,6 +45,7 @@ NAMES = [
     "desk",
     "allow",
     "pause",
+    "receipt",
     "resume",
     "allowances",
     "revoke",
