@@ -8,12 +8,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 MUTMUT := $(VENV)/.mutants
+SERVERS := .servers
 UV := uv>=0.9,<1
 PYTEST := $(BIN)/pytest
 # The tests start many processes; without bytecode each of them would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-fast system-tools crashtest lint types layers render figures bench torture mutants dist check-skills clean
+.PHONY: help demo test test-fast test-litellm system-tools crashtest lint types layers render figures bench torture mutants dist check-skills clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +44,22 @@ test: $(STAMP) ## Everything that must hold, in parallel
 
 test-fast: $(STAMP) ## What needs no process, browser or network, in under a minute
 	$(PYTEST) -q -n auto --dist worksteal --fast
+
+$(SERVERS)/litellm/.ready: tests/servers/litellm.txt
+	@uv="$$(command -v uv || echo $(BIN)/uv)"; \
+	$$uv venv --quiet --clear --python 3.11 $(SERVERS)/litellm && VIRTUAL_ENV=$(SERVERS)/litellm \
+		$$uv pip install --quiet --compile-bytecode --only-binary :all: --require-hashes -r tests/servers/litellm.txt
+	@touch $@
+
+$(SERVERS)/.aimock: tests/servers/package-lock.json
+	@mkdir -p $(SERVERS) && cp tests/servers/package.json tests/servers/package-lock.json $(SERVERS)
+	@npm ci --prefix $(SERVERS) --silent --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+test-litellm: $(STAMP) ## A real LiteLLM proxy and aimock, each installed for this alone with hashes; skipped where that fails
+	@$(MAKE) --no-print-directory $(SERVERS)/litellm/.ready || echo "LiteLLM cannot be installed here: its tests are skipped."
+	@$(MAKE) --no-print-directory $(SERVERS)/.aimock || echo "aimock cannot be installed here: its tests are skipped."
+	$(PYTEST) -q -rs -n 0 tests/servers
 
 system-tools: ## Chromium and strace for some tests, where Debian's packages can be installed
 	@if command -v apt-get >/dev/null 2>&1 && [ "$$(id -u)" = 0 ]; then \
@@ -104,4 +121,4 @@ mutants: $(MUTMUT) ## Change the code about money, consent and keys: does a test
 	PYTHONPATH=tools $(BIN)/python -m mutants
 
 clean: ## Remove what the targets created
-	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .coverage build dist
+	rm -rf $(VENV) $(SERVERS) .mypy_cache .ruff_cache .hypothesis .coverage build dist

@@ -24,7 +24,7 @@ from workspace import Workspace, make_workspace
 
 TESTS = Path(__file__).parent
 NEEDS = {
-    **dict.fromkeys(("subprocess", "multiprocessing", "pty", "build_dist"), "process"),
+    **dict.fromkeys(("subprocess", "multiprocessing", "pty", "build_dist", "openai"), "process"),
     **dict.fromkeys(
         (
             "socket",

@@ -155,7 +155,9 @@ def trust(home: Path, policy: str = "") -> None:
     """A person registered that home, and the addresses in that policy, as `callsheet setup` does it."""
     addresses: tuple[tuple[str, str], ...] = ()
     with suppress(SetupProblem):
-        addresses = parse_policy(policy.encode(), where="").base_urls
+        read = parse_policy(policy.encode(), where="")
+        ways = tuple((item.id, read.route(item.id).destination(item.base_url)) for item in read.endpoints)
+        addresses = (*read.base_urls, *ways)
     paths = find_paths({"CALLSHEET_HOME": str(home)}, account_home=None)
     register(account_of(home), home=paths, addresses=addresses)
 

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from callsheet.core.catalogue.cards import Catalogue, GatewayFacts
 from callsheet.core.consent import Policy
+from callsheet.core.gateway.endpoint import build_facts
+from callsheet.core.gateway.protocol import Gateway
 from callsheet.core.security.redaction import Redactor
 from callsheet.edges.clips.pictures import Pictures
 from callsheet.edges.clips.save import Clips
@@ -46,8 +48,8 @@ from callsheet.service.dependencies import Dependencies
 from callsheet.service.lifecycle import SandboxServer
 from callsheet.surface.program import Program
 
-from .errors import KeyProblem, SetupProblem
-from .gateways import load_gateway
+from .errors import KeyProblem, SetupProblem, UnknownThing
+from .gateways import build_endpoint, load_gateway
 from .service import Service
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ INPUTS_DIRECTORY = "inputs"
 RUNNERS_DIRECTORY = "runners"
 MARKS_DIRECTORY = "sent"
 SETTLED_NS = 2_000_000_000
+Identity = tuple[int, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,14 +177,15 @@ def build_service(surroundings: Surroundings) -> Service:
     background = _background(surroundings, paths)
     ledger = _once(lambda: SqliteLedger(paths.data / LEDGER_FILE))
     catalogues = PublishedCatalogues(load_catalogue, paths.data / CATALOGUES_DIRECTORY, load_gateway)
+    catalogue, gateway = _with_endpoints(catalogues.current, policy)
     deps = Dependencies(
         ledger=ledger,
         sent=FileMark(paths.state / MARKS_DIRECTORY, ledger),
         http=http,
         clock=surroundings.clock,
-        catalogue=catalogues.current,
+        catalogue=catalogue,
         published=catalogues,
-        gateway=load_gateway,
+        gateway=gateway,
         policy=policy,
         find_key=lambda facts: None if is_sealed(facts.id, directory) else unsealed(facts, _uses_keyring(policy)),
         is_sealed=lambda gateway_id: is_sealed(gateway_id, directory),
@@ -189,7 +193,7 @@ def build_service(surroundings: Surroundings) -> Service:
         stored_keys=_stored_keys(surroundings, paths, policy),
         opened=opened,
         # A stored key that is not used, because of an environment variable or a seal, is still a secret.
-        redactor=_redactor((unsealed, _key_finder({}, paths)), lambda: _uses_keyring(policy), load_catalogue, opened),
+        redactor=_redactor((unsealed, _key_finder({}, paths)), lambda: _uses_keyring(policy), catalogue, opened),
         sandbox_url=sandbox.url,
         sandbox_plays=_sandbox_plays,
         sandbox_key=SecretKey("sandbox", "rehearsal-key", source="sandbox"),
@@ -235,23 +239,25 @@ def policy_reader(surroundings: Surroundings, paths: Paths) -> Callable[[], Poli
     """Looks at the policy file each time, so that arming and disarming take effect immediately.
 
     It is read again unless it is certainly the same file as before: a file that changed a moment ago may change
-    again without a new time stamp. The same bytes in the same file are judged once.
+    again without a new time stamp. The same bytes in the same file are judged once, and again when a file of
+    certificates that they name has changed.
     """
     path, here = paths.config / POLICY_FILE, project_directory(surroundings)
-    kept: tuple[tuple[int, ...] | None, bool, bytes | None, Policy] = (None, False, None, Policy())
+    kept: tuple[list[Identity], bool, bytes | None, Policy] = ([None], False, None, Policy())
 
     def from_file() -> Policy:
         nonlocal kept
-        identity, settled = _identify(path)
         # One look at what is kept: another thread may replace it.
-        old_identity, was_settled, old_raw, policy = kept
-        same = identity is not None and identity == old_identity
+        old, was_settled, old_raw, policy = kept
+        identities, settled = _identify(path, policy)
+        same = identities[0] is not None and identities == old
         if same and was_settled:
             return policy
         raw = read_policy(path)
-        if not same or raw != old_raw:
+        if not same or (not was_settled and (raw != old_raw or len(identities) > 1)):
             policy = judge_policy(raw, path, working_directory=here, trusted=paths.trusted)
-        kept = (identity, settled, raw, policy)
+            identities, settled = _identify(path, policy)
+        kept = (identities, settled, raw, policy)
         return policy
 
     def read() -> Policy:
@@ -261,17 +267,43 @@ def policy_reader(surroundings: Surroundings, paths: Paths) -> Callable[[], Poli
     return read
 
 
-def _identify(path: Path) -> tuple[tuple[int, ...] | None, bool]:
-    """The identity of a file and its content, and whether it has not changed a moment ago; None without a file."""
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return None, False
-    settled = time.time_ns() - max(status.st_ctime_ns, status.st_mtime_ns) >= SETTLED_NS
-    return (
-        (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode),
-        settled,
-    )
+def _identify(path: Path, policy: Policy) -> tuple[list[Identity], bool]:
+    """What tells the policy file and its certificates from others, and whether none has changed a moment ago."""
+    found: list[Identity] = []
+    for each in (path, *map(Path, policy.certificate_files)):
+        try:
+            # The policy file is no link; certificates of the system often are.
+            it = each.lstat() if each == path else each.stat()
+            found.append((it.st_mtime_ns, it.st_ctime_ns, it.st_dev, it.st_ino, it.st_size, it.st_mode))
+        except OSError:
+            found.append(None)
+    return found, all(it is not None and time.time_ns() - max(it[:2]) >= SETTLED_NS for it in found)
+
+
+def _with_endpoints(
+    known: Callable[[], Catalogue], policy: Callable[[], Policy]
+) -> tuple[Callable[[], Catalogue], Callable[[str], Gateway]]:
+    """The catalogue and the gateways, with the endpoints of the policy; those of its last reading if it is unusable."""
+    facts_of, kept = lru_cache(maxsize=64)(build_facts), Policy()
+
+    def current() -> Policy:
+        nonlocal kept
+        with suppress(SetupProblem):
+            kept = policy()
+        return kept
+
+    def catalogue() -> Catalogue:
+        own = tuple(facts_of(item) for item in current().endpoints)
+        return Catalogue((*known().gateways, *own)) if own else known()
+
+    def gateway(gateway_id: str) -> Gateway:
+        endpoint = current().endpoint(gateway_id)
+        try:
+            return load_gateway(gateway_id) if endpoint is None else build_endpoint(endpoint)
+        except KeyError:
+            raise UnknownThing("The policy no longer declares this endpoint.", next_step="Declare it again.") from None
+
+    return catalogue, gateway
 
 
 def _key_finder(environ: Mapping[str, str], paths: Paths) -> KeyFinder:
@@ -279,6 +311,8 @@ def _key_finder(environ: Mapping[str, str], paths: Paths) -> KeyFinder:
     directory = paths.config / KEYS_DIRECTORY
 
     def find(facts: GatewayFacts, use_keyring: bool) -> SecretKey | None:
+        if not facts.key_env:
+            return None
         return find_key(facts.id, facts.key_env, environ=environ, keys_directory=directory, use_keyring=use_keyring)
 
     return find

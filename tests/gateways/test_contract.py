@@ -102,9 +102,9 @@ def accepted_reply(gateway_id: str) -> HttpReply:
 
 
 def test_a_gateway_is_a_module_a_fact_file_and_one_line() -> None:
-    """The tuple names exactly the modules and the fact files on disk."""
+    """The tuple names exactly the modules and the fact files on disk; the wire of endpoints has no facts."""
     here = Path(gateways.__file__).parent
-    modules = {path.stem for path in here.glob("*.py")} - {"__init__"}
+    modules = {path.stem for path in here.glob("*.py")} - {"__init__", "openai_videos"}
     assert set(GATEWAYS) == modules == {path.stem for path in here.glob("*.toml")}
     assert len(set(GATEWAYS)) == len(GATEWAYS)
 
@@ -219,7 +219,7 @@ def test_a_listing_is_asked_for_without_the_key(gateway_id: str, document: Docum
 
 
 @every_gateway
-@cases("task_id", ["", ".", "..", "a/b", "a?b", "a b", "a\n", "ä", "x" * 129, "%2e%2e"])
+@cases("task_id", ["", ".", "..", "a/b", "a?b", "a b", "a\n", "ä", "x" * 513, "%2e%2e"])
 def test_an_id_that_is_no_id_is_refused(gateway_id: str, task_id: str) -> None:
     """An id can neither leave its place in the path nor add a query."""
     with pytest.raises(ValueError, match="not a task id"):

@@ -38,7 +38,7 @@ class Keeper:
         self.script = list(script)
         self.urls: list[str] = []
 
-    async def keep(self, task: Task, url: str, *, directory: Path, loopback: str | None) -> Clip:
+    async def keep(self, task: Task, url: str, *, directory: Path, loopback: str | None, route: object) -> Clip:
         self.urls.append(url)
         step = self.script.pop(0) if self.script else CLIP
         if isinstance(step, Exception):

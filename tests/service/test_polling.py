@@ -30,7 +30,7 @@ class Keeper:
         self.script = list(script)
         self.urls: list[str] = []
 
-    async def keep(self, task: Task, url: str, *, directory: Path, loopback: str | None) -> Clip:
+    async def keep(self, task: Task, url: str, *, directory: Path, loopback: str | None, route: object) -> Clip:
         self.urls.append(url)
         step = self.script.pop(0)
         if isinstance(step, Exception):
@@ -275,7 +275,7 @@ async def test_a_restart_follows_on(workspace: Workspace) -> None:
     assert task.state is TaskState.SAVED
 
 
-@pytest.mark.parametrize("bad", ["", "a b", "../x", "x" * 200, "id?x=1"])
+@pytest.mark.parametrize("bad", ["", "a b", "../x", "x" * 513, "id?x=1"])
 async def test_a_task_id_that_no_gateway_gives_cannot_be_attached(workspace: Workspace, bad: str) -> None:
     """Refused before it is stored."""
     service, task_id = await under_way(workspace)

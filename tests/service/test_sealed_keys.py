@@ -63,7 +63,7 @@ class Keeper:
     def __init__(self, *script: Exception) -> None:
         self.script = list(script)
 
-    async def keep(self, task: Task, url: str, *, directory: Path, loopback: str | None) -> Clip:
+    async def keep(self, task: Task, url: str, *, directory: Path, loopback: str | None, route: object) -> Clip:
         if self.script:
             raise self.script.pop(0)
         return CLIP

@@ -202,7 +202,7 @@ class Production(RuleBasedStateMachine):
             raise Crash
         return STATUS[self.status_kind](job)
 
-    async def keep(self, task: Task, url: str, *, directory: Path, loopback: str | None) -> Clip:
+    async def keep(self, task: Task, url: str, *, directory: Path, loopback: str | None, route: object) -> Clip:
         """Stands where clips are kept."""
         if self.keep_kind == "crash":
             raise Crash

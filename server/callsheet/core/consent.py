@@ -13,14 +13,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 
 from callsheet.core.security.redaction import clean, escape_block
+from callsheet.core.security.urls import is_loopback
 
-from .catalogue.prices import Price, dollars
+from .catalogue.prices import DECLARED, Price, dollars
+from .gateway.endpoint import Endpoint, Route
 from .payload.own_files import format_inputs
 from .shot import PARAMETERS, PLAIN, OwnFile, Shot
 
@@ -35,12 +38,13 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """Upper limits in US dollars (None is "no limit of this kind") and on open tasks."""
+    """Upper limits in US dollars (None is "no limit of this kind"), on open tasks, and on a gateway's clips a day."""
 
     per_clip: Decimal | None = Decimal("2.00")
     per_day: Decimal | None = Decimal("10.00")
     per_month: Decimal | None = Decimal("50.00")
     concurrent: int = 5
+    clips_at_gateway: int | None = None
 
 
 class Floor(StrEnum):
@@ -80,6 +84,9 @@ class Policy:
         floor: the minimum that approves a live clip.
         passphrase_from: the price from which a live clip needs the passphrase, whatever the floor; None is never.
         rules: gateway id or `gateway/model` -> its own settings.
+        endpoints: the servers of the person's own that speak `/v1/videos`.
+        proxy: the address of the proxy through which public hosts are reached.
+        ca_file: a file of certificates that are trusted beside the usual ones; `ca` is what it holds.
         paused: whether a person paused all submissions; approvals stay valid, and it is not part of the file.
     """
 
@@ -99,11 +106,39 @@ class Policy:
     floor: Floor = Floor.CLIENT
     passphrase_from: Decimal | None = Decimal("1.00")
     rules: tuple[tuple[str, Rule], ...] = ()
+    endpoints: tuple[Endpoint, ...] = ()
+    proxy: str = ""
+    ca_file: str = ""
+    ca: str = field(default="", repr=False)
     paused: bool = False
 
     def base_url(self, gateway_id: str) -> str | None:
         """The base URL that the person set instead of the gateway's own, if any."""
         return dict(self.base_urls).get(gateway_id)
+
+    @property
+    def certificate_files(self) -> tuple[str, ...]:
+        """The files of certificates that it names."""
+        return tuple(sorted({self.ca_file, *(item.ca_file for item in self.endpoints)} - {""}))
+
+    def endpoint(self, gateway_id: str) -> Endpoint | None:
+        """The endpoint of that id, if it is one."""
+        return next((item for item in self.endpoints if item.id == gateway_id), None)
+
+    def route(self, gateway_id: str) -> Route:
+        """How the network and the gateway's own settings have it reached; nothing is between this computer and itself.
+
+        Also for the public hosts of clips, under no id.
+        """
+        endpoint, url = self.endpoint(gateway_id), self.base_url(gateway_id)
+        if endpoint is not None:
+            return endpoint.route(proxy=self.proxy, ca=self.ca)
+        return Route() if url is not None and is_loopback(url) else Route(proxy=self.proxy, ca=self.ca)
+
+    def caps_for(self, gateway_id: str) -> Caps:
+        """The caps, with that endpoint's number of clips."""
+        endpoint = self.endpoint(gateway_id)
+        return self.caps if endpoint is None else replace(self.caps, clips_at_gateway=endpoint.clips_per_day)
 
     def rules_for(self, card_id: str) -> tuple[Rule, ...]:
         """The rules that apply to a model: its gateway's and its own."""
@@ -126,7 +161,7 @@ class Binding:
 
     `account` is the key's fingerprint (empty without a key: such a sheet cannot go live), `price` the
     highest price with its unit, `prices` the version of the price table, `policy` the policy's, `expires`
-    when the sheet ends (Unix seconds).
+    when the sheet ends (Unix seconds). `content_type` is empty for JSON, `route` for the usual way.
     """
 
     mode: str
@@ -143,16 +178,22 @@ class Binding:
     policy: str
     take: str
     expires: str = ""
+    content_type: str = ""
+    route: str = ""
 
     @property
     def text(self) -> str:
         """The canonical JSON of all fields."""
-        return _binding_text(asdict(self))
+        return _binding_text(self.as_written())
 
     @property
     def digest(self) -> str:
         """SHA-256 (hex) of `text`."""
         return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def as_written(self) -> dict[str, str]:
+        """All fields as they are stored; the newest are left out where empty, as earlier versions wrote them."""
+        return {name: value for name, value in asdict(self).items() if value or name not in ("content_type", "route")}
 
     @property
     def shot_digest(self) -> str:
@@ -178,7 +219,7 @@ def sheet_id_for(digest: str) -> str:
 
 def is_older_than_trail(sheet_id: str, binding: Binding) -> bool:
     """Whether the sheet is from the version that kept no audit trail: that one did not bind a sheet's end."""
-    fields = {name: value for name, value in asdict(binding).items() if name != "expires"}
+    fields = {name: value for name, value in binding.as_written().items() if name != "expires"}
     return sheet_id == sheet_id_for(hashlib.sha256(_binding_text(fields).encode()).hexdigest())
 
 
@@ -216,6 +257,18 @@ def amount_to_type(price: Price, policy: Policy) -> Decimal | None:
     return price.usd if price.known else policy.unknown_price_ceiling
 
 
+def text_to_type(price: Price, policy: Policy, gateway_id: str) -> str | None:
+    """What a person types to agree: the amount, or the name of an endpoint that is free: typing 0.00 proves nothing."""
+    amount = amount_to_type(price, policy)
+    return gateway_id if price.free else None if amount is None else dollars(amount)
+
+
+def text_matches(typed: str, wanted: str) -> bool:
+    """Whether a person typed that, an amount in any of its spellings."""
+    is_amount = re.fullmatch(r"[0-9.]+", wanted) is not None
+    return amount_matches(typed, Decimal(wanted)) if is_amount else typed.strip() == wanted
+
+
 def amount_matches(typed: str, amount: Decimal) -> bool:
     """Whether a person typed exactly that amount; `0.96`, `0.960`, `$0.96` and `0.96 USD` are the same."""
     text = typed.strip().removeprefix("$").strip()
@@ -228,11 +281,12 @@ def amount_matches(typed: str, amount: Decimal) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """What is reserved or spent in the current UTC day and month, and how many tasks are open."""
+    """What is reserved or spent in the current UTC day and month, open tasks, and a gateway's clips of the day."""
 
     today: Decimal
     this_month: Decimal
     open_tasks: int
+    clips_at_gateway: int = 0
 
 
 def cap_left(policy: Policy, spending: Spending) -> str:
@@ -268,6 +322,7 @@ class ApprovalView:
     earlier: str
     files: Mapping[str, OwnFile] = field(default_factory=dict)
     upload_to: str = ""
+    route: str = ""
 
 
 APPROVAL_LABELS = (
@@ -298,9 +353,7 @@ def split_approval(text: str) -> list[tuple[str, str]]:
 
 def render_approval(view: ApprovalView) -> str:
     """The text that a person agrees to: price and caps first, the prompt last and escaped."""
-    price = str(view.price)
-    if not view.price.known and view.ceiling is not None:
-        price += f", counted as {dollars(view.ceiling)} USD (your ceiling); the gateway may charge more"
+    price = format_price(view.price, view.ceiling)
     rehearsal = " · SANDBOX REHEARSAL: free" if view.mode is Mode.SANDBOX else ""
     twice = f" · {DUPLICATE}" if view.earlier.startswith(DUPLICATE) else ""
     lines = [f"Price: {price}{twice} · {view.cap_left}{rehearsal}"]
@@ -319,13 +372,25 @@ def render_approval(view: ApprovalView) -> str:
     return "\n".join(lines)
 
 
+def format_price(price: Price, ceiling: Decimal | None) -> str:
+    """The price as a person sees it. What they declared themselves is never taken for what the server confirms."""
+    counted = f"{dollars(ceiling)} USD" if ceiling is not None else "nothing"
+    if price.source == DECLARED:
+        unknown = f"PRICE UNKNOWN; at most {counted} will be counted (your ceiling). {price.note}"
+        return f"{price} ({price.note})" if price.known else unknown
+    if not price.known and ceiling is not None:
+        return f"{price}, counted as {counted} (your ceiling); the gateway may charge more"
+    return str(price)
+
+
 def warns_of_duplicate(shown: str) -> bool:
     """Whether that text warns of a possible duplicate charge; only its first line counts, no prompt can fake it."""
     return DUPLICATE in shown.partition("\n")[0]
 
 
 def _format_account(view: ApprovalView) -> str:
-    return f", paid with the key {clean(view.account, limit=20)}" if view.account else ""
+    way = f" ({clean(view.route, limit=300)})" if view.route else ""
+    return f"{way}, paid with the key {clean(view.account, limit=20)}" if view.account else way
 
 
 def _format_shot(shot: Shot) -> str:

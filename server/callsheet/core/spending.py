@@ -156,6 +156,12 @@ def require_allowed(policy: Policy, card_id: str, price: Decimal | None) -> None
 def require_within_caps(caps: Caps, reserve_micros: int, spending: Spending) -> None:
     """Raise `PolicyRefusal`, with the figures, for a reservation that would exceed a cap."""
     price = from_micros(reserve_micros)
+    if caps.clips_at_gateway is not None and spending.clips_at_gateway >= caps.clips_at_gateway:
+        raise PolicyRefusal(
+            f"The policy allows {caps.clips_at_gateway} clips a day (UTC) at this endpoint, and"
+            f" {spending.clips_at_gateway} were submitted today.",
+            next_step=f"Only a person can raise `clips_per_day`, in the policy file. {ANOTHER_MODEL}",
+        )
     limits: tuple[tuple[str, Decimal | None, Decimal], ...] = (
         ("per clip", caps.per_clip, Decimal(0)),
         ("per day", caps.per_day, spending.today),
@@ -203,14 +209,14 @@ class Allowance:
         return f"{self.used_clips} of {self.clips} clips, {used} of {most} USD"
 
 
-def check_allowance(models: tuple[str, ...], *, clips: int, up_to: Decimal, seconds: float) -> None:
-    """Raise `InvalidRequest` with every rule that an allowance breaks."""
+def check_allowance(models: tuple[str, ...], *, clips: int, up_to: Decimal, seconds: float, free: bool = False) -> None:
+    """Raise `InvalidRequest` with every rule that an allowance breaks. `free`: its models charge nothing."""
     broken = []
     if not models:
         broken.append("it must name at least one model")
     if not 1 <= clips <= MOST_CLIPS:
         broken.append(f"clips must be 1 to {MOST_CLIPS}")
-    if not Decimal(0) < up_to <= 10_000:
+    if not Decimal(0) < up_to <= 10_000 and not (free and up_to == 0):
         broken.append("the sum must be above 0 and at most 10000 USD")
     if not 60 <= seconds <= LONGEST_SECONDS:
         broken.append("it must last between 1 minute and 7 days")
@@ -229,7 +235,7 @@ def end_of(allowance: Allowance, *, now: float, policy: str) -> str | None:
         return "over"
     if allowance.policy != policy:
         return "void: the policy has been edited since"
-    if allowance.used_clips >= allowance.clips or allowance.used_micros >= allowance.up_to_micros:
+    if allowance.used_clips >= allowance.clips or 0 < allowance.up_to_micros <= allowance.used_micros:
         return "used up"
     return None
 

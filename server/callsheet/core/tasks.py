@@ -6,8 +6,10 @@ Times are seconds since the epoch (UTC). Money is in millionths of a dollar wher
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
 from typing import NewType
@@ -293,6 +295,12 @@ class Task:
     def card_id(self) -> str:
         """`gateway/model`."""
         return f"{self.gateway}/{self.model}"
+
+
+def exceeds_declared(task: Task) -> bool:
+    """Whether the gateway reports a cost in dollars above what was reserved for the task."""
+    found = re.fullmatch(r"([0-9]{1,25}(?:\.[0-9]{1,25})?) USD", task.charge or "")
+    return found is not None and Decimal(found[1]) * 1_000_000 > task.reserve_micros
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """The gateways: one `.py` (the wire) and one `.toml` (the facts) each, and one line below.
 
+`openai_videos` is the wire of all endpoints, whose facts are in the person's policy.
+
 The modules are pure and independent of each other. Each module is an implementation of `Gateway` and of those
 readers in `core.gateway.protocol` that it documents; it is imported on first use.
 """
@@ -9,6 +11,7 @@ from __future__ import annotations
 import importlib
 from typing import cast
 
+from callsheet.core.gateway.endpoint import Endpoint
 from callsheet.core.gateway.protocol import Gateway
 
 GATEWAYS = (
@@ -28,3 +31,10 @@ def load_gateway(gateway_id: str) -> Gateway:
     if gateway_id not in GATEWAYS:
         raise KeyError(gateway_id)
     return cast("Gateway", importlib.import_module(f".{gateway_id}", __name__))
+
+
+def build_endpoint(endpoint: Endpoint) -> Gateway:
+    """The gateway of an endpoint: one wire for all."""
+    from .openai_videos import OpenAIVideos
+
+    return OpenAIVideos(endpoint)

@@ -48,6 +48,7 @@ from callsheet.core.gateway.replies import (
     read_status_number,
     read_task_id,
     read_text,
+    read_time,
 )
 from callsheet.core.gateway.task_status import StatusShape, read_task_status
 from callsheet.core.gateway.uploads import build_multipart, read_link
@@ -160,15 +161,10 @@ def read_recent(reply: HttpReply) -> tuple[RecentTask, ...]:
     """The listed tasks that have a usable id."""
     rows = read_items(find(read_object(reply.body), "data")) if answered(reply) else ()
     return tuple(
-        RecentTask(found, read_text(find(row, "model")), _seconds(find(row, "created_at")))
+        RecentTask(found, read_text(find(row, "model")), read_time(find(row, "created_at")))
         for row in rows
         if (found := read_task_id(find(row, "id"))) is not None
     )
-
-
-def _seconds(value: object) -> float | None:
-    usable = isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**11
-    return float(value) if usable and isinstance(value, int) else None
 
 
 def _number(body: object) -> int | None:

@@ -1,4 +1,4 @@
-"""Builds the ASGI application: four gateways under their ids, videos under `/files`.
+"""Builds the ASGI application: four gateways under their ids, endpoints under `/endpoints`, videos under `/files`.
 
 The checks run in this order: host name, path, size, key, rate, then the gateway's own. Every request that
 was read completely is logged before it is answered. Starlette is imported when used.
@@ -19,14 +19,15 @@ from callsheet.sandbox.fakes.protocol import FakeUploader, Page, Reason, Refusal
 
 from .context import AppState, Outcome, Request
 from .fakes import FAKES
+from .fakes.videos import find_dialect
 from .read_routes import answer_file, answer_page, answer_status
 from .replies import CompleteReply, Receive, Scope, Send
 from .store import LoggedRequest
 from .submit_route import answer_submit
 from .upload_route import LARGEST_UPLOAD, answer_upload, answer_uploaded_file
+from .video_routes import VIDEO_ROUTES, Answerer, answer_endpoint
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Answerer = Callable[[AppState, Request], Outcome | Awaitable[Outcome]]
 
 LARGEST_BODY = 1024 * 1024
 _LOOPBACK_HOST = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\])(?::[0-9]{1,5})?", re.IGNORECASE)
@@ -44,7 +45,23 @@ def build_app(state: AppState) -> App:
         Route("/files/{gateway}/{name}", video, methods=["GET"]),
         Route("/files/{gateway}/uploads/{name}", picture, methods=["GET"]),
     ]
-    return _HostCheck(Starlette(routes=[*mounts, *files]))
+    return _HostCheck(Starlette(routes=[*mounts, *_endpoint_routes(state), *files]))
+
+
+def _endpoint_routes(state: AppState) -> list[Any]:
+    from starlette.routing import Route
+
+    at = "/endpoints/{endpoint}/v1"
+    endpoint = partial(_Endpoint, state, needs_key=False, most=LARGEST_UPLOAD)
+    routes = [
+        Route(
+            at + path,
+            endpoint(partial(answer_endpoint, name), kind="submit" if name == "create" else "read"),
+            methods=[method],
+        )
+        for name, (method, path, _) in VIDEO_ROUTES.items()
+    ]
+    return [*routes, Route(at + "/{rest:path}", endpoint(_answer_nothing))]
 
 
 def _routes(state: AppState, gateway: str) -> list[Any]:
@@ -102,8 +119,9 @@ class _Endpoint:
     most: int = LARGEST_BODY
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gateway = self.gateway or scope["path_params"].get("gateway", "")
-        if gateway not in FAKES:
+        names = scope["path_params"]
+        gateway = self.gateway or names.get("gateway") or f"endpoint-{names.get('endpoint', '')}"
+        if gateway not in FAKES and find_dialect(gateway) is None:
             await CompleteReply(404, b"No such file.\n", "text/plain; charset=utf-8")(scope, receive, send)
             return
         body = await _read_body(receive, self.most)
@@ -146,6 +164,8 @@ class _Endpoint:
                 task_id=outcome.task_id,
                 fault=outcome.fault,
                 replayed=outcome.replayed,
+                jobs=outcome.jobs,
+                fields=outcome.fields,
             )
         )
 

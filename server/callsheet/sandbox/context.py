@@ -15,6 +15,7 @@ from callsheet.core.catalogue.cards import Catalogue, GatewayFacts
 from callsheet.sandbox.fakes.protocol import Answer, FakeGateway, Generation, Reason, Refusal
 
 from .fakes import FAKES
+from .fakes.videos import Dialect, find_dialect
 from .replies import Headers, Reply, json_reply
 from .store import Store
 from .video import VideoCache
@@ -92,7 +93,8 @@ class AppState:
 
     def per_minute(self, gateway: str) -> int:
         """The requests per minute and key: the setting, else the highest documented, else the sandbox's own."""
-        documented = [card.rate_limit.requests_per_minute or 0 for card in self.facts(gateway).models]
+        facts = self.catalogue.gateway(gateway)
+        documented = [card.rate_limit.requests_per_minute or 0 for card in facts.models] if facts else []
         return self.settings.rate or max([*documented, 0]) or OWN_PER_MINUTE
 
     async def close(self) -> None:
@@ -121,6 +123,13 @@ class Request:
         return FAKES[self.gateway]
 
     @property
+    def dialect(self) -> Dialect:
+        """The dialect of `/v1/videos` that answers it."""
+        dialect = find_dialect(self.gateway)
+        assert dialect is not None, f"{self.gateway!r} is no endpoint"
+        return dialect
+
+    @property
     def generation(self) -> Generation:
         """The generation that the `X-Sandbox-Generation` header asks for."""
         old = self.headers.get("x-sandbox-generation", "").strip().lower() == "old"
@@ -143,7 +152,8 @@ class Request:
 
     def refuse(self, refusal: Refusal, *, generation: Generation | None = None, headers: Headers = ()) -> Outcome:
         """The gateway's own refusal."""
-        answer = self.fake.build_refusal(refusal, generation or self.generation)
+        fake = FAKES.get(self.gateway) or self.dialect
+        answer = fake.build_refusal(refusal, generation or self.generation)
         return Outcome(json_reply(answer, headers=headers))
 
 
@@ -155,6 +165,8 @@ class Outcome:
     task_id: str = ""
     fault: str = ""
     replayed: bool = False
+    jobs: int = 1
+    fields: str = ""
 
 
 __all__ = ["Answer", "AppState", "Outcome", "RateLimiter", "Reason", "Refusal", "Request", "Settings"]

@@ -41,8 +41,9 @@ class Fault:
 
 _TIMES = "how many times before it goes through"
 _EVERY = _TIMES + " (default: never)"
+_VIDEOS = "`/v1/videos`: "
 
-FAULTS: tuple[Fault, ...] = (
+_GATEWAY_FAULTS: tuple[Fault, ...] = (
     Fault("content-violation", "task", "Accepted, then failed with the gateway's own words for a content violation."),
     Fault("unreachable-image", "task", "Accepted, then failed because the reference image could not be fetched."),
     Fault("refused", "submit", "Refused at submission by the gateway's moderation (400; APIXO documents 403)."),
@@ -58,7 +59,13 @@ FAULTS: tuple[Fault, ...] = (
         _EVERY,
         counts=True,
     ),
-    Fault("drop-after", "submit", "The job is accepted and stored, then the connection is closed without an answer."),
+    Fault(
+        "drop-after",
+        "submit",
+        "The job is accepted and stored, then the connection is closed without an answer.",
+        "how many times before an acceptance is answered (default: never)",
+        counts=True,
+    ),
     Fault("hang", "submit", "The request is read and never answered; nothing is accepted.", _EVERY, counts=True),
     Fault(
         "error-in-200",
@@ -100,7 +107,39 @@ FAULTS: tuple[Fault, ...] = (
     Fault("old-errors", "all", "Error and failure bodies of the gateway's older generation."),
 )
 
+ENDPOINT_FAULTS: tuple[Fault, ...] = (
+    Fault(
+        "failed-as-500", "task", f"{_VIDEOS}Accepted, then failed; status answers HTTP 500 with the whole video object."
+    ),
+    Fault(
+        "forgotten",
+        "status",
+        f"{_VIDEOS}The server is restarted and has forgotten the job: 404 from then on, and not in its list.",
+        "how many status reads are answered before (default: 1)",
+        1,
+    ),
+    Fault("repeated", "task", f"{_VIDEOS}One request makes several jobs; one is answered.", "how many (default: 3)", 3),
+    Fault("echoed-model", "task", f"{_VIDEOS}Any model is accepted and named in the answer, whatever is loaded."),
+    Fault(
+        "clamped-seconds", "task", f"{_VIDEOS}The clip is shorter than was asked.", "at most this long (default: 2)", 2
+    ),
+    Fault(
+        "late-content",
+        "file",
+        f"{_VIDEOS}The content of a finished video is refused twice, then sent.",
+        "the HTTP status of the refusals (default: 404)",
+        404,
+        choices=(400, 403, 404, 409, 425, 502),
+    ),
+    Fault("content-redirect", "file", f"{_VIDEOS}The content answers 302 to another origin."),
+    Fault("no-range", "file", f"{_VIDEOS}The content is sent whole, whatever `Range` asks for."),
+)
+"""What only servers of `/v1/videos` do."""
+
+FAULTS = (*_GATEWAY_FAULTS, *ENDPOINT_FAULTS)
+
 FAULT_BY_NAME: Mapping[str, Fault] = {fault.name: fault for fault in FAULTS}
+_OF_GATEWAYS = {fault.name: fault for fault in _GATEWAY_FAULTS}
 
 _TAG = re.compile(r"\[\[\s*sandbox\s*:\s*([A-Za-z0-9_-]{1,40})\s*(?:=\s*([0-9]{1,4})\s*)?\]\]")
 _LOOSE_TAG = re.compile(r"\[\[\s*sandbox\b[^\]]{0,80}\]\]", re.IGNORECASE)
@@ -110,14 +149,16 @@ class UnknownTag(ValueError):
     """A tag that names no fault; the message says which and is safe to show."""
 
 
-def read_faults(prompt: str) -> dict[str, int]:
-    """The tags of a prompt, name -> value; `UnknownTag` for a misspelt tag or a value it does not take."""
+def read_faults(prompt: str, *, endpoint: bool = False) -> dict[str, int]:
+    """The tags of a prompt, name -> value. `UnknownTag` for a misspelt tag, a value it does not take, or a fault that
+    only an endpoint has, at a gateway."""
+    known = FAULT_BY_NAME if endpoint else _OF_GATEWAYS
     found: dict[str, int] = {}
     for loose in _LOOSE_TAG.findall(prompt):
         match = _TAG.fullmatch(loose)
-        fault = FAULT_BY_NAME.get(match[1].lower()) if match else None
+        fault = known.get(match[1].lower()) if match else None
         if match is None or fault is None:
-            raise UnknownTag(f"{loose[:60]!r} is not a sandbox tag. The tags are: {', '.join(FAULT_BY_NAME)}.")
+            raise UnknownTag(f"{loose[:60]!r} is not a sandbox tag. The tags are: {', '.join(known)}.")
         found[fault.name] = fault.default if match[2] is None else _value(fault, int(match[2]))
     return found
 

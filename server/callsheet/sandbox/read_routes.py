@@ -26,15 +26,21 @@ def answer_status(state: AppState, request: Request) -> Outcome:
     if task is None or request.path_params.get("model", task.model) != task.model:
         return request.refuse(Refusal(Reason.UNKNOWN_TASK))
     generation = Generation.OLD if "old-errors" in task.faults else request.generation
-    for name, reason in (("not-visible", Reason.UNKNOWN_TASK), ("status-error", Reason.SERVER_ERROR)):
-        if _applies(state, task, name):
-            refused = request.refuse(Refusal(reason), generation=generation)
-            return Outcome(refused.reply, fault=name)
+    if refused := refuse_status(state, request, task, generation):
+        return refused
     snapshot = snapshot_at(task, state.clock())
     if snapshot.phase is Phase.FINISHED:
         state.video_cache.start(task)
     video_url = request.video_url(task.task_id, task.token)
     return Outcome(json_reply(Answer(200, request.fake.build_status(task, snapshot, video_url, generation))))
+
+
+def refuse_status(state: AppState, request: Request, task: SandboxTask, generation: Generation) -> Outcome | None:
+    """The refusal of a status read that the task's faults ask for."""
+    for name, reason in (("not-visible", Reason.UNKNOWN_TASK), ("status-error", Reason.SERVER_ERROR)):
+        if _applies(state, task, name):
+            return Outcome(request.refuse(Refusal(reason), generation=generation).reply, fault=name)
+    return None
 
 
 def answer_page(state: AppState, request: Request, page: Page) -> Outcome:
@@ -58,6 +64,11 @@ async def answer_file(state: AppState, request: Request) -> Outcome:
         return _plain(404, "No such file.")
     if snapshot_at(task, state.clock()).phase is not Phase.FINISHED:
         return _plain(404, "No such file.")
+    return await send_video(state, request, task)
+
+
+async def send_video(state: AppState, request: Request, task: SandboxTask, *, ranges: bool = True) -> Outcome:
+    """The video of a finished task, as its faults have it. Without `ranges` it is sent whole in any case."""
     if task.kept_until is not None and state.clock() > task.kept_until:
         return _plain(410, "This file has expired.")
     if "expired-link" in task.faults:
@@ -71,6 +82,8 @@ async def answer_file(state: AppState, request: Request) -> Outcome:
             if _applies(state, task, name):
                 body = await asyncio.to_thread(path.read_bytes)
                 return Outcome(_damaged(name, body), fault=name)
+    if not ranges:
+        return Outcome(CompleteReply(200, await asyncio.to_thread(path.read_bytes), "video/mp4"))
     return Outcome(VideoReply(path, await asyncio.to_thread(digest_file, path)))
 
 

@@ -117,7 +117,9 @@ class NoReply:
 
 
 def json_reply(answer: Answer, *, headers: Headers = ()) -> CompleteReply:
-    """The answer of a fake gateway as JSON bytes."""
+    """The answer of a fake gateway as JSON bytes; a bare text is sent as text."""
+    if isinstance(answer.body, str):
+        return CompleteReply(answer.status, answer.body.encode(), "text/plain; charset=utf-8", answer.headers)
     body = json.dumps(answer.body, ensure_ascii=True).encode()
     return CompleteReply(answer.status, body, "application/json", (*answer.headers, *headers))
 

@@ -19,6 +19,7 @@ from callsheet.sandbox.published import with_published
 from .app import build_app
 from .context import AppState, Settings
 from .fakes import FAKES
+from .fakes.videos import DIALECTS
 from .faults import FAULTS
 from .replies import TRANSPORT_KEY, Receive, Scope, Send
 
@@ -62,7 +63,7 @@ async def serve_sandbox(
 
 
 def run_sandbox(store: Path, *, speed: float = 30.0, port: int = 0, rate: int | None = None) -> None:
-    """Serve until interrupted; prints the four base URLs and the tags."""
+    """Serve until interrupted; prints the base URLs and the tags."""
     with suppress(KeyboardInterrupt):
         asyncio.run(_run_until_interrupted(store, speed=speed, port=port, rate=rate))
 
@@ -77,6 +78,8 @@ def describe_sandbox(base_url: str, speed: float) -> str:
     """The first screen of the standalone sandbox."""
     lines = [f"The sandbox imitates four gateways at {speed:g} times their speed. Everything here is free.", ""]
     lines += [f"  {gateway:<8} {base_url}/{gateway}" for gateway in FAKES]
+    lines += ["", "It serves /v1/videos as other servers do, each in its dialect:", ""]
+    lines += [f"  {dialect:<9} {base_url}/endpoints/{dialect}/v1" for dialect in DIALECTS]
     lines += [
         "",
         "Any bearer key of 8 characters or more is accepted.",

@@ -38,7 +38,8 @@ class LoggedRequest:
 
     `task_id` is set if and only if this request had a job accepted; a replayed answer accepts nothing
     and is `replayed`. `fault` names the fault that answered. `status` is 0 when no HTTP
-    answer was given. `at` is a Unix time.
+    answer was given. `at` is a Unix time. `jobs` is how many jobs an accepted request made. `fields` are the names of
+    the fields that a `/v1/videos` creation had, sorted and joined by commas.
     """
 
     at: float
@@ -52,6 +53,8 @@ class LoggedRequest:
     task_id: str = ""
     fault: str = ""
     replayed: bool = False
+    jobs: int = 1
+    fields: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,10 @@ class Store:
         """All tasks of a gateway, newest first."""
         tasks = [_load_task(path) for path in (self.root / "tasks" / gateway).glob("*.json")]
         return sorted((task for task in tasks if task is not None), key=lambda task: task.created, reverse=True)
+
+    def remove_task(self, task: SandboxTask) -> None:
+        """Forget a task."""
+        (self.root / "tasks" / task.gateway / f"{task.task_id}.json").unlink(missing_ok=True)
 
     def count_task_files(self, gateway: str) -> int:
         """How many tasks of a gateway are stored: cheap, and an upper bound for the open ones."""
@@ -183,7 +190,8 @@ def read_requests(store: Path) -> tuple[LoggedRequest, ...]:
 
 def count_accepted(store: Path, gateway: str | None = None) -> int:
     """How many jobs were accepted: what would have been paid for."""
-    return sum(1 for request in read_requests(store) if request.task_id and gateway in (None, request.gateway))
+    requests = (request for request in read_requests(store) if gateway in (None, request.gateway))
+    return sum(request.jobs for request in requests if request.task_id)
 
 
 def count_submits(store: Path, gateway: str | None = None) -> int:

@@ -49,7 +49,7 @@ def answer_submit(state: AppState, request: Request) -> Outcome:
         return request.refuse(Refusal(Reason.RATE_LIMITED), generation=submission.generation)
     return (
         _replay(state, request, submission)
-        or _apply_fault(state, request, submission)
+        or apply_fault(state, request, submission.faults, submission.parameters.prompt, submission.generation)
         or _accept(state, request, submission)
     )
 
@@ -174,28 +174,43 @@ FAULT_REPLIES: Mapping[str, FaultReply] = MappingProxyType(
 """The faults that prevent a submission from being accepted."""
 
 
-def _apply_fault(state: AppState, request: Request, submission: _Submission) -> Outcome | None:
+def apply_fault(
+    state: AppState, request: Request, faults: Mapping[str, int], prompt: str, generation: Generation
+) -> Outcome | None:
+    """The answer of the first fault that prevents the acceptance; None when none does."""
     for fault in FAULTS:
-        if fault.name not in submission.faults or fault.name not in FAULT_REPLIES:
+        if fault.name not in faults or fault.name not in FAULT_REPLIES:
             continue
-        times = submission.faults[fault.name]
-        attempt = state.store.count_attempt(request.gateway, fault.name, submission.parameters.prompt)
+        times = faults[fault.name]
+        attempt = state.store.count_attempt(request.gateway, fault.name, prompt)
         if not fault.counts or times == 0 or attempt <= times:
-            outcome = FAULT_REPLIES[fault.name](state, request, submission.generation)
+            outcome = FAULT_REPLIES[fault.name](state, request, generation)
             return replace(outcome, fault=fault.name)
     return None
+
+
+def drops_answer(state: AppState, task: SandboxTask) -> bool:
+    """Whether the answer to the acceptance of this task is lost. Starts the counts of its other faults afresh."""
+    for name in task.faults:
+        if name != "drop-after":
+            state.store.forget_attempts(task.gateway, name, task.prompt)
+    if "drop-after" not in task.faults:
+        return False
+    times = task.faults["drop-after"]
+    if times == 0 or state.store.count_attempt(task.gateway, "drop-after", task.prompt) <= times:
+        return True
+    state.store.forget_attempts(task.gateway, "drop-after", task.prompt)
+    return False
 
 
 def _accept(state: AppState, request: Request, submission: _Submission) -> Outcome:
     task = _build_task(state, request, submission)
     state.store.write_task(task)
-    for name in submission.faults:
-        state.store.forget_attempts(request.gateway, name, task.prompt)
     if (key := request.headers.get("idempotency-key", "")) and request.fake.PROFILE.replays:
         state.store.remember_replay(request.gateway, key, Replay(request.body_sha256, task.task_id))
     video_url = request.video_url(task.task_id, task.token)
     state.webhooks.send_when_done(task, video_url=video_url, generation=submission.generation)
-    if "drop-after" in submission.faults:
+    if drops_answer(state, task):
         return Outcome(DroppedConnection(), task_id=task.task_id, fault="drop-after")
     answer = Answer(200, request.fake.build_accepted(task))
     return Outcome(json_reply(answer, headers=_notes(submission)), task_id=task.task_id)

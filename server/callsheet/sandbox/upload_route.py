@@ -47,6 +47,12 @@ def answer_uploaded_file(state: AppState, request: Request) -> Outcome:
 
 def read_file_part(content_type: str, body: bytes) -> tuple[str, bytes] | None:
     """File name and bytes of the one part that is called `file`; None where the body is not such a form."""
+    files = [(file or "", content) for name, file, content in read_form(content_type, body) or () if name == "file"]
+    return files[0] if len(files) == 1 else None
+
+
+def read_form(content_type: str, body: bytes) -> list[tuple[str, str | None, bytes]] | None:
+    """Name, file name and bytes of each part; None where the body is not a form. What is no file has no file name."""
     found = _BOUNDARY.fullmatch(content_type)
     if found is None:
         return None
@@ -54,10 +60,15 @@ def read_file_part(content_type: str, body: bytes) -> tuple[str, bytes] | None:
     parts = (b"\r\n" + body).split(mark)
     if len(parts) < 3 or parts[0] or not parts[-1].startswith(b"--"):
         return None
-    files = []
+    form = []
     for part in parts[1:-1]:
         head, separator, content = part.partition(b"\r\n\r\n")
         named = _DISPOSITION.search(head)
-        if separator and named and named[1] == b"file":
-            files.append(((named[2] or b"").decode("utf-8", "replace"), content))
-    return files[0] if len(files) == 1 else None
+        if separator and named:
+            file = named[2]
+            form.append((_text(named[1]), None if file is None else _text(file), content))
+    return form
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")

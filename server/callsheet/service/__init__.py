@@ -229,8 +229,8 @@ class Service(Queries):
         return self.deps.stored_keys(facts)
 
     def key_address(self, facts: GatewayFacts) -> str:
-        """Where a gateway's key is sent: its own address, or the address in the policy."""
-        return self.deps.live_base_url(facts)
+        """Where a gateway's key is sent: its own address or the address in the policy, and the way there."""
+        return self.deps.destination(facts)
 
     @property
     def key_generation(self) -> int:

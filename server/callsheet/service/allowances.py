@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from callsheet.core.catalogue.prices import to_micros
+from callsheet.core.catalogue.prices import is_free, to_micros
 from callsheet.core.consent import Means, Mode, Policy
 from callsheet.core.security.redaction import clean
 from callsheet.core.spending import Allowance, check_allowance, end_of
@@ -44,7 +44,9 @@ def allowable(deps: Dependencies, models: tuple[str, ...], *, clips: int, up_to:
 
     Surfaces call it before they ask for a passphrase.
     """
-    check_allowance(models, clips=clips, up_to=up_to, seconds=seconds)
+    named = [deps.catalogue().card(*card_id.split("/", 1)) for card_id in models if "/" in card_id]
+    free = all(card is not None and is_free(card.price) for card in named)
+    check_allowance(models, clips=clips, up_to=up_to, seconds=seconds, free=free and bool(named))
     policy = deps.policy()
     if policy.mode is Mode.READ_ONLY:
         raise PolicyRefusal(

@@ -105,9 +105,9 @@ def spending_windows(now: float) -> tuple[float, float]:
     return day.timestamp(), day.replace(day=1).timestamp()
 
 
-def spending_now(deps: Dependencies, mode: Mode) -> Spending:
-    """What is reserved or spent today and this month (UTC) in that mode."""
-    return deps.ledger().spending(mode, spending_windows(deps.clock.now()))
+def spending_now(deps: Dependencies, mode: Mode, gateway_id: str = "") -> Spending:
+    """What is reserved or spent today and this month (UTC) in that mode, and that gateway's clips of today."""
+    return deps.ledger().spending(mode, spending_windows(deps.clock.now()), gateway_id)
 
 
 def require_mode(policy: Policy, sheet: Sheet) -> None:
@@ -164,7 +164,9 @@ def _check_price(_: Dependencies, policy: Policy, sheet: Sheet) -> None:
 def _check_caps(deps: Dependencies, policy: Policy, sheet: Sheet) -> None:
     # What was spent is reserved already: it must not be counted a second time.
     if sheet.task_id is None:
-        require_within_caps(policy.caps, sheet.reserve_micros or 0, spending_now(deps, Mode.LIVE))
+        gateway = sheet.binding.gateway
+        spent = spending_now(deps, Mode.LIVE, gateway)
+        require_within_caps(policy.caps_for(gateway), sheet.reserve_micros or 0, spent)
 
 
 def _check_key(deps: Dependencies, _: Policy, sheet: Sheet) -> None:
@@ -174,7 +176,7 @@ def _check_key(deps: Dependencies, _: Policy, sheet: Sheet) -> None:
 
 def _check_sandbox(deps: Dependencies, _: Policy, sheet: Sheet) -> None:
     facts = deps.facts(sheet.binding.gateway)
-    if sheet.mode is Mode.SANDBOX and not deps.sandbox_plays(facts.id):
+    if sheet.mode is Mode.SANDBOX and not (facts.own or deps.sandbox_plays(facts.id)):
         raise SetupProblem(
             f"The sandbox has no {facts.name}.",
             next_step="The payload was still validated. A person decides whether to rehearse on another gateway.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,16 +19,17 @@ from callsheet.core.consent import (
     Means,
     Mode,
     Need,
-    amount_matches,
     amount_to_type,
     body_digest,
     cap_left,
     decide_need,
     render_approval,
+    text_matches,
     warns_of_duplicate,
 )
 from callsheet.core.gateway.protocol import SubmitParts
 from callsheet.core.payload.body import settle_shot
+from callsheet.core.payload.form import JSON, content_type, read_frozen
 from callsheet.core.payload.recognition import recognise
 from callsheet.core.security.redaction import escape_block
 from callsheet.core.security.urls import url_host
@@ -61,11 +61,13 @@ def build_binding(deps: Dependencies, card: ModelCard, *, mode: Mode, shot: Shot
     facts = deps.facts(card.gateway)
     policy = deps.policy()
     request = deps.gateway(card.gateway).build_submit(SubmitParts(card.model, body, idempotency_key=""))
+    base_url, route = deps.live_way(facts)
+    kind = content_type(body)
     return Binding(
         mode=mode.value,
         gateway=card.gateway,
         model=card.model,
-        base_url=deps.live_base_url(facts),
+        base_url=base_url,
         method=request.method,
         path=request.path,
         body_sha256=body_digest(body),
@@ -76,7 +78,8 @@ def build_binding(deps: Dependencies, card: ModelCard, *, mode: Mode, shot: Shot
         # In the sandbox nothing depends on the policy, and a changed speed should not void a rehearsal.
         policy=policy.version if mode is Mode.LIVE else "",
         take="1",
-        expires="",
+        content_type="" if kind == JSON else kind,
+        route=route.mark if mode is Mode.LIVE else "",
     )
 
 
@@ -102,7 +105,7 @@ def changed_since(deps: Dependencies, sheet: Sheet) -> tuple[str, ...]:
 
 def read_shot(deps: Dependencies, card: ModelCard, body: bytes) -> Shot:
     """The shot that these bytes ask for: read back from what will be sent, not from what was asked for."""
-    return recognise(json.loads(body), deps.catalogue(), gateway=card.gateway, model=card.model).shot
+    return recognise(read_frozen(body), deps.catalogue(), gateway=card.gateway, model=card.model).shot
 
 
 def render_shown(
@@ -129,6 +132,7 @@ def render_shown(
             body_bytes=len(body),
             body_sha256=binding.body_sha256,
             earlier=earlier,
+            route=binding.route,
             files=files_of(deps, shot),
             upload_to=upload_address(deps.facts(card.gateway), binding.base_url),
         )
@@ -173,16 +177,17 @@ def whole_prompt(deps: Dependencies, sheet_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a person is asked, and the amount (US dollars) that they must type to agree."""
+    """What a person is asked, and what they must type to agree: the amount (US dollars), or a `name` for it."""
 
     sheet_id: str
     text: str
     amount: Decimal
+    name: str = ""
 
     @property
     def amount_text(self) -> str:
-        """The amount to type."""
-        return dollars(self.amount)
+        """What to type."""
+        return self.name or dollars(self.amount)
 
 
 def need_sheet(deps: Dependencies, sheet_id: str) -> Sheet:
@@ -214,7 +219,8 @@ def question_for(deps: Dependencies, sheet_id: str) -> Question | None:
     ):
         return None
     # A live sheet without an amount is blocked, so only a rehearsal has none.
-    return Question(sheet.id, sheet.shown, amount_to_type(sheet.price, policy) or Decimal(0))
+    name = sheet.binding.gateway if sheet.price.free else ""
+    return Question(sheet.id, sheet.shown, amount_to_type(sheet.price, policy) or Decimal(0), name)
 
 
 def approve_typed(deps: Dependencies, sheet_id: str, *, typed: str, by: Means) -> Sheet:
@@ -222,9 +228,9 @@ def approve_typed(deps: Dependencies, sheet_id: str, *, typed: str, by: Means) -
     question = question_for(deps, sheet_id)
     if question is None:
         return approvable(deps, sheet_id)
-    if not amount_matches(typed, question.amount):
+    if not text_matches(typed, question.amount_text):
         raise NotApproved(
-            f"The amount typed is not the amount shown ({question.amount_text} USD).",
+            f"The amount typed is not the amount shown ({question.name or f'{question.amount_text} USD'}).",
             next_step=NextStep(Action.APPROVE, f"The amount to type is {question.amount_text}.", target=sheet_id),
         )
     return approve(deps, sheet_id, by=by)

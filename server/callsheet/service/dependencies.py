@@ -17,9 +17,11 @@ import anyio
 
 from callsheet.core.catalogue.cards import Catalogue, GatewayFacts, ModelCard
 from callsheet.core.consent import Mode, Policy
+from callsheet.core.gateway.endpoint import USUAL, Route
 from callsheet.core.gateway.protocol import Gateway
 from callsheet.core.payload.request import fold_name, offer_name
 from callsheet.core.security.redaction import Redactor, clean
+from callsheet.core.security.urls import is_loopback
 from callsheet.core.tasks import Sheet, Task
 from callsheet.errors import Action, KeyProblem, LedgerProblem, NextStep, SetupProblem, UnknownThing
 
@@ -129,6 +131,7 @@ class Dependencies:
         known = {fold_name(item.id): item for item in self.catalogue().gateways}
         facts = known.get(fold_name(gateway_id))
         if facts is None:
+            self.policy()  # it may declare that one, with a mistake
             names = [item.id for item in known.values()]
             raise UnknownThing(
                 f"There is no gateway of that name (known: {', '.join(names)}).",
@@ -141,6 +144,7 @@ class Dependencies:
         facts = self.facts(gateway_id)
         card = next((card for card in facts.models if card.model == model), None)
         if card is None:
+            self.policy()
             known = [item.model for item in facts.models]
             raise UnknownThing(
                 f"{facts.name} has no model of that id (known: {', '.join(known)}).", next_step=offer_name(model, known)
@@ -154,43 +158,65 @@ class Dependencies:
         except SetupProblem:
             return Policy().sandbox_speed
 
+    def live_way(self, facts: GatewayFacts) -> tuple[str, Route]:
+        """The gateway's own address, or the address in the policy, and how it is reached: from one look at the file."""
+        policy = self.policy()
+        endpoint = policy.endpoint(facts.id)
+        own = facts.base_url if endpoint is None else endpoint.base_url
+        return policy.base_url(facts.id) or own, policy.route(facts.id)
+
     def live_base_url(self, facts: GatewayFacts) -> str:
         """The gateway's own address, or the address in the policy."""
-        return self.policy().base_url(facts.id) or facts.base_url
+        return self.live_way(facts)[0]
 
-    async def reach(self, mode: Mode, facts: GatewayFacts) -> tuple[str, SecretKey | None]:
-        """Base URL and key for free requests in that mode; no key where it is missing, or sealed and not open here.
+    def destination(self, facts: GatewayFacts) -> str:
+        """That address with everything else that decides who gets a request: what a key is sealed or named for."""
+        base_url, route = self.live_way(facts)
+        return route.destination(base_url)
+
+    async def reach(self, mode: Mode, facts: GatewayFacts) -> tuple[str, SecretKey | None, Route]:
+        """Base URL, key and route for free requests in that mode; no key where it is missing, or sealed and not open.
 
         The real key never goes to the sandbox, a sealed one never to another address than it was sealed for, and an
         unsealed one only to the gateway's own address or one that a person named: `KeyProblem`.
         """
         if mode is Mode.SANDBOX:
-            return f"{await self.sandbox_url()}/{facts.id}", self.sandbox_key
-        base_url = self.live_base_url(facts)
+            path = f"endpoints/{facts.id}/v1" if facts.own else facts.id
+            return f"{await self.sandbox_url()}/{path}", self.sandbox_key, USUAL
+        base_url, route = self.live_way(facts)
+        where = route.destination(base_url)
+        if not facts.key_env:
+            return base_url, None, route
         if self.is_sealed(facts.id):
-            key = self.opened.for_reads(facts.id, base_url=base_url)
+            key = self.opened.for_reads(facts.id, base_url=where)
             if key is None and (sealed := self.sealed_key(facts.id)) is not None:
-                require_address(sealed, base_url)
-            return base_url, key
+                require_address(sealed, where)
+            return base_url, key, route
         key = self.find_key(facts)
         if key is not None:
-            self.require_named_address(facts)
-        return base_url, key
+            self._require_named(facts, where)
+        return base_url, key, route
 
     def require_named_address(self, facts: GatewayFacts) -> None:
         """Raises `KeyProblem` unless an unsealed key may go to the address that the policy has for the gateway."""
-        base_url = self.live_base_url(facts)
-        if base_url != facts.base_url and not self.is_named_address(facts.id, base_url):
+        self._require_named(facts, self.destination(facts))
+
+    def _require_named(self, facts: GatewayFacts, where: str) -> None:
+        if (facts.own or where != facts.base_url) and not self.is_named_address(facts.id, where):
             raise KeyProblem(
-                f"The policy sends requests for {facts.name} to {clean(base_url, limit=200)}, and no person named this"
+                f"The policy sends requests for {facts.name} to {clean(where, limit=400)}, and no person named this"
                 " address for the key.",
                 next_step=NextStep(
-                    Action.SETUP, "Check [gateways] in the policy file. If the address is right, a person confirms it."
+                    Action.SETUP,
+                    "Check [gateways], [endpoints] and [network] in the policy file. If that is right, a person"
+                    " confirms it.",
                 ),
             )
 
     def account(self, facts: GatewayFacts) -> str:
         """The fingerprint of the live key, sealed or not; empty without a key."""
+        if not facts.key_env:
+            return ""
         if self.is_sealed(facts.id):
             sealed = self.sealed_key(facts.id)
             return sealed.fingerprint if sealed else ""
@@ -215,10 +241,12 @@ class Dependencies:
         if mode is Mode.SANDBOX:
             return await self.sandbox_url()
         base_url = self.live_base_url(facts)
-        return base_url if base_url.startswith("http://") else None
+        return base_url if base_url.startswith("http://") and is_loopback(base_url) else None
 
     def need_key(self, facts: GatewayFacts) -> None:
         """Raises `KeyProblem` without a key that may be used for live requests; a sealed key counts."""
+        if not facts.key_env:
+            return
         if not self.account(facts):
             raise KeyProblem(
                 f"No key for {facts.name} was found.",

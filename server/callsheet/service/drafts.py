@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from callsheet.core.catalogue.cards import Availability, ModelCard
 from callsheet.core.catalogue.prices import Price, price_clip, to_micros
 from callsheet.core.consent import DUPLICATE, Binding, amount_to_type, sheet_id_for, warns_of_duplicate
-from callsheet.core.payload.body import Body, Finding, build_body, freeze_body
+from callsheet.core.gateway.endpoint import takes_files
+from callsheet.core.payload.body import Body, Finding, build_body
+from callsheet.core.payload.form import freeze
 from callsheet.core.payload.own_files import PICTURES
 from callsheet.core.payload.prompt_lint import lint_prompt
 from callsheet.core.payload.recognition import Recognised, recognise
@@ -141,7 +143,7 @@ def _split_name(deps: Dependencies, draft: Draft) -> Draft:
         gateway = gateways.get(fold_name(gateway), gateway)
     if found and fold_name(first) in gateways and gateway in (None, gateways[fold_name(first)]):
         gateway, model = gateways[fold_name(first)], rest
-    if model is not None:
+    if model is not None and all(card.model != model for card in catalogue.cards):
         model = models.get(fold_name(model), model)
     return replace(draft, gateway=gateway, model=model)
 
@@ -156,6 +158,7 @@ def _named_card(deps: Dependencies, draft: Draft) -> ModelCard | None:
         return deps.card(draft.gateway, draft.model)
     cards = [card for card in deps.catalogue().cards if card.model == draft.model]
     if not cards:
+        deps.policy()
         known = sorted({card.model for card in deps.catalogue().cards})
         raise InvalidRequest(
             f"No gateway has a model of that id (known: {', '.join(known)}).", next_step=offer_name(draft.model, known)
@@ -166,7 +169,8 @@ def _named_card(deps: Dependencies, draft: Draft) -> ModelCard | None:
 def hosts_of(deps: Dependencies, shot: Shot) -> Hosts:
     """Which hosts the policy lets a shot name, and what is known of its files."""
     policy = deps.policy()
-    uploads = tuple(facts.id for facts in deps.catalogue().gateways if facts.upload is not None)
+    gateways = deps.catalogue().gateways
+    uploads = tuple(facts.id for facts in gateways if facts.upload is not None or takes_files(facts))
     return Hosts(policy.callback_hosts, policy.image_hosts, files=files_of(deps, shot), uploads=uploads)
 
 
@@ -237,7 +241,8 @@ def _explain_card(
     settled = verdict.corrected
     body = build_body(card, settled)
     verdict = Verdict((*verdict.findings, *findings, *_schema_findings(deps, card, body)), settled)
-    frozen = freeze_body(body)
+    facts = deps.facts(card.gateway)
+    frozen = freeze(facts.body, body)
     price = _price(card, settled)
     mode = deps.policy().mode
     binding = build_binding(deps, card, mode=mode, shot=settled, body=frozen, price=price)
@@ -270,7 +275,7 @@ def _explain_card(
         shot=settled,
         method=binding.method,
         url=url,
-        curl=curl_line(deps.facts(card.gateway).key_env, binding.method, url),
+        curl=curl_line(facts, binding.method, url, body),
         body=body,
         price=price,
         sheet=sheet,

@@ -16,12 +16,14 @@ from typing import Any
 
 import anyio
 
+from callsheet.core.consent import Means, Mode
 from callsheet.core.gateway.protocol import (
     Accepted,
     BalanceReader,
     GatewayProblem,
     HttpReply,
     HttpRequest,
+    ModelsReader,
     Postponed,
     Progress,
     RecentReader,
@@ -31,9 +33,10 @@ from callsheet.core.gateway.protocol import (
     Unclear,
 )
 from callsheet.core.gateway.refusals import Reason, read_reason
+from callsheet.core.payload.form import read_frozen
 from callsheet.core.poll_schedule import first_poll_delay, retry_delay
 from callsheet.core.spending import SAME_ID
-from callsheet.core.tasks import IllegalEvent, Problem, Task, TaskEvent
+from callsheet.core.tasks import Clip, IllegalEvent, Problem, Task, TaskEvent, exceeds_declared
 from callsheet.errors import CallsheetError, Fate, GatewayUnreachable, InvalidRequest, LedgerProblem
 
 from .dependencies import KEY_RETURNED, KEY_RETURNED_TEXT, Dependencies, card_of, clip_seconds_of, count_request
@@ -42,6 +45,8 @@ from .ports import SecretKey
 LASTING_REASONS = (Reason.SHOT, Reason.SIZE, Reason.ACCESS)
 MOST_ATTEMPTS_LIMITED = 6
 LEAST_LIMITED_SECONDS = 5.0
+LEAST_SHORT = 0.5
+"""Frames seldom fill whole seconds."""
 STORE_AGAIN_SECONDS = 0.2
 STORE_GRACE_SECONDS = 5.0
 
@@ -84,7 +89,8 @@ def _store_outcome(
     else:
         event, changes = _read_answer(deps, task, outcome, now)
     try:
-        return deps.ledger().advance(task.id, event, now=now, attempt=attempt, changes=changes)
+        known = deps.ledger().advance(task.id, event, now=now, attempt=attempt, changes=changes)
+        return stop_allowance(deps, known, repeated=isinstance(outcome, Accepted | Unclear) and outcome.note != "")
     except InvalidRequest:
         # One of the two would be followed as the other.
         assert isinstance(outcome, Accepted)
@@ -100,11 +106,19 @@ def _store_outcome(
         return None
 
 
+def stop_allowance(deps: Dependencies, task: Task, *, repeated: bool = False) -> Task:
+    """The task; ends the allowance under which it was sent if it costs more than was agreed, or became several jobs."""
+    sheet = deps.ledger().sheet(task.sheet_id) if repeated or exceeds_declared(task) else None
+    if sheet is not None and sheet.allowance is not None:
+        deps.ledger().consent.revoke(sheet.allowance, now=deps.clock.now(), by=Means.ALLOWANCE)
+    return task
+
+
 def _read_answer(deps: Dependencies, task: Task, outcome: SubmitOutcome, now: float) -> tuple[TaskEvent, Changes]:
     """The event and the changes that a gateway's answer means for its task."""
     speed = deps.speed(task.mode)
     match outcome:
-        case Accepted(gateway_task_id, state):
+        case Accepted(gateway_task_id, state, charge, note):
             delay = first_poll_delay(
                 card_of(deps, task).poll,
                 jitter=deps.clock.jitter(),
@@ -115,7 +129,9 @@ def _read_answer(deps: Dependencies, task: Task, outcome: SubmitOutcome, now: fl
                 "gateway_task_id": gateway_task_id,
                 "said": deps.sanitize(state, limit=60),
                 "accepted_at": now,
+                "charge": None if charge is None else deps.sanitize(f"{charge.amount} {charge.unit}", limit=60),
                 "problem": None,
+                **({"hints": note} if note else {}),
                 "next_at": now + delay,
             }
         case Rejected(problem):
@@ -136,7 +152,8 @@ def _read_answer(deps: Dependencies, task: Task, outcome: SubmitOutcome, now: fl
             return TaskEvent.NOT_SENT, {"problem": refusal, "next_at": next_at}
         case unclear:
             lost = quote_problem(deps, unclear.problem, Fate.UNKNOWN)
-            return TaskEvent.ANSWER_LOST, {"problem": replace(lost, untrusted_task_id=unclear.named_id)}
+            changes: Changes = {"problem": replace(lost, untrusted_task_id=unclear.named_id), "hints": unclear.note}
+            return TaskEvent.ANSWER_LOST, changes
 
 
 def _read_error(deps: Dependencies, task: Task, error: CallsheetError, now: float) -> tuple[TaskEvent, Changes]:
@@ -189,7 +206,7 @@ def expire_attempt(deps: Dependencies, task: Task) -> None:
 def screen_submit(deps: Dependencies, key: SecretKey | None, outcome: SubmitOutcome) -> SubmitOutcome:
     """The answer to a paid request; unclear where its id or its state has the key."""
     match outcome:
-        case Accepted(found, state) if deps.holds_key(key, found, state):
+        case Accepted(found, state, _) if deps.holds_key(key, found, state):
             problem = GatewayProblem(200, KEY_RETURNED, "", page=KEY_RETURNED_TEXT)
         case Unclear(problem, found) if deps.holds_key(key, found):
             problem = replace(problem, code=KEY_RETURNED, message="", page=KEY_RETURNED_TEXT)
@@ -229,9 +246,19 @@ async def record_balance(deps: Dependencies, task: Task) -> Task:
     return deps.ledger().touch(task.id, now=deps.clock.now(), changes={"balance_before": balance})
 
 
+async def lists_model(deps: Dependencies, task: Task) -> bool:
+    """Whether the server lists the model now, where a person wants that: some render any name with their own model."""
+    gateway, endpoint = deps.gateway(task.gateway), deps.policy().endpoint(task.gateway)
+    if task.mode is not Mode.LIVE or endpoint is None or not endpoint.strict_model:
+        return True
+    if not isinstance(gateway, ModelsReader) or (reply := await _ask(deps, task, gateway.build_models())) is None:
+        return False
+    return task.model in (gateway.read_models(reply) or ())
+
+
 async def record_hints(deps: Dependencies, task: Task) -> None:
     """Store what the gateway reports after an answer was lost: the balance, and recent tasks of that model."""
-    hints = []
+    hints = [task.hints] if task.hints else []
     if task.balance_before is not None:
         count_request(deps, task)
         after = await _read_balance(deps, task)
@@ -261,22 +288,43 @@ async def _list_recent(deps: Dependencies, task: Task) -> str | None:
     reply = await _ask(deps, task, gateway.build_recent())
     if reply is None:
         return UNREADABLE
+    if not 200 <= reply.status <= 299:
+        return UNREADABLE
     sent_at = (task.deadline or task.updated_at) - NEAR_SECONDS
+    sheet = deps.ledger().sheet(task.sheet_id)
+    asked = read_frozen(sheet.body) if sheet is not None else {}
     near = [
-        item.gateway_task_id
+        item
         for item in gateway.read_recent(reply)
-        if item.model in ("", task.model) and (item.created_at is None or item.created_at >= sent_at)
+        if item.model in ("", task.model)
+        and (item.created_at is None or item.created_at >= sent_at)
+        and all(str(asked.get(name, value)) == value for name, value in item.said.items())
     ]
     mine = {known.gateway_task_id for known in deps.ledger().tasks(limit=1000)}
-    return ", ".join(name for name in near if name not in mine and not deps.holds_key(None, name))[: 130 * MOST_LISTED]
+    found = [item for item in near if item.gateway_task_id not in mine]
+    found = [item for item in found if not deps.holds_key(None, item.gateway_task_id)]
+    # Only a list that tells jobs apart shows that a server in between sent the request again.
+    again = sum(1 for item in found if item.said)
+    more = f"; {again} jobs were made of this one request, so a proxy repeats requests" if again > 1 else ""
+    stop_allowance(deps, task, repeated=again > 1)
+    return ", ".join(item.gateway_task_id for item in found[:MOST_LISTED]) + more
+
+
+def note_short(deps: Dependencies, task: Task, clip: Clip) -> str:
+    """What there is to say of the task once it is saved: servers were seen to render less than was ordered."""
+    sheet = deps.ledger().sheet(task.sheet_id)
+    ordered = (sheet.shot.seconds if sheet else None) or 0
+    short = f"SHORTER THAN ORDERED: the clip lasts {clip.duration_seconds:.1f} s, and {ordered} s were ordered."
+    return " ".join(filter(None, (task.hints, short if clip.duration_seconds < ordered - LEAST_SHORT else "")))
 
 
 async def _ask(deps: Dependencies, task: Task, request: HttpRequest) -> HttpReply | None:
     try:
-        base_url, key = await deps.reach(task.mode, deps.facts(task.gateway))
-        if key is None:
+        facts = deps.facts(task.gateway)
+        base_url, key, route = await deps.reach(task.mode, facts)
+        if key is None and facts.key_env:
             return None
         with anyio.fail_after(HINT_SECONDS):
-            return await deps.http.fetch(request, base_url=base_url, key=key)
+            return await deps.http.fetch(request, base_url=base_url, key=key, route=route)
     except (CallsheetError, TimeoutError):
         return None

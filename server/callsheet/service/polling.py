@@ -12,8 +12,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from callsheet.core.consent import Means
-from callsheet.core.gateway.protocol import GatewayProblem, Phase, Progress, StatusOutcome, StatusUnavailable, TaskRef
+from callsheet.core.consent import Means, Mode
+from callsheet.core.gateway.endpoint import USUAL, OwnWay
+from callsheet.core.gateway.protocol import (
+    ContentReader,
+    GatewayProblem,
+    Phase,
+    Progress,
+    StatusOutcome,
+    StatusUnavailable,
+    TaskRef,
+)
 from callsheet.core.poll_schedule import next_poll_delay, retry_delay
 from callsheet.core.sent import SentRequest
 from callsheet.core.tasks import Clip, IllegalEvent, Problem, Task, TaskEvent, TaskState
@@ -38,8 +47,10 @@ from .dependencies import (
     keep_taken_back,
     wait_for_pace,
 )
-from .outcomes import expire_attempt, quote_problem, screen_status
+from .outcomes import expire_attempt, note_short, quote_problem, screen_status, stop_allowance
 from .results import (
+    CONTENT_MISSING,
+    JOB_FORGOTTEN,
     NO_FILE_NAMED,
     NO_KEY,
     OTHER_TASK_NAMED,
@@ -56,6 +67,10 @@ CONTRADICTION_SECONDS = 10.0
 BLOCKED_SECONDS = 30.0
 UNNAMED_STATES = (UNRECOGNISED_STATE, STATE_OVERDUE)
 LINK_PAUSE_SECONDS = 60.0
+CONTENT_PATIENCE_SECONDS = 600.0
+"""Servers were seen to hand a clip out minutes after they called it finished."""
+TELLING_FAILURES = 3
+"""So many failed reads in a row are no accident."""
 
 PHASE_EVENTS = {
     Phase.QUEUED: TaskEvent.SEEN_QUEUED,
@@ -144,12 +159,11 @@ async def poll_task(deps: Dependencies, task: Task) -> Task:
         # Somebody edited the row; a person can give the id again.
         return _read_failed(deps, task, "status_unreadable", "the ledger has no id of the gateway for it", None)
     try:
-        base_url, key = await deps.reach(task.mode, facts)
-        if key is None:
-            return _postpone(
-                deps, task, NO_KEY, "its key is missing, so its status cannot be read", KEYLESS_RETRY_SECONDS
-            )
-        reply = await deps.http.fetch(request, base_url=base_url, key=key)
+        base_url, key, route = await deps.reach(task.mode, facts)
+        if key is None and facts.key_env:
+            missing = Problem(NO_KEY, "its key is missing, so its status cannot be read", Fate.CHARGED.value)
+            return _postpone(deps, task, missing, KEYLESS_RETRY_SECONDS)
+        reply = await deps.http.fetch(request, base_url=base_url, key=key, route=route)
     except CallsheetError as error:
         return _read_failed(deps, task, error.error_code, error.message, None)
     return _store_status(deps, task, screen_status(deps, key, gateway.read_status(reply)))
@@ -159,14 +173,11 @@ def _store_status(deps: Dependencies, task: Task, outcome: StatusOutcome | None)
     if outcome is None:
         return _read_failed(deps, task, KEY_RETURNED, KEY_RETURNED_TEXT, None)
     if isinstance(outcome, StatusUnavailable):
-        problem = outcome.problem
-        if outcome.unknown_task:
-            message = "the gateway does not know the task (yet)"
-        else:
-            message = f"its status could not be read (HTTP {problem.status})"
-        return _read_failed(deps, task, "status_unreadable", message, problem.retry_after_seconds)
+        return _status_unavailable(deps, task, outcome)
     if outcome.named_id not in ("", task.gateway_task_id):
         return _read_failed(deps, task, OTHER_TASK_NAMED, "the gateway's answer is about another task", None)
+    if outcome.phase is Phase.SUCCEEDED and not outcome.video_urls and (path := _content_path(deps, task)):
+        outcome = replace(outcome, video_urls=(path,))
     if outcome.phase is Phase.SUCCEEDED and not outcome.video_urls:
         return _read_failed(deps, task, NO_FILE_NAMED, "finished, but the gateway gives no video link", None)
     if outcome.phase is Phase.UNRECOGNISED and outcome.video_urls and task.state is TaskState.SUCCEEDED:
@@ -186,14 +197,38 @@ def _store_status(deps: Dependencies, task: Task, outcome: StatusOutcome | None)
         "polls": task.polls + 1,
         "failures": 0,
         "problem": None,
-        "next_at": now + delay,
+        "next_at": now + (delay if outcome.ask_after_seconds is None else outcome.ask_after_seconds),
     }
     if outcome.charge is not None:
         changes["charge"] = deps.sanitize(f"{outcome.charge.amount} {outcome.charge.unit}", limit=60)
     changes.update(_phase_changes(deps, task, outcome, now))
     # What the next read repeats need not wait for the disk; an end must.
     lasting = outcome.phase in (Phase.SUCCEEDED, Phase.FAILED)
-    return deps.ledger().advance(task.id, PHASE_EVENTS[outcome.phase], now=now, changes=changes, lasting=lasting)
+    known = deps.ledger().advance(task.id, PHASE_EVENTS[outcome.phase], now=now, changes=changes, lasting=lasting)
+    return stop_allowance(deps, known)
+
+
+def _status_unavailable(deps: Dependencies, task: Task, outcome: StatusUnavailable) -> Task:
+    problem, code, said = outcome.problem, "status_unreadable", ""
+    again = task.failures + 1 >= TELLING_FAILURES
+    message = f"its status could not be read (HTTP {problem.status})"
+    if outcome.unknown_task:
+        message = "the gateway does not know the task (yet)"
+        if again and deps.facts(task.gateway).own:
+            code, message = JOB_FORGOTTEN, "the server no longer knows this job; was it restarted?"
+    elif again and deps.facts(task.gateway).own and problem.message:
+        # A proxy may hand out a job's failure as its own error, for ever; only a person can read it there.
+        said = deps.sanitize(problem.message)
+        message += f"; it says: {said}"
+    return _read_failed(deps, task, code, message, problem.retry_after_seconds, said=said)
+
+
+def _content_path(deps: Dependencies, task: Task) -> str:
+    """Where the gateway hands the task's clip out itself, below its own address; empty where it does not."""
+    gateway = deps.gateway(task.gateway)
+    if not isinstance(gateway, ContentReader):
+        return ""
+    return gateway.build_content(TaskRef(task.model, task.gateway_task_id or "")).path
 
 
 def _phase_changes(deps: Dependencies, task: Task, outcome: Progress, now: float) -> dict[str, Any]:
@@ -210,18 +245,19 @@ def _phase_changes(deps: Dependencies, task: Task, outcome: Progress, now: float
     return {}
 
 
-def _read_failed(deps: Dependencies, task: Task, code: str, message: str, retry_after: float | None) -> Task:
+def _read_failed(
+    deps: Dependencies, task: Task, code: str, message: str, retry_after: float | None, *, said: str = ""
+) -> Task:
     failures = task.failures + 1
     delay = retry_delay(failures, retry_after=retry_after, jitter=deps.clock.jitter(), speed=deps.speed(task.mode))
-    return _postpone(deps, task, code, message, delay, failures=failures)
+    problem = Problem(code, message, Fate.CHARGED.value, said)
+    return _postpone(deps, task, problem, delay, failures=failures)
 
 
-def _postpone(
-    deps: Dependencies, task: Task, code: str, message: str, seconds: float, *, failures: int | None = None
-) -> Task:
+def _postpone(deps: Dependencies, task: Task, problem: Problem, seconds: float, *, failures: int | None = None) -> Task:
     now = deps.clock.now()
     changes = {
-        "problem": Problem(code, message, Fate.CHARGED.value),
+        "problem": problem,
         "next_at": now + seconds,
         "polls": task.polls + 1,
         "failures": task.failures if failures is None else failures,
@@ -231,7 +267,11 @@ def _postpone(
 
 async def _fetch_clip(deps: Dependencies, task: Task) -> None:
     """Save the clip. A download that failed before asks for a fresh link first, if it can."""
-    if (task.failures and not is_locked(deps, task)) or task.result_url is None:
+    own = (task.result_url or "").startswith("/")
+    if own and is_locked(deps, task):
+        hold_unasked(deps, task)
+        return
+    if (task.failures and not own and not is_locked(deps, task)) or task.result_url is None:
         if not wait_for_pace(deps, task):
             return
         failures, problem = task.failures, task.problem
@@ -246,21 +286,42 @@ async def _fetch_clip(deps: Dependencies, task: Task) -> None:
     assert task.result_url is not None
     try:
         clip = await _save(deps, task, task.result_url)
-    except LinkGone as error:
-        _link_gone(deps, task, error)
+    except (LinkGone, DownloadProblem) as error:
+        if own:
+            _content_missing(deps, task, error)
+        elif isinstance(error, LinkGone):
+            _link_gone(deps, task, error)
+        else:
+            _read_failed(deps, task, error.error_code, error.message, None)
         return
     except CallsheetError as error:
         _read_failed(deps, task, error.error_code, error.message, None)
         return
-    changes = {"clip": clip, "problem": None, "failures": 0}
+    changes = {"clip": clip, "problem": None, "failures": 0, "hints": note_short(deps, task, clip)}
     deps.ledger().advance(task.id, TaskEvent.CLIP_SAVED, now=deps.clock.now(), changes=changes)
 
 
 async def _save(deps: Dependencies, task: Task, link: str) -> Clip:
     if deps.holds_key(None, link):
         raise DownloadProblem(f"Not fetched: {KEY_RETURNED_TEXT}.", next_step="Replace the key.")
-    loopback = await deps.loopback_origin(task.mode, deps.facts(task.gateway))
-    return await deps.clips.keep(task, link, directory=deps.save_directory(deps.policy()), loopback=loopback)
+    facts, directory = deps.facts(task.gateway), deps.save_directory(deps.policy())
+    public = USUAL if task.mode is Mode.SANDBOX else deps.policy().route("")
+    public = replace(public, hosts=facts.result_hosts if facts.own else None)
+    gateway = deps.gateway(task.gateway)
+    if link.startswith("/") and isinstance(gateway, ContentReader):
+        content = gateway.build_content(TaskRef(task.model, task.gateway_task_id or ""))
+        base_url, key, route = await deps.reach(task.mode, facts)
+        way = OwnWay(route, public)
+        return await deps.clips.keep_own(task, content, directory=directory, base_url=base_url, key=key, way=way)
+    loopback = await deps.loopback_origin(task.mode, facts)
+    return await deps.clips.keep(task, link, directory=directory, loopback=loopback, route=public)
+
+
+def _content_missing(deps: Dependencies, task: Task, error: CallsheetError) -> None:
+    """A finished clip that is not handed out: often it only comes late. Its state is the status route's to tell."""
+    late = deps.clock.now() - (task.finished_at or task.created_at) > CONTENT_PATIENCE_SECONDS / deps.speed(task.mode)
+    code, why = (CONTENT_MISSING, "finished, but the file cannot be had yet; ") if late else (error.error_code, "")
+    _read_failed(deps, task, code, f"{why}{error.message}", None)
 
 
 def _link_gone(deps: Dependencies, task: Task, error: LinkGone) -> None:
@@ -268,7 +329,8 @@ def _link_gone(deps: Dependencies, task: Task, error: LinkGone) -> None:
     if task.problem is None or task.problem.code != "link_gone":
         # Storage that is slow to publish a file, or a clock that differs, gets time to recover.
         pause = LINK_PAUSE_SECONDS / deps.speed(task.mode)
-        _postpone(deps, task, "link_gone", error.message, pause, failures=task.failures + 1)
+        gone = Problem("link_gone", error.message, Fate.CHARGED.value)
+        _postpone(deps, task, gone, pause, failures=task.failures + 1)
         return
     if is_locked(deps, task):
         # No fresh link was asked for yet.

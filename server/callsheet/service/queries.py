@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from callsheet.core.catalogue.cards import Catalogue, GatewayFacts, ModelCard
 from callsheet.core.consent import Policy
+from callsheet.core.gateway.endpoint import Endpoint, build_facts
 from callsheet.core.security.redaction import Redactor
 from callsheet.core.tasks import Task
 
@@ -17,7 +18,7 @@ from .dependencies import Dependencies, card_of
 if TYPE_CHECKING:
     from .catalogue.refresh import Refreshed
     from .diagnostics.installation import Check, Install
-    from .diagnostics.online import GatewayAnswer
+    from .diagnostics.online import EndpointAnswer, GatewayAnswer
 
 
 class Queries:
@@ -84,6 +85,19 @@ class Queries:
         from .diagnostics.online import ask_gateways
 
         return await ask_gateways(self.deps)
+
+    async def ask_endpoint(self, endpoint: Endpoint, *, named_now: bool = False) -> EndpointAnswer:
+        """Ask a server what is free to ask; see `diagnostics.online.ask_endpoint`.
+
+        `named_now`: a person has just named it at a terminal, so its key may go there. Raises `KeyProblem` otherwise.
+        """
+        from .diagnostics.online import ask_endpoint
+
+        facts = build_facts(endpoint)
+        key = None if self.deps.is_sealed(facts.id) else self.deps.find_key(facts)
+        if key is not None and not named_now:
+            self.deps.require_named_address(facts)
+        return await ask_endpoint(self.deps, endpoint, key)
 
     async def refresh_catalogues(self, gateway_id: str | None = None) -> list[Refreshed]:
         """Fetch what the gateways publish; see `catalogue.refresh.refresh`. For a person's act only."""

@@ -11,15 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from callsheet.core.catalogue.cards import ModelCard
-from callsheet.core.catalogue.prices import Price
+from callsheet.core.catalogue.cards import GatewayFacts, ModelCard
+from callsheet.core.catalogue.prices import Price, dollars, from_micros
 from callsheet.core.consent import Mode
 from callsheet.core.gateway.refusals import Reason, read_reason
 from callsheet.core.payload.body import Body, Finding
 from callsheet.core.poll_schedule import is_overdue
 from callsheet.core.shot import OwnFile, Shot
-from callsheet.core.tasks import OPEN_STATES, Problem, Sheet, Task, TaskState
-from callsheet.errors import FATE_SENTENCES, Action, CallsheetError, Fate, KeyProblem, NextStep, UnknownThing
+from callsheet.core.tasks import OPEN_STATES, Problem, Sheet, Task, TaskState, exceeds_declared
+from callsheet.errors import FATE_SENTENCES, Action, CallsheetError, Fate, KeyProblem, NextStep
 
 from .catalogue.ranking import Option
 from .dependencies import KEY_RETURNED, KEY_SEALED, Dependencies, card_of, clip_seconds_of
@@ -146,12 +146,13 @@ def _has_key(deps: Dependencies, gateway_id: str) -> bool:
         return True
 
 
-def curl_line(key_env: str, method: str, url: str) -> str:
+def curl_line(facts: GatewayFacts, method: str, url: str, body: Body) -> str:
     """The request as a curl command that reads the body from `payload.json` and the key from the environment."""
-    return (
-        f'curl --request {method} --url {shlex.quote(url)} --header "Authorization: Bearer ${key_env}"'
-        " --header 'Content-Type: application/json' --data @payload.json"
-    )
+    key = f' --header "Authorization: Bearer ${facts.key_env}"' if facts.key_env else ""
+    data = " --header 'Content-Type: application/json' --data @payload.json"
+    if facts.body == "multipart":
+        data = "".join(f" --form-string {shlex.quote(f'{name}={value}')}" for name, value in body.items())
+    return f"curl --request {method} --url {shlex.quote(url)}{key}{data}"
 
 
 def iso(seconds: float | None) -> str | None:
@@ -178,6 +179,10 @@ NO_FILE_NAMED = "no_file_named"
 UNRECOGNISED_STATE = "unrecognised_state"
 STATE_OVERDUE = "state_overdue"
 OTHER_TASK_NAMED = "other_task_named"
+JOB_FORGOTTEN = "job_forgotten"
+CONTENT_MISSING = "content_missing"
+CERTAINLY_ODD = (JOB_FORGOTTEN, CONTENT_MISSING)
+"""Codes for which a person need not wait before they look."""
 UNCLEAR_STATES = frozenset({NO_FILE_NAMED, UNRECOGNISED_STATE, STATE_OVERDUE, OTHER_TASK_NAMED, KEY_RETURNED})
 """Codes of problems in which the gateway answers, but does not say what became of the task."""
 
@@ -194,8 +199,11 @@ def _without_quotes(task: Task) -> Task:
 
 
 def status_text(task: Task, *, quoting: bool = True) -> str:
-    """One sentence on where the task is; not `quoting`, without any of the gateway's own words."""
-    task = task if quoting else _without_quotes(task)
+    """Where the task is, and what hints there are; not `quoting`, without any of the gateway's own words."""
+    return " ".join(filter(None, (_state_text(task if quoting else _without_quotes(task)), task.hints)))
+
+
+def _state_text(task: Task) -> str:
     percent = f" {task.percent} %" if task.percent is not None else ""
     code = task.problem.code if task.problem else ""
     problem = f" ({task.problem.message.rstrip('.')})" if task.problem else ""
@@ -236,11 +244,7 @@ def _ended_text(task: Task) -> str:
         case TaskState.OUTCOME_UNKNOWN:
             why = f" ({detail})" if detail else ""
             named = f" Its reply names task {found}, which proves nothing." if (found := _untrusted_id(task)) else ""
-            hints = f" {task.hints}" if task.hints else ""
-            return (
-                f"Whether the gateway accepted it is not known{why}. It is never sent again automatically."
-                f"{named}{hints}"
-            )
+            return f"Whether the gateway accepted it is not known{why}. It is never sent again automatically.{named}"
         case _:
             return f"Given up: {detail}." if detail else "Given up by a person."
 
@@ -266,6 +270,9 @@ def fate_sentence(task: Task) -> str:
     """Whether money was spent, in one sentence."""
     if task.mode is Mode.SANDBOX:
         return "A rehearsal: nothing was charged."
+    if task.charge and exceeds_declared(task):
+        reserved = dollars(from_micros(task.reserve_micros))
+        return f"MORE THAN AGREED: the gateway reports a cost of {task.charge}, and the sheet said {reserved} USD."
     if task.charge:
         return f"The gateway says it charged {task.charge}."
     if task.state is TaskState.FAILED:
@@ -330,7 +337,8 @@ def lacks_key(deps: Dependencies, task: Task) -> bool:
     if task.mode is not Mode.LIVE or task.state is TaskState.SUCCEEDED or deps.is_sealed(task.gateway):
         return False
     try:
-        return deps.find_key(deps.facts(task.gateway)) is None
+        facts = deps.facts(task.gateway)
+        return bool(facts.key_env) and deps.find_key(facts) is None
     except CallsheetError:
         return True
 
@@ -341,7 +349,7 @@ def shortest_kept(deps: Dependencies, tasks: Sequence[Task]) -> str:
     for task in tasks:
         try:
             hours.append(card_of(deps, task).retention.result_hours)
-        except UnknownThing:
+        except CallsheetError:
             hours.append(None)
     known = [item for item in hours if item is not None]
     if not known:
@@ -352,7 +360,11 @@ def shortest_kept(deps: Dependencies, tasks: Sequence[Task]) -> str:
 def needs_a_look(deps: Dependencies, task: Task) -> bool:
     """Whether what the gateway says of an accepted task has made no sense for more than twice the usual time."""
     code = task.problem.code if task.problem else ""
-    return task.state in (TaskState.QUEUED, TaskState.RUNNING) and code in UNCLEAR_STATES and is_late(deps, task)
+    if code in CERTAINLY_ODD:
+        return task.state in OPEN_STATES
+    if task.state not in (TaskState.QUEUED, TaskState.RUNNING) or not is_late(deps, task):
+        return False
+    return code in UNCLEAR_STATES or card_of(deps, task).poll.patience
 
 
 def is_late(deps: Dependencies, task: Task) -> bool:
@@ -360,7 +372,7 @@ def is_late(deps: Dependencies, task: Task) -> bool:
     elapsed = deps.clock.now() - (task.accepted_at or task.created_at)
     try:
         advice, length = card_of(deps, task).poll, clip_seconds_of(deps, task)
-    except UnknownThing:
+    except CallsheetError:
         return False
     return is_overdue(advice, elapsed=elapsed, clip_seconds=length, speed=deps.speed(task.mode))
 

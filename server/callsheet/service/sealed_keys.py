@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection
 import anyio.to_thread
 
 from callsheet.core.consent import DUPLICATE, Mode, sheet_id_for
+from callsheet.core.gateway.endpoint import Route
 from callsheet.core.gateway.protocol import Postponed, SubmitOutcome
 from callsheet.core.spending import is_fresh
 from callsheet.core.tasks import OPEN_STATES, Problem, Sheet, SheetState, Task, TaskState
@@ -237,15 +238,26 @@ def hold_unasked(deps: Dependencies, task: Task) -> Task:
     return _hold(deps, task, Problem(KEY_SEALED, UNASKED_TEXT, Fate.CHARGED.value))
 
 
-async def reach_to_pay(deps: Dependencies, task: Task, sheet: Sheet) -> tuple[str, SecretKey | None]:
-    """Base URL and key for a task's paid request. A sealed key is handed out once, for the sheet it is open for."""
+async def reach_to_pay(deps: Dependencies, task: Task, sheet: Sheet) -> tuple[str, SecretKey | None, Route]:
+    """Base URL, key and route for a task's paid request. A sealed key is handed out once, for the sheet it is open for.
+
+    The route is that of the approval, whatever happened to the policy since.
+    """
+    facts = deps.facts(task.gateway)
     if not uses_sealed_key(deps, sheet):
-        return await deps.reach(task.mode, deps.facts(task.gateway))
-    base_url, digest = sheet.binding.base_url, binding_now(deps, sheet).digest
-    key = deps.opened.take(task.gateway, sheet.id, digest=digest, base_url=base_url)
-    if key is None:
-        raise KeyProblem(f"Not sent: {UNSENT_TEXT}.", next_step=OPEN_THE_KEY, code=KEY_SEALED)
-    return base_url, key
+        base_url, key, route = await deps.reach(task.mode, facts)
+    else:
+        (_, route), digest = deps.live_way(facts), binding_now(deps, sheet).digest
+        base_url = sheet.binding.base_url
+        where = route.destination(base_url)
+        key = deps.opened.take(task.gateway, sheet.id, digest=digest, base_url=where)
+        if key is None:
+            raise KeyProblem(f"Not sent: {UNSENT_TEXT}.", next_step=OPEN_THE_KEY, code=KEY_SEALED)
+    if task.mode is Mode.LIVE:
+        base_url = sheet.binding.base_url
+        if route.mark != sheet.binding.route:
+            raise KeyProblem("Not sent: the way to the server has changed.", next_step=NEW_SHEET)
+    return base_url, key, route
 
 
 def settle_permit(deps: Dependencies, sheet: Sheet, outcome: SubmitOutcome | CallsheetError) -> None:
@@ -331,7 +343,7 @@ def _open(deps: Dependencies, gateway_id: str, passphrase: str) -> tuple[SecretK
     sealed = deps.sealed_key(gateway_id)
     if sealed is None:
         raise KeyProblem(f"The key for {gateway_id} is not sealed.", next_step=NextStep(Action.LIST_KEYS))
-    return open_key(sealed, passphrase, base_url=deps.live_base_url(deps.facts(gateway_id))), sealed
+    return open_key(sealed, passphrase, base_url=deps.destination(deps.facts(gateway_id))), sealed
 
 
 def _keep(deps: Dependencies, opened: tuple[SecretKey, SealedKey]) -> None:

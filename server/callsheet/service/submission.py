@@ -52,7 +52,7 @@ from .consent import (
     read_shot,
 )
 from .dependencies import Dependencies, card_of, wait_for_pace, wait_for_upload
-from .outcomes import asks_balance, keep_outcome, record_balance, record_hints, screen_submit
+from .outcomes import asks_balance, keep_outcome, lists_model, record_balance, record_hints, screen_submit
 from .results import Submission, notice, report_task
 from .sealed_keys import approval_texts, hold_unsent, is_locked, reach_to_pay, settle_permit
 from .uploads import is_waiting, upload_file, with_links
@@ -172,7 +172,7 @@ def _spend(deps: Dependencies, sheet: Sheet, *, by_allowance: bool) -> tuple[Tas
         task=task,
         terms=SpendTerms(
             digest=binding_now(deps, sheet).digest,
-            caps=deps.policy().caps,
+            caps=deps.policy().caps_for(task.gateway),
             windows=spending_windows(now),
             allowed_under=deps.policy().version if by_allowance else None,
         ),
@@ -198,6 +198,9 @@ async def send_task(deps: Dependencies, task: Task) -> None:
         # That took time: a person may have forbidden it meanwhile.
         if _is_blocked(deps, task, sheet):
             return
+    if not await lists_model(deps, task):
+        _hold(deps, task, "model_not_listed", "the server does not list this model", BLOCKED_RETRY_SECONDS)
+        return
     attempt, now = deps.clock.token(), deps.clock.now()
     try:
         claimed = deps.ledger().claim(
@@ -277,7 +280,7 @@ async def _upload_files(deps: Dependencies, task: Task, sheet: Sheet) -> bool:
     Only the person's approval of this very sheet led here, and a crash only means that a file is uploaded again.
     """
     names = read_shot(deps, card_of(deps, task), sheet.body).own_files
-    if not names:
+    if not names or deps.facts(task.gateway).own:
         return True
     links = deps.uploaded.setdefault(task.id, {})
     for name in (name for name in names if name not in links):
@@ -351,17 +354,17 @@ async def _post(deps: Dependencies, claimed: ClaimedTask) -> SubmitOutcome:
         # The claim and the mark may have waited; a person may have forbidden or changed things meanwhile.
         require_mode(deps.policy(), sheet)
         changed = changed_since(deps, sheet)
-        base_url, key = await reach_to_pay(deps, task, sheet)
+        base_url, key, route = await reach_to_pay(deps, task, sheet)
     except CallsheetError as error:
         # Mark, policy, address and key are files; what fails there has certainly sent nothing.
         raise GatewayUnreachable(error.message, next_step=error.next_step) from error
     if changed:
         raise GatewayUnreachable(f"Changed since the approval: {', '.join(changed)}.", next_step=NextStep())
-    if task.mode is Mode.LIVE:
-        base_url = sheet.binding.base_url
     body = with_links(deps, claimed)
     request = gateway.build_submit(SubmitParts(task.model, body, idempotency_key=f"callsheet-{sheet.id}"))
     if deps.clock.now() > claimed.deadline - ATTEMPT_SECONDS / 2:
         raise GatewayUnreachable("Too much time passed before the request could go out.", next_step=NextStep())
-    reply: HttpReply = await deps.http.post_paid(marked, request, base_url=base_url, key=key, within=POST_SECONDS)
+    reply: HttpReply = await deps.http.post_paid(
+        marked, request, base_url=base_url, key=key, route=route, within=POST_SECONDS
+    )
     return screen_submit(deps, key, gateway.read_submit(reply))

@@ -10,11 +10,12 @@ from collections.abc import Collection
 
 from callsheet.core.consent import Mode
 from callsheet.core.gateway.protocol import Uploader
+from callsheet.core.payload.form import JSON, content_type, data_url, place_files
 from callsheet.core.payload.own_files import place_links
 from callsheet.core.security.urls import is_public_link
 from callsheet.core.shot import OWN_FILE_SCHEME
 from callsheet.core.tasks import ClaimedTask, Sheet, SheetState, Task, TaskState
-from callsheet.errors import Action, GatewayUnreachable, InvalidRequest, NextStep, NotApproved
+from callsheet.errors import Action, CallsheetError, GatewayUnreachable, InvalidRequest, NextStep, NotApproved
 
 from .consent import need_sheet, read_shot, upload_address
 from .dependencies import Dependencies, card_of
@@ -48,13 +49,13 @@ async def upload_file(deps: Dependencies, task: Task, name: str, *, others: Coll
         raise InvalidRequest("The gateway takes no files.", next_step=NextStep(Action.EXPLAIN))
     sheet = _need_sendable(deps, task)
     content = deps.pictures.read(name)
-    base_url, key = await deps.reach(task.mode, facts)
+    base_url, key, route = await deps.reach(task.mode, facts)
     if task.mode is Mode.LIVE:
         base_url = upload_address(facts, sheet.binding.base_url)
     # The file's own name may be private; this one says nothing but its content.
     digest, _, ending = name.removeprefix(OWN_FILE_SCHEME).partition(".")
     reply = await deps.http.post_file(
-        gateway.build_upload(f"{digest[:32]}.{ending}", content), base_url=base_url, key=key
+        gateway.build_upload(f"{digest[:32]}.{ending}", content), base_url=base_url, key=key, route=route
     )
     link = gateway.read_upload(reply)
     loopback = await deps.loopback_origin(task.mode, facts)
@@ -66,15 +67,23 @@ async def upload_file(deps: Dependencies, task: Task, name: str, *, others: Coll
 
 
 def with_links(deps: Dependencies, claimed: ClaimedTask) -> bytes:
-    """The approved body with the links of the files in place of their names; those exact bytes where there is none."""
-    card, links = card_of(deps, claimed.task), deps.uploaded.get(claimed.task.id, {})
-    names = read_shot(deps, card, claimed.sheet.body).own_files
+    """The approved body with the sheet's files in place of their names; those exact bytes where there is none.
+
+    A file is its link, or for an endpoint the file itself, which is read again and must be the one that was agreed to.
+    """
+    card, links, frozen = card_of(deps, claimed.task), deps.uploaded.get(claimed.task.id, {}), claimed.sheet.body
+    names = read_shot(deps, card, frozen).own_files
     if not names:
-        return claimed.sheet.body
+        return frozen
     try:
-        body = place_links(card, claimed.sheet.body, {name: links[name] for name in names})
-    except (KeyError, ValueError) as error:
-        raise GatewayUnreachable("The links of the files are missing.", next_step=NextStep()) from error
+        if deps.facts(card.gateway).own:
+            contents = {name: deps.pictures.read(name) for name in names}
+            if content_type(frozen) != JSON:
+                return place_files(frozen, contents)
+            links = {name: data_url(name, content) for name, content in contents.items()}
+        body = place_links(card, frozen, {name: links[name] for name in names})
+    except (CallsheetError, KeyError, ValueError) as error:
+        raise GatewayUnreachable("The files of the shot, or their links, are missing.", next_step=NextStep()) from error
     if read_shot(deps, card, body).own_files:
         raise GatewayUnreachable("A file of the shot has no link.", next_step=NextStep())
     return body

@@ -37,6 +37,7 @@ NAMES = [
     "sandbox",
     "mcp",
     "doctor",
+    "endpoint",
     "keys",
     "setup",
     "install",

@@ -23,6 +23,7 @@ PARTS = {
     "passkey_id": "none",
     "name": "desk.js",
     "rest": "nothing/here",
+    "number": 1,
 }
 
 

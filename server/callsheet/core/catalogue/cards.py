@@ -17,7 +17,7 @@ from callsheet.core.shot import InputRole, Kind, Scalar
 from .expressions import Component
 from .fields import Field, InputRule, Role
 
-Authority = Literal["gateway", "sister brand", "third party", "OpenAI", "measured"]
+Authority = Literal["gateway", "sister brand", "third party", "OpenAI", "measured", "you"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,8 @@ class PollAdvice:
     """When to ask for the first time after submission, and how often then.
 
     `usual_seconds` is (low, high), `usual_by_length` the same for clips of that many seconds. `least_every_seconds`
-    is the shortest interval that the gateway's pages or programs use themselves; nothing is asked more often.
+    is the shortest interval that the gateway's pages or programs use themselves; nothing is asked more often. With
+    `patience`, a person is asked after a task that is overdue, whatever its gateway says.
     """
 
     first_after_seconds: float
@@ -131,6 +132,7 @@ class PollAdvice:
     usual_seconds: tuple[float, float] | None = None
     least_every_seconds: float | None = None
     usual_by_length: tuple[tuple[int, tuple[float, float]], ...] = ()
+    patience: bool = False
     note: str = ""
 
 
@@ -246,6 +248,7 @@ class GatewayFacts:
     """What is known of one gateway. `version` is the digest of the file it was read from, and of what was published.
 
     `catalogue_url` is where it publishes its models, `upload` how it takes files; None where it is not known to.
+    `key_env` is empty where it needs no key. `body` is how requests are encoded. `own`: an endpoint of the person's.
     """
 
     id: str
@@ -265,6 +268,8 @@ class GatewayFacts:
     result_hosts: tuple[str, ...] = ()
     catalogue_url: str | None = None
     upload: UploadRule | None = None
+    body: Literal["json", "multipart"] = "json"
+    own: bool = False
 
     def last_word(self, card: ModelCard) -> Evidence | None:
         """What the gateway itself said last about a model; others' news of it are no listing."""

@@ -147,6 +147,7 @@ class InputRule:
         max_bytes, formats: of each file.
         min_side, max_side: of a picture's sides, in pixels.
         min_seconds, max_seconds, max_seconds_in_all: of videos and sounds.
+        files_only: the input travels in the request itself, so it must be a file of the person's own.
     """
 
     roles: tuple[InputRole, ...]
@@ -162,4 +163,5 @@ class InputRule:
     min_seconds: int | None = None
     max_seconds: int | None = None
     max_seconds_in_all: int | None = None
+    files_only: bool = False
     note: str = ""

@@ -15,6 +15,8 @@ from .fields import neutral_value
 
 MICROS = Decimal(1_000_000)
 ANY = "any"
+DECLARED = "your policy"
+"""The source of what a person declared of an endpoint of theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +39,22 @@ class Price:
         """Whether the clip's cost in dollars is documented."""
         return self.usd is not None
 
-    def __str__(self) -> str:
+    @property
+    def free(self) -> bool:
+        """Whether a person declared that it costs nothing."""
+        return self.usd == 0 and self.source == DECLARED
+
+    @property
+    def in_dollars(self) -> str:
+        """In US dollars alone. What is free is never called 0.00."""
         if self.usd is None:
             return "unknown"
-        own = "" if self.unit == "USD" or self.amount is None else f" ({_plain(self.amount)} {self.unit})"
-        return f"{dollars(self.usd)} USD{own}"
+        return "no charge" if self.free else f"{dollars(self.usd)} USD"
+
+    def __str__(self) -> str:
+        if not self.usd or self.unit == "USD" or self.amount is None:
+            return self.in_dollars
+        return f"{self.in_dollars} ({_plain(self.amount)} {self.unit})"
 
 
 def price_clip(card: ModelCard, shot: Shot) -> Price:
@@ -54,6 +67,11 @@ def price_clip(card: ModelCard, shot: Shot) -> Price:
     amount = _amount(card, rule, shot)
     usd = amount * rule.usd_per_unit if amount is not None and rule.usd_per_unit is not None else None
     return Price(amount=amount, unit=rule.unit, usd=usd, as_of=rule.as_of, source=rule.source, note=rule.note)
+
+
+def is_free(rule: PriceRule) -> bool:
+    """Whether a person declared that each clip costs nothing."""
+    return rule.source == DECLARED and {*rule.amounts.values()} == {Decimal(0)}
 
 
 def _amount(card: ModelCard, rule: PriceRule, shot: Shot) -> Decimal | None:

@@ -8,7 +8,8 @@ readers and `Uploader` are what it may have, and `isinstance` tells which it has
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
@@ -72,10 +73,12 @@ class GatewayProblem:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The gateway accepted the job under this id."""
+    """The gateway accepted the job under this id, and may say what it charged. `note` is ours, for a person."""
 
     gateway_task_id: str
     state: str = ""
+    charge: Charge | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,7 @@ class Unclear:
 
     problem: GatewayProblem
     named_id: str = ""
+    note: str = ""
 
 
 SubmitOutcome = Accepted | Rejected | Postponed | Unclear
@@ -126,7 +130,7 @@ class Progress:
     """One status answer. `said` is the gateway's own word for the state; `percent` is 0..100 or None.
 
     `named_id` is the task that the reply itself names, empty where it names none. An unrecognised state can have
-    video links too.
+    video links too. `ask_after_seconds` is when the gateway wants to be asked again, if it says so.
     """
 
     phase: Phase
@@ -136,6 +140,7 @@ class Progress:
     failure: GatewayProblem | None = None
     charge: Charge | None = None
     named_id: str = ""
+    ask_after_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +164,15 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class RecentTask:
-    """A task as a gateway lists it. `created_at` is seconds since the epoch, None when not given."""
+    """A task as a gateway lists it. `created_at` is seconds since the epoch, None when not given.
+
+    `said` are values of its request by their names there, as far as they are listed.
+    """
 
     gateway_task_id: str
     model: str
     created_at: float | None
+    said: Mapping[str, str] = field(default_factory=dict)
 
 
 class Gateway(Protocol):
@@ -197,6 +206,21 @@ class RecentReader(Protocol):
 
     def build_recent(self) -> HttpRequest: ...
     def read_recent(self, reply: HttpReply) -> tuple[RecentTask, ...]: ...
+
+
+@runtime_checkable
+class ContentReader(Protocol):
+    """A gateway that hands a finished clip out itself, to those who have the key."""
+
+    def build_content(self, task: TaskRef) -> HttpRequest: ...
+
+
+@runtime_checkable
+class ModelsReader(Protocol):
+    """A gateway that lists its models. None: the reply is no list of any."""
+
+    def build_models(self) -> HttpRequest: ...
+    def read_models(self, reply: HttpReply) -> tuple[str, ...] | None: ...
 
 
 @runtime_checkable

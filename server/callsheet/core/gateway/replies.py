@@ -41,7 +41,8 @@ REJECTING = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422})
 UNDONE_REDIRECTS = frozenset({307, 308})
 """The redirects that ask for the same request again elsewhere; after any other the job may have been accepted."""
 
-_TASK_ID = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9_.:-]{1,128}")
+# LiteLLM's ids hold a whole route in base 64: up to 290 characters, with `=` at the end.
+_TASK_ID = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9_.:=+~-]{1,512}")
 _SECONDS = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,3})?")
 _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT")
 
@@ -131,10 +132,18 @@ def read_amount(value: object) -> str | None:
 
 
 def read_percent(value: object) -> int | None:
-    """A progress figure as whole per cent, None unless it is in 0..100."""
+    """A progress figure as whole per cent, None unless it is in 0..100; `37%` is read too."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,3}%", value):
+        value = int(value[:-1])
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         return None
     return int(value) if 0 <= value <= 100 else None
+
+
+def read_time(value: object) -> float | None:
+    """Seconds since the epoch, None for anything else."""
+    usable = isinstance(value, int | Decimal) and not isinstance(value, bool) and 0 < value < 10**11
+    return float(value) if usable and isinstance(value, int | Decimal) else None
 
 
 def read_status_number(value: object) -> int | None:
@@ -159,7 +168,7 @@ def quote_task_id(value: str) -> str:
     """A task id, percent-encoded for a path or query.
 
     Raises:
-        ValueError: for an id outside `[A-Za-z0-9_.:-]{1,128}` or of punctuation only (`..` is a path).
+        ValueError: for an id outside `[A-Za-z0-9_.:=+~-]{1,512}` or of punctuation only (`..` is a path).
     """
     if read_task_id(value) is None:
         raise ValueError("not a task id that a gateway could have given")
@@ -168,7 +177,8 @@ def quote_task_id(value: str) -> str:
 
 def read_retry_after(reply: HttpReply) -> float | None:
     """The `Retry-After` header in seconds, unclamped. A date counts from the reply's own `Date`, not from a clock."""
-    found = (reply.header("retry-after") or "").strip()
+    # LiteLLM passes the header of the server behind it on under a name of its own.
+    found = (reply.header("retry-after") or reply.header("llm_provider-retry-after") or "").strip()
     if _SECONDS.fullmatch(found):
         return float(found)
     until, sent = _http_date(found), _http_date(reply.header("date") or "")
@@ -288,12 +298,12 @@ def answered(reply: HttpReply, number: int | None = None) -> bool:
 def build_unavailable(reply: HttpReply, body: Table | None, number: int | None, *complaint: str) -> StatusUnavailable:
     """A status read that says nothing about the task; `complaint` is the gateway's code and message.
 
-    Only a 404 with a JSON body means that the gateway does not know the task; a proxy's 404 is a page.
+    Only a 404 or 410 with a JSON body means that the gateway does not know the task; a proxy's 404 is a page.
     """
     code, message = complaint
     return StatusUnavailable(
         problem=build_problem(reply, code or str(reply.status if number in (None, NO_STATUS) else number), message),
-        unknown_task=body is not None and 404 in (reply.status, number),
+        unknown_task=body is not None and bool({404, 410} & {reply.status, number}),
     )
 
 

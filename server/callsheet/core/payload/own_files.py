@@ -62,6 +62,8 @@ def check_own_file(
     findings = list(_broken_limits(card, item.role, file))
     if not findings:
         rule = "It is uploaded to the gateway after the approval. The request then has its link in place of this name."
+        if any(limit.files_only for limit in card.rules_for(item.role)):
+            rule = "It is sent in the request, after the approval."
         name = PUBLIC_NAMES.get(item.role, item.role)
         findings.append(Finding("note", name, f"your file {format_own_file(file)}", rule, ""))
     return findings

@@ -217,6 +217,9 @@ def check_urls(card: ModelCard, shot: Shot, hosts: Hosts) -> list[Finding]:
 def _check_input_url(card: ModelCard, item: Input, hosts: Hosts) -> list[Finding]:
     if item.url.startswith(OWN_FILE_SCHEME):
         return check_own_file(card, item, hosts.files, hosts.uploads)
+    if any(rule.files_only for rule in card.rules_for(item.role)):
+        rule = f"{card.gateway} takes the picture itself, in the request."
+        return [build_error(item.role, "(a URL)", rule, "Give a file by its path.")]
     verdict = check_url(item.url)
     if verdict.problem:
         return [build_error(item.role, format_host(verdict.host), verdict.problem, "Give a public https URL.")]

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import urlsplit
 
 MAX_URL_LENGTH = 2048
@@ -36,6 +36,8 @@ _HTTPS = "https://"
 _ALLOWED = re.compile(r"[A-Za-z0-9\-._~:/?\[\]@!$&'()*+,;=%]*")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_ENDPOINT = re.compile(r"(https?)://([a-z0-9.-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::([0-9]{1,5}))?((?:/[A-Za-z0-9_~.-]+)*)")
+_API_ROOT = re.compile(r"v[0-9]+[a-z0-9]*")
 _LOOPBACK = re.compile(r"https?://(127\.0\.0\.1|localhost|\[::1\])(?::([0-9]{1,5}))?(?:/[^?]*)?")
 _SHOWN_HOST = re.compile(r"https?://([a-z0-9.-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::[0-9]{0,5})?(?=[/?#]|\Z)", re.I)
 
@@ -82,6 +84,66 @@ def check_base_url(value: object) -> UrlVerdict:
     if loopback[2] is not None and not 1 <= int(loopback[2]) <= 65535:
         return _refused("The port is not between 1 and 65535.")
     return UrlVerdict(host=loopback[1].strip("[]"), problem=None)
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL leads to this computer, by a name or an address that means nothing else."""
+    return _LOOPBACK.fullmatch(url) is not None
+
+
+def check_endpoint_url(value: str, *, address: str) -> UrlVerdict:
+    """Judge the base URL of a server that a person declares, with the address that is pinned for it, if any.
+
+    Its last part is the API's root, like `/v1`. A host that is no public name needs `address`, and may be one itself.
+    """
+    match = _ENDPOINT.fullmatch(value)
+    if match is None or len(value) > MAX_URL_LENGTH:
+        return _refused("It must be like https://gpu-box.lan:8443/v1, in lower case, without query, user or password.")
+    host, port, parts = match[2].strip("[]"), match[3], match[4].split("/")
+    if port is not None and not 1 <= int(port) <= 65535:
+        return _refused("The port is not between 1 and 65535.")
+    if not _API_ROOT.fullmatch(parts[-1]) or {".", ".."} & set(parts):
+        return _refused("It must end in the root of the API, like /v1.")
+    named = _as_address(host)
+    problem = None if named or is_loopback(value) else _name_problem(host)
+    if problem is None and address:
+        problem = pinned_problem(address, loopback=is_loopback(value))
+        if problem is None and named and str(named) != address:
+            problem = "`address` must be the same as the address in `base_url`."
+    elif problem is None and not is_loopback(value) and (named or _host_problem(host)):
+        problem = "Its host is not a public name, so `address` must say where it is, like 10.20.0.7."
+    return _refused(problem) if problem else UrlVerdict(host=host, problem=None)
+
+
+def pinned_problem(address: str, *, loopback: bool) -> str | None:
+    """Why that address may not be pinned for a host; only private networks may, loopback only for loopback hosts."""
+    found = _as_address(address)
+    if found is None or str(found) != address:
+        return "`address` must be one IP address in its usual form, like 10.20.0.7."
+    if loopback:
+        return None if found.is_loopback else "A loopback host has a loopback `address`."
+    if any(found in block for block in _METADATA):
+        return "`address` is one at which clouds answer with secrets of the computer."
+    if not any(found in block for block in _PINNABLE):
+        return "`address` must be in 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10 or fc00::/7."
+    return None
+
+
+def _as_address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        # A zone may hold any text.
+        return None if "%" in text else ip_address(text)
+    except ValueError:
+        return None
+
+
+def is_proxy(value: str) -> bool:
+    """Whether a person may name that as their proxy: scheme, host and port alone."""
+    match = _ENDPOINT.fullmatch(value)
+    if match is None or match[4] or match[3] is None or not 1 <= int(match[3]) <= 65535:
+        return False
+    host = match[2].strip("[]")
+    return _as_address(host) is not None or _name_problem(host) is None
 
 
 def is_public_link(value: str, *, loopback: str | None) -> bool:
@@ -135,10 +197,16 @@ def _authority(url: str) -> str:
     return re.split(r"[/?]", url.removeprefix(_HTTPS), maxsplit=1)[0]
 
 
+def _name_problem(host: str) -> str | None:
+    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in host.split(".")):
+        return "The host of the URL is not a lower-case name of letters, digits, hyphens and dots."
+    return None
+
+
 def _host_problem(host: str) -> str | None:
     labels = host.split(".")
-    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        return "The host of the URL is not a lower-case name of letters, digits, hyphens and dots."
+    if problem := _name_problem(host):
+        return problem
     if len(labels) < 2:
         return "The host of the URL is a single word; a public name has at least two."
     if not labels[-1][0].isalpha():
@@ -179,6 +247,13 @@ _DENIED_V4 = tuple(
         # Azure's platform address answers on every virtual machine there.
         "168.63.129.16/32",
     )
+)
+_PINNABLE = tuple(
+    ip_network(block) for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
+)
+# Inside those: Alibaba Cloud; Amazon, Google and Oracle by IPv6.
+_METADATA = tuple(
+    ip_network(block) for block in ("100.100.100.200/32", "fd00:ec2::/32", "fd20:ce::254/128", "fd00:c1::/32")
 )
 _ALLOWED_V6 = IPv6Network("2000::/3")
 _DENIED_V6 = tuple(

@@ -6,15 +6,19 @@ import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 
+from callsheet.core.gateway.endpoint import USUAL, OwnWay, Route
+from callsheet.core.gateway.protocol import HttpRequest
 from callsheet.core.security.urls import url_host
 from callsheet.core.tasks import Clip, Task
-from callsheet.edges.http.client import GatewayHttp
-from callsheet.edges.http.streams import ByteStream
+from callsheet.edges.http.client import GatewayHttp, join_url
+from callsheet.edges.http.streams import ByteStream, OpenStream
+from callsheet.edges.keys.store import SecretKey
 from callsheet.errors import SetupProblem
 
 from .download import save_clip
@@ -37,20 +41,30 @@ class Clips:
         self._from_host = defaultdict[str, anyio.Semaphore](lambda: anyio.Semaphore(MAX_DOWNLOADS_FROM_HOST))
         self._decoding: anyio.CapacityLimiter | None = None
 
-    async def keep(self, task: Task, url: str, *, directory: Path, loopback: str | None) -> Clip:
+    async def keep(self, task: Task, url: str, *, directory: Path, loopback: str | None, route: Route = USUAL) -> Clip:
         """Fetch the clip at `url` unless it is on disk already, and describe it.
 
         Raises `LinkGone`, `DownloadProblem`, `GatewayUnreachable`, `SetupProblem`; trying again is always free.
         """
+        return await self._keep(task, url, directory, partial(self._http.open_stream, loopback=loopback, route=route))
+
+    async def keep_own(
+        self, task: Task, content: HttpRequest, *, directory: Path, base_url: str, key: SecretKey | None, way: OwnWay
+    ) -> Clip:
+        """The same for a clip that its gateway hands out itself: only from there, whatever a link says."""
+
+        def open_stream(_: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[ByteStream]:
+            return self._http.open_content(content, headers, base_url=base_url, key=key, way=way)
+
+        return await self._keep(task, join_url(base_url, content.path), directory, open_stream)
+
+    async def _keep(self, task: Task, url: str, directory: Path, open_stream: OpenStream) -> Clip:
         if sys.platform == "win32":
             raise SetupProblem(
                 "Saving clips needs Linux or macOS.", next_step="Open the gateway's own page to fetch the clip."
             )
         _make_directory(directory)
         target = directory / clip_name(task.id.removeprefix("task_"), task.gateway, task.model)
-
-        def open_stream(address: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[ByteStream]:
-            return self._http.open_stream(address, headers, loopback=loopback)
 
         async with self._place(task.gateway, url):
             saved = await save_clip(open_stream, url, target)

@@ -12,19 +12,18 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, cast
 
 from callsheet.core.consent import Caps, Floor, Mode, Policy, Rule
 from callsheet.core.security.redaction import clean
-from callsheet.core.security.urls import check_base_url, check_url
+from callsheet.core.security.urls import check_base_url
 from callsheet.edges.files.files import read_private, remove_private, write_private
-from callsheet.edges.files.paths import expand_home, find_account_home, find_paths, is_same_or_below
+from callsheet.edges.files.paths import find_paths, is_same_or_below
 from callsheet.errors import Action, NextStep, SetupProblem
 
-from .policy_form import NO_LIMIT
+from .endpoint_tables import load_certificates, read_endpoints, read_network
+from .policy_table import PolicyTable, refuse
 
 FILE_NAME = "policy.toml"
 PAUSE_NAME = "paused"
@@ -32,10 +31,8 @@ MOST_CONCURRENT = 1000
 FASTEST = 100_000.0
 
 _WHAT = "policy file"
-_DOLLARS = re.compile(r"[0-9]{1,7}(?:\.[0-9]{1,4})?")
 _GATEWAY_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _CARD_ID = re.compile(_GATEWAY_ID.pattern + r"/[A-Za-z0-9][A-Za-z0-9._-]{0,63}(?:/[A-Za-z0-9][A-Za-z0-9._-]{0,63})?")
-_T = TypeVar("_T")
 
 
 def policy_path(environ: Mapping[str, str]) -> Path:
@@ -68,7 +65,9 @@ def judge_policy(raw: bytes | None, path: Path, *, working_directory: Path, trus
             f"The policy file {path} is under the working directory, where an agent may write, so it is not used.",
             next_step="Start the program in another directory, or keep the policy in your user configuration.",
         )
-    policy = parse_policy(raw, where=str(path))
+    policy = load_certificates(
+        parse_policy(raw, where=str(path)), is_under_project=lambda named: _is_under(named, working_directory)
+    )
     if policy.mode is Mode.LIVE and not trusted:
         raise SetupProblem(
             f"The policy file {path} arms live mode, but its directory was chosen by the environment (HOME, XDG_* or"
@@ -87,15 +86,19 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
     try:
         table = tomllib.loads(raw.decode("utf-8"))
     except UnicodeDecodeError:
-        _refuse(where, "the file", "is not UTF-8")
+        refuse(where, "the file", "is not UTF-8")
     except (ValueError, RecursionError) as error:
-        _refuse(where, "the file", f"is not TOML ({clean(error, limit=120)})")
-    top = _Table(table, where, "")
+        refuse(where, "the file", f"is not TOML ({clean(error, limit=120)})")
+    top = PolicyTable(table, where, "")
     caps, hosts, prices, inputs = (top.table(name) for name in ("caps", "hosts", "prices", "inputs"))
     sandbox, save, keys, gateways = top.table("sandbox"), top.table("save"), top.table("keys"), top.table("gateways")
     approval, models, tasks = top.table("approval"), top.table("models"), top.table("tasks")
+    network, endpoints = top.table("network"), read_endpoints(top.table("endpoints"))
     default, default_caps = Policy(), Caps()
-    base_urls, gateway_rules = gateways.gateways()
+    base_urls, gateway_rules = _read_gateways(gateways)
+    for name in {item.id for item in endpoints} & dict(base_urls).keys():
+        gateways.refuse(f"{name}.base_url", f"is in [endpoints.{name}]")
+    proxy, ca_file = read_network(network)
     policy = Policy(
         version=hashlib.sha256(raw).hexdigest()[:12],
         mode=Mode(top.choice("mode", tuple(Mode), default.mode)),
@@ -117,9 +120,12 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
         background=tasks.switch("background", default.background),
         floor=Floor(approval.choice("floor", tuple(Floor), default.floor)),
         passphrase_from=approval.dollars("passphrase_from", default.passphrase_from),
-        rules=gateway_rules + models.models(),
+        rules=gateway_rules + _read_models(models),
+        endpoints=endpoints,
+        proxy=proxy,
+        ca_file=ca_file,
     )
-    for part in (top, caps, hosts, prices, inputs, sandbox, save, keys, gateways, approval, models, tasks):
+    for part in (top, caps, hosts, prices, inputs, sandbox, save, keys, gateways, approval, models, tasks, network):
         part.close()
     return policy
 
@@ -150,128 +156,42 @@ def write_policy(path: Path, policy_text: str) -> None:
     write_private(path, raw, what=_WHAT)
 
 
-class _Table:
-    """Takes keys from one TOML table. A key that is left at the end is a mistake."""
+def _read_gateways(table: PolicyTable) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, Rule], ...]]:
+    """Other base URLs and rules, by gateway."""
+    urls, rules = [], []
+    for gateway_id in table.names():
+        if not _GATEWAY_ID.fullmatch(gateway_id):
+            table.refuse(clean(gateway_id, limit=40), "is not the id of a gateway")
+        gateway = table.table(gateway_id)
+        url = gateway.take("base_url", str, "must be a URL in quotes")
+        rules.append((gateway_id, _read_rule(gateway)))
+        if url is None:
+            continue
+        if problem := check_base_url(url).problem:
+            table.refuse(f"{gateway_id}.base_url", f"cannot be used. {problem.removesuffix('.')}")
+        urls.append((gateway_id, url))
+    return tuple(urls), _stated(rules)
 
-    def __init__(self, table: dict[str, Any], where: str, name: str) -> None:
-        self._left = dict(table)
-        self._where = where
-        self._name = name
 
-    def table(self, key: str) -> _Table:
-        return _Table(self.take(key, dict, "must be a table") or {}, self._where, f"{self._name}{key}.")
+def _read_models(table: PolicyTable) -> tuple[tuple[str, Rule], ...]:
+    """Rules by model."""
+    rules = []
+    for card_id in table.names():
+        if not _CARD_ID.fullmatch(card_id):
+            table.refuse(clean(card_id, limit=80), 'is not a model, like "poyo/sora-2-official"')
+        rules.append((card_id, _read_rule(table.table(card_id))))
+    return _stated(rules)
 
-    def choice(self, key: str, allowed: tuple[str, ...], default: str) -> str:
-        value = self.take(key, str, f"must be one of {', '.join(allowed)}")
-        if value is not None and value not in allowed:
-            self._refuse(key, f"must be one of {', '.join(allowed)}")
-        return default if value is None else value
 
-    def dollars(self, key: str, default: Decimal | None) -> Decimal | None:
-        rule = f'must be an amount of US dollars in quotes, like "2.00", or "{NO_LIMIT}"'
-        value = self.take(key, str, rule)
-        if value is None:
-            return default
-        if value == NO_LIMIT:
-            return None
-        if not _DOLLARS.fullmatch(value):
-            self._refuse(key, rule)
-        return Decimal(value)
-
-    def whole(self, key: str, default: int, *, most: int) -> int:
-        rule = f"must be a whole number from 1 to {most}"
-        value = self.take(key, int, rule)
-        if value is not None and not 1 <= value <= most:
-            self._refuse(key, rule)
-        return default if value is None else value
-
-    def factor(self, key: str, default: float, *, most: float) -> float:
-        rule = f"must be a number above 0 and at most {most:.0f}"
-        value = self._left.pop(key, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= most:
-            self._refuse(key, rule)
-        return float(value)
-
-    def switch(self, key: str, default: bool) -> bool:
-        value = self.take(key, bool, "must be true or false")
-        return default if value is None else value
-
-    def hosts(self, key: str) -> tuple[str, ...]:
-        rule = "must be a list of public host names in lower case, without https:// or a path"
-        names = self.take(key, list, rule) or []
-        for name in names:
-            if not isinstance(name, str) or check_url(f"https://{name}/").host != name:
-                self._refuse(key, rule)
-        return tuple(cast("list[str]", names))
-
-    def directory(self, key: str) -> str | None:
-        value = self.take(key, str, "must be a path in quotes")
-        return None if value is None else self._path(key, value)
-
-    def directories(self, key: str) -> tuple[str, ...]:
-        """`~` is the home that the system names: with another `HOME`, other files would be in them."""
-        home = find_account_home()
-        values = self.take(key, list, "must be a list of paths") or []
-        if home is not None:
-            values = [
-                re.sub(r"^~(?=/|$)", lambda _: str(home), value) if type(value) is str else value for value in values
-            ]
-        return tuple(self._path(key, value) for value in values)
-
-    def _path(self, key: str, value: object) -> str:
-        path = expand_home(value) if isinstance(value, str) else None
-        if path is None:
-            self._refuse(key, "must be an absolute path, or begin with ~/")
-        return str(path)
-
-    def gateways(self) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, Rule], ...]]:
-        """Other base URLs and rules, by gateway."""
-        urls, rules = [], []
-        for gateway_id in list(self._left):
-            if not _GATEWAY_ID.fullmatch(gateway_id):
-                self._refuse(clean(gateway_id, limit=40), "is not the id of a gateway")
-            gateway = self.table(gateway_id)
-            url = gateway.take("base_url", str, "must be a URL in quotes")
-            rules.append((gateway_id, gateway.rule()))
-            if url is None:
-                continue
-            if problem := check_base_url(url).problem:
-                self._refuse(f"{gateway_id}.base_url", f"cannot be used. {problem.removesuffix('.')}")
-            urls.append((gateway_id, url))
-        return tuple(urls), _stated(rules)
-
-    def models(self) -> tuple[tuple[str, Rule], ...]:
-        """Rules by model."""
-        rules = []
-        for card_id in list(self._left):
-            if not _CARD_ID.fullmatch(card_id):
-                self._refuse(clean(card_id, limit=80), 'is not a model, like "poyo/sora-2-official"')
-            rules.append((card_id, self.table(card_id).rule()))
-        return _stated(rules)
-
-    def rule(self) -> Rule:
-        floor = self.choice("floor", tuple(Floor), "")
-        rule = Rule(
-            allowed=self.switch("allowed", True),
-            per_clip=self.dollars("per_clip", None),
-            floor=Floor(floor) if floor else None,
-        )
-        self.close()
-        return rule
-
-    def close(self) -> None:
-        for key in self._left:
-            self._refuse(clean(key, limit=40), "is not a key that this version knows")
-
-    def take(self, key: str, kind: type[_T], rule: str) -> _T | None:
-        value: _T | None = self._left.pop(key, None)
-        # Not isinstance: in Python a bool is an int.
-        if value is not None and type(value) is not kind:
-            self._refuse(key, rule)
-        return value
-
-    def _refuse(self, key: str, rule: str) -> NoReturn:
-        _refuse(self._where, f"{self._name}{key}", rule)
+def _read_rule(table: PolicyTable) -> Rule:
+    floor = table.choice("floor", tuple(Floor), "")
+    rule = Rule(
+        allowed=table.switch("allowed", True),
+        per_clip=table.dollars("per_clip", None),
+        floor=Floor(floor) if floor else None,
+    )
+    table.close()
+    return rule
 
 
 def _stated(rules: list[tuple[str, Rule]]) -> tuple[tuple[str, Rule], ...]:
@@ -279,16 +199,11 @@ def _stated(rules: list[tuple[str, Rule]]) -> tuple[tuple[str, Rule], ...]:
     return tuple((name, rule) for name, rule in rules if rule != Rule())
 
 
-def _refuse(where: str, key: str, rule: str) -> NoReturn:
-    raise SetupProblem(
-        f"The policy file {where} is not used: {key} {rule}.",
-        next_step=NextStep(Action.SETUP, "Fix that line, or write the file again."),
-    ) from None
-
-
 def _is_under(path: Path, directory: Path) -> bool:
     # Check the path as written and as resolved: an agent could change a link in the project.
     outside = directory.resolve()
     if outside == outside.parent:
         return False
-    return any(is_same_or_below(parent, outside) for parent in (path.parent.absolute(), path.parent.resolve()))
+    return any(
+        is_same_or_below(each, outside) for each in (path.parent.absolute(), path.parent.resolve(), path.resolve())
+    )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import fields
 from decimal import Decimal
 
 from callsheet.core.consent import Policy, Rule
+from callsheet.core.gateway.endpoint import Endpoint, Offer
 
 NO_LIMIT = "none"
 
@@ -15,7 +17,7 @@ def render_policy(policy: Policy) -> str:
     """The policy as a commented TOML file that a person can edit; parsing it returns the same policy."""
     save = policy.save_directory
     return _FORM.format(
-        mode=_quoted(policy.mode.value),
+        mode=quote(policy.mode.value),
         per_clip=_limit(policy.caps.per_clip),
         per_day=_limit(policy.caps.per_day),
         per_month=_limit(policy.caps.per_month),
@@ -26,27 +28,52 @@ def render_policy(policy: Policy) -> str:
         inputs=_list(policy.input_directories),
         asks=_boolean(policy.sandbox_asks),
         speed=repr(policy.sandbox_speed),
-        save='# directory = "~/Videos/Sora"' if save is None else f"directory = {_quoted(save)}",
+        save='# directory = "~/Videos/Sora"' if save is None else f"directory = {quote(save)}",
         keyring=_boolean(policy.use_keyring),
         background=_boolean(policy.background),
-        floor=_quoted(policy.floor.value),
+        floor=quote(policy.floor.value),
         passphrase_from=_limit(policy.passphrase_from),
-        gateways="".join(_gateway_tables(policy)),
+        gateways="".join((*_gateway_tables(policy), *_endpoint_tables(policy))),
+        network=_network_table(policy),
     )
 
 
 def _gateway_tables(policy: Policy) -> Iterator[str]:
     rules = dict(policy.rules)
     for name in sorted({*rules, *dict(policy.base_urls)}):
-        table = f"models.{_quoted(name)}" if "/" in name else f"gateways.{name}"
+        table = f"models.{quote(name)}" if "/" in name else f"gateways.{name}"
         url, rule = policy.base_url(name), rules.get(name, Rule())
         lines = [
-            f"base_url = {_quoted(url)}\n" if url else "",
+            f"base_url = {quote(url)}\n" if url else "",
             "" if rule.allowed else "allowed = false\n",
             f"per_clip = {_limit(rule.per_clip)}\n" if rule.per_clip is not None else "",
-            f"floor = {_quoted(rule.floor.value)}\n" if rule.floor else "",
+            f"floor = {quote(rule.floor.value)}\n" if rule.floor else "",
         ]
         yield f"\n[{table}]\n{''.join(lines)}"
+
+
+def _network_table(policy: Policy) -> str:
+    said = (("proxy", policy.proxy, "http://proxy.corp.example:3128"), ("ca_file", policy.ca_file, "~/corp-ca.pem"))
+    lines = [f"{'' if value else '# '}{name} = {quote(value or usual)}" for name, value, usual in said]
+    return "\n".join(["[network]" if policy.proxy or policy.ca_file else "# [network]", *lines])
+
+
+def _endpoint_tables(policy: Policy) -> Iterator[str]:
+    """What differs from the defaults, under the names that the reader knows."""
+    for item in policy.endpoints:
+        yield f"\n[endpoints.{item.id}]\n{_format_values(item, 'id', 'ca', 'models')}"
+        for offer in item.models:
+            yield f"[endpoints.{item.id}.models.{quote(offer.model)}]\n{_format_values(offer, 'model')}"
+
+
+def _format_values(record: Endpoint | Offer, *but: str) -> str:
+    values = {each.name: getattr(record, each.name) for each in fields(record) if each.name not in but}
+    # JSON's spelling of these values is TOML's as well.
+    return "".join(
+        f"{name} = {quote(value) if isinstance(value, str) else json.dumps(value)}\n"
+        for name, value in values.items()
+        if value not in ("", (), False)
+    )
 
 
 _FORM = """\
@@ -102,6 +129,10 @@ keyring = {keyring}
 [tasks]
 background = {background}
 
+# The way to gateways and public endpoints. `proxy` opens tunnels; `ca_file` holds certificates that are trusted beside
+# the usual ones. Such settings in the environment (HTTPS_PROXY, SSL_CERT_FILE, …) are ignored.
+{network}
+
 # Rules for one gateway or one model, a table each. All keys are optional. `base_url` (gateways only) replaces the
 # gateway's address: https, or http on this computer.
 # [gateways.poyo]
@@ -111,20 +142,22 @@ background = {background}
 # floor = "passphrase"
 # [models."poyo/sora-2-pro-official"]
 # allowed = false
+# [endpoints.<id>] declares a server of your own that speaks /v1/videos; see docs/endpoints.md.
 {gateways}"""
 
 
-def _quoted(text: str) -> str:
+def quote(text: str) -> str:
+    """Text as a TOML string."""
     # A TOML string is a JSON string, except that DEL must be escaped too.
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _limit(amount: Decimal | None) -> str:
-    return _quoted(NO_LIMIT if amount is None else f"{amount:f}")
+    return quote(NO_LIMIT if amount is None else f"{amount:f}")
 
 
 def _list(names: tuple[str, ...]) -> str:
-    return f"[{', '.join(_quoted(name) for name in names)}]"
+    return f"[{', '.join(quote(name) for name in names)}]"
 
 
 def _boolean(value: bool) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -22,14 +23,17 @@ import anyio
 import httpx2
 
 from callsheet import __version__
+from callsheet.core.gateway.endpoint import USUAL, OwnWay, Route
 from callsheet.core.gateway.protocol import HttpReply, HttpRequest
 from callsheet.core.gateway.uploads import is_upload
+from callsheet.core.security.urls import is_loopback
 from callsheet.core.sent import MarkedTask
-from callsheet.edges.keys.store import SecretKey, authorization_header
+from callsheet.edges.keys.store import SecretKey, authorization_header, build_redactor
 from callsheet.errors import Action, GatewayUnreachable, NextStep, OutcomeUnknown
 
-from .public_addresses import Resolver, resolve
-from .streams import ByteStream, open_stream
+from .public_addresses import Resolver, find_public_addresses, resolve
+from .streams import ByteStream, download_failed, open_own, open_stream, redirect_refused
+from .trust import advise, build_context, explain_failure
 
 USER_AGENT = f"callsheet/{__version__}"
 MAX_REPLY_BYTES = 1 << 20
@@ -75,9 +79,9 @@ class GatewayHttp:
         resolver: Resolver | None = None,
     ) -> None:
         self._transport = transport
-        self._ssl = tls
+        self._ssl = {} if tls is None else {("", False, ""): tls}
         self._resolver = resolver or (resolve if transport is None else None)
-        self._pool: httpx2.AsyncClient | None = None
+        self._pools: dict[Route, httpx2.AsyncClient] = {}
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> GatewayHttp:
@@ -85,7 +89,7 @@ class GatewayHttp:
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
-        self._pool = None
+        self._pools.clear()
 
     async def post_paid(
         self,
@@ -94,16 +98,18 @@ class GatewayHttp:
         *,
         base_url: str,
         key: SecretKey | None,
+        route: Route = USUAL,
         within: float = PAID_TIMEOUT,
     ) -> HttpReply:
         """Send a marked task's request exactly once, on a connection of its own, `within` that many seconds in all.
 
         Raises `GatewayUnreachable` when it surely never arrived, `OutcomeUnknown` when it may have.
         """
+        origin = Origin(base_url, key, route)
         try:
             with anyio.fail_after(within):
-                async with self._client(keepalive=0, timeout=PAID_TIMEOUT) as client:
-                    return await _exchange(client, _build(client, request, base_url, key))
+                async with self._client(route, keepalive=0, timeout=PAID_TIMEOUT) as client:
+                    return await _exchange(client, request, origin, await self._addresses(origin, request))
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
             _raise_paid(error)
         except TimeoutError as error:
@@ -112,7 +118,13 @@ class GatewayHttp:
             _raise_paid(error)
 
     async def fetch(
-        self, request: HttpRequest, *, base_url: str, key: SecretKey | None, most: int = MAX_REPLY_BYTES
+        self,
+        request: HttpRequest,
+        *,
+        base_url: str,
+        key: SecretKey | None,
+        route: Route = USUAL,
+        most: int = MAX_REPLY_BYTES,
     ) -> HttpReply:
         """Send a free request; transport failures are retried a few times. Raises `GatewayUnreachable`.
 
@@ -127,27 +139,35 @@ class GatewayHttp:
         stamina.instrumentation.set_on_retry_hooks(())
         if request.method != "GET" or request.body is not None:
             raise ValueError("only a paid request may write")
-        if self._pool is None:
-            self._pool = await self._stack.enter_async_context(
-                self._client(keepalive=CONNECTIONS, timeout=READ_TIMEOUT)
+        # Connections are pooled by address, and a name must not use the connection of another name.
+        if route not in self._pools:
+            client = self._client(
+                route, keepalive=0 if route.address or route.looked_up else CONNECTIONS, timeout=READ_TIMEOUT
             )
-        client = self._pool
+            self._pools[route] = await self._stack.enter_async_context(client)
+        client, origin = self._pools[route], Origin(base_url, key, route)
         try:
             async for attempt in stamina.retry_context(
                 on=httpx2.TransportError, attempts=READ_ATTEMPTS, timeout=10.0, wait_initial=0.2, wait_max=1.0
             ):
                 # The whole exchange is bounded: a body that drips would outlast any limit between two bytes.
                 with attempt, anyio.fail_after(READ_TOTAL):
-                    return await _exchange(client, _build(client, request, base_url, key), most)
+                    return await _exchange(client, request, origin, await self._addresses(origin, request), most)
         except (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, _ReplyTooLarge) as error:
             raise GatewayUnreachable(
-                f"The gateway could not be read ({type(error).__name__}).",
-                next_step="Callsheet asks again automatically.",
+                f"The gateway could not be read ({explain_failure(error)}).",
+                next_step=f"Callsheet asks again automatically.{advise(error)}",
             ) from None
         raise AssertionError("the loop above returns or raises")
 
     async def post_file(
-        self, request: HttpRequest, *, base_url: str, key: SecretKey | None, within: float = UPLOAD_TIMEOUT
+        self,
+        request: HttpRequest,
+        *,
+        base_url: str,
+        key: SecretKey | None,
+        route: Route = USUAL,
+        within: float = UPLOAD_TIMEOUT,
     ) -> HttpReply:
         """Send a file once, `within` that many seconds in all. It buys nothing: any failure is `GatewayUnreachable`.
 
@@ -155,10 +175,11 @@ class GatewayHttp:
         """
         if not is_upload(request):
             raise ValueError("only a file is uploaded")
+        origin = Origin(base_url, key, route)
         try:
             with anyio.fail_after(within):
-                async with self._client(keepalive=0, timeout=READ_TIMEOUT) as client:
-                    return await _exchange(client, _build(client, request, base_url, key))
+                async with self._client(route, keepalive=0, timeout=READ_TIMEOUT) as client:
+                    return await _exchange(client, request, origin, await self._addresses(origin, request))
         except (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, _ReplyTooLarge) as error:
             raise GatewayUnreachable(
                 f"The file could not be uploaded ({type(error).__name__}).",
@@ -167,7 +188,7 @@ class GatewayHttp:
 
     @asynccontextmanager
     async def open_stream(
-        self, url: str, headers: Mapping[str, str], *, loopback: str | None = None
+        self, url: str, headers: Mapping[str, str], *, loopback: str | None = None, route: Route = USUAL
     ) -> AsyncIterator[ByteStream]:
         """Open a download: no key, no cookies, at most three redirects, every hop checked.
 
@@ -175,30 +196,72 @@ class GatewayHttp:
         `GatewayUnreachable`.
         """
         # Connections are pooled by address, and a name must not use the connection of another name.
-        client = httpx2.Client(**self._options(keepalive=0, timeout=READ_TIMEOUT))
-        async with open_stream(client, url, headers, loopback=loopback, resolver=self._resolver) as stream:
+        route = route if loopback is None else USUAL
+        client = httpx2.Client(**self._options(route, keepalive=0, timeout=READ_TIMEOUT))
+        async with open_stream(
+            client, url, headers, loopback=loopback, resolver=self._resolver, hosts=route.hosts
+        ) as stream:
             yield stream
 
-    def _context(self) -> ssl.SSLContext:
-        if self._ssl is None:
+    @asynccontextmanager
+    async def open_content(
+        self,
+        content: HttpRequest,
+        headers: Mapping[str, str],
+        *,
+        base_url: str,
+        key: SecretKey | None,
+        way: OwnWay,
+    ) -> AsyncIterator[ByteStream]:
+        """Open a clip at the gateway's own origin, with the key, which no redirect takes along. As `open_stream`."""
+        origin = Origin(base_url, key, way.route)
+        asked = replace(content, headers=(*content.headers, *headers.items()))
+        client = httpx2.Client(**self._options(way.route, keepalive=0, timeout=READ_TIMEOUT))
+        try:
+            request = _build(client, asked, origin, "")
+            addresses = await self._addresses(origin, asked)
+        except httpx2.HTTPError as error:
+            client.close()
+            raise download_failed(error) from None
+        async with open_own(client, request, addresses=addresses) as stream:
+            link = stream.redirect
+            if link is None:
+                yield stream
+                return
+        if key is not None and build_redactor((key,)).finds(link):
+            raise redirect_refused("")
+        async with self.open_stream(link, headers, route=way.public) as stream:
+            yield stream
+
+    def _context(self, route: Route) -> ssl.SSLContext:
+        known = (route.ca, route.only_ca, route.fingerprint)
+        if known not in self._ssl:
             try:
-                self._ssl = httpx2.create_ssl_context(trust_env=False)
+                self._ssl[known] = build_context(route)
             except OSError as error:
                 # Certificates are read before any connection exists, so this proves that nothing was sent.
                 raise GatewayUnreachable(
-                    f"This computer's certificates could not be read ({type(error).__name__}).",
-                    next_step="Callsheet tries again automatically. If that does not help, check the disk.",
+                    f"The certificates to trust could not be read ({type(error).__name__}).",
+                    next_step="Callsheet tries again automatically. If that does not help, check `ca_file`.",
                 ) from error
-        return self._ssl
+        return self._ssl[known]
 
-    def _client(self, *, keepalive: int, timeout: float) -> httpx2.AsyncClient:
-        return httpx2.AsyncClient(**self._options(keepalive=keepalive, timeout=timeout))
+    def _client(self, route: Route, *, keepalive: int, timeout: float) -> httpx2.AsyncClient:
+        return httpx2.AsyncClient(**self._options(route, keepalive=keepalive, timeout=timeout))
 
-    def _options(self, *, keepalive: int, timeout: float) -> dict[str, Any]:
+    async def _addresses(self, origin: Origin, request: HttpRequest) -> list[str]:
+        """Where to connect: the pinned address, or those of a name that must be public; empty for the name itself."""
+        url = httpx2.URL(join_url(origin.base_url, request.path))
+        if origin.route.address or not origin.route.looked_up or self._resolver is None:
+            return [origin.route.address]
+        return await find_public_addresses(url, self._resolver)
+
+    def _options(self, route: Route, *, keepalive: int, timeout: float) -> dict[str, Any]:
         """What every client of ours is built with, synchronous or not."""
         return {
             "transport": self._transport,
-            "verify": self._context() if self._transport is None else True,
+            "verify": self._context(route) if self._transport is None else True,
+            "proxy": route.proxy or None,
             "headers": {"user-agent": USER_AGENT},
             "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=())),
             "timeout": httpx2.Timeout(timeout, connect=CONNECT_TIMEOUT),
@@ -208,11 +271,36 @@ class GatewayHttp:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a request goes and with which key."""
+
+    base_url: str
+    key: SecretKey | None
+    route: Route
+
+
 class _ReplyTooLarge(Exception):
     """A gateway's reply is larger than `MAX_REPLY_BYTES`."""
 
 
-async def _exchange(client: httpx2.AsyncClient, request: httpx2.Request, most: int = MAX_REPLY_BYTES) -> HttpReply:
+async def _exchange(
+    client: httpx2.AsyncClient, request: HttpRequest, origin: Origin, addresses: list[str], most: int = MAX_REPLY_BYTES
+) -> HttpReply:
+    """Send a request to the first address that accepts a connection: only what was not sent is tried again."""
+    failure: httpx2.HTTPError | None = None
+    for address in addresses:
+        try:
+            return await _receive(client, _build(client, request, origin, address), most)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            failure = error
+        except httpx2.ProxyError as error:
+            # It refused the tunnel, so nothing went through it.
+            raise httpx2.ConnectError("the proxy opened no tunnel") from error
+    raise failure or httpx2.ConnectError("there is no address to connect to")
+
+
+async def _receive(client: httpx2.AsyncClient, request: httpx2.Request, most: int) -> HttpReply:
     response = await client.send(request, stream=True, follow_redirects=False)
     try:
         body = bytearray()
@@ -226,12 +314,21 @@ async def _exchange(client: httpx2.AsyncClient, request: httpx2.Request, most: i
     return HttpReply(response.status_code, headers, bytes(body))
 
 
-def _build(client: httpx2.AsyncClient, request: HttpRequest, base_url: str, key: SecretKey | None) -> httpx2.Request:
-    headers = dict(request.headers)
-    if request.authorized and key is not None:
-        name, value = authorization_header(key)
+def _build(
+    client: httpx2.AsyncClient | httpx2.Client, request: HttpRequest, origin: Origin, address: str
+) -> httpx2.Request:
+    """The request with its key, to that address if there is one; name and certificate stay those of the URL."""
+    url, headers, extensions = httpx2.URL(join_url(origin.base_url, request.path)), dict(request.headers), {}
+    if request.authorized and origin.key is not None:
+        if url.scheme != "https" and not (is_loopback(origin.base_url) or origin.route.plain_key):
+            raise httpx2.UnsupportedProtocol("the key is not sent without encryption")
+        name, value = authorization_header(origin.key)
         headers[name] = value
-    return client.build_request(request.method, join_url(base_url, request.path), content=request.body, headers=headers)
+    if address:
+        headers["host"] = url.netloc.decode("ascii")
+        extensions["sni_hostname"] = url.raw_host.decode("ascii")
+        url = url.copy_with(host=address)
+    return client.build_request(request.method, url, content=request.body, headers=headers, extensions=extensions)
 
 
 def join_url(base_url: str, path: str) -> str:
@@ -246,11 +343,11 @@ def join_url(base_url: str, path: str) -> str:
 
 
 def _raise_paid(error: Exception) -> NoReturn:
-    kind = type(error).__name__
+    kind = explain_failure(error)
     if surely_not_sent(error):
         raise GatewayUnreachable(
             f"The gateway could not be reached ({kind}).",
-            next_step="The approval remains valid, and Callsheet tries again automatically.",
+            next_step=f"The approval remains valid, and Callsheet tries again automatically.{advise(error)}",
         ) from None
     raise OutcomeUnknown(
         f"The connection failed after the paid request may have been sent ({kind}).",

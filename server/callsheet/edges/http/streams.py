@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, suppress
 from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
@@ -19,10 +19,11 @@ from urllib.parse import urljoin, urlsplit
 import anyio.to_thread
 import httpx2
 
-from callsheet.core.security.urls import check_url
+from callsheet.core.security.urls import check_url, url_host
 from callsheet.errors import Action, CallsheetError, DownloadProblem, Fate, GatewayUnreachable, NextStep
 
 from .public_addresses import AddressRefused, Resolver, find_public_addresses
+from .trust import advise, explain_failure
 
 MAX_REDIRECTS = 3
 MAX_URL_LENGTH = 8192
@@ -51,29 +52,34 @@ OpenStream = Callable[[str, Mapping[str, str]], AbstractAsyncContextManager[Byte
 
 
 @asynccontextmanager
-async def open_stream(
+async def open_stream(  # noqa: PLR0913 - the limits of a download
     client: httpx2.Client,
     url: str,
     headers: Mapping[str, str],
     *,
     loopback: str | None,
     resolver: Resolver | None,
+    hosts: Collection[str] | None = None,
     head_seconds: float = HEAD_SECONDS,
 ) -> AsyncIterator[ByteStream]:
     """Follow and check redirects, yield the response at the end, and close the client.
 
-    Without a `resolver` the client's transport gets the name. `head_seconds` is the limit for the headers of each
-    hop. Raises `DownloadProblem` and `GatewayUnreachable`.
+    Without a `resolver` the client's transport gets the name. `hosts` are the only ones that may be asked, if given.
+    `head_seconds` is the limit for the headers of each hop. Raises `DownloadProblem` and `GatewayUnreachable`.
     """
     headers = {"accept-encoding": "identity", **headers}
     with closing(_Connection(client)) as connection:
         for _ in range(MAX_REDIRECTS + 1):
             local = _require_downloadable(url, loopback)
+            if not local and hosts is not None and url_host(url) not in hosts:
+                raise redirect_refused(url)
             try:
                 with anyio.fail_after(head_seconds):
-                    response = await _send(connection, httpx2.URL(url), headers, None if local else resolver)
+                    target = httpx2.URL(url)
+                    public = [""] if local or resolver is None else await find_public_addresses(target, resolver)
+                    response = await _send(connection, target, headers, public)
             except (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL) as error:
-                raise _download_failed(error) from None
+                raise download_failed(error) from None
             with closing(response):
                 location = response.headers.get("location")
                 if response.is_redirect and location:
@@ -84,6 +90,29 @@ async def open_stream(
     raise DownloadProblem(
         f"The clip's link redirects more than {MAX_REDIRECTS} times.",
         next_step=NextStep(Action.GET, "Try again later."),
+    )
+
+
+@asynccontextmanager
+async def open_own(
+    client: httpx2.Client, request: httpx2.Request, *, addresses: list[str]
+) -> AsyncIterator[_ResponseStream]:
+    """Yield the response at a gateway's own origin, whatever it is, and close the client. Follows no redirect."""
+    with closing(_Connection(client)) as connection:
+        try:
+            with anyio.fail_after(HEAD_SECONDS):
+                response = await _send(connection, request.url, request.headers, addresses)
+        except (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise download_failed(error) from None
+        with closing(response):
+            yield _ResponseStream(response, request.url.host, connection)
+
+
+def redirect_refused(link: str) -> DownloadProblem:
+    """A gateway that leads to a host that nobody declared, instead of handing out its clip."""
+    return DownloadProblem(
+        f"The server leads to {url_host(link) or 'another place'} for the video, which is not followed.",
+        next_step='Only a person can allow that host, with `content = "url"` and `result_hosts` in the policy file.',
     )
 
 
@@ -147,16 +176,16 @@ class _Connection:
 
 
 async def _send(
-    connection: _Connection, url: httpx2.URL, headers: Mapping[str, str], resolver: Resolver | None
+    connection: _Connection, url: httpx2.URL, headers: Mapping[str, str], addresses: list[str]
 ) -> httpx2.Response:
-    """Send the request to the first checked address that accepts a connection."""
-    if resolver is None:
-        return await connection.send(url, headers)
+    """Send the request to the first of these addresses that accepts a connection; an empty one is the name itself."""
     pinned = {**headers, "host": url.netloc.decode("ascii")}
     name = url.raw_host.decode("ascii")
     failure: httpx2.HTTPError | None = None
-    for address in await find_public_addresses(url, resolver):
+    for address in addresses:
         try:
+            if not address:
+                return await connection.send(url, headers)
             return await connection.send(url.copy_with(host=address), pinned, sni_hostname=name)
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
             failure = error
@@ -170,6 +199,8 @@ class _ResponseStream:
         self.status = response.status_code
         self.headers: Mapping[str, str] = {key.lower(): value for key, value in response.headers.items()}
         self.host = host
+        location = response.headers.get("location")
+        self.redirect = urljoin(str(response.url), location) if response.is_redirect and location else None
         self.stop = connection.stop
         self._response = response
         self._connection = connection
@@ -182,7 +213,7 @@ class _ResponseStream:
                     raise httpx2.ReadError("the download was stopped")
                 yield chunk
         except httpx2.HTTPError as error:
-            raise _download_failed(error) from None
+            raise download_failed(error) from None
 
 
 def _require_downloadable(url: str, loopback: str | None) -> bool:
@@ -198,15 +229,16 @@ def _require_downloadable(url: str, loopback: str | None) -> bool:
     return False
 
 
-def _download_failed(error: Exception) -> CallsheetError:
+def download_failed(error: Exception) -> CallsheetError:
+    """What a failure of the HTTP client means for a download."""
     if isinstance(error, AddressRefused):
         return DownloadProblem(
             "The clip's link leads to an address that is not public, so Callsheet does not fetch it.",
             next_step="Look at the clip on the gateway's own page.",
         )
     return GatewayUnreachable(
-        f"The clip could not be fetched ({type(error).__name__}).",
-        next_step="Callsheet tries again automatically. A download is free.",
+        f"The clip could not be fetched ({explain_failure(error)}).",
+        next_step=f"Callsheet tries again automatically. A download is free.{advise(error)}",
         fate=Fate.CHARGED,
     )
 

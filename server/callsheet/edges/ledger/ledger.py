@@ -158,7 +158,8 @@ class SqliteLedger:
             if task.mode is Mode.LIVE:
                 actor, counted_at = require_fresh_consent(db, sheet, terms.digest, now)
                 task = replace(task, created_at=counted_at)
-                require_within_caps(terms.caps, task.reserve_micros, count_spending(db, task.mode, terms.windows))
+                spent = count_spending(db, task.mode, terms.windows, task.gateway)
+                require_within_caps(terms.caps, task.reserve_micros, spent)
             db.execute("UPDATE sheet SET state = ? WHERE id = ?", (SheetState.SPENT.value, sheet_id))
             row = task_row(task)
             db.execute(build_insert("task", row), row)
@@ -169,8 +170,7 @@ class SqliteLedger:
 
     def task(self, task_id: str) -> Task | None:
         """The task with that id."""
-        found = self._tasks("id = ?", task_id)
-        return found[0] if found else None
+        return next(iter(self._tasks("id = ?", task_id)), None)
 
     def tasks(self, *, states: Sequence[TaskState] | None = None, limit: int = 20, offset: int = 0) -> list[Task]:
         """Tasks in these states: those with an unknown outcome first, then the newest first."""
@@ -265,10 +265,10 @@ class SqliteLedger:
             query = f"UPDATE task SET owner = ? WHERE owner IS ? AND state IN ({marks})"
             return db.execute(query, (new_owner, old_owner, *states)).rowcount
 
-    def spending(self, mode: Mode, windows: tuple[float, float]) -> Spending:
+    def spending(self, mode: Mode, windows: tuple[float, float], gateway: str = "") -> Spending:
         """What was reserved or spent since the starts of the day and the month, and how many tasks are open."""
         with self._guarded(), self._lock:
-            return count_spending(self._db, mode, windows)
+            return count_spending(self._db, mode, windows, gateway)
 
     def reserve_pace(self, account: str, *, interval: float, burst: int, now: float) -> float:
         """Reserve the next request of an account at one per `interval` seconds; returns the seconds to wait for it.

@@ -59,7 +59,7 @@ def sheet_row(sheet: Sheet) -> dict[str, Any]:
         "shot_digest": sheet.binding.shot_digest,
         "take": sheet.take,
         "state": sheet.state.value,
-        "binding": json.dumps(asdict(sheet.binding)),
+        "binding": json.dumps(sheet.binding.as_written()),
         "shot": json.dumps(_shot_values(sheet.shot)),
         "price": json.dumps(asdict(sheet.price), default=str),
         "body": sheet.body,
@@ -163,7 +163,7 @@ COUNTS_SINCE = (
 """Whether a task counts against a cap that began at that time: by when it was sent, or created if that is later."""
 
 
-def count_spending(db: sqlite3.Connection, mode: Mode, windows: tuple[float, float]) -> Spending:
+def count_spending(db: sqlite3.Connection, mode: Mode, windows: tuple[float, float], gateway: str = "") -> Spending:
     """Money reserved or spent in the windows (day, month), by when it was sent, and the number of open tasks.
 
     Waiting tasks count as sent now. Abandoned tasks that the gateway may have charged for count too.
@@ -174,7 +174,9 @@ def count_spending(db: sqlite3.Connection, mode: Mode, windows: tuple[float, flo
     count = _scalar(
         db, f"SELECT count(*) FROM task WHERE mode = ? AND state IN ({open_marks})", mode.value, *open_states
     )
-    return Spending(from_micros(day), from_micros(month), count)
+    query = f"SELECT count(*) FROM task WHERE mode = ? AND gateway = ? AND {COUNTS_SINCE}"
+    clips = _scalar(db, query, mode.value, gateway, windows[0])
+    return Spending(from_micros(day), from_micros(month), count, clips)
 
 
 def count_taken(db: sqlite3.Connection, mode: Mode, gateway: str, unknown_since: float) -> int:

@@ -16,6 +16,8 @@ SHORTEST_RETENTION_SECONDS = 600.0
 QUEUED_SHARE = 0.08
 FAILS_AT_SHARE = 0.4
 STUCK_AT_PERCENT = 97
+FAILURES = frozenset({"content-violation", "unreachable-image", "failed-as-500"})
+"""The faults that make a task fail; of several, the first by name is reported."""
 
 
 class Phase(StrEnum):
@@ -69,7 +71,7 @@ class SandboxTask:
     @property
     def fails(self) -> bool:
         """Whether a fault makes it fail."""
-        return "content-violation" in self.faults or "unreachable-image" in self.faults
+        return bool(FAILURES & self.faults.keys())
 
     @property
     def kept_until(self) -> float | None:
@@ -96,8 +98,7 @@ def snapshot_at(task: SandboxTask, now: float) -> Snapshot:
     ends_at = task.ends_at
     if ends_at is not None and now >= ends_at:
         if task.fails:
-            failure = "content-violation" if "content-violation" in task.faults else "unreachable-image"
-            return Snapshot(Phase.FAILED, 0, ends_at, failure)
+            return Snapshot(Phase.FAILED, 0, ends_at, min(FAILURES & task.faults.keys()))
         return Snapshot(Phase.FINISHED, 100, ends_at)
     percent = max(0, min(STUCK_AT_PERCENT, int(100 * (share - QUEUED_SHARE) / (1.0 - QUEUED_SHARE))))
     if "unknown-state" in task.faults:

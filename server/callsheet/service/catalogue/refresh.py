@@ -14,6 +14,7 @@ from callsheet.core.catalogue.published import (
     compare,
     overlay,
 )
+from callsheet.core.gateway.endpoint import Route
 from callsheet.core.gateway.protocol import CatalogueReader
 from callsheet.core.security.redaction import clean
 from callsheet.errors import CallsheetError, GatewayUnreachable, NextStep
@@ -52,7 +53,7 @@ async def _refresh(deps: Dependencies, facts: GatewayFacts) -> Refreshed:
         return Refreshed(facts.id, facts.name, "", problem="it publishes no catalogue that is known")
     url = base_url + gateway.build_catalogue("").path
     try:
-        pages = await _fetch(deps, gateway, base_url)
+        pages = await _fetch(deps, gateway, base_url, deps.policy().route(facts.id))
         date = datetime.fromtimestamp(deps.clock.now(), UTC).date().isoformat()
         published = deps.published.read(gateway, facts.id, url=url, date=date, pages=pages)
         after = next(new for new in overlay(deps.published.own(), [published]).gateways if new.id == facts.id)
@@ -64,13 +65,13 @@ async def _refresh(deps: Dependencies, facts: GatewayFacts) -> Refreshed:
     return Refreshed(facts.id, facts.name, url, len(published.models), compare(facts, after), published.skipped)
 
 
-async def _fetch(deps: Dependencies, gateway: CatalogueReader, base_url: str) -> list[bytes]:
+async def _fetch(deps: Dependencies, gateway: CatalogueReader, base_url: str, route: Route) -> list[bytes]:
     """Every page; raises `CatalogueRefused` for a list without end, `GatewayUnreachable`."""
     pages: list[bytes] = []
     cursor, seen = "", {""}
     while len(pages) < MOST_PAGES:
         request = gateway.build_catalogue(cursor)
-        reply = await deps.http.fetch(request, base_url=base_url, key=None, most=MOST_BYTES)
+        reply = await deps.http.fetch(request, base_url=base_url, key=None, route=route, most=MOST_BYTES)
         if reply.status != 200:
             raise GatewayUnreachable(
                 f"The gateway answered HTTP {reply.status}.", next_step=NextStep(text="Try again later.")

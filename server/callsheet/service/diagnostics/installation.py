@@ -32,6 +32,7 @@ from callsheet.service.ports import require_address
 
 PACKAGES = ("mcp", "httpx2", "pydantic", "cryptography", "keyring", "av", "pillow", "typer", "rich", "uvicorn")
 CLIENTS = ("claude", "codex", "gemini", "openclaw", "mcporter", "cursor-agent", "opencode", "goose")
+IGNORED = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
 LITTLE_SPACE = 1_000_000_000
 COUNTED = 1000
 
@@ -78,6 +79,7 @@ def check_up(deps: Dependencies, install: Install) -> list[Check]:
         lambda: _check_policy(policy, install.policy_path),
         lambda: _check_verifier(policy, install.verifier_path),
         lambda: _check_keys(deps, policy),
+        lambda: _check_network(policy, install.environ),
         lambda: _check_ledger(deps),
         lambda: _check_sent(deps),
         lambda: _check_save_directory(deps, policy),
@@ -179,6 +181,8 @@ def _check_keys(deps: Dependencies, policy: Policy | CallsheetError) -> Iterator
     live = isinstance(policy, Policy) and policy.mode is Mode.LIVE
     found = 0
     for facts in deps.catalogue().gateways:
+        if not facts.key_env:
+            continue
         name = f"Key {facts.name}"
         if deps.is_sealed(facts.id):
             found += 1
@@ -204,13 +208,13 @@ def _check_sealed(deps: Dependencies, facts: GatewayFacts, name: str) -> Iterato
     """An unsealed copy makes a sealed key worthless, so copies are looked for."""
     try:
         sealed = deps.sealed_key(facts.id)
-        base_url = deps.live_base_url(facts)
+        where = deps.destination(facts)
         if sealed is None:
             return
         yield Check(
             name, Grade.OK, f"sealed (fingerprint {sealed.fingerprint}), for {clean(sealed.base_url, limit=200)}"
         )
-        require_address(sealed, base_url)
+        require_address(sealed, where)
     except CallsheetError as error:
         yield _failed(name, error)
         return
@@ -224,6 +228,23 @@ def _check_sealed(deps: Dependencies, facts: GatewayFacts, name: str) -> Iterato
         else:
             text = f"{where} holds another key (fingerprint {stored.fingerprint}), which is not used"
             yield Check(name, Grade.NOTE, text, NextStep(text="Remove it there."))
+
+
+def _check_network(policy: Policy | CallsheetError, environ: Mapping[str, str]) -> Iterator[Check]:
+    """The way to gateways and endpoints, and what of the environment is not used for it."""
+    if isinstance(policy, CallsheetError):
+        return
+    if policy.proxy or policy.ca:
+        yield Check("Network", Grade.OK, policy.route("").mark)
+    ignored = [name for name in IGNORED if environ.get(name) or environ.get(name.lower())]
+    if ignored:
+        step = NextStep(text="If this network needs them, set `proxy` and `ca_file` under [network] in the policy.")
+        yield Check("Network", Grade.NOTE, f"ignored: {', '.join(ignored)}", step)
+    for item in policy.endpoints:
+        route, prices = policy.route(item.id), {offer.price or "unknown" for offer in item.models}
+        text = f"{route.destination(item.base_url)}; {len(item.models)} models, price: {', '.join(sorted(prices))}"
+        bounds = f"; {item.clips_per_day} clips a day, {item.concurrent} together"
+        yield Check(f"Endpoint {item.id}", Grade.WARNING if route.open else Grade.OK, text + bounds)
 
 
 def _check_ledger(deps: Dependencies) -> Iterator[Check]:

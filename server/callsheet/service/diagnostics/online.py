@@ -10,8 +10,19 @@ from dataclasses import dataclass
 import anyio
 
 from callsheet.core.catalogue.cards import GatewayFacts
-from callsheet.core.gateway.protocol import Balance, BalanceReader, Gateway, HttpReply, HttpRequest, ListingReader
+from callsheet.core.gateway.endpoint import Endpoint
+from callsheet.core.gateway.protocol import (
+    Balance,
+    BalanceReader,
+    Gateway,
+    HttpReply,
+    HttpRequest,
+    ListingReader,
+    TaskRef,
+)
+from callsheet.core.gateway.replies import read_complaint, read_object
 from callsheet.errors import CallsheetError, KeyProblem
+from callsheet.gateways.openai_videos import ADVICE, MADE_UP_ID, OpenAIVideos, read_dialect
 from callsheet.service.dependencies import Dependencies
 from callsheet.service.ports import SecretKey
 
@@ -35,6 +46,43 @@ class GatewayAnswer:
     balance: Balance | None
     said: str
     listings: tuple[Listing, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointAnswer:
+    """What a server answers to what is free to ask: (question, answer) in words, its models, and whose dialect it is.
+
+    `advice` are sentences on what its table in the policy should say.
+    """
+
+    replies: tuple[tuple[str, str], ...]
+    models: tuple[str, ...]
+    dialect: str
+    advice: tuple[str, ...]
+
+
+async def ask_endpoint(deps: Dependencies, endpoint: Endpoint, key: SecretKey | None) -> EndpointAnswer:
+    """Ask for its models, a job that does not exist, and its jobs, which is free. Raises `GatewayUnreachable`."""
+    server, policy = OpenAIVideos(endpoint), deps.policy()
+    route = endpoint.route(proxy=policy.proxy, ca=policy.ca)
+    asked = {
+        "models": server.build_models(),
+        "a job that does not exist": server.build_status(TaskRef("", MADE_UP_ID)),
+        "list of jobs": server.build_recent(),
+    }
+    async with deps.http:
+        replies = [
+            await deps.http.fetch(request, base_url=endpoint.base_url, key=key, route=route)
+            for request in asked.values()
+        ]
+    said = [deps.sanitize(read_complaint(read_object(reply.body))[1], limit=120) for reply in replies]
+    shown = [f"HTTP {reply.status}{f': {text}' if text else ''}" for reply, text in zip(replies, said, strict=True)]
+    models = tuple(deps.sanitize(name, limit=130) for name in server.read_models(replies[0]) or ())
+    dialect = read_dialect(replies[1])
+    advice = [ADVICE[dialect]] if dialect in ADVICE else []
+    advice += [f"It does not list {offer.model}." for offer in endpoint.models if models and offer.model not in models]
+    advice += ["It lists no jobs, so a lost answer has to be resolved by hand."] if replies[2].status != 200 else []
+    return EndpointAnswer(tuple(zip(asked, shown, strict=True)), models, dialect, tuple(advice))
 
 
 async def ask_gateways(deps: Dependencies) -> list[GatewayAnswer]:
@@ -65,6 +113,7 @@ async def _ask_balance(deps: Dependencies, facts: GatewayFacts, gateway: Gateway
         return None, "documents no way to ask for the balance"
     try:
         key = deps.find_key(facts)
+        deps.require_named_address(facts)
     except KeyProblem as problem:
         return None, problem.message
     if deps.is_sealed(facts.id):
@@ -99,6 +148,6 @@ async def _fetch(
     deps: Dependencies, facts: GatewayFacts, request: HttpRequest, key: SecretKey | None
 ) -> HttpReply | CallsheetError:
     try:
-        return await deps.http.fetch(request, base_url=facts.base_url, key=key)
+        return await deps.http.fetch(request, base_url=facts.base_url, key=key, route=deps.policy().route(facts.id))
     except CallsheetError as error:
         return error

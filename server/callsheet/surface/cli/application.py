@@ -37,7 +37,7 @@ from callsheet.surface.cli.commands import (
     tasks,
     watch,
 )
-from callsheet.surface.cli.commands.setup import install, keys, mcp, prune, sandbox, setup
+from callsheet.surface.cli.commands.setup import endpoint, install, keys, mcp, prune, sandbox, setup
 from callsheet.surface.cli.console.command import GroupedHelp
 from callsheet.surface.cli.console.exit_codes import MEANINGS, ExitCode, exit_for_error
 from callsheet.surface.cli.console.session import Session, find_session
@@ -63,6 +63,7 @@ COMMANDS = (
     *demo.COMMANDS,
     *setup.COMMANDS,
     *keys.COMMANDS,
+    *endpoint.COMMANDS,
     *install.COMMANDS,
     *mcp.COMMANDS,
     *sandbox.COMMANDS,

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hmac
-from decimal import Decimal
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from callsheet.core.catalogue.prices import dollars
-from callsheet.core.consent import Means, Mode, Need, amount_matches, amount_to_type, decide_need, split_approval
+from callsheet.core.consent import Means, Mode, Need, decide_need, split_approval, text_matches, text_to_type
 from callsheet.core.gateway.uploads import MEDIA_TYPES
 from callsheet.core.payload.own_files import format_own_file
 from callsheet.core.security.redaction import clean
@@ -51,7 +49,7 @@ def sheet_summary(sheet: Sheet) -> dict[str, Any]:
     return {
         "id": sheet.id,
         "mode": sheet.mode.value,
-        "price": f"{dollars(sheet.price.usd)} USD" if sheet.price.usd is not None else "Price unknown",
+        "price": sheet.price.in_dollars if sheet.price.known else "Price unknown",
         "model": sheet.card_id,
         "format": clean(video_format, limit=60),
         "prompt": clean(shot.prompt, limit=SUMMARY),
@@ -158,19 +156,20 @@ def has_lapsed(context: RequestContext, sheet: Sheet) -> bool:
     return sheet.state is SheetState.APPROVED and not is_fresh(sheet, context.now)
 
 
-def _amount(context: RequestContext, sheet: Sheet) -> Decimal | None:
-    """The amount to type with the passphrase: the price of a live sheet."""
-    return amount_to_type(sheet.price, context.state.service.policy) if sheet.mode is Mode.LIVE else None
+def _amount(context: RequestContext, sheet: Sheet) -> str | None:
+    """What to type with the passphrase: the price of a live sheet, or the name of an endpoint that is free."""
+    policy = context.state.service.policy
+    return text_to_type(sheet.price, policy, sheet.binding.gateway) if sheet.mode is Mode.LIVE else None
 
 
 def _require_amount(context: RequestContext, sheet: Sheet) -> None:
     amount = _amount(context, sheet)
     if context.form.get("passkey") or amount is None:
         return
-    if not amount_matches(context.form.get("amount", ""), amount):
+    if not text_matches(context.form.get("amount", ""), amount):
         raise NotApproved(
-            f"The amount typed is not the amount shown ({dollars(amount)} USD).",
-            next_step=f"Type {dollars(amount)} to agree, or decline.",
+            f"The amount typed is not the amount shown ({amount}{'' if sheet.price.free else ' USD'}).",
+            next_step=f"Type {amount} to agree, or decline.",
             code="wrong_amount",
         )
 
@@ -199,7 +198,8 @@ def _page(context: RequestContext, sheet: Sheet, error: CallsheetError | None = 
         prompt=lines[-1],
         pictures=[format_own_file(file) for file in context.state.service.own_files(sheet)],
         whole=context.state.service.whole_prompt(sheet.id) if undecided and obstacle is None else "",
-        amount=dollars(amount) if amount is not None else "",
+        amount=amount or "",
+        unit="" if sheet.price.free else " USD",
         typed=context.form.get("amount", ""),
         error=render_error(error) if error else None,
         obstacle=render_error(obstacle) if obstacle else None,

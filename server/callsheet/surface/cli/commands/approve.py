@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import typer
 
-from callsheet.core.consent import Means, Mode, Need, amount_to_type, decide_need
+from callsheet.core.consent import Means, Mode, Need, decide_need, text_to_type
 from callsheet.core.tasks import APPROVAL_LIFETIME, Sheet, SheetState
 from callsheet.errors import Action, NextStep, NotApproved
 from callsheet.surface.cli.console.command import MAKE, Command, Json, SheetArgument
@@ -46,9 +46,9 @@ def approve(context: typer.Context, sheet: SheetArgument, as_json: Json = False)
         text = f"In the sandbox approval is automatic. Run: {_submit_command(found)}"
         return _write_answer(session, found, text)
     verifier = require_verifier(session.program)
-    amount = amount_to_type(found.price, policy) if found.mode is Mode.LIVE else None
+    wanted = text_to_type(found.price, policy, found.binding.gateway) if found.mode is Mode.LIVE else None
     with session.open_terminal("approve a sheet") as terminal:
-        ask_amount(terminal, replace(found, shown=session.service.approval_text(sheet)), amount, meaning=LETS_SEND)
+        ask_amount(terminal, replace(found, shown=session.service.approval_text(sheet)), wanted, meaning=LETS_SEND)
         ask_passphrase(session.service, terminal, verifier)
     approved = session.service.approve(sheet, by=Means.TERMINAL)
     return _write_answer(

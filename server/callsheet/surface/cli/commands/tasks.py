@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from callsheet.core.catalogue.prices import dollars
 from callsheet.core.tasks import OPEN_STATES, Sheet
 from callsheet.errors import Action, NextStep, SetupProblem
 from callsheet.service import TaskReport
@@ -128,7 +127,7 @@ def _write_pending(output: Output, pending: list[Sheet], now: float) -> None:
 
 
 def _price(sheet: Sheet) -> str:
-    return f"{dollars(sheet.price.usd)} USD" if sheet.price.usd is not None else str(sheet.price)
+    return sheet.price.in_dollars
 
 
 def _write_tasks(output: Output, reports: list[TaskReport], now: float) -> None:

@@ -6,7 +6,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from callsheet.core.catalogue.cards import Availability, Catalogue, ModelCard
-from callsheet.core.catalogue.prices import Price, dollars
+from callsheet.core.catalogue.prices import Price
 from callsheet.core.payload.body import Finding
 from callsheet.core.payload.own_files import format_own_file
 from callsheet.core.security.redaction import clean
@@ -146,7 +146,7 @@ def write_options(output: Output, options: tuple[Option, ...], rest: str = "") -
         table.add_row(
             Text(option.card.id, style="cyan"),
             Text(state.value, style=AVAILABILITY_STYLES[state]),
-            Text("unknown" if price.usd is None else dollars(price.usd)),
+            Text(price.in_dollars.removesuffix(" USD")),
             Text(option.terms),
             Text("" if price.amount is None or price.unit == "USD" else f"{price.amount:g} {price.unit}"),
             Text(price.as_of, style="dim"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Decimal
 from functools import partial
 
 from rich import box
@@ -11,8 +10,7 @@ from rich.console import RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from callsheet.core.catalogue.prices import dollars
-from callsheet.core.consent import amount_matches, split_approval
+from callsheet.core.consent import split_approval, text_matches
 from callsheet.core.tasks import Sheet
 from callsheet.edges.keys.passphrase import check_passphrase, load_verifier
 from callsheet.errors import Action, NextStep, NotApproved, SetupProblem
@@ -37,18 +35,19 @@ def approval_panel(shown: str, *, plain: bool) -> RenderableType:
     )
 
 
-def ask_amount(terminal: Terminal, sheet: Sheet, amount: Decimal | None, *, meaning: str) -> None:
-    """Show the sheet and ask for its amount, if it costs one. Raises `NotApproved` for a wrong amount."""
+def ask_amount(terminal: Terminal, sheet: Sheet, wanted: str | None, *, meaning: str) -> None:
+    """Show the sheet and ask for what agrees to it: its amount, or a name. Raises `NotApproved` for anything else."""
     terminal.write()
     terminal.write(approval_panel(sheet.shown, plain=terminal.plain))
     terminal.write(f"{sheet.id} · {meaning} Ctrl-C means no.", style="dim")
     terminal.write()
-    if amount is None:
+    if wanted is None:
         return
-    typed = terminal.ask(f"Type the amount to agree, {dollars(amount)}")
-    if not amount_matches(typed, amount):
+    what, unit = ("name", "") if sheet.price.free else ("amount", " USD")
+    typed = terminal.ask(f"Type the {what} to agree, {wanted}")
+    if not text_matches(typed, wanted):
         raise NotApproved(
-            f"The amount typed is not the amount shown ({dollars(amount)} USD).",
+            f"The {what} typed is not the {what} shown ({wanted}{unit}).",
             next_step=NextStep(Action.APPROVE, "Try again, or decline the sheet.", target=sheet.id),
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from callsheet.core.consent import Means, amount_to_type
+from callsheet.core.consent import Means, text_to_type
 from callsheet.core.tasks import Task, TaskState
 from callsheet.service import Submission
 from callsheet.surface.next_steps import for_person
@@ -53,7 +53,9 @@ def confirm_sheet(session: Session, terminal: Terminal, sheet_id: str) -> None:
     """Show a sheet that is sent if the person types its amount; raises if they do not, or if it cannot be sent."""
     sheet = session.service.sendable(sheet_id)
     shown = replace(sheet, shown=session.service.sending_text(sheet_id))
-    ask_amount(terminal, shown, amount_to_type(sheet.price, session.program.policy()), meaning=SENDS_NOW)
+    ask_amount(
+        terminal, shown, text_to_type(sheet.price, session.program.policy(), sheet.binding.gateway), meaning=SENDS_NOW
+    )
 
 
 async def submit_and_follow(session: Session, sheet_id: str, *, wait: bool) -> Submission:

@@ -11,7 +11,6 @@ import typer
 from rich.text import Text
 
 from callsheet.core.shot import JsonValue
-from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.edges.config.mcp_entries import Entry, write_snippet
 from callsheet.edges.config.mcp_hosts import SLOTS, TITLES, Change, Host, Scope, find_config, write_entry
 from callsheet.edges.files.paths import HOME_VARIABLE, expand_home
@@ -98,7 +97,7 @@ def _write_change(session: Session, host: Host, change: Change, uninstall: bool)
 
 
 def _warn(session: Session, change: Change, entry: Entry) -> None:
-    keys = {facts.key_env for facts in load_catalogue().gateways} & set(change.variables)
+    keys = {facts.key_env for facts in session.service.catalogue.gateways} & set(change.variables)
     if keys:
         named = ", ".join(sorted(keys))
         session.output.write_note(

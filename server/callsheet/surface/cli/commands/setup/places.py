@@ -49,13 +49,14 @@ def ask_addresses(
     """Ask for each address in the policy that is not the gateway's own and not yet registered; the agreed ones."""
     known = load_registered(program.account_home).addresses
     agreed = []
-    for gateway_id, url in policy.base_urls if program.account_home is not None else ():
-        facts = catalogue.gateway(gateway_id)
-        if facts is None or url == facts.base_url or (gateway_id, url) in known:
+    for facts in catalogue.gateways if program.account_home is not None else ():
+        url = policy.route(facts.id).destination(policy.base_url(facts.id) or facts.base_url)
+        if not facts.key_env or (url == facts.base_url and not facts.own) or (facts.id, url) in known:
             continue
-        terminal.write(f"\nThe policy sends requests for {facts.name} to {url}, not to {facts.base_url}.", "yellow")
+        not_to = "" if facts.own else f", not to {facts.base_url}"
+        terminal.write(f"\nThe policy sends requests for {facts.name} to {url}{not_to}.", "yellow")
         if terminal.confirm(f"  May that address receive your key for {facts.name}?"):
-            agreed.append((gateway_id, url))
+            agreed.append((facts.id, url))
     return tuple(agreed)
 
 

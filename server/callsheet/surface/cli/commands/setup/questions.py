@@ -130,10 +130,11 @@ def ask_keys(
 ) -> list[TypedKey]:
     """Show where keys were found, and ask for keys to store. Keys are never shown."""
     terminal.write("\nGateway keys", style="bold")
-    terminal.write(label_table([(f"  {gateway.name}", status(gateway)) for gateway in catalogue.gateways]))
+    with_key = [gateway for gateway in catalogue.gateways if gateway.key_env]
+    terminal.write(label_table([(f"  {gateway.name}", status(gateway)) for gateway in with_key]))
     terminal.write("Keys in the environment are used directly. A key to store is typed here and not shown.")
     typed: dict[str, TypedKey] = {}
-    known = [gateway.id for gateway in catalogue.gateways]
+    known = [gateway.id for gateway in with_key]
     while True:
         answer = terminal.ask_until(
             f"  Store a key for ({join_words(known)})",
@@ -153,7 +154,8 @@ def _ask_key(terminal: Terminal, program: Program, gateway: GatewayFacts) -> Typ
         unseal = command(NextStep(Action.UNSEAL_KEY, target=gateway.id))
         terminal.write(f"  It is sealed, so another key would not be used. First run: {unseal}", "yellow")
         return None
-    terminal.write(f"  Get a key at {gateway.key_page}", style="dim")
+    if gateway.key_page:
+        terminal.write(f"  Get a key at {gateway.key_page}", style="dim")
     value = terminal.ask_secret(f"  The key for {gateway.name} (not shown)").strip()
     # Checked with the rule that will read it, as if it came from the environment: nothing is stored yet.
     try:
