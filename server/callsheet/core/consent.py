@@ -23,6 +23,7 @@ from callsheet.core.security.redaction import clean, escape_block
 from callsheet.core.security.urls import is_loopback
 
 from .catalogue.prices import DECLARED, Price, dollars
+from .clips import DEFAULT_NAME
 from .gateway.endpoint import Endpoint, Route
 from .payload.own_files import format_inputs
 from .shot import PARAMETERS, PLAIN, OwnFile, Shot
@@ -79,6 +80,8 @@ class Policy:
         sandbox_asks: whether approval is rehearsed in the sandbox too instead of being automatic.
         sandbox_speed: how many times faster than real time the sandbox and its polling run.
         save_directory: where clips are saved; None is the platform's videos directory.
+        save_name: the template of their file names, as `core.clips` reads it.
+        save_tags: whether prompt, model, price and date are added to their files.
         use_keyring: whether the OS keyring is asked for keys.
         background: whether a program that ends leaves a process behind that follows its open live tasks.
         floor: the minimum that approves a live clip.
@@ -101,6 +104,8 @@ class Policy:
     sandbox_asks: bool = False
     sandbox_speed: float = 30.0
     save_directory: str | None = None
+    save_name: str = DEFAULT_NAME
+    save_tags: bool = True
     use_keyring: bool = False
     background: bool = True
     floor: Floor = Floor.CLIENT

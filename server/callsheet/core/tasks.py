@@ -224,7 +224,10 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A saved video and what was measured of it. `path`, `poster` and `contact_sheet` are absolute."""
+    """A saved video and what was measured of it. `path`, `poster` and `contact_sheet` are absolute.
+
+    `note` says why the file is exactly as delivered, without the prompt and price in it; empty where it has them.
+    """
 
     path: str
     size: int
@@ -234,6 +237,7 @@ class Clip:
     height: int
     poster: str
     contact_sheet: str
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

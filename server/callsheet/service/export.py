@@ -15,6 +15,7 @@ from typing import Any
 
 from callsheet.core.audit import AuditEntry
 from callsheet.core.catalogue.prices import charge_in_usd, dollars, from_micros
+from callsheet.core.clips import ClipLabel
 from callsheet.core.consent import Mode
 from callsheet.core.security.redaction import clean
 from callsheet.core.security.urls import url_host
@@ -33,6 +34,7 @@ ALL = -1
 LONGEST_CELL = 30_000
 """Spreadsheets take no more in one cell."""
 
+LONGEST_TAG = 4000
 FORMULA_STARTS = ("=", "+", "-", "@")
 
 COLUMNS = (
@@ -139,6 +141,24 @@ def charge_text(sheet: Sheet, task: Task) -> str:
     if usd is None or task.charge is None:
         return task.charge or "not reported by the gateway"
     return f"{dollars(usd)} USD" if task.charge.endswith(" USD") else f"{dollars(usd)} USD ({task.charge})"
+
+
+def clip_label(deps: Dependencies, task: Task) -> ClipLabel:
+    """What a clip's file says of itself, without keys."""
+    sheet, policy = deps.ledger().sheet(task.sheet_id), deps.policy()
+    assert sheet is not None
+    seconds = sheet.shot.get("duration_seconds")
+    return ClipLabel(
+        task_id=task.id,
+        gateway=task.gateway,
+        model=task.model,
+        prompt=clean(deps.redactor().text(sheet.shot.prompt), limit=LONGEST_TAG),
+        seconds=seconds if isinstance(seconds, int) else None,
+        price=f"{sheet.price}, charged: {deps.sanitize(charge_text(sheet, task))}",
+        date=(iso(task.created_at) or "")[:10],
+        template=policy.save_name,
+        tags=policy.save_tags,
+    )
 
 
 def receipt(deps: Dependencies, task_id: str) -> JsonObject:

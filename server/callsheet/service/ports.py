@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from callsheet.core.audit import AuditEntry, AuditVerdict
 from callsheet.core.catalogue.cards import Catalogue, ModelCard
 from callsheet.core.catalogue.published import Published
+from callsheet.core.clips import ClipLabel
 from callsheet.core.consent import Means, Mode, Policy, Spending
 from callsheet.core.gateway.endpoint import OwnWay, Route
 from callsheet.core.gateway.protocol import CatalogueReader, HttpReply, HttpRequest
@@ -162,9 +163,18 @@ class Wakeups(Protocol):
 class ClipStore(Protocol):
     """Fetches a finished video, proves it whole, draws its pictures. Raises `DownloadProblem`, `LinkGone`."""
 
-    async def keep(self, task: Task, url: str, *, directory: Path, loopback: str | None, route: Route) -> Clip: ...
+    async def keep(
+        self, label: ClipLabel, url: str, *, directory: Path, loopback: str | None, route: Route
+    ) -> Clip: ...
     async def keep_own(
-        self, task: Task, content: HttpRequest, *, directory: Path, base_url: str, key: SecretKey | None, way: OwnWay
+        self,
+        label: ClipLabel,
+        content: HttpRequest,
+        *,
+        directory: Path,
+        base_url: str,
+        key: SecretKey | None,
+        way: OwnWay,
     ) -> Clip: ...
 
 

@@ -94,6 +94,7 @@ def clip_summary(clip: Clip) -> dict[str, Any]:
         "height": clip.height,
         "bytes": clip.size,
         "sha256": clip.sha256,
+        "note": clip.note,
     }
 
 
