@@ -18,7 +18,9 @@ from callsheet.core.catalogue.fields import Field
 from callsheet.core.consent import Policy
 from callsheet.core.tasks import TASK_TABLE, TaskState
 from callsheet.edges.config.catalogue_files import load_catalogue
+from callsheet.edges.config.mcp_hosts import QUESTIONS, TITLES, Host
 from callsheet.edges.config.policy_form import render_policy
+from callsheet.edges.process.installed import PACKAGE
 from callsheet.sandbox.faults import FAULTS
 from callsheet.surface.cli.application import COMMANDS
 from callsheet.surface.mcp.tools import TOOLS
@@ -253,7 +255,7 @@ def test_the_skill_says_when_to_open_every_reference() -> None:
     assert {path.name for path in REFERENCES} == named | linked
 
 
-@cases("path", [*PAGES, *REFERENCES], ids=lambda path: path.name)
+@cases("path", [*PAGES, *REFERENCES, *(ROOT / "docs").glob("*.md")], ids=lambda path: path.name)
 def test_links_lead_somewhere_and_commands_exist(path: Path) -> None:
     """Relative links, file names of references, and the first word after `callsheet`."""
     text = path.read_text(encoding="utf-8")
@@ -274,6 +276,20 @@ def test_the_readme_names_every_command_tool_and_key() -> None:
     assert all(f"callsheet {command.name}" in text for command in COMMANDS)
     assert all(f"`{function.__name__}`" in text for function, _ in TOOLS)
     assert all(gateway.key_env in text and gateway.key_page in text for gateway in load_catalogue().gateways)
+
+
+def test_the_ways_to_install_name_the_clone_or_the_package() -> None:
+    """And hosts and files as the program knows them."""
+    text = read("docs/install.md")
+    ways = re.findall(
+        r"(?:uvx|uv tool (?:un)?install|pipx (?:un)?install) (?:--from (?=\.))?(\S+?)`?(?:[ ,.]|$)",
+        text + read("README.md"),
+        re.MULTILINE,
+    )
+
+    assert set(ways) == {".", PACKAGE, "dist/*"}
+    assert all(f"| {TITLES[host]} | `{host}` | " in text for host in Host)
+    assert all(f"`{' '.join(question.split(' ')[:4])}" in text for question, _ in QUESTIONS.values())
 
 
 def test_no_document_holds_a_key_or_a_path_of_somebodys_machine() -> None:

@@ -166,7 +166,8 @@ def make_workspace(directory: Path) -> Workspace:
     """A fresh install below a directory, registered: sandbox mode, no key."""
     home = directory / "home"
     trust(home)
-    return Workspace(home, VirtualClock(), ScriptedGateway(), {"CALLSHEET_HOME": str(home)})
+    environ = {"CALLSHEET_HOME": str(home), "HOME": str(account_of(home))}
+    return Workspace(home, VirtualClock(), ScriptedGateway(), environ)
 
 
 def draft(service: Service, shot: Shot = SHOT, *, gateway: str = "poyo", model: str = "sora-2-official") -> str:

@@ -291,6 +291,25 @@ def test_a_sheet_that_an_older_version_rendered_has_its_labels_too() -> None:
 
 
 @cases(
+    ("part", "limit"),
+    [
+        ("gateway_name", 40),
+        ("origin", 120),
+        ("account", 20),
+        ("model", 80),
+        ("callback_host", 260),
+        ("availability", 300),
+        ("earlier", 300),
+    ],
+)
+def test_a_long_part_is_cut_and_says_so(part: str, limit: int) -> None:
+    """No part may push the others out of sight, and none that fits loses its end."""
+    whole, cut = "a" * limit, "a" * (limit - 1) + "…"
+    assert re.findall("a{9,}…?", render_approval(view(**{part: whole}))) == [whole]
+    assert re.findall("a{9,}…?", render_approval(view(**{part: f"{whole}a"}))) == [cut]
+
+
+@cases(
     ("changes", "first"),
     [
         ({"price": UNKNOWN}, "Price: unknown · 9.52 USD left today"),

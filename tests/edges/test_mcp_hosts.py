@@ -17,6 +17,7 @@ from callsheet.edges.config.mcp_hosts import BACKUP_SUFFIX, SLOTS, Host, Scope, 
 from callsheet.errors import InvalidRequest, SetupProblem
 
 ENTRY = Entry("/opt/call sheet/bin/callsheet", ("mcp",), {})
+IN_CODEX = {**ENTRY.as_dict(typed=False), "required": True, "startup_timeout_sec": 30}
 CODEX, CLAUDE, OPENCLAW = SLOTS[Host.CODEX], SLOTS[Host.CLAUDE], SLOTS[Host.OPENCLAW]
 
 TOML = """\
@@ -68,7 +69,7 @@ def test_toml_keeps_every_line_that_was_there() -> None:
     written = put_entry(TOML, CODEX, ENTRY)
 
     assert written.startswith(TOML)
-    assert tomllib.loads(written)["mcp_servers"]["callsheet"] == ENTRY.as_dict(typed=False)
+    assert tomllib.loads(written)["mcp_servers"]["callsheet"] == IN_CODEX
     assert remove_entry(written, CODEX).rstrip("\n") == TOML.rstrip("\n")
 
 
@@ -81,13 +82,23 @@ def test_a_toml_entry_in_the_middle_is_corrected_and_keeps_what_a_person_added()
     written = put_entry(text, CODEX, ENTRY)
 
     assert tomllib.loads(written)["mcp_servers"]["callsheet"] == {
-        **ENTRY.as_dict(typed=False),
+        **IN_CODEX,
         "tool_timeout_sec": 90,
     }
     assert "# long clips\ntool_timeout_sec = 90\n" in written
     assert written.endswith('\n# Next.\n[mcp_servers.next]\ncommand = "n"\n')
     assert put_entry(written, CODEX, ENTRY) == written
     assert remove_entry(written, CODEX) == '\n# Next.\n[mcp_servers.next]\ncommand = "n"\n'
+
+
+def test_codex_waits_for_the_server_unless_a_person_decided_otherwise() -> None:
+    """An old entry gets what a new one has; what a person set stays."""
+    old = put_entry('[mcp_servers.callsheet]\ncommand = "x"\nargs = []\n', CODEX, ENTRY)
+    own = put_entry("[mcp_servers.callsheet]\nrequired = false\nstartup_timeout_sec = 5\n", CODEX, ENTRY)
+
+    assert tomllib.loads(old)["mcp_servers"]["callsheet"] == IN_CODEX
+    assert tomllib.loads(own)["mcp_servers"]["callsheet"] == {**IN_CODEX, "required": False, "startup_timeout_sec": 5}
+    assert "required" not in put_entry("", CLAUDE, ENTRY)
 
 
 def test_the_tables_of_a_toml_entry_go_with_it() -> None:

@@ -46,6 +46,16 @@ def test_a_sheet_comes_back_as_it_was_stored(make_ledger: Callable[[], Ledger], 
     assert sheet.price.usd == Decimal("0.24")
 
 
+def test_a_sheet_that_is_stored_approved_keeps_who_approved_it(
+    make_ledger: Callable[[], Ledger], ledger: Ledger
+) -> None:
+    """Every field, of which a sheet without an approval leaves three empty."""
+    approved = a_sheet(approved_by=Means.ALLOWANCE, approved_at=START - 5, allowance="allowance_a", shown="Price: x")
+    ledger.add_sheet(approved, now=START)
+
+    assert make_ledger().sheet(approved.id) == approved
+
+
 def test_a_task_comes_back_as_it_was_stored(make_ledger: Callable[[], Ledger], ledger: Ledger, sheet: Sheet) -> None:
     """With its problem and its clip."""
     spend(ledger, sheet)

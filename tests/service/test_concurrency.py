@@ -15,7 +15,7 @@ from callsheet.service import Draft, Service
 from callsheet.service.consent import approve
 from callsheet.service.drafts import explain
 from callsheet.service.polling import resolve_task, run_task
-from callsheet.service.submission import submit
+from callsheet.service.submission import SLOT_RETRY_SECONDS, submit
 from workspace import SHOT, Workspace, accepted, draft, overtaken, reply
 
 MODEL = "poyo/sora-2-official"
@@ -34,6 +34,44 @@ def test_a_sheet_that_is_approved_while_its_caller_is_being_told_to_ask_is_sent(
     deps = overtaken(service, "move_sheet", lambda: other.approve(sheet_id, by=Means.DESK))
 
     assert submit(deps, sheet_id).status == "waiting"
+
+
+def test_a_sheet_that_another_call_spends_up_to_the_cap_answers_with_its_task(workspace: Workspace) -> None:
+    """The cap has no room for it twice, and it is not to be spent twice."""
+    workspace.go_live('[caps]\nper_day = "0.24"\n')
+    service, other = workspace.service(), workspace.service()
+    sheet_id = draft(service)
+    service.approve(sheet_id, by=Means.TERMINAL)
+    spent: list[str] = []
+    deps = overtaken(service, "spending", lambda: spent.append(submit(other.deps, sheet_id).report.task.id))
+
+    answer = submit(deps, sheet_id)
+
+    assert [answer.report.task.id] == spent == [report.task.id for report in service.tasks()]
+    assert answer.again
+
+
+async def test_a_slot_that_is_taken_between_looking_and_claiming_is_waited_for(workspace: Workspace) -> None:
+    """Nothing is sent, and the next look is as soon as for any other slot."""
+    workspace.go_live("[caps]\nconcurrent = 1\n")
+    service = workspace.service()
+    tasks, now = [], workspace.clock.now()
+    for length in (4, 8):
+        sheet_id = draft(service, Shot.of(SHOT.prompt, duration_seconds=length))
+        service.approve(sheet_id, by=Means.TERMINAL)
+        tasks.append(submit(service.deps, sheet_id).report.task.id)
+    claim = service.deps.ledger().claim
+
+    await run_task(
+        overtaken(
+            service, "claim", lambda: claim(tasks[1], attempt="other", deadline=now + 150, now=now, slots=Slots(1, 1))
+        ),
+        tasks[0],
+    )
+
+    found = service.task(tasks[0]).task
+    assert (found.state, found.problem.code, found.next_at - now) == (TaskState.WAITING, "no_slot", SLOT_RETRY_SECONDS)
+    assert workspace.gateway.paid == []
 
 
 async def test_two_tasks_that_get_one_id_at_the_same_moment_do_not_both_keep_it(workspace: Workspace) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from callsheet.core.consent import Means
+from callsheet.core.consent import Means, body_digest
 from callsheet.core.payload.validation import Hosts
 from callsheet.core.shot import INPUT_ROLES, Shot
 from callsheet.core.tasks import SheetState
@@ -211,12 +212,29 @@ def test_each_price_has_the_terms_it_is_for_and_what_cannot_has_none(workspace: 
 def test_the_approval_text_is_rendered_from_the_bytes_that_are_sent(workspace: Workspace) -> None:
     """Price first, and every line a person needs."""
     service = workspace.service()
-    text = service.deps.ledger().sheet(draft(service)).shown.splitlines()
+    sheet = service.deps.ledger().sheet(draft(service))
+    text = sheet.shown.splitlines()
 
     assert text[0].startswith("Price: 0.24 USD (48 credits)")
     assert text[1] == "Goes to: PoYo, https://api.poyo.ai"
     assert text[2] == "Model: poyo/sora-2-official · text-to-video · 4 s · 16:9 · resolution not documented"
+    assert text[-2] == f"Request: {len(sheet.body)} bytes, SHA-256 {body_digest(sheet.body)[:16]}"
     assert text[-1].endswith(SHOT.prompt)
+
+
+def test_the_approval_text_names_who_else_gets_the_result_and_which_key_pays(workspace: Workspace) -> None:
+    """Both are in what is sent: a person who reads "nobody" would agree to something else."""
+    workspace.go_live('[hosts]\ncallback = ["hooks.example.org"]\n')
+    service = workspace.service()
+    shot = replace(SHOT, callback_url="https://hooks.example.org/done?token=t0psecret")
+    sheet = service.deps.ledger().sheet(draft(service, shot))
+    card = service.deps.catalogue().card("poyo", "sora-2-official")
+    text = sheet.shown.splitlines()
+
+    assert sheet.binding.account
+    assert text[1] == f"Goes to: PoYo, https://api.poyo.ai, paid with the key {sheet.binding.account}"
+    assert text[4] == "Result also sent to: hooks.example.org"
+    assert text[5] == f"Availability: {card.lifecycle.summary}"
 
 
 def test_a_sheet_whose_approval_grew_old_is_replaced(workspace: Workspace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -10,12 +11,14 @@ import httpx2
 import pytest
 
 from callsheet.core.consent import Means
+from callsheet.core.gateway.protocol import HttpReply, Phase, Progress
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import Clip, Task, TaskState
 from callsheet.edges.keys.passphrase import create_recipe
 from callsheet.edges.keys.sealed import seal_key, write_sealed
 from callsheet.edges.keys.store import SecretKey
 from callsheet.errors import Action, DownloadProblem, InvalidRequest
+from callsheet.gateways import poyo
 from callsheet.service import Service
 from callsheet.service.export import export
 from callsheet.service.polling import resolve_task, run_task
@@ -69,6 +72,27 @@ async def step(workspace: Workspace, service: Service, task_id: str, *, after: f
 def stored_bytes(workspace: Workspace) -> bytes:
     """Everything in the ledger's files."""
     return b"".join(path.read_bytes() for path in (workspace.home / "data").glob("ledger.sqlite3*"))
+
+
+class Silent:
+    """PoYo, if it reported a failure without anything about it."""
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(poyo, name)
+
+    def read_status(self, answer: HttpReply) -> Progress:
+        return Progress(Phase.FAILED, "failed", named_id="task-unified-1-abc")
+
+
+async def test_a_failure_that_comes_without_any_problem_ends_the_task_all_the_same(workspace: Workspace) -> None:
+    """What a gateway's module returns may leave it out."""
+    service, task_id = await sent(workspace, accepted(), status("failed"))
+    workspace.clock.time = service.task(task_id).task.next_at
+    await run_task(replace(service.deps, gateway=lambda _: Silent()), task_id)
+
+    task = service.task(task_id).task
+    assert task.state is TaskState.FAILED
+    assert (task.problem.code, task.problem.http_status, task.problem.fate) == ("unspecified", 200, "unknown")
 
 
 @pytest.mark.parametrize("word", ["succeeded", "completed", "Success", "done"])

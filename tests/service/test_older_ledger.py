@@ -511,7 +511,9 @@ async def test_doctor_lists_what_the_ledger_forgot(workspace: Workspace, service
         from callsheet.edges.files.paths import find_paths
 
         paths = find_paths(workspace.environ, account_home=None)
-        checks = service.check_up(Install(paths, config / "policy.toml", config / "approval-verifier", {}))
+        checks = service.check_up(
+            Install(paths, config / "policy.toml", config / "approval-verifier", workspace.environ)
+        )
         return {check.name: (check.grade, check.text, check.next_step.action) for check in checks}
 
     assert "Sent" not in look(service)

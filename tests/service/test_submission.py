@@ -528,29 +528,39 @@ async def test_after_a_lost_answer_the_balance_before_and_after_is_a_hint(worksp
 
 
 async def test_evolinks_own_list_is_a_hint_too(workspace: Workspace) -> None:
-    """Tasks of that model from that time which nobody here knows are named."""
+    """Tasks of that model from that time which nobody here knows are named; an id that holds the key is not."""
     workspace.environ["EVOLINK_API_KEY"] = KEY
     workspace.go_live()
     service = workspace.service()
-    sheet_id = draft(service, gateway="evolink", model="sora-2-preview")
-    service.approve(sheet_id, by=Means.TERMINAL)
+    tasks = []
+    for length in (4, 8):
+        shot = Shot.of(SHOT.prompt, duration_seconds=length)
+        sheet_id = draft(service, shot, gateway="evolink", model="sora-2-preview")
+        service.approve(sheet_id, by=Means.TERMINAL)
+        tasks.append(submit(service.deps, sheet_id).report.task.id)
     now = int(workspace.clock.now())
     rows = [
         {"id": "task-unified-1-new", "model": "sora-2-preview", "created_at": now + 1},
+        {"id": "task-unified-1-mine", "model": "sora-2-preview", "created_at": now},
+        {"id": f"task-{KEY}", "model": "sora-2-preview", "created_at": now},
         {"id": "task-unified-1-old", "model": "sora-2-preview", "created_at": now - 90000},
         {"id": "task-unified-1-other", "model": "sora-2-pro-preview", "created_at": now},
     ]
+    answers = [reply({"id": "task-unified-1-mine", "status": "pending"}), httpx2.ReadError("reset")]
 
     def answer(request: httpx2.Request) -> httpx2.Response:
-        if request.method == "POST":
-            raise httpx2.ReadError("reset")
-        return reply({"data": rows, "total": 3}) if request.url.path == "/v1/tasks" else reply({}, 500)
+        if request.method != "POST":
+            return reply({"data": rows, "total": 5}) if request.url.path == "/v1/tasks" else reply({}, 500)
+        if isinstance(found := answers.pop(0), Exception):
+            raise found
+        return found
 
     workspace.gateway.on_request = answer
-    task_id = submit(service.deps, sheet_id).report.task.id
-    await run_task(service.deps, task_id)
+    for task_id in tasks:
+        await run_task(service.deps, task_id)
 
-    assert service.task(task_id).task.hints == "Tasks the gateway lists from that time: task-unified-1-new."
+    assert service.task(tasks[0]).task.gateway_task_id == "task-unified-1-mine"
+    assert service.task(tasks[1]).task.hints == "Tasks the gateway lists from that time: task-unified-1-new."
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,10 @@ from typing import Any
 from callsheet import __version__
 from callsheet.core.catalogue.cards import Catalogue, GatewayFacts
 from callsheet.edges.config.catalogue_files import load_catalogue
+from callsheet.edges.process.installed import PACKAGE
 from callsheet.surface.mcp.tools import build_tools
 
-NAME = "callsheet"
+NAME = PACKAGE
 TITLE = "Callsheet"
 PUBLISHER = "callsheet"
 """The GitHub account that publishes; the MCP registry checks it against the mark in the README."""

@@ -194,14 +194,12 @@ class Dependencies:
             return base_url, key, route
         key = self.find_key(facts)
         if key is not None:
-            self._require_named(facts, where)
+            self.require_named_address(facts, where)
         return base_url, key, route
 
-    def require_named_address(self, facts: GatewayFacts) -> None:
-        """Raises `KeyProblem` unless an unsealed key may go to the address that the policy has for the gateway."""
-        self._require_named(facts, self.destination(facts))
-
-    def _require_named(self, facts: GatewayFacts, where: str) -> None:
+    def require_named_address(self, facts: GatewayFacts, where: str = "") -> None:
+        """Raises `KeyProblem` unless an unsealed key may go there: to what the policy has for it, if not said."""
+        where = where or self.destination(facts)
         if (facts.own or where != facts.base_url) and not self.is_named_address(facts.id, where):
             raise KeyProblem(
                 f"The policy sends requests for {facts.name} to {clean(where, limit=400)}, and no person named this"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from callsheet.core.catalogue.cards import Catalogue, GatewayFacts, ModelCard
@@ -75,10 +77,17 @@ class Queries:
         return self.deps.redactor()
 
     def check_up(self, install: Install) -> list[Check]:
-        """Look at the whole installation; see `diagnostics.installation.check_up`."""
+        """Look at the whole installation; see `diagnostics.installation.check_up` and `diagnostics.hosts`."""
+        from .diagnostics.hosts import check_hosts
         from .diagnostics.installation import check_up
 
-        return check_up(self.deps, install)
+        return [*check_up(self.deps, install), *check_hosts(install.environ)]
+
+    def check_hosts(self, environ: Mapping[str, str], places: Mapping[str, Path]) -> Iterator[Check]:
+        """Look at the hosts of these files, and ask those that can be asked; see `diagnostics.hosts.check_hosts`."""
+        from .diagnostics.hosts import check_hosts
+
+        return check_hosts(environ, places)
 
     async def ask_gateways(self) -> list[GatewayAnswer]:
         """Ask every gateway what is free to ask; see `diagnostics.online.ask_gateways`."""

@@ -12,9 +12,10 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from callsheet.edges.process.installed import PACKAGE, is_cached, write_command
 from callsheet.errors import Action, CallsheetError, NextStep
 
-PROGRAM = "callsheet"
+PROGRAM = PACKAGE
 FOR_PEOPLE = frozenset(
     {
         Action.APPROVE,
@@ -92,8 +93,13 @@ def command(step: NextStep) -> str:
 
 @cache
 def program() -> str:
-    """What starts this program in a shell: its name if PATH leads to it, else its absolute path."""
+    """What starts this program in a shell: its name if PATH leads to it, else its absolute path.
+
+    A run from a cache is started as it was, because the path and PATH itself are only for that run.
+    """
     own = Path(sys.argv[0] or PROGRAM).absolute()
+    if is_cached(str(own)):
+        return write_command(once=True)
     found = shutil.which(PROGRAM)
     if found and (own.name != PROGRAM or Path(found).samefile(own)):
         return PROGRAM

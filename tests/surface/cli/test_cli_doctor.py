@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -12,6 +15,8 @@ from callsheet.core.consent import Means
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
 from workspace import KEY, Workspace, accepted, draft, reply
+
+OTHER_VERSION = '{"id": 1, "result": {"serverInfo": {"name": "callsheet", "version": "0.0.9"}}}'
 
 
 def grades(answer: Any) -> dict[str, str]:
@@ -185,3 +190,31 @@ def test_open_tasks_are_counted(workspace: Workspace, program: Program, cli: Com
 
     [ledger] = [check for check in cli("doctor", "--json").json["checks"] if check["name"] == "Ledger"]
     assert ledger["text"].endswith("whole; 1 task open")
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("entry", "grade"),
+    [
+        (None, "note"),
+        ({"command": "/nowhere/callsheet", "args": ["mcp"]}, "problem"),
+        ({"command": "/h/.cache/uv/archive-v0/x/bin/callsheet", "args": ["mcp"]}, "warning"),
+        ({"command": sys.executable, "args": ["-P", "-m", "callsheet", "mcp"]}, "ok"),
+        ({"command": "printf", "args": [OTHER_VERSION]}, "warning"),
+        ({"url": "http://127.0.0.1:8765/mcp"}, "note"),
+        ("not an entry", "warning"),
+    ],
+)
+def test_each_host_is_looked_at(workspace: Workspace, cli: CommandLine, tmp_path: Path, entry: Any, grade: str) -> None:
+    """Whether its entry starts this version; what does not is told with the command that repairs it."""
+    (tmp_path / ".cursor").mkdir()
+    servers = {} if entry is None else {"callsheet": entry}
+    (tmp_path / ".cursor" / "mcp.json").write_text(json.dumps({"mcpServers": servers}), encoding="utf-8")
+    workspace.environ |= {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+
+    ran = cli("doctor", "--json")
+
+    [found] = [check for check in ran.json["checks"] if check["name"] == "Cursor"]
+    assert found["grade"] == grade
+    assert ("callsheet install cursor" in found["next_step"]) is (grade != "ok")
+    assert ran.code == (ExitCode.SETUP if grade == "problem" else 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 from .protocol import HttpReply, HttpRequest
 from .replies import answered, find, read_object, read_status_number
@@ -12,16 +13,22 @@ MEDIA_TYPES = {"jpg": "image/jpeg", "png": "image/png"}
 
 def build_multipart(path: str, name: str, content: bytes) -> HttpRequest:
     """The request that uploads one picture. `name` ends in its format and has no character that needs quoting."""
-    media_type = MEDIA_TYPES[name.rpartition(".")[2]]
-    # No content holds its own digest.
-    boundary = f"callsheet-{hashlib.sha256(content).hexdigest()[:40]}"
-    head = (
-        f"--{boundary}\r\n"
-        f'Content-Disposition: form-data; name="file"; filename="{name}"\r\n'
-        f"Content-Type: {media_type}\r\n\r\n"
-    )
-    body = head.encode("ascii") + content + f"\r\n--{boundary}--\r\n".encode("ascii")
+    boundary, body = join_parts([file_head("file", name).encode("ascii") + content])
     return HttpRequest("POST", path, body, (("Content-Type", f"multipart/form-data; boundary={boundary}"),))
+
+
+def file_head(field: str, name: str) -> str:
+    """What comes before a file in a form."""
+    media_type = MEDIA_TYPES[name.rpartition(".")[2]]
+    disposition = f'Content-Disposition: form-data; name="{field}"; filename="{name}"'
+    return f"{disposition}\r\nContent-Type: {media_type}\r\n\r\n"
+
+
+def join_parts(parts: Sequence[bytes]) -> tuple[str, bytes]:
+    """The boundary and the body of a form. The boundary is made from the parts: no content holds its own digest."""
+    boundary = f"callsheet-{hashlib.sha256(b''.join(parts)).hexdigest()[:32]}"
+    between = f"\r\n--{boundary}".encode()
+    return boundary, (between + b"\r\n").join([b"", *parts])[2:] + between + b"--\r\n"
 
 
 def read_link(reply: HttpReply) -> str | None:

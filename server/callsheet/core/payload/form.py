@@ -8,13 +8,12 @@ sent, in the one field for them.
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import re
 from collections.abc import Mapping
 from typing import Literal
 
-from callsheet.core.gateway.uploads import MEDIA_TYPES
+from callsheet.core.gateway.uploads import MEDIA_TYPES, file_head, join_parts
 from callsheet.core.shot import split_own_file
 
 from .body import Body, freeze_body
@@ -74,10 +73,9 @@ def place_files(body: bytes, contents: Mapping[str, bytes]) -> bytes:
 def _freeze_form(body: Body) -> bytes:
     parts = []
     for name, value in body.items():
-        head, own = f'Content-Disposition: form-data; name="{name}"', split_own_file(str(value))
-        if name == FILE_FIELD and own is not None:
-            head += f'; filename="{own[0][:32]}.{own[1]}"\r\nContent-Type: {MEDIA_TYPES[own[1]]}'
-        parts.append(f"{head}\r\n\r\n{value}".encode(errors="backslashreplace"))
-    # No content holds its own digest.
-    boundary = b"callsheet-" + hashlib.sha256(b"\r\n".join(parts)).hexdigest()[:32].encode()
-    return b"--" + boundary + b"\r\n" + (b"\r\n--" + boundary + b"\r\n").join(parts) + b"\r\n--" + boundary + b"--\r\n"
+        own = split_own_file(str(value)) if name == FILE_FIELD else None
+        head = f'Content-Disposition: form-data; name="{name}"\r\n\r\n'
+        if own is not None:
+            head = file_head(name, f"{own[0][:32]}.{own[1]}")
+        parts.append(f"{head}{value}".encode(errors="backslashreplace"))
+    return join_parts(parts)[1]

@@ -42,11 +42,15 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Where the entry is in a document: below `keys`, under the server's name."""
+    """Where the entry is in a document: below `keys`, under the server's name.
+
+    `defaults` are fields that a new entry gets beside how it is started; a person may change them.
+    """
 
     form: Form
     keys: tuple[str, ...]
     typed: bool = False
+    defaults: tuple[tuple[str, bool | int], ...] = ()
 
 
 def write_snippet(slot: Slot, entry: Entry) -> str:
@@ -66,6 +70,7 @@ def put_entry(text: str, slot: Slot, entry: Entry) -> str:
     if isinstance(kept.get("env"), dict) and "env" in own:
         own["env"] = {**kept["env"], **own["env"]}
     new = {**kept, **own}
+    new |= {name: value for name, value in slot.defaults if name not in new}
     if old == new:
         return text
     after = _with_entry(before, slot, new)

@@ -8,18 +8,20 @@ to do.
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from callsheet.edges.files.files import open_regular, read_bounded, write_atomically
 from callsheet.edges.files.paths import expand_home
 from callsheet.errors import Action, InvalidRequest, NextStep, SetupProblem
 
-from .mcp_entries import Entry, Slot, UneditableText, find_entry, put_entry, read_document, remove_entry
+from .mcp_entries import SERVER_NAME, Entry, Slot, UneditableText, find_entry, put_entry, read_document, remove_entry
 
 MAX_BYTES = 64 * 1024 * 1024
 BACKUP_SUFFIX = ".callsheet-backup"
@@ -56,7 +58,9 @@ TITLES: dict[Host, str] = {
 
 SLOTS: dict[Host, Slot] = {
     Host.CLAUDE: Slot("json", ("mcpServers",), typed=True),
-    Host.CODEX: Slot("toml", ("mcp_servers",)),
+    # Without `required`, Codex may answer before the tools are listed (observed with 0.169.0). With it, Codex
+    # ends if the server takes longer than the limit, by default 10 s (its configuration reference).
+    Host.CODEX: Slot("toml", ("mcp_servers",), defaults=(("required", True), ("startup_timeout_sec", 30))),
     Host.OPENCLAW: Slot("json", ("mcp", "servers")),
     Host.CURSOR: Slot("json", ("mcpServers",)),
     Host.GEMINI: Slot("json", ("mcpServers",)),
@@ -64,7 +68,16 @@ SLOTS: dict[Host, Slot] = {
     Host.CLAUDE_DESKTOP: Slot("json", ("mcpServers",)),
 }
 
-_IN_PROJECT: dict[Host, str] = {
+QUESTIONS: dict[Host, tuple[str, str]] = {
+    Host.CLAUDE: (f"claude mcp get {SERVER_NAME}", r"Status: \S+ Connected"),
+    Host.CODEX: (f"codex mcp get {SERVER_NAME}", r"enabled: true"),
+    Host.OPENCLAW: (f"openclaw mcp probe {SERVER_NAME} --json", r"explain_payload"),
+    Host.GEMINI: ("gemini mcp list", rf"{SERVER_NAME}:.* Connected"),
+}
+"""What asks a host, and what its answer contains if it has the entry and can use it. Observed with Claude Code 2.1.329,
+Codex 0.169.0 (which does not connect for it), OpenClaw 2026.9.6 and Gemini CLI 0.61.0."""
+
+IN_PROJECT: dict[Host, str] = {
     Host.CLAUDE: ".mcp.json",
     Host.CURSOR: ".cursor/mcp.json",
     Host.GEMINI: ".gemini/settings.json",
@@ -86,12 +99,12 @@ class Change:
 def find_config(host: Host, scope: Scope, environ: Mapping[str, str], working_directory: Path) -> Path:
     """The file that the host reads; it need not exist. Raises `InvalidRequest` if the host has no such scope."""
     if scope is Scope.PROJECT:
-        if host not in _IN_PROJECT:
+        if host not in IN_PROJECT:
             raise InvalidRequest(
                 f"Callsheet cannot write a project configuration for {TITLES[host]}.",
                 next_step="Omit --scope.",
             )
-        return working_directory / _IN_PROJECT[host]
+        return working_directory / IN_PROJECT[host]
     return _in_home(host, environ)
 
 
@@ -123,10 +136,30 @@ def _read_directory(environ: Mapping[str, str], variable: str) -> Path | None:
     return Path(value) if value.startswith("/") else None
 
 
-def write_entry(path: Path, slot: Slot, entry: Entry | None) -> Change:
+def is_present(host: Host, environ: Mapping[str, str]) -> bool:
+    """Whether the host is on this computer: its command is on PATH, or its file or its own directory exists."""
+    path = _in_home(host, environ)
+    own = path.parent.is_dir() and path.parent != expand_home(environ.get("HOME") or "~")
+    return own or path.exists() or find_program(host, environ) is not None
+
+
+def find_program(host: Host, environ: Mapping[str, str]) -> str | None:
+    """The command of a host that can be asked, if it is on PATH."""
+    return shutil.which(QUESTIONS.get(host, (" ", ""))[0].split(" ")[0], path=environ.get("PATH", ""))
+
+
+def read_entry(path: Path, slot: Slot) -> Mapping[str, Any] | None:
+    """The entry in that file, None if there is none. Raises `SetupProblem`."""
+    try:
+        return find_entry(read_document(_read(path.resolve())[0], slot.form), slot)
+    except UneditableText as reason:
+        raise _unreadable(path, str(reason)) from None
+
+
+def write_entry(path: Path, slot: Slot, entry: Entry | None, *, only_plan: bool = False) -> Change:
     """Add the entry to that file, or remove it for None. A second call changes nothing.
 
-    Raises `SetupProblem`; the file is unchanged then.
+    With `only_plan`, nothing is written. Raises `SetupProblem`; the file is unchanged then.
     """
     real = path.resolve()
     text, status = _read(real)
@@ -140,8 +173,8 @@ def write_entry(path: Path, slot: Slot, entry: Entry | None) -> Change:
         ) from None
     env = found.get("env")
     variables = tuple(env) if isinstance(env, dict) else ()
-    if new == text:
-        return Change(path, changed=False, backup=None, variables=variables)
+    if new == text or only_plan:
+        return Change(path, changed=new != text, backup=None, variables=variables)
     backup = None
     try:
         real.parent.mkdir(parents=True, exist_ok=True)

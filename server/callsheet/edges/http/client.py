@@ -64,6 +64,13 @@ def surely_not_sent(error: Exception) -> bool:
     return next((HTTP_FAILURES[kind] for kind in type(error).__mro__ if kind in HTTP_FAILURES), False)
 
 
+class _ReplyTooLarge(Exception):
+    """A gateway's reply is larger than `MAX_REPLY_BYTES`."""
+
+
+_FAILURES = (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, _ReplyTooLarge)
+
+
 class GatewayHttp:
     """Sends requests to gateways and opens downloads. Use as an asynchronous context manager.
 
@@ -110,11 +117,7 @@ class GatewayHttp:
             with anyio.fail_after(within):
                 async with self._client(route, keepalive=0, timeout=PAID_TIMEOUT) as client:
                     return await _exchange(client, request, origin, await self._addresses(origin, request))
-        except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
-            _raise_paid(error)
-        except TimeoutError as error:
-            _raise_paid(error)
-        except _ReplyTooLarge as error:
+        except _FAILURES as error:
             _raise_paid(error)
 
     async def fetch(
@@ -153,7 +156,7 @@ class GatewayHttp:
                 # The whole exchange is bounded: a body that drips would outlast any limit between two bytes.
                 with attempt, anyio.fail_after(READ_TOTAL):
                     return await _exchange(client, request, origin, await self._addresses(origin, request), most)
-        except (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, _ReplyTooLarge) as error:
+        except _FAILURES as error:
             raise GatewayUnreachable(
                 f"The gateway could not be read ({explain_failure(error)}).",
                 next_step=f"Callsheet asks again automatically.{advise(error)}",
@@ -180,7 +183,7 @@ class GatewayHttp:
             with anyio.fail_after(within):
                 async with self._client(route, keepalive=0, timeout=READ_TIMEOUT) as client:
                     return await _exchange(client, request, origin, await self._addresses(origin, request))
-        except (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, _ReplyTooLarge) as error:
+        except _FAILURES as error:
             raise GatewayUnreachable(
                 f"The file could not be uploaded ({type(error).__name__}).",
                 next_step="Callsheet tries again automatically. An upload orders nothing.",
@@ -278,10 +281,6 @@ class Origin:
     base_url: str
     key: SecretKey | None
     route: Route
-
-
-class _ReplyTooLarge(Exception):
-    """A gateway's reply is larger than `MAX_REPLY_BYTES`."""
 
 
 async def _exchange(

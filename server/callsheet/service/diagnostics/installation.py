@@ -31,7 +31,6 @@ from callsheet.service.dependencies import Dependencies
 from callsheet.service.ports import require_address
 
 PACKAGES = ("mcp", "httpx2", "pydantic", "cryptography", "keyring", "av", "pillow", "typer", "rich", "uvicorn")
-CLIENTS = ("claude", "codex", "gemini", "openclaw", "mcporter", "cursor-agent", "opencode", "goose")
 IGNORED = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
 LITTLE_SPACE = 1_000_000_000
 COUNTED = 1000
@@ -85,7 +84,6 @@ def check_up(deps: Dependencies, install: Install) -> list[Check]:
         lambda: _check_save_directory(deps, policy),
         _check_loopback,
         _check_video,
-        lambda: _check_clients(install.environ),
     )
     return [check for look in looks for check in look()]
 
@@ -328,9 +326,3 @@ def _check_video() -> Iterator[Check]:
     yield Check(
         "Video", Grade.OK, f"PyAV {av.__version__} and Pillow {PIL.__version__} load; the sandbox encodes {codec}"
     )
-
-
-def _check_clients(environ: Mapping[str, str]) -> Iterator[Check]:
-    found = [name for name in CLIENTS if shutil.which(name, path=environ.get("PATH"))]
-    names = f"on PATH: {', '.join(found)}" if found else "no known client is on PATH"
-    yield Check("Clients", Grade.NOTE, f"{names}; their configuration is not checked")

@@ -161,7 +161,7 @@ def _write_result(session: Session, report: TaskReport) -> None:
     for path in (clip.path, clip.contact_sheet):
         output.write_unwrapped(path, style="bold cyan")
     output.write_next_step(NextStep(Action.SETUP))
-    output.write_unwrapped(f"then {program()} install HOST, so that your agent can use it", indent=14, style="cyan")
+    output.write_unwrapped(f"then {program()} install, so that your agent can use it", indent=14, style="cyan")
 
 
 def _require_sheet(explanation: Explanation) -> Sheet:

@@ -10,7 +10,6 @@ import typer
 from rich.text import Text
 
 from callsheet.core.shot import JsonValue
-from callsheet.errors import NextStep
 from callsheet.service.diagnostics.installation import Check, Grade, Install
 from callsheet.service.diagnostics.online import GatewayAnswer, Listing
 from callsheet.service.results import iso
@@ -49,7 +48,14 @@ def doctor(
     if as_json:
         session.write_json(_build_answer(checks, answers, online))
     else:
-        _write_checks(session.output, checks)
+        write_checks(session.output, checks)
+        problems = sum(1 for check in checks if check.grade is Grade.PROBLEM)
+        found = (
+            (f"{format_count(problems, 'problem')} to fix.", "bold red")
+            if problems
+            else ("No problems found.", "green")
+        )
+        session.output.write("", Text(*found))
         if online:
             _write_answers(session.output, answers)
     return ExitCode.SETUP if any(check.grade is Grade.PROBLEM for check in checks) else ExitCode.OK
@@ -59,7 +65,12 @@ def _build_answer(checks: list[Check], answers: list[GatewayAnswer], online: boo
     form: dict[str, JsonValue] = {
         "healthy": all(check.grade is not Grade.PROBLEM for check in checks),
         "checks": [
-            {"name": check.name, "grade": check.grade.value, "text": check.text, "next_step": _step(check)}
+            {
+                "name": check.name,
+                "grade": check.grade.value,
+                "text": check.text,
+                "next_step": for_person(check.next_step),
+            }
             for check in checks
         ],
     }
@@ -77,29 +88,17 @@ def _build_answer(checks: list[Check], answers: list[GatewayAnswer], online: boo
     return form
 
 
-def _write_checks(output: Output, checks: list[Check]) -> None:
+def write_checks(output: Output, checks: list[Check]) -> None:
+    """Each check with its mark, and what to do about it."""
     grid = label_table([], label_width=1)
     grid.add_column(overflow="fold")
     for check in checks:
         mark, style = MARKS[check.grade]
         text = Text(check.text)
-        if step := _step(check):
+        if step := for_person(check.next_step):
             text.append(f"\n→ {step}", style="cyan")
         grid.add_row(Text(check.grade.value if output.plain else mark, style=style), Text(check.name), text)
     output.write(grid)
-    problems = sum(1 for check in checks if check.grade is Grade.PROBLEM)
-    output.write("", _verdict(problems))
-
-
-def _step(check: Check) -> str:
-    step: NextStep | str = check.next_step
-    return for_person(step) if isinstance(step, NextStep) else step
-
-
-def _verdict(problems: int) -> Text:
-    if not problems:
-        return Text("No problems found.", style="green")
-    return Text(f"{format_count(problems, 'problem')} to fix.", style="bold red")
 
 
 def _write_answers(output: Output, answers: list[GatewayAnswer]) -> None:

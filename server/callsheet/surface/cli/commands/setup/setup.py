@@ -258,7 +258,7 @@ def _summarize(terminal: Terminal, started: Program, plan: Plan) -> None:
     steps = [
         (f"{program()} doctor", "checks the installation"),
         (f"{program()} demo", "generates a clip in the sandbox"),
-        (f"{program()} install HOST", "adds Callsheet to your agent's client: claude, codex, …"),
+        (f"{program()} install", "adds Callsheet to the clients of your agents"),
     ]
     terminal.write(label_table((f"  {step}", meaning) for step, meaning in steps))
     if policy.mode is Mode.LIVE:
