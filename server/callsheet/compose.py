@@ -372,9 +372,7 @@ def _redactor(
 
 
 def _save_directory(policy: Policy, paths: Paths) -> Path:
-    if policy.save_directory:
-        return expand_home(policy.save_directory) or paths.clips
-    return paths.clips
+    return (expand_home(policy.save_directory) if policy.save_directory else None) or paths.clips
 
 
 def _once(build: Callable[[], Built]) -> Callable[[], Built]:

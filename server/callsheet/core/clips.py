@@ -1,4 +1,4 @@
-"""How a clip's file is named, what it says of itself, and how letters that a font lacks are told in words. Pure."""
+"""How a clip's file is named, what it says of itself, and which words stand for letters that a font lacks. Pure."""
 
 from __future__ import annotations
 

@@ -79,9 +79,7 @@ class Policy:
         unknown_price_ceiling: the assumed maximum cost of a clip of unknown price; None refuses it.
         sandbox_asks: whether approval is rehearsed in the sandbox too instead of being automatic.
         sandbox_speed: how many times faster than real time the sandbox and its polling run.
-        save_directory: where clips are saved; None is the platform's videos directory.
-        save_name: the template of their file names, as `core.clips` reads it.
-        save_tags: whether prompt, model, price and date are added to their files.
+        save_directory, save_name, save_tags: where (None: the videos directory), under which name, with which metadata.
         use_keyring: whether the OS keyring is asked for keys.
         background: whether a program that ends leaves a process behind that follows its open live tasks.
         floor: the minimum that approves a live clip.
@@ -187,14 +185,9 @@ class Binding:
     route: str = ""
 
     @property
-    def text(self) -> str:
-        """The canonical JSON of all fields."""
-        return _binding_text(self.as_written())
-
-    @property
     def digest(self) -> str:
-        """SHA-256 (hex) of `text`."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
+        """SHA-256 (hex) of the canonical JSON of all fields."""
+        return hashlib.sha256(binding_text(self.as_written()).encode()).hexdigest()
 
     def as_written(self) -> dict[str, str]:
         """All fields as they are stored; the newest are left out where empty, as earlier versions wrote them."""
@@ -225,10 +218,11 @@ def sheet_id_for(digest: str) -> str:
 def is_older_than_trail(sheet_id: str, binding: Binding) -> bool:
     """Whether the sheet is from the version that kept no audit trail: that one did not bind a sheet's end."""
     fields = {name: value for name, value in binding.as_written().items() if name != "expires"}
-    return sheet_id == sheet_id_for(hashlib.sha256(_binding_text(fields).encode()).hexdigest())
+    return sheet_id == sheet_id_for(hashlib.sha256(binding_text(fields).encode()).hexdigest())
 
 
-def _binding_text(fields: Mapping[str, str]) -> str:
+def binding_text(fields: Mapping[str, str]) -> str:
+    """The canonical JSON of what a sheet is bound to."""
     return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from callsheet.core.audit import AuditEntry, AuditVerdict, build_entry, verify_chain
-from callsheet.core.consent import Means, Mode, is_older_than_trail
+from callsheet.core.consent import Means, Mode, binding_text, is_older_than_trail
 from callsheet.core.signatures import EVIDENCE
 from callsheet.core.spending import (
     AGREED,
@@ -162,7 +162,7 @@ def append_answer(
     detail = {"digest": sheet.binding.digest, "price": sheet.binding.price, "model": sheet.card_id, "who": ""}
     detail |= {**evidence, "ledger": _name_ledger(db)}
     if "signature" in evidence:
-        detail["binding"] = sheet.binding.text
+        detail["binding"] = binding_text(sheet.binding.as_written())
     append_audit(db, now, by.value, answer, sheet.id, detail)
 
 
