@@ -35,7 +35,7 @@ from callsheet.edges.files.paths import (
     load_registered,
 )
 from callsheet.edges.http.client import GatewayHttp
-from callsheet.edges.keys.passkeys import PASSKEYS_FILE, Passkeys
+from callsheet.edges.keys.passkeys import PASSKEYS_FILE, Passkeys, signing_key
 from callsheet.edges.keys.passphrase import STANDARD, Cost, load_verifier
 from callsheet.edges.keys.sealed import OpenedKeys, is_sealed, load_sealed
 from callsheet.edges.keys.store import SecretKey, build_redactor, find_all_keys, find_key
@@ -200,6 +200,7 @@ def build_service(surroundings: Surroundings) -> Service:
         clips=Clips(http),
         pictures=Pictures(paths.data / INPUTS_DIRECTORY),
         save_directory=lambda current: _save_directory(current, paths),
+        signing_key=signing_key,
         runner_id=lock.runner_id,
         desk_url=lambda: find_desk(paths.state),
         is_named_address=lambda gateway_id, url: (gateway_id, url) in load_registered(account_home).addresses,
@@ -371,9 +372,7 @@ def _redactor(
 
 
 def _save_directory(policy: Policy, paths: Paths) -> Path:
-    if policy.save_directory:
-        return expand_home(policy.save_directory) or paths.clips
-    return paths.clips
+    return (expand_home(policy.save_directory) if policy.save_directory else None) or paths.clips
 
 
 def _once(build: Callable[[], Built]) -> Callable[[], Built]:

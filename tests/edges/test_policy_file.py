@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from callsheet.core.clips import DEFAULT_NAME
 from callsheet.core.consent import Caps, Floor, Mode, Policy, Rule
 from callsheet.edges.config.policy_file import load_policy, parse_policy, policy_path, write_policy
 from callsheet.edges.config.policy_form import render_policy
@@ -171,6 +172,9 @@ def test_each_mode_can_be_named(mode: Mode) -> None:
         ('[save]\ndirectory = "~nobody-of-that-name/x"', "save.directory must be an absolute path"),
         ('[save]\ndirectory = "/a\\u0000b"', "save.directory must be an absolute path"),
         ("[save]\ndirectory = 1", "save.directory must be a path"),
+        ('[save]\nname = "{words}"', "save.name must have {id}"),
+        ('[save]\nname = "../{id}"', "save.name must have {id}"),
+        ('[save]\nmetadata = "yes"', "save.metadata must be true or false"),
         ("[keys]\nkeyring = 0", "keys.keyring must be true or false"),
         ('[keys]\npoyo = "x"', "keys.poyo is not a key"),
         ("[gateways]\npoyo = 1", "gateways.poyo must be a table"),
@@ -303,6 +307,8 @@ policies = st.builds(
     sandbox_asks=st.booleans(),
     sandbox_speed=st.floats(0.001, 100_000),
     save_directory=st.none() | paths,
+    save_name=st.sampled_from([DEFAULT_NAME, "{id}", "{words} {id}", "clip_{gateway}.{id}"]),
+    save_tags=st.booleans(),
     use_keyring=st.booleans(),
     background=st.booleans(),
     floor=st.sampled_from(Floor),
@@ -332,6 +338,8 @@ def test_a_rendered_policy_reads_back_as_the_same(policy: Policy) -> None:
         passphrase_from=policy.passphrase_from,
         rules=policy.rules,
         save_directory=policy.save_directory,
+        save_name=policy.save_name,
+        save_tags=policy.save_tags,
         use_keyring=policy.use_keyring,
         background=policy.background,
     )

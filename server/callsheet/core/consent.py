@@ -23,6 +23,7 @@ from callsheet.core.security.redaction import clean, escape_block
 from callsheet.core.security.urls import is_loopback
 
 from .catalogue.prices import DECLARED, Price, dollars
+from .clips import DEFAULT_NAME
 from .gateway.endpoint import Endpoint, Route
 from .payload.own_files import format_inputs
 from .shot import PARAMETERS, PLAIN, OwnFile, Shot
@@ -78,7 +79,7 @@ class Policy:
         unknown_price_ceiling: the assumed maximum cost of a clip of unknown price; None refuses it.
         sandbox_asks: whether approval is rehearsed in the sandbox too instead of being automatic.
         sandbox_speed: how many times faster than real time the sandbox and its polling run.
-        save_directory: where clips are saved; None is the platform's videos directory.
+        save_directory, save_name, save_tags: where (None: the videos directory), under which name, with which metadata.
         use_keyring: whether the OS keyring is asked for keys.
         background: whether a program that ends leaves a process behind that follows its open live tasks.
         floor: the minimum that approves a live clip.
@@ -101,6 +102,8 @@ class Policy:
     sandbox_asks: bool = False
     sandbox_speed: float = 30.0
     save_directory: str | None = None
+    save_name: str = DEFAULT_NAME
+    save_tags: bool = True
     use_keyring: bool = False
     background: bool = True
     floor: Floor = Floor.CLIENT
@@ -184,7 +187,7 @@ class Binding:
     @property
     def digest(self) -> str:
         """SHA-256 (hex) of the canonical JSON of all fields."""
-        return _binding_digest(self.as_written())
+        return hashlib.sha256(binding_text(self.as_written()).encode()).hexdigest()
 
     def as_written(self) -> dict[str, str]:
         """All fields as they are stored; the newest are left out where empty, as earlier versions wrote them."""
@@ -215,12 +218,12 @@ def sheet_id_for(digest: str) -> str:
 def is_older_than_trail(sheet_id: str, binding: Binding) -> bool:
     """Whether the sheet is from the version that kept no audit trail: that one did not bind a sheet's end."""
     fields = {name: value for name, value in binding.as_written().items() if name != "expires"}
-    return sheet_id == sheet_id_for(_binding_digest(fields))
+    return sheet_id == sheet_id_for(hashlib.sha256(binding_text(fields).encode()).hexdigest())
 
 
-def _binding_digest(fields: Mapping[str, str]) -> str:
-    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+def binding_text(fields: Mapping[str, str]) -> str:
+    """The canonical JSON of what a sheet is bound to."""
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 class Means(StrEnum):

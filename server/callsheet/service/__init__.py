@@ -66,9 +66,9 @@ class Service(Queries):
         """Approve if the amount typed by a person is the amount shown."""
         return consent.approve_typed(self.deps, sheet_id, typed=typed, by=by)
 
-    def approve(self, sheet_id: str, *, by: Means, who: str = "") -> Sheet:
+    def approve(self, sheet_id: str, *, by: Means, evidence: Mapping[str, str] = {}) -> Sheet:
         """Record consent that the surface has verified."""
-        sheet = consent.approve(self.deps, sheet_id, by=by, who=who)
+        sheet = consent.approve(self.deps, sheet_id, by=by, evidence=evidence)
         self.deps.changes.notify()
         return sheet
 
@@ -104,9 +104,19 @@ class Service(Queries):
         """Record a person's no."""
         return consent.decline(self.deps, sheet_id, by=by)
 
-    def allow(self, models: tuple[str, ...], *, clips: int, up_to: Decimal, seconds: float, by: Means) -> Allowance:
-        """Create an allowance; the surface has verified that a person does. See `allowances.allow`."""
-        return allowances.allow(self.deps, models, clips=clips, up_to=up_to, seconds=seconds, by=by)
+    def allow(
+        self,
+        models: tuple[str, ...],
+        *,
+        clips: int,
+        up_to: Decimal,
+        seconds: float,
+        by: Means,
+        evidence: Mapping[str, str] = {},
+    ) -> Allowance:
+        """Create an allowance; the surface has verified that a person does. See `allowances.draft`."""
+        terms = allowances.draft(self.deps, models, clips=clips, up_to=up_to, seconds=seconds, by=by)
+        return self.deps.ledger().consent.add_allowance(terms, evidence)
 
     def allowable(self, models: tuple[str, ...], *, clips: int, up_to: Decimal, seconds: float) -> Policy:
         """The policy under which such an allowance could be created now; see `allowances.allowable`."""
@@ -137,8 +147,8 @@ class Service(Queries):
         return self.deps.ledger().consent.entries(limit=limit)
 
     def verify_audit(self) -> AuditVerdict:
-        """Whether every entry of the audit trail is as it was written, and has a consent for each live spend."""
-        return self.deps.ledger().consent.verify()
+        """Whether the audit trail is as it was written, signatures included, and has a consent for each live spend."""
+        return consent.verify_audit(self.deps)
 
     def record_audit(self, action: str, subject: str, *, actor: str, detail: Mapping[str, str] | None = None) -> None:
         """Add a person's act that is no approval (a key sealed, a passkey added) to the audit trail."""
@@ -187,6 +197,10 @@ class Service(Queries):
     def export(self, *, since: float | None = None) -> dict[str, JsonValue]:
         """All sheets and tasks for people's own books; see `export.export`."""
         return export.export(self.deps, since=since)
+
+    def receipt(self, task_id: str) -> dict[str, JsonValue]:
+        """One clip's receipt; see `export.receipt`."""
+        return export.receipt(self.deps, task_id)
 
     def prune_limits(self, older_than_seconds: float) -> PruneLimits:
         """What is older than that now; what counts against this month's caps is kept whatever its age."""

@@ -43,6 +43,7 @@ MAX_BOXES = 4096
 
 MAX_SECONDS = 3600.0
 POSTER_ROOM = (1920, 1920)
+COLUMNS, ROWS = 3, 2
 CODECS = frozenset({"h264", "hevc", "av1", "vp9", "mpeg4"})
 
 
@@ -107,7 +108,9 @@ def draw_poster(path: Path, target: Path) -> Path:
     return target
 
 
-def draw_contact_sheet(path: Path, target: Path, *, heading: str, detail: str, columns: int = 4, rows: int = 3) -> Path:
+def draw_contact_sheet(
+    path: Path, target: Path, *, heading: str, detail: str, columns: int = COLUMNS, rows: int = ROWS
+) -> Path:
     """Write frames from the whole clip as a grid with timecodes, at most 1600 pixels wide.
 
     `columns` and `rows` are meant for a wide clip and are the most that is shown: an upright clip gets more
@@ -163,11 +166,9 @@ class _Taken:
     is_turned: bool
 
 
-def _take(container: InputContainer, survey: _Survey, *, columns: int = 4, rows: int = 3) -> _Taken:
+def _take(container: InputContainer, survey: _Survey, *, columns: int = COLUMNS, rows: int = ROWS) -> _Taken:
     """Decode the frames for a sheet and keep them at the size at which they are shown."""
     count = columns * rows
-    if columns * (rows - 1) <= len(survey.keys) < count and rows > 1:
-        count = columns * (rows - 1)  # with one row less, every still can be a key frame
     reach = (1.0 if len(survey.keys) >= count else 0.6) / count
     picks = _choose(survey, [(n + 0.5) / count for n in range(count)], reach=reach)
     grid = plan_grid((survey.facts.width, survey.facts.height), count=len(picks), columns=columns)
@@ -353,18 +354,29 @@ def _require_complete(file: BinaryIO) -> None:
 
     libav notices missing frames, but not that metadata after them is cut short.
     """
-    end, offset, boxes = file.seek(0, SEEK_END), 0, 0
-    while offset < end and boxes < MAX_BOXES:
+    if _walk_boxes(file)[1] != file.seek(0, SEEK_END):
+        raise _unreadable("It does not end where its last part should end.")
+    file.seek(0)
+
+
+def read_boxes(path: Path) -> list[tuple[bytes, int]]:
+    """Kind and size of each top-level box of a clip; a size of 0 reaches to the end of the file."""
+    with path.open("rb") as file:
+        return _walk_boxes(file)[0]
+
+
+def _walk_boxes(file: BinaryIO) -> tuple[list[tuple[bytes, int]], int]:
+    """The top-level boxes, and where the last one ends."""
+    end, offset, boxes = file.seek(0, SEEK_END), 0, list[tuple[bytes, int]]()
+    while offset < end and len(boxes) < MAX_BOXES:
         file.seek(offset)
         head = file.read(16)
         size = int.from_bytes(head[:4], "big")
         if size == 1:
             size = int.from_bytes(head[8:], "big")
-        # A size of 0 means that the box reaches to the end of the file.
-        offset, boxes = (offset + max(size, 8) if size else end), boxes + 1
-    file.seek(0)
-    if offset != end:
-        raise _unreadable("It does not end where its last part should end.")
+        boxes.append((head[4:8], size))
+        offset = offset + max(size, 8) if size else end
+    return boxes, offset
 
 
 def _unreadable(reason: str) -> DownloadProblem:
@@ -390,5 +402,6 @@ __all__ = [
     "draw_poster",
     "draw_stills",
     "inspect_clip",
+    "read_boxes",
     "read_frame",
 ]

@@ -116,6 +116,8 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
         sandbox_asks=sandbox.switch("asks", default.sandbox_asks),
         sandbox_speed=sandbox.factor("speed", default.sandbox_speed, most=FASTEST),
         save_directory=save.directory("directory"),
+        save_name=save.name_template("name"),
+        save_tags=save.switch("metadata", default.save_tags),
         use_keyring=keys.switch("keyring", default.use_keyring),
         background=tasks.switch("background", default.background),
         floor=Floor(approval.choice("floor", tuple(Floor), default.floor)),

@@ -28,6 +28,8 @@ def render_policy(policy: Policy) -> str:
         inputs=_list(policy.input_directories),
         asks=_boolean(policy.sandbox_asks),
         speed=repr(policy.sandbox_speed),
+        save_name=quote(policy.save_name),
+        save_tags=_boolean(policy.save_tags),
         save='# directory = "~/Videos/Sora"' if save is None else f"directory = {quote(save)}",
         keyring=_boolean(policy.use_keyring),
         background=_boolean(policy.background),
@@ -117,9 +119,12 @@ directories = {inputs}
 asks = {asks}
 speed = {speed}
 
-# Where clips are saved. The default is Callsheet/ in your videos directory.
+# Where clips are saved. The default is Callsheet/ in your videos directory. `name` is how their files are named, by the
+# first words of the prompt too. `metadata` adds prompt, model, price and date to each file.
 [save]
 {save}
+name = {save_name}
+metadata = {save_tags}
 
 # Whether gateway keys are also read from the keyring of the operating system.
 [keys]
