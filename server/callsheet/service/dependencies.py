@@ -30,6 +30,7 @@ from .ports import (
     Clock,
     HttpClient,
     Ledger,
+    NoticeSender,
     OpenKeys,
     PictureStore,
     PolicySource,
@@ -111,6 +112,7 @@ class Dependencies:
     sandbox_plays: Callable[[str], bool]
     sandbox_key: SecretKey
     clips: ClipStore
+    notices: NoticeSender
     pictures: PictureStore
     save_directory: Callable[[Policy], Path]
     runner_id: str
