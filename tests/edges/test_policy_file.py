@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from callsheet.core.clips import DEFAULT_NAME
 from callsheet.core.consent import Caps, Floor, Mode, Policy, Rule
+from callsheet.core.notices import NoticeForm, Notices
 from callsheet.edges.config.policy_file import load_policy, parse_policy, policy_path, write_policy
 from callsheet.edges.config.policy_form import render_policy
 from callsheet.edges.files.paths import find_account_home
@@ -313,6 +314,13 @@ policies = st.builds(
     background=st.booleans(),
     floor=st.sampled_from(Floor),
     passphrase_from=dollars,
+    notices=st.builds(
+        Notices,
+        st.sampled_from(["", "https://hooks.example.com/services/a/0123456789abcdef?x='1"]),
+        st.sampled_from(NoticeForm),
+        st.booleans(),
+        st.booleans(),
+    ),
     rules=st.tuples(rules_of(r"\A[a-z][a-z0-9_-]{0,9}\Z"), rules_of(r"\A[a-z]{1,9}/[a-z][a-z0-9.-]{1,9}[a-z]\Z")).map(
         lambda both: both[0] + both[1]
     ),
@@ -328,6 +336,7 @@ def test_a_rendered_policy_reads_back_as_the_same(policy: Policy) -> None:
         mode=policy.mode,
         caps=policy.caps,
         base_urls=policy.base_urls,
+        notices=policy.notices,
         callback_hosts=policy.callback_hosts,
         image_hosts=policy.image_hosts,
         input_directories=policy.input_directories,
@@ -350,6 +359,7 @@ def test_a_rendered_policy_explains_itself() -> None:
     text = render_policy(Policy())
     assert set(tomllib.loads(text)) == {
         "mode",
+        "notify",
         "approval",
         "caps",
         "prices",

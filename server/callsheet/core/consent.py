@@ -25,6 +25,7 @@ from callsheet.core.security.urls import is_loopback
 from .catalogue.prices import DECLARED, Price, dollars
 from .clips import DEFAULT_NAME
 from .gateway.endpoint import Endpoint, Route
+from .notices import Notices
 from .payload.own_files import format_inputs
 from .shot import PARAMETERS, PLAIN, OwnFile, Shot
 
@@ -88,6 +89,7 @@ class Policy:
         endpoints: the servers of the person's own that speak `/v1/videos`.
         proxy: the address of the proxy through which public hosts are reached.
         ca_file: a file of certificates that are trusted beside the usual ones; `ca` is what it holds.
+        notices: where notices that a clip waits for the person go.
         paused: whether a person paused all submissions; approvals stay valid, and it is not part of the file.
     """
 
@@ -113,6 +115,7 @@ class Policy:
     proxy: str = ""
     ca_file: str = ""
     ca: str = field(default="", repr=False)
+    notices: Notices = field(default_factory=Notices)
     paused: bool = False
 
     def base_url(self, gateway_id: str) -> str | None:

@@ -30,6 +30,7 @@ from .ports import (
     Clock,
     HttpClient,
     Ledger,
+    NoticeSender,
     OpenKeys,
     PictureStore,
     PolicySource,
@@ -112,6 +113,7 @@ class Dependencies:
     sandbox_plays: Callable[[str], bool]
     sandbox_key: SecretKey
     clips: ClipStore
+    notices: NoticeSender
     pictures: PictureStore
     save_directory: Callable[[Policy], Path]
     signing_key: Callable[[Mapping[str, str]], str | None]

@@ -160,6 +160,13 @@ class Wakeups(Protocol):
     async def wait(self, seconds: float) -> None: ...
 
 
+class NoticeSender(Protocol):
+    """Tells the person that a sheet waits, where their policy says so. `tell` never waits or raises."""
+
+    def tell(self, sheet: Sheet) -> None: ...
+    async def send_test(self) -> list[tuple[str, str]]: ...
+
+
 class ClipStore(Protocol):
     """Fetches a finished video, proves it whole, draws its pictures. Raises `DownloadProblem`, `LinkGone`."""
 
@@ -257,6 +264,7 @@ __all__ = [
     "HttpClient",
     "Leases",
     "Ledger",
+    "NoticeSender",
     "OpenKeys",
     "PictureStore",
     "PolicySource",

@@ -95,6 +95,10 @@ class Queries:
 
         return await ask_gateways(self.deps)
 
+    async def send_test_notice(self) -> list[tuple[str, str]]:
+        """Send a notice that nothing waits: where it went, and what became of it there. Raises `SetupProblem`."""
+        return await self.deps.notices.send_test()
+
     async def ask_endpoint(self, endpoint: Endpoint, *, named_now: bool = False) -> EndpointAnswer:
         """Ask a server what is free to ask; see `diagnostics.online.ask_endpoint`.
 

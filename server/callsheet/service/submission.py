@@ -141,6 +141,7 @@ def _allowance_used(deps: Dependencies, sheet: Sheet) -> str:
 def _approval_needed(deps: Dependencies, sheet: Sheet) -> Submission:
     if sheet.state is SheetState.DRAFTED:
         deps.ledger().move_sheet(sheet.id, SheetEvent.ASKED, now=deps.clock.now())
+        deps.notices.tell(sheet)
     desk = deps.desk_url()
     why, then = approval_texts(deps, sheet)
     return Submission(

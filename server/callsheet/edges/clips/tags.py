@@ -12,7 +12,7 @@ from pathlib import Path
 from callsheet import __version__
 from callsheet.core.clips import ClipLabel
 
-from .stills import read_boxes
+from .boxes import read_boxes
 
 PLAIN = frozenset({b"ftyp", b"free", b"skip", b"wide", b"mdat", b"moov"})
 TITLE_SHOWN = 120
