@@ -1,4 +1,4 @@
-"""The top-level boxes of an MP4 file (ISO/IEC 14496-12, section 4.2): which there are, and whether the last is whole."""
+"""The top-level boxes of an MP4 file (ISO/IEC 14496-12, section 4.2): which there are, and is the last one whole."""
 
 from __future__ import annotations
 
