@@ -74,17 +74,14 @@ class Policy:
         mode: what may happen at all.
         caps: spending limits; they apply to live submissions.
         base_urls: gateway id -> other base URL (a proxy, a test double): https, or http on loopback.
-        callback_hosts: exact host names that `callback_url` may name; empty allows none.
-        image_hosts: exact host names that `image_url` may name; empty allows any public host.
+        callback_hosts, image_hosts: exact hosts that such a URL may name; empty allows none, and any public host.
         input_directories: absolute paths; an agent may name pictures in them and below, and nowhere else.
         unknown_price_ceiling: the assumed maximum cost of a clip of unknown price; None refuses it.
-        sandbox_asks: whether approval is rehearsed in the sandbox too instead of being automatic.
-        sandbox_speed: how many times faster than real time the sandbox and its polling run.
+        sandbox_asks, sandbox_speed: whether rehearsals ask for approval; how many times faster than real time they run.
         save_directory, save_name, save_tags: where (None: the videos directory), under which name, with which metadata.
         use_keyring: whether the OS keyring is asked for keys.
         background: whether a program that ends leaves a process behind that follows its open live tasks.
-        floor: the minimum that approves a live clip.
-        passphrase_from: the price from which a live clip needs the passphrase, whatever the floor; None is never.
+        floor, passphrase_from: the minimum that approves a live clip; the price from which it is the passphrase.
         rules: gateway id or `gateway/model` -> its own settings.
         endpoints: the servers of the person's own that speak `/v1/videos`.
         proxy: the address of the proxy through which public hosts are reached.

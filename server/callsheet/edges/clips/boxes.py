@@ -43,7 +43,7 @@ def _walk_boxes(file: BinaryIO) -> tuple[list[tuple[bytes, int]], int]:
 
 
 def unreadable(reason: str) -> DownloadProblem:
-    """What is told of a clip that is cut or broken."""
+    """The problem of a clip that is cut or broken."""
     return DownloadProblem(
         f"The clip is not a whole video. {reason}", next_step="Move the file away and ask for the task again."
     )
