@@ -105,8 +105,9 @@ def callers() -> dict[str, set[str]]:
         ("send_task", ["service/polling.py:run_task"]),
         (
             "_exchange",
-            ["edges/http/client.py:post_paid", "edges/http/client.py:fetch", "edges/http/client.py:post_file"],
+            [f"edges/http/client.py:{name}" for name in ("post_paid", "fetch", "post_file", "post_notice")],
         ),
+        ("post_notice", ["edges/notices.py:_deliver"]),
         ("post_file", ["service/uploads.py:upload_file"]),
         ("upload_file", ["service/submission.py:_upload_files"]),
         ("_upload_files", ["service/submission.py:send_task"]),

@@ -35,11 +35,12 @@ from callsheet.edges.files.paths import (
     load_registered,
 )
 from callsheet.edges.http.client import GatewayHttp
-from callsheet.edges.keys.passkeys import PASSKEYS_FILE, Passkeys
+from callsheet.edges.keys.passkeys import PASSKEYS_FILE, Passkeys, signing_key
 from callsheet.edges.keys.passphrase import STANDARD, Cost, load_verifier
 from callsheet.edges.keys.sealed import OpenedKeys, is_sealed, load_sealed
 from callsheet.edges.keys.store import SecretKey, build_redactor, find_all_keys, find_key
 from callsheet.edges.ledger.ledger import SqliteLedger
+from callsheet.edges.notices import Notifier, notice_secrets
 from callsheet.edges.process.daemon import BackgroundRunner, Launch
 from callsheet.edges.process.locks import FileLeases, find_desk
 from callsheet.edges.process.runner import Runner
@@ -172,6 +173,8 @@ def build_service(surroundings: Surroundings) -> Service:
     ledger = _once(lambda: SqliteLedger(paths.data / LEDGER_FILE))
     catalogues = PublishedCatalogues(load_catalogue, paths.data / CATALOGUES_DIRECTORY, load_gateway)
     catalogue, gateway = _with_endpoints(catalogues.current, policy)
+    # A stored key that is not used, because of an environment variable or a seal, is still a secret.
+    redactor = _redactor((unsealed, _key_finder({}, paths)), policy, catalogue, opened)
     deps = Dependencies(
         ledger=ledger,
         sent=FileMark(paths.state / MARKS_DIRECTORY, ledger),
@@ -186,14 +189,15 @@ def build_service(surroundings: Surroundings) -> Service:
         sealed_key=lambda gateway_id: load_sealed(gateway_id, keys_directory=directory),
         stored_keys=_stored_keys(surroundings, paths, policy),
         opened=opened,
-        # A stored key that is not used, because of an environment variable or a seal, is still a secret.
-        redactor=_redactor((unsealed, _key_finder({}, paths)), lambda: _uses_keyring(policy), catalogue, opened),
+        redactor=redactor,
         sandbox_url=sandbox.url,
         sandbox_plays=_sandbox_plays,
         sandbox_key=SecretKey("sandbox", "rehearsal-key", source="sandbox"),
         clips=Clips(http),
+        notices=Notifier(http, surroundings.clock, policy=policy, ledger=ledger, redactor=redactor),
         pictures=Pictures(paths.data / INPUTS_DIRECTORY),
-        save_directory=lambda current: _save_directory(current, paths),
+        signing_key=signing_key,
+        save_directory=lambda now: (now.save_directory and expand_home(now.save_directory)) or paths.clips,
         runner_id=lock.runner_id,
         home=surroundings.environ.get(HOME_VARIABLE, "").strip(),
         desk_url=lambda: find_desk(paths.state),
@@ -344,7 +348,7 @@ def _uses_keyring(policy: Callable[[], Policy]) -> bool:
 
 def _redactor(
     finders: tuple[KeyFinder, ...],
-    uses_keyring: Callable[[], bool],
+    policy: Callable[[], Policy],
     catalogue: Callable[[], Catalogue],
     opened: OpenedKeys,
 ) -> Callable[[], Redactor]:
@@ -356,7 +360,7 @@ def _redactor(
         return build_redactor(keys)
 
     def current() -> Redactor:
-        found, use_keyring = set(opened.keys()), uses_keyring()
+        found, use_keyring = {*opened.keys(), *notice_secrets(policy)}, _uses_keyring(policy)
         for find, facts in product(finders, catalogue().gateways):
             try:
                 key = find(facts, use_keyring)
@@ -368,12 +372,6 @@ def _redactor(
         return build(frozenset(found))
 
     return current
-
-
-def _save_directory(policy: Policy, paths: Paths) -> Path:
-    if policy.save_directory:
-        return expand_home(policy.save_directory) or paths.clips
-    return paths.clips
 
 
 def _once(build: Callable[[], Built]) -> Callable[[], Built]:

@@ -24,11 +24,11 @@ from callsheet.compose import Surroundings, build_service
 from callsheet.core.consent import Means
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import OPEN_STATES, RESERVING_STATES, SheetState, TaskState
-from callsheet.edges.clips.part_file import clip_name
 from callsheet.edges.clock import SystemClock
 from callsheet.errors import CallsheetError, PolicyRefusal
 from callsheet.service import Draft, Service, polling
 from callsheet.service.blockers import spending_now
+from callsheet.service.export import clip_label
 
 KEY = "canary-key-51c0ffee9a7e42d3"
 SETTLE_SECONDS = 12.0
@@ -200,7 +200,7 @@ async def _stop(program: Program) -> None:
     """The program is told to stop in the middle of a download."""
     async with program.service.running():
         task = program.service.task(program.order.task).task
-        clip = clip_name(task.id.removeprefix("task_"), task.gateway, task.model)
+        clip = clip_label(program.deps, task).file_name
         with anyio.fail_after(SETTLE_SECONDS):
             while not _size(Path(program.order.home, "clips", f"{clip}.part")):  # noqa: ASYNC110 - a file sets no event
                 await anyio.sleep(0.01)

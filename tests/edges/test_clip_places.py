@@ -10,10 +10,10 @@ import anyio
 import httpx2
 import pytest
 
+from callsheet.core.clips import ClipLabel
 from callsheet.edges.clips.save import MAX_DOWNLOADS, Clips
 from callsheet.edges.http.client import GatewayHttp
 from edges.clip_bytes import encode_clip
-from samples import a_sheet, a_task
 
 
 class Held(httpx2.SyncByteStream):
@@ -51,8 +51,8 @@ async def test_a_clip_from_elsewhere_is_saved_while_slow_hosts_hold_their_places
 
         async def keep(name: str, gateway: str, host: str) -> None:
             waiting.add(name)
-            task = a_task(a_sheet(), name, gateway=gateway)
-            await clips.keep(task, f"https://{host}/{name}.mp4", directory=tmp_path, loopback=None)
+            label = ClipLabel(name, gateway, "sora-2", "A cat", 4, "0.24 USD", "2026-11-26")
+            await clips.keep(label, f"https://{host}/{name}.mp4", directory=tmp_path, loopback=None)
             waiting.remove(name)
 
         try:

@@ -9,7 +9,6 @@ import asyncio
 import fcntl
 import hashlib
 import os
-import re
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -18,11 +17,9 @@ from pathlib import Path
 
 import anyio
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from callsheet.edges.clips.download import LEAST_BYTES_PER_SECOND, Limits, SavedFile, save_clip
-from callsheet.edges.clips.part_file import WRITE_BYTES, clip_name
+from callsheet.edges.clips.part_file import WRITE_BYTES
 from callsheet.errors import CallsheetError, DownloadProblem, Fate, LinkGone, SetupProblem
 from edges.clip_bytes import box, padded_clip
 
@@ -578,23 +575,3 @@ async def test_a_full_disk_is_reported_with_the_error_of_the_disk(tmp_path: Path
     assert isinstance(error, SetupProblem)
     assert "File too large" in error.message
     assert_saved(await save_clip(Server([rest(300_000)]), URL, target), target)
-
-
-def test_a_clip_name_tells_gateway_model_and_task() -> None:
-    """A task id of our own alphabet is used as it is."""
-    assert clip_name("k3f9q2", "poyo", "sora-2-official") == "poyo-sora-2-official-k3f9q2.mp4"
-
-
-@given(st.text(max_size=300), st.text(max_size=60), st.text(max_size=60))
-def test_a_clip_name_is_safe_for_any_text(task_id: str, gateway: str, model: str) -> None:
-    """Whatever comes in, the name is short and has letters, digits and dashes only."""
-    name = clip_name(task_id, gateway, model)
-    assert re.fullmatch(r"[a-z0-9][a-z0-9-]{0,119}\.mp4", name)
-
-
-@pytest.mark.parametrize(
-    ("one", "other"), [("Ab", "ab"), ("a_b", "a-b"), ("../a", "a"), ("", " "), ("x" * 99, "x" * 98)]
-)
-def test_task_ids_that_look_alike_have_different_clips(one: str, other: str) -> None:
-    """Folding to the safe alphabet never gives two tasks the same file."""
-    assert clip_name(one, "poyo", "sora-2") != clip_name(other, "poyo", "sora-2")

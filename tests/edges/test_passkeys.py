@@ -62,7 +62,7 @@ def test_a_file_that_is_open_to_others_is_not_used(passkeys: Passkeys, mode: int
     passkeys.path.chmod(mode)
 
     with pytest.raises(SetupProblem, match="open to others"):
-        passkeys.check("{}", challenge=b"x", origin="http://localhost:1", now=0.0)
+        passkeys.check("{}", statement="x", origin="http://localhost:1", now=0.0)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_what_no_device_says_is_no_signature(passkeys: Passkeys, said: str) -> N
     before = passkeys.path.read_bytes()
 
     with pytest.raises(NotApproved, match="not valid"):
-        passkeys.check(said, challenge=b"x" * 32, origin="http://localhost:1", now=9.0)
+        passkeys.check(said, statement="x", origin="http://localhost:1", now=9.0)
     with pytest.raises(InvalidRequest, match="could not be verified"):
         passkeys.register(said, challenge=b"x" * 32, origin="http://localhost:1", name="x", now=9.0)
     assert passkeys.path.read_bytes() == before
@@ -104,6 +104,6 @@ def test_an_answer_of_the_browser_that_is_nested_too_deep_is_refused(passkeys: P
     credential = f'{{"id": "QUFB", "response": {DEEP}'
 
     with pytest.raises(NotApproved):
-        passkeys.check(credential, challenge=b"x", origin="http://localhost:1", now=0.0)
+        passkeys.check(credential, statement="x", origin="http://localhost:1", now=0.0)
     with pytest.raises(InvalidRequest):
         passkeys.register(credential, challenge=b"x", origin="http://localhost:1", name="Red", now=0.0)

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from callsheet.core.clips import DEFAULT_NAME
 from callsheet.core.consent import Caps, Floor, Mode, Policy, Rule
+from callsheet.core.notices import NoticeForm, Notices
 from callsheet.edges.config.policy_file import load_policy, parse_policy, policy_path, write_policy
 from callsheet.edges.config.policy_form import render_policy
 from callsheet.edges.files.paths import find_account_home
@@ -171,6 +173,9 @@ def test_each_mode_can_be_named(mode: Mode) -> None:
         ('[save]\ndirectory = "~nobody-of-that-name/x"', "save.directory must be an absolute path"),
         ('[save]\ndirectory = "/a\\u0000b"', "save.directory must be an absolute path"),
         ("[save]\ndirectory = 1", "save.directory must be a path"),
+        ('[save]\nname = "{words}"', "save.name must have {id}"),
+        ('[save]\nname = "../{id}"', "save.name must have {id}"),
+        ('[save]\nmetadata = "yes"', "save.metadata must be true or false"),
         ("[keys]\nkeyring = 0", "keys.keyring must be true or false"),
         ('[keys]\npoyo = "x"', "keys.poyo is not a key"),
         ("[gateways]\npoyo = 1", "gateways.poyo must be a table"),
@@ -303,10 +308,19 @@ policies = st.builds(
     sandbox_asks=st.booleans(),
     sandbox_speed=st.floats(0.001, 100_000),
     save_directory=st.none() | paths,
+    save_name=st.sampled_from([DEFAULT_NAME, "{id}", "{words} {id}", "clip_{gateway}.{id}"]),
+    save_tags=st.booleans(),
     use_keyring=st.booleans(),
     background=st.booleans(),
     floor=st.sampled_from(Floor),
     passphrase_from=dollars,
+    notices=st.builds(
+        Notices,
+        st.sampled_from(["", "https://hooks.example.com/services/a/0123456789abcdef?x='1"]),
+        st.sampled_from(NoticeForm),
+        st.booleans(),
+        st.booleans(),
+    ),
     rules=st.tuples(rules_of(r"\A[a-z][a-z0-9_-]{0,9}\Z"), rules_of(r"\A[a-z]{1,9}/[a-z][a-z0-9.-]{1,9}[a-z]\Z")).map(
         lambda both: both[0] + both[1]
     ),
@@ -322,6 +336,7 @@ def test_a_rendered_policy_reads_back_as_the_same(policy: Policy) -> None:
         mode=policy.mode,
         caps=policy.caps,
         base_urls=policy.base_urls,
+        notices=policy.notices,
         callback_hosts=policy.callback_hosts,
         image_hosts=policy.image_hosts,
         input_directories=policy.input_directories,
@@ -332,6 +347,8 @@ def test_a_rendered_policy_reads_back_as_the_same(policy: Policy) -> None:
         passphrase_from=policy.passphrase_from,
         rules=policy.rules,
         save_directory=policy.save_directory,
+        save_name=policy.save_name,
+        save_tags=policy.save_tags,
         use_keyring=policy.use_keyring,
         background=policy.background,
     )
@@ -342,6 +359,7 @@ def test_a_rendered_policy_explains_itself() -> None:
     text = render_policy(Policy())
     assert set(tomllib.loads(text)) == {
         "mode",
+        "notify",
         "approval",
         "caps",
         "prices",

@@ -98,11 +98,8 @@ def test_stills_rise_through_the_whole_clip(film: Film, tmp_path: Path, gap: int
     assert facts.motion is not None
     assert min(facts.brightest, facts.motion) > 190
     assert brightness(tmp_path / "p.jpg") == pytest.approx(255 / 3, abs=255 / 6)
-    width, height = size_of(tmp_path / "s.jpg")
-    assert width <= SHEET_WIDTH
-    rows = (2, 3)[height > width * 0.45]
-    ys = [0.25, 0.5, 0.85] if rows == 3 else [0.4, 0.8]
-    shown = [brightness(tmp_path / "s.jpg", (x, y)) for y in ys for x in (0.14, 0.38, 0.62, 0.86)]
+    assert size_of(tmp_path / "s.jpg")[0] <= SHEET_WIDTH
+    shown = [brightness(tmp_path / "s.jpg", (x, y)) for y in (0.35, 0.8) for x in (0.18, 0.5, 0.82)]
     assert shown == sorted(shown)
     assert len(set(shown)) == len(shown)
     assert shown[0] < 50
@@ -175,7 +172,7 @@ def test_a_clip_that_players_turn_has_the_shape_that_people_see(
 
 
 def test_an_upright_clip_gets_more_columns(film: Film, tmp_path: Path) -> None:
-    """Twelve upright frames stand in two rows of six, so the sheet is wide either way."""
+    """Six upright frames stand in one row, so the sheet is wide either way."""
     wide = draw_contact_sheet(film(), tmp_path / "wide.jpg", heading="h", detail="d")
     upright = draw_contact_sheet(film(size=(72, 128)), tmp_path / "upright.jpg", heading="h", detail="d")
     for sheet in (wide, upright):
@@ -344,7 +341,7 @@ def header_of(heading: str, detail: str = "") -> bytes:
         ("caf\u00e9 na\u00efve", "cafe naive"),
         (unicodedata.normalize("NFD", "caf\u00e9"), "cafe"),
         ("1280\u00d7720 \u2014 now", "1280x720 - now"),
-        ("a \u732b\u306e\u6620\u753b b", "a … b"),
+        ("a \u732b\u306e\u6620\u753b b", "a [4 CJK and Hiragana letters] b"),
         ("one\n\ttwo\x1b\x00\u202e\u200b\U000e0041", "one two"),
         ("\ud800lone", "lone"),
     ],

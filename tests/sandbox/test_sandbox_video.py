@@ -47,10 +47,34 @@ def test_any_prompt_can_be_shown(prompt: str) -> None:
     assert renderer.draw(share=0.5, clock=format_clock(6, 12)).size == (640, 360)
 
 
-def test_letters_that_no_font_has_become_dots_and_accents_are_removed() -> None:
-    """A reader still sees that something is missing; a font that has them draws them."""
+def test_scripts_that_no_font_has_are_told_in_words_and_accents_are_removed() -> None:
+    """A reader still sees what is missing; a font that has all of them draws them."""
     _, text = choose_font("\u00fcber \U00013000", 20)
-    assert text in ("uber \u00b7", "\u00fcber \U00013000")
+    assert text in ("uber [1 Egyptian letter]", "\u00fcber \U00013000")
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (720, 1280), (640, 640)])
+@pytest.mark.parametrize("prompt", ["A kite", "word " * 300])
+def test_the_prompt_stands_in_the_lower_third(size: tuple[int, int], prompt: str) -> None:
+    """With and without it the upper two thirds are the same, and the lower third is not; the clock stays clear."""
+    both = [
+        FrameRenderer(prompt=text, title=TITLE, width=size[0], height=size[1], seed=1).draw(share=0.5, clock="")
+        for text in (prompt, "")
+    ]
+    third, foot = size[1] * 2 // 3, size[1] - int(min(size) / 720 * 80)
+    # The shadow of the letters is soft.
+    soft = int(min(size) / 720 * 30)
+    upper, lower, bottom = ((0, 0, size[0], third - soft), (0, third, size[0], foot), (0, foot + soft, *size))
+    assert both[0].crop(upper).tobytes() == both[1].crop(upper).tobytes()
+    assert both[0].crop(lower).tobytes() != both[1].crop(lower).tobytes()
+    assert both[0].crop(bottom).tobytes() == both[1].crop(bottom).tobytes()
+
+
+@pytest.mark.parametrize("seconds", [1, 5, 12])
+def test_the_clock_counts_to_the_clips_own_length(tmp_path: Path, seconds: int) -> None:
+    """A clip of five seconds never says six."""
+    last = seconds * FRAMES_PER_SECOND - 1
+    assert format_clock(last // FRAMES_PER_SECOND, seconds) == f"0:{seconds - 1:02} / 0:{seconds:02}"
 
 
 def test_text_is_wrapped_to_the_width_and_cut_to_the_height() -> None:

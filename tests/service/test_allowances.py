@@ -295,7 +295,7 @@ def test_the_trail_tells_who_agreed_to_what_and_a_flipped_byte_shows(workspace: 
     """Each byte of each entry, one after the other."""
     workspace.go_live()
     service = workspace.service()
-    service.approve(draft(service, shot(1)), by=Means.PASSKEY, who="a key")
+    service.approve(draft(service, shot(1)), by=Means.PASSKEY, evidence={"who": "a key"})
     service.decline(draft(service, shot(2)), by=Means.DESK)
     assert [(entry.actor, entry.action) for entry in service.audit()] == [("desk", "declined"), ("passkey", "approved")]
     assert service.verify_audit().broken is None

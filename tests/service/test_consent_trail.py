@@ -326,7 +326,7 @@ def test_a_yes_a_no_and_a_spend_are_in_the_trail_with_what_they_were_about(works
     """The digest says which bytes, the price how much, and the name who."""
     service = live(workspace)
     sheet_id = draft(service)
-    service.approve(sheet_id, by=Means.PASSKEY, who="passkey Phone")
+    service.approve(sheet_id, by=Means.PASSKEY, evidence={"who": "passkey Phone"})
     task_id = submit(service.deps, sheet_id).report.task.id
     other = draft(service, shot(2))
     service.decline(other, by=Means.DESK)

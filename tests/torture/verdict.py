@@ -139,9 +139,10 @@ def _clips(run: Run, tasks: list[Task]) -> list[str]:
             continue
         assert task.clip is not None
         assert task.gateway_task_id is not None
-        right = hashlib.sha256(video_of(run.video, task.gateway_task_id)).hexdigest()
-        path = Path(task.clip.path)
-        if task.clip.sha256 != right or hashlib.sha256(path.read_bytes()).hexdigest() != right:
+        right, path = video_of(run.video, task.gateway_task_id), Path(task.clip.path)
+        data = path.read_bytes()
+        # Behind the gateway's bytes there may be a box with the prompt.
+        if task.clip.sha256 != hashlib.sha256(data).hexdigest() or not data.startswith(right):
             wrong.append(f"{task.id}: {path.name} is not the video of {task.gateway_task_id}")
         wrong += [
             f"{name} is missing" for name in (task.clip.poster, task.clip.contact_sheet) if not Path(name).exists()

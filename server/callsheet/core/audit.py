@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 FIRST_HASH = "0" * 64
 
@@ -37,7 +37,9 @@ class AuditVerdict:
     """The result of a check: the first entry that was changed (None: none was), and the latest hash.
 
     `unapproved` are live tasks, or spent sheets without one, whose use no act of consent in the trail precedes;
-    `older` are tasks of the version that kept no trail, about which it can say nothing.
+    `older` are tasks of the version that kept no trail, about which it can say nothing. `keys` are the fingerprints of
+    the passkeys that signed, each with its number of entries. `unsigned` are the entries by passkey without a
+    signature: an older version kept none.
     """
 
     entries: int
@@ -46,6 +48,8 @@ class AuditVerdict:
     problem: str = ""
     unapproved: tuple[str, ...] = ()
     older: tuple[str, ...] = ()
+    keys: Mapping[str, int] = field(default_factory=dict)
+    unsigned: tuple[int, ...] = ()
 
 
 def build_entry(

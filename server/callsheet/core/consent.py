@@ -23,7 +23,9 @@ from callsheet.core.security.redaction import clean, escape_block
 from callsheet.core.security.urls import is_loopback
 
 from .catalogue.prices import DECLARED, Price, dollars
+from .clips import DEFAULT_NAME
 from .gateway.endpoint import Endpoint, Route
+from .notices import Notices
 from .payload.own_files import format_inputs
 from .shot import PARAMETERS, PLAIN, OwnFile, Shot
 
@@ -72,21 +74,19 @@ class Policy:
         mode: what may happen at all.
         caps: spending limits; they apply to live submissions.
         base_urls: gateway id -> other base URL (a proxy, a test double): https, or http on loopback.
-        callback_hosts: exact host names that `callback_url` may name; empty allows none.
-        image_hosts: exact host names that `image_url` may name; empty allows any public host.
+        callback_hosts, image_hosts: exact hosts that such a URL may name; empty allows none, and any public host.
         input_directories: absolute paths; an agent may name pictures in them and below, and nowhere else.
         unknown_price_ceiling: the assumed maximum cost of a clip of unknown price; None refuses it.
-        sandbox_asks: whether approval is rehearsed in the sandbox too instead of being automatic.
-        sandbox_speed: how many times faster than real time the sandbox and its polling run.
-        save_directory: where clips are saved; None is the platform's videos directory.
+        sandbox_asks, sandbox_speed: whether rehearsals ask for approval; how many times faster than real time they run.
+        save_directory, save_name, save_tags: where (None: the videos directory), under which name, with which metadata.
         use_keyring: whether the OS keyring is asked for keys.
         background: whether a program that ends leaves a process behind that follows its open live tasks.
-        floor: the minimum that approves a live clip.
-        passphrase_from: the price from which a live clip needs the passphrase, whatever the floor; None is never.
+        floor, passphrase_from: the minimum that approves a live clip; the price from which it is the passphrase.
         rules: gateway id or `gateway/model` -> its own settings.
         endpoints: the servers of the person's own that speak `/v1/videos`.
         proxy: the address of the proxy through which public hosts are reached.
         ca_file: a file of certificates that are trusted beside the usual ones; `ca` is what it holds.
+        notices: where notices that a clip waits for the person go.
         paused: whether a person paused all submissions; approvals stay valid, and it is not part of the file.
     """
 
@@ -101,6 +101,8 @@ class Policy:
     sandbox_asks: bool = False
     sandbox_speed: float = 30.0
     save_directory: str | None = None
+    save_name: str = DEFAULT_NAME
+    save_tags: bool = True
     use_keyring: bool = False
     background: bool = True
     floor: Floor = Floor.CLIENT
@@ -110,6 +112,7 @@ class Policy:
     proxy: str = ""
     ca_file: str = ""
     ca: str = field(default="", repr=False)
+    notices: Notices = field(default_factory=Notices)
     paused: bool = False
 
     def base_url(self, gateway_id: str) -> str | None:
@@ -161,8 +164,7 @@ class Binding:
 
     `account` is the key's fingerprint (empty without a key: such a sheet cannot go live), `price` the
     highest price with its unit, `prices` the version of the price table, `policy` the digest of what in the policy
-    bears on the sheet (in older sheets its version), `expires` when the sheet ends (Unix seconds). `content_type` is
-    empty for JSON, `route` for the usual way.
+    bears on it (once its version), `expires` its end (Unix seconds). `content_type` is empty for JSON, `route` as usual.
     """
 
     mode: str
@@ -185,7 +187,7 @@ class Binding:
     @property
     def digest(self) -> str:
         """SHA-256 (hex) of the canonical JSON of all fields."""
-        return _binding_digest(self.as_written())
+        return hashlib.sha256(binding_text(self.as_written()).encode()).hexdigest()
 
     def as_written(self) -> dict[str, str]:
         """All fields as they are stored; the newest are left out where empty, as earlier versions wrote them."""
@@ -216,12 +218,12 @@ def sheet_id_for(digest: str) -> str:
 def is_older_than_trail(sheet_id: str, binding: Binding) -> bool:
     """Whether the sheet is from the version that kept no audit trail: that one did not bind a sheet's end."""
     fields = {name: value for name, value in binding.as_written().items() if name != "expires"}
-    return sheet_id == sheet_id_for(_binding_digest(fields))
+    return sheet_id == sheet_id_for(hashlib.sha256(binding_text(fields).encode()).hexdigest())
 
 
-def _binding_digest(fields: Mapping[str, str]) -> str:
-    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+def binding_text(fields: Mapping[str, str]) -> str:
+    """The canonical JSON of what a sheet is bound to."""
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 class Means(StrEnum):

@@ -101,6 +101,7 @@ AGREED_AGAIN = "agreed_again"
 AGREED = ("approved", AGREED_AGAIN)
 REFUSED = "declined"
 SPENT = "spent"
+ALLOWANCE_MADE = "allowance_made"
 
 
 def find_consent(acts: Iterable[AuditEntry], *, digest: str, task_id: str = "", ledger: str = "") -> AuditEntry | None:

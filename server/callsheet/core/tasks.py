@@ -252,6 +252,7 @@ class Clip:
 
     What an older version did not measure is None. `shape` is width by height on the screen, `audio` whether there is
     an audio track. Of the stills, `brightest` is the highest level and `motion` the largest change, 0 to 255.
+    `note` says why the file is exactly as delivered, without the prompt and price in it; empty where it has them.
     """
 
     path: str
@@ -266,6 +267,7 @@ class Clip:
     audio: bool | None = None
     brightest: int | None = None
     motion: int | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

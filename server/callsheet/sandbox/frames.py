@@ -1,4 +1,4 @@
-"""Draws the frames of a sandbox video: the prompt on a gradient, a title bar, a clock and a progress bar.
+"""Draws the frames of a sandbox video: the prompt in the lower third, a title bar, a clock and a progress bar.
 
 What does not move is drawn once. A frame adds the moving light, the clock and the bar. Pillow is imported when used.
 """
@@ -10,6 +10,9 @@ import unicodedata
 from contextlib import suppress
 from random import Random
 from typing import TYPE_CHECKING
+
+from callsheet.core.clips import tell_undrawn
+from callsheet.edges.clips.contact_sheet import can_draw, has_glyph
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -82,10 +85,11 @@ class FrameRenderer:
         font, text = fit_text(
             prompt,
             width=self.width - 4 * margin,
-            height=int(self.height * 0.6),
+            height=self.height // 3 - self._px(90),
             sizes=[self._px(size) for size in FONT_SIZES],
         )
-        middle = (self.width / 2, self.height / 2)
+        # In the lower third, above the clock and the bar.
+        middle = (self.width / 2, (self.height * 2 // 3 + self.height - self._px(90)) / 2)
         shadow = Image.new("L", (self.width, self.height))
         ImageDraw.Draw(shadow).text(middle, text, font=font, fill=255, anchor="mm", align="center")
         shadow.paste(120, (0, self.height - bar - self._px(26), self.width, self.height))
@@ -124,15 +128,17 @@ def fit_text(text: str, *, width: int, height: int, sizes: list[int]) -> tuple[F
 
 
 def choose_font(text: str, size: int) -> tuple[FreeTypeFont, str]:
-    """A font, and the text as that font can draw it: without accents, and with dots for other letters, if need be."""
+    """A font, and the text as that font can draw it: without accents, other scripts told in words, if need be."""
     from PIL import ImageFont
 
     if not text.replace(DOT, "").isascii():
         for name in OTHER_FONTS:
             with suppress(OSError):
-                return ImageFont.truetype(name, size), text
+                found = ImageFont.truetype(name, size)
+                if all(has_glyph(found, letter) for letter in set(text)):
+                    return found, text
         letters = (letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
-        text = "".join(letter if letter.isascii() else DOT for letter in letters)
+        text = tell_undrawn("".join(letters), can_draw)
     font = ImageFont.load_default(size)
     assert isinstance(font, ImageFont.FreeTypeFont)
     return font, text

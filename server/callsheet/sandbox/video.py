@@ -26,7 +26,7 @@ from .frames import FrameRenderer
 from .store import Store
 
 FRAMES_PER_SECOND = 12
-LOOK = 2
+LOOK = 3
 """Increase it when the frames change, so that videos of an older look are not taken from the cache."""
 
 

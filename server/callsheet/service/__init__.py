@@ -15,7 +15,6 @@ import anyio
 import anyio.to_thread
 
 from callsheet.core.audit import AuditEntry, AuditVerdict
-from callsheet.core.catalogue.cards import GatewayFacts
 from callsheet.core.consent import Means, Mode, Policy, Spending
 from callsheet.core.sent import SentRequest
 from callsheet.core.shot import JsonValue, OwnFile
@@ -32,7 +31,7 @@ from .dependencies import Dependencies
 from .drafts import Draft
 from .lifecycle import LOOK_AGAIN_SECONDS, STOP_GRACE_SECONDS, SandboxServer
 from .passphrases import count_try
-from .ports import BuildRunner, Leases, SecretKey, TaskRunner
+from .ports import BuildRunner, Leases, TaskRunner
 from .queries import Queries
 from .results import WAIT_SECONDS, Explanation, Submission, TaskReport
 
@@ -88,9 +87,9 @@ class Service(Queries):
         """Store what came back for a form, other than an amount; the error that says what it means."""
         return questions.keep_answer(self.deps, sheet_ids, answer)
 
-    def approve(self, sheet_id: str, *, by: Means, who: str = "") -> Sheet:
+    def approve(self, sheet_id: str, *, by: Means, evidence: Mapping[str, str] = {}) -> Sheet:
         """Record consent that the surface has verified. If the sheet is put forward this sends it: it has a task."""
-        return self._release(consent.approve(self.deps, sheet_id, by=by, who=who))
+        return self._release(consent.approve(self.deps, sheet_id, by=by, evidence=evidence))
 
     def _release(self, sheet: Sheet) -> Sheet:
         released = forward.release(self.deps, sheet)
@@ -129,9 +128,19 @@ class Service(Queries):
         """Record a person's no."""
         return consent.decline(self.deps, sheet_id, by=by)
 
-    def allow(self, models: tuple[str, ...], *, clips: int, up_to: Decimal, seconds: float, by: Means) -> Allowance:
-        """Create an allowance; the surface has verified that a person does. See `allowances.allow`."""
-        return allowances.allow(self.deps, models, clips=clips, up_to=up_to, seconds=seconds, by=by)
+    def allow(
+        self,
+        models: tuple[str, ...],
+        *,
+        clips: int,
+        up_to: Decimal,
+        seconds: float,
+        by: Means,
+        evidence: Mapping[str, str] = {},
+    ) -> Allowance:
+        """Create an allowance; the surface has verified that a person does. See `allowances.draft`."""
+        terms = allowances.draft(self.deps, models, clips=clips, up_to=up_to, seconds=seconds, by=by)
+        return self.deps.ledger().consent.add_allowance(terms, evidence)
 
     def allowable(self, models: tuple[str, ...], *, clips: int, up_to: Decimal, seconds: float) -> Policy:
         """The policy under which such an allowance could be created now; see `allowances.allowable`."""
@@ -162,8 +171,8 @@ class Service(Queries):
         return self.deps.ledger().consent.entries(limit=limit)
 
     def verify_audit(self) -> AuditVerdict:
-        """Whether every entry of the audit trail is as it was written, and has a consent for each live spend."""
-        return self.deps.ledger().consent.verify()
+        """Whether the audit trail is as it was written, signatures included, and has a consent for each live spend."""
+        return consent.verify_audit(self.deps)
 
     def record_audit(self, action: str, subject: str, *, actor: str, detail: Mapping[str, str] | None = None) -> None:
         """Add a person's act that is no approval (a key sealed, a passkey added) to the audit trail."""
@@ -213,6 +222,10 @@ class Service(Queries):
         """All sheets and tasks for people's own books; see `export.export`."""
         return export.export(self.deps, since=since)
 
+    def receipt(self, task_id: str) -> dict[str, JsonValue]:
+        """One clip's receipt; see `export.receipt`."""
+        return export.receipt(self.deps, task_id)
+
     def prune_limits(self, older_than_seconds: float) -> PruneLimits:
         """What is older than that now; what counts against this month's caps is kept whatever its age."""
         now = self.deps.clock.now()
@@ -230,18 +243,6 @@ class Service(Queries):
     def is_due(self, task: Task) -> bool:
         """Whether a look at that open task is due and no process follows it."""
         return task.state in OPEN_STATES and task.next_at <= self.now() and not self.deps.is_followed()
-
-    def find_key(self, facts: GatewayFacts) -> SecretKey | None:
-        """The unsealed key in use for a gateway; None where it is missing or sealed. Raises `KeyProblem`."""
-        return self.deps.find_key(facts)
-
-    def stored_keys(self, facts: GatewayFacts) -> list[SecretKey]:
-        """All unsealed keys of a gateway, in use or not."""
-        return self.deps.stored_keys(facts)
-
-    def key_address(self, facts: GatewayFacts) -> str:
-        """Where a gateway's key is sent: its own address or the address in the policy, and the way there."""
-        return self.deps.destination(facts)
 
     @property
     def key_generation(self) -> int:

@@ -15,10 +15,10 @@ from .dependencies import Dependencies, keep_taken_back
 PERSONS_MEANS = (Means.TERMINAL, Means.DESK, Means.PASSKEY)
 
 
-def allow(
+def draft(
     deps: Dependencies, models: tuple[str, ...], *, clips: int, up_to: Decimal, seconds: float, by: Means
 ) -> Allowance:
-    """Record a person's consent to `clips` clips of these models (`gateway/model`) up to a sum in US dollars.
+    """A person's consent, to be recorded, to `clips` clips of these models (`gateway/model`) up to a sum in US dollars.
 
     The surface has verified that it is that person. Raises `InvalidRequest`, `UnknownThing`, `PolicyRefusal`.
     """
@@ -26,7 +26,7 @@ def allow(
         raise NotApproved("Only a person can create an allowance.", next_step=NextStep(Action.ALLOW))
     policy = allowable(deps, models, clips=clips, up_to=up_to, seconds=seconds)
     now = deps.clock.now()
-    allowance = Allowance(
+    return Allowance(
         id=f"allow_{deps.clock.token()}",
         mode=policy.mode,
         models=tuple(dict.fromkeys(models)),
@@ -37,7 +37,6 @@ def allow(
         policy=bearing_on_models(policy, tuple(dict.fromkeys(models))),
         made_by=by,
     )
-    return deps.ledger().consent.add_allowance(allowance)
 
 
 def allowable(deps: Dependencies, models: tuple[str, ...], *, clips: int, up_to: Decimal, seconds: float) -> Policy:

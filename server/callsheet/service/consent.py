@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 
+from callsheet.core.audit import AuditVerdict
 from callsheet.core.catalogue.cards import GatewayFacts, ModelCard
 from callsheet.core.catalogue.prices import Price, price_clip, to_micros
 from callsheet.core.consent import (
@@ -27,7 +30,8 @@ from callsheet.core.payload.recognition import recognise
 from callsheet.core.security.redaction import escape_block
 from callsheet.core.security.urls import url_host
 from callsheet.core.shot import OWN_FILE_SCHEME, OwnFile, Shot
-from callsheet.core.spending import bearing_on_sheet
+from callsheet.core.signatures import read_evidence
+from callsheet.core.spending import REFUSED, bearing_on_sheet
 from callsheet.core.tasks import IllegalEvent, Sheet, SheetEvent, SheetState, TaskState
 from callsheet.errors import (
     AFTER_A_NO,
@@ -184,8 +188,8 @@ def need_sheet(deps: Dependencies, sheet_id: str) -> Sheet:
     return sheet
 
 
-def approve(deps: Dependencies, sheet_id: str, *, by: Means, who: str = "") -> Sheet:
-    """Record a person's consent to this sheet, as bound now; `who` is what is known of them, for the audit trail.
+def approve(deps: Dependencies, sheet_id: str, *, by: Means, evidence: Mapping[str, str] = {}) -> Sheet:
+    """Record a person's consent to this sheet, as bound now; `evidence` is what proves it, for the audit trail.
 
     Raises `NotApproved` when something changed, or when the policy asks for more than these means.
     """
@@ -202,7 +206,7 @@ def approve(deps: Dependencies, sheet_id: str, *, by: Means, who: str = "") -> S
             "A live sheet cannot be approved this way.", next_step=NextStep(Action.SUBMIT, target=sheet_id)
         )
     try:
-        return deps.ledger().move_sheet(sheet_id, SheetEvent.APPROVED, now=deps.clock.now(), by=by, who=who)
+        return deps.ledger().move_sheet(sheet_id, SheetEvent.APPROVED, now=deps.clock.now(), by=by, evidence=evidence)
     except IllegalEvent as error:
         raise not_open(deps, sheet_id) from error
 
@@ -249,6 +253,26 @@ def decline(deps: Dependencies, sheet_id: str, *, by: Means = Means.TERMINAL) ->
     declined = _move(deps, sheet_id, SheetEvent.DECLINED, by=by)
     keep_taken_back(deps)
     return declined
+
+
+def verify_audit(deps: Dependencies) -> AuditVerdict:
+    """Whether the trail is as it was written, with a consent for each live spend, and its kept signatures are right."""
+    log = deps.ledger().consent
+    verdict, keys, unsigned, seen = log.verify(), Counter[str](), list[int](), set[str]()
+    for entry in reversed(log.entries(limit=-1)):
+        evidence = read_evidence(entry)
+        if evidence is None:
+            unsigned += [entry.seq] if entry.actor == Means.PASSKEY and entry.action != REFUSED else []
+            continue
+        key = deps.signing_key(evidence)
+        # A signature that an earlier entry has too was copied from there.
+        if verdict.broken is None and (key is None or evidence["statement"] in seen):
+            problem = f"the signature of entry {entry.seq} is not right, or is of something else"
+            verdict = replace(verdict, broken=entry.seq, problem=problem)
+        elif key is not None:
+            seen.add(evidence["statement"])
+            keys[key] += 1
+    return replace(verdict, keys=keys, unsigned=tuple(unsigned))
 
 
 def earlier_takes(deps: Dependencies, binding: Binding) -> str:

@@ -7,7 +7,7 @@ listing tools costs nothing. Also the pace: every request to a gateway is reserv
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,7 @@ from .ports import (
     Clock,
     HttpClient,
     Ledger,
+    NoticeSender,
     OpenKeys,
     PictureStore,
     PolicySource,
@@ -82,6 +83,7 @@ class Changes:
 class Dependencies:
     """The edges. `runner_id` owns the tasks that this process follows. `home` is the home that the environment names.
 
+    `signing_key` names the passkey that made a kept signature; None where the signature is not right.
     `find_key` finds no key where it is sealed; `sealed_key` reads the sealed file, `stored_keys` finds unsealed copies,
     and `opened` holds what a person opened in this process.
     `sandbox_url` starts the sandbox on first use and returns its base URL. `desk_url` is the address of the desk, if
@@ -111,8 +113,10 @@ class Dependencies:
     sandbox_plays: Callable[[str], bool]
     sandbox_key: SecretKey
     clips: ClipStore
+    notices: NoticeSender
     pictures: PictureStore
     save_directory: Callable[[Policy], Path]
+    signing_key: Callable[[Mapping[str, str]], str | None]
     runner_id: str
     home: str = ""
     desk_url: Callable[[], str | None] = lambda: None

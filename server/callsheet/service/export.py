@@ -1,4 +1,4 @@
-"""All sheets and tasks for people's own books: as one document, or as one row for each task.
+"""All sheets and tasks for people's own books: as one document, or one row for each task; and one clip's receipt.
 
 What is exported is the picture of one moment, without keys: everything passes the redactor here, so that
 no surface can forget it. Links to clips at the gateways are left out: anybody who has such a link can open the clip.
@@ -10,32 +10,39 @@ import csv
 import io
 from collections.abc import Mapping
 from dataclasses import asdict
+from decimal import Decimal
 from typing import Any
 
-from callsheet.core.catalogue.prices import dollars, from_micros
+from callsheet.core.audit import AuditEntry
+from callsheet.core.catalogue.prices import charge_in_usd, dollars, from_micros
+from callsheet.core.clips import ClipLabel
+from callsheet.core.consent import Mode
 from callsheet.core.delivery import find_differences
 from callsheet.core.security.redaction import clean
 from callsheet.core.security.urls import url_host
 from callsheet.core.shot import PARAMETERS, Input, JsonValue, OwnFile
+from callsheet.core.spending import ALLOWANCE_MADE, find_consent, read_detail
 from callsheet.core.tasks import Sheet, SheetState, Task
+from callsheet.errors import Action, Fate, NextStep, UnknownThing
 
 from .consent import files_of
 from .dependencies import Dependencies
 from .ports import Ledger
-from .results import fate_sentence, iso
+from .results import fate_of, fate_sentence, iso
 
 EXPORT_VERSION = 1
 ALL = -1
 LONGEST_CELL = 30_000
 """Spreadsheets take no more in one cell."""
 
+LONGEST_TAG = 4000
 FORMULA_STARTS = ("=", "+", "-", "@")
 
 COLUMNS = (
     *("task_id", "sheet_id", "take", "mode", "gateway", "model", "state", "created_at", "accepted_at", "finished_at"),
     *("updated_at", "prompt", "duration_seconds", "aspect_ratio", "resolution", "audio", "seed"),
     *("reference_image", "price"),
-    *("price_usd", "price_as_of", "reserved_usd", "charge", "money", "approved_by", "approved_at"),
+    *("price_usd", "price_as_of", "reserved_usd", "charge", "charged_usd", "money", "approved_by", "approved_at"),
     *("gateway_task_id", "problem_code", "problem", "clip_path", "clip_sha256", "clip_bytes", "clip_seconds"),
     *("differences", "events"),
 )
@@ -123,6 +130,102 @@ def _agreed(deps: Dependencies, sheet: Sheet) -> JsonObject:
     }
 
 
+def charged_usd(sheet: Sheet, task: Task) -> Decimal | None:
+    """What was really charged, in US dollars, as far as the gateway says it; None in a rehearsal."""
+    return charge_in_usd(sheet.price, task.charge) if task.mode is Mode.LIVE else None
+
+
+def charge_text(sheet: Sheet, task: Task) -> str:
+    """What was charged, to stand beside the price that was agreed to."""
+    usd = charged_usd(sheet, task)
+    if task.mode is Mode.SANDBOX or fate_of(task) in (Fate.NOTHING_SENT, Fate.SENT_NOT_CHARGED):
+        return "nothing"
+    if usd is None or task.charge is None:
+        return task.charge or "not reported by the gateway"
+    return f"{dollars(usd)} USD" if task.charge.endswith(" USD") else f"{dollars(usd)} USD ({task.charge})"
+
+
+def clip_label(deps: Dependencies, task: Task) -> ClipLabel:
+    """What a clip's file says of itself, without keys."""
+    sheet, policy = deps.ledger().sheet(task.sheet_id), deps.policy()
+    assert sheet is not None
+    seconds = sheet.shot.get("duration_seconds")
+    return ClipLabel(
+        task_id=task.id,
+        gateway=task.gateway,
+        model=task.model,
+        prompt=clean(deps.redactor().text(sheet.shot.prompt), limit=LONGEST_TAG),
+        seconds=seconds if isinstance(seconds, int) else None,
+        price=f"{sheet.price}, charged: {deps.sanitize(charge_text(sheet, task))}",
+        date=(iso(task.created_at) or "")[:10],
+        template=policy.save_name,
+        tags=policy.save_tags,
+    )
+
+
+def receipt(deps: Dependencies, task_id: str) -> JsonObject:
+    """One clip's receipt: what was agreed to, by whom, what was sent, charged and delivered. Raises `UnknownThing`."""
+    ledger = deps.ledger()
+    task = ledger.task(task_id)
+    sheet = None if task is None else ledger.sheet(task.sheet_id)
+    if task is None or sheet is None:
+        raise UnknownThing("There is no task with that id.", next_step=NextStep(Action.LIST))
+    form, binding, usd = _task_form(deps, sheet, task), sheet.binding, charged_usd(sheet, task)
+    shot = ("gateway", "model", "prompt", *(name for name in PARAMETERS if name != "negative_prompt"), "inputs")
+    claims = [event["at"] for event in ledger.history(task.id) if event["kind"] == "claimed"]
+    document: JsonObject = {
+        "format": "callsheet-receipt",
+        "version": EXPORT_VERSION,
+        "issued_at": iso(deps.clock.now()),
+        **{name: form[name] for name in ("task_id", "sheet_id", "take", "mode", "state", "money")},
+        "shot": {name: form[name] for name in shot},
+        "price": {
+            **{name: form[name] for name in ("price", "price_usd", "price_as_of", "charge")},
+            "charged": charge_text(sheet, task),
+            "charged_usd": None if usd is None else dollars(usd),
+        },
+        "consent": _consent_form(ledger, sheet, task),
+        "sent": {
+            "at": iso(claims[-1]) if claims else None,
+            "method": binding.method,
+            "url": binding.base_url + binding.path,
+            "body_bytes": len(sheet.body),
+            "body_sha256": binding.body_sha256,
+            **{name: form[name] for name in ("gateway_task_id", "accepted_at", "problem")},
+        },
+        "delivered": form["clip"],
+        "delivered_at": form["finished_at"],
+    }
+    redacted = deps.redactor().value(document)
+    assert isinstance(redacted, dict)
+    return redacted
+
+
+def _consent_form(ledger: Ledger, sheet: Sheet, task: Task) -> JsonObject:
+    """Who agreed, by which means and when, as the audit trail has it; of an allowance also who created it."""
+    entries = ledger.consent.entries(limit=ALL)
+    about = [entry for entry in reversed(entries) if sheet.id in (entry.subject, read_detail(entry).get("sheet"))]
+    found = find_consent(about, digest=sheet.binding.digest, task_id=task.id)
+    if found is None:
+        return {"means": sheet.approved_by.value if sheet.approved_by else None, "at": iso(sheet.approved_at)}
+    allowance = read_detail(found).get("allowance")
+    made = [entry for entry in entries if entry.action == ALLOWANCE_MADE and entry.subject == allowance]
+    return {**_act_form(found), "allowance": _act_form(made[0]) if made else None}
+
+
+def _act_form(entry: AuditEntry) -> JsonObject:
+    detail = read_detail(entry)
+    return {
+        "means": entry.actor,
+        "who": clean(detail.get("who", ""), limit=100) or None,
+        "at": iso(entry.at),
+        "subject": entry.subject,
+        "entry": entry.seq,
+        "hash": entry.hash,
+        "signed": "signature" in detail,
+    }
+
+
 def _input_form(files: Mapping[str, OwnFile], item: Input) -> JsonObject:
     """An input: its host, or what is known of a file of the person's own."""
     file = files.get(item.url)
@@ -141,6 +244,7 @@ def _task_form(deps: Dependencies, sheet: Sheet, task: Task) -> JsonObject:
         **_agreed(deps, sheet),
         "reserved_usd": dollars(from_micros(task.reserve_micros)),
         "charge": task.charge,
+        "charged_usd": None if (charged := charged_usd(sheet, task)) is None else dollars(charged),
         "money": fate_sentence(task),
         "gateway_task_id": task.gateway_task_id,
         "problem": None if task.problem is None else {**asdict(task.problem)},

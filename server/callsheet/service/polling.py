@@ -47,6 +47,7 @@ from .dependencies import (
     keep_taken_back,
     wait_for_pace,
 )
+from .export import clip_label
 from .outcomes import expire_attempt, quote_problem, screen_status, stop_allowance
 from .results import (
     CONTENT_MISSING,
@@ -312,9 +313,11 @@ async def _save(deps: Dependencies, task: Task, link: str) -> Clip:
         content = gateway.build_content(TaskRef(task.model, task.gateway_task_id or ""))
         base_url, key, route = await deps.reach(task.mode, facts)
         way = OwnWay(route, public)
-        return await deps.clips.keep_own(task, content, directory=directory, base_url=base_url, key=key, way=way)
+        return await deps.clips.keep_own(
+            clip_label(deps, task), content, directory=directory, base_url=base_url, key=key, way=way
+        )
     loopback = await deps.loopback_origin(task.mode, facts)
-    return await deps.clips.keep(task, link, directory=directory, loopback=loopback, route=public)
+    return await deps.clips.keep(clip_label(deps, task), link, directory=directory, loopback=loopback, route=public)
 
 
 def _content_missing(deps: Dependencies, task: Task, error: CallsheetError) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from callsheet.core.audit import AuditEntry, AuditVerdict
 from callsheet.core.catalogue.cards import Catalogue, ModelCard
 from callsheet.core.catalogue.published import Published
+from callsheet.core.clips import ClipLabel
 from callsheet.core.consent import Means, Mode, Policy, Spending
 from callsheet.core.gateway.endpoint import OwnWay, Route
 from callsheet.core.gateway.protocol import CatalogueReader, HttpReply, HttpRequest
@@ -58,7 +59,7 @@ class ConsentLog(Protocol):
     def verify(self) -> AuditVerdict: ...
     def consent_to(self, sheet: Sheet) -> AuditEntry | None: ...
     def collect(self, sheet_id: str) -> bool: ...
-    def add_allowance(self, allowance: Allowance) -> Allowance: ...
+    def add_allowance(self, allowance: Allowance, evidence: Mapping[str, str] = ...) -> Allowance: ...
     def revoke(self, allowance_id: str, *, now: float, by: Means) -> Allowance: ...
     def allowance(self, allowance_id: str) -> Allowance: ...
     def allowances(self) -> list[Allowance]: ...
@@ -91,7 +92,13 @@ class Ledger(Protocol):
     def sheets(self, states: Sequence[SheetState], *, limit: int = 50, forward: bool = False) -> list[Sheet]: ...
     def takes(self, shot_digest: str) -> list[Task]: ...
     def move_sheet(
-        self, sheet_id: str, event: SheetEvent, *, now: float, by: Means | None = None, who: str = ""
+        self,
+        sheet_id: str,
+        event: SheetEvent,
+        *,
+        now: float,
+        by: Means | None = None,
+        evidence: Mapping[str, str] = ...,
     ) -> Sheet: ...
     def spend(self, sheet_id: str, *, task: Task, terms: SpendTerms, now: float) -> Task: ...
     def spending(self, mode: Mode, windows: tuple[float, float], gateway: str = "") -> Spending: ...
@@ -154,12 +161,28 @@ class Wakeups(Protocol):
     async def wait(self, seconds: float) -> None: ...
 
 
+class NoticeSender(Protocol):
+    """Tells the person that a sheet waits, where their policy says so. `tell` never waits or raises."""
+
+    def tell(self, sheet: Sheet) -> None: ...
+    async def send_test(self) -> list[tuple[str, str]]: ...
+
+
 class ClipStore(Protocol):
     """Fetches a finished video, proves it whole, draws its pictures. Raises `DownloadProblem`, `LinkGone`."""
 
-    async def keep(self, task: Task, url: str, *, directory: Path, loopback: str | None, route: Route) -> Clip: ...
+    async def keep(
+        self, label: ClipLabel, url: str, *, directory: Path, loopback: str | None, route: Route
+    ) -> Clip: ...
     async def keep_own(
-        self, task: Task, content: HttpRequest, *, directory: Path, base_url: str, key: SecretKey | None, way: OwnWay
+        self,
+        label: ClipLabel,
+        content: HttpRequest,
+        *,
+        directory: Path,
+        base_url: str,
+        key: SecretKey | None,
+        way: OwnWay,
     ) -> Clip: ...
 
 
@@ -242,6 +265,7 @@ __all__ = [
     "HttpClient",
     "Leases",
     "Ledger",
+    "NoticeSender",
     "OpenKeys",
     "PictureStore",
     "PolicySource",

@@ -16,6 +16,7 @@ from . import results
 from .catalogue import ranking
 from .catalogue.ranking import Query, Ranking
 from .dependencies import Dependencies, card_of
+from .ports import SecretKey
 
 if TYPE_CHECKING:
     from .catalogue.refresh import Refreshed
@@ -72,6 +73,18 @@ class Queries:
         """Where a person has the desk page open, without anything that signs in; None where it is not."""
         return self.deps.desk_url()
 
+    def find_key(self, facts: GatewayFacts) -> SecretKey | None:
+        """The unsealed key in use for a gateway; None where it is missing or sealed. Raises `KeyProblem`."""
+        return self.deps.find_key(facts)
+
+    def stored_keys(self, facts: GatewayFacts) -> list[SecretKey]:
+        """All unsealed keys of a gateway, in use or not."""
+        return self.deps.stored_keys(facts)
+
+    def key_address(self, facts: GatewayFacts) -> str:
+        """Where a gateway's key is sent: its own address or the address in the policy, and the way there."""
+        return self.deps.destination(facts)
+
     def redactor(self) -> Redactor:
         """Hides the configured keys in what a surface writes."""
         return self.deps.redactor()
@@ -94,6 +107,10 @@ class Queries:
         from .diagnostics.online import ask_gateways
 
         return await ask_gateways(self.deps)
+
+    async def send_test_notice(self) -> list[tuple[str, str]]:
+        """Send a notice that nothing waits: where it went, and what became of it there. Raises `SetupProblem`."""
+        return await self.deps.notices.send_test()
 
     async def ask_endpoint(self, endpoint: Endpoint, *, named_now: bool = False) -> EndpointAnswer:
         """Ask a server what is free to ask; see `diagnostics.online.ask_endpoint`.

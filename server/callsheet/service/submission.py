@@ -143,6 +143,8 @@ def _approval_needed(deps: Dependencies, sheet: Sheet) -> Submission:
     if sheet.state is not SheetState.APPROVED:
         # Put forward: a person's approval then sends it.
         deps.ledger().move_sheet(sheet.id, SheetEvent.ASKED, now=deps.clock.now())
+        if sheet.state is SheetState.DRAFTED:
+            deps.notices.tell(sheet)
     said, then = approval_texts(deps, sheet)
     url = f"{desk}sheets/{sheet.id}" if (desk := deps.desk_url()) else ""
     step = NextStep(Action.APPROVE, then, target=sheet.id, desk_url=url, home=deps.home)

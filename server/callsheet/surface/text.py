@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from callsheet.core.security.redaction import clean
 from callsheet.core.shot import JsonValue
+from callsheet.core.signatures import EVIDENCE
 from callsheet.core.tasks import OPEN_STATES, Task, TaskState
 from callsheet.service import Service
 from callsheet.service.results import iso
@@ -118,7 +119,9 @@ def read_audit_detail(detail: object) -> list[tuple[str, str]]:
     try:
         found = detail if isinstance(detail, dict) else json.loads(str(detail))
         pairs = [
-            (clean(name, limit=40).replace("_", " "), _format_detail(name, value)) for name, value in found.items()
+            (clean(name, limit=40).replace("_", " "), _format_detail(name, value))
+            for name, value in found.items()
+            if name not in EVIDENCE or name == "signature"
         ]
     except (ValueError, TypeError, AttributeError, RecursionError):
         return [("unreadable", clean(detail, limit=200))]
@@ -129,4 +132,4 @@ def _format_detail(name: str, value: object) -> str:
     text = clean(value, limit=200)
     if name == "expires" and text.isascii() and text.isdigit() and len(text) <= 10:
         return iso(float(text)) or ""
-    return f"{text[:16]}…" if _DIGEST.fullmatch(text) else text
+    return f"{text[:16]}…" if _DIGEST.fullmatch(text) or name == "signature" else text

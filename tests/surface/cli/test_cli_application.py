@@ -46,6 +46,7 @@ NAMES = [
     "desk",
     "allow",
     "pause",
+    "receipt",
     "resume",
     "allowances",
     "revoke",

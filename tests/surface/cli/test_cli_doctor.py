@@ -42,6 +42,24 @@ def test_a_fresh_install_is_healthy_and_nothing_is_sent(workspace: Workspace, cl
     assert workspace.gateway.requests == []
 
 
+def test_doctor_says_where_notices_go_and_sends_a_test_only_when_asked(workspace: Workspace, cli: CommandLine) -> None:
+    """Of the address only the host, which is all that a person needs to recognise it."""
+    address = "https://hooks.example.com/services/T0/0123456789abcdef"
+    workspace.write_policy(
+        f'[hosts]\nnotify = ["hooks.example.com"]\n[notify]\naddress = "{address}"\nform = "slack"\n'
+    )
+    workspace.gateway.on_request = lambda _request: reply({}, 404)
+
+    quiet, answer, shown = cli("doctor", "--json"), cli("doctor", "--notice", "--json"), cli("doctor", "--notice")
+
+    [text] = [check["text"] for check in quiet.json["checks"] if check["name"] == "Notices"]
+    assert ("hooks.example.com (slack)" in text, "notices" in quiet.json) == (True, False)
+    assert answer.json["notices"] == [{"to": "hooks.example.com", "outcome": "refused (HTTP 404)"}]
+    assert "refused (HTTP 404)" in shown.out
+    assert [str(request.url) for request in workspace.gateway.requests] == [address] * 2
+    assert not any("0123456789ab" in ran.out + ran.err for ran in (quiet, answer, shown))
+
+
 def test_a_key_is_told_by_its_fingerprint_only(workspace: Workspace, cli: CommandLine) -> None:
     """Where it was found, and nothing of it."""
     workspace.environ["POYO_API_KEY"] = KEY

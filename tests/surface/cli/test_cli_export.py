@@ -144,3 +144,16 @@ def test_a_person_is_asked_before_anything_is_removed(
 def test_an_age_is_a_number_of_days_or_weeks(cli: CommandLine, age: str) -> None:
     """Anything else removes nothing."""
     assert cli("prune", f"--older-than={age}", "--yes").code == ExitCode.INVALID
+
+
+def test_a_receipt_is_text_or_json(cli: CommandLine, failed: str) -> None:
+    """Without a key; an unknown task is said to be unknown."""
+    text, document = cli("receipt", failed), cli("receipt", failed, "--json")
+
+    assert (text.code, document.code) == (0, 0)
+    assert document.json["consent"]["means"] == "terminal"
+    assert document.json["consent"]["hash"][:16] in text.out
+    for shown in (failed, document.json["price"]["price"], document.json["sent"]["body_sha256"]):
+        assert shown in "".join(text.out.split("\n")).replace("  ", "") or shown in text.out
+    assert KEY not in text.out + document.out
+    assert cli("receipt", "task_none", "--json").json["error"]["code"] == "not_found"

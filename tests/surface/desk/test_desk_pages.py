@@ -179,7 +179,8 @@ async def test_the_gateways_words_are_marked_as_its_own(live_desk: Desk) -> None
     assert "<b>now" not in page
     assert page.count("evil.example") == 1
     assert "nothing was charged" in seen(page)
-    assert "0.24 USD" not in page
+    assert "Charged nothing" in seen(page)
+    assert "counts against your caps" not in page
 
 
 async def test_no_page_holds_a_key_that_the_gateway_gave_back(live_desk: Desk) -> None:
@@ -306,3 +307,26 @@ async def test_an_internal_error_is_reported_only_by_type_and_id(desk: Desk, cap
     assert "ZeroDivisionError" in answer.text
     assert "not known whether the gateway accepted" in answer.text
     assert "the prompt" not in answer.text + caplog.text
+
+
+async def test_price_and_charge_stand_side_by_side_and_the_month_is_summed_of_charges(live_desk: Desk) -> None:
+    """Where the gateway said nothing, the price counts; the caps count the price all the same."""
+    desk = live_desk
+    ledger, tasks = desk.service.deps.ledger(), []
+    for number, charge in enumerate(("24 credits", None)):
+        sheet_id = draft(desk.service, Shot.of(f"Take {number}.", duration_seconds=4))
+        desk.service.approve(sheet_id, by=Means.DESK)
+        report = submit(desk.service.deps, sheet_id).report
+        assert report is not None
+        changes = {"state": TaskState.FAILED, "charge": charge}
+        tasks.append(ledger.touch(report.task.id, now=desk.service.now(), changes=changes).id)
+
+    await desk.sign_in()
+
+    page = seen(await desk.read("/spending"))
+    assert "All 2 0.48 0.36" in page
+    assert "1 of 2 clips" in page
+    assert str(desk.service.spending().this_month) == "0.48"
+    first, second = [seen(await desk.read(f"/tasks/{task_id}")) for task_id in tasks]
+    assert "Price agreed to 0.24 USD (48 credits) Charged 0.12 USD (24 credits)" in first
+    assert "Charged not reported by the gateway" in second

@@ -5,41 +5,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import httpx2
 import pytest
 from desk_client import PASSPHRASE, Desk, ask, data, seen
-from virtual_authenticator import PRESENT, Authenticator
+from virtual_authenticator import PRESENT, Authenticator, challenge, register, sign
 
 from callsheet.core.consent import Means
 from callsheet.core.shot import Shot
+from callsheet.core.signatures import build_statement, challenge_of
 from callsheet.core.tasks import SheetState
 from callsheet.surface.desk.sessions import Session
-from callsheet.surface.desk.step_up import CHALLENGE_SECONDS, MOST_CHALLENGES, Challenges, challenge_for
+from callsheet.surface.desk.step_up import CHALLENGE_SECONDS, MOST_CHALLENGES, Challenges
 from workspace import draft
 
 JSON = {"accept": "application/json"}
 TERMS = {"models": "poyo/sora-2-official", "clips": "3", "up_to": "1.00", "seconds": "3600"}
-
-
-async def challenge(desk: Desk, path: str, **form: str) -> tuple[str, str]:
-    """Nonce and options for something to sign."""
-    answer = await desk.post(path, **form)
-    assert answer.status_code == 200, answer.text
-    found = data(answer)
-    return str(found["nonce"]), str(found["options"])
-
-
-async def register(desk: Desk, token: str, device: Authenticator, name: str = "Device") -> httpx2.Response:
-    """Register a device, as the script of the page does."""
-    nonce, options = await challenge(desk, "/passkeys/challenge", csrf=token, passphrase=PASSPHRASE)
-    signed = json.dumps({"nonce": nonce, "credential": device.create(options)})
-    return await desk.post("/passkeys", csrf=token, name=name, passkey=signed)
-
-
-async def sign(desk: Desk, token: str, device: Authenticator, sheet_id: str) -> str:
-    """What the page's script puts into the form of a sheet."""
-    nonce, options = await challenge(desk, f"/sheets/{sheet_id}/challenge", csrf=token)
-    return json.dumps({"nonce": nonce, "credential": device.get(options)})
 
 
 def state(desk: Desk, sheet_id: str) -> SheetState:
@@ -282,8 +261,8 @@ def test_challenges_depend_on_their_subject_and_are_bounded() -> None:
     issued = [challenges.issue(session, "sheet a b") for _ in range(MOST_CHALLENGES + 1)]
 
     assert len({challenge for _, challenge in issued}) == len(issued)
-    assert challenge_for("a", "bc") != challenge_for("ab", "c")
-    assert challenges.redeem(session, "sheet a b", issued[-1][0]) == issued[-1][1]
+    assert build_statement("a", "bc") != build_statement("ab", "c")
+    assert challenge_of(challenges.redeem(session, "sheet a b", issued[-1][0])) == issued[-1][1]
     with pytest.raises(Exception, match="does not match"):
         challenges.redeem(session, "sheet a b", issued[0][0])
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import cbor2
+import httpx2
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from desk_client import ORIGIN
+from desk_client import ORIGIN, PASSPHRASE, Desk, data
 from webauthn.helpers import bytes_to_base64url
 
 PRESENT, VERIFIED, ATTESTED = 0x01, 0x04, 0x40
@@ -56,3 +57,24 @@ class Authenticator:
         named = bytes_to_base64url(self.id)
         urls = {name: bytes_to_base64url(value) for name, value in response.items()}
         return {"id": named, "rawId": named, "type": "public-key", "response": urls, "clientExtensionResults": {}}
+
+
+async def challenge(desk: Desk, path: str, **form: str) -> tuple[str, str]:
+    """Nonce and options for something to sign."""
+    answer = await desk.post(path, **form)
+    assert answer.status_code == 200, answer.text
+    found = data(answer)
+    return str(found["nonce"]), str(found["options"])
+
+
+async def register(desk: Desk, token: str, device: Authenticator, name: str = "Device") -> httpx2.Response:
+    """Register a device, as the script of the page does."""
+    nonce, options = await challenge(desk, "/passkeys/challenge", csrf=token, passphrase=PASSPHRASE)
+    signed = json.dumps({"nonce": nonce, "credential": device.create(options)})
+    return await desk.post("/passkeys", csrf=token, name=name, passkey=signed)
+
+
+async def sign(desk: Desk, token: str, device: Authenticator, sheet_id: str) -> str:
+    """What the page's script puts into the form of a sheet."""
+    nonce, options = await challenge(desk, f"/sheets/{sheet_id}/challenge", csrf=token)
+    return json.dumps({"nonce": nonce, "credential": device.get(options)})

@@ -210,6 +210,17 @@ def _published(card: ModelCard, rule: PriceRule, shot: Shot) -> Decimal | None:
         return None
 
 
+def charge_in_usd(price: Price, charge: str | None) -> Decimal | None:
+    """What a gateway says it charged (`48 credits`), in US dollars; None where it says nothing or in another unit."""
+    amount, _, unit = (charge or "").partition(" ")
+    try:
+        rate = Decimal(1) if unit == "USD" else price.usd / price.amount if price.usd and price.amount else None
+        usd = Decimal(amount) * rate if rate is not None and unit in ("USD", price.unit) else None
+        return None if usd is None or not 0 <= usd < MICROS else usd.quantize(1 / MICROS)
+    except ArithmeticError:
+        return None
+
+
 def dollars(usd: Decimal) -> str:
     """At least two decimals, more only where they carry value: `0.24`, `0.339`, `5.00`.
 

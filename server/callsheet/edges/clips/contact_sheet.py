@@ -1,7 +1,7 @@
 """The contact sheet: stills of one clip on a dark page under a heading, each with its timecode.
 
 This module only draws and writes pictures; `stills` chooses the frames. Text may be any Unicode: a character that
-the bundled font lacks is replaced by a similar one or by an ellipsis, and all text is cut to the page. A picture
+the bundled font lacks is replaced by a similar one or told in words, and all text is cut to the page. A picture
 appears under its name only when it is whole.
 """
 
@@ -15,6 +15,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from callsheet.core.clips import tell_undrawn
 from callsheet.edges.files.files import write_atomically
 from callsheet.errors import Fate, SetupProblem
 
@@ -68,9 +69,9 @@ class Grid:
 
 
 def plan_grid(size: tuple[int, int], *, count: int, columns: int) -> Grid:
-    """Lay out `count` frames of `size`; an upright clip gets 1.5 times the columns if they fill the rows."""
+    """Lay out `count` frames of `size`; an upright clip gets twice the columns if they fill the rows."""
     width, height = size
-    wider = columns * 3 // 2
+    wider = columns * 2
     if height > width and count % wider == 0:
         columns = wider
     columns = max(1, min(columns, count))
@@ -173,35 +174,37 @@ def _font(size: int) -> Font:
 
 
 @lru_cache(maxsize=4096)
-def _can_draw(character: str) -> bool:
-    """Whether the font has this character. For an unknown one it draws a box."""
+def can_draw(character: str) -> bool:
+    """Whether the bundled font has this character. For an unknown one it draws a box."""
+    return has_glyph(_font(DETAIL_SIZE), character)
+
+
+def has_glyph(font: Font, character: str) -> bool:
+    """Whether that font has this character."""
     if character == " ":
         return True
-    font = _font(DETAIL_SIZE)
     glyph, unknown = font.getmask(character), font.getmask("\uffff")
     return glyph.size != unknown.size or bytes(glyph) != bytes(unknown)
 
 
 def _sanitize(text: str) -> str:
-    """The text with only characters that can be drawn; invisible and control characters are removed."""
+    """The text as it can be drawn; invisible and control characters are removed, other letters told in words."""
     pieces: list[str] = []
     for character in unicodedata.normalize("NFC", text[:TEXT_LIMIT]):
         if character.isspace():
             pieces.append(" ")
         elif unicodedata.category(character)[0] not in "CM":
-            piece = _replace_character(character)
-            if piece != "…" or pieces[-1:] != ["…"]:
-                pieces.append(piece)
-    return " ".join("".join(pieces).split())
+            pieces.append(_replace_character(character))
+    return " ".join(tell_undrawn("".join(pieces), can_draw).split())
 
 
 def _replace_character(character: str) -> str:
-    if _can_draw(character):
+    if can_draw(character):
         return character
     if character in _REPLACEMENTS:
         return _REPLACEMENTS[character]
     plain = "".join(part for part in unicodedata.normalize("NFKD", character) if not unicodedata.combining(part))
-    return plain if plain and all(map(_can_draw, plain)) else "…"
+    return plain if plain and all(map(can_draw, plain)) else character
 
 
 def _cut(text: str, font: Font, width: float) -> str:
@@ -232,4 +235,4 @@ def _wrap(text: str, font: Font, width: float, max_lines: int) -> list[str]:
     return lines
 
 
-__all__ = ["Grid", "Still", "draw_sheet", "fit_inside", "plan_grid", "write_picture"]
+__all__ = ["Grid", "Still", "can_draw", "draw_sheet", "fit_inside", "has_glyph", "plan_grid", "write_picture"]

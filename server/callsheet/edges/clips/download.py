@@ -66,8 +66,9 @@ async def save_clip(
     *,
     limits: Limits = Limits(),
     on_progress: OnProgress | None = None,
+    tags: bytes = b"",
 ) -> SavedFile:
-    """Download the video at `url` to `target`, or continue an interrupted download.
+    """Download the video at `url` to `target`, or continue an interrupted download. `tags` are added behind it.
 
     If the target exists, it is checked and its facts are returned; nothing is fetched. Raises `LinkGone`,
     `DownloadProblem` (the file is not a complete video, or another process is downloading it) and `SetupProblem`
@@ -86,7 +87,7 @@ async def save_clip(
             await _fetch(open_stream, url, part, limits=limits, on_progress=on_progress)
         if clock.cancelled_caught:
             raise download_problem(f"The download took longer than {limits.seconds:g} s and was stopped.")
-        return await on_disk(target, part.finish)
+        return await on_disk(target, part.finish, tags)
     finally:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(part.close)

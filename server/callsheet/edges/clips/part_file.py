@@ -29,6 +29,7 @@ from callsheet.edges.files.files import NotRegularError, open_regular
 from callsheet.errors import DownloadProblem, Fate, SetupProblem
 
 from .stills import UnsupportedClip, inspect_clip
+from .tags import find_obstacle
 
 if sys.platform != "win32":
     import fcntl
@@ -71,16 +72,6 @@ class Identity:
     etag: str
     total: int
     source: str
-
-
-def clip_name(task_id: str, gateway: str, model: str) -> str:
-    """The file name of a task's clip: lower-case letters, digits and dashes, unique for each task id."""
-    short = task_id
-    if re.fullmatch(r"[a-z0-9-]{1,32}", task_id) is None:
-        # Folding to the safe alphabet can make two ids equal; the digest keeps them apart.
-        digest = hashlib.sha256(task_id.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-        short = f"{_slug(task_id, 12)}-{digest}"
-    return f"{_slug(gateway, 24)}-{_slug(model, 48)}-{short}.mp4"
 
 
 def name_other_content(start: bytes) -> str | None:
@@ -241,14 +232,15 @@ class PartFile:
             os.posix_fadvise(self._fd, 0, self.size, os.POSIX_FADV_DONTNEED)
             self._flushed_bytes = self.size
 
-    def finish(self) -> SavedFile:
-        """Check the clip, make the bytes durable and give the file its name."""
+    def finish(self, tags: bytes = b"") -> SavedFile:
+        """Check the clip, add its tags, make the bytes durable and give the file its name."""
         os.ftruncate(self._fd, self.size)
         try:
             _require_whole(self.path)
         except DownloadProblem as error:
             self.identity = None
             raise download_problem(f"The download was discarded. {error.message}") from error
+        self._append(tags)
         os.fsync(self._fd)
         self.path.replace(self._target)
         self._finished = True
@@ -259,6 +251,17 @@ class PartFile:
             os.close(directory)
         self._note_path.unlink(missing_ok=True)
         return SavedFile(self._target, self.size, self._digest.hexdigest())
+
+    def _append(self, tags: bytes) -> None:
+        """Put a box behind the delivered bytes. If anything is in the way, the file stays exactly as delivered."""
+        delivered, digest = self.size, self._digest.copy()
+        try:
+            if tags and not find_obstacle(self.path):
+                self.write(bytearray(tags))
+                _require_whole(self.path)
+        except (OSError, DownloadProblem):
+            os.ftruncate(self._fd, delivered)
+            self.size, self._digest = delivered, digest
 
     def close(self) -> None:
         """Close the file. An unfinished one stays only if a later attempt can continue it."""
@@ -358,17 +361,12 @@ def _part_path(target: Path) -> Path:
     return target.with_name(f"{target.name}.part")
 
 
-def _slug(text: str, length: int) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:length].strip("-") or "x"
-
-
 __all__ = [
     "STRONG_ETAG",
     "WRITE_BYTES",
     "Identity",
     "PartFile",
     "SavedFile",
-    "clip_name",
     "disk_errors",
     "download_problem",
     "name_other_content",

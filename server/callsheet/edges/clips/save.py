@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
@@ -13,17 +15,18 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
+from callsheet.core.clips import ClipLabel
 from callsheet.core.gateway.endpoint import USUAL, OwnWay, Route
 from callsheet.core.gateway.protocol import HttpRequest
 from callsheet.core.security.urls import url_host
-from callsheet.core.tasks import Clip, Task
+from callsheet.core.tasks import Clip
 from callsheet.edges.http.client import GatewayHttp, join_url
 from callsheet.edges.http.streams import ByteStream, OpenStream
 from callsheet.edges.keys.store import SecretKey
 from callsheet.errors import SetupProblem
 
 from .download import save_clip
-from .part_file import clip_name
+from .tags import build_tags, why_untagged
 
 if TYPE_CHECKING:
     from .stills import ClipFacts
@@ -45,37 +48,46 @@ class Clips:
         self._from_host = defaultdict[str, anyio.Semaphore](lambda: anyio.Semaphore(MAX_DOWNLOADS_FROM_HOST))
         self._decoding: anyio.CapacityLimiter | None = None
 
-    async def keep(self, task: Task, url: str, *, directory: Path, loopback: str | None, route: Route = USUAL) -> Clip:
-        """Fetch the clip at `url` unless it is on disk already, and describe it.
+    async def keep(
+        self, label: ClipLabel, url: str, *, directory: Path, loopback: str | None, route: Route = USUAL
+    ) -> Clip:
+        """Fetch the clip at `url` unless it is on disk already, under whatever name, and describe it.
 
         Raises `LinkGone`, `DownloadProblem`, `GatewayUnreachable`, `SetupProblem`; trying again is always free.
         """
-        return await self._keep(task, url, directory, partial(self._http.open_stream, loopback=loopback, route=route))
+        return await self._keep(label, url, directory, partial(self._http.open_stream, loopback=loopback, route=route))
 
     async def keep_own(
-        self, task: Task, content: HttpRequest, *, directory: Path, base_url: str, key: SecretKey | None, way: OwnWay
+        self,
+        label: ClipLabel,
+        content: HttpRequest,
+        *,
+        directory: Path,
+        base_url: str,
+        key: SecretKey | None,
+        way: OwnWay,
     ) -> Clip:
         """The same for a clip that its gateway hands out itself: only from there, whatever a link says."""
 
         def open_stream(_: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[ByteStream]:
             return self._http.open_content(content, headers, base_url=base_url, key=key, way=way)
 
-        return await self._keep(task, join_url(base_url, content.path), directory, open_stream)
+        return await self._keep(label, join_url(base_url, content.path), directory, open_stream)
 
-    async def _keep(self, task: Task, url: str, directory: Path, open_stream: OpenStream) -> Clip:
+    async def _keep(self, label: ClipLabel, url: str, directory: Path, open_stream: OpenStream) -> Clip:
         if sys.platform == "win32":
             raise SetupProblem(
                 "Saving clips needs Linux or macOS.", next_step="Open the gateway's own page to fetch the clip."
             )
         _make_directory(directory)
-        target = directory / clip_name(task.id.removeprefix("task_"), task.gateway, task.model)
+        target = await anyio.to_thread.run_sync(_find_target, directory, label)
 
-        async with self._place(task.gateway, url):
-            saved = await save_clip(open_stream, url, target)
+        async with self._place(label.gateway, url):
+            saved = await save_clip(open_stream, url, target, tags=build_tags(label))
         if self._decoding is None:
             self._decoding = anyio.CapacityLimiter(1)
         poster, sheet = target.with_suffix(".poster.jpg"), target.with_suffix(".contact-sheet.jpg")
-        facts = await anyio.to_thread.run_sync(_describe, target, poster, sheet, task.card_id, limiter=self._decoding)
+        facts = await anyio.to_thread.run_sync(_describe, target, poster, sheet, label, limiter=self._decoding)
         return Clip(
             path=str(target),
             size=saved.size,
@@ -89,6 +101,7 @@ class Clips:
             audio=facts.audio,
             brightest=facts.brightest,
             motion=facts.motion,
+            note=why_untagged(target) if label.tags else "",
         )
 
     @asynccontextmanager
@@ -98,10 +111,20 @@ class Clips:
             yield
 
 
-def _describe(clip: Path, poster: Path, sheet: Path, heading: str) -> ClipFacts:
+def _find_target(directory: Path, label: ClipLabel) -> Path:
+    """The clip's file. One that was finished under another name, by another template or version, is that clip too."""
+    target, mark = directory / label.file_name, re.compile(rf"(?<![a-z0-9]){label.short_id}(?![a-z0-9]).*\.mp4\Z")
+    if not os.path.lexists(target):
+        for found in directory.iterdir():
+            if mark.search(found.name) and found.is_file() and not found.is_symlink():
+                return found
+    return target
+
+
+def _describe(clip: Path, poster: Path, sheet: Path, label: ClipLabel) -> ClipFacts:
     from .stills import draw_stills
 
-    return draw_stills(clip, poster, sheet, heading=heading, detail=clip.name)
+    return draw_stills(clip, poster, sheet, heading=label.prompt, detail=label.details)
 
 
 def _make_directory(directory: Path) -> None:

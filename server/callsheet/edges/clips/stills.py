@@ -15,12 +15,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from io import SEEK_END
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, cast
 
 from callsheet.errors import DownloadProblem, Fate, SetupProblem
 
+from .boxes import require_complete, unreadable
 from .contact_sheet import Grid, Still, draw_sheet, fit_inside, plan_grid, write_picture
 
 if TYPE_CHECKING:
@@ -38,11 +38,9 @@ MAX_PACKETS = 20_000
 DECODE_BUDGET = 900 * 1920 * 1080
 """Pixels that may be decoded for one set of stills: 30 s of full HD without a key frame in between."""
 
-MAX_BOXES = 4096
-"""A fragmented clip of 20 s has a few hundred top-level boxes."""
-
 MAX_SECONDS = 3600.0
 POSTER_ROOM = (1920, 1920)
+COLUMNS, ROWS = 3, 2
 CODECS = frozenset({"h264", "hevc", "av1", "vp9", "mpeg4"})
 
 
@@ -91,7 +89,7 @@ def inspect_clip(path: Path) -> ClipFacts:
     with _opened(path) as container:
         survey = _survey(container)
         if next(_decode(container, survey, [survey.keys[0]]), None) is None:
-            raise _unreadable("Its first frame cannot be decoded.")
+            raise unreadable("Its first frame cannot be decoded.")
     return survey.facts
 
 
@@ -101,13 +99,15 @@ def draw_poster(path: Path, target: Path) -> Path:
         survey = _survey(container)
         found = next(_decode(container, survey, _choose(survey, [1 / 3], reach=1 / 6)), None)
         if found is None:
-            raise _unreadable("No frame of it can be decoded.")
+            raise unreadable("No frame of it can be decoded.")
         picture = _picture(found[1], _poster_size(found[1]))
     write_picture(picture, target)
     return target
 
 
-def draw_contact_sheet(path: Path, target: Path, *, heading: str, detail: str, columns: int = 4, rows: int = 3) -> Path:
+def draw_contact_sheet(
+    path: Path, target: Path, *, heading: str, detail: str, columns: int = COLUMNS, rows: int = ROWS
+) -> Path:
     """Write frames from the whole clip as a grid with timecodes, at most 1600 pixels wide.
 
     `columns` and `rows` are meant for a wide clip and are the most that is shown: an upright clip gets more
@@ -149,7 +149,7 @@ def read_frame(path: Path, *, last: bool) -> Image:
         survey = _survey(container)
         found = next(_decode(container, survey, [survey.times[-1 if last else 0]], every=True), None)
         if found is None:
-            raise _unreadable("That frame cannot be decoded.")
+            raise unreadable("That frame cannot be decoded.")
         return _picture(found[1], (found[1].width, found[1].height))
 
 
@@ -163,11 +163,9 @@ class _Taken:
     is_turned: bool
 
 
-def _take(container: InputContainer, survey: _Survey, *, columns: int = 4, rows: int = 3) -> _Taken:
+def _take(container: InputContainer, survey: _Survey, *, columns: int = COLUMNS, rows: int = ROWS) -> _Taken:
     """Decode the frames for a sheet and keep them at the size at which they are shown."""
     count = columns * rows
-    if columns * (rows - 1) <= len(survey.keys) < count and rows > 1:
-        count = columns * (rows - 1)  # with one row less, every still can be a key frame
     reach = (1.0 if len(survey.keys) >= count else 0.6) / count
     picks = _choose(survey, [(n + 0.5) / count for n in range(count)], reach=reach)
     grid = plan_grid((survey.facts.width, survey.facts.height), count=len(picks), columns=columns)
@@ -187,7 +185,7 @@ def _take(container: InputContainer, survey: _Survey, *, columns: int = 4, rows:
             poster = _picture(frame, _poster_size(frame))
         is_turned = frame.rotation % 180 != 0
     if poster is None:
-        raise _unreadable("No frame of it can be decoded.")
+        raise unreadable("No frame of it can be decoded.")
     return _Taken(stills, grid, poster, is_turned)
 
 
@@ -258,7 +256,7 @@ def _group(survey: _Survey, picks: Sequence[int]) -> dict[int, list[int]]:
 def _survey(container: InputContainer) -> _Survey:
     """Read all packets of the video without decoding any, and check them against the limits."""
     if not container.streams.video:
-        raise _unreadable("It has no video.")
+        raise unreadable("It has no video.")
     stream = container.streams.video[0]
     # PyAV has no codec context at all where libav knows no decoder for the stream.
     codec = stream.codec_context.codec.canonical_name if stream.codec_context else "unknown"
@@ -277,7 +275,7 @@ def _survey(container: InputContainer) -> _Survey:
             times.append(time)
             end = max(end, time + max(packet.duration or 0, 1))
     if not times or not keys or unit is None:
-        raise _unreadable("It has no frame from which decoding can begin.")
+        raise unreadable("It has no frame from which decoding can begin.")
     seconds = float((end - min(times)) * unit)
     if not 0 < seconds <= MAX_SECONDS:
         raise UnsupportedClip("The times of its frames make no sense.")
@@ -295,7 +293,7 @@ def _timed_packets(container: InputContainer, others: set[str]) -> Iterator[tupl
     count = 0
     for packet in container.demux():
         if packet.is_corrupt:
-            raise _unreadable("Part of it is missing.")
+            raise unreadable("Part of it is missing.")
         if packet.pts is None or packet.stream is not video:
             if packet.size:
                 others.add(packet.stream.type)
@@ -333,44 +331,19 @@ def _opened(path: Path) -> Iterator[InputContainer]:
             retry="after(30)",
         ) from error
     with file:
-        _require_complete(file)
+        require_complete(file)
         try:
             # The format is named so that no playlist or script format is ever tried on these bytes.
             options = {"max_streams": "16", "max_pixels": str(MAX_PIXELS), "enable_drefs": "0"}
             with av.open(file, mode="r", format="mp4", options=options) as container:
                 yield container
         except (av.FFmpegError, OSError, ValueError, ArithmeticError, MemoryError) as error:
-            raise _unreadable("It cannot be decoded.") from error
+            raise unreadable("It cannot be decoded.") from error
 
 
 def _require_size(width: int, height: int) -> None:
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= MAX_PIXELS):
         raise UnsupportedClip(f"Its frames are not between 1 and {MAX_SIDE} pixels wide and high.")
-
-
-def _require_complete(file: BinaryIO) -> None:
-    """Refuse a file that does not end with its last box (ISO/IEC 14496-12, section 4.2).
-
-    libav notices missing frames, but not that metadata after them is cut short.
-    """
-    end, offset, boxes = file.seek(0, SEEK_END), 0, 0
-    while offset < end and boxes < MAX_BOXES:
-        file.seek(offset)
-        head = file.read(16)
-        size = int.from_bytes(head[:4], "big")
-        if size == 1:
-            size = int.from_bytes(head[8:], "big")
-        # A size of 0 means that the box reaches to the end of the file.
-        offset, boxes = (offset + max(size, 8) if size else end), boxes + 1
-    file.seek(0)
-    if offset != end:
-        raise _unreadable("It does not end where its last part should end.")
-
-
-def _unreadable(reason: str) -> DownloadProblem:
-    return DownloadProblem(
-        f"The clip is not a whole video. {reason}", next_step="Move the file away and ask for the task again."
-    )
 
 
 class UnsupportedClip(DownloadProblem):

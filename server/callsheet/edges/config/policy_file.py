@@ -12,12 +12,14 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from callsheet.core.consent import Caps, Floor, Mode, Policy, Rule
+from callsheet.core.notices import LEAST_SECRET, NoticeForm, Notices
 from callsheet.core.security.redaction import clean
-from callsheet.core.security.urls import check_base_url
+from callsheet.core.security.urls import check_base_url, check_url
 from callsheet.edges.files.files import read_private, remove_private, write_private
 from callsheet.edges.files.paths import find_paths, is_same_or_below
 from callsheet.errors import Action, NextStep, SetupProblem
@@ -78,7 +80,8 @@ def judge_policy(raw: bytes | None, path: Path, *, working_directory: Path, trus
                 " Then start the program again.",
             ),
         )
-    return policy
+    # A place that only the environment named sends nothing anywhere.
+    return policy if trusted else replace(policy, notices=Notices())
 
 
 def parse_policy(raw: bytes, *, where: str) -> Policy:
@@ -93,7 +96,7 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
     caps, hosts, prices, inputs = (top.table(name) for name in ("caps", "hosts", "prices", "inputs"))
     sandbox, save, keys, gateways = top.table("sandbox"), top.table("save"), top.table("keys"), top.table("gateways")
     approval, models, tasks = top.table("approval"), top.table("models"), top.table("tasks")
-    network, endpoints = top.table("network"), read_endpoints(top.table("endpoints"))
+    network, notify, endpoints = top.table("network"), top.table("notify"), read_endpoints(top.table("endpoints"))
     default, default_caps = Policy(), Caps()
     base_urls, gateway_rules = _read_gateways(gateways)
     for name in {item.id for item in endpoints} & dict(base_urls).keys():
@@ -116,6 +119,8 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
         sandbox_asks=sandbox.switch("asks", default.sandbox_asks),
         sandbox_speed=sandbox.factor("speed", default.sandbox_speed, most=FASTEST),
         save_directory=save.directory("directory"),
+        save_name=save.name_template("name"),
+        save_tags=save.switch("metadata", default.save_tags),
         use_keyring=keys.switch("keyring", default.use_keyring),
         background=tasks.switch("background", default.background),
         floor=Floor(approval.choice("floor", tuple(Floor), default.floor)),
@@ -124,10 +129,28 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
         endpoints=endpoints,
         proxy=proxy,
         ca_file=ca_file,
+        notices=_read_notices(notify, hosts.hosts("notify")),
     )
-    for part in (top, caps, hosts, prices, inputs, sandbox, save, keys, gateways, approval, models, tasks, network):
+    tables = (top, caps, hosts, prices, inputs, sandbox, save, keys, gateways, approval, models, tasks, network, notify)
+    for part in tables:
         part.close()
     return policy
+
+
+def _read_notices(table: PolicyTable, hosts: tuple[str, ...]) -> Notices:
+    """No problem repeats the address, which is a secret."""
+    form = NoticeForm(table.choice("form", tuple(NoticeForm), NoticeForm.JSON))
+    found = Notices(table.text("address"), form, table.switch("prompt", False), table.switch("desktop", False))
+    if not found.address:
+        return found
+    verdict = check_url(found.address)
+    if verdict.problem:
+        table.refuse("address", f"cannot be used. {verdict.problem.removesuffix('.')}")
+    if verdict.host not in hosts:
+        table.refuse("address", "is at a host that is not in [hosts] notify")
+    if len(found.secret) < LEAST_SECRET:
+        table.refuse("address", f"must end in a secret part of at least {LEAST_SECRET} characters")
+    return found
 
 
 @cache

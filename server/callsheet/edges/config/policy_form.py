@@ -9,13 +9,14 @@ from decimal import Decimal
 
 from callsheet.core.consent import Policy, Rule
 from callsheet.core.gateway.endpoint import Endpoint, Offer
+from callsheet.core.security.urls import url_host
 
 NO_LIMIT = "none"
 
 
 def render_policy(policy: Policy) -> str:
     """The policy as a commented TOML file that a person can edit; parsing it returns the same policy."""
-    save = policy.save_directory
+    save, notices = policy.save_directory, policy.notices
     return _FORM.format(
         mode=quote(policy.mode.value),
         per_clip=_limit(policy.caps.per_clip),
@@ -25,9 +26,16 @@ def render_policy(policy: Policy) -> str:
         unknown=_limit(policy.unknown_price_ceiling),
         callback=_list(policy.callback_hosts),
         image=_list(policy.image_hosts),
+        notify=_list(tuple(filter(None, [url_host(notices.address)]))),
+        address=f"address = {quote(notices.address)}\n" if notices.address else "",
+        form=quote(notices.form.value),
+        prompt=_boolean(notices.prompt),
+        desktop=_boolean(notices.desktop),
         inputs=_list(policy.input_directories),
         asks=_boolean(policy.sandbox_asks),
         speed=repr(policy.sandbox_speed),
+        save_name=quote(policy.save_name),
+        save_tags=_boolean(policy.save_tags),
         save='# directory = "~/Videos/Sora"' if save is None else f"directory = {quote(save)}",
         keyring=_boolean(policy.use_keyring),
         background=_boolean(policy.background),
@@ -105,6 +113,15 @@ unknown_ceiling = {unknown}
 [hosts]
 callback = {callback}
 image = {image}
+notify = {notify}
+
+# Where a notice goes when a clip waits for you; by default nowhere. `address` is an ntfy topic, a Slack or Discord
+# webhook or a server of yours (`form` is "ntfy", "slack", "discord" or "json"): https, its host listed in `notify`
+# above, its last part a secret. `prompt` adds the prompt. `desktop` shows it on this computer.
+[notify]
+{address}form = {form}
+prompt = {prompt}
+desktop = {desktop}
 
 # Directories in which an agent may name pictures of yours for a clip, for example "~/Pictures/for-clips". Each upload
 # still needs your approval. In your own terminal you can name any picture. Write the directory's real path: one that
@@ -117,9 +134,12 @@ directories = {inputs}
 asks = {asks}
 speed = {speed}
 
-# Where clips are saved. The default is Callsheet/ in your videos directory.
+# Where clips are saved. The default is Callsheet/ in your videos directory. `name` is how their files are named, by the
+# first words of the prompt too. `metadata` adds prompt, model, price and date to each file.
 [save]
 {save}
+name = {save_name}
+metadata = {save_tags}
 
 # Whether gateway keys are also read from the keyring of the operating system.
 [keys]

@@ -6,6 +6,7 @@ import re
 from decimal import Decimal
 from typing import Any, NoReturn, TypeVar, cast
 
+from callsheet.core.clips import DEFAULT_NAME, is_name_template
 from callsheet.core.security.redaction import clean
 from callsheet.core.security.urls import check_url
 from callsheet.edges.files.paths import expand_home, find_account_home
@@ -92,6 +93,13 @@ class PolicyTable:
     def directory(self, key: str) -> str | None:
         value = self.take(key, str, "must be a path in quotes")
         return None if value is None else self._path(key, value)
+
+    def name_template(self, key: str) -> str:
+        rule = "must have {id}, may have {date}, {words}, {length}, {gateway} and {model}, and few other characters"
+        value = self.take(key, str, rule)
+        if value is not None and not is_name_template(value):
+            self.refuse(key, rule)
+        return DEFAULT_NAME if value is None else value
 
     def file(self, key: str) -> str:
         """`~` is the home that the system names: with another `HOME`, it would be another file."""

@@ -43,6 +43,8 @@ READ_TIMEOUT = 20.0
 READ_TOTAL = 30.0
 UPLOAD_TIMEOUT = 120.0
 """20 MB at 1.4 Mbit/s."""
+NOTICE_TIMEOUT = 5.0
+NOTICE_REPLY_BYTES = 1 << 16
 READ_ATTEMPTS = 3
 CONNECTIONS = 16
 
@@ -187,6 +189,19 @@ class GatewayHttp:
             raise GatewayUnreachable(
                 f"The file could not be uploaded ({type(error).__name__}).",
                 next_step="Callsheet tries again automatically. An upload orders nothing.",
+            ) from None
+
+    async def post_notice(self, request: HttpRequest, *, base_url: str, route: Route) -> int:
+        """Send a notice once, without a key, to public addresses only: its HTTP status. Raises `GatewayUnreachable`."""
+        origin = Origin(base_url, None, replace(route, looked_up=True))
+        try:
+            with anyio.fail_after(NOTICE_TIMEOUT):
+                async with self._client(origin.route, keepalive=0, timeout=NOTICE_TIMEOUT) as client:
+                    addresses = await self._addresses(origin, request)
+                    return (await _exchange(client, request, origin, addresses, NOTICE_REPLY_BYTES)).status
+        except (*_FAILURES, ValueError) as error:
+            raise GatewayUnreachable(
+                f"The notice could not be sent ({explain_failure(error)}).", next_step="Check its address."
             ) from None
 
     @asynccontextmanager

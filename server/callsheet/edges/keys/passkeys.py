@@ -7,13 +7,17 @@ The `webauthn` library is imported when used.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from callsheet.core.security.redaction import clean
+from callsheet.core.signatures import challenge_of
 from callsheet.edges.files.files import read_private, write_private
 from callsheet.errors import InvalidRequest, NotApproved, SetupProblem, UnknownThing
 
@@ -41,6 +45,9 @@ class Passkey:
     made_at: float
     used_at: float | None = None
 
+
+_SIGNED_PARTS = {"authenticator_data": "authenticatorData", "client_data": "clientDataJSON", "signature": "signature"}
+"""The names of evidence, and where the browser's answer has them."""
 
 _UNREADABLE = (ValueError, TypeError, KeyError, RecursionError)
 """What reading a file or a browser's answer can raise; the last where it is nested too deep."""
@@ -139,10 +146,10 @@ class Passkeys:
         )
         return webauthn.options_to_json(options)
 
-    def check(self, credential: str, *, challenge: bytes, origin: str, now: float) -> Passkey:
-        """The passkey that signed this challenge after verifying the person; raises `NotApproved`.
+    def check(self, credential: str, *, statement: str, origin: str, now: float) -> tuple[Passkey, dict[str, str]]:
+        """The passkey that signed this statement after verifying the person, and what proves it later.
 
-        A counter that did not increase points to a copied key, and is refused too.
+        Raises `NotApproved`. A counter that did not increase points to a copied key, and is refused too.
         """
         import webauthn
         from webauthn.helpers import base64url_to_bytes
@@ -150,11 +157,12 @@ class Passkeys:
 
         known = self.all()
         try:
-            named = json.loads(credential).get("id")
+            answer = json.loads(credential)
+            named = answer.get("id")
             found = next(item for item in known if item.id == named)
             verified = webauthn.verify_authentication_response(
                 credential=credential,
-                expected_challenge=challenge,
+                expected_challenge=challenge_of(statement),
                 expected_rp_id=RP_ID,
                 expected_origin=origin,
                 credential_public_key=base64url_to_bytes(found.public_key),
@@ -168,7 +176,8 @@ class Passkeys:
             ) from None
         used = replace(found, sign_count=verified.new_sign_count, used_at=now)
         self._write([used if item is found else item for item in known])
-        return used
+        parts = {name: answer["response"][part] for name, part in _SIGNED_PARTS.items()}
+        return used, {"statement": statement, "public_key": used.public_key, **parts}
 
     def _descriptors(self) -> list[PublicKeyCredentialDescriptor]:
         from webauthn.helpers import base64url_to_bytes
@@ -179,3 +188,31 @@ class Passkeys:
     def _write(self, passkeys: list[Passkey]) -> None:
         text = json.dumps({"version": 1, "passkeys": [asdict(item) for item in passkeys]}, indent=1)
         write_private(self.path, text.encode(), what=_WHAT)
+
+
+def signing_key(evidence: Mapping[str, str]) -> str | None:
+    """The passkey that made a kept signature, by its key's SHA-256 (16 hex digits); None where it is not right.
+
+    The port of the desk is another at each start, so any of `localhost` will do.
+    """
+    import webauthn
+    from webauthn.helpers import base64url_to_bytes
+
+    try:
+        response = {part: evidence[name] for name, part in _SIGNED_PARTS.items()}
+        origin = json.loads(base64url_to_bytes(evidence["client_data"]))["origin"]
+        if not re.fullmatch(rf"http://{RP_ID}:\d{{1,5}}", origin):
+            return None
+        webauthn.verify_authentication_response(
+            # The id of a credential is not signed.
+            credential={"id": "AA", "rawId": "AA", "type": "public-key", "response": response},
+            expected_challenge=challenge_of(evidence["statement"]),
+            expected_rp_id=RP_ID,
+            expected_origin=origin,
+            credential_public_key=base64url_to_bytes(evidence["public_key"]),
+            credential_current_sign_count=0,
+            require_user_verification=True,
+        )
+        return hashlib.sha256(base64url_to_bytes(evidence["public_key"])).hexdigest()[:16]
+    except Exception:  # On bytes that somebody chose the library and its parsers raise more than they name.
+        return None

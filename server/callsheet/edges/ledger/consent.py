@@ -16,9 +16,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from callsheet.core.audit import AuditEntry, AuditVerdict, build_entry, verify_chain
-from callsheet.core.consent import Means, Mode, Policy, is_older_than_trail
+from callsheet.core.consent import Means, Mode, Policy, binding_text, is_older_than_trail
+from callsheet.core.signatures import EVIDENCE
 from callsheet.core.spending import (
     AGREED,
+    ALLOWANCE_MADE,
     CLOCK_SLACK_SECONDS,
     REFUSED,
     SPENT,
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
 
 Using = Callable[[], "AbstractContextManager[sqlite3.Connection]"]
 
-ALLOWANCE_MADE = "allowance_made"
 ALLOWANCE_REVOKED = "allowance_revoked"
 READMITTED = "readmitted"
 """Of a task that an older ledger had forgotten, and its consent with it. A person accepted that."""
@@ -91,8 +92,8 @@ class Consent:
             news = "UPDATE sheet SET forward_at = NULL WHERE id = ? AND state = 'spent' AND forward_at IS NOT NULL"
             return db.execute(news, (sheet_id,)).rowcount == 1
 
-    def add_allowance(self, allowance: Allowance) -> Allowance:
-        """Store a new allowance."""
+    def add_allowance(self, allowance: Allowance, evidence: Mapping[str, str] = {}) -> Allowance:
+        """Store a new allowance; `evidence` is what proves a person's consent to it."""
         row = {
             "id": allowance.id,
             "mode": allowance.mode.value,
@@ -106,7 +107,7 @@ class Consent:
         }
         with self._transaction() as db:
             db.execute(build_insert("allowance", row), row)
-            terms = {**_terms(allowance), "ledger": _name_ledger(db)}
+            terms = {**evidence, **_terms(allowance), "ledger": _name_ledger(db)}
             append_audit(db, allowance.made_at, allowance.made_by.value, ALLOWANCE_MADE, allowance.id, terms)
             # What is recorded after this row shows how late it was, even if the clock is then set back.
             db.execute(
@@ -160,10 +161,14 @@ def append_audit(
     db.execute(build_insert("audit", row), row)
 
 
-def append_answer(db: sqlite3.Connection, sheet: Sheet, answer: str, *, by: Means, who: str, now: float) -> None:
+def append_answer(
+    db: sqlite3.Connection, sheet: Sheet, answer: str, *, by: Means, evidence: Mapping[str, str], now: float
+) -> None:
     """Add a person's yes or no to a sheet."""
-    detail = {"digest": sheet.binding.digest, "price": sheet.binding.price, "model": sheet.card_id, "who": who}
-    detail["ledger"] = _name_ledger(db)
+    detail = {"digest": sheet.binding.digest, "price": sheet.binding.price, "model": sheet.card_id, "who": ""}
+    detail |= {**evidence, "ledger": _name_ledger(db)}
+    if "signature" in evidence:
+        detail["binding"] = binding_text(sheet.binding.as_written())
     append_audit(db, now, by.value, answer, sheet.id, detail)
 
 
@@ -317,7 +322,8 @@ def _is_as_recorded(db: sqlite3.Connection, allowance: Allowance) -> bool:
     made = [read_detail(entry) for entry in entries if entry.action == ALLOWANCE_MADE]
     # An older version recorded fewer of the terms.
     here = {**_terms(allowance), "ledger": _name_ledger(db)}
-    is_same = all(here.get(name) == value for terms in made for name, value in terms.items())
+    said = [(name, value) for terms in made for name, value in terms.items() if name not in ("who", *EVIDENCE)]
+    is_same = all(here.get(name) == value for name, value in said)
     return bool(made) and is_same and ALLOWANCE_REVOKED not in acts and acts.count("approved") <= allowance.used_clips
 
 

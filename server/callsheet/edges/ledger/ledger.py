@@ -122,11 +122,11 @@ class SqliteLedger:
         return self._tasks(query, shot_digest)
 
     def move_sheet(
-        self, sheet_id: str, event: SheetEvent, *, now: float, by: Means | None = None, who: str = ""
+        self, sheet_id: str, event: SheetEvent, *, now: float, by: Means | None = None, evidence: Mapping[str, str] = {}
     ) -> Sheet:
         """Apply an event to a sheet; raises `IllegalEvent`, and changes nothing, if its state does not allow it.
 
-        A person's act, `by` some means, also goes into the audit trail; `who` is what is known about them.
+        A person's act, `by` some means, also goes into the audit trail; `evidence` is what is known of it.
         """
         with self._transaction() as db:
             sheet = self._need_sheet(sheet_id)
@@ -135,7 +135,7 @@ class SqliteLedger:
                 return sheet
             db.execute(*build_move(sheet, state, event, now=now, by=by))
             if by is not None and by is not Means.REHEARSAL:
-                append_answer(db, sheet, event.value, by=by, who=who, now=now)
+                append_answer(db, sheet, event.value, by=by, evidence=evidence, now=now)
             self._record(db, now, sheet_id, event.value, {"by": by.value if by else ""})
         return self._need_sheet(sheet_id)
 

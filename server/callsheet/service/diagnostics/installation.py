@@ -23,6 +23,7 @@ from callsheet.core.catalogue.cards import GatewayFacts
 from callsheet.core.catalogue.prices import dollars
 from callsheet.core.consent import Mode, Policy
 from callsheet.core.security.redaction import clean
+from callsheet.core.security.urls import url_host
 from callsheet.core.tasks import OPEN_STATES, TaskState
 from callsheet.edges.files.paths import Paths
 from callsheet.edges.keys.passphrase import load_verifier
@@ -76,6 +77,7 @@ def check_up(deps: Dependencies, install: Install) -> list[Check]:
         lambda: _check_catalogues(deps),
         lambda: _check_directories(install.paths),
         lambda: _check_policy(policy, install.policy_path),
+        lambda: _check_notices(policy),
         lambda: _check_verifier(policy, install.verifier_path),
         lambda: _check_keys(deps, policy),
         lambda: _check_network(policy, install.environ),
@@ -159,6 +161,18 @@ def _check_policy(policy: Policy | CallsheetError, path: Path) -> Iterator[Check
         yield Check("Policy", Grade.WARNING, "live without every limit", NextStep(Action.SETUP, "Set the missing one."))
     for gateway, url in policy.base_urls:
         yield Check("Policy", Grade.NOTE, f"{gateway} is reached at {clean(url, limit=200)}, not at its own address")
+
+
+def _check_notices(policy: Policy | CallsheetError) -> Iterator[Check]:
+    """Where a notice goes when a clip waits; of a secret address only the host."""
+    if isinstance(policy, CallsheetError):
+        return
+    notices = policy.notices
+    places = [f"to {url_host(notices.address)} ({notices.form.value})"] if notices.address else []
+    places += ["on this desktop"] if notices.desktop else []
+    text = f"{' and '.join(places)}, {'with' if notices.prompt else 'without'} the prompt"
+    off = "off: no notice is sent when a clip waits ([notify] in the policy file)"
+    yield Check("Notices", Grade.OK if places else Grade.NOTE, text if places else off)
 
 
 def _check_verifier(policy: Policy | CallsheetError, path: Path) -> Iterator[Check]:

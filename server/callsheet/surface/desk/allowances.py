@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -36,7 +36,9 @@ class Terms:
     @property
     def subject(self) -> str:
         """What a passkey signs: exactly these terms."""
-        return f"allowance {json.dumps(asdict(self), sort_keys=True, default=str)}"
+        use = f"0 of {self.clips} clips, 0.00 of {dollars(self.up_to)} USD"
+        terms = {"models": ", ".join(self.models), "use": use, "mode": self.mode.value, "policy": self.policy}
+        return f"allowance {json.dumps({**terms, 'seconds': self.seconds}, sort_keys=True)}"
 
 
 async def page_view(context: RequestContext) -> Response:
@@ -55,7 +57,12 @@ async def create(context: RequestContext) -> Response:
         if not context.session.first_use(context.form.get("once", "")):
             return context.redirect("/allowances", "That form was already sent. The allowance was created only once.")
         allowance = state.service.allow(
-            terms.models, clips=terms.clips, up_to=terms.up_to, seconds=terms.seconds, by=proof.means
+            terms.models,
+            clips=terms.clips,
+            up_to=terms.up_to,
+            seconds=terms.seconds,
+            by=proof.means,
+            evidence=proof.evidence,
         )
     except CallsheetError as error:
         return _page(context, error)

@@ -6,6 +6,7 @@ from starlette.responses import JSONResponse, Response
 
 from callsheet.core.consent import Means
 from callsheet.core.security.redaction import clean
+from callsheet.core.signatures import challenge_of
 from callsheet.edges.keys.passkeys import Passkey
 from callsheet.errors import CallsheetError, SetupProblem
 
@@ -33,7 +34,7 @@ async def register(context: RequestContext) -> Response:
     state = context.state
     try:
         nonce, credential = read_signature(context.form.get("passkey", ""))
-        challenge = state.step_up.challenges.redeem(context.session, SUBJECT, nonce)
+        challenge = challenge_of(state.step_up.challenges.redeem(context.session, SUBJECT, nonce))
         name = clean(context.form.get("name", ""), limit=60)
         passkey = state.passkeys.register(
             credential, challenge=challenge, origin=state.origin, name=name, now=context.now
@@ -57,7 +58,8 @@ async def remove(context: RequestContext) -> Response:
 
 
 def _record(context: RequestContext, action: str, passkey: Passkey) -> None:
-    context.state.service.record_audit(action, passkey.id[:24], actor=Means.DESK.value, detail={"name": passkey.name})
+    detail = {"name": passkey.name, "public_key": passkey.public_key}
+    context.state.service.record_audit(action, passkey.id[:24], actor=Means.DESK.value, detail=detail)
 
 
 def _page(context: RequestContext, error: CallsheetError | None = None) -> Response:

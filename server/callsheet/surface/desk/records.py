@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 
 from starlette.responses import Response
 
 from callsheet.core.audit import AuditEntry
-from callsheet.core.catalogue.prices import dollars, from_micros
+from callsheet.core.catalogue.prices import dollars, from_micros, to_micros
 from callsheet.core.consent import Mode
 from callsheet.core.security.redaction import clean
 from callsheet.core.tasks import RESERVING_STATES, Task, TaskState
 from callsheet.service.blockers import spending_windows
+from callsheet.service.export import charged_usd
 from callsheet.surface.text import read_audit_detail
 
 from .requests import RequestContext
 
-Named = TypeVar("Named", bound=Hashable)
 FULL = 100
 NEARLY = 80
 AUDIT_ENTRIES = 100
@@ -33,7 +33,9 @@ async def spending_page(context: RequestContext) -> Response:
     mode = Mode.SANDBOX if policy.mode is Mode.SANDBOX else Mode.LIVE
     spent, caps = service.spending(mode), policy.caps
     month = tasks_that_count(service.task_records(), mode=mode, since=spending_windows(context.now)[1])
-    models = _grouped(month, lambda task: task.card_id)
+    charged = {task.id: charged_usd(service.sheet(task.sheet_id), task) for task in month}
+    costs = [(task, task.reserve_micros if (usd := charged[task.id]) is None else to_micros(usd)) for task in month]
+    models = _grouped(costs, lambda task: task.card_id)
     models.sort(key=lambda group: -group[1])
     return context.page(
         "spending.html",
@@ -43,8 +45,10 @@ async def spending_page(context: RequestContext) -> Response:
         open_tasks=spent.open_tasks,
         concurrent=caps.concurrent,
         models=_rows(models),
-        days=_rows(sorted(_grouped(month, lambda task: day_of(sent_at(task))), key=lambda group: group[0])),
-        total=dollars(from_micros(sum(task.reserve_micros for task in month))),
+        days=_rows(sorted(_grouped(costs, lambda task: day_of(sent_at(task))), key=lambda group: group[0])),
+        total=dollars(from_micros(sum(micros for _, micros in costs))),
+        agreed=dollars(from_micros(sum(task.reserve_micros for task in month))),
+        unknown=sum(usd is None for usd in charged.values()),
         clips=len(month),
     )
 
@@ -87,20 +91,26 @@ def day_of(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
 
 
-def _grouped(tasks: list[Task], name_of: Callable[[Task], Named]) -> list[tuple[Named, int, int]]:
-    """Name, millionths of a dollar and number of clips of each group."""
-    groups: dict[Named, tuple[int, int]] = {}
-    for task in tasks:
-        micros, clips = groups.get(name_of(task), (0, 0))
-        groups[name_of(task)] = (micros + task.reserve_micros, clips + 1)
-    return [(name, micros, clips) for name, (micros, clips) in groups.items()]
+def _grouped(costs: list[tuple[Task, int]], name_of: Callable[[Task], str]) -> list[tuple[str, int, int, int]]:
+    """Name, millionths of a dollar charged and agreed to, and number of clips of each group."""
+    groups: dict[str, tuple[int, int, int]] = {}
+    for task, cost in costs:
+        micros, agreed, clips = groups.get(name_of(task), (0, 0, 0))
+        groups[name_of(task)] = (micros + cost, agreed + task.reserve_micros, clips + 1)
+    return [(name, *sums) for name, sums in groups.items()]
 
 
-def _rows(groups: list[tuple[str, int, int]]) -> list[dict[str, Any]]:
-    most = max((micros for _, micros, _ in groups), default=0) or 1
+def _rows(groups: list[tuple[str, int, int, int]]) -> list[dict[str, Any]]:
+    most = max((group[1] for group in groups), default=0) or 1
     return [
-        {"name": name, "sum": dollars(from_micros(micros)), "clips": clips, "percent": round(FULL * micros / most)}
-        for name, micros, clips in groups
+        {
+            "name": name,
+            "sum": dollars(from_micros(micros)),
+            "agreed": dollars(from_micros(agreed)),
+            "clips": clips,
+            "percent": round(FULL * micros / most),
+        }
+        for name, micros, agreed, clips in groups
     ]
 
 

@@ -12,6 +12,7 @@ from callsheet.core.gateway.uploads import MEDIA_TYPES
 from callsheet.core.payload.own_files import format_own_file
 from callsheet.core.security.redaction import clean
 from callsheet.core.shot import PARAMETERS
+from callsheet.core.signatures import sheet_subject
 from callsheet.core.spending import is_fresh
 from callsheet.core.tasks import Sheet, SheetState
 from callsheet.errors import CallsheetError, InvalidRequest, NotApproved, SetupProblem, UnknownThing
@@ -39,7 +40,7 @@ SUMMARY = 160
 
 def subject_of(sheet: Sheet) -> str:
     """What a passkey signs: this sheet with everything it is bound to."""
-    return f"sheet {sheet.id} {sheet.binding.digest}"
+    return sheet_subject(sheet.id, sheet.binding.digest)
 
 
 def sheet_summary(sheet: Sheet) -> dict[str, Any]:
@@ -89,7 +90,7 @@ async def approve(context: RequestContext) -> Response:
         return _page(context, sheet, error)
     if context.state.service.needs_passphrase(sheet.id):
         return await _approve_and_send(context, sheet)
-    approved = state.service.approve(sheet.id, by=proof.means, who=proof.who)
+    approved = state.service.approve(sheet.id, by=proof.means, evidence=proof.evidence)
     if approved.task_id is not None:
         return context.redirect(f"/tasks/{approved.task_id}", SENDING)
     how = "with your passkey" if proof.means is Means.PASSKEY else "with the passphrase"

@@ -7,17 +7,17 @@ Wrong passphrases are counted over all connections. A passkey signs a challenge 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 
 from callsheet.core.consent import Means
+from callsheet.core.signatures import build_statement, challenge_of
 from callsheet.edges.keys.passkeys import Passkeys
 from callsheet.edges.keys.passphrase import check_passphrase, load_verifier
 from callsheet.errors import Action, InvalidRequest, NextStep, NotApproved, SetupProblem
@@ -107,31 +107,25 @@ class Challenges:
             kept.pop(next(iter(kept)))
         nonce = secrets.token_urlsafe(32)
         self._issued = {**kept, nonce: Issued(session.id, subject, now + CHALLENGE_SECONDS)}
-        return nonce, challenge_for(subject, nonce)
+        return nonce, challenge_of(build_statement(subject, nonce))
 
-    def redeem(self, session: Session, subject: str, nonce: str) -> bytes:
-        """The challenge of that nonce, which cannot be used again. Raises `NotApproved` if it does not match."""
+    def redeem(self, session: Session, subject: str, nonce: str) -> str:
+        """The statement of that nonce, which cannot be used again. Raises `NotApproved` if it does not match."""
         issued = self._issued.pop(nonce, None)
         if issued is None or self._now() > issued.ends or issued.session != session.id or issued.subject != subject:
             raise NotApproved(
                 "The passkey signature does not match this request, has expired, or was already used.",
                 next_step="Check what the page shows now, then use the passkey again.",
             )
-        return challenge_for(subject, nonce)
-
-
-def challenge_for(subject: str, nonce: str) -> bytes:
-    """SHA-256 over the subject and the nonce, each with its length, so that the two cannot be confused."""
-    parts = ("callsheet desk 1", subject, nonce)
-    return hashlib.sha256("".join(f"{len(part)}:{part};" for part in parts).encode()).digest()
+        return build_statement(subject, nonce)
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """How a person approved, and the name of their passkey if they used one."""
+    """How a person approved; with a passkey also its name and what proves its signature later."""
 
     means: Means
-    who: str = ""
+    evidence: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +144,9 @@ class StepUp:
             await self.passphrase_check.check(form.get("passphrase", ""))
             return Proof(Means.DESK)
         nonce, credential = read_signature(form["passkey"])
-        challenge = self.challenges.redeem(session, subject, nonce)
-        used = self.passkeys.check(credential, challenge=challenge, origin=self.origin, now=self.time())
-        return Proof(Means.PASSKEY, f"passkey {used.name}")
+        statement = self.challenges.redeem(session, subject, nonce)
+        used, evidence = self.passkeys.check(credential, statement=statement, origin=self.origin, now=self.time())
+        return Proof(Means.PASSKEY, {"who": f"passkey {used.name}", **evidence})
 
 
 def read_signature(render_error: str) -> tuple[str, str]:

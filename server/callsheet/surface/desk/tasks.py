@@ -16,6 +16,7 @@ from callsheet.core.security.redaction import clean
 from callsheet.core.tasks import OPEN_STATES, Clip, Task, TaskState
 from callsheet.errors import CallsheetError, UnknownThing
 from callsheet.service import Service, TaskReport
+from callsheet.service.export import charge_text
 from callsheet.service.results import fate_sentence, status_text
 from callsheet.surface.next_steps import for_person
 from callsheet.surface.text import STATE_LABELS, format_range, progress_share
@@ -94,6 +95,7 @@ def clip_summary(clip: Clip) -> dict[str, Any]:
         "height": clip.height,
         "bytes": clip.size,
         "sha256": clip.sha256,
+        "note": clip.note,
     }
 
 
@@ -118,10 +120,13 @@ def _one(context: RequestContext) -> dict[str, Any]:
     service = context.state.service
     report = service.task(context.path_param("task_id"))
     task = report.task
+    sheet = service.sheet(task.sheet_id)
     return {
         "task": task_summary(service, report),
         "prompt": report.prompt,
         "money": fate_sentence(task),
+        "quote": str(sheet.price),
+        "charged": charge_text(sheet, task),
         "counted": dollars(from_micros(task.reserve_micros)) if counts(task) else "",
         "sheet_id": task.sheet_id,
         "gateway_task_id": task.gateway_task_id or ("none yet" if task.state in NOT_SENT else "none"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated
 
@@ -16,11 +17,11 @@ from callsheet.service.results import iso
 from callsheet.surface.cli.console.command import KNOW, Command, Json
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.cli.console.session import Session, begin
-from callsheet.surface.text import one_line, read_audit_detail
+from callsheet.surface.text import format_count, join_words, one_line, read_audit_detail
 from callsheet.surface.views.builders import JsonObject
 
 MOST_NAMED = 10
-EXAMPLES = ("audit", "audit verify", "audit --limit 500 --json")
+EXAMPLES = ("audit", "audit verify", "audit export > trail.json", "audit --limit 500 --json")
 
 
 class Wanted(StrEnum):
@@ -28,12 +29,13 @@ class Wanted(StrEnum):
 
     SHOW = "show"
     VERIFY = "verify"
+    EXPORT = "export"
 
 
 def audit(
     context: typer.Context,
     wanted: Annotated[
-        Wanted, typer.Argument(metavar="[show|verify]", help="Show the latest entries, or check all of them.")
+        Wanted, typer.Argument(metavar="[show|verify|export]", help="Show the latest entries, check all, or write all.")
     ] = (Wanted.SHOW),
     limit: Annotated[int, typer.Option(metavar="N", help="How many entries to show.", min=1, max=100_000)] = 50,
     as_json: Json = False,
@@ -41,9 +43,14 @@ def audit(
     """Show the audit trail, newest first, or check each entry against the hash of the entry before it.
 
     The check also looks for live tasks that no approval in the trail precedes. Keep the latest hash that `verify`
-    prints in another place. It shows whether the whole trail was rewritten.
+    prints in another place. It shows whether the whole trail was rewritten. Signatures by passkeys are kept in the
+    trail and checked too. `export` writes the whole trail for `docs/verify_trail.py`, which needs no Callsheet.
     """
-    session = begin(context, as_json)
+    session = begin(context, as_json or wanted is Wanted.EXPORT)
+    if wanted is Wanted.EXPORT:
+        entries = [asdict(entry) for entry in reversed(session.service.audit(limit=-1))]
+        session.write_json({"format": "callsheet-trail", "version": 1, "entries": entries})
+        return ExitCode.OK
     return _verify(session) if wanted is Wanted.VERIFY else _write(session, limit)
 
 
@@ -62,12 +69,17 @@ def _verify(session: Session) -> int:
         )
     if session.as_json:
         answer = {"entries": verdict.entries, "latest": verdict.latest, "intact": True, "older": list(verdict.older)}
-        session.write_json(answer)
+        session.write_json({**answer, "signatures": dict(verdict.keys), "unsigned": list(verdict.unsigned)})
         return ExitCode.OK
     session.output.write(Text(f"All {verdict.entries} entries are unchanged, and each live task was approved."))
     if verdict.older:
         older = f"Older than the trail, which can say nothing about them: {_name(verdict.older)}."
         session.output.write(Text(older, style="yellow"))
+    for key, count in verdict.keys.items():
+        session.output.write(Text(f"Signed by the passkey {key}: {format_count(count, 'approval')}."))
+    if verdict.unsigned:
+        unsigned = f"By passkey, without a signature: {join_words(verdict.unsigned)}. An older version kept none."
+        session.output.write(Text(unsigned, style="yellow"))
     session.output.write(Text("Latest hash:"))
     session.output.write_unwrapped(verdict.latest)
     return ExitCode.OK

@@ -20,7 +20,7 @@ from callsheet.surface.cli.console.session import begin
 from callsheet.surface.next_steps import for_person
 from callsheet.surface.text import format_count, one_line
 
-EXAMPLES = ("doctor", "doctor --online", "doctor --json")
+EXAMPLES = ("doctor", "doctor --online", "doctor --notice", "doctor --json")
 MARKS = {
     Grade.OK: ("✓", "green"),
     Grade.NOTE: ("·", "dim"),
@@ -34,9 +34,12 @@ def doctor(
     online: Annotated[
         bool, typer.Option("--online", help="Also query the gateways, for free: balance, listed models.")
     ] = False,
+    notice: Annotated[
+        bool, typer.Option("--notice", help="Also send a test notice, where the policy's [notify] says.")
+    ] = False,
     as_json: Json = False,
 ) -> int:
-    """Check the installation. Sends nothing unless --online is given.
+    """Check the installation. Sends nothing unless --online or --notice is given.
 
     The exit code is 8 if a problem keeps Callsheet from working.
     """
@@ -45,8 +48,10 @@ def doctor(
     install = Install(program.paths, program.policy_path, program.verifier_path, program.environ)
     checks = session.service.check_up(install)
     answers = anyio.run(session.service.ask_gateways) if online else []
+    sent = anyio.run(session.service.send_test_notice) if notice else []
     if as_json:
-        session.write_json(_build_answer(checks, answers, online))
+        told: list[JsonValue] = [{"to": where, "outcome": outcome} for where, outcome in sent]
+        session.write_json(_build_answer(checks, answers, online) | ({"notices": told} if notice else {}))
     else:
         write_checks(session.output, checks)
         problems = sum(1 for check in checks if check.grade is Grade.PROBLEM)
@@ -58,6 +63,10 @@ def doctor(
         session.output.write("", Text(*found))
         if online:
             _write_answers(session.output, answers)
+        if notice:
+            session.output.write_heading("Test notice")
+            rows = [(where, Text(one_line(outcome))) for where, outcome in sent]
+            session.output.write(indent(label_table(rows or [("nowhere", Text("notices are off"))])))
     return ExitCode.SETUP if any(check.grade is Grade.PROBLEM for check in checks) else ExitCode.OK
 
 

@@ -47,6 +47,8 @@ def write_clip(session: Session, clip: Clip, *, title: str = "Clip") -> None:
     output.write_heading(f"{title}  {measured}")
     for path in (clip.path, clip.contact_sheet, clip.poster):
         output.write_unwrapped(path, style="cyan")
+    if clip.note:
+        output.write_note(clip.note)
 
 
 def write_differences(session: Session, report: TaskReport) -> None:

@@ -1,0 +1,194 @@
+#!/usr/bin/env python3
+"""Checks an exported audit trail of Callsheet offline: every seal, and every signature by a passkey.
+
+    callsheet audit export > trail.json
+    python verify_trail.py trail.json [--hash HASH] [--key FINGERPRINT ...]
+
+It needs Python 3.10 and the package `cryptography`, and neither Callsheet nor a network. docs/audit-trail.md describes
+the format. `--hash` is a latest hash that you kept elsewhere: the trail must contain it. `--key` names the passkeys
+that may have signed. Exit code: 0 all holds, 1 something does not, 2 not everything could be checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import json
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+FIRST_HASH = "0" * 64
+STATEMENT = re.compile(r"16:callsheet desk 1;(\d{1,6}):(.*);43:[A-Za-z0-9_-]{43};", re.DOTALL)
+ORIGIN = re.compile(r"http://localhost:\d{1,5}")
+TERMS = {"models", "use", "mode", "policy", "seconds"}
+PRESENT, VERIFIED = 0x01, 0x04
+
+
+class Wrong(Exception):
+    """What does not hold."""
+
+
+def check_chain(entries: list[dict[str, Any]]) -> str:
+    """Check that each entry seals the one before it; returns the latest hash."""
+    latest = FIRST_HASH
+    for number, entry in enumerate(entries, 1):
+        names = ("seq", "at", "actor", "action", "subject", "detail", "previous")
+        text = json.dumps([entry[name] for name in names], ensure_ascii=True, separators=(",", ":"))
+        if entry["seq"] != number or entry["previous"] != latest:
+            raise Wrong(f"entry {number} is missing, or does not follow the one before it")
+        if entry["hash"] != hashlib.sha256(text.encode()).hexdigest():
+            raise Wrong(f"entry {number} was changed")
+        latest = entry["hash"]
+    return latest
+
+
+def check_statement(entry: dict[str, Any], detail: dict[str, str]) -> None:
+    """Check that what was signed is this very act: this sheet with all it is bound to, or these terms."""
+    match = STATEMENT.fullmatch(detail["statement"])
+    if match is None or int(match[1]) != len(match[2]) or entry["actor"] != "passkey":
+        raise Wrong("its statement is not one of Callsheet's")
+    subject = match[2]
+    if entry["action"] == "approved":
+        if hashlib.sha256(detail["binding"].encode()).hexdigest() != detail["digest"]:
+            raise Wrong("its binding was changed")
+        if subject != f"sheet {entry['subject']} {detail['digest']}":
+            raise Wrong("its statement is about another sheet")
+    elif entry["action"] == "allowance_made":
+        terms = json.loads(subject.removeprefix("allowance "))
+        said = {**detail, "seconds": terms["seconds"]}
+        if set(terms) != TERMS or any(said[name] != value for name, value in terms.items()):
+            raise Wrong("its statement is about other terms")
+        if detail["expires"] != f"{entry['at'] + terms['seconds']:.0f}":
+            raise Wrong("it does not end when its terms say")
+    else:
+        raise Wrong("it is no approval")
+
+
+def check_signature(detail: dict[str, str]) -> str:
+    """Check a signature by WebAuthn (level 2, section 7.2); returns the fingerprint of the passkey that made it."""
+    data, client, key = (decode(detail[name]) for name in ("authenticator_data", "client_data", "public_key"))
+    said = json.loads(client)
+    challenge = hashlib.sha256(detail["statement"].encode("utf-8", "surrogatepass")).digest()
+    if said.get("type") != "webauthn.get" or decode(said.get("challenge", "")) != challenge:
+        raise Wrong("something else was signed")
+    if not ORIGIN.fullmatch(said.get("origin", "")) or data[:32] != hashlib.sha256(b"localhost").digest():
+        raise Wrong("it was signed for another page than the desk")
+    if len(data) < 37 or data[32] & (PRESENT | VERIFIED) != PRESENT | VERIFIED:
+        raise Wrong("the device did not verify the person")
+    verify(read_cbor(key)[0], decode(detail["signature"]), data + hashlib.sha256(client).digest())
+    return hashlib.sha256(key).hexdigest()[:16]
+
+
+def verify(key: dict[int, Any], signature: bytes, signed: bytes) -> None:
+    """Check a signature with a COSE key (RFC 9053): ES256, ES384, ES512, RS256 to RS512, EdDSA."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+
+    algorithm, digests = key[3], {7: hashes.SHA256(), 35: hashes.SHA384(), 36: hashes.SHA512()}
+    digests |= {257: hashes.SHA256(), 258: hashes.SHA384(), 259: hashes.SHA512()}
+    try:
+        if key[1] == 2:
+            curve = {1: ec.SECP256R1(), 2: ec.SECP384R1(), 3: ec.SECP521R1()}[key[-1]]
+            x, y = (int.from_bytes(key[name], "big") for name in (-2, -3))
+            public = ec.EllipticCurvePublicNumbers(x, y, curve).public_key()
+            public.verify(signature, signed, ec.ECDSA(digests[-algorithm]))
+        elif key[1] == 3:
+            n, e = (int.from_bytes(key[name], "big") for name in (-1, -2))
+            rsa.RSAPublicNumbers(e, n).public_key().verify(signature, signed, padding.PKCS1v15(), digests[-algorithm])
+        elif (key[1], algorithm, key[-1]) == (1, -8, 6):
+            ed25519.Ed25519PublicKey.from_public_bytes(key[-2]).verify(signature, signed)
+        else:
+            raise Wrong("its kind of key is not known")
+    except (InvalidSignature, KeyError, ValueError):
+        raise Wrong("the signature does not fit the statement and the key") from None
+
+
+def read_cbor(data: bytes) -> tuple[Any, bytes]:
+    """One value of CBOR (RFC 8949) as a COSE key has them, numbers, bytes, text and maps, and what follows it."""
+    if not data:
+        raise ValueError("cut short")
+    kind, count, rest = data[0] >> 5, data[0] & 31, data[1:]
+    if count >= 24:
+        size = 1 << (count - 24)
+        count, rest = int.from_bytes(rest[:size], "big"), rest[size:]
+    if kind in (0, 1):
+        return (count if kind == 0 else -1 - count), rest
+    if kind in (2, 3) and count <= len(rest):
+        return rest[:count], rest[count:]
+    if kind != 5:
+        raise ValueError("not a key")
+    found = {}
+    for _ in range(count):
+        name, rest = read_cbor(rest)
+        found[name], rest = read_cbor(rest)
+    return found, rest
+
+
+def decode(text: str) -> bytes:
+    """Base64url, with or without padding."""
+    return base64.b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4), altchars=b"-_", validate=True)
+
+
+def check_signatures(entries: list[dict[str, Any]], allowed: list[str]) -> tuple[Counter[str], list[int]]:
+    """Check every signature: who signed how often, and the entries by passkey without one (older versions)."""
+    signers, unsigned, seen = Counter[str](), list[int](), set[str]()
+    for entry in entries:
+        try:
+            detail = json.loads(entry["detail"])
+            if "signature" not in detail and "statement" not in detail:
+                if entry["actor"] == "passkey" and entry["action"] in ("approved", "allowance_made"):
+                    unsigned.append(entry["seq"])
+                continue
+            check_statement(entry, detail)
+            if detail["statement"] in seen:
+                raise Wrong("its signature was copied from an earlier entry")
+            seen.add(detail["statement"])
+            signer = check_signature(detail)
+            if allowed and signer not in allowed:
+                raise Wrong(f"the passkey {signer} is not among those that you named")
+            signers[signer] += 1
+        except (Wrong, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError) as error:
+            raise Wrong(f"entry {entry['seq']}: {error if isinstance(error, Wrong) else 'it cannot be read'}") from None
+    return signers, unsigned
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Check the file and say what holds."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("trail", type=Path, help="what `callsheet audit export` wrote")
+    parser.add_argument("--hash", help="a latest hash that you kept: the trail must contain it")
+    parser.add_argument("--key", action="append", default=[], help="a passkey that may have signed")
+    asked = parser.parse_args(arguments)
+    try:
+        document = json.loads(asked.trail.read_text(encoding="utf-8"))
+        if (document["format"], document["version"]) != ("callsheet-trail", 1):
+            raise Wrong("this is not an audit trail, version 1")
+        entries = document["entries"]
+        latest = check_chain(entries)
+        if asked.hash is not None and asked.hash not in [FIRST_HASH, *(entry["hash"] for entry in entries)]:
+            raise Wrong("the hash that you kept is not in the trail: somebody wrote it again")
+        print(f"Seals: {len(entries)} entries, each as it was written. Latest hash: {latest}")
+        signers, unsigned = check_signatures(entries, asked.key)
+    except ImportError:
+        print("Signatures: not checked. Install the package `cryptography` first.", file=sys.stderr)
+        return 2
+    except Wrong as error:
+        print(f"Does not hold: {error}.", file=sys.stderr)
+        return 1
+    except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
+        print(f"Cannot be read as an audit trail ({type(error).__name__}).", file=sys.stderr)
+        return 1
+    for signer, count in signers.items():
+        print(f"Signatures: {count} by the passkey {signer}.")
+    if unsigned:
+        print(f"By passkey, without a signature (older versions kept none): {', '.join(map(str, unsigned))}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
