@@ -164,7 +164,7 @@ class Binding:
 
     `account` is the key's fingerprint (empty without a key: such a sheet cannot go live), `price` the
     highest price with its unit, `prices` the version of the price table, `policy` the digest of what in the policy
-    bears on it (once its version), `expires` its end (Unix seconds). `content_type` is empty for JSON, `route` as usual.
+    bears on it (once its version), `expires` its end (Unix time). `content_type` is empty for JSON, `route` if usual.
     """
 
     mode: str
