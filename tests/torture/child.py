@@ -17,7 +17,7 @@ import anyio
 import httpx2
 
 from callsheet.compose import Surroundings, build_service, quiet_libraries
-from callsheet.core.gateway.endpoint import Route
+from callsheet.core.gateway.endpoint import USUAL, Route
 from callsheet.core.tasks import SheetState
 from callsheet.edges.clips.save import Clips
 from callsheet.edges.http.client import GatewayHttp
@@ -47,9 +47,9 @@ class MarkedHttp(GatewayHttp):
         return client
 
     def open_stream(
-        self, url: str, headers: Mapping[str, str], *, loopback: str | None
+        self, url: str, headers: Mapping[str, str], *, loopback: str | None = None, route: Route = USUAL
     ) -> AbstractAsyncContextManager[ByteStream]:
-        return super().open_stream(url, {**headers, "x-child": self._name}, loopback=loopback)
+        return super().open_stream(url, {**headers, "x-child": self._name}, loopback=loopback, route=route)
 
 
 def start_service(environ: dict[str, str], base: float, name: str) -> Service:
