@@ -11,6 +11,7 @@ import httpx2
 
 from callsheet.compose import Surroundings, build_service
 from callsheet.core.consent import Means, Mode
+from callsheet.core.gateway.endpoint import Route
 from callsheet.core.gateway.protocol import HttpReply, HttpRequest
 from callsheet.core.sent import MarkedTask
 from callsheet.core.shot import Shot
@@ -62,13 +63,14 @@ class ImpatientHttp(GatewayHttp):
         *,
         base_url: str,
         key: SecretKey | None,
+        route: Route,
         within: float = PATIENCE_SECONDS,
     ) -> HttpReply:
         within = min(within, PATIENCE_SECONDS)
-        return await super().post_paid(marked, request, base_url=base_url, key=key, within=within)
+        return await super().post_paid(marked, request, base_url=base_url, key=key, route=route, within=within)
 
-    def _client(self, *, keepalive: int, timeout: float) -> httpx2.AsyncClient:
-        client = super()._client(keepalive=keepalive, timeout=timeout)
+    def _client(self, route: Route, *, keepalive: int, timeout: float) -> httpx2.AsyncClient:
+        client = super()._client(route, keepalive=keepalive, timeout=timeout)
         client.timeout = httpx2.Timeout(PATIENCE_SECONDS, connect=PATIENCE_SECONDS / 2)
         return client
 

@@ -17,6 +17,7 @@ import anyio
 import httpx2
 
 from callsheet.compose import Surroundings, build_service, quiet_libraries
+from callsheet.core.gateway.endpoint import USUAL, Route
 from callsheet.core.tasks import SheetState
 from callsheet.edges.clips.save import Clips
 from callsheet.edges.http.client import GatewayHttp
@@ -40,15 +41,15 @@ class MarkedHttp(GatewayHttp):
         super().__init__()
         self._name = name
 
-    def _client(self, *, keepalive: int, timeout: float) -> httpx2.AsyncClient:
-        client = super()._client(keepalive=keepalive, timeout=timeout)
+    def _client(self, route: Route, *, keepalive: int, timeout: float) -> httpx2.AsyncClient:
+        client = super()._client(route, keepalive=keepalive, timeout=timeout)
         client.headers["x-child"] = self._name
         return client
 
     def open_stream(
-        self, url: str, headers: Mapping[str, str], *, loopback: str | None
+        self, url: str, headers: Mapping[str, str], *, loopback: str | None = None, route: Route = USUAL
     ) -> AbstractAsyncContextManager[ByteStream]:
-        return super().open_stream(url, {**headers, "x-child": self._name}, loopback=loopback)
+        return super().open_stream(url, {**headers, "x-child": self._name}, loopback=loopback, route=route)
 
 
 def start_service(environ: dict[str, str], base: float, name: str) -> Service:

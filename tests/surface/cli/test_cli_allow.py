@@ -131,7 +131,14 @@ def test_the_trail_is_shown_and_checked(workspace: Workspace, armed: Program, cl
     [entry] = json.loads(cli("audit", "--json").out)["entries"]
     assert (entry["actor"], entry["action"]) == ("terminal", "declined")
     verified = json.loads(cli("audit", "verify", "--json").out)
-    assert verified == {"entries": 1, "latest": entry["hash"], "intact": True, "older": []}
+    assert verified == {
+        "entries": 1,
+        "latest": entry["hash"],
+        "intact": True,
+        "older": [],
+        "signatures": {},
+        "unsigned": [],
+    }
     ledger = Path(workspace.home / "data" / "ledger.sqlite3")
     with sqlite3.connect(ledger) as db:
         db.executescript("DROP TRIGGER audit_is_final; UPDATE audit SET actor = 'desk'")

@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from callsheet.core.signatures import build_statement, challenge_of
 from callsheet.edges.keys.passphrase import write_verifier
 from callsheet.errors import NotApproved
 from callsheet.surface.desk.sessions import Session
@@ -17,7 +18,6 @@ from callsheet.surface.desk.step_up import (
     TRIES,
     Challenges,
     PassphraseCheck,
-    challenge_for,
 )
 from samples import CHEAP
 
@@ -106,7 +106,7 @@ def test_a_challenge_is_of_its_subject_and_of_its_nonce() -> None:
     """The same nonce for another subject is another challenge, however the two are cut."""
     pairs = [("a", "n"), ("b", "n"), ("a", "m"), ("an", ""), ("", "an"), ("a;1:n", ""), ("a", "n;"), ("1:a;1", "n")]
 
-    assert all(challenge_for(*one) != challenge_for(*other) for one, other in combinations(pairs, 2))
+    assert all(build_statement(*one) != build_statement(*other) for one, other in combinations(pairs, 2))
 
 
 @pytest.mark.parametrize("what", ["subject", "session", "time", "nonce"])
@@ -136,6 +136,8 @@ def test_a_challenge_is_valid_until_its_last_second_and_once() -> None:
     nonce, challenge = challenges.issue(session, "sheet_a")
     clock.time += CHALLENGE_SECONDS
 
-    assert challenges.redeem(session, "sheet_a", nonce) == challenge == challenge_for("sheet_a", nonce)
+    statement = challenges.redeem(session, "sheet_a", nonce)
+    assert statement == build_statement("sheet_a", nonce)
+    assert challenge == challenge_of(statement)
     with pytest.raises(NotApproved):
         challenges.redeem(session, "sheet_a", nonce)
