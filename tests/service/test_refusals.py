@@ -8,6 +8,7 @@ import pytest
 
 from callsheet.core.catalogue.cards import Availability
 from callsheet.core.consent import Means
+from callsheet.core.gateway.refusals import refusal_step
 from callsheet.core.payload.validation import Hosts
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import Problem
@@ -23,7 +24,6 @@ from callsheet.errors import (
 )
 from callsheet.service import Draft, Explanation, Service
 from callsheet.service.catalogue.ranking import price_terms, rank_cards
-from callsheet.service.results import refusal_step
 from callsheet.service.submission import submit
 from workspace import SHOT, Workspace, draft
 

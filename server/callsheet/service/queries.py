@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +12,10 @@ from callsheet.core.gateway.endpoint import Endpoint, build_facts
 from callsheet.core.security.redaction import Redactor
 from callsheet.core.tasks import Task
 
-from . import results
+from . import consent, results
 from .catalogue import ranking
 from .catalogue.ranking import Query, Ranking
+from .consent import Quote
 from .dependencies import Dependencies, card_of
 from .ports import SecretKey
 
@@ -64,6 +65,10 @@ class Queries:
         """How long such a task usually takes, in its mode; None when no source says."""
         usual, speed = card_of(self.deps, task).poll.usual_seconds, self.deps.speed(task.mode)
         return None if usual is None else (usual[0] / speed, usual[1] / speed)
+
+    def quote(self, sheet_ids: Sequence[str]) -> Quote:
+        """The price of these sheets together, and what they are; see `consent.quote`."""
+        return consent.quote(self.deps, sheet_ids)
 
     def notice(self) -> str:
         """What an answer says first under the policy in force; see `results.notice`."""
