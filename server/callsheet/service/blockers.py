@@ -9,7 +9,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from callsheet.core.consent import Floor, Mode, Policy, Spending, amount_to_type
-from callsheet.core.gateway.refusals import refusal_step
 from callsheet.core.shot import OWN_FILE_SCHEME
 from callsheet.core.spending import Allowance, require_allowed, require_within_caps
 from callsheet.core.tasks import Sheet, SheetState, Task, TaskState
@@ -28,7 +27,7 @@ from callsheet.errors import (
 )
 
 from .dependencies import Dependencies
-from .results import Blocker
+from .results import Blocker, refusal_step
 
 PAUSED = "A person paused all submissions."
 RESUME = NextStep(Action.RESUME, "Only a person can end the pause. Approvals stay valid as long as before.")

@@ -14,11 +14,11 @@ from callsheet.core.catalogue.cards import ModelCard
 from callsheet.core.catalogue.prices import Price, dollars, from_micros
 from callsheet.core.consent import Mode
 from callsheet.core.delivery import find_differences, format_differences
-from callsheet.core.gateway.refusals import CHANGES, refusal_step
+from callsheet.core.gateway.refusals import ADVICE, NO_REASON_GIVEN, Reason, read_reason
 from callsheet.core.payload.body import Body, Finding
 from callsheet.core.poll_schedule import is_overdue
 from callsheet.core.shot import OwnFile, Scalar, Shot
-from callsheet.core.tasks import OPEN_STATES, Sheet, Task, TaskState, exceeds_declared
+from callsheet.core.tasks import OPEN_STATES, Problem, Sheet, Task, TaskState, exceeds_declared
 from callsheet.errors import FATE_SENTENCES, Action, CallsheetError, Fate, KeyProblem, NextStep
 
 from .catalogue.ranking import Option
@@ -382,3 +382,14 @@ def is_late(deps: Dependencies, task: Task) -> bool:
     except CallsheetError:
         return False
     return is_overdue(advice, elapsed=elapsed, clip_seconds=length, speed=deps.speed(task.mode))
+
+
+CHANGES = "A person decides what to change, as the message says."
+
+
+def refusal_step(problem: Problem | None, *, change: str = CHANGES) -> NextStep:
+    """What to do after a refusal or a failure. `change` is said only where the gateway gave a reason."""
+    reason = read_reason(problem.http_status, problem.code, problem.said) if problem else Reason.SHOT
+    if reason in ADVICE:
+        return NextStep(Action.EXPLAIN, ADVICE[reason])
+    return NextStep(Action.EXPLAIN, change if problem and problem.said else NO_REASON_GIVEN)

@@ -41,7 +41,7 @@ TOOLS = {
     Action.SUBMIT: ("submit_video", "sheet_ids", ", price and what as above"),
     Action.GET: ("get_task", "task_ids", ""),
     Action.WAIT: ("get_task", "task_ids", ""),
-    Action.VIEW: ("view_clip", "task_id", ", compare it with the prompt, then report both and clip_path"),
+    Action.VIEW: ("view_clip", "task_id", ", compare with the prompt, report clip_path"),
     Action.LIST: ("list_tasks", "", ""),
     Action.MODELS: ("list_models", "", ""),
 }

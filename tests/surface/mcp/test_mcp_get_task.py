@@ -65,7 +65,7 @@ async def test_a_clip_that_is_not_as_ordered_says_what_differs(workspace: Worksp
     workspace.go_live()
     workspace.gateway.replies = [accepted()]
     async with connect(workspace, ERAS[0], types_in("0.24")) as client:
-        submitted = await client.call_tool("submit_video", {"sheet_ids": [await explained(client)]})
+        submitted = await client.call_tool("submit_video", {"sheet_id": await explained(client)})
         task_id = submitted.structured_content["task_id"]
         save(workspace, task_id, replace(CLIP, duration_seconds=2.0, brightest=3, motion=0))
         answer = (await client.call_tool("get_task", {"task_ids": [task_id]})).structured_content

@@ -5,9 +5,6 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
-from callsheet.core.tasks import Problem
-from callsheet.errors import Action, NextStep
-
 _LACKING = r"(?:insufficient|not enough|too (?:low|few|little)|exhausted|exceeded|used up|depleted|out of|no more)"
 _FUNDS = r"(?:credits?|balance|funds?|quota|money)"
 _BALANCE = re.compile(
@@ -57,7 +54,7 @@ def read_reason(status: int, code: str, words: str) -> Reason:
     return Reason.RATE if _RATE.search(text) else Reason.SHOT
 
 
-_REFUSAL_ADVICE = {
+ADVICE = {
     Reason.BALANCE: "Top up the account at the gateway. The shot needs no change.",
     Reason.KEY: "Check that the gateway's key is valid. The shot needs no change.",
     Reason.ACCESS: "Ask at the gateway what this key and account may use.",
@@ -66,12 +63,3 @@ _REFUSAL_ADVICE = {
     Reason.MOVED: "Check the gateway's address in the policy: it answers that it has moved.",
 }
 NO_REASON_GIVEN = "The gateway gives no reason. Compare the shot with the model's rules, or ask the gateway's support."
-CHANGES = "A person decides what to change, as the message says."
-
-
-def refusal_step(problem: Problem | None, *, change: str = CHANGES) -> NextStep:
-    """What to do after a refusal or a failure. `change` is said only where the gateway gave a reason."""
-    reason = read_reason(problem.http_status, problem.code, problem.said) if problem else Reason.SHOT
-    if reason in _REFUSAL_ADVICE:
-        return NextStep(Action.EXPLAIN, _REFUSAL_ADVICE[reason])
-    return NextStep(Action.EXPLAIN, change if problem and problem.said else NO_REASON_GIVEN)

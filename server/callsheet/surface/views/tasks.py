@@ -56,7 +56,7 @@ from .builders import Render, finding_answer, joined, mode_fields
 PROMPT_IN_LIST = 60
 MOST_NAMED = 6
 REHEARSED = "rehearsed"
-DRAWN = "It is a drawn placeholder with the prompt on it; say so."
+DRAWN = "A drawn placeholder with the prompt on it; say so."
 WAITS = "It waits for the user's approval; nothing was sent."
 NO_CANCEL = "It was sent, and no gateway documents a way to take that back."
 
