@@ -3,8 +3,8 @@
     python tools/record_cast.py [--out FILE] [--answer TEXT=REPLY ...] [COMMAND ...]
 
 The default is `callsheet demo` to `docs/images/demo.svg`. `--answer` types REPLY when the program has written TEXT, so
-that a command that asks can be recorded too. The run has an empty home and an empty directory. What it prints is kept
-as it is; only the pace is changed: long pauses are shortened, and long texts appear line by line.
+that a command that asks can be recorded too. The run has an empty home and an empty directory. What it prints is
+not changed, only the pace: long pauses are shortened, and long texts appear line by line.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ COLOURS = {
 STYLE = """
 text { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; font-size: 14px; }
 text { white-space: pre; }
-.film { animation: film DURATIONs steps(1, end) infinite; }
-@media (prefers-reduced-motion: reduce) { .film { animation: none; transform: translateX(LAST); } }
+.film { transform: translateX(LAST); animation: film DURATIONs steps(1, end) infinite; }
+@media (prefers-reduced-motion: reduce) { .film { animation: none; } }
 """
 
 Row = tuple["Span", ...]
