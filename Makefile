@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 MUTMUT := $(VENV)/.mutants
 SERVERS := .servers
-# What `make screenshots` records: options and command of tools/record_cast.py.
+# What `make screenshots` records: the options of tools/record_cast.py and a command.
 CAST := callsheet demo
 UV := uv>=0.9,<1
 PYTEST := $(BIN)/pytest

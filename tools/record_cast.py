@@ -2,7 +2,7 @@
 
     python tools/record_cast.py [--out FILE] [--answer TEXT=REPLY ...] [COMMAND ...]
 
-The default is `callsheet demo` to `docs/images/demo.svg`. `--answer` types REPLY when the program has written TEXT, so
+The default is `callsheet demo` to `docs/images/recording.svg`. `--answer` types REPLY when the program has written TEXT, so
 that a command that asks can be recorded too. The run has an empty home and an empty directory. What it prints is
 not changed, only the pace: long pauses are shortened, and long texts appear line by line.
 """
@@ -28,7 +28,7 @@ from pathlib import Path
 import pyte
 
 ROOT = Path(__file__).resolve().parents[1]
-OUT = ROOT / "docs" / "images" / "demo.svg"
+OUT = ROOT / "docs" / "images" / "recording.svg"
 COMMAND = ("callsheet", "demo")
 COLUMNS, ROWS = 100, 30
 CHARACTER, LINE, MARGIN = 8.4, 18, 16
