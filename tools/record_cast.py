@@ -2,9 +2,9 @@
 
     python tools/record_cast.py [--out FILE] [--answer TEXT=REPLY ...] [COMMAND ...]
 
-The default is `callsheet demo` to `docs/images/recording.svg`. `--answer` types REPLY when the program has written TEXT, so
-that a command that asks can be recorded too. The run has an empty home and an empty directory. What it prints is
-not changed, only the pace: long pauses are shortened, and long texts appear line by line.
+The default is `callsheet demo` to `docs/images/recording.svg`. `--answer` types REPLY when the program has written
+TEXT, so that a command that asks can be recorded too. The run has an empty home and an empty directory. What it prints
+is not changed, only the pace: long pauses are shortened, and long texts appear line by line.
 """
 
 from __future__ import annotations
