@@ -303,6 +303,25 @@ def test_what_comes_back_for_a_form_is_told_apart(workspace: Workspace, answer: 
     assert (forward_sheets(service.deps) == []) is is_no
 
 
+def test_a_no_in_the_form_is_remembered_for_the_shot_and_not_only_for_its_sheet(workspace: Workspace) -> None:
+    """Else a withdrawal and a new draft would show the same form again."""
+    service = live(workspace)
+    sheet_id = draft(service)
+    service.put_forward(sheet_id)
+    service.keep_answer(sheet_id, answer=Answer.DECLINED)
+    service.cancel(sheet_id)
+
+    again = draft(service)
+
+    assert again != sheet_id
+    assert service.question(again) is None
+    assert service.question(again, ask_again=True) is not None
+    service.approve(again, by=Means.DESK)
+    service.put_forward(again)
+    workspace.clock.time += 1
+    assert service.question(draft(service)) is not None
+
+
 async def test_what_was_not_sent_can_be_cancelled_and_nothing_else(workspace: Workspace) -> None:
     """A sheet, an approved sheet and a task that waits; what was sent stays, and its fate is told."""
     service = live(workspace)

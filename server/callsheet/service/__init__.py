@@ -121,9 +121,9 @@ class Service(Queries):
         """Sheets in those states, the newest first."""
         return self.deps.ledger().sheets(states, limit=limit)
 
-    def approvable(self, sheet_id: str) -> Sheet:
-        """That sheet if it can be approved as it stands."""
-        return consent.approvable(self.deps, sheet_id)
+    def approvable(self, sheet_id: str, *others: str) -> Sheet:
+        """That sheet if it can be approved as it stands, together with the others; see `forward.require_approvable`."""
+        return forward.require_approvable(self.deps, [sheet_id, *others])[0]
 
     def decline(self, sheet_id: str, *, by: Means = Means.TERMINAL) -> Sheet:
         """Record a person's no."""

@@ -41,7 +41,7 @@ from callsheet.errors import Action, NextStep, UnknownThing
 from .connection import last_take, ledger_problem, open_database, prune_rows
 from .consent import (
     Consent,
-    append_answer,
+    append_act,
     append_spent,
     consent_to,
     require_fresh_consent,
@@ -134,8 +134,7 @@ class SqliteLedger:
             if event is SheetEvent.UNPROVEN and consent_to(db, sheet) is not None:
                 return sheet
             db.execute(*build_move(sheet, state, event, now=now, by=by))
-            if by is not None and by is not Means.REHEARSAL:
-                append_answer(db, sheet, event.value, by=by, evidence=evidence, now=now)
+            append_act(db, sheet, event, by=by, evidence=evidence, now=now)
             self._record(db, now, sheet_id, event.value, {"by": by.value if by else ""})
         return self._need_sheet(sheet_id)
 

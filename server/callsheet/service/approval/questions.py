@@ -66,7 +66,7 @@ def question_for(deps: Dependencies, sheet_ids: Sequence[str], *, ask_again: boo
     """
     policy, asked = deps.policy(), [sheet for sheet_id in sheet_ids if (sheet := _undecided(deps, sheet_id))]
     for sheet in asked:
-        turned_down = any(event["kind"] == SheetEvent.TURNED_DOWN for event in deps.ledger().history(sheet.id))
+        turned_down = deps.ledger().consent.turned_down(sheet.binding.shot_digest)
         refused = any(blocker.refuses for blocker in find_blockers(deps, sheet))
         if refused or (turned_down and not ask_again) or floor_of(deps, sheet) is Floor.PASSPHRASE:
             return None
