@@ -161,7 +161,15 @@ def test_a_value_is_rid_of_keys_before_it_is_escaped(workspace: Workspace) -> No
 
 def around() -> dict[str, object]:
     """What every page needs."""
-    return {"mode": "live", "asks": True, "waiting_count": 0, "csrf": "", "notices": [], "path": "/", "signed_in": True}
+    return {
+        "mode": "live",
+        "paused": False,
+        "waiting_count": 0,
+        "csrf": "",
+        "notices": [],
+        "path": "/",
+        "signed_in": True,
+    }
 
 
 async def test_the_gateways_words_are_marked_as_its_own(live_desk: Desk) -> None:
