@@ -1,6 +1,6 @@
 """The tasks as a person looks for them: by state, model and words of the prompt, and without what they dismissed.
 
-A dismissal is an entry in the task's history. It counts as long as it is the latest one, so a task that changes
+A dismissal is an entry in the task's history. It counts while it is the latest one, so a task that changes
 afterwards is shown again.
 """
 
