@@ -13,10 +13,10 @@ from callsheet.core.gateway.endpoint import Endpoint, build_facts
 from callsheet.core.security.redaction import Redactor
 from callsheet.core.tasks import Sheet, SheetState, Task, TaskFilter, TaskState
 
-from . import results
+from . import consent, results
 from .catalogue import ranking
 from .catalogue.ranking import Query, Ranking
-from .consent import find_void
+from .consent import Quote
 from .dependencies import Dependencies, card_of
 from .ports import SecretKey
 
@@ -71,6 +71,10 @@ class Queries:
         usual, speed = card_of(self.deps, task).poll.usual_seconds, self.deps.speed(task.mode)
         return None if usual is None else (usual[0] / speed, usual[1] / speed)
 
+    def quote(self, sheet_ids: Sequence[str]) -> Quote:
+        """The price of these sheets together, and what they are; see `consent.quote`."""
+        return consent.quote(self.deps, sheet_ids)
+
     def notice(self) -> str:
         """What an answer says first under the policy in force; see `results.notice`."""
         return results.notice(self.deps, self.policy.mode)
@@ -82,7 +86,7 @@ class Queries:
 
     def find_void(self, sheet: Sheet) -> str:
         """Why no approval can be for this sheet any more; see `consent.find_void`."""
-        return find_void(self.deps, sheet)
+        return consent.find_void(self.deps, sheet)
 
     def find_tasks(self, wanted: TaskFilter, *, limit: int, offset: int = 0) -> list[results.TaskReport]:
         """Those tasks, the newest first."""

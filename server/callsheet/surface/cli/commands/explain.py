@@ -81,7 +81,7 @@ def explain(  # noqa: PLR0917 - the options of a command
     explanation = session.service.explain(draft)
     catalogue = session.service.catalogue
     if as_json:
-        session.write_json(explain_details(explanation, catalogue, for_person))
+        session.write_json(explain_details(explanation, session.service, for_person))
     else:
         write_explanation(session.output, explanation, catalogue)
     return _exit_code(explanation)

@@ -18,7 +18,7 @@ from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.cli.console.task_view import write_report
 from callsheet.surface.cli.console.terminal import is_interactive
 from callsheet.surface.next_steps import for_person
-from callsheet.surface.views.builders import submit_details
+from callsheet.surface.views.tasks import submit_details
 
 EXAMPLES = ("submit sheet_ixesul7gcrf73z7jv4iy", "submit sheet_ixesul7gcrf73z7jv4iy --no-wait --json")
 
@@ -50,7 +50,7 @@ def submit(
         # Read again: what follows the task was decided when the run ended.
         submission = submission.followed(session.service.task(submission.report.task.id))
     if as_json:
-        session.write_json(submit_details(submission, sheet, for_person))
+        session.write_json(submit_details(submission, session.service.sheet(sheet), for_person))
     else:
         _write_submission(session, submission, sheet)
     if submission.report is None:

@@ -12,7 +12,7 @@ from callsheet.core.consent import Means, text_to_type
 from callsheet.service import Submission, TaskReport
 from callsheet.service.approval.forward import is_answered
 from callsheet.surface.next_steps import for_person
-from callsheet.surface.views.builders import submit_details
+from callsheet.surface.views.tasks import submit_details
 
 from .exit_codes import ExitCode, exit_for_state
 from .progress import follow_task, hand_over, run_with_runner
@@ -43,7 +43,7 @@ def send_sealed(session: Session, sheet_id: str, *, wait: bool = True) -> int:
     submission = submission.followed(service.task(submission.report.task.id))
     assert submission.report is not None
     if session.as_json:
-        session.write_json(submit_details(submission, sheet_id, for_person))
+        session.write_json(submit_details(submission, session.service.sheet(sheet_id), for_person))
     else:
         write_report(session, submission.report)
     return exit_for_state(submission.report.task.state)
