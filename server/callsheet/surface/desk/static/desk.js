@@ -96,7 +96,7 @@
       const wanted = place.dataset.reloadOn;
       if (wanted && news.some((item) => item.dataset.state === wanted)) return location.reload();
       const waits = news.filter((item) => item.dataset.state === WAITS);
-      if (waits.length && notifies()) new Notification("Callsheet: a clip waits for you", { body: waits.map(labelOf).join(", ") });
+      if (waits.length && notifies()) new Notification("Callsheet: a clip waits for you", { body: waits.map((item) => one("h3", item)?.textContent || "").join(" ") });
       if (news.length) announcer.textContent = news.map((item) => `${item.dataset.state}: ${labelOf(item)}`).join(". ");
       const count = all(`[data-state="${WAITS}"]`, place).length;
       if (place.dataset.live === "/live") {
