@@ -73,11 +73,12 @@ class Service(Queries):
         """What to ask a person in their client before these sheets may be spent, if anything; see `question_for`."""
         return questions.question_for(self.deps, sheet_ids, ask_again=ask_again)
 
-    def approve_typed(self, *sheet_ids: str, typed: str, by: Means, ask_again: bool = False) -> list[Sheet]:
+    def approve_typed(
+        self, *sheet_ids: str, typed: str, by: Means, ask_again: bool = False, asked: Question | None = None
+    ) -> list[Sheet]:
         """Approve if the amount typed by a person is the amount shown, and send what is put forward."""
-        return [
-            *map(self._release, questions.approve_typed(self.deps, sheet_ids, typed=typed, by=by, ask_again=ask_again))
-        ]
+        approved = questions.approve_typed(self.deps, sheet_ids, typed=typed, by=by, ask_again=ask_again, asked=asked)
+        return [self._release(sheet) for sheet in approved]
 
     def put_forward(self, *sheet_ids: str) -> list[Submission]:
         """Submit sheets without waiting, so that an approval from now on sends them; see `forward.put_forward`."""
@@ -211,11 +212,9 @@ class Service(Queries):
         unsent = sealed_keys.unsent_sheets(self.deps, is_alive=self._leases.is_alive)
         return [*(sheet for sheet in self.asked() if not consent.find_void(self.deps, sheet)), *unsent]
 
-    def resolve(
-        self, task_id: str, *, accepted_as: str | None, by: Means = Means.TERMINAL, evidence: Mapping[str, str] = {}
-    ) -> Task:
+    def resolve(self, task_id: str, *, accepted_as: str | None, by: Means = Means.TERMINAL, who: str = "") -> Task:
         """A person says what became of a task of unknown outcome."""
-        return polling.resolve_task(self.deps, task_id, accepted_as=accepted_as, by=by, evidence=evidence)
+        return polling.resolve_task(self.deps, task_id, accepted_as=accepted_as, by=by, who=who)
 
     def accept_ledger(self, agree: Callable[[Sequence[SentRequest]], object]) -> Sequence[SentRequest]:
         """A person goes on with an older ledger; see `polling.accept_ledger`."""

@@ -8,7 +8,7 @@ fails never changes a task's state.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -360,7 +360,7 @@ def accept_ledger(deps: Dependencies, agree: Callable[[Sequence[SentRequest]], o
 
 
 def resolve_task(
-    deps: Dependencies, task_id: str, *, accepted_as: str | None, by: Means, evidence: Mapping[str, str]
+    deps: Dependencies, task_id: str, *, accepted_as: str | None, by: Means = Means.TERMINAL, who: str = ""
 ) -> Task:
     """Record what a person found out about a task of unknown outcome: accepted under an id, or lost."""
     task = deps.ledger().task(task_id)
@@ -391,7 +391,7 @@ def resolve_task(
             next_step=NextStep(Action.GET, target=task_id),
             fate=fate_of(task),
         ) from None
-    detail = {"as": accepted_as or "lost", "sheet": task.sheet_id, **evidence}
+    detail = {"as": accepted_as or "lost", "sheet": task.sheet_id, **({"who": who} if who else {})}
     if task.gateway_task_id is not None:
         detail["was"] = task.gateway_task_id
     deps.ledger().consent.record(event.value, task_id, actor=by.value, now=now, detail=detail)

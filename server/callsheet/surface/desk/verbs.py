@@ -96,10 +96,10 @@ async def resolve(context: RequestContext) -> Response:
     """Say what became of a task of unknown outcome."""
     service = context.state.service
     task, accepted_as, subject = _read_resolution(context)
-    who = {}
+    who: dict[str, str] = {}
     if task.mode is Mode.LIVE:
         who = _who(await context.state.step_up.prove(context.form, context.session, subject))
-    service.resolve(task.id, accepted_as=accepted_as, by=Means.DESK, evidence=who)
+    service.resolve(task.id, accepted_as=accepted_as, by=Means.DESK, **who)
     said = "It is given up." if accepted_as is None else "It is followed to its clip."
     return context.redirect(f"/tasks/{task.id}", said)
 
