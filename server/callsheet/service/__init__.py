@@ -205,15 +205,16 @@ class Service(Queries):
         return self.deps.ledger().history(subject)
 
     def pending(self) -> list[Sheet]:
-        """Sheets that wait for a person; where a key is sealed also those that were agreed to and not sent."""
-        now = self.deps.clock.now()
-        asked = self.deps.ledger().sheets([SheetState.AWAITING_APPROVAL])
-        unsent = sealed_keys.unsent_sheets(self.deps, is_alive=self._leases.is_alive)
-        return [*(sheet for sheet in asked if now <= sheet.expires_at), *unsent]
+        """Sheets that wait for a person; where a key is sealed also those that were agreed to and not sent.
 
-    def resolve(self, task_id: str, *, accepted_as: str | None) -> Task:
+        Without those that are void: `void_sheets`.
+        """
+        unsent = sealed_keys.unsent_sheets(self.deps, is_alive=self._leases.is_alive)
+        return [*(sheet for sheet in self.asked() if not consent.find_void(self.deps, sheet)), *unsent]
+
+    def resolve(self, task_id: str, *, accepted_as: str | None, by: Means = Means.TERMINAL, who: str = "") -> Task:
         """A person says what became of a task of unknown outcome."""
-        return polling.resolve_task(self.deps, task_id, accepted_as=accepted_as)
+        return polling.resolve_task(self.deps, task_id, accepted_as=accepted_as, by=by, who=who)
 
     def accept_ledger(self, agree: Callable[[Sequence[SentRequest]], object]) -> Sequence[SentRequest]:
         """A person goes on with an older ledger; see `polling.accept_ledger`."""

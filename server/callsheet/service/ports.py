@@ -31,6 +31,7 @@ from callsheet.core.tasks import (
     SheetState,
     Task,
     TaskEvent,
+    TaskFilter,
     TaskState,
 )
 from callsheet.edges.keys.sealed import SealedKey, open_key, require_address
@@ -76,6 +77,13 @@ class SentLog(Protocol):
     def readmit(self, requests: Iterable[SentRequest], *, now: float) -> None: ...
 
 
+class TaskList(Protocol):
+    """The tasks as a person looks for them, in the same store. What they dismiss comes back with its next change."""
+
+    def find(self, wanted: TaskFilter, *, limit: int, offset: int = 0) -> list[Task]: ...
+    def dismiss(self, task_ids: Iterable[str], *, now: float) -> None: ...
+
+
 class Ledger(Protocol):
     """Sheets, tasks and their history. The truth: each change is a compare-and-set. Raises `LedgerProblem`."""
 
@@ -83,6 +91,8 @@ class Ledger(Protocol):
     def consent(self) -> ConsentLog: ...
     @property
     def sent(self) -> SentLog: ...
+    @property
+    def task_list(self) -> TaskList: ...
     @property
     def path(self) -> Path: ...
 

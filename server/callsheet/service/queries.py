@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from callsheet.core.catalogue.cards import Catalogue, GatewayFacts, ModelCard
 from callsheet.core.consent import Policy
+from callsheet.core.delivery import find_differences
 from callsheet.core.gateway.endpoint import Endpoint, build_facts
 from callsheet.core.security.redaction import Redactor
-from callsheet.core.tasks import Task
+from callsheet.core.tasks import Sheet, SheetState, Task, TaskFilter, TaskState
 
 from . import consent, results
 from .catalogue import ranking
@@ -24,9 +25,13 @@ if TYPE_CHECKING:
     from .diagnostics.installation import Check, Install
     from .diagnostics.online import EndpointAnswer, GatewayAnswer
 
+BAD_STATES = (TaskState.OUTCOME_UNKNOWN, TaskState.REJECTED, TaskState.FAILED, TaskState.EXPIRED)
+LOOKED_AT = 60
+"""How many of the latest clips are compared with their orders each time that the desk looks."""
+
 
 class Queries:
-    """The part of `Service` that changes nothing but what is known of the gateways."""
+    """The part of `Service` that changes nothing but what is known of the gateways and what a person dismissed."""
 
     def __init__(self, deps: Dependencies) -> None:
         self.deps = deps
@@ -73,6 +78,33 @@ class Queries:
     def notice(self) -> str:
         """What an answer says first under the policy in force; see `results.notice`."""
         return results.notice(self.deps, self.policy.mode)
+
+    def asked(self) -> list[Sheet]:
+        """The sheets that an agent asked a person about and that are not too old, the newest first."""
+        now, found = self.now(), self.deps.ledger().sheets([SheetState.AWAITING_APPROVAL])
+        return [sheet for sheet in found if now <= sheet.expires_at]
+
+    def find_void(self, sheet: Sheet) -> str:
+        """Why no approval can be for this sheet any more; see `consent.find_void`."""
+        return consent.find_void(self.deps, sheet)
+
+    def find_tasks(self, wanted: TaskFilter, *, limit: int, offset: int = 0) -> list[results.TaskReport]:
+        """Those tasks, the newest first."""
+        found = self.deps.ledger().task_list.find(wanted, limit=limit, offset=offset)
+        return [results.report_task(self.deps, task) for task in found]
+
+    def find_attention(self, *, limit: int) -> list[results.TaskReport]:
+        """The tasks that a person should see and has not dismissed: what ended badly, and clips not as ordered."""
+        find, ledger = self.deps.ledger().task_list.find, self.deps.ledger()
+        bad = find(TaskFilter(BAD_STATES, undismissed=True), limit=limit)
+        saved = find(TaskFilter((TaskState.SAVED,), undismissed=True), limit=LOOKED_AT)
+        differing = [task for task in saved if find_differences(ledger.sheet(task.sheet_id), task)]
+        found = sorted([*bad, *differing], key=lambda task: -task.created_at)[:limit]
+        return [results.report_task(self.deps, task) for task in found]
+
+    def dismiss(self, task_ids: Sequence[str]) -> None:
+        """A person has seen these tasks; they need no attention until they change."""
+        self.deps.ledger().task_list.dismiss(task_ids, now=self.now())
 
     def desk_url(self) -> str | None:
         """Where a person has the desk page open, without anything that signs in; None where it is not."""

@@ -54,7 +54,7 @@ async def test_a_live_sheet_is_approved_by_a_passkey_with_its_amount_on_the_butt
     await register(live_desk, token, device)
     sheet_id = await ask(live_desk)
 
-    assert "Approve 0.24 USD with a passkey" in seen(await live_desk.read(f"/sheets/{sheet_id}"))
+    assert "Approve and send 0.24 USD with a passkey" in seen(await live_desk.read(f"/sheets/{sheet_id}"))
     signed = await sign(live_desk, token, device, sheet_id)
     answer = await live_desk.post(f"/sheets/{sheet_id}/approve", csrf=token, passkey=signed)
 

@@ -65,6 +65,7 @@ from .rows import (
     task_row,
 )
 from .sent import SentLog
+from .task_list import TaskList
 
 WRONG_CLOCK_SECONDS = 3600.0
 
@@ -80,6 +81,7 @@ class SqliteLedger:
             self._db = connect(path)
         self.consent = Consent(self._transaction, self._reading, self.snapshot)
         self.sent = SentLog(path, self._transaction, self._reading)
+        self.task_list = TaskList(self._transaction, self._reading)
         # Closes the file of a forgotten ledger too, at the latest when the program ends.
         self._closing = weakref.finalize(self, self._db.close)
 
@@ -335,8 +337,7 @@ class SqliteLedger:
         db.execute("INSERT INTO event (at, subject, kind, detail) VALUES (?, ?, ?, ?)", row)
 
     def _one_sheet(self, condition: str, *values: Any) -> Sheet | None:
-        found = self._sheets(condition, *values)
-        return found[0] if found else None
+        return next(iter(self._sheets(condition, *values)), None)
 
     def _sheets(self, condition: str, *values: Any) -> list[Sheet]:
         joined = "sheet LEFT JOIN task ON task.sheet_id = sheet.id"

@@ -13,9 +13,10 @@ from starlette.responses import JSONResponse, Response
 from callsheet.core.catalogue.prices import dollars, from_micros
 from callsheet.core.consent import Means, Mode
 from callsheet.core.spending import Allowance, bearing_on_models
-from callsheet.errors import CallsheetError, SetupProblem
+from callsheet.errors import CallsheetError
 
 from .requests import Form, RequestContext, http_status, render_error
+from .sheets import approval_ways
 
 SPANS = {3600: "1 hour", 2 * 3600: "2 hours", 8 * 3600: "8 hours", 24 * 3600: "1 day", 7 * 24 * 3600: "7 days"}
 DEFAULTS = {"clips": "5", "up_to": "", "seconds": "7200"}
@@ -126,20 +127,8 @@ def _page(context: RequestContext, error: CallsheetError | None = None) -> Respo
         live=policy.mode is Mode.LIVE,
         shown=policy.version,
         once=secrets.token_urlsafe(16),
-        **_approval_ways(context),
+        **approval_ways(context),
     )
-
-
-def _approval_ways(context: RequestContext) -> dict[str, Any]:
-    state = context.state
-    try:
-        return {
-            "has_passphrase": state.passphrase_check.has_passphrase(),
-            "has_passkey": bool(state.passkeys.all()),
-            "setup": None,
-        }
-    except SetupProblem as error:
-        return {"has_passphrase": False, "has_passkey": False, "setup": render_error(error)}
 
 
 def _model_choices(context: RequestContext) -> list[dict[str, Any]]:

@@ -14,7 +14,13 @@ from callsheet.service import TaskReport
 from callsheet.surface.cli.console.command import FOLLOW, Command, Json, TaskArgument
 from callsheet.surface.cli.console.exit_codes import ExitCode, exit_for_state
 from callsheet.surface.cli.console.output import Output, indent
-from callsheet.surface.cli.console.progress import follow_task, format_state, hand_over, run_with_runner
+from callsheet.surface.cli.console.progress import (
+    follow_task,
+    format_state,
+    hand_over,
+    run_with_runner,
+    write_pause_note,
+)
 from callsheet.surface.cli.console.send import STOPPED_WAITING
 from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.cli.console.task_view import write_report
@@ -91,6 +97,7 @@ def list_(
     """List sheets that wait for approval, then tasks: unknown outcomes first, then the newest."""
     session = begin(context, as_json)
     hand_over(session)
+    write_pause_note(session)
     pending = session.service.pending()
     reports = session.service.tasks(only_open=only_open, limit=limit)
     if as_json:

@@ -19,8 +19,10 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
 from callsheet.core.tasks import OPEN_STATES, Task, TaskState
+from callsheet.edges.config.policy_file import is_paused
 from callsheet.errors import CallsheetError
 from callsheet.service import Service, TaskReport
+from callsheet.service.blockers import PAUSED, RESUME
 from callsheet.service.results import waits_for_key
 from callsheet.surface.next_steps import for_person
 from callsheet.surface.text import STATE_LABELS, format_range, one_line, progress_share
@@ -43,6 +45,12 @@ STATE_STYLES = {
 
 class _Terminated(Exception):
     """A signal asked the program to end."""
+
+
+def write_pause_note(session: Session) -> None:
+    """Say that submissions are paused, and how that ends; nothing where they are not."""
+    if is_paused(session.program.policy_path):
+        session.output.write_note(f"{PAUSED} {for_person(RESUME)}", style="yellow")
 
 
 def run_with_runner(session: Session, work: Callable[[], Awaitable[Result]], *, hands_over: bool = True) -> Result:
