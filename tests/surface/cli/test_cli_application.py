@@ -42,6 +42,7 @@ NAMES = [
     "setup",
     "install",
     "export",
+    "generate",
     "prune",
     "desk",
     "allow",
@@ -109,12 +110,13 @@ def test_a_wrong_usage_with_json_is_told_as_json(cli: CommandLine) -> None:
 
 
 def test_an_error_names_what_happened_the_money_and_the_next_step(cli: CommandLine) -> None:
-    """For people, on standard error, in commands and not in names of tools."""
-    ran = cli("get", "task_0000000000000000")
+    """For people, on standard error, in commands and not in names of tools. The money only where it could be spent."""
+    ran, sends = cli("get", "task_0000000000000000"), cli("submit", "sheet_0000000000000000")
 
-    assert ran.code == ExitCode.INVALID
+    assert ran.code == sends.code == ExitCode.INVALID
     assert "There is no task with that id." in ran.err
-    assert "no money was spent" in ran.err
+    assert "money" not in ran.err
+    assert "no money was spent" in sends.err
     assert "callsheet list" in ran.err
     assert "list_tasks" not in ran.err
 

@@ -29,11 +29,11 @@ from callsheet.surface.cli.commands import (
     doctor,
     explain,
     export,
+    generate,
     models,
     pause,
     receipt,
     resolve,
-    submit,
     tasks,
     watch,
 )
@@ -47,7 +47,7 @@ from callsheet.surface.views.builders import error_answer
 
 COMMANDS = (
     *explain.COMMANDS,
-    *submit.COMMANDS,
+    *generate.COMMANDS,
     *approve.COMMANDS,
     *allow.COMMANDS,
     *pause.COMMANDS,
@@ -196,7 +196,7 @@ def _write_failure(session: Session, error: Exception) -> int:
     if session.as_json:
         session.write_json({"error": error_answer(known, for_person)})
     else:
-        session.output.write_error(known)
+        session.output.write_error(known, money=session.sends)
     return exit_for_error(known)
 
 

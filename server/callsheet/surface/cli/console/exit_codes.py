@@ -18,6 +18,7 @@ from callsheet.errors import (
     SetupProblem,
     UnknownThing,
 )
+from callsheet.service import Explanation
 
 
 class ExitCode(IntEnum):
@@ -82,3 +83,10 @@ def exit_for_error(error: CallsheetError) -> ExitCode:
 def exit_for_state(state: TaskState) -> ExitCode:
     """The exit code of a command that ended with a task in that state; an open task is no failure."""
     return _BY_STATE.get(state, ExitCode.OK)
+
+
+def exit_for_explanation(explanation: Explanation) -> ExitCode:
+    """The exit code of an explanation: ready or with a choice of models, held, or invalid."""
+    if explanation.status in {"ready", "blocked"} or explanation.options:
+        return ExitCode.OK
+    return ExitCode.UNKNOWN if explanation.status == "held" else ExitCode.INVALID
