@@ -274,7 +274,7 @@ def test_the_readme_names_every_command_tool_and_key() -> None:
     text = read("README.md")
 
     assert all(f"callsheet {command.name}" in text for command in COMMANDS)
-    assert all(f"`{function.__name__}`" in text for function, _ in TOOLS)
+    assert all(f"`{listing.function.__name__}`" in text for listing in TOOLS)
     assert all(gateway.key_env in text and gateway.key_page in text for gateway in load_catalogue().gateways)
 
 

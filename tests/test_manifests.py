@@ -89,7 +89,7 @@ def test_the_bundle_names_every_tool_as_the_server_lists_it() -> None:
     """In the same order, each with its description."""
     tools = load("manifest.json")["tools"]
 
-    assert [tool["name"] for tool in tools] == [function.__name__ for function, _ in TOOLS]
+    assert [tool["name"] for tool in tools] == [listing.function.__name__ for listing in TOOLS]
     assert all(tool["description"] for tool in tools)
 
 

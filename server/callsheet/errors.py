@@ -42,6 +42,7 @@ class Action(StrEnum):
     SUBMIT = "submit"
     GET = "get"
     WAIT = "wait"
+    VIEW = "view"
     LIST = "list"
     MODELS = "models"
 

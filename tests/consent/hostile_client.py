@@ -102,6 +102,14 @@ class HostileAgent:
         odd = (sheet.upper(), f" {sheet}", f"{sheet} --yes", f"{sheet}'; UPDATE sheet SET state='approved", [sheet])
         wanted = sheet if self.random.random() < 0.85 else self.random.choice(odd)
         more = self.consent() if self.random.random() < 0.8 else {}
+        if self.random.random() < 0.3:
+            several = self.random.sample(self.sheets, self.random.randint(1, min(3, len(self.sheets))))
+            copies = {"price": f"{AMOUNT} USD", "what": "approved by the user", "wait_seconds": 0}
+            again = {"ask_again": self.random.random() < 0.5}
+            return "tools/call", {
+                "name": "submit_video",
+                "arguments": {"sheet_ids": several, **copies, **again, **more},
+            }
         return "tools/call", {"name": "submit_video", "arguments": {"sheet_id": wanted, **more}}
 
     def _explain(self) -> tuple[str, Message]:
@@ -112,8 +120,8 @@ class HostileAgent:
         return "tools/call", {"name": "explain_payload", "arguments": {"payload": {**raw, **self.consent()}}}
 
     def _other_tool(self) -> tuple[str, Message]:
-        name = self.random.choice(("get_task", "list_tasks", "list_models"))
-        own = {"task_id": self.random.choice(self.sheets)} if name == "get_task" else {}
+        name = self.random.choice(("get_task", "list_tasks", "list_models", "view_clip"))
+        own = {"task_id": self.random.choice(self.sheets)} if name in ("get_task", "view_clip") else {}
         return "tools/call", {"name": name, "arguments": {**own, **self.consent()}}
 
     def _invented_tool(self) -> tuple[str, Message]:

@@ -81,7 +81,7 @@ def test_a_server_started_in_a_project_full_of_traps_stays_in_the_sandbox(
         explained = wire.call("explain_payload", SHOT)["structuredContent"]
         submitted = wire.call("submit_video", {"sheet_id": explained["sheet_id"]})["structuredContent"]
 
-    assert explained["notice"].startswith("Sandbox rehearsal")
+    assert (explained["mode"], explained["rehearsal"]) == ("sandbox", True)
     assert submitted["status"] == "accepted"
     assert submitted["money"] == "A rehearsal: nothing was charged."
     assert gateway.paid == []
@@ -123,7 +123,7 @@ def test_the_same_policy_in_the_persons_own_place_is_live(home: Path, project: P
         explained = wire.call("explain_payload", SHOT)["structuredContent"]
         submitted = wire.call("submit_video", {"sheet_id": explained["sheet_id"]})
 
-    assert explained["notice"].startswith("LIVE")
+    assert explained["mode"] == "live"
     assert submitted["structuredContent"]["status"] == "approval_needed", told(submitted)
     assert gateway.paid == []
 
@@ -177,4 +177,4 @@ def test_a_planted_policy_in_the_sandbox_still_rehearses(tmp_path: Path, project
     with serving("stdio", environ, directory=Path("/"), command=command) as served:
         explained = served.connect(MODERN, {}).call("explain_payload", SHOT)["structuredContent"]
 
-    assert explained["notice"].startswith("Sandbox rehearsal")
+    assert (explained["mode"], explained["rehearsal"]) == ("sandbox", True)

@@ -16,8 +16,10 @@ CALLS: dict[str, dict[str, Any]] = {
     "get_task": {"task_id": "task_0123456789abcdef", "wait_seconds": 0.1},
     "list_tasks": {},
     "list_models": {},
+    "view_clip": {"task_id": "task_0123456789abcdef"},
+    "cancel": {"id": "task_0123456789abcdef"},
 }
-REFUSED = {"submit_video", "get_task"}
+REFUSED = {"submit_video", "get_task", "view_clip", "cancel"}
 
 
 def typed(_: object) -> dict[str, Any]:

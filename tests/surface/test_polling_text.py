@@ -12,7 +12,7 @@ from callsheet.core.poll_schedule import poll_schedule
 from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.service import Draft
 from callsheet.surface.next_steps import for_agent
-from callsheet.surface.views.builders import explain_answer
+from callsheet.surface.views.builders import explain_details
 from callsheet.surface.views.cards import polling_text
 from workspace import SHOT, Workspace
 
@@ -36,6 +36,6 @@ def test_an_explanation_says_when_its_own_clip_is_asked_after(workspace: Workspa
     service = workspace.service()
     explanation = service.explain(Draft(shot=SHOT, gateway="apixo", model="sora-2"))
     card = service.card("apixo", "sora-2")
-    answer = explain_answer(explanation, service.catalogue, for_agent)
+    answer = explain_details(explanation, service, for_agent)
 
     assert answer.polling == polling_text(card.poll, 4) != polling_text(card.poll, 12)

@@ -127,9 +127,8 @@ _T, _V = TaskState, TaskEvent
 TASK_TABLE: Mapping[tuple[TaskState, TaskEvent], TaskState] = MappingProxyType(
     {
         (_T.WAITING, _V.CLAIMED): _T.SUBMITTING,
-        # A person may withdraw what has not been sent.
+        # A person may give up what has not been sent; an agent may withdraw it, and nothing but this.
         (_T.WAITING, _V.RESOLVED_LOST): _T.ABANDONED,
-        # The program gives up what it surely has not sent, and never what another process sent meanwhile.
         (_T.WAITING, _V.WITHDRAWN): _T.ABANDONED,
         (_T.SUBMITTING, _V.NOT_SENT): _T.WAITING,
         (_T.SUBMITTING, _V.REFUSED): _T.REJECTED,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
 
 from callsheet.core.audit import AuditVerdict
 from callsheet.core.catalogue.cards import GatewayFacts, ModelCard
-from callsheet.core.catalogue.prices import Price, price_clip, to_micros
+from callsheet.core.catalogue.prices import Price, dollars, price_clip, to_micros
 from callsheet.core.consent import (
     DUPLICATE,
     PROMPT_SHOWN,
@@ -29,7 +30,7 @@ from callsheet.core.payload.form import JSON, content_type, read_frozen
 from callsheet.core.payload.recognition import recognise
 from callsheet.core.security.redaction import escape_block
 from callsheet.core.security.urls import url_host
-from callsheet.core.shot import OWN_FILE_SCHEME, OwnFile, Shot
+from callsheet.core.shot import OWN_FILE_SCHEME, PARAMETERS, OwnFile, Shot
 from callsheet.core.signatures import read_evidence
 from callsheet.core.spending import REFUSED, bearing_on_sheet
 from callsheet.core.tasks import IllegalEvent, Sheet, SheetEvent, SheetState, TaskState
@@ -49,6 +50,8 @@ from .dependencies import Dependencies, card_of, keep_taken_back
 from .results import fate_of
 
 NEW_SHEET = NextStep(Action.EXPLAIN, "A new sheet is needed.")
+QUOTED = ("duration_seconds", "aspect_ratio", "resolution")
+PROMPT_QUOTED = 60
 OPEN_SHEETS = (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL, SheetState.APPROVED)
 
 
@@ -157,6 +160,29 @@ def own_files(deps: Dependencies, sheet: Sheet) -> list[OwnFile]:
     if OWN_FILE_SCHEME.encode() not in sheet.body:
         return []
     return list(files_of(deps, read_shot(deps, card_of(deps, sheet), sheet.body)).values())
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What sheets cost together and what they are, in two short texts from the bytes that will be sent.
+
+    A caller copies them, so that a client's own dialog shows them. They approve nothing.
+    """
+
+    price: str
+    what: str
+
+
+def quote(deps: Dependencies, sheet_ids: Sequence[str]) -> Quote:
+    """The price is the sum in dollars, or `unknown` where one of them is."""
+    sheets, parts = [need_sheet(deps, sheet_id) for sheet_id in sheet_ids], []
+    for sheet in sheets:
+        shot = read_shot(deps, card_of(deps, sheet), sheet.body)
+        terms = [PARAMETERS[name].shown(value) for name in QUOTED if (value := shot.get(name)) is not None]
+        parts.append(" · ".join([escape_block(shot.prompt, PROMPT_QUOTED), *terms, sheet.card_id]).lstrip(" ·"))
+    known = [sheet.price.usd for sheet in sheets if sheet.price.usd is not None]
+    price = f"{dollars(sum(known, Decimal(0)))} USD" if len(known) == len(sheets) else "unknown"
+    return Quote(price, "; ".join(parts))
 
 
 def approval_text(deps: Dependencies, sheet_id: str) -> str:

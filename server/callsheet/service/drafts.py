@@ -23,7 +23,7 @@ from callsheet.core.tasks import APPROVAL_LIFETIME, SHEET_LIFETIME, IllegalEvent
 from callsheet.errors import AFTER_A_NO, ANOTHER_MODEL, Action, InvalidRequest, NextStep, UnknownThing
 
 from .blockers import declined_before, find_blockers, held_by
-from .catalogue.ranking import MOST_OPTIONS, Option, rank
+from .catalogue.ranking import MOST_OPTIONS, Option, price_terms, rank
 from .consent import OPEN_SHEETS, bind_to_take, build_binding, earlier_takes, files_of, render_shown
 from .dependencies import Dependencies
 from .results import Blocker, Explanation, notice
@@ -186,17 +186,25 @@ def _choose(deps: Dependencies, shot: Shot, draft: Draft, *, what: str, findings
     ranking = rank(deps, shot, gateway=draft.gateway, model=draft.model, hosts=hosts)
     options = ranking.fitting[:MOST_OPTIONS]
     if options:
-        best = options[0].card
-        example = f'for example gateway="{best.gateway}", model="{best.model}", with the terms of its row.'
         # What was asked for cannot be had, so choosing in its place is not the agent's to do.
         replaced = any(finding.severity == "error" and finding.field == "model" for finding in findings)
-        step = NextStep(Action.EXPLAIN, f"{ANOTHER_MODEL} Then, {example}" if replaced else f"Choose one, {example}")
+        take = "name its gateway, model and terms."
+        step = NextStep(Action.EXPLAIN, f"{ANOTHER_MODEL} Then {take}" if replaced else f"Choose one and {take}")
         answer = _without_card(deps, "choose", shot, what=what, findings=findings, step=step, options=options)
-        return replace(answer, rest=ranking.rest(len(options)))
+        return replace(answer, rest=ranking.rest(len(options)), fitting=len(ranking.fitting))
     nearest = nearest_shot([option.card for option in ranking.options], shot, hosts)
     wrong = [finding for finding in nearest[1].findings if finding.severity == "error"] if nearest else ()
     step = NextStep(text="No model can take this shot. The findings name the nearest; the user decides what to change.")
-    return _without_card(deps, "invalid", shot, what=what, findings=(*findings, *wrong), step=step)
+    answer = _without_card(deps, "invalid", shot, what=what, findings=(*findings, *wrong), step=step)
+    return replace(answer, nearest=_nearest(*nearest) if nearest else None)
+
+
+def _nearest(card: ModelCard, verdict: Verdict) -> Option | None:
+    """The card that comes nearest, at the terms that it offers; None where a person must decide more than a value."""
+    if any(finding.severity == "error" and finding.now is None for finding in verdict.findings):
+        return None
+    shot = verdict.corrected
+    return Option(card, price_clip(card, shot), terms=price_terms(shot), shot=shot)
 
 
 def _without_card(  # noqa: PLR0913 - the parts of an answer
@@ -242,6 +250,10 @@ def _explain_card(
     settled = verdict.corrected
     body = build_body(card, settled)
     verdict = Verdict((*verdict.findings, *findings, *_schema_findings(deps, card, body)), settled)
+    if verdict.is_mended and not check_shot(card, settled, hosts).blocked:
+        # Nothing is left out and nothing is open: the person sees what was changed, and decides on the sheet.
+        softened = [replace(item, severity="warning") if item.now else item for item in verdict.findings]
+        verdict = Verdict(tuple(softened), settled)
     facts = deps.facts(card.gateway)
     frozen = freeze(facts.body, body)
     price = _price(card, settled)
@@ -282,6 +294,7 @@ def _explain_card(
         sheet=sheet,
         earlier=f"{no} {earlier}".strip(),
         blocked=blocked,
+        chosen=tuple((name, value) for name, value in settled.parameters.items() if shot.get(name) is None),
         files=hosts.files,
     )
 
@@ -347,7 +360,7 @@ def _next_step(sheet: Sheet, blocked: tuple[Blocker, ...], *, declined: bool) ->
     for blocker in blocked:
         if blocker.refuses:
             return blocker.error.next_step
-    text = "The price must be shown first. Submit only on request."
+    text = "Show the price first; submit only on request."
     return NextStep(Action.SUBMIT, f"{AFTER_A_NO.text} {text}" if declined else text, target=sheet.id)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from . import consent, results
 from .approval import questions
 from .catalogue import ranking
 from .catalogue.ranking import Query, Ranking
+from .consent import Quote
 from .dependencies import Dependencies, card_of, clip_seconds_of
 from .ports import SecretKey
 
@@ -81,6 +82,10 @@ class Queries:
             return False
         consent.approvable(self.deps, sheet_id)
         return questions.undecided(self.deps, sheet_id) is not None
+
+    def quote(self, sheet_ids: Sequence[str]) -> Quote:
+        """The price of these sheets together, and what they are; see `consent.quote`."""
+        return consent.quote(self.deps, sheet_ids)
 
     def notice(self) -> str:
         """What an answer says first under the policy in force; see `results.notice`."""

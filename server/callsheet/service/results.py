@@ -14,10 +14,10 @@ from callsheet.core.catalogue.cards import ModelCard
 from callsheet.core.catalogue.prices import Price, dollars, from_micros
 from callsheet.core.consent import Mode
 from callsheet.core.delivery import find_differences, format_differences
-from callsheet.core.gateway.refusals import Reason, read_reason
+from callsheet.core.gateway.refusals import ADVICE, NO_REASON_GIVEN, Reason, read_reason
 from callsheet.core.payload.body import Body, Finding
 from callsheet.core.poll_schedule import is_overdue
-from callsheet.core.shot import OwnFile, Shot
+from callsheet.core.shot import OwnFile, Scalar, Shot
 from callsheet.core.tasks import OPEN_STATES, Problem, Sheet, Task, TaskState, exceeds_declared
 from callsheet.errors import FATE_SENTENCES, Action, CallsheetError, Fate, KeyProblem, NextStep
 
@@ -49,8 +49,10 @@ class Explanation:
 
     For `ready` and `blocked` there is a `sheet`; for `blocked` it would be refused now, for all that `blocked` names.
     For `held` an earlier take has an unknown outcome. For `invalid` the body is the corrected form. `options` are the
-    best that can take the shot, `rest` is a sentence on the others. `files` are the person's own among the inputs, by
-    the name that stands for each in the shot and the body.
+    best of the `fitting` that can take the shot, `rest` is a sentence on the others; `nearest` is what comes nearest
+    where none can.
+    `chosen` are the values that the shot leaves open, as the card fills them. `files` are the person's own among the
+    inputs, by the name that stands for each in the shot and the body.
     """
 
     status: str
@@ -69,6 +71,9 @@ class Explanation:
     price: Price | None = None
     options: tuple[Option, ...] = ()
     rest: str = ""
+    fitting: int = 0
+    nearest: Option | None = None
+    chosen: tuple[tuple[str, Scalar], ...] = ()
     sheet: Sheet | None = None
     earlier: str = ""
     blocked: tuple[Blocker, ...] = ()
@@ -308,7 +313,8 @@ def _next_step(deps: Dependencies, task: Task, findings: tuple[Finding, ...]) ->
             return NextStep(Action.WAIT, _waiting_text(deps, task), target=task.id, seconds=WAIT_SECONDS)
         case TaskState.SAVED:
             where = f"The clip is {task.clip.path}; look at its contact sheet." if task.clip else "Nothing to do."
-            return NextStep(text=f"{where}{format_differences(findings)}")
+            text = f"{where}{format_differences(findings)}"
+            return NextStep(Action.VIEW if task.clip else Action.NOTHING, text, target=task.id)
         case TaskState.REJECTED:
             return refusal_step(task.problem)
         case TaskState.FAILED:
@@ -378,21 +384,12 @@ def is_late(deps: Dependencies, task: Task) -> bool:
     return is_overdue(advice, elapsed=elapsed, clip_seconds=length, speed=deps.speed(task.mode))
 
 
-_REFUSAL_ADVICE = {
-    Reason.BALANCE: "Top up the account at the gateway. The shot needs no change.",
-    Reason.KEY: "Check that the gateway's key is valid. The shot needs no change.",
-    Reason.ACCESS: "Ask at the gateway what this key and account may use.",
-    Reason.RATE: "Wait until the gateway accepts requests again, then draft a new take.",
-    Reason.SIZE: "Make the request smaller: a shorter prompt or another image address.",
-    Reason.MOVED: "Check the gateway's address in the policy: it answers that it has moved.",
-}
-NO_REASON_GIVEN = "The gateway gives no reason. Compare the shot with the model's rules, or ask the gateway's support."
 CHANGES = "A person decides what to change, as the message says."
 
 
 def refusal_step(problem: Problem | None, *, change: str = CHANGES) -> NextStep:
     """What to do after a refusal or a failure. `change` is said only where the gateway gave a reason."""
     reason = read_reason(problem.http_status, problem.code, problem.said) if problem else Reason.SHOT
-    if reason in _REFUSAL_ADVICE:
-        return NextStep(Action.EXPLAIN, _REFUSAL_ADVICE[reason])
+    if reason in ADVICE:
+        return NextStep(Action.EXPLAIN, ADVICE[reason])
     return NextStep(Action.EXPLAIN, change if problem and problem.said else NO_REASON_GIVEN)

@@ -261,10 +261,10 @@ def slots_for(deps: Dependencies, task: Task) -> Slots:
 def withdraw_task(deps: Dependencies, task: Task, code: str, message: str) -> None:
     """Give up what was not sent: the person no longer expects the charge."""
     problem = Problem(code, message, Fate.NOTHING_SENT.value)
+    changes = {"problem": problem, "attempt": None}
+    # Another process may have claimed it at this moment: then the event is illegal, and nothing changes.
+    deps.ledger().advance(task.id, TaskEvent.WITHDRAWN, now=deps.clock.now(), changes=changes)
     deps.uploaded.pop(task.id, None)
-    deps.ledger().advance(
-        task.id, TaskEvent.WITHDRAWN, now=deps.clock.now(), changes={"problem": problem, "attempt": None}
-    )
     deps.changes.notify()
 
 

@@ -37,20 +37,25 @@ FOR_PEOPLE = frozenset(
 )
 """What no tool does: an agent asks the user to run the command."""
 TOOLS = {
-    Action.EXPLAIN: ("explain_payload", ""),
-    Action.SUBMIT: ("submit_video", "sheet_id"),
-    Action.GET: ("get_task", "task_id"),
-    Action.WAIT: ("get_task", "task_id"),
-    Action.LIST: ("list_tasks", ""),
-    Action.MODELS: ("list_models", ""),
+    Action.EXPLAIN: ("explain_payload", "", ""),
+    Action.SUBMIT: ("submit_video", "sheet_ids", ", price and what as above"),
+    Action.GET: ("get_task", "task_ids", ""),
+    Action.WAIT: ("get_task", "task_ids", ""),
+    Action.VIEW: ("view_clip", "task_id", ", compare with the prompt, report clip_path"),
+    Action.LIST: ("list_tasks", "", ""),
+    Action.MODELS: ("list_models", "", ""),
 }
+"""The tool of each action, the argument that takes its target, and what else belongs to the call."""
+
+
+TEXT_FOR_PEOPLE = frozenset({Action.NOTHING, Action.READ, Action.VIEW})
 
 
 def for_agent(step: NextStep) -> str:
     """The step with tool names.
 
     >>> for_agent(NextStep(Action.GET, "The task was already submitted.", target="task_1"))
-    'The task was already submitted. Call get_task with task_id="task_1".'
+    'The task was already submitted. Call get_task with task_ids=["task_1"].'
     """
     if step.action in FOR_PEOPLE:
         desk = f" or open {step.desk_url}" if step.desk_url else ""
@@ -58,10 +63,13 @@ def for_agent(step: NextStep) -> str:
         return _joined(step.text, f"Ask the user to run `{run}` in their own terminal{desk}.")
     if step.action not in TOOLS:
         return step.text
-    tool, parameter = TOOLS[step.action]
-    arguments = [f'{parameter}="{step.target}"'] if parameter and step.target else []
+    tool, parameter, more = TOOLS[step.action]
+    listed = ", ".join(f'"{target}"' for target in step.target.split())
+    arguments = [f"{parameter}=[{listed}]" if parameter.endswith("s") else f"{parameter}={listed}"] if listed else []
     arguments += [f"wait_seconds={step.seconds}"] if step.seconds else []
-    return _joined(step.text, f"Call {tool}{' with ' if arguments else ''}{', '.join(arguments)}.")
+    # An agent has the path of a clip in the answer, and sees the clip with a tool.
+    text = "" if step.action is Action.VIEW else step.text
+    return _joined(text, f"Call {tool}{' with ' if arguments else ''}{', '.join(arguments)}{more if listed else ''}.")
 
 
 def for_person(step: NextStep) -> str:
@@ -70,7 +78,7 @@ def for_person(step: NextStep) -> str:
     >>> for_person(NextStep(text="Choose a longer one."))
     'Choose a longer one.'
     """
-    if step.action in {Action.NOTHING, Action.READ}:
+    if step.action in TEXT_FOR_PEOPLE:
         return step.text
     desk = f" or open {step.desk_url}" if step.desk_url else ""
     return _joined(step.text, f"Run `{command(step)}`{desk}.")
@@ -83,7 +91,7 @@ def error_for_agent(error: CallsheetError) -> str:
 
 def command(step: NextStep) -> str:
     """The command of a step, as it runs when pasted; the empty string for a step without one."""
-    if step.action in {Action.NOTHING, Action.READ}:
+    if step.action in TEXT_FOR_PEOPLE:
         return ""
     action = Action.WATCH if step.action is Action.WAIT and not step.target else step.action
     words = ["get" if action is Action.WAIT else action.value, *map(shlex.quote, step.target.split())]

@@ -93,12 +93,14 @@ def whole(result: CallToolResult) -> str:
 
 
 async def refused(client: Client, tool: str, arguments: dict[str, Any]) -> str:
-    """The text of a call that must be refused."""
+    """What a call that must be refused says: where a submission is, the summary, the money, the next step."""
     result = await client.call_tool(tool, arguments)
     assert result.is_error, whole(result)
-    # A submission says in one word what it came to, as it does when it is not refused.
-    assert (result.structured_content is None) or tool == "submit_video"
-    return text_of(result)
+    answer = result.structured_content
+    assert answer["code"]
+    assert text_of(result).startswith(answer["summary"])
+    state = f"{answer['status']}: " if "status" in answer else ""
+    return f"{state}{answer['summary']} {answer['money']} {answer['next_step']}"
 
 
 async def explained(client: Client, *, status: str = "ready", **changes: Any) -> str:

@@ -33,7 +33,7 @@ async def test_the_client_opens_the_desk_and_an_approval_there_counts(workspace:
     person = Person(WENT)
     async with connect(workspace, era, person, service=service) as client:
         sheet_id = await explained(client)
-        person.before_answering = lambda: workspace.service().approve(sheet_id, by=Means.PASSKEY)
+        person.before_answering = lambda: service.approve(sheet_id, by=Means.PASSKEY)
         result = await client.call_tool("submit_video", {"sheet_id": sheet_id})
 
     [params] = person.asked
@@ -49,7 +49,6 @@ async def test_the_client_opens_the_desk_and_an_approval_there_counts(workspace:
 async def test_opening_the_desk_approves_nothing(workspace: Workspace, era: str, action: str) -> None:
     """Whatever the client answers, only the ledger says whether the person agreed."""
     service = with_desk(workspace)
-
     submit = service.submit_together
 
     async def no_wait(sheet_ids: Sequence[str], **_: object) -> list[Submission]:

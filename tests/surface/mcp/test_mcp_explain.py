@@ -18,7 +18,7 @@ async def test_an_explanation_has_the_exact_payload_the_price_and_the_sheet_in_b
 ) -> None:
     """A client may hand on the structured part or the text alone, so each is enough."""
     async with connect(workspace, era) as client:
-        result = await client.call_tool("explain_payload", SHOT)
+        result = await client.call_tool("explain_payload", {**SHOT, "details": True})
 
     answer, text = result.structured_content, text_of(result)
     assert answer["status"] == "ready"
@@ -26,7 +26,7 @@ async def test_an_explanation_has_the_exact_payload_the_price_and_the_sheet_in_b
         "model": "sora-2-official",
         "input": {"prompt": SHOT["prompt"], "duration": 4, "aspect_ratio": "16:9"},
     }
-    assert answer["price"] == "0.24 USD (48 credits)"
+    assert (answer["price"], answer["price_text"]) == ("0.24 USD", "0.24 USD (48 credits)")
     assert answer["price_as_of"] == "2026-08-07"
     assert "https://" in answer["price_source"]
     assert answer["availability"].startswith("unverified: ")
@@ -34,7 +34,8 @@ async def test_an_explanation_has_the_exact_payload_the_price_and_the_sheet_in_b
     assert answer["kind"] == "text-to-video"
     for told in (answer["sheet_id"], answer["price"], answer["notice"], json.dumps(answer["body"]), answer["url"]):
         assert told in text
-    assert text.startswith("Sandbox rehearsal: nothing reaches a real gateway and nothing is charged.")
+    assert answer["prompt_notes"]
+    assert (answer["mode"], answer["rehearsal"]) == ("sandbox", True)
     assert workspace.gateway.requests == []
 
 
@@ -56,7 +57,7 @@ async def test_without_a_model_the_options_come_cheapest_first_each_with_price_a
     assert 0 < len(answer["options"]) <= 8
     assert all(option["price"] and option["availability"] for option in answer["options"])
     assert all(option["terms"].startswith("16 s") for option in answer["options"])
-    assert "cannot" in answer["rest"]
+    assert "more can take it" in answer["rest"]
     assert "sheet_id" not in answer
 
 
@@ -67,14 +68,14 @@ async def test_a_raw_payload_may_be_an_object_or_a_json_string_of_one(workspace:
         result = await client.call_tool("explain_payload", {"payload": written})
 
     assert result.structured_content["status"] == "ready"
-    assert result.structured_content["what"].startswith("a payload for poyo/sora-2-official")
+    assert "a payload for poyo/sora-2-official" in result.structured_content["summary"]
 
 
 async def test_a_wrong_payload_is_returned_corrected_with_every_mistake_named(workspace: Workspace) -> None:
     """It gets no sheet."""
     wrong = {"model": "sora-2-official", "input": {"prompt": "A kite.", "duration": "10", "colour": "red"}}
     async with connect(workspace, "legacy") as client:
-        result = await client.call_tool("explain_payload", {"payload": wrong})
+        result = await client.call_tool("explain_payload", {"payload": wrong, "details": True})
 
     answer = result.structured_content
     assert answer["status"] == "invalid"
@@ -82,6 +83,67 @@ async def test_a_wrong_payload_is_returned_corrected_with_every_mistake_named(wo
     errors = {item["field"] for item in answer["findings"] if item["severity"] == "error"}
     assert {"input.colour", "input.duration"} <= errors
     assert isinstance(answer["body"]["input"]["duration"], int)
+
+
+WRITTEN = {"model": "sora-2-official", "input": {"prompt": "A kite.", "duration": 8, "aspect_ratio": "16:9"}}
+INPUT = WRITTEN["input"]
+MENDED: dict[str, tuple[dict[str, object], list[tuple[str, str]]]] = {
+    "a number as text": ({**WRITTEN, "input": {**INPUT, "duration": "8"}}, [("input.duration", "8")]),
+    "another length": ({**WRITTEN, "input": {**INPUT, "duration": 9}}, [("duration_seconds", "8")]),
+    "another place": (
+        {"model": "sora-2-official", **INPUT},
+        [("prompt", "input.prompt"), ("duration", "input.duration")],
+    ),
+    "a word for a ratio": ({**WRITTEN, "input": {**INPUT, "aspect_ratio": "portrait"}}, [("aspect_ratio", "9:16")]),
+}
+OPEN = {
+    "a field that is not known": {**WRITTEN, "input": {**INPUT, "colour": "red"}},
+    "no prompt": {**WRITTEN, "input": {"duration": 8}},
+    "an address that is not public": {**WRITTEN, "input": {**INPUT, "image_urls": ["http://10.0.0.1/a.png"]}},
+    "a second picture": {**WRITTEN, "input": {**INPUT, "image_urls": ["https://a.test/1.png", "https://a.test/2.png"]}},
+    "another model": {**WRITTEN, "model": "kling-3.0/pro"},
+}
+
+
+@pytest.mark.parametrize("kind", MENDED)
+async def test_a_complete_correction_is_ready_with_what_was_changed(workspace: Workspace, kind: str) -> None:
+    """Field, what it was, what it is now and why; the sheet is that of the corrected request."""
+    payload, expected = MENDED[kind]
+    async with connect(workspace, "legacy") as client:
+        arguments = {"payload": payload, "gateway": "poyo", "model": "sora-2-official", "details": True}
+        answer = (await client.call_tool("explain_payload", arguments)).structured_content
+
+    assert answer["status"] == "ready", answer
+    changed = {change["field"]: change for change in answer["changed"]}
+    for field, now in expected:
+        [found] = [change for name, change in changed.items() if name.endswith(field)]
+        assert found["now"] == now
+        assert found["why"]
+    assert answer["sheet_id"]
+    assert answer["body"]["input"]["duration"] == 8
+
+
+@pytest.mark.parametrize("kind", OPEN)
+async def test_what_a_person_must_decide_makes_no_sheet(workspace: Workspace, kind: str) -> None:
+    """Nothing that was asked for is left out, and no other model is put in its place."""
+    async with connect(workspace, "legacy") as client:
+        arguments = {"payload": OPEN[kind], "gateway": "poyo", "model": "sora-2-official"}
+        answer = (await client.call_tool("explain_payload", arguments)).structured_content
+
+    assert answer["status"] == "invalid", answer
+    assert "sheet_id" not in answer
+    assert "changed" not in answer
+
+
+async def test_where_no_model_can_the_nearest_is_named_with_its_price(workspace: Workspace) -> None:
+    """And what was left open is named as chosen where one model was asked for."""
+    async with connect(workspace, "legacy") as client:
+        far = await client.call_tool("explain_payload", {"prompt": "A kite.", "duration_seconds": 75})
+        near = await client.call_tool("explain_payload", {**SHOT, "duration_seconds": None})
+
+    assert far.structured_content["nearest"]["terms"].startswith("30 s")
+    assert far.structured_content["nearest"]["price"]
+    assert {"duration_seconds 4 s", "aspect_ratio 16:9"} & set(near.structured_content["chosen"])
 
 
 async def test_empty_text_and_null_count_as_not_given(workspace: Workspace) -> None:
@@ -103,7 +165,7 @@ async def test_a_prompt_that_is_json_is_still_a_prompt(workspace: Workspace) -> 
     """Text that looks like an object is used unchanged."""
     prompt = '["a kite", "a dune"]'
     async with connect(workspace, "legacy") as client:
-        result = await client.call_tool("explain_payload", {**SHOT, "prompt": prompt})
+        result = await client.call_tool("explain_payload", {**SHOT, "prompt": prompt, "details": True})
 
     assert result.structured_content["body"]["input"]["prompt"] == prompt
 
@@ -116,7 +178,7 @@ async def test_a_shot_and_a_payload_together_or_neither_is_refused(workspace: Wo
 
     assert "not both" in both
     assert "'prompt' is missing" in neither
-    assert both.endswith("Nothing was sent.")
+    assert "Nothing was sent." in both
 
 
 async def test_models_are_listed_with_the_price_of_what_was_asked(workspace: Workspace) -> None:
@@ -131,12 +193,12 @@ async def test_models_are_listed_with_the_price_of_what_was_asked(workspace: Wor
     assert "more can take it" in everything.structured_content["rest"]
     rows = {(row["gateway"], row["model"]): row for row in sora.structured_content["models"]}
     official = rows["poyo", "sora-2-official"]
-    assert (official["price"], official["terms"]) == ("0.48 USD (96 credits)", "8 s")
+    assert (official["price"], official["terms"]) == ("0.48 USD", "8 s")
     assert "retired" in sora.structured_content["rest"]
     assert {row["gateway"] for row in one.structured_content["models"]} == {"apidot"}
     assert all("1080p" in row["terms"] and "no audio" not in row["terms"] for row in one.structured_content["models"])
     assert all("kling" in row["model"] for row in framed.structured_content["models"])
-    assert "poyo/sora-2-official: 0.48 USD (96 credits) for 8 s, unverified" in text_of(sora)
+    assert "gateway poyo; model sora-2-official; price 0.48 USD; terms 8 s" in text_of(sora)
 
 
 async def test_an_unknown_gateway_is_refused_with_those_that_exist(workspace: Workspace) -> None:
@@ -154,5 +216,5 @@ async def test_without_tasks_the_list_says_how_to_begin(workspace: Workspace) ->
         result = await client.call_tool("list_tasks", {"only_open": True})
 
     assert result.structured_content["tasks"] == []
-    assert "Sandbox rehearsal" in result.structured_content["notice"]
+    assert result.structured_content["rehearsal"] is True
     assert "explain_payload" in text_of(result)

@@ -55,7 +55,7 @@ async def test_a_broken_install_still_lists_its_tools_and_answers_with_the_reaso
     spoil, told = BROKEN[kind]
     spoil(workspace)
     async with connect(workspace, era) as client:
-        assert len((await client.list_tools()).tools) == 5
+        assert len((await client.list_tools()).tools) == 7
         explaining = await refused(client, "explain_payload", SHOT)
         submitting = await refused(client, "submit_video", {"sheet_id": "sheet_1"})
         looking = await refused(client, "list_tasks", {})
@@ -198,7 +198,7 @@ async def test_read_only_mode_refuses_a_submission(workspace: Workspace) -> None
         sheet_id = await explained(client, status="blocked")
         text = await refused(client, "submit_video", {"sheet_id": sheet_id})
 
-    assert text.startswith("blocked: The policy is read-only.\nNothing was sent; no money was spent.")
+    assert text.startswith("blocked: The policy is read-only. Nothing was sent; no money was spent.")
 
 
 async def test_a_reply_that_is_not_json_makes_the_outcome_unknown_and_not_an_error(workspace: Workspace) -> None:

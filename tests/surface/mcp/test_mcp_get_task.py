@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import httpx2
 import pytest
@@ -40,7 +39,7 @@ async def test_a_saved_clip_is_described_and_linked_and_never_sent(workspace: Wo
         submitted = await client.call_tool("submit_video", {"sheet_id": await explained(client)})
         task_id = submitted.structured_content["task_id"]
         save(workspace, task_id)
-        result = await client.call_tool("get_task", {"task_id": task_id, "wait_seconds": 45})
+        result = await client.call_tool("get_task", {"task_id": task_id, "wait_seconds": 45, "details": True})
         listed = await client.call_tool("list_tasks", {})
 
     answer = result.structured_content
@@ -51,11 +50,13 @@ async def test_a_saved_clip_is_described_and_linked_and_never_sent(workspace: Wo
     assert (answer["duration_seconds"], answer["width"], answer["height"]) == (4.0, 1280, 720)
     assert answer["gateway_task_id"] == "task-unified-1-abc"
     links = [block for block in result.content if block.type == "resource_link"]
-    assert [link.mime_type for link in links] == ["video/mp4", "image/jpeg", "image/jpeg"]
-    assert links[0].uri == Path(CLIP.path).as_uri()
+    assert [(link.mime_type, link.uri) for link in links] == [
+        ("image/jpeg", f"callsheet://tasks/{task_id}/contact-sheet")
+    ]
     assert {block.type for block in result.content} == {"text", "resource_link"}
     assert CLIP.path in text_of(result)
-    assert listed.structured_content["tasks"][0]["clip_path"] == CLIP.path
+    assert listed.structured_content["tasks"][0]["task_id"] == task_id
+    assert f'view_clip with task_id="{task_id}"' in answer["next_step"]
     assert "findings" not in answer
 
 
@@ -67,7 +68,7 @@ async def test_a_clip_that_is_not_as_ordered_says_what_differs(workspace: Worksp
         submitted = await client.call_tool("submit_video", {"sheet_id": await explained(client)})
         task_id = submitted.structured_content["task_id"]
         save(workspace, task_id, replace(CLIP, duration_seconds=2.0, brightest=3, motion=0))
-        answer = (await client.call_tool("get_task", {"task_id": task_id})).structured_content
+        answer = (await client.call_tool("get_task", {"task_ids": [task_id]})).structured_content
         listed = (await client.call_tool("list_tasks", {})).structured_content
 
     assert answer["status"] == "saved"
@@ -116,7 +117,7 @@ async def test_waiting_reports_progress_that_only_rises(workspace: Workspace, er
     assert any("Generating 40 %" in (message or "") for _, _, message in received)
     assert result.structured_content["status"] == "failed"
     assert "the dunes were too hot" in result.structured_content["untrusted_gateway_message"]
-    assert "dunes" not in result.structured_content["status_text"]
+    assert "dunes" not in result.structured_content["summary"]
     assert 'untrusted_gateway_message: "the dunes were too hot"' in text_of(result)
 
 
@@ -136,7 +137,7 @@ async def test_a_status_read_that_fails_is_no_error_of_the_task(workspace: Works
 
     assert not result.is_error
     assert result.structured_content["status"] == "queued"
-    assert "could not be read" in result.structured_content["status_text"]
+    assert "could not be read" in result.structured_content["summary"]
     assert result.structured_content["money"] == "The gateway accepted the job and may have charged for it."
 
 
@@ -186,4 +187,4 @@ async def test_an_unknown_outcome_is_listed_first_and_warns_of_a_second_charge(w
     assert text_of(again).startswith("POSSIBLE DUPLICATE CHARGE")
     assert again.structured_content["status"] == "held"
     assert f"callsheet resolve {answer['task_id']}" in again.structured_content["next_step"]
-    assert again.structured_content["notice"].startswith("POSSIBLE DUPLICATE CHARGE")
+    assert again.structured_content["summary"].startswith("POSSIBLE DUPLICATE CHARGE")

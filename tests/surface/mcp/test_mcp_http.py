@@ -105,7 +105,7 @@ async def test_a_shot_goes_from_explained_to_saved_over_http(served: Served, era
         sheet_id = explained.structured_content["sheet_id"]
         submitted = await client.call_tool("submit_video", {"sheet_id": sheet_id})
         assert not submitted.is_error, text_of(submitted)
-        arguments = {"task_id": submitted.structured_content["task_id"], "wait_seconds": 45}
+        arguments = {"task_id": submitted.structured_content["task_id"], "wait_seconds": 45, "details": True}
         done = await client.call_tool("get_task", arguments)
 
     assert done.structured_content["status"] == "saved", done.structured_content

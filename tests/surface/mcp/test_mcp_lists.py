@@ -14,7 +14,8 @@ from callsheet.surface.mcp.arguments import NO_ARGUMENT_APPROVES
 from workspace import Workspace
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
-TOOLS = ["explain_payload", "submit_video", "get_task", "list_tasks", "list_models"]
+TOOLS = ["explain_payload", "submit_video", "get_task", "view_clip", "cancel", "list_tasks", "list_models"]
+SEND_NOTHING = [name for name in TOOLS if name not in ("submit_video", "cancel")]
 MOST_BYTES = 8_192
 MOST_INPUT_BYTES = 4_096
 
@@ -33,6 +34,7 @@ async def test_the_tools_and_their_schemas_take_at_most_eight_kilobytes(workspac
     assert [tool.name for tool in listed.tools] == TOOLS
     whole = listed.model_dump(mode="json", by_alias=True, exclude_none=True)
     carried = [{name: tool[name] for name in ("name", "description", "inputSchema")} for tool in whole["tools"]]
+    assert all(tool["title"] for tool in whole["tools"])
     assert len(compact(whole).encode()) <= MOST_BYTES
     assert len(compact(carried).encode()) <= MOST_INPUT_BYTES
     assert workspace.home.exists() is False
@@ -93,12 +95,9 @@ async def test_only_tools_that_send_nothing_are_annotated_read_only(workspace: W
         "idempotent_hint": True,
         "open_world_hint": True,
     }
-    assert all(hints[name].read_only_hint for name in TOOLS if name != "submit_video")
-    assert [name for name in TOOLS if hints[name].open_world_hint is False] == [
-        "explain_payload",
-        "list_tasks",
-        "list_models",
-    ]
+    assert [name for name in TOOLS if hints[name].read_only_hint] == SEND_NOTHING
+    assert hints["cancel"].destructive_hint is False
+    assert [name for name in TOOLS if hints[name].open_world_hint is not False] == ["submit_video", "get_task"]
 
 
 async def test_no_schema_says_anything_that_a_client_may_not_understand(workspace: Workspace) -> None:
@@ -107,8 +106,9 @@ async def test_no_schema_says_anything_that_a_client_may_not_understand(workspac
         tools = (await client.list_tools()).tools
 
     for tool in tools:
-        text = compact([tool.input_schema, tool.output_schema])
+        text = compact([tool.input_schema, tool.output_schema or {}])
         assert not any(word in text for word in ('"anyOf"', '"$ref"', '"$defs"', '"title"', '"null"', '"type":['))
         assert tool.input_schema["additionalProperties"] is False
-        assert tool.output_schema["type"] == "object"
+        # Clients drop a picture beside structured content.
+        assert (tool.output_schema or {"type": None})["type"] == (None if tool.name == "view_clip" else "object")
         assert tool.description

@@ -55,7 +55,7 @@ async def test_a_task_is_read_as_get_task_returns_it(workspace: Workspace) -> No
         submitted = await client.call_tool("submit_video", {"sheet_id": await explained(client)})
         task_id = submitted.structured_content["task_id"]
         read = await client.read_resource(f"callsheet://tasks/{task_id}")
-        answer = await client.call_tool("get_task", {"task_id": task_id})
+        answer = await client.call_tool("get_task", {"task_id": task_id, "details": True})
         completed = await client.complete(
             ref=ResourceTemplateReference(uri="callsheet://tasks/{task_id}"),
             argument={"name": "task_id", "value": task_id[:8]},

@@ -55,7 +55,7 @@ async def test_a_client_that_can_ask_is_not_asked_and_nothing_is_sent(sealed: Wo
             answer = result.structured_content
             assert answer["status"] == "approval_needed"
             assert answer["approval_command"].endswith(f"callsheet approve {sheet_id}")
-            assert "the key is sealed" in answer["notice"]
+            assert "key is sealed" in answer["why"]
             assert "also sends it" in answer["next_step"]
             assert "sealed" in text_of(result)
         await refused(client, "submit_video", {"sheet_id": sheet_id, "passphrase": PASSPHRASE})
@@ -98,7 +98,7 @@ async def test_after_the_persons_terminal_sent_it_the_agent_gets_the_task_and_le
 
     assert (again.structured_content["status"], again.structured_content["task_id"]) == ("already_accepted", task_id)
     assert held.structured_content["status"] == "queued"
-    assert "its key is sealed" in held.structured_content["status_text"]
+    assert "its key is sealed" in held.structured_content["summary"]
     assert "callsheet watch" in held.structured_content["next_step"]
     assert "1 of them waits for a sealed key" in listed.structured_content["next_step"]
     assert len(sealed.gateway.requests) == asked

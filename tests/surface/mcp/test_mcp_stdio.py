@@ -52,7 +52,7 @@ async def test_a_shot_goes_from_explained_to_saved(tmp_path: Path, era: str) -> 
         sheet_id = explained.structured_content["sheet_id"]
         submitted = await client.call_tool("submit_video", {"sheet_id": sheet_id})
         assert not submitted.is_error, text_of(submitted)
-        arguments = {"task_id": submitted.structured_content["task_id"], "wait_seconds": 45}
+        arguments = {"task_id": submitted.structured_content["task_id"], "wait_seconds": 45, "details": True}
         done = await client.call_tool("get_task", arguments, progress_callback=on_progress)
         again = await client.call_tool("submit_video", {"sheet_id": sheet_id})
 
@@ -213,7 +213,7 @@ def test_a_request_that_cannot_be_read_is_answered_with_an_error(tmp_path: Path,
         listed = ask(process, 99, "tools/list", {} if era == "legacy" else {"_meta": META})
 
     assert found == expected
-    assert len(listed["tools"]) == 5
+    assert len(listed["tools"]) == 7
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -236,7 +236,7 @@ def test_what_is_no_request_gets_the_error_that_json_rpc_names(tmp_path: Path, e
         listed = ask(process, 99, "tools/list", {} if era == "legacy" else {"_meta": META})
 
     assert found == [(request_id, code) for _, request_id, code in ODD.values()] * 2
-    assert len(listed["tools"]) == 5
+    assert len(listed["tools"]) == 7
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_an_unusable_home_still_lists_the_tools() -> None:
     """The reason comes with the first call that needs the home."""
     with running("relative/home") as process:
         shake_hands(process)
-        assert len(ask(process, 2, "tools/list", {})["tools"]) == 5
+        assert len(ask(process, 2, "tools/list", {})["tools"]) == 7
         refused = ask(process, 3, "tools/call", {"name": "explain_payload", "arguments": SHOT})
 
     assert refused["isError"]

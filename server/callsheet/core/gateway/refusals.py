@@ -52,3 +52,14 @@ def read_reason(status: int, code: str, words: str) -> Reason:
     if _ACCESS.search(text):
         return Reason.ACCESS
     return Reason.RATE if _RATE.search(text) else Reason.SHOT
+
+
+ADVICE = {
+    Reason.BALANCE: "Top up the account at the gateway. The shot needs no change.",
+    Reason.KEY: "Check that the gateway's key is valid. The shot needs no change.",
+    Reason.ACCESS: "Ask at the gateway what this key and account may use.",
+    Reason.RATE: "Wait until the gateway accepts requests again, then draft a new take.",
+    Reason.SIZE: "Make the request smaller: a shorter prompt or another image address.",
+    Reason.MOVED: "Check the gateway's address in the policy: it answers that it has moved.",
+}
+NO_REASON_GIVEN = "The gateway gives no reason. Compare the shot with the model's rules, or ask the gateway's support."

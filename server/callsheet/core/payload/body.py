@@ -47,7 +47,8 @@ class Finding:
     """One thing to know about a shot or payload.
 
     `field` is the name that the caller used, `value` is what it held (bounded; of a URL only the host, of a prompt
-    only its length), `rule` is what the gateway documents, `instead` is what to write.
+    only its length), `rule` is what the gateway documents, `instead` is what to write. `now` is what the corrected form
+    has in its place; None where something is left out, or a person decides.
     """
 
     severity: Severity
@@ -55,6 +56,7 @@ class Finding:
     value: str
     rule: str
     instead: str
+    now: str | None = None
 
     def __str__(self) -> str:
         value = f" {self.value}" if self.value else ""
@@ -274,7 +276,8 @@ def read_value(field: Field, value: JsonValue) -> tuple[Scalar | None, list[Find
     """The value as the shot holds it, None where it is not clear; a finding when the wire wants another type."""
     if field.kind in ("integer", "number"):
         number, instead = read_number(value)
-        finding = Finding("error", field.name, format_value(value), "Must be a JSON integer.", instead)
+        now = None if number is None else format_value(number)
+        finding = Finding("error", field.name, format_value(value), "Must be a JSON integer.", instead, now)
         return number, [finding] if instead else []
     if field.kind == "boolean":
         return _read_boolean(field, value)
@@ -282,21 +285,25 @@ def read_value(field: Field, value: JsonValue) -> tuple[Scalar | None, list[Find
         return value, []
     if isinstance(value, bool) and dict(field.spelling):
         wire = wire_value(field, value)
-        finding = Finding("error", field.name, format_value(value), "Must be a JSON string.", f"Write {wire}.")
+        finding = Finding(
+            "error", field.name, format_value(value), "Must be a JSON string.", f"Write {wire}.", str(wire)
+        )
         return wire, [finding]
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 10**9
     instead = "Leave it out." if value is None and not field.required else "Write a string."
     instead = "Put it in quotes." if is_number else instead
     shown = "" if field.role == "prompt" else format_value(value)
-    return str(value) if is_number else None, [Finding("error", field.name, shown, "Must be a JSON string.", instead)]
+    text = str(value) if is_number else None
+    return text, [Finding("error", field.name, shown, "Must be a JSON string.", instead, text)]
 
 
 def _read_boolean(field: Field, value: JsonValue) -> tuple[bool | None, list[Finding]]:
     if isinstance(value, bool):
         return value, []
     said = read_yes_no(value)
-    instead = "Write true or false." if said is None else f"Write {str(said).lower()}."
-    return said, [Finding("error", field.name, format_value(value), "Must be true or false.", instead)]
+    now = None if said is None else str(said).lower()
+    instead = "Write true or false." if now is None else f"Write {now}."
+    return said, [Finding("error", field.name, format_value(value), "Must be true or false.", instead, now)]
 
 
 def read_yes_no(value: JsonValue) -> bool | None:
@@ -329,17 +336,19 @@ def read_inputs(field: Field, value: JsonValue) -> tuple[tuple[str, ...], list[F
     rule, instead = shape if is_list else ("Must be a JSON string, one URL.", 'Write "https://…".')
     wrong = Finding("error", field.name, "", rule, instead)
     if isinstance(value, str):
-        return (value,), [wrong] if is_list else []
+        return (value,), [replace(wrong, now="a list of it")] if is_list else []
     urls = [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
     if not isinstance(value, list) or len(urls) < len(value):
         found = image_url(value)
-        return (found,) if found else (), [wrong]
+        # Of several, only the first is read: that is no complete translation.
+        alone = found is not None and (not isinstance(value, list) or len(value) == 1)
+        return (found,) if found else (), [replace(wrong, now="its address") if alone else wrong]
     limit = (field.max_items or len(urls)) if is_list else 1
     if len(urls) > limit:
         rule = f"At most {limit} reference image{'s' if limit > 1 else ''}."
         finding = Finding("error", field.name, f"({len(urls):,} URLs)", rule, f"Keep {'one' if limit == 1 else limit}.")
         return tuple(urls[:limit]), [finding]
-    return tuple(urls), [] if is_list else [wrong]
+    return tuple(urls), [] if is_list else [replace(wrong, now="its address")]
 
 
 def image_url(value: JsonValue) -> str | None:

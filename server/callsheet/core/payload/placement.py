@@ -123,7 +123,7 @@ def _place(
             placed[place] = field, leaf
             if leaf.path != field.path:
                 rule = f"{card.gateway} reads it as {field.name}."
-                findings.append(Finding("error", name, "", rule, f"Write {field.name}."))
+                findings.append(Finding("error", name, "", rule, f"Write {field.name}.", field.name))
     return list(placed.values()), sizes
 
 
@@ -162,7 +162,7 @@ def _take(card: ModelCard, field: Field, leaf: Leaf) -> Taken:
     wire = wire_value(field, neutral)
     if wire != value:
         rule = f"{card.gateway} spells it {wire}."
-        findings.append(Finding("error", field.name, format_value(value), rule, f"Write {wire}."))
+        findings.append(Finding("error", field.name, format_value(value), rule, f"Write {wire}.", str(wire)))
     return {field.role: neutral}, findings
 
 
@@ -178,7 +178,7 @@ def _take_size(card: ModelCard, field: Field, leaf: Leaf) -> Taken:
         right = size_value(field, Shot.of(aspect_ratio=found[0], resolution=found[1]))
     instead = f"Write {right}." if right else "Choose one of these."
     rule = f"{card.id} takes one of {', '.join(spelling)}."
-    return taken, [Finding("error", field.name, format_value(value), rule, instead)]
+    return taken, [Finding("error", field.name, format_value(value), rule, instead, right)]
 
 
 def _take_pixels(card: ModelCard, leaf: Leaf, kind: Kind, values: dict[str, JsonValue]) -> Finding:
@@ -197,8 +197,9 @@ def _take_pixels(card: ModelCard, leaf: Leaf, kind: Kind, values: dict[str, Json
         if wanted is not None:
             write.append(f"{field.name} {wanted}")
     rule = f"{card.id} takes no size in pixels there."
-    instead = f"Write {' and '.join(write)}." if write else "Leave it out."
-    return Finding("error", format_name(".".join(leaf.path)), format_value(leaf.value), rule, instead)
+    now = " and ".join(write) or None
+    instead = f"Write {now}." if now else "Leave it out."
+    return Finding("error", format_name(".".join(leaf.path)), format_value(leaf.value), rule, instead, now)
 
 
 def _check_fixed(card: ModelCard, shot: Shot, given: list[tuple[Field, Leaf]]) -> list[Finding]:
@@ -208,14 +209,15 @@ def _check_fixed(card: ModelCard, shot: Shot, given: list[tuple[Field, Leaf]]) -
         if leaf.value != right or type(leaf.value) is not type(right):
             rule = field.note or f"For this shot {card.gateway} needs {right}."
             instead = "Leave it out." if right is None else f"Write {right}."
-            findings.append(Finding("error", field.name, format_value(leaf.value), rule, instead))
+            now = None if right is None else str(right)
+            findings.append(Finding("error", field.name, format_value(leaf.value), rule, instead, now))
     present = {field.path for field, _ in given}
     for field in card.fields:
         right = fixed_value(field, shot) if field.role == "fixed" and field.exists_in(shot.kind) else None
         if right is not None and field.path not in present:
             severity: Severity = "error" if field.required else "note"
             rule = field.note or f"{card.gateway} needs it."
-            findings.append(Finding(severity, field.name, "missing", rule, f"Write {right}."))
+            findings.append(Finding(severity, field.name, "missing", rule, f"Write {right}.", str(right)))
     return findings
 
 

@@ -224,9 +224,12 @@ def _name_findings(card: ModelCard, payload: Payload, named: JsonValue) -> list[
         if "model" not in payload:
             return []
         rule = f"{card.gateway} takes the model in the path, not in the body."
-        return [Finding("error", "model", format_value(payload["model"]), rule, "Leave it out of the body.")]
+        now = "in the path" if cards_named((card,), str(named)) else None
+        return [Finding("error", "model", format_value(payload["model"]), rule, "Leave it out of the body.", now)]
     if named == card.model:
         return []
     value = "missing" if named is None else format_value(named)
     rule = f"{card.gateway} needs one of its model ids in the body."
-    return [Finding("error", "model", value, rule, f"Nearest: {card.model}.")]
+    # Only where the payload names no model, or this one in other letters: another is a person's choice.
+    now = card.model if named is None or fold_name(str(named)) == fold_name(card.model) else None
+    return [Finding("error", "model", value, rule, f"Nearest: {card.model}.", now)]

@@ -234,7 +234,9 @@ def _leaves(table: Payload, parents: tuple[str, ...], findings: list[Finding]) -
         inner = list(_objects(name, value)) if len(path) < MAX_DEPTH else []
         if inner and not isinstance(value, dict):
             rule = f"Must be a JSON object, not {'text' if isinstance(value, str) else 'a list'}."
-            findings.append(Finding("error", format_name(".".join(path)), "", rule, "Write {…}. It was read as one."))
+            findings.append(
+                Finding("error", format_name(".".join(path)), "", rule, "Write {…}. It was read as one.", "{…}")
+            )
         for item in inner:
             yield from _leaves(item, path, findings)
         if not inner and not is_empty(value):

@@ -36,6 +36,7 @@ from .own_files import check_own_file
 from .values import (
     Step,
     build_error,
+    build_nearest,
     check_fields_exist,
     check_options,
     check_prompt,
@@ -74,6 +75,11 @@ class Verdict:
         """Whether any finding is an error."""
         return any(finding.severity == "error" for finding in self.findings)
 
+    @property
+    def is_mended(self) -> bool:
+        """Whether there are errors, and the corrected shot has a value in the place of each."""
+        return self.blocked and all(item.now is not None for item in self.findings if item.severity == "error")
+
 
 def check_shot(card: ModelCard, shot: Shot, hosts: Hosts) -> Verdict:
     """Judge every part of a shot for one card; see `Verdict`."""
@@ -106,7 +112,7 @@ def nearest_shot(cards: Iterable[ModelCard], shot: Shot, hosts: Hosts) -> tuple[
         if value is not None and offered and value not in offered:
             nearest = nearest_choice(value, offered)
             rule = f"No model here offers it; they offer {format_listing(offered)}."
-            findings.append(build_error(name, format_value(value), rule, f"Nearest: {nearest}."))
+            findings.append(build_nearest(name, format_value(value), rule, str(nearest)))
             wanted = wanted.having(**{name: nearest})
     judged = [(card, check_shot(card, wanted, hosts)) for card in usable]
     card, verdict = min(judged, key=lambda pair: sum(finding.severity == "error" for finding in pair[1].findings))

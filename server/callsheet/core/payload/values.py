@@ -95,7 +95,7 @@ def check_fields_exist(card: ModelCard, shot: Shot) -> Step:
             if implied == value and type(implied) is type(value):
                 continue
             rule = f"{card.id} has no {name} field; its clips have {PARAMETERS[name].shown(implied)}."
-            findings.append(build_error(name, format_value(value), rule, f"Nearest: {format_word(implied)}."))
+            findings.append(build_nearest(name, format_value(value), rule, format_word(implied)))
         else:
             rule = _no_field(card, name, shot.kind)
             findings.append(build_error(name, _said(name, value), rule, _without_field(name)))
@@ -151,7 +151,7 @@ def _check_choice(card: ModelCard, field: Field, limited: Field, shot: Shot) -> 
     nearest = neutral_value(limited, nearest_value(limited, wire_value(limited, value)))
     note = _elsewhere(card, field, value, shot) or (f"; {limited.note}" if limited.note != field.note else "")
     rule = f"{card.id} offers {_choices_text(limited)}{note}."
-    finding = build_error(name, _said(name, value), rule, f"Nearest: {format_word(nearest)}.")
+    finding = build_nearest(name, _said(name, value), rule, format_word(nearest))
     return [finding], shot.having(**{name: nearest})
 
 
@@ -206,11 +206,11 @@ def _check_size(card: ModelCard, field: Field, shot: Shot) -> Step:
     resolutions = tuple(pair["resolution"] for pair in pairs if pair["aspect_ratio"] == ratio)
     resolution = nearest_choice(resolution_asked, resolutions)
     offered = format_listing(tuple(f"{pair['aspect_ratio']} at {pair['resolution']}" for pair in pairs))
-    finding = build_error(
+    finding = build_nearest(
         "resolution" if ratio == ratio_asked else "aspect_ratio",
         f"{format_value(ratio_asked)} at {format_value(resolution_asked)}",
         f"{card.id} offers {offered}.",
-        f"Nearest: {ratio} at {resolution}.",
+        f"{ratio} at {resolution}",
     )
     return [finding], shot.having(aspect_ratio=str(ratio), resolution=str(resolution))
 
@@ -287,6 +287,11 @@ def neutral_choices(field: Field) -> tuple[Scalar, ...]:
 
 def build_error(field: str, value: str, rule: str | None, instead: str) -> Finding:
     return Finding("error", PUBLIC_NAMES.get(field, field), value, rule or "", instead)
+
+
+def build_nearest(field: str, value: str, rule: str, nearest: str) -> Finding:
+    """An error whose value the corrected shot replaces by the nearest that is allowed."""
+    return replace(build_error(field, value, rule, f"Nearest: {nearest}."), now=nearest)
 
 
 def format_host(host: str | None) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from callsheet.core.clips import tell_undrawn
-from callsheet.edges.files.files import write_atomically
+from callsheet.edges.files.files import read_picture, write_atomically
 from callsheet.errors import Fate, SetupProblem
 
 if TYPE_CHECKING:
@@ -129,6 +129,27 @@ def write_picture(picture: Image, target: Path) -> None:
             fate=Fate.CHARGED,
             retry="after(30)",
         ) from error
+
+
+def read_small_picture(path: Path, most_bytes: int) -> bytes:
+    """A JPEG file, drawn smaller until it has at most so many bytes; raises `SetupProblem` as `read_picture`."""
+    from PIL import Image
+
+    content = read_picture(path)
+    try:
+        with Image.open(BytesIO(content)) as picture:
+            side = max(picture.size)
+            while len(content) > most_bytes and side > 1:
+                side = side * 4 // 5
+                picture.thumbnail((side, side))
+                smaller = BytesIO()
+                picture.convert("RGB").save(smaller, format="JPEG", quality=80)
+                content = smaller.getvalue()
+    except (OSError, ValueError, Image.DecompressionBombError):
+        raise SetupProblem(
+            "The picture of the clip cannot be read.", next_step="Open the clip itself; it is not touched by this."
+        ) from None
+    return content
 
 
 def _draw_header(draw: ImageDraw, heading: str, lines: Sequence[str], width: int) -> None:

@@ -20,11 +20,12 @@ from callsheet.errors import Action, NextStep
 from callsheet.surface.next_steps import for_agent
 
 MOST_PAYLOAD_CHARACTERS = 200_000
+ID_LISTS = ("sheet_ids", "task_ids")
 
 NOTHING_SENT = "Nothing was sent."
 NO_ARGUMENT_APPROVES = (
     "No argument can approve a submission: only the user can, when their client asks them"
-    " or with the command that an answer approval_needed names."
+    " or where an answer approval_needed says."
 )
 
 _CONSENT = re.compile(
@@ -35,7 +36,15 @@ _BROKEN_TEXT = re.compile("[\0\ud800-\udfff]")
 
 EXAMPLES = {
     "sheet_id": "Write the sheet_id that explain_payload returned.",
+    "sheet_ids": "Write a list of the sheet_id that explain_payload returned.",
+    "price": "Copy price from the answer of explain_payload.",
+    "what": "Copy what from the answer of explain_payload.",
     "task_id": "Write a task_id from submit_video or list_tasks.",
+    "task_ids": "Write a list of task_id from submit_video or list_tasks.",
+    "id": "Write a sheet_id or a task_id.",
+    "wait_for": 'Write "all" or "any".',
+    "picture": 'Write "contact_sheet" or "still".',
+    "details": "Write true or false.",
     "prompt": "Describe the shot in text.",
     "duration_seconds": "Write whole seconds, for example 8.",
     "aspect_ratio": 'Write for example "16:9" or "9:16".',
@@ -71,6 +80,9 @@ RULES = {
     "finite_number": "must be a number",
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
+    "list_type": "must be a list",
+    "too_long": "has at most {max_length} entries",
+    "literal_error": "must be {expected}",
     "dict_type": "must be a JSON object, or a JSON string of one",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
@@ -79,7 +91,11 @@ RULES = {
 
 
 class Refusal(ToolError):
-    """A tool call whose only answer is this text."""
+    """A tool call that was refused for this reason, before anything was decided."""
+
+    def __init__(self, text: str, *, code: str = "invalid_argument") -> None:
+        super().__init__(text)
+        self.code = code
 
 
 def unknown_tool(name: str) -> str:
@@ -87,19 +103,24 @@ def unknown_tool(name: str) -> str:
     return f"There is no tool '{_clean(name)}'. {NOTHING_SENT}"
 
 
-def check_arguments(tool: Tool, given: Mapping[str, Any]) -> dict[str, Any]:
+def check_arguments(
+    tool: Tool, given: Mapping[str, Any], *, required: tuple[str, ...] = (), hidden: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """The arguments as the tool can take them; raises `Refusal`, which names everything that is wrong.
 
-    null, an empty text and an empty object count as not given. `payload` may be a JSON string or a whole request.
+    null, an empty text and an empty object count as not given. `payload` may be a JSON string or a whole request, a
+    list of ids one id. `required` must be given unless one of the `hidden` is, the form of an earlier release.
     """
     fields = tool.fn_metadata.arg_model.model_fields
     unknown = [name for name in given if name not in fields]
     if unknown:
-        raise Refusal(_unknown_text(tool.name, unknown[0], tuple(fields)))
+        raise Refusal(_unknown_text(tool.name, unknown[0], tuple(name for name in fields if name not in hidden)))
     payload = given.get("payload")
     read = {**given, "payload": _read_object(payload)} if isinstance(payload, str) else given
-    arguments = {name: value for name, value in read.items() if not _is_empty(value)}
-    complaints = [
+    arguments = {name: _read_ids(name, value) for name, value in read.items() if not _is_empty(value)}
+    required = () if any(name in arguments for name in hidden) else required
+    complaints = [_complaint(name, RULES["missing"]) for name in required if name not in arguments]
+    complaints += [
         f"Argument '{name}' holds characters that JSON text cannot carry (NUL or half of a surrogate pair)."
         " Remove them."
         for name, value in arguments.items()
@@ -118,7 +139,15 @@ def check_arguments(tool: Tool, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_empty(value: object) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip()) or value == {}
+    return value is None or (isinstance(value, str) and not value.strip()) or value in ({}, [])
+
+
+def _read_ids(name: str, value: Any) -> Any:
+    """A list of ids may come as a JSON string of one, or as one id."""
+    if name not in ID_LISTS or not isinstance(value, str):
+        return value
+    read = _read_object(value) if value.lstrip().startswith("[") else [value]
+    return read if isinstance(read, list) else [value]
 
 
 def refuse(*complaints: str) -> NoReturn:

@@ -13,12 +13,15 @@ from anyio import to_thread
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver import MCPServer
 from mcp.shared.exceptions import MCPError
-from mcp.types import INTERNAL_ERROR, INVALID_PARAMS
+from mcp.types import INTERNAL_ERROR, INVALID_PARAMS, CallToolResult
 from pydantic import ValidationError
 
-from .arguments import NOTHING_SENT, unknown_tool
+from callsheet.errors import CallsheetError, Fate
+
+from .arguments import unknown_tool
 from .lifespan import ServerState
 from .redaction import find_parts, has_binary, redact_result
+from .rendering import render_error, render_refusal
 
 STALE = (
     "Invalid or expired requestState. The answer does not belong to this question: it is too old, was given for another"
@@ -65,18 +68,25 @@ class EgressMiddleware:
             return result
         if ctx.method == "tools/call" and result.get("isError"):
             await self._name_unknown_tool(str(params.get("name")), result)
-        return await self._redact(ctx.method, result)
+        fate = Fate.UNKNOWN if params.get("name") == "submit_video" else Fate.NOTHING_SENT
+        return await self._redact(ctx.method, result, fate)
 
     async def _name_unknown_tool(self, name: str, result: dict[str, Any]) -> None:
         if name not in {tool.name for tool in await self._mcp.list_tools()}:
-            result["content"] = [{"type": "text", "text": unknown_tool(name)}]
+            result |= _as_failure(unknown_tool(name), "unknown_tool")
 
-    async def _redact(self, method: str, result: dict[str, Any]) -> dict[str, Any]:
+    async def _redact(self, method: str, result: dict[str, Any], fate: Fate) -> dict[str, Any]:
         try:
             redactor = self._state.service.redactor()
+        except CallsheetError as error:
+            told = result.get("structuredContent") or {}
+            if result.get("isError") and told.get("summary") == error.message:
+                # The same reason, in the program's own words: it holds no key.
+                return {**result, **_as_dict(render_error(error))}
+            return self._withhold(method, result, self._state.redact_text(""), fate)
         except Exception:
             texts = [part["text"] for part in find_parts(result) if isinstance(part.get("text"), str)]
-            return self._withhold(method, result, self._state.redact_text(" ".join(texts)))
+            return self._withhold(method, result, self._state.redact_text(" ".join(texts)), fate)
         try:
             return (
                 await to_thread.run_sync(redact_result, redactor, result)
@@ -85,11 +95,21 @@ class EgressMiddleware:
             )
         except ValueError as error:
             text = f"Result withheld: {error}."
-            return self._withhold(method, result, f"{text} {NOTHING_SENT}" if method == "tools/call" else text)
+            return self._withhold(method, result, text, fate)
 
-    def _withhold(self, method: str, result: dict[str, Any], text: str) -> dict[str, Any]:
+    def _withhold(self, method: str, result: dict[str, Any], text: str, fate: Fate) -> dict[str, Any]:
         """An error in the place of the result."""
         if method != "tools/call":
             raise MCPError(code=INTERNAL_ERROR, message=text)
-        kept = {name: value for name, value in result.items() if name not in ("content", "structuredContent")}
-        return {**kept, "content": [{"type": "text", "text": text}], "isError": True}
+        return {**result, **_as_failure(text, "withheld", fate=fate)}
+
+
+def _as_failure(text: str, code: str, *, fate: Fate = Fate.NOTHING_SENT) -> dict[str, Any]:
+    """A failure in the place of the content of a result."""
+    return _as_dict(render_refusal(text, code, fate=fate))
+
+
+def _as_dict(failure: CallToolResult) -> dict[str, Any]:
+    return failure.model_dump(
+        mode="json", by_alias=True, exclude_none=True, include={"content", "structured_content", "is_error"}
+    )

@@ -8,11 +8,12 @@ only ever means "not approved": a client may answer so without a person.
 
 from __future__ import annotations
 
+import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 from mcp.server.mcpserver import AcceptedElicitation, Context, DeclinedElicitation, Elicit, ElicitationResult
@@ -20,9 +21,9 @@ from mcp.types import ClientCapabilities, ElicitRequest, ElicitRequestURLParams,
 from mcp_types.version import is_version_at_least
 from pydantic import BaseModel, ConfigDict, Field
 
-from callsheet.surface.next_steps import error_for_agent
+from callsheet.errors import CallsheetError
 
-from .arguments import Refusal
+from .arguments import NOTHING_SENT, Refusal
 from .lifespan import ServerState
 
 if TYPE_CHECKING:
@@ -54,21 +55,51 @@ def state_of(context: Context) -> ServerState:
     return cast("ServerState", context.request_context.lifespan_context)
 
 
-async def ask(context: Context, sheet_id: str, ask_again: bool) -> TypedAmount | Elicit[TypedAmount] | None:
-    """The question for a sheet, if one needs to be and can be asked; else None.
+async def ask(
+    context: Context, sheet_ids: list[str] | None, price: str, what: str, ask_again: bool, sheet_id: str
+) -> TypedAmount | Elicit[TypedAmount] | None:
+    """The one question for the sheets, if one needs to be and can be asked; else None.
 
-    The text comes from the stored sheet, so it is the same in every round of one call.
+    The text comes from the stored sheets, so it is the same in every round of one call.
     """
-    service = state_of(context).service
+    service, ids = state_of(context).service, list(dict.fromkeys(sheet_ids or [sheet_id]))
     if not can_ask(context.client_capabilities):
         return None
-    question = service.question(sheet_id, ask_again=ask_again)
+    try:
+        if sheet_ids:
+            require_copies(service, ids, price, what)
+        question = service.question(*ids, ask_again=ask_again)
+        if question is not None:
+            # An approval elsewhere while the form is open sends them too.
+            service.put_forward(*ids)
+    except (CallsheetError, Refusal):
+        # The tool itself meets this, and says it.
+        return None
     if question is None:
         return None
-    # An approval elsewhere while the form is open sends it too.
-    service.put_forward(sheet_id)
     text = f"{question.text}\n\nTo approve, type {question.amount_text} below. Anything else sends nothing."
     return Elicit(state_of(context).redact_text(text), TypedAmount)
+
+
+def sheet_ids_of(arguments: Mapping[str, Any]) -> list[str]:
+    """The sheets that a call of `submit_video` names, in its present or its older form."""
+    given = arguments.get("sheet_ids") or [arguments.get("sheet_id") or ""]
+    return [str(item) for item in given] if isinstance(given, list) else [str(given)]
+
+
+def require_copies(service: Service, sheet_ids: Sequence[str], price: str, what: str) -> None:
+    """Raise `Refusal` unless these are the sheets' price and description, as the client's own dialog shows them.
+
+    They approve nothing. Only spaces may differ.
+    """
+    quote = service.quote(sheet_ids)
+    if [" ".join(text.split()) for text in (price, what)] != [quote.price, " ".join(quote.what.split())]:
+        text = f"price and what are not those of the sheets. Right are price={_quoted(quote.price)}"
+        raise Refusal(f"{text}, what={_quoted(quote.what)}. {NOTHING_SENT}", code="not_as_explained")
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def can_ask(capabilities: ClientCapabilities | None) -> bool:
@@ -78,8 +109,8 @@ def can_ask(capabilities: ClientCapabilities | None) -> bool:
 
 
 @contextmanager
-def answer_deadline(sheet_id: str, seconds: float) -> Iterator[None]:
-    """Bound the wait for the client's answer in the block; raises `Refusal` when it is over.
+def answer_deadline(service: Callable[[], Service], sheet_ids: Sequence[str], seconds: float) -> Iterator[None]:
+    """Bound the wait for the client's answer in the block; raises `NotApproved` when it is over.
 
     The work after the answer is not bounded: `take_answer` lifts the deadline.
     """
@@ -90,13 +121,20 @@ def answer_deadline(sheet_id: str, seconds: float) -> Iterator[None]:
         finally:
             _deadline.reset(mark)
     if scope.cancelled_caught:
-        raise not_approved(sheet_id, "no_answer")
+        from callsheet.service import Answer
+
+        raise service().keep_answer(*sheet_ids, answer=Answer.NO_ANSWER)
 
 
 def can_open_page(capabilities: ClientCapabilities | None) -> bool:
     """Whether the client declared that it can open a page for a person."""
     asking = capabilities.elicitation if capabilities else None
     return asking is not None and asking.url is not None
+
+
+def can_open_desk(context: Context) -> bool:
+    """Whether a desk runs, and the client can open its page."""
+    return state_of(context).service.desk_url() is not None and can_open_page(context.client_capabilities)
 
 
 class DeskRequest(Exception):
@@ -107,17 +145,17 @@ class DeskRequest(Exception):
         self.request = request
 
 
-async def open_desk_page(context: Context, sheet_id: str) -> bool:
-    """Ask the client to open the desk if it runs; whether it did. The caller then waits for the user's approval.
+async def open_desk_page(context: Context, sheet_ids: Sequence[str]) -> bool:
+    """Ask the client to open the desk if it runs; whether it did.
 
     Raises `DeskRequest` in the newer era, where the client repeats the call. The result is in the ledger.
     """
-    service = state_of(context).service
-    url = service.desk_url()
-    if url is None or not can_open_page(context.client_capabilities):
+    url = state_of(context).service.desk_url()
+    if url is None:
         return False
-    message = f"Open the Callsheet desk to review sheet {sheet_id} and to approve or decline it there."
-    page = f"{url}sheets/{sheet_id}"
+    named = f"sheet {sheet_ids[0]}" if len(sheet_ids) == 1 else f"{len(sheet_ids)} sheets"
+    message = f"Open the Callsheet desk to review {named} and to approve or decline there."
+    page = f"{url}sheets/{sheet_ids[0]}" if len(sheet_ids) == 1 else url
     if is_version_at_least(context.protocol_version or "", NEWER_ERA):
         answer = (context.input_responses or {}).get(DESK)
         if answer is None:
@@ -128,13 +166,13 @@ async def open_desk_page(context: Context, sheet_id: str) -> bool:
     return False
 
 
-ON_APPROVAL = "Their approval sends it. Do not ask for the amount or look for another way."
-
-
 def take_answer(
-    service: Service, sheet_id: str, answer: ElicitationResult[TypedAmount], *, ask_again: bool = False
+    service: Service, sheet_ids: Sequence[str], answer: ElicitationResult[TypedAmount], *, ask_again: bool = False
 ) -> None:
-    """Approve the sheet if the user typed its amount; do nothing if nobody was asked. Raises `NotApproved`."""
+    """Approve the sheets if the user typed their amount; do nothing if nobody was asked. Raises `NotApproved`.
+
+    A declined, closed or empty form is never called a person's no: a client may answer so without a person.
+    """
     from callsheet.core.consent import Means
     from callsheet.service import Answer
 
@@ -142,19 +180,11 @@ def take_answer(
         waiting.deadline = float("inf")
     if not isinstance(answer, AcceptedElicitation):
         kind = Answer.DECLINED if isinstance(answer, DeclinedElicitation) else Answer.CANCELLED
-        raise service.keep_answer(sheet_id, answer=kind)
+        raise service.keep_answer(*sheet_ids, answer=kind)
     # If nobody was asked, the SDK passes on what `ask` returned.
     if cast("TypedAmount | None", answer.data) is None:
         return
     # Approved elsewhere or spent by another call meanwhile: submitting decides, and returns the existing task.
-    if service.question(sheet_id, ask_again=ask_again) is None:
+    if service.question(*sheet_ids, ask_again=ask_again) is None:
         return
-    service.approve_typed(sheet_id, typed=answer.data.amount_usd, by=Means.CLIENT, ask_again=ask_again)
-
-
-def not_approved(sheet_id: str, answer: str) -> Refusal:
-    """The refusal after a question to which no form came back."""
-    from callsheet.service.approval import questions
-
-    error = questions.not_approved((sheet_id,), questions.Answer(answer))
-    return Refusal(f"{answer}: {error_for_agent(error)} {ON_APPROVAL}")
+    service.approve_typed(*sheet_ids, typed=answer.data.amount_usd, by=Means.CLIENT, ask_again=ask_again)

@@ -29,7 +29,7 @@ TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0"
 LONGEST_CLIP = 600
 MOST_VALUES = 100
 THEN = """\
-Then call explain_payload with the prompt and show the user the payload, the price and the notes.
+Then call explain_payload with the prompt and details=true, and show the user the price and the notes on the prompt.
 Do not call submit_video unless the user asks for it.
 """
 

@@ -23,11 +23,12 @@ import callsheet
 from callsheet.errors import Action, NextStep, UnknownThing
 from callsheet.surface.next_steps import for_agent
 
-from .failures import as_resource
 from .lifespan import ServerState
+from .rendering import as_resource
 
 if TYPE_CHECKING:
     from callsheet.core.tasks import Clip
+    from callsheet.service import TaskReport
 
 
 REFERENCE = "callsheet://reference/{name}"
@@ -40,6 +41,8 @@ CATALOGUE = "callsheet://catalogue"
 JPEG = "image/jpeg"
 JSON = "application/json"
 MARKDOWN = "text/markdown"
+MOST_SEEN_BYTES = 75_000
+"""As base64, 100 KB."""
 
 
 def register(mcp: MCPServer[ServerState], state: ServerState) -> None:
@@ -129,9 +132,9 @@ def _register_tasks(mcp: MCPServer[ServerState], state: ServerState) -> None:
     )
     @as_resource
     async def task(task_id: str) -> str:
-        from callsheet.surface.views.builders import task_answer
+        from callsheet.surface.views.tasks import task_details
 
-        answer = task_answer(state.service.task(task_id), for_agent)
+        answer = task_details(state.service.task(task_id), for_agent)
         return _json(answer.model_dump(mode="json", exclude_none=True))
 
     @mcp.resource(
@@ -158,11 +161,15 @@ def _register_tasks(mcp: MCPServer[ServerState], state: ServerState) -> None:
 
 
 def _clip(state: ServerState, task_id: str) -> Clip:
-    clip = state.service.task(task_id).task.clip
+    return _clip_of(state.service.task(task_id))
+
+
+def _clip_of(report: TaskReport) -> Clip:
+    clip = report.task.clip
     if clip is None:
         raise UnknownThing(
             "That task has no saved clip, so there is no picture of it.",
-            next_step=NextStep(Action.GET, target=task_id),
+            next_step=NextStep(Action.GET, target=report.task.id),
         )
     return clip
 
@@ -173,11 +180,22 @@ async def _read_picture(path: str) -> bytes:
     return await anyio.to_thread.run_sync(read_picture, Path(path))
 
 
+async def read_small_picture_of(report: TaskReport, *, still: bool) -> bytes:
+    """A picture of a saved clip that is small enough for a model's context; raises `UnknownThing`, `SetupProblem`."""
+    from callsheet.edges.clips.contact_sheet import read_small_picture
+
+    clip = _clip_of(report)
+    path = Path(clip.poster if still else clip.contact_sheet)
+    return await anyio.to_thread.run_sync(read_small_picture, path, MOST_SEEN_BYTES)
+
+
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, indent=1)
 
 
 MOST_DESCRIPTION = 200
+_SENTENCE = re.compile(r".*?[.](?= |$)")
+_LINK = re.compile(r"\[([^\]]+)\]\([^)]+\)")
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
@@ -225,4 +243,14 @@ def _describe(name: str, text: str) -> Reference:
     title = next((line.lstrip("# ") for line in lines if line.startswith("#")), name)
     blocks = [block.strip() for block in text.split("\n\n")]
     first = next((block for block in blocks if block and not block.startswith(("#", "<!--", "---", "|"))), title)
-    return Reference(name, title, " ".join(first.split())[:MOST_DESCRIPTION], len(text.encode()))
+    return Reference(name, title, _whole_sentences(_LINK.sub(r"\1", " ".join(first.split()))), len(text.encode()))
+
+
+def _whole_sentences(text: str) -> str:
+    """As many sentences of a text as a list has room for, at least one."""
+    found = ""
+    for sentence in _SENTENCE.findall(text):
+        if found and len(found) + len(sentence) > MOST_DESCRIPTION:
+            break
+        found += sentence
+    return found.strip() or text

@@ -1,40 +1,44 @@
-"""The five tools. Each turns its arguments into one use case and the answer into a result; nothing is decided here.
-
-Their JSON schemas are as small as possible: every client puts them into its model's context at the start.
-"""
+"""The seven tools. Each turns its arguments into one use case and the answer into a result; nothing is decided here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import base64
+from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import anyio
 from mcp.server.mcpserver import Context, ElicitationResult, Resolve
-from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
-from mcp.types import CallToolResult, ContentBlock, InputRequiredResult, ResourceLink, TextContent, ToolAnnotations
-from pydantic import BaseModel, Field
+from mcp.types import CallToolResult, ImageContent, ResourceLink, TextContent, ToolAnnotations
+from pydantic import Field
 
 from callsheet.errors import CallsheetError
 from callsheet.surface.next_steps import for_agent
-from callsheet.surface.views.answers import ExplainAnswer, ModelsAnswer, SubmitAnswer, TaskAnswer, TasksAnswer
+from callsheet.surface.views.answers import (
+    CancelAnswer,
+    ExplainAnswer,
+    ModelsAnswer,
+    StatusAnswer,
+    SubmitAnswer,
+    TaskAnswer,
+    TasksAnswer,
+)
 
-from .arguments import check_arguments, refuse
+from .arguments import refuse
 from .elicitation import (
-    DESK,
     DESK_SECONDS,
-    DeskRequest,
     TypedAmount,
-    answer_deadline,
     ask,
+    can_open_desk,
     open_desk_page,
+    require_copies,
     state_of,
     take_answer,
 )
-from .failures import render_tool_failure
+from .listing import Listing, build_tool
+from .rendering import render_result
+from .resources import CONTACT_SHEET, JPEG, read_small_picture_of
 
 if TYPE_CHECKING:
     from callsheet.service import Submission, TaskReport
@@ -43,43 +47,47 @@ if TYPE_CHECKING:
 LONGEST_WAIT = 45
 PROGRESS_SECONDS = 2.0
 LONGEST_WAIT_TEXT = f"{LONGEST_WAIT} s is the longest wait."
+MOST_SHEETS = 6
+MOST_TASKS = 50
 
 Id = Annotated[str, Field(max_length=80)]
 Word = Annotated[str, Field(max_length=80)]
-WaitSeconds = Annotated[float, Field(ge=0, allow_inf_nan=False, json_schema_extra={"maximum": LONGEST_WAIT})]
 Url = Annotated[str, Field(max_length=2048)]
+WaitSeconds = Annotated[float, Field(ge=0, allow_inf_nan=False, json_schema_extra={"maximum": LONGEST_WAIT})]
+Ratio = Annotated[
+    Word, Field(json_schema_extra={"enum": ["16:9", "9:16", "1:1", "4:3", "3:4", "21:9"]}, description="9:16: vertical")
+]
+Resolution = Annotated[Word, Field(json_schema_extra={"enum": ["480p", "720p", "1080p", "4k"]}, description="Detail")]
+Gateway = Annotated[Word, Field(description="poyo, apidot, apixo, evolink")]
+Links = Annotated[list[Url] | None, Field()]
 
 
 async def explain_payload(  # noqa: PLR0913 - the arguments of the tool
     context: Context,
     *,
-    prompt: Annotated[str, Field(max_length=40_000)] = "",
-    duration_seconds: int | None = None,
-    aspect_ratio: Annotated[Word, Field(description="16:9, 9:16, 1:1, …")] = "",
-    resolution: Annotated[Word, Field(description="720p, 1080p, 4k, …")] = "",
-    audio: bool | None = None,
-    seed: int | None = None,
-    negative_prompt: Annotated[str, Field(max_length=5_000)] = "",
-    image_url: Annotated[
-        Url, Field(description="First frame: https URL, path the policy allows, or task:ID:last")
-    ] = "",
-    last_frame: Url = "",
-    reference_image: Annotated[list[Url] | None, Field(description="Pictures of people, things or style")] = None,
-    reference_video: list[Url] | None = None,
-    reference_audio: list[Url] | None = None,
-    gateway: Annotated[Word, Field(description="poyo, apidot, apixo or evolink")] = "",
-    model: Word = "",
+    prompt: Annotated[str, Field(max_length=40_000, description="What it shows")] = "",
+    duration_seconds: Annotated[int | None, Field(description="Length")] = None,
+    aspect_ratio: Ratio = "",
+    resolution: Resolution = "",
+    audio: Annotated[bool | None, Field(description="Sound")] = None,
+    seed: Annotated[int | None, Field(description="Fixes chance")] = None,
+    negative_prompt: Annotated[str, Field(max_length=5_000, description="To avoid")] = "",
+    image_url: Annotated[Url, Field(description="First frame: https URL, allowed path, or task:ID:last")] = "",
+    last_frame: Annotated[Url, Field(description="Last frame, the same way")] = "",
+    reference_image: Annotated[Links, Field(description="People, things, style")] = None,
+    reference_video: Annotated[Links, Field(description="Motion")] = None,
+    reference_audio: Annotated[Links, Field(description="Voice, music")] = None,
+    gateway: Gateway = "",
+    model: Annotated[Word, Field(description="Without: ranks all")] = "",
     callback_url: Annotated[Url, Field(description="Rarely needed")] = "",
-    payload: Annotated[dict[str, Any] | None, Field(description="Raw gateway JSON to check instead of a shot")] = None,
+    payload: Annotated[dict[str, Any] | None, Field(description="Raw request to check instead")] = None,
+    details: Annotated[bool, Field(description="Also exact request, sources, prompt notes")] = False,
 ) -> Annotated[CallToolResult, ExplainAnswer]:
-    """Draft and check a video request (Sora 2, Seedance, Kling, Wan, Veo, …): exact JSON, price, availability,
-    findings, sheet_id. Sends nothing, free.
-    Without gateway and model it ranks the models that can take the shot."""
+    """Make or generate an AI video from a text prompt or image: begin here. Checks the request and answers how much the
+    video costs (price), if the model is served, a sheet_id. Free."""
     from callsheet.core.shot import Shot
     from callsheet.service import Draft
-    from callsheet.surface.views.builders import explain_answer
-
-    from .rendering import render_explanation
+    from callsheet.surface.views.builders import explain_answer, explain_details
 
     shot = Shot.of(
         prompt,
@@ -99,11 +107,9 @@ async def explain_payload(  # noqa: PLR0913 - the arguments of the tool
     _require_one(payload is not None, shot != Shot())
     service = state_of(context).service
     asked = None if payload is not None else shot
-    draft = await service.keep_pictures(
-        Draft(shot=asked, payload=payload, gateway=gateway or None, model=model or None)
-    )
-    answer = explain_answer(service.explain(draft), service.catalogue, for_agent)
-    return _result(answer, render_explanation(answer))
+    draft = Draft(shot=asked, payload=payload, gateway=gateway or None, model=model or None)
+    build = explain_details if details else explain_answer
+    return render_result(build(service.explain(await service.keep_pictures(draft)), service, for_agent))
 
 
 def _require_one(has_payload: bool, has_shot: bool) -> None:
@@ -113,101 +119,152 @@ def _require_one(has_payload: bool, has_shot: bool) -> None:
         refuse("Argument 'prompt' is missing. Describe the shot, or give a raw payload.")
 
 
-async def submit_video(
+async def submit_video(  # noqa: PLR0913 - the arguments of the tool
     context: Context,
-    sheet_id: Annotated[Id, Field(description="From explain_payload")],
     answer: Annotated[ElicitationResult[TypedAmount], Resolve(ask)],
-    wait_seconds: WaitSeconds = 0,
-    ask_again: Annotated[bool, Field(description="After a no in the form, if the user wants it again")] = False,
+    *,
+    sheet_ids: Annotated[list[Id] | None, Field(max_length=MOST_SHEETS, description="1 to 6")] = None,
+    price: Annotated[str, Field(max_length=80, description="Copied; of several the sum")] = "",
+    what: Annotated[str, Field(max_length=2_000, description='Copied; of several joined by "; "')] = "",
+    wait_seconds: Annotated[WaitSeconds | None, Field(description="For their approval")] = None,
+    ask_again: Annotated[bool, Field(description="They want the form again")] = False,
+    sheet_id: Id = "",
 ) -> Annotated[CallToolResult, SubmitAnswer]:
-    """Submit a sheet, once: MAY SPEND MONEY. Only when the user asks. The server asks them to approve, or
-    answers approval_needed with the command for their terminal. A spent sheet returns its task."""
-    from callsheet.surface.views.builders import refused_submission, submit_answer
+    """Submit explained sheets, each once. MAY COST MONEY: only if the user asks for it. They are asked to approve;
+    price and what approve nothing."""
+    from callsheet.surface.views.tasks import submit_answer
 
-    from .rendering import render_submission
-
-    state = state_of(context)
-    service = state.service
-    try:
-        take_answer(service, sheet_id, answer, ask_again=ask_again)
-        # First the runner, then the sheet: a spent sheet that no runner sends would only wait.
-        await state.need_running()
-        [submission] = await service.submit_together([sheet_id], wait_seconds=0)
-        if submission.needs_person:
-            wait = DESK_SECONDS if await open_desk_page(context, sheet_id) else min(wait_seconds, LONGEST_WAIT)
-            progress = _Progress(context, wait)
-            [submission] = await service.submit_together(
-                [sheet_id], wait_seconds=wait, on_wait=progress.report_waiting, opens_desk=wait_seconds > 0
-            )
-    except CallsheetError as error:
-        if (refused := refused_submission(error, for_agent)) is None:
-            raise
-        failed = _result(refused, render_submission(refused))
-        failed.is_error = True
-        return failed
-    result = submit_answer(submission, for_agent)
-    return _result(result, render_submission(result))
+    state, ids = state_of(context), list(dict.fromkeys(sheet_ids or [sheet_id]))
+    service, mode = state.service, state.service.sheet(ids[0]).mode
+    # The older form with one sheet_id has no copies, and never waited.
+    if sheet_ids:
+        require_copies(service, ids, price, what)
+    take_answer(service, ids, answer, ask_again=ask_again)
+    # First the runner, then the sheet: a spent sheet that no runner sends would only wait.
+    await state.need_running()
+    wait = min(LONGEST_WAIT if wait_seconds is None and sheet_ids else wait_seconds or 0.0, LONGEST_WAIT)
+    if can_open_desk(context):
+        found = await service.submit_together(ids, wait_seconds=0)
+        if not any(item.needs_person for item in found):
+            return render_result(submit_answer(found, mode, for_agent))
+        wait = DESK_SECONDS if await open_desk_page(context, ids) else wait
+    progress = _Progress(context, wait)
+    found = await service.submit_together(ids, wait_seconds=wait, on_wait=progress.report_waiting, opens_desk=wait > 0)
+    return render_result(submit_answer(found, mode, for_agent))
 
 
 async def get_task(
     context: Context,
-    task_id: Id,
+    *,
+    task_ids: Annotated[list[Id] | None, Field(max_length=MOST_TASKS, description="Without: all open ones")] = None,
     wait_seconds: WaitSeconds = 0,
-) -> Annotated[CallToolResult, TaskAnswer]:
-    """Where a task is; waits up to wait_seconds for its end. The clip is saved to clip_path."""
+    wait_for: Literal["all", "any"] = "all",
+    details: bool = False,
+    task_id: Id = "",
+) -> Annotated[CallToolResult, StatusAnswer]:
+    """Check video status or progress, wait until it is done. The download is automatic: answers the saved file."""
     from callsheet.core.tasks import OPEN_STATES
-    from callsheet.surface.views.builders import task_answer
-
-    from .rendering import render_task
+    from callsheet.surface.views.tasks import task_answer, task_details, tasks_answer
 
     state = state_of(context)
     service = state.service
+    ids = list(dict.fromkeys(task_ids or ([task_id] if task_id else [])))
+    if not ids:
+        reports = service.tasks(only_open=True, limit=MOST_TASKS) or service.tasks(limit=1)
+        ids = [report.task.id for report in reports]
+    is_open = {found: service.task(found).task.state in OPEN_STATES for found in ids}
     wait = min(wait_seconds, LONGEST_WAIT)
     # Also without a wait: the answer says whether the task is followed.
-    if service.task(task_id).task.state in OPEN_STATES:
+    if any(is_open.values()):
         try:
             await state.need_running()
         except CallsheetError:
             # Another process may follow the task; its state in the ledger is useful either way.
             wait = 0.0
-    progress = _Progress(context, wait)
-    report = await service.wait_for(task_id, wait_seconds=wait, on_report=progress.report)
-    answer = task_answer(report, for_agent)
+    awaited = [found for found in ids if is_open[found]]
+
+    def is_over(_: object) -> bool:
+        ended = (service.task(found).task.state not in OPEN_STATES for found in awaited)
+        return any(ended) if wait_for == "any" and awaited else all(ended)
+
+    if awaited:
+        await service.wait_for(awaited[0], wait_seconds=wait, until=is_over, on_report=_Progress(context, wait).report)
+    reports = [service.task(found) for found in ids]
+    if len(reports) != 1:
+        return render_result(tasks_answer(service, reports, for_agent, paths=True, details=details))
+    answer = (task_details if details else task_answer)(reports[0], for_agent)
     if wait_seconds > LONGEST_WAIT:
         answer.next_step = f"{LONGEST_WAIT_TEXT} {answer.next_step}"
-    return _result(answer, render_task(answer), _links(answer))
+    return render_result(answer, [_link(answer)] if answer.clip_path else [])
+
+
+def _link(answer: TaskAnswer) -> ResourceLink:
+    """The picture of the clip as `resources/read` serves it. The video itself never goes through the protocol."""
+    return ResourceLink(uri=CONTACT_SHEET.format(task_id=answer.task_id), name="contact sheet", mime_type=JPEG)
+
+
+async def view_clip(
+    context: Context, task_id: Id, picture: Literal["contact_sheet", "still"] = "contact_sheet"
+) -> CallToolResult:
+    """Show me the video: look at a picture of a saved clip, stills of its whole length or one."""
+    service = state_of(context).service
+    report = service.task(task_id)
+    content = await read_small_picture_of(report, still=picture == "still")
+    clip = report.task.clip
+    length = f"{clip.duration_seconds:g} s, {clip.width}x{clip.height}" if clip else ""
+    text = f"{picture} of {task_id} ({length}). Compare it with the prompt: {report.prompt[:600]}"
+    image = ImageContent(data=base64.b64encode(content).decode("ascii"), mime_type=JPEG)
+    return CallToolResult(content=[image, TextContent(text=text)])
+
+
+async def cancel(
+    context: Context,
+    id: Annotated[Id, Field(description="Of a sheet or task")],  # noqa: A002 - as callers name it
+) -> Annotated[CallToolResult, CancelAnswer]:
+    """Cancel or stop it: withdraws a sheet or task that was not sent; else says what can be had."""
+    from callsheet.errors import InvalidRequest
+    from callsheet.surface.views.tasks import cancel_answer, not_withdrawn_answer
+
+    service = state_of(context).service
+    try:
+        service.cancel(id)
+        return render_result(cancel_answer(service.find_task(id) or service.sheet(id), for_agent))
+    except InvalidRequest:
+        task_id = id if service.find_task(id) else service.sheet(id).task_id
+        if task_id is None:
+            raise
+        return render_result(not_withdrawn_answer(service, service.task(task_id), for_agent))
 
 
 async def list_tasks(
-    context: Context, only_open: bool = False, limit: Annotated[int, Field(ge=1, le=50)] = 20
+    context: Context,
+    only_open: bool = False,
+    limit: Annotated[int, Field(ge=1, le=MOST_TASKS)] = 20,
+    details: bool = False,
 ) -> Annotated[CallToolResult, TasksAnswer]:
-    """Tasks, those of unknown outcome first, then the newest."""
-    from callsheet.surface.views.builders import tasks_answer
-
-    from .rendering import render_tasks
+    """List earlier tasks, unknown outcomes first."""
+    from callsheet.surface.views.tasks import tasks_answer
 
     service = state_of(context).service
-    answer = tasks_answer(service, service.tasks(only_open=only_open, limit=limit), for_agent)
-    return _result(answer, render_tasks(answer))
+    reports = service.tasks(only_open=only_open, limit=limit)
+    return render_result(tasks_answer(service, reports, for_agent, details=details))
 
 
 async def list_models(  # noqa: PLR0913 - the arguments of the tool
     context: Context,
     *,
     gateway: Word = "",
-    family: Annotated[Word, Field(description="For example kling-3")] = "",
+    family: Annotated[Word, Field(description="As kling-3")] = "",
     duration_seconds: int | None = None,
     aspect_ratio: Word = "",
     resolution: Word = "",
     audio: bool | None = None,
     with_image: bool = False,
 ) -> Annotated[CallToolResult, ModelsAnswer]:
-    """Which models there are and what each costs at the terms named, cheapest first. Needs no prompt."""
+    """Which video models are there (Sora 2, Veo, Kling, Seedance, Wan, …), by price."""
     from callsheet.core.shot import Shot
     from callsheet.service.catalogue.ranking import Query
     from callsheet.surface.views.builders import models_answer
-
-    from .rendering import render_models
 
     shot = Shot.of(
         duration_seconds=duration_seconds,
@@ -217,79 +274,39 @@ async def list_models(  # noqa: PLR0913 - the arguments of the tool
         first_frame="" if with_image else None,
     )
     query = Query(gateway or None, family or None, shot)
-    answer = models_answer(state_of(context).service, query, for_agent)
-    return _result(answer, render_models(answer))
+    return render_result(models_answer(state_of(context).service, query, for_agent))
 
 
 READS_OWN = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 READS = ToolAnnotations(read_only_hint=True)
 # Destructive because it can spend money; idempotent because a sheet is spent once.
 SPENDS = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=True)
+# It only ever prevents a payment.
+WITHDRAWS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
 
-TOOLS: tuple[tuple[Callable[..., Any], ToolAnnotations], ...] = (
-    (explain_payload, READS_OWN),
-    (submit_video, SPENDS),
-    (get_task, READS),
-    (list_tasks, READS_OWN),
-    (list_models, READS_OWN),
+
+TOOLS = (
+    Listing(explain_payload, "Draft and price a video (free)", READS_OWN),
+    Listing(
+        submit_video,
+        "Submit a video (may cost money)",
+        SPENDS,
+        required=("sheet_ids", "price", "what"),
+        hidden=("sheet_id",),
+        defaults=(("wait_seconds", LONGEST_WAIT),),
+    ),
+    Listing(get_task, "Check or wait for a video", READS, hidden=("task_id",)),
+    Listing(view_clip, "See a finished video", READS_OWN, structured=False),
+    Listing(cancel, "Cancel a video that was not sent", WITHDRAWS),
+    Listing(list_tasks, "List videos", READS_OWN),
+    Listing(list_models, "List video models and prices", READS_OWN),
 )
-
-
-class CheckedTool(Tool):
-    """A tool whose arguments are checked in plain words, and whose failures say what became of the money."""
-
-    async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:
-        """Run the tool; every failure is a `ToolError`."""
-        try:
-            checked = check_arguments(self, arguments)
-            with self._question_deadline(checked, context):
-                return await super().run(checked, context, convert_result)
-        except Exception as error:
-            if isinstance(error.__cause__, DeskRequest):
-                return InputRequiredResult(input_requests={DESK: error.__cause__.request})
-            raise ToolError(render_tool_failure(self.name, arguments, error)) from None
-
-    def _question_deadline(self, arguments: dict[str, Any], context: Context[Any, Any]) -> AbstractContextManager[None]:
-        """How long the one tool that asks the user waits for the answer; a client may never give one."""
-        if self.name != "submit_video":
-            return nullcontext()
-        return answer_deadline(str(arguments["sheet_id"]), state_of(context).longest_question_seconds)
 
 
 @cache
 def build_tools() -> tuple[Tool, ...]:
     """The tools, with compact schemas that allow no other argument. They hold no state, so servers share them."""
-    return tuple(_build_tool(function, annotations) for function, annotations in TOOLS)
-
-
-def _build_tool(function: Callable[..., Any], annotations: ToolAnnotations) -> Tool:
-    tool = CheckedTool.from_function(
-        function, description=" ".join((function.__doc__ or "").split()), annotations=annotations
-    )
-    tool.parameters = {**compact_schema(tool.parameters), "additionalProperties": False}
-    tool.fn_metadata.output_schema = compact_schema(tool.fn_metadata.output_schema or {})
-    return tool
-
-
-def _result(answer: BaseModel, text: str, links: Sequence[ContentBlock] = ()) -> CallToolResult:
-    structured = answer.model_dump(mode="json", exclude_none=True)
-    return CallToolResult(content=[TextContent(text=text), *links], structured_content=structured)
-
-
-def _links(answer: TaskAnswer) -> list[ContentBlock]:
-    """Links to the files, for clients that can show them. The video itself never goes through the protocol."""
-    if answer.clip_path is None or answer.poster_path is None or answer.contact_sheet_path is None:
-        return []
-    return [
-        _link(answer.clip_path, "video/mp4", answer.size_bytes),
-        _link(answer.poster_path, "image/jpeg"),
-        _link(answer.contact_sheet_path, "image/jpeg"),
-    ]
-
-
-def _link(path: str, mime_type: str, size: int | None = None) -> ResourceLink:
-    file = Path(path)
-    return ResourceLink(uri=file.as_uri(), name=file.name, mime_type=mime_type, size=size)
+    return tuple(build_tool(listing) for listing in TOOLS)
 
 
 class _Progress:
@@ -322,44 +339,3 @@ class _Progress:
             return
         self._sent, self._sent_at, self._text = progress, now, text
         await self._context.report_progress(round(progress, 2), 100, text)
-
-
-Schema = dict[str, Any]
-
-NEEDLESS = ("title", "default")
-"""Titles repeat the names; descriptions give the defaults that matter."""
-
-SHORT = 80
-"""A length limit up to this is enforced but not published: no caller reaches it by accident."""
-
-
-def compact_schema(schema: Mapping[str, Any]) -> Schema:
-    """The same schema without titles, defaults and "or null", with definitions inlined.
-
-    Null can go on both sides: an answer never contains null, and an argument of null counts as not given. The
-    docstring of a model class goes because it is for readers of the code, and `required` of list items because an
-    answer always fulfils it.
-    """
-    return _compact(schema, schema.get("$defs", {}))
-
-
-def _compact(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Schema:
-    if "$ref" in schema:
-        return _compact(definitions[str(schema["$ref"]).rsplit("/", 1)[-1]], definitions)
-    kept = {key: value for key, value in schema.items() if key not in (*NEEDLESS, "$defs", "anyOf")}
-    options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
-    if len(options) == 1:
-        kept = {**_compact(options[0], definitions), **kept}
-    elif options:
-        kept["anyOf"] = [_compact(option, definitions) for option in options]
-    if "properties" in kept:
-        kept.pop("description", None)
-        kept["properties"] = {name: _compact(value, definitions) for name, value in kept["properties"].items()}
-    if isinstance(kept.get("items"), Mapping):
-        kept["items"] = _compact(kept["items"], definitions)
-        kept["items"].pop("required", None)
-    if kept.get("maxLength", SHORT + 1) <= SHORT:
-        del kept["maxLength"]
-    if kept.get("additionalProperties") is True:
-        del kept["additionalProperties"]
-    return kept

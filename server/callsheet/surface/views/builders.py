@@ -1,81 +1,54 @@
-"""Builds the answers from the service's results. `render` words a next step for the reader: agent or person.
+"""Builds the answers about shots, sheets and models. `render` words a next step for the reader: agent or person.
 
-The words of a gateway stand only in `untrusted_gateway_message` and the fields of a task's details; they are clean
-and bounded.
+`tasks` beside it builds those about submissions and tasks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
-from callsheet.core.catalogue.cards import Catalogue
-from callsheet.core.consent import Mode
-from callsheet.core.delivery import name_differences
+from callsheet.core.catalogue.prices import dollars
+from callsheet.core.consent import DUPLICATE, Mode
 from callsheet.core.payload.body import Finding
 from callsheet.core.payload.own_files import format_own_file
-from callsheet.core.security.redaction import escape_block
 from callsheet.core.security.urls import url_host
 from callsheet.core.shot import PARAMETERS, Input, JsonValue, Shot
-from callsheet.core.tasks import Sheet, Task
-from callsheet.errors import (
-    DECLINED,
-    FATE_SENTENCES,
-    Action,
-    CallsheetError,
-    Fate,
-    GatewayRefused,
-    KeyProblem,
-    NextStep,
-    NotApproved,
-    OutcomeUnknown,
-    PolicyRefusal,
-    SetupProblem,
-)
-from callsheet.service import Answer, Explanation, Service, Submission, TaskReport
+from callsheet.core.tasks import Sheet
+from callsheet.errors import FATE_SENTENCES, Action, CallsheetError, Fate, NextStep
+from callsheet.service import Explanation, Service
 from callsheet.service.catalogue.ranking import MOST_LINES, Option, Query
-from callsheet.service.results import (
-    OPEN_THE_KEY,
-    Blocker,
-    fate_of,
-    fate_sentence,
-    iso,
-    status_text,
-    waits_for_key,
-)
-from callsheet.surface.next_steps import whole_command
+from callsheet.service.results import Blocker, iso
 
 from .answers import (
+    ChangeAnswer,
     ErrorAnswer,
     ExplainAnswer,
     ExplainDetails,
+    FailureAnswer,
     FindingAnswer,
     InputAnswer,
     ModelsAnswer,
     OptionAnswer,
     OptionDetails,
     SheetAnswer,
-    SubmitAnswer,
-    SubmitDetails,
-    TaskAnswer,
-    TaskDetails,
-    TaskLine,
-    TasksAnswer,
 )
 from .cards import availability_text, plain, polling_text, retention_text, source_text
 
 JsonObject = dict[str, JsonValue]
 Render = Callable[[NextStep], str]
 
-PROMPT_IN_LIST = 80
-REASON_IN_LIST = 120
-REHEARSED = "rehearsed"
+NOTHING_SENT = FATE_SENTENCES[Fate.NOTHING_SENT]
 
 
-def money_code(task: Task) -> str:
-    """What became of the task's money in one word: a `Fate`, or `rehearsed` in the sandbox."""
-    return REHEARSED if task.mode is Mode.SANDBOX else fate_of(task).value
+def joined(*parts: str | None) -> str:
+    """The parts that say something, as one text."""
+    return " ".join(part for part in parts if part)
+
+
+def mode_fields(mode: Mode) -> dict[str, Any]:
+    """What every answer says of the mode."""
+    return {"mode": mode.value, "rehearsal": True if mode is Mode.SANDBOX else None}
 
 
 def error_answer(error: CallsheetError, render: Render) -> ErrorAnswer:
@@ -90,42 +63,81 @@ def error_answer(error: CallsheetError, render: Render) -> ErrorAnswer:
     )
 
 
-def explain_answer(explanation: Explanation, catalogue: Catalogue, render: Render) -> ExplainAnswer:
+def failure_answer(error: CallsheetError, mode: Mode | None, render: Render) -> FailureAnswer:
+    """The same in the fields of every other answer; the mode is not known where the policy cannot be read."""
+    return FailureAnswer(
+        summary=error.message,
+        code=error.error_code,
+        fate=error.fate.value,
+        retry=error.retry,
+        **(mode_fields(mode) if mode else {}),
+        money=FATE_SENTENCES[error.fate],
+        next_step=render(error.next_step),
+    )
+
+
+def explain_answer(explanation: Explanation, service: Service, render: Render) -> ExplainAnswer:
     """The answer to `explain_payload`."""
-    card, shot, price = explanation.card, explanation.shot, explanation.price
-    answer = ExplainAnswer(
-        status=cast("Any", explanation.status),
-        blocked=[_blocked(item) for item in explanation.blocked] or None,
-        notice="\n".join(part for part in (explanation.earlier, explanation.notice) if part),
-        what=explanation.what,
-        findings=[_finding(item) for item in explanation.findings] or None,
-        prompt_notes=list(explanation.prompt_notes) or None,
-        options=[_option(option) for option in explanation.options] or None,
-        rest=explanation.rest or None,
-        next_step=render(explanation.next_step),
-    )
-    if card is None or shot is None or price is None:
-        return answer
-    return answer.model_copy(
-        update={
-            "sheet_id": explanation.sheet.id if explanation.sheet else None,
-            "gateway": card.gateway,
-            "model": card.model,
-            "kind": shot.kind,
-            **{name: shot.get(name) for name in PARAMETERS},
-            "inputs": [_input(explanation, item) for item in shot.inputs] or None,
-            "price": str(price),
-            "price_as_of": price.as_of,
-            "price_source": source_text(catalogue, card, price.source),
-            "availability": availability_text(card),
-            "retention": retention_text(card.retention),
-            "polling": polling_text(card.poll, shot.seconds),
-            "method": explanation.method,
-            "url": explanation.url,
-            "body": explanation.body,
-            "curl": explanation.curl,
-        }
-    )
+    return ExplainAnswer(**_explain_fields(explanation, service, render))
+
+
+def _explain_fields(explanation: Explanation, service: Service, render: Render) -> dict[str, Any]:
+    card, sheet = explanation.card, explanation.sheet
+    quote = service.quote([sheet.id]) if sheet else None
+    softened = explanation.status != "invalid"
+    # The availability says what a finding on the model says; a note says what `chosen` does.
+    told = [item for item in explanation.findings if item.severity != "note" and not (card and item.field == "model")]
+    changed = [item for item in told if softened and item.now is not None]
+    return {
+        "summary": joined(*_summary(explanation)),
+        "status": cast("Any", explanation.status),
+        "sheet_id": sheet.id if sheet else None,
+        "price": quote.price if quote else None,
+        "what": quote.what if quote else None,
+        "gateway": card.gateway if card else None,
+        "model": card.model if card else None,
+        "changed": [_change(item) for item in changed] or None,
+        "chosen": [f"{name} {PARAMETERS[name].shown(value)}" for name, value in explanation.chosen] or None,
+        "inputs": [_input(explanation, item) for item in explanation.shot.inputs] or None if explanation.shot else None,
+        "availability": availability_text(card) if card else None,
+        "findings": [finding_answer(item) for item in told if item not in changed] or None,
+        "blocked": [_blocked(item) for item in explanation.blocked] or None,
+        "options": [_option(option) for option in explanation.options] or None,
+        "nearest": _option(explanation.nearest) if explanation.nearest else None,
+        "rest": f"{more} more can take it." if (more := explanation.fitting - len(explanation.options)) > 0 else None,
+        **mode_fields(explanation.mode),
+        "money": NOTHING_SENT,
+        "next_step": render(explanation.next_step),
+    }
+
+
+def _summary(explanation: Explanation) -> Iterable[str]:
+    """What a person would say of it; a possible duplicate charge comes first."""
+    card, price, shot = explanation.card, explanation.price, explanation.shot
+    wrong = sum(finding.severity == "error" for finding in explanation.findings)
+    if explanation.earlier.startswith(DUPLICATE):
+        yield explanation.earlier
+    if explanation.what != "a shot":
+        yield f"It is {explanation.what}."
+    match explanation.status:
+        case "ready" | "blocked" if card and price and shot:
+            ready = "Ready" if explanation.status == "ready" else "Blocked"
+            yield f"{ready}: {shot.kind}, {price} (as of {price.as_of})."
+            if any(finding.now and finding.severity == "warning" for finding in explanation.findings):
+                yield "Some values were changed to fit: see changed."
+            yield from (blocker.error.message for blocker in explanation.blocked if blocker.refuses)
+        case "held":
+            yield "Held: an earlier submission of this shot has an unknown outcome."
+        case "choose":
+            yield f"{explanation.fitting} models can take this shot, cheapest first."
+        case _:
+            yield f"Not valid: {wrong} thing{'s are' if wrong > 1 else ' is'} wrong."
+    if not explanation.earlier.startswith(DUPLICATE):
+        yield explanation.earlier
+
+
+def _change(finding: Finding) -> ChangeAnswer:
+    return ChangeAnswer(field=finding.field, was=finding.value, now=finding.now or "", why=finding.rule)
 
 
 def _input(explanation: Explanation, item: Input) -> InputAnswer:
@@ -133,24 +145,42 @@ def _input(explanation: Explanation, item: Input) -> InputAnswer:
     return InputAnswer(role=item.role, host=url_host(item.url) or "", file=format_own_file(file) if file else None)
 
 
-def explain_details(explanation: Explanation, catalogue: Catalogue, render: Render) -> ExplainDetails:
+def explain_details(explanation: Explanation, service: Service, render: Render) -> ExplainDetails:
     """The same with everything that a program may want."""
-    card, price, sheet = explanation.card, explanation.price, explanation.sheet
-    options = [
-        OptionDetails(
-            **_option(option).model_dump(), price_usd=None if option.price.usd is None else f"{option.price.usd:f}"
-        )
-        for option in explanation.options
-    ]
-    return ExplainDetails(
-        **explain_answer(explanation, catalogue, render).model_dump(exclude={"options"}),
-        options=options or None,
-        mode=explanation.mode.value,
-        shot=_whole_shot(explanation.shot) if explanation.shot else None,
-        price_usd=None if price is None or price.usd is None else f"{price.usd:f}",
-        evidence=plain(card.lifecycle.evidence) if card else None,
-        sheet=sheet_answer(sheet) if sheet else None,
-    )
+    card, price, sheet, shot = explanation.card, explanation.price, explanation.sheet, explanation.shot
+    fields = _explain_fields(explanation, service, render)
+    fields |= {
+        "notice": joined(explanation.earlier, explanation.notice),
+        "read_as": explanation.what,
+        "rest": explanation.rest or None,
+        "options": [_option_details(option) for option in explanation.options] or None,
+        "findings": [finding_answer(item) for item in explanation.findings] or None,
+        "prompt_notes": list(explanation.prompt_notes) or None,
+        "shot": _whole_shot(shot) if shot else None,
+        "sheet": sheet_answer(sheet) if sheet else None,
+    }
+    if card and price and shot:
+        fields |= {
+            "kind": shot.kind,
+            **{name: shot.get(name) for name in PARAMETERS},
+            "price_text": str(price),
+            "price_usd": None if price.usd is None else f"{price.usd:f}",
+            "price_as_of": price.as_of,
+            "price_source": source_text(service.catalogue, card, price.source),
+            "retention": retention_text(card.retention),
+            "polling": polling_text(card.poll, shot.seconds),
+            "method": explanation.method,
+            "url": explanation.url,
+            "body": explanation.body,
+            "curl": explanation.curl,
+            "evidence": plain(card.lifecycle.evidence),
+        }
+    return ExplainDetails(**fields)
+
+
+def _option_details(option: Option) -> OptionDetails:
+    usd = None if option.price.usd is None else f"{option.price.usd:f}"
+    return OptionDetails(**_option(option).model_dump(), price_usd=usd)
 
 
 def _whole_shot(shot: Shot) -> dict[str, Any]:
@@ -166,7 +196,7 @@ def _whole_shot(shot: Shot) -> dict[str, Any]:
     }
 
 
-def _finding(finding: Finding) -> FindingAnswer:
+def finding_answer(finding: Finding) -> FindingAnswer:
     parts = (finding.value and f"{finding.value}:", finding.rule, finding.instead)
     return FindingAnswer(severity=finding.severity, field=finding.field, text=" ".join(part for part in parts if part))
 
@@ -179,7 +209,7 @@ def _option(option: Option) -> OptionAnswer:
     return OptionAnswer(
         gateway=option.card.gateway,
         model=option.card.model,
-        price=str(option.price),
+        price="unknown" if option.price.usd is None else f"{dollars(option.price.usd)} USD",
         terms=option.terms,
         availability=option.card.lifecycle.availability.value,
     )
@@ -205,155 +235,18 @@ def sheet_answer(sheet: Sheet) -> SheetAnswer:
     )
 
 
-def task_answer(report: TaskReport, render: Render) -> TaskAnswer:
-    """The answer to `get_task`."""
-    return TaskAnswer(**_task_fields(report, render))
-
-
-def task_details(report: TaskReport, render: Render) -> TaskDetails:
-    """The same with everything that a program may want."""
-    task = report.task
-    return TaskDetails(
-        **_task_fields(report, render),
-        money_code=money_code(task),
-        mode=task.mode.value,
-        prompt=report.prompt,
-        charge=task.charge,
-        polls=task.polls,
-        gateway_status=task.said or None,
-        problem=None if task.problem is None else asdict(task.problem),
-        accepted_at=iso(task.accepted_at),
-        updated_at=iso(task.updated_at),
-        finished_at=iso(task.finished_at),
-        next_poll_at=iso(task.next_at),
-    )
-
-
-def _task_fields(report: TaskReport, render: Render) -> dict[str, Any]:
-    task, clip = report.task, report.task.clip
-    fields: dict[str, Any] = {
-        "task_id": task.id,
-        "status": task.state.value,
-        "status_text": status_text(task, quoting=False),
-        "money": fate_sentence(task),
-        "notice": report.notice,
-        "sheet_id": task.sheet_id,
-        "gateway": task.gateway,
-        "model": task.model,
-        "gateway_task_id": task.gateway_task_id,
-        "percent": task.percent,
-        "created_at": iso(task.created_at) or "",
-        "untrusted_gateway_message": _gateway_message(task),
-        "findings": [_finding(item) for item in report.findings] or None,
-        "next_step": render(report.next_step),
-    }
-    if clip is not None:
-        fields |= {
-            "clip_path": clip.path,
-            "poster_path": clip.poster,
-            "contact_sheet_path": clip.contact_sheet,
-            "size_bytes": clip.size,
-            "sha256": clip.sha256,
-            "duration_seconds": clip.duration_seconds,
-            "width": clip.width,
-            "height": clip.height,
-        }
-    return fields
-
-
-def _gateway_message(task: Task) -> str | None:
-    return (task.problem.said if task.problem else "") or None
-
-
-def submit_answer(submission: Submission, render: Render) -> SubmitAnswer:
-    """The answer to `submit_video`."""
-    answer = SubmitAnswer(
-        status=submission.status,
-        notice=submission.notice,
-        money=FATE_SENTENCES[Fate.NOTHING_SENT],
-        approval_text=submission.approval_text or None,
-        approval_command=whole_command(submission.next_step) or None,
-        approval_url=submission.next_step.desk_url or None,
-        why=submission.why or None,
-        next_step=render(submission.next_step),
-    )
-    if submission.report is None:
-        return answer
-    task = submission.report.task
-    return answer.model_copy(
-        update={
-            "task_id": task.id,
-            "task_status": task.state.value,
-            "status_text": status_text(task, quoting=False),
-            "money": fate_sentence(task),
-            "gateway_task_id": task.gateway_task_id,
-            "untrusted_gateway_message": _gateway_message(task),
-            "approval_text": None,
-            "approval_command": None,
-            "approval_url": None,
-            "why": None,
-        }
-    )
-
-
-def refused_submission(error: CallsheetError, render: Render) -> SubmitAnswer | None:
-    """The answer to a submission that an error ended before there was a task; None if it was no decision."""
-    if error.error_code == DECLINED:
-        status = "declined"
-    elif isinstance(error, GatewayRefused):
-        status = "refused"
-    elif isinstance(error, NotApproved):
-        status = error.error_code if error.error_code in set(Answer) else "approval_needed"
-    elif isinstance(error, PolicyRefusal | KeyProblem | SetupProblem | OutcomeUnknown):
-        status = "blocked"
-    else:
-        return None
-    step = render(error.next_step)
-    return SubmitAnswer(status=status, notice=error.message, money=FATE_SENTENCES[error.fate], next_step=step)
-
-
-def submit_details(submission: Submission, sheet_id: str, render: Render) -> SubmitDetails:
-    """The same with the whole task."""
-    report = submission.report
-    return SubmitDetails(
-        **submit_answer(submission, render).model_dump(),
-        sheet_id=sheet_id,
-        task=task_details(report, render) if report else None,
-    )
-
-
-def tasks_answer(service: Service, reports: Sequence[TaskReport], render: Render) -> TasksAnswer:
-    """The answer to `list_tasks`."""
-    lines = [
-        TaskLine(
-            task_id=report.task.id,
-            status=report.task.state.value,
-            money=fate_sentence(report.task),
-            gateway=report.task.gateway,
-            model=report.task.model,
-            prompt=escape_block(report.prompt, PROMPT_IN_LIST),
-            created_at=iso(report.task.created_at) or "",
-            clip_path=report.task.clip.path if report.task.clip else None,
-            differs=name_differences(report.findings) or None,
-        )
-        for report in reports
-    ]
-    step = NextStep(Action.GET, target=lines[0].task_id) if lines else NextStep(Action.EXPLAIN)
-    held = sum(waits_for_key(report.task) for report in reports)
-    text = render(step)
-    if held:
-        text = f"{held} of them {'wait' if held > 1 else 'waits'} for a sealed key. {render(OPEN_THE_KEY)}"
-    return TasksAnswer(notice=service.notice(), tasks=lines, next_step=text)
-
-
 def models_answer(service: Service, query: Query, render: Render) -> ModelsAnswer:
     """The answer to `list_models`: at most `MOST_LINES` models that offer what was asked."""
     ranking = service.list_models(query)
     shown = ranking.fitting[:MOST_LINES]
     step = NextStep(Action.EXPLAIN, "With gateway and model, or without: then those that can take it are ranked.")
     return ModelsAnswer(
-        notice=service.notice(),
+        summary=f"{len(ranking.fitting)} models offer that; the cheapest come first."
+        if shown
+        else "No model offers that.",
         models=[_option(option) for option in shown],
         rest=ranking.rest(len(shown)) or None,
+        **mode_fields(service.policy.mode),
+        money=NOTHING_SENT,
         next_step=render(step),
     )

@@ -33,7 +33,7 @@ from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.cli.console.task_view import write_report
 from callsheet.surface.next_steps import for_person, program
 from callsheet.surface.program import Program
-from callsheet.surface.views.builders import task_details
+from callsheet.surface.views.tasks import task_details
 
 EXAMPLES = ("demo", "demo --model poyo/seedance-2", "demo --out ~/Videos/demo")
 

@@ -40,10 +40,10 @@ def explain(
     explanation = session.service.explain(draft)
     catalogue = session.service.catalogue
     if as_json:
-        session.write_json(explain_details(explanation, catalogue, for_person))
+        session.write_json(explain_details(explanation, session.service, for_person))
     else:
         write_explanation(session.output, explanation, catalogue, verbose=verbose, curl=curl)
-    return exit_for_explanation(explanation)
+    return exit_for_explanation(explanation, is_payload=draft.payload is not None)
 
 
 COMMANDS = (Command("explain", explain, MAKE, "what would be sent, its price, its errors", EXAMPLES),)

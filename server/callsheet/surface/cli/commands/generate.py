@@ -74,8 +74,8 @@ def _write_why_not(session: Session, explanation: Explanation) -> int:
     if refusal is not None:
         raise refusal
     if session.as_json:
-        session.write_json(explain_details(explanation, session.service.catalogue, for_person))
-    return exit_for_explanation(explanation) or ExitCode.INVALID
+        session.write_json(explain_details(explanation, session.service, for_person))
+    return exit_for_explanation(explanation, is_payload=False) or ExitCode.INVALID
 
 
 def _is_wanted(session: Session) -> bool:

@@ -18,7 +18,7 @@ from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.cli.console.task_view import write_report
 from callsheet.surface.next_steps import for_person, program
 from callsheet.surface.text import one_line
-from callsheet.surface.views.builders import task_details
+from callsheet.surface.views.tasks import task_details
 
 EXAMPLES = (
     "resolve task_74020a54bb92db46 --accepted task-unified-1795254113-1mp24tof",

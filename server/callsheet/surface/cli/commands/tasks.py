@@ -20,7 +20,8 @@ from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.cli.console.task_view import write_report
 from callsheet.surface.next_steps import command, for_person, program
 from callsheet.surface.text import format_age, one_line
-from callsheet.surface.views.builders import JsonObject, sheet_answer, task_details
+from callsheet.surface.views.builders import JsonObject, sheet_answer
+from callsheet.surface.views.tasks import task_details
 
 OTHER_COLUMNS = 84
 """The width of the other columns, in characters."""

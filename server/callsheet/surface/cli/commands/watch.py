@@ -28,7 +28,7 @@ from callsheet.surface.cli.console.task_view import write_clip, write_difference
 from callsheet.surface.cli.console.unlock import Unlocks, ask_to_unlock, unlock_and_send
 from callsheet.surface.next_steps import for_person, program
 from callsheet.surface.text import one_line, progress_share
-from callsheet.surface.views.builders import task_details
+from callsheet.surface.views.tasks import task_details
 
 from .detach import detach, run_background, stop
 

@@ -17,7 +17,7 @@ from callsheet.service import Submission, TaskReport
 from callsheet.service.approval.forward import is_answered
 from callsheet.service.approval.questions import total_to_type
 from callsheet.surface.next_steps import for_person
-from callsheet.surface.views.builders import submit_details
+from callsheet.surface.views.tasks import submit_details
 
 from .exit_codes import ExitCode, exit_for_state
 from .progress import follow_task, hand_over, run_with_runner
@@ -79,7 +79,7 @@ def _write_outcome(session: Session, submission: Submission, sheet_id: str) -> i
         submission = submission.followed(session.service.task(submission.report.task.id))
     output, report = session.output, submission.report
     if session.as_json:
-        session.write_json(submit_details(submission, sheet_id, for_person))
+        session.write_json(submit_details(submission, session.service.sheet(sheet_id), for_person))
     elif report is None:
         output.write(Text(submission.notice, style="bold yellow"), "")
         output.write(approval_panel(submission.approval_text, plain=output.plain))
