@@ -59,7 +59,7 @@ def test_without_a_model_the_best_options_are_listed_with_a_line_on_the_rest(cli
 
 def test_the_json_has_the_same_facts(cli: CommandLine) -> None:
     """One object on standard output, nothing on standard error."""
-    ran = cli("explain", PROMPT, "--duration", "8", *CHOSEN, "--json")
+    ran = cli("explain", PROMPT, "--duration", "8", *CHOSEN, "--json", "--full")
 
     assert ran.code == 0
     assert ran.err == ""
@@ -77,6 +77,16 @@ def test_the_json_has_the_same_facts(cli: CommandLine) -> None:
     assert "90 to 300 s" in answer["polling"]
     assert answer["sheet_id"] == answer["sheet"]["sheet_id"]
     assert f"callsheet submit {answer['sheet_id']}" in answer["next_step"]
+
+
+@pytest.mark.parametrize("shot", [[*CHOSEN], ["--duration", "7", *CHOSEN], []])
+def test_the_json_is_lean(cli: CommandLine, shot: list[str]) -> None:
+    """The request and what decides, on one line; `--full` has the rest."""
+    ran = cli("explain", PROMPT, *shot, "--json")
+
+    assert len(ran.out) < 3000
+    assert ran.out.count("\n") == 1
+    assert len(cli("explain", PROMPT, *shot, "--json", "--full").out) > len(ran.out)
 
 
 def test_the_json_options_are_the_best_with_a_line_on_the_rest(cli: CommandLine) -> None:
@@ -108,7 +118,7 @@ def test_a_raw_payload_from_a_file_is_recognised(cli: CommandLine, tmp_path: Pat
     asked = {"prompt": PROMPT, "duration": 8, "image_urls": [picture]}
     payload.write_text(json.dumps({"model": "sora-2-official", "input": asked}))
 
-    answer = cli("explain", "--payload", str(payload), "--gateway", "poyo", "--json").json
+    answer = cli("explain", "--payload", str(payload), "--gateway", "poyo", "--json", "--full").json
 
     assert answer["gateway"] == "poyo"
     assert (answer["shot"]["duration_seconds"], answer["shot"]["image_url"]) == (8, picture)

@@ -7,13 +7,11 @@ from typing import Annotated
 import typer
 
 from callsheet.service import Draft
-from callsheet.surface.cli.console.command import MAKE, Command, Json
+from callsheet.surface.cli.console.command import MAKE, Command, Full, Json
 from callsheet.surface.cli.console.exit_codes import exit_for_explanation
-from callsheet.surface.cli.console.explanation_view import write_explanation
+from callsheet.surface.cli.console.explanation_view import write_explanation, write_json_explanation
 from callsheet.surface.cli.console.session import begin
 from callsheet.surface.cli.console.shot_options import takes_shot
-from callsheet.surface.next_steps import for_person
-from callsheet.surface.views.builders import explain_details
 
 EXAMPLES = (
     'explain "A red kite over dunes at dusk, slow pan" --duration 8',
@@ -29,6 +27,7 @@ def explain(
     draft: Draft,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show everything: request, sources, times.")] = False,
     curl: Annotated[bool, typer.Option("--curl", help="Show the request, and how curl would send it.")] = False,
+    full: Full = False,
     as_json: Json = False,
 ) -> int:
     """Show what a shot would cost and what is wrong with it, and the exact request. Nothing is sent.
@@ -40,7 +39,7 @@ def explain(
     explanation = session.service.explain(draft)
     catalogue = session.service.catalogue
     if as_json:
-        session.write_json(explain_details(explanation, session.service, for_person))
+        write_json_explanation(session, explanation, full=full)
     else:
         write_explanation(session.output, explanation, catalogue, verbose=verbose, curl=curl)
     return exit_for_explanation(explanation, is_payload=draft.payload is not None)

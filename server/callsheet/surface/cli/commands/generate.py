@@ -15,13 +15,11 @@ from callsheet.errors import InvalidRequest
 from callsheet.service import Draft, Explanation
 from callsheet.surface.cli.console.command import MAKE, Command, Json, SheetArgument, Wait
 from callsheet.surface.cli.console.exit_codes import ExitCode, exit_for_explanation
-from callsheet.surface.cli.console.explanation_view import write_explanation
+from callsheet.surface.cli.console.explanation_view import write_explanation, write_json_explanation
 from callsheet.surface.cli.console.send import send
 from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.cli.console.shot_options import takes_shot
 from callsheet.surface.cli.console.terminal import is_interactive
-from callsheet.surface.next_steps import for_person
-from callsheet.surface.views.builders import explain_details
 
 GENERATE_EXAMPLES = (
     'generate "A red kite over dunes at dusk, slow pan" --duration 4 --model poyo/seedance-2',
@@ -74,7 +72,7 @@ def _write_why_not(session: Session, explanation: Explanation) -> int:
     if refusal is not None:
         raise refusal
     if session.as_json:
-        session.write_json(explain_details(explanation, session.service, for_person))
+        write_json_explanation(session, explanation)
     return exit_for_explanation(explanation, is_payload=False) or ExitCode.INVALID
 
 

@@ -88,7 +88,7 @@ def exit_for_state(state: TaskState) -> ExitCode:
 def exit_for_explanation(explanation: Explanation, *, is_payload: bool) -> ExitCode:
     """The exit code of an explanation: ready or with a choice of models, held, or invalid.
 
-    A payload that had to be changed is not valid as it is, although the corrected one has a sheet.
+    A payload that had to be changed is invalid, although the corrected one has a sheet.
     """
     if is_payload and any(item.now is not None and item.severity == "warning" for item in explanation.findings):
         return ExitCode.INVALID

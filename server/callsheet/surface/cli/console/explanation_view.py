@@ -16,10 +16,13 @@ from callsheet.errors import Action, NextStep
 from callsheet.service import Explanation
 from callsheet.service.catalogue.ranking import Option
 from callsheet.service.results import iso
+from callsheet.surface.next_steps import for_person
 from callsheet.surface.text import format_json, one_line
+from callsheet.surface.views.builders import explain_details
 from callsheet.surface.views.cards import polling_text, retention_text, usual_text
 
 from .output import LABEL_WIDTH, Output, indent, label_table
+from .session import Session
 
 AVAILABILITY_STYLES = {
     Availability.LIVE: "green",
@@ -28,6 +31,7 @@ AVAILABILITY_STYLES = {
     Availability.LEGACY: "yellow",
     Availability.DROPPED: "red",
 }
+ONLY_IN_FULL = {"curl", "evidence", "notice", "polling", "prompt_notes", "sheet", "shot"}
 SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
@@ -70,6 +74,15 @@ def write_explanation(
         output.write_next_step(_next_step(explanation), apart=bool(more))
 
 
+def write_json_explanation(session: Session, explanation: Explanation, *, full: bool = False) -> None:
+    """An explanation for programs: what decides, with the request; or `full`."""
+    details = explain_details(explanation, session.service, for_person)
+    if full:
+        session.write_json(details)
+    else:
+        session.write_json(details.model_dump(mode="json", exclude_none=True, exclude=ONLY_IN_FULL), compact=True)
+
+
 def _next_step(explanation: Explanation) -> NextStep:
     if explanation.status == "ready" and explanation.sheet is not None:
         return NextStep(Action.SUBMIT, target=explanation.sheet.id)
@@ -106,11 +119,17 @@ def _rows(
     if (sheet := explanation.sheet) is not None:
         rows.append(("Sheet", _format_sheet(sheet)))
     room = output.out.width - LABEL_WIDTH - 2
-    warnings = [item for item in explanation.findings if item.severity == "warning"]
+    # What was filled in stands in the line on the video.
+    told = [item for item in explanation.findings if item.severity != "note" or not item.instead]
+    whole = _input_rows(explanation, shot)
     return [
-        *((label, _shorten(value, room)) for label, value in rows),
-        *(("Warning", Text(f"{one_line(item.field)}: {one_line(item.rule)}", style="yellow")) for item in warnings),
+        *((label, value if (label, value) in whole else _shorten(value, room)) for label, value in rows),
+        *((item.severity.capitalize(), _format_finding(item)) for item in told if item.severity != "error"),
     ]
+
+
+def _format_finding(finding: Finding) -> Text:
+    return Text(f"{one_line(finding.field)}: {one_line(finding.rule)}", style=SEVERITY_STYLES[finding.severity])
 
 
 def _shorten(value: RenderableType, room: int) -> RenderableType:
