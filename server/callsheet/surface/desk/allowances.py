@@ -157,6 +157,8 @@ def _model_choices(context: RequestContext) -> list[dict[str, Any]]:
 
 
 def _row(allowance: Allowance, end: str | None) -> dict[str, Any]:
+    # An allowance for clips that cost nothing has no sum.
+    of_money = allowance.used_micros / allowance.up_to_micros if allowance.up_to_micros else 0.0
     return {
         "id": allowance.id,
         "mode": allowance.mode.value,
@@ -165,10 +167,7 @@ def _row(allowance: Allowance, end: str | None) -> dict[str, Any]:
         "clips": allowance.clips,
         "used_clips": allowance.used_clips,
         "up_to": dollars(from_micros(allowance.up_to_micros)),
-        "percent": min(
-            FULL,
-            round(FULL * max(allowance.used_clips / allowance.clips, allowance.used_micros / allowance.up_to_micros)),
-        ),
+        "percent": min(FULL, round(FULL * max(allowance.used_clips / allowance.clips, of_money))),
         "made_at": allowance.made_at,
         "made_by": allowance.made_by.value,
         "expires_at": allowance.expires_at,
