@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 MUTMUT := $(VENV)/.mutants
 SERVERS := .servers
+# What `make screenshots` records: the options of tools/record_cast.py and a command.
+CAST := callsheet demo
 UV := uv>=0.9,<1
 PYTEST := $(BIN)/pytest
 # The tests of core and gateways, whose coverage is measured; some hold a rule together with the edge that applies it.
@@ -18,7 +20,7 @@ PURE := tests/core tests/gateways tests/edges/test_clip_labels.py tests/edges/te
 # The tests start many processes; without bytecode each of them would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-fast test-litellm system-tools crashtest lint types layers render figures bench torture mutants dist check-skills clean
+.PHONY: help demo test test-fast test-litellm system-tools crashtest lint types layers render figures bench torture mutants dist check-skills screenshots clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -94,8 +96,9 @@ layers: $(STAMP) ## Which part may import which
 render: $(STAMP) ## Write what is generated from the catalogue
 	PYTHONPATH=tools $(BIN)/python -m render
 
-screenshots: $(STAMP) ## Pictures of the documentation, from the real desk (needs Chromium)
+screenshots: $(STAMP) ## Picture and recording of the documentation, from the real program (needs Chromium)
 	$(BIN)/python tools/screenshots.py
+	$(BIN)/python tools/record_cast.py $(CAST)
 
 dist: $(STAMP) ## Everything that is released, into dist/
 	$(BIN)/python tools/build_dist.py

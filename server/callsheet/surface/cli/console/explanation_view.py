@@ -129,7 +129,8 @@ def _rows(
 
 
 def _format_finding(finding: Finding) -> Text:
-    return Text(f"{one_line(finding.field)}: {one_line(finding.rule)}", style=SEVERITY_STYLES[finding.severity])
+    parts = (f"{finding.field}:", finding.rule, finding.instead and f"→ {finding.instead}")
+    return Text(one_line(" ".join(filter(None, parts))), style=SEVERITY_STYLES[finding.severity])
 
 
 def _shorten(value: RenderableType, room: int) -> RenderableType:
