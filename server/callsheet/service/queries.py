@@ -11,13 +11,14 @@ from callsheet.core.consent import Policy
 from callsheet.core.delivery import find_differences
 from callsheet.core.gateway.endpoint import Endpoint, build_facts
 from callsheet.core.security.redaction import Redactor
-from callsheet.core.tasks import Sheet, SheetState, Task, TaskFilter, TaskState
+from callsheet.core.tasks import OPEN_STATES, Sheet, SheetState, Task, TaskFilter, TaskState
 
 from . import consent, results
+from .approval import questions
 from .catalogue import ranking
 from .catalogue.ranking import Query, Ranking
 from .consent import Quote
-from .dependencies import Dependencies, card_of
+from .dependencies import Dependencies, card_of, clip_seconds_of
 from .ports import SecretKey
 
 if TYPE_CHECKING:
@@ -68,8 +69,24 @@ class Queries:
 
     def usual_seconds(self, task: Task) -> tuple[float, float] | None:
         """How long such a task usually takes, in its mode; None when no source says."""
-        usual, speed = card_of(self.deps, task).poll.usual_seconds, self.deps.speed(task.mode)
+        usual = card_of(self.deps, task).poll.usual_for(clip_seconds_of(self.deps, task))
+        speed = self.deps.speed(task.mode)
         return None if usual is None else (usual[0] / speed, usual[1] / speed)
+
+    def is_slow(self, task: Task) -> bool:
+        """Whether an accepted task has taken longer than usual."""
+        usual, began = self.usual_seconds(task), task.accepted_at
+        if task.state not in OPEN_STATES or usual is None or began is None:
+            return False
+        return self.now() - began > usual[1]
+
+    def needs_person(self, sheet_id: str) -> bool:
+        """Whether a person must still agree to that sheet before it is sent. Raises what prevents it all the same."""
+        sheet = consent.need_sheet(self.deps, sheet_id)
+        if sheet.task_id is not None:
+            return False
+        consent.approvable(self.deps, sheet_id)
+        return questions.undecided(self.deps, sheet_id) is not None
 
     def quote(self, sheet_ids: Sequence[str]) -> Quote:
         """The price of these sheets together, and what they are; see `consent.quote`."""

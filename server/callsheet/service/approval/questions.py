@@ -64,7 +64,7 @@ def question_for(deps: Dependencies, sheet_ids: Sequence[str], *, ask_again: boo
     None when nothing needs to be asked, when the client's form is not enough for one of them or for the sum, when one
     would be refused all the same, and after a no in the form, unless they want to be asked again.
     """
-    policy, asked = deps.policy(), [sheet for sheet_id in sheet_ids if (sheet := _undecided(deps, sheet_id))]
+    policy, asked = deps.policy(), [sheet for sheet_id in sheet_ids if (sheet := undecided(deps, sheet_id))]
     for sheet in asked:
         turned_down = deps.ledger().consent.turned_down(sheet.binding.shot_digest)
         refused = any(blocker.refuses for blocker in find_blockers(deps, sheet))
@@ -97,7 +97,7 @@ def total_to_type(sheets: Sequence[Sheet], policy: Policy) -> str | None:
     return dollars(_sum(sheets, policy))
 
 
-def _undecided(deps: Dependencies, sheet_id: str) -> Sheet | None:
+def undecided(deps: Dependencies, sheet_id: str) -> Sheet | None:
     """The sheet, if a person must decide on it and no allowance covers it."""
     sheet = deps.ledger().sheet(sheet_id)
     if sheet is None or sheet.state not in (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL):
