@@ -11,6 +11,7 @@ from callsheet import __version__
 
 from . import prompts, resources, subscriptions
 from .egress import EgressMiddleware
+from .extensions import build_extensions
 from .lifespan import ServerState
 from .tools import build_tools
 
@@ -49,6 +50,7 @@ def build_mcp_server(state: ServerState) -> MCPServer[ServerState]:
         log_level="WARNING",
         lifespan=lifespan,
         subscriptions=subscribers.bus,
+        extensions=build_extensions(state),
     )
     resources.register(mcp, state)
     prompts.register(mcp, state)

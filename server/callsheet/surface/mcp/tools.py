@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import anyio
 from mcp.server.mcpserver import Context, ElicitationResult, Resolve
 from mcp.server.mcpserver.tools import Tool
-from mcp.types import CallToolResult, ImageContent, ResourceLink, TextContent, ToolAnnotations
+from mcp.types import CallToolResult, ImageContent, TextContent, ToolAnnotations
 from pydantic import Field
 
 from callsheet.errors import CallsheetError
@@ -21,7 +21,6 @@ from callsheet.surface.views.answers import (
     ModelsAnswer,
     StatusAnswer,
     SubmitAnswer,
-    TaskAnswer,
     TasksAnswer,
 )
 
@@ -38,7 +37,7 @@ from .elicitation import (
 )
 from .listing import Listing, build_tool
 from .rendering import render_result
-from .resources import CONTACT_SHEET, JPEG, read_small_picture_of
+from .resources import JPEG, link_contact_sheet, read_small_picture_of
 
 if TYPE_CHECKING:
     from callsheet.service import Submission, TaskReport
@@ -195,12 +194,7 @@ async def get_task(
     answer = (task_details if details else task_answer)(reports[0], for_agent)
     if wait_seconds > LONGEST_WAIT:
         answer.next_step = f"{LONGEST_WAIT_TEXT} {answer.next_step}"
-    return render_result(answer, [_link(answer)] if answer.clip_path else [])
-
-
-def _link(answer: TaskAnswer) -> ResourceLink:
-    """The picture of the clip as `resources/read` serves it. The video itself never goes through the protocol."""
-    return ResourceLink(uri=CONTACT_SHEET.format(task_id=answer.task_id), name="contact sheet", mime_type=JPEG)
+    return render_result(answer, [link_contact_sheet(answer.task_id)] if answer.clip_path else [])
 
 
 async def view_clip(

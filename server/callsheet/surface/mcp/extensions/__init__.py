@@ -1,0 +1,14 @@
+"""The extensions of MCP that the server offers: tasks, a view, skills."""
+
+from __future__ import annotations
+
+from mcp.server.extension import Extension
+
+from callsheet.surface.mcp.lifespan import ServerState
+
+from .tasks import Tasks
+
+
+def build_extensions(state: ServerState) -> list[Extension]:
+    """All of them, for one server."""
+    return [Tasks(state)]
