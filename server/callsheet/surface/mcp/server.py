@@ -11,7 +11,7 @@ from callsheet import __version__
 
 from . import prompts, resources, subscriptions
 from .egress import EgressMiddleware
-from .extensions import build_extensions
+from .extensions import build_extensions, view
 from .lifespan import ServerState
 from .tools import build_tools
 
@@ -53,6 +53,7 @@ def build_mcp_server(state: ServerState) -> MCPServer[ServerState]:
         extensions=build_extensions(state),
     )
     resources.register(mcp, state)
+    view.register(mcp)
     prompts.register(mcp, state)
     subscriptions.register(mcp, subscribers)
     state.close_streams = subscribers.close

@@ -35,6 +35,7 @@ from .elicitation import (
     state_of,
     take_answer,
 )
+from .extensions.view import META as VIEW
 from .listing import Listing, build_tool
 from .rendering import render_result
 from .resources import JPEG, link_contact_sheet, read_small_picture_of
@@ -280,7 +281,7 @@ WITHDRAWS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempo
 
 
 TOOLS = (
-    Listing(explain_payload, "Draft and price a video (free)", READS_OWN),
+    Listing(explain_payload, "Draft and price a video (free)", READS_OWN, meta=VIEW),
     Listing(
         submit_video,
         "Submit a video (may cost money)",
@@ -288,8 +289,9 @@ TOOLS = (
         required=("sheet_ids", "price", "what"),
         hidden=("sheet_id",),
         defaults=(("wait_seconds", LONGEST_WAIT),),
+        meta=VIEW,
     ),
-    Listing(get_task, "Check or wait for a video", READS, hidden=("task_id",)),
+    Listing(get_task, "Check or wait for a video", READS, hidden=("task_id",), meta=VIEW),
     Listing(view_clip, "See a finished video", READS_OWN, structured=False),
     Listing(cancel, "Cancel a video that was not sent", WITHDRAWS),
     Listing(list_tasks, "List videos", READS_OWN),

@@ -7,8 +7,9 @@ from mcp.server.extension import Extension
 from callsheet.surface.mcp.lifespan import ServerState
 
 from .tasks import Tasks
+from .view import Views
 
 
 def build_extensions(state: ServerState) -> list[Extension]:
     """All of them, for one server."""
-    return [Tasks(state)]
+    return [Tasks(state), Views()]
