@@ -24,6 +24,10 @@ from callsheet.surface.mcp.stdio import build_server
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from conformance.fixtures import add_fixtures
+from conformance.rehearsals import add_rehearsals
+
+POLICY = "[sandbox]\nspeed = 60\n"
+"""The suite waits ten seconds for the end of a task."""
 
 
 def main() -> None:
@@ -31,8 +35,13 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt), tempfile.TemporaryDirectory() as home, listen(0) as listener:
         surroundings = Surroundings(environ={"CALLSHEET_HOME": home}, working_directory=Path("/"), clock=SystemClock())
-        server = build_server(build_service(surroundings))
+        policy = Path(home, "config", "policy.toml")
+        policy.parent.mkdir()
+        policy.write_text(POLICY, encoding="utf-8")
+        service = build_service(surroundings)
+        server = build_server(service)
         add_fixtures(server)
+        add_rehearsals(server, service)
         port = listener.getsockname()[1]
         print(f"http://127.0.0.1:{port}{PATH}", flush=True)  # noqa: T201
         asyncio.run(build_mcp_web_server(loopback_app(server, port)).serve(sockets=[listener]))
