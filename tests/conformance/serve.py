@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from conformance.fixtures import add_fixtures
 from conformance.rehearsals import add_rehearsals
+from workspace import account_of, make_workspace
 
 POLICY = "[sandbox]\nspeed = 60\n"
 """The suite waits ten seconds for the end of a task."""
@@ -33,11 +34,15 @@ POLICY = "[sandbox]\nspeed = 60\n"
 def main() -> None:
     """Serve on a free port until a signal ends it; the home is removed then."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with suppress(KeyboardInterrupt), tempfile.TemporaryDirectory() as home, listen(0) as listener:
-        surroundings = Surroundings(environ={"CALLSHEET_HOME": home}, working_directory=Path("/"), clock=SystemClock())
-        policy = Path(home, "config", "policy.toml")
-        policy.parent.mkdir()
-        policy.write_text(POLICY, encoding="utf-8")
+    with suppress(KeyboardInterrupt), tempfile.TemporaryDirectory() as directory, listen(0) as listener:
+        workspace = make_workspace(Path(directory))
+        workspace.write_policy(POLICY)
+        surroundings = Surroundings(
+            environ=workspace.environ,
+            working_directory=Path("/"),
+            clock=SystemClock(),
+            account_home=account_of(workspace.home),
+        )
         service = build_service(surroundings)
         server = build_server(service)
         add_fixtures(server)
