@@ -73,11 +73,12 @@ class Service(Queries):
         """What to ask a person in their client before these sheets may be spent, if anything; see `question_for`."""
         return questions.question_for(self.deps, sheet_ids, ask_again=ask_again)
 
-    def approve_typed(self, *sheet_ids: str, typed: str, by: Means, ask_again: bool = False) -> list[Sheet]:
+    def approve_typed(
+        self, *sheet_ids: str, typed: str, by: Means, ask_again: bool = False, asked: Question | None = None
+    ) -> list[Sheet]:
         """Approve if the amount typed by a person is the amount shown, and send what is put forward."""
-        return [
-            *map(self._release, questions.approve_typed(self.deps, sheet_ids, typed=typed, by=by, ask_again=ask_again))
-        ]
+        approved = questions.approve_typed(self.deps, sheet_ids, typed=typed, by=by, ask_again=ask_again, asked=asked)
+        return [self._release(sheet) for sheet in approved]
 
     def put_forward(self, *sheet_ids: str) -> list[Submission]:
         """Submit sheets without waiting, so that an approval from now on sends them; see `forward.put_forward`."""

@@ -248,7 +248,7 @@ async def test_terms_that_were_signed_under_another_policy_are_not_allowed(live_
     await register(desk, token, device)
     nonce, options = await challenge(desk, "/allowances/challenge", csrf=token, **TERMS)
     signed = json.dumps({"nonce": nonce, "credential": device.get(options)})
-    desk.workspace.go_live("[caps]\nconcurrent = 4\n")
+    desk.workspace.go_live('[caps]\nper_day = "9.00"\n')
 
     assert (await desk.post("/allowances", csrf=token, passkey=signed, **TERMS)).status_code == 403
     assert not desk.service.allowances()

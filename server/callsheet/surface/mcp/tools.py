@@ -136,8 +136,8 @@ async def submit_video(  # noqa: PLR0913 - the arguments of the tool
 
     state, ids = state_of(context), list(dict.fromkeys(sheet_ids or [sheet_id]))
     service, mode = state.service, state.service.sheet(ids[0]).mode
-    # The older form with one sheet_id has no copies, and never waited.
-    if sheet_ids:
+    # The older form with one sheet_id needs no copies, and never waited.
+    if sheet_ids or price or what:
         require_copies(service, ids, price, what)
     take_answer(service, ids, answer, ask_again=ask_again)
     # First the runner, then the sheet: a spent sheet that no runner sends would only wait.

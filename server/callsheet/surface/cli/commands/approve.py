@@ -15,6 +15,7 @@ import typer
 from callsheet.core.consent import Means, Mode, Need, decide_need
 from callsheet.core.tasks import APPROVAL_LIFETIME, Sheet, SheetState
 from callsheet.errors import Action, InvalidRequest, NextStep, NotApproved
+from callsheet.service.approval.forward import require_approvable
 from callsheet.service.approval.questions import total_to_type
 from callsheet.surface.cli.console.command import MAKE, Command, Json, SheetArgument, SheetArguments
 from callsheet.surface.cli.console.exit_codes import ExitCode
@@ -50,11 +51,15 @@ def approve(context: typer.Context, sheet: SheetArguments, as_json: Json = False
     asked = [found for sheet_id in sheet_ids if (found := _undecided(session, sheet_id))]
     if not asked:
         return ExitCode.OK
+    ids = [found.id for found in asked]
+    require_approvable(session.service.deps, ids)
     verifier = require_verifier(session.program)
     with session.open_terminal("approve a sheet") as terminal:
         _ask_amounts(session, terminal, asked)
         ask_passphrase(session.service, terminal, verifier)
-    approved = [session.service.approve(found.id, by=Means.TERMINAL) for found in asked]
+    # One may have ended while the person typed: then none of them is sent, and the error says so rightly.
+    require_approvable(session.service.deps, ids)
+    approved = [session.service.approve(sheet_id, by=Means.TERMINAL) for sheet_id in ids]
     task_ids = [found.task_id for found in approved if found.task_id is not None]
     if task_ids:
         try:

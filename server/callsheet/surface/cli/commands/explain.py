@@ -84,7 +84,7 @@ def explain(  # noqa: PLR0917 - the options of a command
         session.write_json(explain_details(explanation, session.service, for_person))
     else:
         write_explanation(session.output, explanation, catalogue)
-    return _exit_code(explanation)
+    return _exit_code(explanation, is_payload=payload is not None)
 
 
 def _located(session: Session, picture: str | None) -> str | None:
@@ -139,7 +139,10 @@ def _read(path: Path) -> bytes:
         return file.read(MAX_PAYLOAD_BYTES + 1)
 
 
-def _exit_code(explanation: Explanation) -> ExitCode:
+def _exit_code(explanation: Explanation, *, is_payload: bool) -> ExitCode:
+    """A payload that had to be changed is not valid, although the corrected one has a sheet."""
+    if is_payload and any(item.now is not None and item.severity == "warning" for item in explanation.findings):
+        return ExitCode.INVALID
     if explanation.status in {"ready", "blocked"} or explanation.options:
         return ExitCode.OK
     return ExitCode.UNKNOWN if explanation.status == "held" else ExitCode.INVALID
