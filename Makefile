@@ -57,6 +57,13 @@ $(SERVERS)/litellm/.ready: tests/servers/litellm.txt
 		$$uv pip install --quiet --compile-bytecode --only-binary :all: --require-hashes -r tests/servers/litellm.txt
 	@touch $@
 
+# The host of the view's tests over the official bridge of MCP Apps.
+$(SERVERS)/app-bridge.js: $(wildcard tests/servers/app_bridge/*)
+	@mkdir -p $(SERVERS)/app-bridge && cp tests/servers/app_bridge/* $(SERVERS)/app-bridge
+	@npm ci --prefix $(SERVERS)/app-bridge --silent --ignore-scripts --no-audit --no-fund
+	@$(SERVERS)/app-bridge/node_modules/.bin/esbuild $(SERVERS)/app-bridge/host.js --bundle --format=iife \
+		--outfile=$@ --log-level=warning
+
 $(SERVERS)/.aimock: tests/servers/package-lock.json
 	@mkdir -p $(SERVERS) && cp tests/servers/package.json tests/servers/package-lock.json $(SERVERS)
 	@npm ci --prefix $(SERVERS) --silent --ignore-scripts --no-audit --no-fund

@@ -31,6 +31,7 @@ class Listing(NamedTuple):
     hidden: tuple[str, ...] = ()
     defaults: tuple[tuple[str, object], ...] = ()
     structured: bool = True
+    meta: dict[str, Any] | None = None
 
 
 class CheckedTool(Tool):
@@ -66,6 +67,7 @@ def build_tool(listing: Listing) -> Tool:
         title=listing.title,
         description=" ".join((function.__doc__ or "").split()),
         annotations=listing.annotations,
+        meta=listing.meta,
         structured_output=listing.structured,
     )
     assert isinstance(tool, CheckedTool)
