@@ -10,7 +10,7 @@ STAMP := $(VENV)/.ready
 MUTMUT := $(VENV)/.mutants
 SERVERS := .servers
 # What `make screenshots` records: the options of tools/record_cast.py and a command.
-CAST := callsheet demo
+CAST := --answer "(yes/no)=yes" -- callsheet generate "A lighthouse keeper climbs a spiral stair" --duration 4 --model poyo/seedance-2
 UV := uv>=0.9,<1
 PYTEST := $(BIN)/pytest
 # The tests of core and gateways, whose coverage is measured; some hold a rule together with the edge that applies it.
