@@ -8,9 +8,9 @@ from decimal import Decimal
 import pytest
 
 from callsheet.core.catalogue.prices import Price
-from callsheet.core.consent import DUPLICATE, Binding, Means, Mode
+from callsheet.core.consent import DUPLICATE, Binding, Caps, Means, Mode, Policy
 from callsheet.core.shot import Shot
-from callsheet.core.spending import CLOCK_SLACK_SECONDS, Allowance, check_allowance, covers, end_of
+from callsheet.core.spending import CLOCK_SLACK_SECONDS, Allowance, bearing_on_models, check_allowance, covers, end_of
 from callsheet.core.tasks import Sheet, SheetId, SheetState
 from callsheet.errors import InvalidRequest
 from cases import cases
@@ -29,6 +29,8 @@ SHEET = Sheet(
     made_at=0.0,
     expires_at=9.0,
 )
+POLICY = Policy()
+EDITED = Policy(caps=Caps(per_clip=Decimal(9)))
 ALLOWANCE = Allowance(
     id="allow_a",
     mode=Mode.LIVE,
@@ -37,17 +39,17 @@ ALLOWANCE = Allowance(
     up_to_micros=500_000,
     made_at=1000.0,
     expires_at=2000.0,
-    policy="p1",
+    policy=bearing_on_models(POLICY, ("poyo/sora-2-official",)),
     made_by=Means.TERMINAL,
 )
-NOW = {"now": 1500.0, "policy": "p1"}
+NOW = {"now": 1500.0, "policy": POLICY}
 
 
 def test_a_sheet_within_the_terms_is_covered() -> None:
     """The control for all that follows."""
     assert covers(ALLOWANCE, SHEET, **NOW)
     assert covers(replace(ALLOWANCE, used_clips=1, used_micros=260_000), SHEET, **NOW)
-    assert covers(ALLOWANCE, SHEET, now=ALLOWANCE.made_at - CLOCK_SLACK_SECONDS, policy="p1")
+    assert covers(ALLOWANCE, SHEET, now=ALLOWANCE.made_at - CLOCK_SLACK_SECONDS, policy=POLICY)
 
 
 NOT_COVERED = {
@@ -61,7 +63,7 @@ NOT_COVERED = {
     "a possible duplicate": (ALLOWANCE, replace(SHEET, shown=f"Price: 0.24 USD · {DUPLICATE}"), NOW),
     "after its end": (ALLOWANCE, SHEET, {**NOW, "now": 2000.0}),
     "a clock before it was made": (ALLOWANCE, SHEET, {**NOW, "now": 999.0 - CLOCK_SLACK_SECONDS}),
-    "another policy": (ALLOWANCE, SHEET, {**NOW, "policy": "p2"}),
+    "another policy": (ALLOWANCE, SHEET, {**NOW, "policy": EDITED}),
     "revoked": (replace(ALLOWANCE, revoked_at=1400.0), SHEET, NOW),
 }
 
@@ -78,8 +80,8 @@ def test_why_an_allowance_has_ended_is_said() -> None:
     assert end_of(ALLOWANCE, **NOW) is None
     assert end_of(replace(ALLOWANCE, used_micros=500_000), **NOW) == "used up"
     assert end_of(replace(ALLOWANCE, revoked_at=1.0), **NOW) == "revoked"
-    assert end_of(ALLOWANCE, now=2000.0, policy="p1") == "over"
-    assert "policy has been edited" in (end_of(ALLOWANCE, now=1500.0, policy="p2") or "")
+    assert end_of(ALLOWANCE, now=2000.0, policy=POLICY) == "over"
+    assert "policy has been edited" in (end_of(ALLOWANCE, now=1500.0, policy=EDITED) or "")
     assert replace(ALLOWANCE, used_clips=1, used_micros=240_000).use == "1 of 2 clips, 0.24 of 0.50 USD"
 
 
