@@ -286,7 +286,12 @@ WITHDRAWS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempo
 
 
 TOOLS = (
-    Listing(explain_payload, "Draft and price a video (free)", READS_OWN),
+    Listing(
+        explain_payload,
+        "Draft and price a video (free)",
+        READS_OWN,
+        hint="make generate a video from text, how much, cost",
+    ),
     Listing(
         submit_video,
         "Submit a video (may cost money)",
@@ -295,8 +300,8 @@ TOOLS = (
         hidden=("sheet_id",),
         defaults=(("wait_seconds", LONGEST_WAIT),),
     ),
-    Listing(get_task, "Check or wait for a video", READS, hidden=("task_id",)),
-    Listing(view_clip, "See a finished video", READS_OWN, structured=False),
+    Listing(get_task, "Check or wait for a video", READS, hidden=("task_id",), hint="check video status download"),
+    Listing(view_clip, "See a finished video", READS_OWN, structured=False, hint="show me the video"),
     Listing(cancel, "Cancel a video that was not sent", WITHDRAWS),
     Listing(list_tasks, "List videos", READS_OWN),
     Listing(list_models, "List video models and prices", READS_OWN),
