@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 MUTMUT := $(VENV)/.mutants
 SERVERS := .servers
+CLIENTS := .clients
 UV := uv>=0.9,<1
 PYTEST := $(BIN)/pytest
 # The tests of core and gateways, whose coverage is measured; some hold a rule together with the edge that applies it.
@@ -18,7 +19,7 @@ PURE := tests/core tests/gateways tests/edges/test_clip_labels.py tests/edges/te
 # The tests start many processes; without bytecode each of them would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-fast test-litellm system-tools crashtest lint types layers render figures bench torture mutants dist check-skills clean
+.PHONY: help demo test test-fast test-litellm check-clients system-tools crashtest lint types layers render figures bench torture mutants dist check-skills clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -64,6 +65,17 @@ test-litellm: $(STAMP) ## A real LiteLLM proxy and aimock, each installed for th
 	@$(MAKE) --no-print-directory $(SERVERS)/litellm/.ready || echo "LiteLLM cannot be installed here: its tests are skipped."
 	@$(MAKE) --no-print-directory $(SERVERS)/.aimock || echo "aimock cannot be installed here: its tests are skipped."
 	$(PYTEST) -q -rs -n 0 tests/servers
+
+$(CLIENTS)/%/.ready: tests/clients/%/package-lock.json
+	@mkdir -p $(@D) && cp tests/clients/$*/package.json tests/clients/$*/package-lock.json $(@D)
+	@npm ci --prefix $(@D) --silent --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+check-clients: $(STAMP) ## Claude Code, Codex, Gemini CLI and OpenClaw with a scripted model; skipped where one cannot be installed
+	@for client in claude codex gemini openclaw; do \
+		$(MAKE) --no-print-directory $(CLIENTS)/$$client/.ready || echo "$$client cannot be installed here: its tests are skipped."; \
+	done
+	$(PYTEST) -q -rs -n 0 tests/clients
 
 system-tools: ## Chromium and strace for some tests, where Debian's packages can be installed
 	@if command -v apt-get >/dev/null 2>&1 && [ "$$(id -u)" = 0 ]; then \
@@ -125,4 +137,4 @@ mutants: $(MUTMUT) ## Change the code about money, consent and keys: does a test
 	PYTHONPATH=tools $(BIN)/python -m mutants
 
 clean: ## Remove what the targets created
-	rm -rf $(VENV) $(SERVERS) .mypy_cache .ruff_cache .hypothesis .coverage build dist
+	rm -rf $(VENV) $(SERVERS) $(CLIENTS) .mypy_cache .ruff_cache .hypothesis .coverage build dist
