@@ -10,6 +10,8 @@ STAMP := $(VENV)/.ready
 MUTMUT := $(VENV)/.mutants
 SERVERS := .servers
 CLIENTS := .clients
+# What `make screenshots` records: the options of tools/record_cast.py and a command.
+CAST := --answer "(yes/no)=yes" -- callsheet generate "A lighthouse keeper climbs a spiral stair" --duration 4 --model poyo/seedance-2
 UV := uv>=0.9,<1
 PYTEST := $(BIN)/pytest
 # The tests of core and gateways, whose coverage is measured; some hold a rule together with the edge that applies it.
@@ -20,6 +22,7 @@ PURE := tests/core tests/gateways tests/edges/test_clip_labels.py tests/edges/te
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test test-fast test-litellm check-clients system-tools crashtest lint types layers render figures bench torture mutants dist check-skills clean
+.PHONY: help demo test test-fast test-litellm system-tools crashtest lint types layers render figures bench torture mutants dist check-skills screenshots clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,6 +58,13 @@ $(SERVERS)/litellm/.ready: tests/servers/litellm.txt
 	$$uv venv --quiet --clear --python 3.11 $(SERVERS)/litellm && VIRTUAL_ENV=$(SERVERS)/litellm \
 		$$uv pip install --quiet --compile-bytecode --only-binary :all: --require-hashes -r tests/servers/litellm.txt
 	@touch $@
+
+# The host of the view's tests over the official bridge of MCP Apps.
+$(SERVERS)/app-bridge.js: $(wildcard tests/servers/app_bridge/*)
+	@mkdir -p $(SERVERS)/app-bridge && cp tests/servers/app_bridge/* $(SERVERS)/app-bridge
+	@npm ci --prefix $(SERVERS)/app-bridge --silent --ignore-scripts --no-audit --no-fund
+	@$(SERVERS)/app-bridge/node_modules/.bin/esbuild $(SERVERS)/app-bridge/host.js --bundle --format=iife \
+		--outfile=$@ --log-level=warning
 
 $(SERVERS)/.aimock: tests/servers/package-lock.json
 	@mkdir -p $(SERVERS) && cp tests/servers/package.json tests/servers/package-lock.json $(SERVERS)
@@ -106,8 +116,9 @@ layers: $(STAMP) ## Which part may import which
 render: $(STAMP) ## Write what is generated from the catalogue
 	PYTHONPATH=tools $(BIN)/python -m render
 
-screenshots: $(STAMP) ## Pictures of the documentation, from the real desk (needs Chromium)
+screenshots: $(STAMP) ## Picture and recording of the documentation, from the real program (needs Chromium)
 	$(BIN)/python tools/screenshots.py
+	$(BIN)/python tools/record_cast.py $(CAST)
 
 dist: $(STAMP) ## Everything that is released, into dist/
 	$(BIN)/python tools/build_dist.py

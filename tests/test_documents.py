@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import tomllib
 import unicodedata
@@ -23,7 +24,6 @@ from callsheet.edges.config.policy_form import render_policy
 from callsheet.edges.process.installed import PACKAGE
 from callsheet.sandbox.faults import FAULTS
 from callsheet.surface.cli.application import COMMANDS
-from callsheet.surface.mcp.tools import TOOLS
 from callsheet.surface.views.cards import choices_of
 from cases import cases
 from render.__main__ import REMEDY, build_documents, find_stale, main, render
@@ -36,6 +36,7 @@ from render.security import load_guarantees, read_guarantees
 ROOT = Path(callsheet.__file__).parents[2]
 REFERENCES = sorted((ROOT / "references").glob("*.md"))
 PAGES = sorted(ROOT.glob("*.md"))
+DOCS = sorted((ROOT / "docs").glob("*.md"))
 LONGEST = 10_000
 DOCUMENTS = build_documents()
 
@@ -184,7 +185,7 @@ def values_of(field: Field) -> list[str]:
 
 def test_the_shutdown_is_told_before_any_price() -> None:
     """Of every page that names prices, the first that a reader meets included."""
-    for name in ("README.md", "SKILL.md", "references/models.md"):
+    for name in ("README.md", "SKILL.md", "references/models.md", "docs/models.md"):
         text = read(name)
         assert "2026-09-24" in text
         assert text.index("2026-09-24") < (text.find(" USD") if " USD" in text else len(text)), name
@@ -255,27 +256,71 @@ def test_the_skill_says_when_to_open_every_reference() -> None:
     assert {path.name for path in REFERENCES} == named | linked
 
 
-@cases("path", [*PAGES, *REFERENCES, *(ROOT / "docs").glob("*.md")], ids=lambda path: path.name)
-def test_links_lead_somewhere_and_commands_exist(path: Path) -> None:
-    """Relative links, file names of references, and the first word after `callsheet`."""
-    text = path.read_text(encoding="utf-8")
-
-    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)", text):
-        assert (path.parent / target).exists(), target
-    for anchor in re.findall(r"\]\(#([^)]+)\)", text):
-        assert f"# {anchor.replace('-', ' ')}" in text.lower()
+@cases("path", [*PAGES, *REFERENCES, *DOCS], ids=lambda path: path.name)
+def test_commands_that_a_document_names_exist(path: Path) -> None:
+    """The first word after `callsheet`."""
     commands = {command.name for command in COMMANDS}
-    for word in re.findall(r"(?:`|bin/|^)callsheet ([a-z]+)", text, re.MULTILINE):
+    for word in re.findall(r"(?:`|bin/|&& |^)callsheet ([a-z]+)", path.read_text(encoding="utf-8"), re.MULTILINE):
         assert word in commands, word
 
 
-def test_the_readme_names_every_command_tool_and_key() -> None:
+def test_every_command_tool_and_key_is_in_the_document_for_it() -> None:
     """A stranger finds each of them there."""
+    commands, tools, keys = read("docs/commands.md"), read("docs/agents.md"), read("docs/going-live.md")
+
+    assert all(f"callsheet {command.name}" in commands for command in COMMANDS)
+    assert all(f"| `{tool['name']}` | " in tools for tool in json.loads(read("manifest.json"))["tools"])
+    assert all(
+        f"| {gateway.name} | `{gateway.key_env}` | {gateway.key_page} |" in keys
+        for gateway in load_catalogue().gateways
+    )
+
+
+def test_the_readme_is_short_and_leads_to_every_document() -> None:
+    """What does not fit is one link away."""
     text = read("README.md")
 
-    assert all(f"callsheet {command.name}" in text for command in COMMANDS)
-    assert all(f"`{listing.function.__name__}`" in text for listing in TOOLS)
-    assert all(gateway.key_env in text and gateway.key_page in text for gateway in load_catalogue().gateways)
+    assert len(text.split()) <= 900
+    assert [path.name for path in DOCS if f"(docs/{path.name})" not in text and path.name != "security-tests.md"] == []
+    assert "(security-tests.md)" in read("docs/security.md")
+
+
+def test_the_first_screen_answers_what_a_newcomer_asks() -> None:
+    """What it is, for whom, what it costs, what happens first, Sora, proof; all before the first picture."""
+    first = read("README.md").partition("![")[0]
+    lead = first.split("\n\n")[1]
+
+    assert lead.count(". ") == 0
+    assert len(lead.split()) <= 40
+    assert all(
+        f"- **{asked}?**" in first for asked in ("For whom", "What does it cost", "What happens first", "Proven")
+    )
+    assert "2026-09-24" in first
+    assert "make demo" in first
+    assert "callsheet install" in first
+
+
+def test_the_readme_names_the_models_that_were_listed_last() -> None:
+    """The lines with a listing on the newest day of any, and the gateway of that listing."""
+    listed = [card for card in load_catalogue().cards if card.lifecycle.availability is Availability.LISTED]
+    newest = max(card.price.as_of for card in listed)
+    lines = {line_of(card) for card in listed if card.price.as_of == newest}
+    gateways = {card.gateway for card in listed if card.price.as_of == newest}
+    told = re.search(r"^(\w+) listed these lines on ([0-9-]{10}): \*\*(.+?)\*\*", read("README.md"), re.MULTILINE)
+
+    assert told is not None
+    assert told[2] == newest
+    assert {told[1].lower()} == gateways
+    assert {name.lower().replace(" ", "-") for name in told[3].split(", ")} == lines
+
+
+@cases("path", [ROOT / "README.md", *DOCS], ids=lambda path: path.name)
+def test_models_that_a_document_names_are_in_the_catalogue(path: Path) -> None:
+    """As `gateway/model`; an id that has gone would send a reader after nothing."""
+    gateways = "|".join(facts.id for facts in load_catalogue().gateways)
+    named = set(re.findall(rf"(?<![/\w.@])(?:{gateways})/[a-z][\w.-]*\w", path.read_text(encoding="utf-8")))
+
+    assert named - {card.id for card in load_catalogue().cards} == set()
 
 
 def test_the_ways_to_install_name_the_clone_or_the_package() -> None:
@@ -294,7 +339,7 @@ def test_the_ways_to_install_name_the_clone_or_the_package() -> None:
 
 def test_no_document_holds_a_key_or_a_path_of_somebodys_machine() -> None:
     """Neither a value behind a key's variable nor a home directory."""
-    for path in (*PAGES, *REFERENCES):
+    for path in (*PAGES, *REFERENCES, *DOCS):
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"[A-Z]+_API_KEY\s*[=:]\s*\S", text), path.name
         assert not re.search(r"(?<![\w.~<])/(?:home|Users|root|work|tmp)/", text), path.name

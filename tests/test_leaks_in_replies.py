@@ -202,7 +202,7 @@ async def read_desk(workspace: Workspace, echo: Echo, tasks: list[str]) -> str:
     config = workspace.home / "config"
     state = build_desk_state(
         build_service(surroundings(workspace, echo)),
-        passkeys=config / "passkeys.json",
+        config=config,
         verifier=config / VERIFIER_FILE,
         port=43117,
         now=time.monotonic,

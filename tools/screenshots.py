@@ -17,7 +17,8 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "surface" / "desk")]
 from desk_server import open_browser, open_desk_server, sign_in  # noqa: E402
 
 PROMPT = "A lighthouse keeper climbs a spiral stair, lamp in hand, warm light on wet stone, slow upward pan."
-SIZE = {"width": 1120, "height": 1010}
+MODEL = "seedance-2"
+SIZE = {"width": 1120, "height": 925}
 
 
 def take_screenshots(directory: Path) -> None:
@@ -28,7 +29,7 @@ def take_screenshots(directory: Path) -> None:
         open_desk_server(Path(home) / "home") as desk,
         open_browser() as browser,
     ):
-        sheet_id = desk.ask(PROMPT)
+        sheet_id = desk.ask(PROMPT, model=MODEL)
         page = browser.new_page(viewport=SIZE)
         sign_in(page, desk)
         page.goto(f"{desk.origin}/sheets/{sheet_id}")

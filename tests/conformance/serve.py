@@ -24,15 +24,29 @@ from callsheet.surface.mcp.stdio import build_server
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from conformance.fixtures import add_fixtures
+from conformance.rehearsals import add_rehearsals
+from workspace import account_of, make_workspace
+
+POLICY = "[sandbox]\nspeed = 60\n"
+"""The suite waits ten seconds for the end of a task."""
 
 
 def main() -> None:
     """Serve on a free port until a signal ends it; the home is removed then."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with suppress(KeyboardInterrupt), tempfile.TemporaryDirectory() as home, listen(0) as listener:
-        surroundings = Surroundings(environ={"CALLSHEET_HOME": home}, working_directory=Path("/"), clock=SystemClock())
-        server = build_server(build_service(surroundings))
+    with suppress(KeyboardInterrupt), tempfile.TemporaryDirectory() as directory, listen(0) as listener:
+        workspace = make_workspace(Path(directory))
+        workspace.write_policy(POLICY)
+        surroundings = Surroundings(
+            environ=workspace.environ,
+            working_directory=Path("/"),
+            clock=SystemClock(),
+            account_home=account_of(workspace.home),
+        )
+        service = build_service(surroundings)
+        server = build_server(service)
         add_fixtures(server)
+        add_rehearsals(server, service)
         port = listener.getsockname()[1]
         print(f"http://127.0.0.1:{port}{PATH}", flush=True)  # noqa: T201
         asyncio.run(build_mcp_web_server(loopback_app(server, port)).serve(sockets=[listener]))

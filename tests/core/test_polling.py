@@ -35,7 +35,7 @@ def test_no_read_is_earlier_than_the_gateway_allows(
 ) -> None:
     """The first read waits as long as is advised, and no two reads are closer than the gateway's own programs'."""
     assert advice.least_every_seconds is not None
-    assert first_poll_delay(advice, jitter=jitter, clip_seconds=length) >= advice.first_after_seconds
+    assert first_poll_delay(advice, jitter=jitter) >= advice.first_after_seconds
     assert next_poll_delay(advice, elapsed=elapsed, clip_seconds=length) >= advice.least_every_seconds
 
 
@@ -45,21 +45,21 @@ def test_a_read_is_never_put_off_beyond_three_minutes(
     advice: PollAdvice, length: int | None, elapsed: float, jitter: float
 ) -> None:
     """A task that hangs for weeks is still asked for every two minutes."""
-    assert first_poll_delay(advice, jitter=jitter, clip_seconds=length) <= 180
+    assert first_poll_delay(advice, jitter=jitter) <= 180
     assert next_poll_delay(advice, elapsed=elapsed, clip_seconds=length) <= SLOWEST_POLL
 
 
 def test_before_the_usual_time_there_is_one_early_look() -> None:
-    """Half way to the earliest end, then at the earliest end; never before the advised first wait."""
-    assert first_poll_delay(ADVISED, jitter=0) == 45
-    assert next_poll_delay(ADVISED, elapsed=45) == 45
+    """After 10 to 15 s, then at the earliest end; never before the advised first wait."""
+    assert first_poll_delay(ADVISED, jitter=0) == 10
+    assert next_poll_delay(ADVISED, elapsed=10) == 80
     assert next_poll_delay(ADVISED, elapsed=88) == 5
     assert first_poll_delay(PollAdvice(120, 15, "page", (120, 360)), jitter=0) == 120
 
 
 def test_the_first_read_alone_is_jittered_by_ten_seconds_at_most() -> None:
     """Tasks that were submitted together stay apart from then on."""
-    assert 53.9 < first_poll_delay(ADVISED, jitter=0.999) < 54
+    assert 14.9 < first_poll_delay(ADVISED, jitter=0.999) < 15
     assert 129.9 < first_poll_delay(PollAdvice(120, 15, "page", (120, 360)), jitter=0.999) < 130
 
 
@@ -76,13 +76,13 @@ def test_after_the_usual_time_the_interval_grows_back_and_on() -> None:
 
 
 def test_a_documented_time_for_the_length_counts_before_the_models() -> None:
-    """A short clip is asked for earlier than a long one; a length without a figure has the model's."""
+    """A short clip is asked for again earlier than a long one; a length without a figure has the model's."""
     advice = PollAdvice(10, 10, "page", (120, 360), usual_by_length=((4, (120, 240)), (12, (240, 360))))
-    assert [first_poll_delay(advice, jitter=0, clip_seconds=length) for length in (4, 12, 20, None)] == [
-        60,
-        120,
-        60,
-        60,
+    assert [next_poll_delay(advice, elapsed=150, clip_seconds=length) for length in (4, 12, 20, None)] == [
+        10,
+        90,
+        10,
+        10,
     ]
     assert [next_poll_delay(advice, elapsed=600, clip_seconds=length) for length in (4, 20)] == [12, 10]
 
@@ -117,8 +117,8 @@ def test_the_sandbox_runs_the_same_schedule_faster(
     advice: PollAdvice, length: int | None, elapsed: float, jitter: float, speed: float
 ) -> None:
     """At a speed of n every delay is an nth of what it is in life, at the same stage of the film."""
-    first = first_poll_delay(advice, jitter=jitter, clip_seconds=length)
-    assert abs(first_poll_delay(advice, jitter=jitter, clip_seconds=length, speed=speed) * speed - first) < 1e-6
+    first = first_poll_delay(advice, jitter=jitter)
+    assert abs(first_poll_delay(advice, jitter=jitter, speed=speed) * speed - first) < 1e-6
     later = next_poll_delay(advice, elapsed=elapsed, clip_seconds=length)
     if all(abs(elapsed - bound) > 1e-3 for bound in _bounds(advice)):
         faster = next_poll_delay(advice, elapsed=elapsed / speed, clip_seconds=length, speed=speed)
@@ -171,7 +171,7 @@ def test_what_is_said_of_the_schedule_is_what_is_done(advice: PollAdvice, length
         return next_poll_delay(advice, elapsed=elapsed, clip_seconds=length)
 
     for jitter in (0.0, 0.5, 0.999):
-        first = first_poll_delay(advice, jitter=jitter, clip_seconds=length)
+        first = first_poll_delay(advice, jitter=jitter)
         assert plan.first[0] <= first <= plan.first[1]
     assert plan.first[0] + following(plan.first[0]) == plan.second
     assert (following(plan.second), following(plan.latest)) == (plan.loose, plan.dense)

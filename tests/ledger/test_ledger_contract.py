@@ -20,6 +20,7 @@ from callsheet.core.tasks import (
     SheetState,
     Task,
     TaskEvent,
+    TaskFilter,
     TaskState,
 )
 from callsheet.errors import Action, InvalidRequest, NotApproved, PolicyRefusal, UnknownThing
@@ -352,3 +353,19 @@ def test_unknown_ids_are_named_as_such(ledger: Ledger) -> None:
     assert no_task.value.next_step.action is Action.LIST
     assert no_sheet.value.next_step.action is Action.EXPLAIN
     assert no_allowance.value.next_step.action is Action.ALLOWANCES
+
+
+def test_a_dismissal_counts_until_the_task_changes(make_ledger: Callable[[], Ledger], ledger: Ledger) -> None:
+    """In another process too; unknown ids leave no row."""
+    task = spend(ledger, add_approved(ledger))
+    undismissed = TaskFilter((TaskState.WAITING, TaskState.ABANDONED), undismissed=True)
+    assert ledger.task_list.find(undismissed, limit=9) == [task]
+
+    ledger.task_list.dismiss([task.id, "task_none"], now=START)
+
+    assert make_ledger().task_list.find(undismissed, limit=9) == []
+    assert ledger.history("task_none") == []
+    assert ledger.task_list.find(TaskFilter(words="CAT", card=task.card_id), limit=9) == [task]
+    assert ledger.task_list.find(TaskFilter(words="cat %"), limit=9) == []
+    changed = ledger.advance(task.id, TaskEvent.WITHDRAWN, now=START, changes={})
+    assert ledger.task_list.find(undismissed, limit=9) == [changed]

@@ -11,7 +11,7 @@ from callsheet.core.consent import Means
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import FORWARD_LIFETIME, SheetState, TaskState
 from callsheet.errors import CallsheetError, InvalidRequest, NotApproved, PolicyRefusal
-from callsheet.service import Answer, Service
+from callsheet.service import Answer, Draft, Service
 from callsheet.service.approval.forward import forward_sheets, release_all, submit_and_wait
 from callsheet.service.consent import approve
 from callsheet.service.polling import run_task
@@ -19,6 +19,17 @@ from callsheet.service.submission import submit
 from workspace import Workspace, accepted, draft
 
 MODEL = "poyo/sora-2-official"
+BOX = """
+[endpoints.gpu-box]
+wire = "openai-videos"
+base_url = "https://gpu-box.lan:8443/v1"
+address = "10.20.0.7"
+clips_per_day = 2
+[endpoints.gpu-box.models."wan"]
+seconds = [4]
+sizes = ["832x480"]
+price = "none"
+"""
 FLOOR = '[approval]\npassphrase_from = "9.00"\n'
 
 
@@ -189,6 +200,45 @@ def test_nobody_is_asked_for_a_sum_that_the_caps_refuse(workspace: Workspace) ->
     assert len(service.put_forward(*sheet_ids[:2])) == 2
 
 
+def test_the_clips_of_a_day_at_an_endpoint_hold_for_all_together(workspace: Workspace) -> None:
+    """They are a cap as well: nobody types the name for a third clip that would be refused."""
+    workspace.go_live(BOX)
+    service = workspace.service()
+    drafts = [Draft(shot=shot(number), gateway="gpu-box", model="wan") for number in range(3)]
+    sheet_ids = [service.explain(draft).sheet.id for draft in drafts]
+
+    with pytest.raises(PolicyRefusal):
+        service.put_forward(*sheet_ids)
+
+    assert (service.question(*sheet_ids), forward_sheets(service.deps)) == (None, [])
+    assert service.question(*sheet_ids[:2]).amount_text == "gpu-box"
+    assert len(service.put_forward(*sheet_ids[:2])) == 2
+
+
+OTHERS = {
+    "declined": (lambda service, sheet_id: service.decline(sheet_id), "declined"),
+    "withdrawn": (lambda service, sheet_id: service.cancel(sheet_id), "invalid_request"),
+    "over the cap together": (lambda service, _: None, "policy_refusal"),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_what_prevents_one_sheet_does_not_hide_that_another_was_spent(workspace: Workspace, case: str) -> None:
+    """An error for all of them would say that nothing was sent."""
+    end, code = OTHERS[case]
+    service = live(workspace, f'{FLOOR}[caps]\nper_day = "0.60"\n')
+    yes, *others = (draft(service, shot(number)) for number in range(3))
+    service.put_forward(yes)
+    task_id = service.approve(yes, by=Means.DESK).task_id
+    end(service, others[0])
+
+    found = service.put_forward(yes, *others)
+
+    assert found[0].report.task.id == task_id
+    assert found[1].error.error_code == code
+    assert found[2].needs_person is (code != "policy_refusal")
+
+
 @pytest.mark.parametrize("count", [0, 7])
 def test_one_to_six_sheets_are_submitted_together(workspace: Workspace, count: int) -> None:
     """Also: one that does not exist keeps the others from being put forward."""
@@ -251,6 +301,25 @@ def test_what_comes_back_for_a_form_is_told_apart(workspace: Workspace, answer: 
     assert (service.question(sheet_id) is None) is is_no
     assert service.question(sheet_id, ask_again=True) is not None
     assert (forward_sheets(service.deps) == []) is is_no
+
+
+def test_a_no_in_the_form_is_remembered_for_the_shot_and_not_only_for_its_sheet(workspace: Workspace) -> None:
+    """Else a withdrawal and a new draft would show the same form again."""
+    service = live(workspace)
+    sheet_id = draft(service)
+    service.put_forward(sheet_id)
+    service.keep_answer(sheet_id, answer=Answer.DECLINED)
+    service.cancel(sheet_id)
+
+    again = draft(service)
+
+    assert again != sheet_id
+    assert service.question(again) is None
+    assert service.question(again, ask_again=True) is not None
+    service.approve(again, by=Means.DESK)
+    service.put_forward(again)
+    workspace.clock.time += 1
+    assert service.question(draft(service)) is not None
 
 
 async def test_what_was_not_sent_can_be_cancelled_and_nothing_else(workspace: Workspace) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
@@ -67,3 +69,19 @@ def test_a_task_that_waits_is_withdrawn_with_nothing_sent(workspace: Workspace) 
     assert (report.task.state, report.fate) == (TaskState.ABANDONED, "nothing_sent")
     assert service.spending().today == 0
     assert workspace.gateway.requests == []
+
+
+def test_an_approval_that_was_withdrawn_is_not_revived_by_its_row(workspace: Workspace) -> None:
+    """The trail has the approval; it has the withdrawal as well."""
+    workspace.go_live()
+    service = workspace.service()
+    sheet_id = draft(service)
+    service.approve(sheet_id, by=Means.DESK)
+    service.cancel(sheet_id)
+    with closing(sqlite3.connect(service.deps.ledger().path)) as db, db:
+        db.execute("UPDATE sheet SET state = 'approved' WHERE id = ?", (sheet_id,))
+
+    [found] = workspace.service().put_forward(sheet_id)
+
+    assert found.needs_person
+    assert service.sheet(sheet_id).task_id is None

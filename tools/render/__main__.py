@@ -29,6 +29,7 @@ from .manifests import build_manifests
 from .models import render_models, render_sources
 from .references import Wire, render_errors, render_gateway_errors, render_gateways, render_sandbox, render_states
 from .security import render_security_tests
+from .skill_entry import build_skill_entry
 from .skills import build_skills, render_scripts_page
 from .snapshot import build_snapshot
 from .video_skills import build_video_skills
@@ -64,7 +65,8 @@ def build_documents() -> dict[str, str]:
     references = {f"references/{name}.md": text for name, text in pages.items()}
     appendix = {"docs/security-tests.md": render_security_tests()}
     skills = build_skills(catalogue) | build_video_skills(catalogue, wires)
-    return references | appendix | build_manifests() | build_snapshot() | skills
+    served = build_snapshot() | build_skill_entry()
+    return references | appendix | build_manifests() | served | skills
 
 
 def describe_wire(facts: GatewayFacts) -> Wire:

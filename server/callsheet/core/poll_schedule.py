@@ -2,8 +2,8 @@
 
 Status reads are rare while a finish is unlikely and dense where it is likely:
 
-1. One early read halfway to the earliest usual end (never before the first wait that the gateway advises),
-   so that an immediate failure is seen; the next one at that earliest end.
+1. One early read after 10 to 15 s (never before the first wait that the gateway advises), so that an immediate
+   failure is seen while a person still looks; the next one at the earliest usual end.
 2. From the earliest to the latest usual end the interval falls, from ten seconds to the shortest that the
    gateway's own pages or programs use: the longer a task has run, the more likely it ends in the next seconds.
 3. After the latest usual end it grows back, to ten seconds at twice that time, and from there on with the delay,
@@ -27,22 +27,22 @@ FOREVER = 1000.0
 SLOWEST_POLL = 120.0
 DENSE_POLL = 10.0
 OVERDUE_SHARE = 0.1
+FIRST_LOOK = 10.0
+"""Gateways refuse a job that they took by mistake within seconds."""
 FIRST_SPREAD = 0.2
+LEAST_SPREAD = 5.0
 FAILURE_STEP = 5.0
 ASSUMED_USUAL_SECONDS = (90.0, 300.0)
 """PoYo's figure for videos, the shortest that any of the gateways documents."""
 
 
-def first_poll_delay(
-    advice: PollAdvice, *, jitter: float, clip_seconds: int | None = None, speed: float = 1.0
-) -> float:
+def first_poll_delay(advice: PollAdvice, *, jitter: float, speed: float = 1.0) -> float:
     """Seconds after acceptance until the first status read. `jitter` is in [0, 1); `speed` > 1 in the sandbox.
 
-    Up to a fifth later than planned (at most ten seconds), never earlier than the gateway advises.
+    Up to a fifth later than planned (five to ten seconds), never earlier than the gateway advises.
     """
-    earliest, _ = _usual(advice, clip_seconds)
-    first = max(advice.first_after_seconds, earliest / 2)
-    return (first + jitter * min(first * FIRST_SPREAD, DENSE_POLL)) / speed
+    first = max(advice.first_after_seconds, FIRST_LOOK)
+    return (first + jitter * min(max(first * FIRST_SPREAD, LEAST_SPREAD), DENSE_POLL)) / speed
 
 
 def next_poll_delay(
@@ -82,8 +82,7 @@ def retry_delay(failures: int, *, retry_after: float | None, jitter: float, spee
 
 def _usual(advice: PollAdvice, clip_seconds: int | None) -> tuple[float, float]:
     """The earliest and the latest usual end of a clip of that length, in seconds after acceptance."""
-    by_length = dict(advice.usual_by_length)
-    return by_length.get(clip_seconds or 0) or advice.usual_seconds or ASSUMED_USUAL_SECONDS
+    return advice.usual_for(clip_seconds) or ASSUMED_USUAL_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +107,11 @@ def poll_schedule(advice: PollAdvice, *, clip_seconds: int | None = None) -> Pol
     def interval(elapsed: float) -> float:
         return next_poll_delay(advice, elapsed=elapsed, clip_seconds=clip_seconds)
 
-    early = first_poll_delay(advice, jitter=0.0, clip_seconds=clip_seconds)
+    early = first_poll_delay(advice, jitter=0.0)
     second = early + interval(early)
     _, latest = _usual(advice, clip_seconds)
     return PollSchedule(
-        first=(early, first_poll_delay(advice, jitter=1.0, clip_seconds=clip_seconds)),
+        first=(early, first_poll_delay(advice, jitter=1.0)),
         second=second,
         latest=latest,
         loose=interval(second),

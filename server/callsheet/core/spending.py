@@ -100,6 +100,8 @@ POLICY_PARTS = "parts "
 AGREED_AGAIN = "agreed_again"
 AGREED = ("approved", AGREED_AGAIN)
 REFUSED = "declined"
+WITHDRAWN = "withdrawn"
+"""Of an approval that was taken back with its sheet."""
 SPENT = "spent"
 ALLOWANCE_MADE = "allowance_made"
 
@@ -107,9 +109,9 @@ ALLOWANCE_MADE = "allowance_made"
 def find_consent(acts: Iterable[AuditEntry], *, digest: str, task_id: str = "", ledger: str = "") -> AuditEntry | None:
     """The act by which a sheet may be spent, from the trail's entries about that sheet, oldest first; or None.
 
-    It ends with a no, and with its use for another task than `task_id`: the row of a sheet or of an allowance proves
-    nothing, because every program of the user can write it. With `ledger`, an act in another one does not count: in
-    each copy the sheet could be spent once more.
+    It ends with a no, with a withdrawal, and with its use for another task than `task_id`: the row of a sheet or of
+    an allowance proves nothing, because every program of the user can write it. With `ledger`, an act in another
+    one does not count: in each copy the sheet could be spent once more.
     """
     found = None
     for act in acts:
@@ -117,7 +119,7 @@ def find_consent(acts: Iterable[AuditEntry], *, digest: str, task_id: str = "", 
             detail = read_detail(act)
             is_here = not ledger or detail.get("ledger", ledger) == ledger
             found = act if is_here and detail.get("digest", digest) == digest else None
-        elif act.action == REFUSED or act.subject != task_id:
+        elif act.action in (REFUSED, WITHDRAWN) or act.subject != task_id:
             found = None
     return found
 

@@ -330,6 +330,20 @@ class Task:
         return f"{self.gateway}/{self.model}"
 
 
+@dataclass(frozen=True, slots=True)
+class TaskFilter:
+    """Which tasks a list shows; what is empty leaves it open.
+
+    The prompt has all of `words`; `card` is a gateway or `gateway/model`. `undismissed`: without those that a person
+    dismissed and that have not changed since.
+    """
+
+    states: tuple[TaskState, ...] = ()
+    words: str = ""
+    card: str = ""
+    undismissed: bool = False
+
+
 def exceeds_declared(task: Task) -> bool:
     """Whether the gateway reports a cost in dollars above what was reserved for the task."""
     found = re.fullmatch(r"([0-9]{1,25}(?:\.[0-9]{1,25})?) USD", task.charge or "")

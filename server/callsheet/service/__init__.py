@@ -73,11 +73,12 @@ class Service(Queries):
         """What to ask a person in their client before these sheets may be spent, if anything; see `question_for`."""
         return questions.question_for(self.deps, sheet_ids, ask_again=ask_again)
 
-    def approve_typed(self, *sheet_ids: str, typed: str, by: Means, ask_again: bool = False) -> list[Sheet]:
+    def approve_typed(
+        self, *sheet_ids: str, typed: str, by: Means, ask_again: bool = False, asked: Question | None = None
+    ) -> list[Sheet]:
         """Approve if the amount typed by a person is the amount shown, and send what is put forward."""
-        return [
-            *map(self._release, questions.approve_typed(self.deps, sheet_ids, typed=typed, by=by, ask_again=ask_again))
-        ]
+        approved = questions.approve_typed(self.deps, sheet_ids, typed=typed, by=by, ask_again=ask_again, asked=asked)
+        return [self._release(sheet) for sheet in approved]
 
     def put_forward(self, *sheet_ids: str) -> list[Submission]:
         """Submit sheets without waiting, so that an approval from now on sends them; see `forward.put_forward`."""
@@ -120,9 +121,9 @@ class Service(Queries):
         """Sheets in those states, the newest first."""
         return self.deps.ledger().sheets(states, limit=limit)
 
-    def approvable(self, sheet_id: str) -> Sheet:
-        """That sheet if it can be approved as it stands."""
-        return consent.approvable(self.deps, sheet_id)
+    def approvable(self, sheet_id: str, *others: str) -> Sheet:
+        """That sheet if it can be approved as it stands, together with the others; see `forward.require_approvable`."""
+        return forward.require_approvable(self.deps, [sheet_id, *others])[0]
 
     def decline(self, sheet_id: str, *, by: Means = Means.TERMINAL) -> Sheet:
         """Record a person's no."""
@@ -204,15 +205,16 @@ class Service(Queries):
         return self.deps.ledger().history(subject)
 
     def pending(self) -> list[Sheet]:
-        """Sheets that wait for a person; where a key is sealed also those that were agreed to and not sent."""
-        now = self.deps.clock.now()
-        asked = self.deps.ledger().sheets([SheetState.AWAITING_APPROVAL])
-        unsent = sealed_keys.unsent_sheets(self.deps, is_alive=self._leases.is_alive)
-        return [*(sheet for sheet in asked if now <= sheet.expires_at), *unsent]
+        """Sheets that wait for a person; where a key is sealed also those that were agreed to and not sent.
 
-    def resolve(self, task_id: str, *, accepted_as: str | None) -> Task:
+        Without those that are void: `void_sheets`.
+        """
+        unsent = sealed_keys.unsent_sheets(self.deps, is_alive=self._leases.is_alive)
+        return [*(sheet for sheet in self.asked() if not consent.find_void(self.deps, sheet)), *unsent]
+
+    def resolve(self, task_id: str, *, accepted_as: str | None, by: Means = Means.TERMINAL, who: str = "") -> Task:
         """A person says what became of a task of unknown outcome."""
-        return polling.resolve_task(self.deps, task_id, accepted_as=accepted_as)
+        return polling.resolve_task(self.deps, task_id, accepted_as=accepted_as, by=by, who=who)
 
     def accept_ledger(self, agree: Callable[[Sequence[SentRequest]], object]) -> Sequence[SentRequest]:
         """A person goes on with an older ledger; see `polling.accept_ledger`."""

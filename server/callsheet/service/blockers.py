@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from callsheet.core.consent import Floor, Mode, Policy, Spending, amount_to_type
@@ -178,6 +180,18 @@ def _check_caps(deps: Dependencies, policy: Policy, sheet: Sheet) -> None:
         gateway = sheet.binding.gateway
         spent = spending_now(deps, Mode.LIVE, gateway)
         require_within_caps(policy.caps_for(gateway), sheet.reserve_micros or 0, spent)
+
+
+def require_caps_together(deps: Dependencies, sheets: Sequence[Sheet]) -> None:
+    """Raise `PolicyRefusal` unless the caps of a day and a month hold for all these unspent sheets together."""
+    policy, live = deps.policy(), [sheet for sheet in sheets if sheet.mode is Mode.LIVE]
+    caps, spent = replace(policy.caps, per_clip=None), spending_now(deps, Mode.LIVE)
+    require_within_caps(caps, sum(sheet.reserve_micros or 0 for sheet in live), spent)
+    for gateway, clips in Counter(sheet.binding.gateway for sheet in live).items():
+        before = spending_now(deps, Mode.LIVE, gateway)
+        # As the last of them meets it.
+        last = replace(before, clips_at_gateway=before.clips_at_gateway + clips - 1)
+        require_within_caps(replace(policy.caps_for(gateway), per_clip=None), 0, last)
 
 
 def _check_key(deps: Dependencies, _: Policy, sheet: Sheet) -> None:

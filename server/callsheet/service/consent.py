@@ -40,6 +40,7 @@ from callsheet.errors import (
     Action,
     Fate,
     InvalidRequest,
+    KeyProblem,
     NextStep,
     NotApproved,
     UnknownThing,
@@ -106,6 +107,31 @@ def changed_since(deps: Dependencies, sheet: Sheet) -> tuple[str, ...]:
         None if reserve is None else to_micros(reserve)
     )
     return changed if same_price or "price" in changed or "policy" in changed else (*changed, "price")
+
+
+VOID_PARTS = {
+    "policy": "the policy",
+    "price": "the price",
+    "prices": "the price table",
+    "account": "the key",
+    "base_url": "the address",
+    "route": "the way to the gateway",
+}
+
+
+def find_void(deps: Dependencies, sheet: Sheet) -> str:
+    """Why no approval can be for this sheet any more; empty while one can, even if something blocks it for now."""
+    policy = deps.policy()
+    if policy.mode not in (sheet.mode, Mode.READ_ONLY):
+        return f"It is for {sheet.mode.value} mode, and the policy says {policy.mode.value}."
+    try:
+        changed = changed_since(deps, sheet)
+    except (UnknownThing, InvalidRequest):
+        return "Its model is no longer offered as it was."
+    except KeyProblem:
+        return ""
+    names = ", ".join(VOID_PARTS.get(name, "the request") for name in changed)
+    return f"Since it was drafted, this has changed: {names}." if names else ""
 
 
 def read_shot(deps: Dependencies, card: ModelCard, body: bytes) -> Shot:

@@ -19,7 +19,7 @@ from callsheet.core.catalogue.cards import Catalogue, GatewayFacts, ModelCard
 from callsheet.core.consent import Mode, Policy
 from callsheet.core.gateway.endpoint import USUAL, Route
 from callsheet.core.gateway.protocol import Gateway
-from callsheet.core.payload.request import fold_name, offer_name
+from callsheet.core.payload.request import fold_name, name_known, offer_name
 from callsheet.core.security.redaction import Redactor, clean
 from callsheet.core.security.urls import is_loopback
 from callsheet.core.tasks import Sheet, Task
@@ -150,7 +150,8 @@ class Dependencies:
             self.policy()
             known = [item.model for item in facts.models]
             raise UnknownThing(
-                f"{facts.name} has no model of that id (known: {', '.join(known)}).", next_step=offer_name(model, known)
+                f"{facts.name} has no model of that id ({name_known(model, known)}).",
+                next_step=offer_name(model, known),
             )
         return card
 

@@ -16,7 +16,7 @@ from callsheet.core.payload.form import freeze
 from callsheet.core.payload.own_files import PICTURES
 from callsheet.core.payload.prompt_lint import lint_prompt
 from callsheet.core.payload.recognition import Recognised, recognise
-from callsheet.core.payload.request import Payload, fold_name, offer_name
+from callsheet.core.payload.request import Payload, fold_name, name_known, offer_name
 from callsheet.core.payload.validation import Hosts, Verdict, check_shot, nearest_shot
 from callsheet.core.shot import JsonValue, OwnFile, Shot
 from callsheet.core.tasks import APPROVAL_LIFETIME, SHEET_LIFETIME, IllegalEvent, Sheet, SheetEvent, SheetId, SheetState
@@ -162,7 +162,8 @@ def _named_card(deps: Dependencies, draft: Draft) -> ModelCard | None:
         deps.policy()
         known = sorted({card.model for card in deps.catalogue().cards})
         raise InvalidRequest(
-            f"No gateway has a model of that id (known: {', '.join(known)}).", next_step=offer_name(draft.model, known)
+            f"No gateway has a model of that id ({name_known(draft.model, known)}).",
+            next_step=offer_name(draft.model, known),
         )
     return cards[0] if len(cards) == 1 else None
 

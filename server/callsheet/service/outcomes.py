@@ -39,7 +39,7 @@ from callsheet.core.spending import SAME_ID
 from callsheet.core.tasks import IllegalEvent, Problem, Task, TaskEvent, exceeds_declared
 from callsheet.errors import CallsheetError, Fate, GatewayUnreachable, InvalidRequest, LedgerProblem
 
-from .dependencies import KEY_RETURNED, KEY_RETURNED_TEXT, Dependencies, card_of, clip_seconds_of, count_request
+from .dependencies import KEY_RETURNED, KEY_RETURNED_TEXT, Dependencies, card_of, count_request
 from .ports import SecretKey
 
 LASTING_REASONS = (Reason.SHOT, Reason.SIZE, Reason.ACCESS)
@@ -119,12 +119,7 @@ def _read_answer(deps: Dependencies, task: Task, outcome: SubmitOutcome, now: fl
     speed = deps.speed(task.mode)
     match outcome:
         case Accepted(gateway_task_id, state, charge, note):
-            delay = first_poll_delay(
-                card_of(deps, task).poll,
-                jitter=deps.clock.jitter(),
-                clip_seconds=clip_seconds_of(deps, task),
-                speed=speed,
-            )
+            delay = first_poll_delay(card_of(deps, task).poll, jitter=deps.clock.jitter(), speed=speed)
             return TaskEvent.ACCEPTED, {
                 "gateway_task_id": gateway_task_id,
                 "said": deps.sanitize(state, limit=60),

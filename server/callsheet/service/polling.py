@@ -359,7 +359,9 @@ def accept_ledger(deps: Dependencies, agree: Callable[[Sequence[SentRequest]], o
     raise InvalidRequest("The ledger is not older than what was sent.", next_step=NextStep(Action.LIST))
 
 
-def resolve_task(deps: Dependencies, task_id: str, *, accepted_as: str | None) -> Task:
+def resolve_task(
+    deps: Dependencies, task_id: str, *, accepted_as: str | None, by: Means = Means.TERMINAL, who: str = ""
+) -> Task:
     """Record what a person found out about a task of unknown outcome: accepted under an id, or lost."""
     task = deps.ledger().task(task_id)
     if task is None:
@@ -389,10 +391,10 @@ def resolve_task(deps: Dependencies, task_id: str, *, accepted_as: str | None) -
             next_step=NextStep(Action.GET, target=task_id),
             fate=fate_of(task),
         ) from None
-    detail = {"as": accepted_as or "lost", "sheet": task.sheet_id}
+    detail = {"as": accepted_as or "lost", "sheet": task.sheet_id, **({"who": who} if who else {})}
     if task.gateway_task_id is not None:
         detail["was"] = task.gateway_task_id
-    deps.ledger().consent.record(event.value, task_id, actor=Means.TERMINAL.value, now=now, detail=detail)
+    deps.ledger().consent.record(event.value, task_id, actor=by.value, now=now, detail=detail)
     keep_taken_back(deps)
     deps.changes.notify()
     return resolved

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 
 from callsheet.core.catalogue.cards import Catalogue, GatewayFacts, ModelCard
 from callsheet.core.consent import Policy
+from callsheet.core.delivery import find_differences
 from callsheet.core.gateway.endpoint import Endpoint, build_facts
 from callsheet.core.security.redaction import Redactor
-from callsheet.core.tasks import Task
+from callsheet.core.tasks import OPEN_STATES, Sheet, SheetState, Task, TaskFilter, TaskState
 
 from . import consent, results
+from .approval import questions
 from .catalogue import ranking
 from .catalogue.ranking import Query, Ranking
 from .consent import Quote
-from .dependencies import Dependencies, card_of
+from .dependencies import Dependencies, card_of, clip_seconds_of
 from .ports import SecretKey
 
 if TYPE_CHECKING:
@@ -24,9 +26,13 @@ if TYPE_CHECKING:
     from .diagnostics.installation import Check, Install
     from .diagnostics.online import EndpointAnswer, GatewayAnswer
 
+BAD_STATES = (TaskState.OUTCOME_UNKNOWN, TaskState.REJECTED, TaskState.FAILED, TaskState.EXPIRED)
+LOOKED_AT = 60
+"""How many of the latest clips are compared with their orders each time that the desk looks."""
+
 
 class Queries:
-    """The part of `Service` that changes nothing but what is known of the gateways."""
+    """The part of `Service` that changes nothing but what is known of the gateways and what a person dismissed."""
 
     def __init__(self, deps: Dependencies) -> None:
         self.deps = deps
@@ -63,8 +69,24 @@ class Queries:
 
     def usual_seconds(self, task: Task) -> tuple[float, float] | None:
         """How long such a task usually takes, in its mode; None when no source says."""
-        usual, speed = card_of(self.deps, task).poll.usual_seconds, self.deps.speed(task.mode)
+        usual = card_of(self.deps, task).poll.usual_for(clip_seconds_of(self.deps, task))
+        speed = self.deps.speed(task.mode)
         return None if usual is None else (usual[0] / speed, usual[1] / speed)
+
+    def is_slow(self, task: Task) -> bool:
+        """Whether an accepted task has taken longer than usual."""
+        usual, began = self.usual_seconds(task), task.accepted_at
+        if task.state not in OPEN_STATES or usual is None or began is None:
+            return False
+        return self.now() - began > usual[1]
+
+    def needs_person(self, sheet_id: str) -> bool:
+        """Whether a person must still agree to that sheet before it is sent. Raises what prevents it all the same."""
+        sheet = consent.need_sheet(self.deps, sheet_id)
+        if sheet.task_id is not None:
+            return False
+        consent.approvable(self.deps, sheet_id)
+        return questions.undecided(self.deps, sheet_id) is not None
 
     def quote(self, sheet_ids: Sequence[str]) -> Quote:
         """The price of these sheets together, and what they are; see `consent.quote`."""
@@ -73,6 +95,33 @@ class Queries:
     def notice(self) -> str:
         """What an answer says first under the policy in force; see `results.notice`."""
         return results.notice(self.deps, self.policy.mode)
+
+    def asked(self) -> list[Sheet]:
+        """The sheets that an agent asked a person about and that are not too old, the newest first."""
+        now, found = self.now(), self.deps.ledger().sheets([SheetState.AWAITING_APPROVAL])
+        return [sheet for sheet in found if now <= sheet.expires_at]
+
+    def find_void(self, sheet: Sheet) -> str:
+        """Why no approval can be for this sheet any more; see `consent.find_void`."""
+        return consent.find_void(self.deps, sheet)
+
+    def find_tasks(self, wanted: TaskFilter, *, limit: int, offset: int = 0) -> list[results.TaskReport]:
+        """Those tasks, the newest first."""
+        found = self.deps.ledger().task_list.find(wanted, limit=limit, offset=offset)
+        return [results.report_task(self.deps, task) for task in found]
+
+    def find_attention(self, *, limit: int) -> list[results.TaskReport]:
+        """The tasks that a person should see and has not dismissed: what ended badly, and clips not as ordered."""
+        find, ledger = self.deps.ledger().task_list.find, self.deps.ledger()
+        bad = find(TaskFilter(BAD_STATES, undismissed=True), limit=limit)
+        saved = find(TaskFilter((TaskState.SAVED,), undismissed=True), limit=LOOKED_AT)
+        differing = [task for task in saved if find_differences(ledger.sheet(task.sheet_id), task)]
+        found = sorted([*bad, *differing], key=lambda task: -task.created_at)[:limit]
+        return [results.report_task(self.deps, task) for task in found]
+
+    def dismiss(self, task_ids: Sequence[str]) -> None:
+        """A person has seen these tasks; they need no attention until they change."""
+        self.deps.ledger().task_list.dismiss(task_ids, now=self.now())
 
     def desk_url(self) -> str | None:
         """Where a person has the desk page open, without anything that signs in; None where it is not."""

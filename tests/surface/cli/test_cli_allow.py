@@ -184,3 +184,17 @@ def test_pausing_is_easy_and_going_on_needs_the_person(workspace: Workspace, arm
     assert cli("submit", sheet_id).code == ExitCode.NOT_APPROVED
     assert "not paused" in cli("resume").out
     assert [entry["action"] for entry in json.loads(cli("audit", "--json").out)["entries"]] == ["resumed", "paused"]
+
+
+def test_a_pause_and_how_it_ends_is_said_everywhere(workspace: Workspace, armed: Program, cli: CommandLine) -> None:
+    """By every command that somebody may wonder with."""
+    explain = ("explain", "A kite over dunes.", "--model", "poyo/sora-2-official", "--duration", "4")
+    commands = (("list",), ("list", "--json"), ("watch",), ("doctor",), explain)
+    before = [cli(*words) for words in commands]
+    cli("pause")
+
+    after = [cli(*words) for words in commands]
+
+    assert not any("resume" in ran.out + ran.err for ran in before)
+    assert [words for words, ran in zip(commands, after, strict=True) if " resume" not in ran.out + ran.err] == []
+    assert isinstance(json.loads(after[1].out), dict)

@@ -15,11 +15,22 @@ from rich.console import Console
 from callsheet.core.consent import Means
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import Sheet, SheetState
+from callsheet.service import Draft
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.cli.console.prompts import approval_panel
 from callsheet.surface.program import Program
 from workspace import KEY, SHOT, Workspace, draft
 
+BOX = """
+[endpoints.gpu-box]
+wire = "openai-videos"
+base_url = "https://gpu-box.lan:8443/v1"
+address = "10.20.0.7"
+[endpoints.gpu-box.models."wan"]
+seconds = [4]
+sizes = ["832x480"]
+price = "none"
+"""
 PASSPHRASE = "a heron over the reeds"
 
 
@@ -297,6 +308,55 @@ def test_approving_several_that_were_submitted_asks_once_for_the_sum_and_sends_t
 
     assert len(arrived) == 2
     assert {stored(program, sheet_id).state for sheet_id in sheets} == {SheetState.SPENT}
+
+
+def test_nobody_is_asked_for_several_that_a_cap_refuses_together(
+    workspace: Workspace, program: Program, cli: CommandLine, armed: str
+) -> None:
+    """Each alone would be within it."""
+    workspace.go_live('[caps]\nper_day = "0.40"\n')
+    sheets = [draft(program.build_service(), Shot.of(f"Boat {number}.", duration_seconds=4)) for number in range(2)]
+
+    assert cli("approve", *sheets).code == ExitCode.POLICY
+
+
+def test_if_one_of_several_ends_while_the_person_types_none_is_sent(
+    workspace: Workspace, program: Program, armed: str
+) -> None:
+    """The error says that nothing was sent, so nothing may be."""
+    service = program.build_service()
+    other = draft(service, Shot.of("A paper boat in the rain.", duration_seconds=4))
+    service.put_forward(armed, other)
+    with Terminal(["approve", armed, other], workspace.environ, program.working_directory) as terminal:
+        terminal.expect("Type the amount to agree, 0.48: ")
+        terminal.type("0.48")
+        terminal.expect("Approval passphrase: ")
+        service.cancel(other)
+        terminal.type(PASSPHRASE)
+        assert terminal.finish() != 0
+
+    assert [stored(program, sheet_id).state for sheet_id in (armed, other)] == [
+        SheetState.AWAITING_APPROVAL,
+        SheetState.EXPIRED,
+    ]
+
+
+def test_what_is_typed_is_called_an_amount_unless_it_is_a_name(workspace: Workspace, program: Program) -> None:
+    """A free clip among others makes no name of their sum."""
+    workspace.go_live(BOX)
+    store_cheap_verifier(program.verifier_path, PASSPHRASE)
+    workspace.clock.time = time.time()
+    service = program.build_service()
+    paid = draft(service)
+    free = service.explain(Draft(shot=SHOT, gateway="gpu-box", model="wan")).sheet.id
+    for sheet_ids, question in (
+        ((paid, free), "Type the amount to agree, 0.24: "),
+        ((free,), "Type the name to agree, gpu-box: "),
+    ):
+        with Terminal(["approve", *sheet_ids], workspace.environ, program.working_directory) as terminal:
+            terminal.expect(question)
+            terminal.type("")
+            assert terminal.finish() == ExitCode.NOT_APPROVED
 
 
 def test_the_wrong_sum_approves_none_of_several(workspace: Workspace, program: Program, armed: str) -> None:

@@ -38,7 +38,7 @@ def test_a_fresh_install_is_healthy_and_nothing_is_sent(workspace: Workspace, cl
     found = grades(answer.json)
     assert found["Ledger"] == found["Sandbox"] == found["Video"] == found["Policy"] == "ok"
     assert found["Passphrase"] == found["Key PoYo"] == "note"
-    assert "No problems found." in ran.out
+    assert "No problems found" in ran.out
     assert workspace.gateway.requests == []
 
 
@@ -236,3 +236,15 @@ def test_each_host_is_looked_at(workspace: Workspace, cli: CommandLine, tmp_path
     assert found["grade"] == grade
     assert ("callsheet install cursor" in found["next_step"]) is (grade != "ok")
     assert ran.code == (ExitCode.SETUP if grade == "problem" else 0)
+
+
+def test_the_end_is_one_verdict_and_one_next_step(workspace: Workspace, cli: CommandLine) -> None:
+    """The first problem's step; without any, what to do with a program that works."""
+    sound = cli("doctor")
+    workspace.write_policy("mode = 1\n")
+    broken = cli("doctor")
+
+    for ran, code in ((sound, ExitCode.OK), (broken, ExitCode.SETUP)):
+        assert ran.code == code
+        assert len([line for line in ran.out.splitlines() if line.startswith("Next ")]) == 1
+    assert "callsheet generate" in sound.out

@@ -17,7 +17,7 @@ CHOSEN = ("--gateway", "poyo", "--model", "sora-2-official")
 
 def test_the_notice_comes_first_and_availability_before_the_price(cli: CommandLine, workspace: Workspace) -> None:
     """What it knows and how old that is, in the order that matters."""
-    ran = cli("explain", PROMPT, "--duration", "8", *CHOSEN)
+    ran = cli("explain", PROMPT, "--duration", "8", *CHOSEN, "--verbose")
 
     assert ran.code == 0
     order = ["Sandbox rehearsal", "unverified", "0.48 USD (96 credits) · 2026-08-07", "POST https://api.poyo.ai"]
@@ -31,6 +31,22 @@ def test_the_notice_comes_first_and_availability_before_the_price(cli: CommandLi
     assert workspace.gateway.requests == []
 
 
+@pytest.mark.parametrize("columns", ["80", "120"])
+def test_a_shot_that_is_in_order_takes_nine_lines(workspace: Workspace, tmp_path: Path, columns: str) -> None:
+    """The last is what to run; `--curl` adds the request, `--verbose` all there is."""
+    environ = {**workspace.environ, "COLUMNS": columns}
+    chosen = ["explain", PROMPT, "--duration", "4", "--model", "poyo/seedance-2"]
+
+    lines = run_without_terminal(chosen, environ, tmp_path).stdout.splitlines()
+    asked = [run_without_terminal([*chosen, more], environ, tmp_path).stdout for more in ("--curl", "--verbose")]
+
+    assert len(lines) == 9
+    assert "callsheet submit sheet_" in lines[-1]
+    assert all(len(line) <= int(columns) for line in lines[:-1])
+    assert all('"duration": 4' in out and "curl --request POST" in out for out in asked)
+    assert len(asked[0]) < len(asked[1])
+
+
 def test_without_a_model_the_best_options_are_listed_with_a_line_on_the_rest(cli: CommandLine) -> None:
     """With price, date and availability at equal terms; how many cannot, and why."""
     ran = cli("explain", PROMPT, "--duration", "20")
@@ -38,12 +54,12 @@ def test_without_a_model_the_best_options_are_listed_with_a_line_on_the_rest(cli
     assert ran.code == 0
     assert ran.out.index("flux-3/text-to-video") < ran.out.index("cannot (duration_seconds")
     assert "retired" in ran.out
-    assert "--gateway" in ran.out
+    assert "--model" in ran.out
 
 
 def test_the_json_has_the_same_facts(cli: CommandLine) -> None:
     """One object on standard output, nothing on standard error."""
-    ran = cli("explain", PROMPT, "--duration", "8", *CHOSEN, "--json")
+    ran = cli("explain", PROMPT, "--duration", "8", *CHOSEN, "--json", "--full")
 
     assert ran.code == 0
     assert ran.err == ""
@@ -61,6 +77,16 @@ def test_the_json_has_the_same_facts(cli: CommandLine) -> None:
     assert "90 to 300 s" in answer["polling"]
     assert answer["sheet_id"] == answer["sheet"]["sheet_id"]
     assert f"callsheet submit {answer['sheet_id']}" in answer["next_step"]
+
+
+@pytest.mark.parametrize("shot", [[*CHOSEN], ["--duration", "7", *CHOSEN], []])
+def test_the_json_is_lean(cli: CommandLine, shot: list[str]) -> None:
+    """The request and what decides, on one line; `--full` has the rest."""
+    ran = cli("explain", PROMPT, *shot, "--json")
+
+    assert len(ran.out) < 3000
+    assert ran.out.count("\n") == 1
+    assert len(cli("explain", PROMPT, *shot, "--json", "--full").out) > len(ran.out)
 
 
 def test_the_json_options_are_the_best_with_a_line_on_the_rest(cli: CommandLine) -> None:
@@ -92,7 +118,7 @@ def test_a_raw_payload_from_a_file_is_recognised(cli: CommandLine, tmp_path: Pat
     asked = {"prompt": PROMPT, "duration": 8, "image_urls": [picture]}
     payload.write_text(json.dumps({"model": "sora-2-official", "input": asked}))
 
-    answer = cli("explain", "--payload", str(payload), "--gateway", "poyo", "--json").json
+    answer = cli("explain", "--payload", str(payload), "--gateway", "poyo", "--json", "--full").json
 
     assert answer["gateway"] == "poyo"
     assert (answer["shot"]["duration_seconds"], answer["shot"]["image_url"]) == (8, picture)
@@ -138,7 +164,7 @@ def test_a_shot_or_a_payload_is_needed_and_not_both(cli: CommandLine, arguments:
 
 def test_text_is_shown_as_it_is_and_never_as_markup_or_control(cli: CommandLine) -> None:
     """A prompt cannot colour, hide or move anything on the terminal."""
-    ran = cli("explain", "[bold red]FREE[/bold red] \x1b[2Jkite\u202e :smile: \x9b31m", *CHOSEN)
+    ran = cli("explain", "[bold red]FREE[/bold red] \x1b[2Jkite\u202e :smile: \x9b31m", *CHOSEN, "--verbose")
 
     assert ran.code == 0
     assert "[bold red]FREE[/bold red]" in ran.out

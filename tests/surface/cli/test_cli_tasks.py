@@ -11,9 +11,11 @@ import pytest
 from cli_terminal import CommandLine, Terminal, run_without_terminal
 
 from callsheet.compose import Surroundings, build_program
+from callsheet.core.catalogue.cards import Availability
 from callsheet.core.consent import Means
 from callsheet.core.tasks import Clip, Sheet, TaskState
 from callsheet.edges.clock import SystemClock
+from callsheet.edges.config.catalogue_files import load_catalogue
 from callsheet.surface.cli import run
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
@@ -381,7 +383,7 @@ def test_models_shows_price_choices_and_availability_with_its_date(cli: CommandL
     table = cli("models", "poyo")
     assert table.code == 0
     [row] = [line for line in table.out.splitlines() if line.strip().startswith("sora-2-official ")]
-    assert " ".join(row.split()) == "sora-2-official 0.24-1.20 4 8 12 16 20 16:9 9:16 - unverified 2026-08-07"
+    assert " ".join(row.split()) == "sora-2-official 0.24 for 4 s 4 8 12 16 20 - 16:9 9:16 unverified 2026-08-07"
     assert "APIDot" not in table.out
 
     card = cli("models", "--model", "sora-2-pro-official")
@@ -389,10 +391,51 @@ def test_models_shows_price_choices_and_availability_with_its_date(cli: CommandL
         assert part in card.out
 
 
-def test_models_answers_as_json(cli: CommandLine, program: Program) -> None:
-    """Every card, whole."""
-    answer = cli("models", "--json").json
+@pytest.mark.parametrize("columns", ["80", "120"])
+def test_models_shows_what_can_be_used_and_all_when_asked(workspace: Workspace, tmp_path: Path, columns: str) -> None:
+    """A retired model is a number until it is asked for; no line is wider than the terminal."""
+    environ = {**workspace.environ, "COLUMNS": columns}
+    usable, every = (run_without_terminal(["models", *more], environ, tmp_path).stdout for more in ([], ["--all"]))
 
+    dropped = [card for card in load_catalogue().cards if card.lifecycle.availability is Availability.DROPPED]
+    assert f"{len(dropped)} retired" in usable
+    assert "dropped" not in usable
+    assert every.count("dropped") == len(dropped)
+    assert max(len(line) for line in usable.splitlines() if "/bin/" not in line) <= int(columns)
+
+
+@pytest.mark.parametrize("columns", ["80", "120"])
+def test_list_begins_with_the_prompt_and_ends_with_a_sum(
+    workspace: Workspace, program: Program, cli: CommandLine, columns: str
+) -> None:
+    """Mode and money of each; what is late is marked; one lost answer is counted apart."""
+    workspace.environ["COLUMNS"] = columns
+    task_id = unknown(workspace, program, cli)
+    workspace.gateway.replies = [accepted()]
+    service = program.build_service()
+    other = draft(service, replace(SHOT, prompt="A blue kite."))
+    service.approve(other, by=Means.TERMINAL)
+    cli("submit", other, "--no-wait")
+    workspace.clock.time += 400
+
+    ran, answer = cli("list"), cli("list", "--json").json
+
+    assert ran.out.index(SHOT.prompt[:20]) < ran.out.index(task_id)
+    assert "0.24 USD?" in ran.out
+    assert "longer than usual" in " ".join(ran.out.split())
+    assert answer["sum"] == {"live": 2, "paid_usd": "0.24", "unknown_usd": "0.24", "rehearsals": 0}
+    assert "0.24 USD paid" in ran.out.rstrip().splitlines()[-1]
+    assert max(map(len, ran.out.splitlines())) <= int(columns)
+
+
+def test_models_answers_as_json(cli: CommandLine, program: Program) -> None:
+    """Those that can be used come first, in little; `--full` has every card, whole."""
+    lean = cli("models", "--json")
+    answer = cli("models", "--json", "--full").json
+
+    assert len(lean.out) < 8000
+    assert "dropped" not in {model["availability"] for model in lean.json["models"]}
+    assert "retired" in lean.json["rest"]
     cards = program.build_service().cards()
     assert [(card["gateway"], card["model"]) for card in answer["models"]] == [
         (card.gateway, card.model) for card in cards

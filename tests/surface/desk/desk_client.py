@@ -93,9 +93,7 @@ def open_desk(workspace: Workspace) -> Desk:
     """The desk over a studio's install."""
     service, clock = workspace.service(), Steady()
     config = workspace.home / "config"
-    state = build_desk_state(
-        service, passkeys=config / "passkeys.json", verifier=config / VERIFIER_FILE, port=PORT, now=clock
-    )
+    state = build_desk_state(service, config=config, verifier=config / VERIFIER_FILE, port=PORT, now=clock)
     transport = httpx2.ASGITransport(app=build_app(state))
     return Desk(workspace, service, state, clock, httpx2.AsyncClient(transport=transport, base_url=ORIGIN))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from functools import partial
 
 import anyio
@@ -324,3 +325,19 @@ async def test_a_session_may_revoke_an_allowance(live_desk: Desk) -> None:
     page = seen(await desk.read("/allowances"))
     assert "Every live clip needs your approval." in page
     assert "revoked" in page
+
+
+async def test_an_allowance_for_what_is_free_is_shown_and_revoked_like_any_other(workspace: Workspace) -> None:
+    """It has no sum to divide by."""
+    workspace.go_live(
+        '[endpoints.gpu-box]\nwire = "openai-videos"\nbase_url = "https://gpu-box.lan:8443/v1"\naddress = "10.20.0.7"\n'
+        '[endpoints.gpu-box.models."wan"]\nseconds = [4]\nsizes = ["832x480"]\nprice = "none"\n'
+    )
+    opened = open_desk(workspace)
+    async with opened.client:
+        token = await opened.sign_in()
+        made = opened.service.allow(("gpu-box/wan",), clips=3, up_to=Decimal(0), seconds=3600, by=Means.DESK)
+        assert "0 of 3 clips" in seen(await opened.read("/allowances"))
+        await opened.post(f"/allowances/{made.id}/revoke", csrf=token)
+        assert opened.service.allowances()[0].revoked_at is not None
+        await opened.read("/allowances")

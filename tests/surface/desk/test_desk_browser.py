@@ -135,13 +135,13 @@ def test_a_link_from_elsewhere_finds_the_person_signed_in(window: BrowserWindow,
 
 
 def test_a_sheet_is_approved_with_only_the_keyboard(window: BrowserWindow) -> None:
-    """From the first page: skip link, sheet, passphrase, Enter; no pointer anywhere."""
+    """From the first page: skip link, its own page, passphrase, Enter; no pointer anywhere."""
     sheet_id = window.desk_server.ask("Approved by keyboard.")
     page = window.go("/")
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")
-    reach(page, f"a.button[href='/sheets/{sheet_id}']")
+    reach(page, f"h3 a[href='/sheets/{sheet_id}']")
     page.keyboard.press("Enter")
     page.wait_for_url(f"**/sheets/{sheet_id}")
     reach(page, "#passphrase")
@@ -245,7 +245,7 @@ def test_a_task_is_followed_live_until_its_clip_can_be_played(window: BrowserWin
 def test_focus_is_not_taken_from_a_reader_of_a_live_list(window: BrowserWindow) -> None:
     """The list waits while somebody is in it, and goes on afterwards."""
     page = window.go("/")
-    link = page.locator("ul.sheets a.button").first
+    link = page.locator("ul.sheets h3 a").first
     link.focus()
     sheet_id = window.desk_server.ask("It comes while somebody reads.")
     with page.expect_response("**/live"):
@@ -268,7 +268,7 @@ def test_without_script_a_person_can_sign_in_approve_and_decline(browser: Browse
         sign_in(page, scene.desk_server)
         page.goto(f"{scene.desk_server.origin}/sheets/{first}")
         page.get_by_label("Approval passphrase").fill(PASSPHRASE)
-        page.get_by_role("button", name="Approve").click()
+        page.get_by_role("button", name="Approve and send").click()
         expect(page.get_by_text("The request is being sent, once")).to_be_visible()
         page.goto(f"{scene.desk_server.origin}/sheets/{second}")
         page.get_by_role("button", name="Decline").click()
@@ -319,13 +319,13 @@ def test_a_live_sheet_is_approved_by_typing_its_amount(browser: Browser, tmp_pat
         found = barriers(page)
         page.get_by_label("Amount to agree to").fill("0.42")
         page.get_by_label("Approval passphrase").fill(PASSPHRASE)
-        page.get_by_role("button", name="Approve 0.24 USD").click()
+        page.get_by_role("button", name="Approve and send 0.24 USD").click()
         expect(page.get_by_role("alert")).to_contain_text("not the amount shown")
         found += barriers(page)
         expect(page.get_by_label("Amount to agree to")).to_have_value("0.42")
         page.get_by_label("Amount to agree to").fill("0.24")
         page.get_by_label("Approval passphrase").fill(PASSPHRASE)
-        page.get_by_role("button", name="Approve 0.24 USD").click()
+        page.get_by_role("button", name="Approve and send 0.24 USD").click()
         expect(page.get_by_role("status").filter(has_text="The request is being sent, once")).to_be_visible()
         assert state(desk_server, sheet_id) == (SheetState.SPENT, Means.DESK)
         assert found == []

@@ -24,7 +24,8 @@ async def keep_clip(desk: Desk, directory: Path, **changes: str) -> str:
     paths = {"path": "a.mp4", "poster": "a.poster.jpg", "contact_sheet": "a.contact-sheet.jpg", **changes}
     named = {name: str(directory / path) for name, path in paths.items()}
     clip = Clip(size=len(VIDEO), sha256="0" * 64, duration_seconds=4.0, width=1280, height=720, **named)
-    desk.service.deps.ledger().touch(task_id, now=desk.workspace.clock.now(), changes={"clip": clip})
+    changes_of_task = {"state": TaskState.SAVED, "clip": clip}
+    desk.service.deps.ledger().touch(task_id, now=desk.workspace.clock.now(), changes=changes_of_task)
     return task_id
 
 

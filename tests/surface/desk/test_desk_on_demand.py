@@ -73,8 +73,7 @@ async def test_wrong_passphrases_count_on_when_it_is_opened_again(workspace: Wor
     service = live(workspace)
     config = workspace.home / "config"
     first, second = (
-        build_desk_state(service, passkeys=config / "p", verifier=config / "v", port=port, now=lambda: 0.0)
-        for port in (1, 2)
+        build_desk_state(service, config=config, verifier=config / "v", port=port, now=lambda: 0.0) for port in (1, 2)
     )
 
     assert first.passphrase_check is second.passphrase_check

@@ -19,7 +19,7 @@ from callsheet.core.shot import Shot
 from callsheet.core.tasks import TaskState
 from callsheet.service.blockers import spending_windows
 from callsheet.service.submission import submit
-from callsheet.surface.desk.records import bar, tasks_that_count
+from callsheet.surface.desk.records import DAY, DAYS, bar, draw_days, tasks_that_count
 from callsheet.surface.desk.requests import RequestContext, get_endpoint
 from callsheet.surface.desk.tasks import A_PAGE
 from callsheet.surface.desk.templating import Templates
@@ -161,7 +161,15 @@ def test_a_value_is_rid_of_keys_before_it_is_escaped(workspace: Workspace) -> No
 
 def around() -> dict[str, object]:
     """What every page needs."""
-    return {"mode": "live", "asks": True, "waiting_count": 0, "csrf": "", "notices": [], "path": "/", "signed_in": True}
+    return {
+        "mode": "live",
+        "paused": False,
+        "waiting_count": 0,
+        "csrf": "",
+        "notices": [],
+        "path": "/",
+        "signed_in": True,
+    }
 
 
 async def test_the_gateways_words_are_marked_as_its_own(live_desk: Desk) -> None:
@@ -254,6 +262,26 @@ def test_a_bar_says_how_near_the_cap_is(spent: str, cap: str, percent: int, tone
     assert bar("Today", Decimal(spent), None)["percent"] is None
 
 
+@pytest.mark.parametrize(
+    ("cap", "line", "top"),
+    [(None, 0, "0.24"), ("0.48", 100, "0.48"), ("0.12", 50, "0.24"), ("2.40", 100, "2.40"), ("2.41", 0, "0.24")],
+)
+async def test_the_chart_has_30_days_and_the_cap_of_a_day_as_a_line(
+    live_desk: Desk, cap: str | None, line: float, top: str
+) -> None:
+    """A cap that would flatten the bars is named below them; what is older is left out."""
+    desk = live_desk
+    desk.workspace.gateway.replies = [accepted()]
+    await generate_clip(desk)
+    tasks, now = desk.service.task_records(), desk.workspace.clock.now()
+
+    chart = draw_days(tasks, now, None if cap is None else Decimal(cap))
+
+    assert (len(chart["days"]), chart["line"], chart["most"]) == (DAYS, line, top)
+    assert [day["sum"] for day in chart["days"]] == ["0.00"] * (DAYS - 1) + ["0.24"]
+    assert draw_days(tasks, now + DAYS * DAY, None)["most"] == ""
+
+
 async def test_the_audit_page_shows_who_did_what_and_that_the_trail_is_intact(desk: Desk) -> None:
     """And says so when it is not."""
     sheet_id = await ask(desk, Shot.of("A paper boat.", duration_seconds=4))
@@ -262,7 +290,7 @@ async def test_the_audit_page_shows_who_did_what_and_that_the_trail_is_intact(de
 
     page = seen(await desk.read("/audit"))
     assert "Intact." in page
-    assert f"approved {sheet_id}" in page
+    assert f"Approved {sheet_id}" in page
 
     with desk.service.deps.ledger()._transaction() as db:
         db.execute("DROP TRIGGER IF EXISTS audit_is_append_only")

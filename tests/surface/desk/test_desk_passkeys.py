@@ -54,7 +54,7 @@ async def test_a_live_sheet_is_approved_by_a_passkey_with_its_amount_on_the_butt
     await register(live_desk, token, device)
     sheet_id = await ask(live_desk)
 
-    assert "Approve 0.24 USD with a passkey" in seen(await live_desk.read(f"/sheets/{sheet_id}"))
+    assert "Approve and send 0.24 USD with a passkey" in seen(await live_desk.read(f"/sheets/{sheet_id}"))
     signed = await sign(live_desk, token, device, sheet_id)
     answer = await live_desk.post(f"/sheets/{sheet_id}/approve", csrf=token, passkey=signed)
 
@@ -248,7 +248,7 @@ async def test_terms_that_were_signed_under_another_policy_are_not_allowed(live_
     await register(desk, token, device)
     nonce, options = await challenge(desk, "/allowances/challenge", csrf=token, **TERMS)
     signed = json.dumps({"nonce": nonce, "credential": device.get(options)})
-    desk.workspace.go_live("[caps]\nconcurrent = 4\n")
+    desk.workspace.go_live('[caps]\nper_day = "9.00"\n')
 
     assert (await desk.post("/allowances", csrf=token, passkey=signed, **TERMS)).status_code == 403
     assert not desk.service.allowances()

@@ -74,7 +74,7 @@ async def test_an_approval_that_somebody_wrote_into_the_ledger_still_asks_the_pe
         page = await desk.read(f"/sheets/{sheet_id}")
         assert 'name="passphrase"' in page
         home = await desk.read("/")
-        assert "Read and decide" in home
+        assert "Read and approve" in home
         assert "<title>(1)" in home
         assert "Approved, not submitted yet" not in home
         assert not workspace.gateway.requests

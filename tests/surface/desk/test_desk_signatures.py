@@ -18,7 +18,7 @@ import cbor2
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from desk_client import ORIGIN, Desk, ask
+from desk_client import ORIGIN, Desk
 from virtual_authenticator import Authenticator, challenge, register, sign
 from webauthn.helpers import base64url_to_bytes, bytes_to_base64url, parse_attestation_object
 
@@ -49,8 +49,8 @@ def script() -> ModuleType:
 
 
 async def approve(desk: Desk, token: str, device: Authenticator, shot: Shot = SHOT) -> str:
-    """A sheet that a passkey approved."""
-    sheet_id = await ask(desk, shot)
+    """A sheet that a passkey approved for later, since nobody had put it forward."""
+    sheet_id = draft(desk.service, shot)
     signed = await sign(desk, token, device, sheet_id)
     assert (await desk.post(f"/sheets/{sheet_id}/approve", csrf=token, passkey=signed)).status_code == 303
     return sheet_id
@@ -218,7 +218,7 @@ async def test_an_approval_of_an_older_version_has_no_signature_and_is_named(
     live_desk: Desk, script: ModuleType, tmp_path: Path
 ) -> None:
     """It is no change of the trail."""
-    sheet_id = await ask(live_desk)
+    sheet_id = draft(live_desk.service)
     live_desk.service.approve(sheet_id, by=Means.PASSKEY, evidence={"who": "passkey Red"})
     entries = list(reversed(live_desk.service.audit(limit=-1)))
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
 from mcp import Client
+from mcp.client.extension import ClientExtension
 from mcp.client.session import IncomingMessage, MessageHandlerFnT
 from mcp.server.mcpserver import MCPServer
 from mcp.types import (
@@ -68,11 +69,13 @@ async def connect(
     service: Service | None = None,
     server: MCPServer[ServerState] | None = None,
     on_message: MessageHandlerFnT | None = None,
+    extensions: Sequence[ClientExtension] = (),
 ) -> AsyncIterator[Client]:
     """A client of a fresh server on that install, or of that one. Without a person it declares no elicitation."""
     callback: Callable[..., Awaitable[Any]] | None = person
     server = server or build_server(service or workspace.service())
-    async with Client(server, mode=era, elicitation_callback=callback, message_handler=on_message) as client:
+    handlers = {"elicitation_callback": callback, "message_handler": on_message}
+    async with Client(server, mode=era, extensions=list(extensions), **handlers) as client:
         yield client
 
 

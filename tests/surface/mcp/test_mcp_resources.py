@@ -143,6 +143,7 @@ async def test_every_resource_template_and_prompt_has_a_description(workspace: W
         prompts = (await client.list_prompts()).prompts
 
     assert {template.uri_template for template in templates} == {
+        "skill://callsheet/{+file}",
         "callsheet://reference/{name}",
         "callsheet://models/{gateway}/{+model}",
         "callsheet://tasks/{task_id}",

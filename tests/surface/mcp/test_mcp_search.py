@@ -55,5 +55,5 @@ async def test_the_tool_whose_name_lacks_the_word_video_has_a_hint_with_the_word
         listed = {tool.name: tool for tool in (await client.list_tools()).tools}
 
     hint = words(listed[SEARCHES[query]].meta["anthropic/searchHint"], stemmed=False)
-    assert len(set(words(query, stemmed=False)) & set(hint)) >= 3
-    assert listed["submit_video"].meta is None
+    assert len(set(words(query, stemmed=False)) & set(hint)) >= 2
+    assert "anthropic/searchHint" not in (listed["submit_video"].meta or {})

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from connection import ERAS, SHOT, connect, explained, refused, text_of, types_in
 from mcp import Client
 
+from callsheet.core.consent import Means
 from workspace import Workspace, accepted
 
 
@@ -112,6 +114,78 @@ async def test_what_the_dialog_shows_is_what_would_be_sent(
         workspace.gateway.replies = [accepted()]
         spaced = {**right, "what": right["what"].replace(" · ", "  ·\n")}
         assert (await client.call_tool("submit_video", spaced)).structured_content["status"] == "accepted"
+
+
+FLOODS = {
+    "line breaks": lambda text: text.replace(" ", "\n" * 60, 1),
+    "spaces": lambda text: text.replace(" ", " " * 65, 1),
+    "line separators": lambda text: text.replace(" ", "\u2028" * 60, 1),
+    "before it": lambda text: "\n" * 60 + text,
+    "after it": lambda text: text + "\x0b" * 60,
+}
+
+
+async def test_no_blanks_push_the_rest_of_the_dialog_out_of_sight(
+    workspace: Workspace, subtests: pytest.Subtests
+) -> None:
+    """A few are an agent's hand; sixty are a trick."""
+    workspace.go_live()
+    async with connect(workspace, "legacy") as client:
+        right = await quoted(client, {})
+        for name, flood in FLOODS.items():
+            for key in ("price", "what"):
+                with subtests.test(f"{name} in {key}"):
+                    result = await client.call_tool("submit_video", {**right, key: flood(right[key])})
+                    assert result.structured_content["code"] == "not_as_explained"
+
+    assert workspace.service().sheet(right["sheet_ids"][0]).forward_at is None
+
+
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("copy", [{"price": "0.00 USD"}, {"what": "A free test"}])
+async def test_the_older_form_shows_no_other_price_either(workspace: Workspace, era: str, copy: dict[str, str]) -> None:
+    """It needs no copies. A client's dialog shows those that are given all the same."""
+    workspace.go_live()
+    person = types_in("0.24")
+    async with connect(workspace, era, person) as client:
+        [sheet_id] = (await quoted(client, {}))["sheet_ids"]
+        result = await client.call_tool("submit_video", {"sheet_id": sheet_id, **copy})
+
+    assert result.structured_content["code"] == "not_as_explained"
+    assert (person.asked, workspace.gateway.requests) == ([], [])
+
+
+ASKED_ABOUT = {
+    "nothing happens": ("0.24", ["allowance", None, "client"]),
+    "what was asked about is withdrawn": ("0.24", [None, None, None]),
+    "the person says no": ("", [None, None, None]),
+}
+
+
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("case", ASKED_ABOUT)
+async def test_an_answer_approves_only_what_was_asked_about(workspace: Workspace, era: str, case: str) -> None:
+    """An allowance covers either of two sheets, but not both; the form is about a third, at the same price."""
+    typed, approved_by = ASKED_ABOUT[case]
+    workspace.go_live()
+    service, person = workspace.service(), types_in(typed)
+    workspace.gateway.replies = [accepted(f"task-{number}") for number in range(3)]
+    async with connect(workspace, era, person, service=service) as client:
+        service.decline((await quoted(client, {"prompt": "The third."}))["sheet_ids"][0])
+        service.allow(("poyo/sora-2-official",), clips=1, up_to=Decimal("0.24"), seconds=3600, by=Means.DESK)
+        arguments = await quoted(client, {}, {"prompt": "The second."}, {"prompt": "The third."})
+        if "withdrawn" in case:
+            person.before_answering = lambda: service.cancel(arguments["sheet_ids"][2])
+        result = await client.call_tool("submit_video", {**arguments, "wait_seconds": 0})
+
+    assert [("The second" in question.message, "The third" in question.message) for question in person.asked] == [
+        (False, True)
+    ]
+    sheets = [service.sheet(sheet_id) for sheet_id in arguments["sheet_ids"]]
+    assert [sheet.approved_by for sheet in sheets] == approved_by
+    # Whatever the answer is, it does not say of what was spent that nothing was.
+    spent = sum(sheet.task_id is not None for sheet in sheets)
+    assert ("no money was spent" in result.structured_content["money"].split(":")[0]) is (spent == 0)
 
 
 @pytest.mark.parametrize("era", ERAS)

@@ -135,6 +135,10 @@ class PollAdvice:
     patience: bool = False
     note: str = ""
 
+    def usual_for(self, clip_seconds: int | None) -> tuple[float, float] | None:
+        """How long a clip of that length usually takes, from the earliest to the latest; None if no source says."""
+        return dict(self.usual_by_length).get(clip_seconds or 0) or self.usual_seconds
+
 
 @dataclass(frozen=True, slots=True)
 class Retention:

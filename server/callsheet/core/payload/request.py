@@ -68,6 +68,7 @@ _ID_RATIO = {"portrait": "9:16", "vertical": "9:16", "landscape": "16:9", "horiz
 _ID_SECONDS = re.compile(r"(?<![a-z0-9])([0-9]{1,2})s(?:ec)?(?![a-z0-9])")
 _ID_HEIGHT = re.compile(r"(?<![0-9])(720|1024|1080)p")
 # So near is a slip of the keyboard: "sora2-oficial". Another number is another model.
+MOST_NAMED = 6
 _SAME_ID = 0.9
 
 
@@ -87,6 +88,16 @@ def offer_name(named: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(fold_name(named), names, n=1, cutoff=0.75)
     offered = f"Did you mean {names[near[0]]}? If not, it" if near else "It"
     return f"{offered} is not covered: the user decides whether to use another model."
+
+
+def name_known(named: str, known: Iterable[str]) -> str:
+    """A few known names to say of an unknown one: all where they are few, else the nearest."""
+    names = list(dict.fromkeys(known))
+    if len(names) <= MOST_NAMED:
+        return f"known: {', '.join(names)}"
+    folded = {fold_name(name): name for name in names}
+    near = difflib.get_close_matches(fold_name(named), folded, n=MOST_NAMED, cutoff=0.0)
+    return f"{len(names)} are known, nearest: {', '.join(folded[name] for name in near)}"
 
 
 def cards_named(cards: Iterable[ModelCard], named: str) -> tuple[ModelCard, ...]:

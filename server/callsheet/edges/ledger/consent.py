@@ -24,6 +24,7 @@ from callsheet.core.spending import (
     CLOCK_SLACK_SECONDS,
     REFUSED,
     SPENT,
+    WITHDRAWN,
     Allowance,
     covers,
     find_consent,
@@ -31,7 +32,7 @@ from callsheet.core.spending import (
     require_fresh_approval,
     was_consented,
 )
-from callsheet.core.tasks import Sheet, SheetState, Task
+from callsheet.core.tasks import Sheet, SheetEvent, SheetState, Task
 from callsheet.errors import Action, NextStep, NotApproved, UnknownThing
 
 from .rows import build_insert, of_rows, read_sheet
@@ -91,6 +92,16 @@ class Consent:
         with self._transaction() as db:
             news = "UPDATE sheet SET forward_at = NULL WHERE id = ? AND state = 'spent' AND forward_at IS NOT NULL"
             return db.execute(news, (sheet_id,)).rowcount == 1
+
+    def turned_down(self, shot_digest: str) -> bool:
+        """Whether the form for a shot was declined, on any sheet of it, since the shot was last submitted."""
+        sheets = "(SELECT id FROM sheet WHERE shot_digest = ?)"
+        query = (
+            f"SELECT 1 FROM event WHERE kind = 'turned_down' AND subject IN {sheets}"
+            f" AND at > coalesce((SELECT max(created_at) FROM task WHERE sheet_id IN {sheets}), 0)"
+        )
+        with self._reading() as db:
+            return db.execute(query, (shot_digest, shot_digest)).fetchone() is not None
 
     def add_allowance(self, allowance: Allowance, evidence: Mapping[str, str] = {}) -> Allowance:
         """Store a new allowance; `evidence` is what proves a person's consent to it."""
@@ -161,15 +172,28 @@ def append_audit(
     db.execute(build_insert("audit", row), row)
 
 
-def append_answer(
-    db: sqlite3.Connection, sheet: Sheet, answer: str, *, by: Means, evidence: Mapping[str, str], now: float
+def append_act(
+    db: sqlite3.Connection,
+    sheet: Sheet,
+    event: SheetEvent,
+    *,
+    by: Means | None,
+    evidence: Mapping[str, str],
+    now: float,
 ) -> None:
-    """Add a person's yes or no to a sheet."""
+    """Add a person's yes or no to a sheet, or the withdrawal of an approved one: without it, its row could be set back.
+
+    Other events are no acts and leave no entry.
+    """
+    if event is SheetEvent.WITHDRAWN and sheet.state is SheetState.APPROVED:
+        append_audit(db, now, "", WITHDRAWN, sheet.id, {"digest": sheet.binding.digest})
+    if by is None or by is Means.REHEARSAL:
+        return
     detail = {"digest": sheet.binding.digest, "price": sheet.binding.price, "model": sheet.card_id, "who": ""}
     detail |= {**evidence, "ledger": _name_ledger(db)}
     if "signature" in evidence:
         detail["binding"] = binding_text(sheet.binding.as_written())
-    append_audit(db, now, by.value, answer, sheet.id, detail)
+    append_audit(db, now, by.value, event.value, sheet.id, detail)
 
 
 def append_spent(db: sqlite3.Connection, sheet: Sheet, task: Task, *, actor: str, now: float) -> None:
@@ -227,7 +251,7 @@ def _read_acts(db: sqlite3.Connection, which: str = "", *values: str) -> dict[st
     """The entries about sheets, by sheet, oldest first; without those of allowances that nobody made."""
     found: dict[str, list[AuditEntry]] = {}
     made = {row["subject"] for row in db.execute(f"SELECT subject FROM audit WHERE action = '{ALLOWANCE_MADE}'")}
-    marks = ", ".join(f"'{action}'" for action in (*AGREED, REFUSED, SPENT))
+    marks = ", ".join(f"'{action}'" for action in (*AGREED, REFUSED, WITHDRAWN, SPENT))
     for row in db.execute(f"SELECT * FROM audit WHERE action IN ({marks}) {which} ORDER BY seq", values):
         entry = _read_entry(row)
         detail = read_detail(entry)

@@ -41,7 +41,7 @@ from callsheet.errors import Action, NextStep, UnknownThing
 from .connection import last_take, ledger_problem, open_database, prune_rows
 from .consent import (
     Consent,
-    append_answer,
+    append_act,
     append_spent,
     consent_to,
     require_fresh_consent,
@@ -65,6 +65,7 @@ from .rows import (
     task_row,
 )
 from .sent import SentLog
+from .task_list import TaskList
 
 WRONG_CLOCK_SECONDS = 3600.0
 
@@ -80,6 +81,7 @@ class SqliteLedger:
             self._db = connect(path)
         self.consent = Consent(self._transaction, self._reading, self.snapshot)
         self.sent = SentLog(path, self._transaction, self._reading)
+        self.task_list = TaskList(self._transaction, self._reading)
         # Closes the file of a forgotten ledger too, at the latest when the program ends.
         self._closing = weakref.finalize(self, self._db.close)
 
@@ -134,8 +136,7 @@ class SqliteLedger:
             if event is SheetEvent.UNPROVEN and consent_to(db, sheet) is not None:
                 return sheet
             db.execute(*build_move(sheet, state, event, now=now, by=by))
-            if by is not None and by is not Means.REHEARSAL:
-                append_answer(db, sheet, event.value, by=by, evidence=evidence, now=now)
+            append_act(db, sheet, event, by=by, evidence=evidence, now=now)
             self._record(db, now, sheet_id, event.value, {"by": by.value if by else ""})
         return self._need_sheet(sheet_id)
 
@@ -336,8 +337,7 @@ class SqliteLedger:
         db.execute("INSERT INTO event (at, subject, kind, detail) VALUES (?, ?, ?, ?)", row)
 
     def _one_sheet(self, condition: str, *values: Any) -> Sheet | None:
-        found = self._sheets(condition, *values)
-        return found[0] if found else None
+        return next(iter(self._sheets(condition, *values)), None)
 
     def _sheets(self, condition: str, *values: Any) -> list[Sheet]:
         joined = "sheet LEFT JOIN task ON task.sheet_id = sheet.id"

@@ -13,12 +13,10 @@ from dataclasses import replace
 
 import anyio
 
-from callsheet.core.catalogue.prices import to_micros
-from callsheet.core.consent import Mode, amount_to_type
-from callsheet.core.spending import is_fresh, require_within_caps
+from callsheet.core.spending import is_fresh
 from callsheet.core.tasks import IllegalEvent, Sheet, SheetEvent, SheetState, Task, TaskState
-from callsheet.errors import CallsheetError, InvalidRequest, NextStep
-from callsheet.service.blockers import allowance_for, spending_now
+from callsheet.errors import CallsheetError, InvalidRequest, NextStep, PolicyRefusal
+from callsheet.service.blockers import allowance_for, require_caps_together
 from callsheet.service.consent import approvable, need_sheet, not_open
 from callsheet.service.dependencies import Dependencies, keep_taken_back
 from callsheet.service.results import Submission, fate_of
@@ -35,19 +33,36 @@ OnWait = Callable[[Sequence[Submission]], Awaitable[None] | None]
 def put_forward(deps: Dependencies, sheet_ids: Sequence[str]) -> list[Submission]:
     """Submit one to six sheets: spend what may be spent, put forward what needs a person.
 
-    Raises, before anything happens, what prevents one of them or their sum. An error that comes between is in its
-    `Submission`, and is raised if there is nothing else.
+    Raises, before anything happens, what prevents one of them or their sum. Where one is spent already, and for what
+    comes between, the error is in its `Submission`: no answer may say of all that nothing was sent.
     """
     wanted = list(dict.fromkeys(sheet_ids))
     if not 1 <= len(wanted) <= MOST_TOGETHER:
         raise InvalidRequest(f"Submit 1 to {MOST_TOGETHER} sheets together.", next_step=NextStep(text="Name fewer."))
-    if len(wanted) > 1:
-        sheets = [need_sheet(deps, sheet_id) for sheet_id in wanted]
-        unspent = [approvable(deps, sheet.id) for sheet in sheets if sheet.task_id is None]
-        amounts = [amount_to_type(sheet.price, deps.policy()) for sheet in unspent if sheet.mode is Mode.LIVE]
-        total = sum(to_micros(amount) for amount in amounts if amount is not None)
-        require_within_caps(replace(deps.policy().caps, per_clip=None), total, spending_now(deps, Mode.LIVE))
-    return _all_or_raise([_try_submit(deps, sheet_id) for sheet_id in wanted])
+    sheets = [need_sheet(deps, sheet_id) for sheet_id in wanted]
+    unspent = [sheet for sheet in sheets if sheet.task_id is None]
+    try:
+        if len(unspent) > 1:
+            require_approvable(deps, [sheet.id for sheet in unspent])
+    except CallsheetError as error:
+        if len(unspent) == len(sheets):
+            raise
+        prevented = error if isinstance(error, PolicyRefusal) else None
+    else:
+        prevented = None
+    return _all_or_raise(
+        [
+            _failed(sheet.id, prevented) if prevented and sheet in unspent else _try_submit(deps, sheet.id)
+            for sheet in sheets
+        ]
+    )
+
+
+def require_approvable(deps: Dependencies, sheet_ids: Sequence[str]) -> list[Sheet]:
+    """The sheets, if each can be approved and the caps hold for all of them together; raises what prevents it."""
+    sheets = [approvable(deps, sheet_id) for sheet_id in sheet_ids]
+    require_caps_together(deps, sheets)
+    return sheets
 
 
 def submit_one(deps: Dependencies, sheet_id: str) -> Submission:
@@ -63,7 +78,11 @@ def _try_submit(deps: Dependencies, sheet_id: str) -> Submission:
     try:
         return submit_one(deps, sheet_id)
     except CallsheetError as error:
-        return Submission("", error.message, error.next_step, sheet_id=sheet_id, error=error)
+        return _failed(sheet_id, error)
+
+
+def _failed(sheet_id: str, error: CallsheetError) -> Submission:
+    return Submission("", error.message, error.next_step, sheet_id=sheet_id, error=error)
 
 
 def _all_or_raise(found: list[Submission]) -> list[Submission]:

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 
 from callsheet.core.catalogue.prices import dollars
 from callsheet.core.consent import Floor, Means, Mode, Need, Policy, amount_to_type, decide_need, text_matches
 from callsheet.core.tasks import IllegalEvent, Sheet, SheetEvent, SheetState
-from callsheet.errors import Action, NextStep, NotApproved
-from callsheet.service.blockers import allowance_for, find_blockers, floor_of
+from callsheet.errors import Action, NextStep, NotApproved, PolicyRefusal
+from callsheet.service.blockers import allowance_for, find_blockers, floor_of, require_caps_together
 from callsheet.service.consent import approvable, approve
 from callsheet.service.dependencies import Dependencies
 
@@ -64,12 +64,16 @@ def question_for(deps: Dependencies, sheet_ids: Sequence[str], *, ask_again: boo
     None when nothing needs to be asked, when the client's form is not enough for one of them or for the sum, when one
     would be refused all the same, and after a no in the form, unless they want to be asked again.
     """
-    policy, asked = deps.policy(), [sheet for sheet_id in sheet_ids if (sheet := _undecided(deps, sheet_id))]
+    policy, asked = deps.policy(), [sheet for sheet_id in sheet_ids if (sheet := undecided(deps, sheet_id))]
     for sheet in asked:
-        turned_down = any(event["kind"] == SheetEvent.TURNED_DOWN for event in deps.ledger().history(sheet.id))
+        turned_down = deps.ledger().consent.turned_down(sheet.binding.shot_digest)
         refused = any(blocker.refuses for blocker in find_blockers(deps, sheet))
         if refused or (turned_down and not ask_again) or floor_of(deps, sheet) is Floor.PASSPHRASE:
             return None
+    try:
+        require_caps_together(deps, asked)
+    except PolicyRefusal:
+        return None
     total = _sum(asked, policy)
     # One form for a sum that one clip could not be approved with would be a way around the floor.
     is_live = any(sheet.mode is Mode.LIVE for sheet in asked)
@@ -93,7 +97,7 @@ def total_to_type(sheets: Sequence[Sheet], policy: Policy) -> str | None:
     return dollars(_sum(sheets, policy))
 
 
-def _undecided(deps: Dependencies, sheet_id: str) -> Sheet | None:
+def undecided(deps: Dependencies, sheet_id: str) -> Sheet | None:
     """The sheet, if a person must decide on it and no allowance covers it."""
     sheet = deps.ledger().sheet(sheet_id)
     if sheet is None or sheet.state not in (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL):
@@ -103,16 +107,25 @@ def _undecided(deps: Dependencies, sheet_id: str) -> Sheet | None:
 
 
 def approve_typed(
-    deps: Dependencies, sheet_ids: Sequence[str], *, typed: str, by: Means, ask_again: bool = False
+    deps: Dependencies,
+    sheet_ids: Sequence[str],
+    *,
+    typed: str,
+    by: Means,
+    ask_again: bool = False,
+    asked: Question | None = None,
 ) -> list[Sheet]:
     """Approve these sheets if a person typed exactly the amount shown; raises `NotApproved`.
 
-    Each is its own approval, and those that need none are left as they are.
+    Each is its own approval, and those that need none are left as they are. `asked` is what the person was shown: no
+    sheet that was not in it is approved, whatever needs an approval by now, and the amount is the one that it shows.
     """
+    sheet_ids = asked.sheet_ids if asked else sheet_ids
     question = question_for(deps, sheet_ids, ask_again=ask_again)
     sheets = [approvable(deps, sheet_id) for sheet_id in (question.sheet_ids if question else sheet_ids)]
     if question is None:
         return sheets
+    question = replace(asked or question, sheet_ids=question.sheet_ids)
     if not text_matches(typed, question.amount_text):
         raise NotApproved(
             f"The amount typed is not the amount shown ({question.name or f'{question.amount_text} USD'}).",

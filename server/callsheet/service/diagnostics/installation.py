@@ -159,6 +159,8 @@ def _check_policy(policy: Policy | CallsheetError, path: Path) -> Iterator[Check
     yield Check("Policy", Grade.OK, f"{policy.mode.value}; {sums}; {caps.concurrent} tasks at the same time ({where})")
     if policy.mode is Mode.LIVE and None in (caps.per_clip, caps.per_day, caps.per_month):
         yield Check("Policy", Grade.WARNING, "live without every limit", NextStep(Action.SETUP, "Set the missing one."))
+    if policy.paused:
+        yield Check("Pause", Grade.WARNING, "a person paused all submissions", NextStep(Action.RESUME))
     for gateway, url in policy.base_urls:
         yield Check("Policy", Grade.NOTE, f"{gateway} is reached at {clean(url, limit=200)}, not at its own address")
 

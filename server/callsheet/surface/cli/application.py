@@ -29,11 +29,11 @@ from callsheet.surface.cli.commands import (
     doctor,
     explain,
     export,
+    generate,
     models,
     pause,
     receipt,
     resolve,
-    submit,
     tasks,
     watch,
 )
@@ -47,7 +47,7 @@ from callsheet.surface.views.builders import error_answer
 
 COMMANDS = (
     *explain.COMMANDS,
-    *submit.COMMANDS,
+    *generate.COMMANDS,
     *approve.COMMANDS,
     *allow.COMMANDS,
     *pause.COMMANDS,
@@ -77,6 +77,8 @@ _BROKEN_TEXT = re.compile("[\ud800-\udfff]")
 
 def run_command(program: Program, arguments: list[str]) -> int:
     """Run one command; see `surface.cli.run`."""
+    if not _has_streams():
+        return ExitCode.SETUP
     session = Session(program)
     session.as_json = "--json" in arguments
     command = typer.main.get_command(build_app())
@@ -98,6 +100,15 @@ def run_command(program: Program, arguments: list[str]) -> int:
         if isinstance(error, UnicodeEncodeError) and any(map(_BROKEN_TEXT.search, arguments)):
             error = InvalidRequest("An argument is not text.", next_step="Write it in UTF-8.", code="usage")
         return _write_failure(session, error)
+
+
+def _has_streams() -> bool:
+    """Whether there is an output. A closed one is no longer there, and its number would go to the next file opened."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    if sys.stdout is None:
+        sys.stderr.write("Standard output is closed, so no answer can be written. Nothing was done.\n")
+    return sys.stdout is not None
 
 
 def _write_unwritten(session: Session, error: OSError) -> int:
@@ -196,7 +207,7 @@ def _write_failure(session: Session, error: Exception) -> int:
     if session.as_json:
         session.write_json({"error": error_answer(known, for_person)})
     else:
-        session.output.write_error(known)
+        session.output.write_error(known, money=session.sends)
     return exit_for_error(known)
 
 
@@ -210,7 +221,9 @@ def _as_known(error: Exception) -> CallsheetError | None:
             # The invalid argument may be a key, so it is not repeated.
             usage = "Invalid usage. Keys and passphrases are only accepted at the terminal prompt"
         return InvalidRequest(
-            f"{usage}.", next_step=f"Run `{path.replace(PROGRAM, program(), 1)} --help`.", code="usage"
+            usage if usage.endswith("?") else f"{usage}.",
+            next_step=f"Run `{path.replace(PROGRAM, program(), 1)} --help`.",
+            code="usage",
         )
     if isinstance(error, OSError) and error.filename is not None:
         return SetupProblem(

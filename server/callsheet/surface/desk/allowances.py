@@ -12,10 +12,11 @@ from starlette.responses import JSONResponse, Response
 
 from callsheet.core.catalogue.prices import dollars, from_micros
 from callsheet.core.consent import Means, Mode
-from callsheet.core.spending import Allowance
-from callsheet.errors import CallsheetError, SetupProblem
+from callsheet.core.spending import Allowance, bearing_on_models
+from callsheet.errors import CallsheetError
 
 from .requests import Form, RequestContext, http_status, render_error
+from .sheets import approval_ways
 
 SPANS = {3600: "1 hour", 2 * 3600: "2 hours", 8 * 3600: "8 hours", 24 * 3600: "1 day", 7 * 24 * 3600: "7 days"}
 DEFAULTS = {"clips": "5", "up_to": "", "seconds": "7200"}
@@ -24,7 +25,7 @@ FULL = 100
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What an allowance would permit, and under which policy."""
+    """What an allowance would permit, and under which parts of the policy."""
 
     mode: Mode
     policy: str
@@ -53,7 +54,7 @@ async def create(context: RequestContext) -> Response:
         terms = _read_terms(context)
         proof = await state.step_up.prove(context.form, context.session, terms.subject)
         # The check takes time, so the policy is read again. A second click waited for the first one's check.
-        state.service.require_policy(terms.policy)
+        state.service.require_policy(context.form.get("shown", ""))
         if not context.session.first_use(context.form.get("once", "")):
             return context.redirect("/allowances", "That form was already sent. The allowance was created only once.")
         allowance = state.service.allow(
@@ -90,7 +91,7 @@ def _read_terms(context: RequestContext) -> Terms:
     service = context.state.service
     service.require_policy(form.get("shown", ""))
     policy = service.allowable(models, clips=clips, up_to=up_to, seconds=seconds)
-    return Terms(policy.mode, policy.version, models, clips, up_to, seconds)
+    return Terms(policy.mode, bearing_on_models(policy, models), models, clips, up_to, seconds)
 
 
 def _read_whole(form: Form, name: str) -> int:
@@ -126,20 +127,8 @@ def _page(context: RequestContext, error: CallsheetError | None = None) -> Respo
         live=policy.mode is Mode.LIVE,
         shown=policy.version,
         once=secrets.token_urlsafe(16),
-        **_approval_ways(context),
+        **approval_ways(context),
     )
-
-
-def _approval_ways(context: RequestContext) -> dict[str, Any]:
-    state = context.state
-    try:
-        return {
-            "has_passphrase": state.passphrase_check.has_passphrase(),
-            "has_passkey": bool(state.passkeys.all()),
-            "setup": None,
-        }
-    except SetupProblem as error:
-        return {"has_passphrase": False, "has_passkey": False, "setup": render_error(error)}
 
 
 def _model_choices(context: RequestContext) -> list[dict[str, Any]]:
@@ -157,6 +146,8 @@ def _model_choices(context: RequestContext) -> list[dict[str, Any]]:
 
 
 def _row(allowance: Allowance, end: str | None) -> dict[str, Any]:
+    # An allowance for clips that cost nothing has no sum.
+    of_money = allowance.used_micros / allowance.up_to_micros if allowance.up_to_micros else 0.0
     return {
         "id": allowance.id,
         "mode": allowance.mode.value,
@@ -165,10 +156,7 @@ def _row(allowance: Allowance, end: str | None) -> dict[str, Any]:
         "clips": allowance.clips,
         "used_clips": allowance.used_clips,
         "up_to": dollars(from_micros(allowance.up_to_micros)),
-        "percent": min(
-            FULL,
-            round(FULL * max(allowance.used_clips / allowance.clips, allowance.used_micros / allowance.up_to_micros)),
-        ),
+        "percent": min(FULL, round(FULL * max(allowance.used_clips / allowance.clips, of_money))),
         "made_at": allowance.made_at,
         "made_by": allowance.made_by.value,
         "expires_at": allowance.expires_at,

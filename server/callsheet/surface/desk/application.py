@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 
 from callsheet.errors import UnknownThing
 
-from . import allowances, home, passkeys, records, sheets, sign_in, tasks
+from . import allowances, home, passkeys, records, sheets, sign_in, tasks, verbs
 from .middleware import DeskMiddleware
 from .requests import RequestContext, View, get_endpoint, post_endpoint
 from .state import DeskState
@@ -37,6 +37,8 @@ def _routes(state: DeskState) -> list[BaseRoute]:
         post("/sheets/{sheet_id}/approve", sheets.approve),
         post("/sheets/{sheet_id}/decline", sheets.decline),
         post("/sheets/{sheet_id}/challenge", sheets.challenge),
+        post("/sheets/{sheet_id}/send", sheets.send),
+        post("/sheets/{sheet_id}/renew", verbs.renew),
         get("/tasks", tasks.list_page),
         get("/tasks/live", tasks.list_fragment),
         get("/tasks/{task_id}", tasks.page_view),
@@ -44,6 +46,16 @@ def _routes(state: DeskState) -> list[BaseRoute]:
         get("/tasks/{task_id}/clip", tasks.clip),
         get("/tasks/{task_id}/poster", tasks.poster),
         get("/tasks/{task_id}/contact-sheet", tasks.contact_sheet),
+        get("/tasks/{task_id}/models", verbs.models_page),
+        post("/tasks/{task_id}/again", verbs.again),
+        post("/tasks/{task_id}/resolve", verbs.resolve),
+        post("/tasks/{task_id}/resolve/challenge", verbs.resolve_challenge),
+        post("/tasks/{task_id}/reveal", verbs.reveal),
+        post("/dismiss", verbs.dismiss),
+        post("/pause", verbs.pause),
+        post("/resume", verbs.resume),
+        post("/resume/challenge", verbs.resume_challenge),
+        post("/sample", verbs.sample),
         post("/keys/{gateway}/open", tasks.open_key),
         get("/spending", records.spending_page),
         get("/allowances", allowances.page_view),

@@ -23,20 +23,25 @@ from .requests import RequestContext
 FULL = 100
 NEARLY = 80
 AUDIT_ENTRIES = 100
+DAYS, DAY = 30, 86_400.0
+CHART = 100
+LINE_FITS = 10
+"""How many times the most of a day a cap may be and still be drawn as a line."""
 NOT_SENT = (TaskState.WAITING, TaskState.SUBMITTING)
 
 
 async def spending_page(context: RequestContext) -> Response:
-    """The caps, and the month by model and by day. In the sandbox, what the rehearsals would have cost."""
+    """The caps, 30 days as a chart, the month by gateway and by model. In the sandbox, what rehearsals would cost."""
     service = context.state.service
     policy = service.policy
     mode = Mode.SANDBOX if policy.mode is Mode.SANDBOX else Mode.LIVE
     spent, caps = service.spending(mode), policy.caps
-    month = tasks_that_count(service.task_records(), mode=mode, since=spending_windows(context.now)[1])
+    month_start = spending_windows(context.now)[1]
+    records = service.task_records()
+    month = tasks_that_count(records, mode=mode, since=month_start)
     charged = {task.id: charged_usd(service.sheet(task.sheet_id), task) for task in month}
     costs = [(task, task.reserve_micros if (usd := charged[task.id]) is None else to_micros(usd)) for task in month]
-    models = _grouped(costs, lambda task: task.card_id)
-    models.sort(key=lambda group: -group[1])
+    by_gateway, by_model = _grouped(costs, lambda task: task.gateway), _grouped(costs, lambda task: task.card_id)
     return context.page(
         "spending.html",
         rehearsed=mode is Mode.SANDBOX,
@@ -44,13 +49,39 @@ async def spending_page(context: RequestContext) -> Response:
         per_clip=dollars(caps.per_clip) if caps.per_clip is not None else "",
         open_tasks=spent.open_tasks,
         concurrent=caps.concurrent,
-        models=_rows(models),
-        days=_rows(sorted(_grouped(costs, lambda task: day_of(sent_at(task))), key=lambda group: group[0])),
+        chart=draw_days(
+            tasks_that_count(records, mode=mode, since=context.now - DAYS * DAY), context.now, caps.per_day
+        ),
+        groups={"gateway": _rows(by_gateway), "model": _rows(by_model)} if month else {},
         total=dollars(from_micros(sum(micros for _, micros in costs))),
         agreed=dollars(from_micros(sum(task.reserve_micros for task in month))),
         unknown=sum(usd is None for usd in charged.values()),
         clips=len(month),
     )
+
+
+def draw_days(tasks: Iterable[Task], now: float, cap: Decimal | None) -> dict[str, Any]:
+    """The last 30 UTC days as bars, counted as the caps count, with the cap of a day as a line, in percent of the top.
+
+    The line is left out where it is so high that the bars would be flat.
+    """
+    sums = {day_of(now - number * DAY): 0 for number in reversed(range(DAYS))}
+    for task in tasks:
+        day = day_of(now if task.state in NOT_SENT else sent_at(task))
+        if day in sums:
+            sums[day] += task.reserve_micros
+    most = max(sums.values())
+    line = to_micros(cap) if cap is not None and to_micros(cap) <= LINE_FITS * most else 0
+    top = max(most, line) or 1
+    return {
+        "days": [
+            {"name": day, "sum": dollars(from_micros(micros)), "height": round(CHART * micros / top, 1)}
+            for day, micros in sums.items()
+        ],
+        "most": dollars(from_micros(top)) if most else "",
+        "cap": dollars(cap) if cap is not None else "",
+        "line": round(CHART * line / top, 1),
+    }
 
 
 def bar(name: str, spent: Decimal, cap: Decimal | None) -> dict[str, Any]:
@@ -101,6 +132,7 @@ def _grouped(costs: list[tuple[Task, int]], name_of: Callable[[Task], str]) -> l
 
 
 def _rows(groups: list[tuple[str, int, int, int]]) -> list[dict[str, Any]]:
+    groups.sort(key=lambda group: (-group[1], group[0]))
     most = max((group[1] for group in groups), default=0) or 1
     return [
         {
@@ -134,5 +166,5 @@ def _entry(entry: AuditEntry) -> dict[str, Any]:
         "subject": clean(subject, limit=80),
         "link": f"/{kind}/{subject}" if kind else "",
         "detail": read_audit_detail(entry.detail),
-        "hash": entry.hash[:12],
+        "hash": entry.hash,
     }

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.status import HTTP_303_SEE_OTHER
 
-from callsheet.core.consent import Mode, Need, Policy, decide_need
+from callsheet.core.consent import Policy
 from callsheet.errors import (
     FATE_SENTENCES,
     CallsheetError,
@@ -108,8 +108,9 @@ def page_values(state: DeskState) -> dict[str, Any]:
         except CallsheetError:
             # The page itself says what is wrong with the ledger.
             waiting = 0
-    asks = policy is not None and decide_need(policy, Mode.SANDBOX) is Need.PERSON
-    return {"mode": policy.mode.value if policy else "unknown", "asks": asks, "waiting_count": waiting}
+    paused = policy is not None and policy.paused
+    mode = policy.mode.value if policy else "unknown"
+    return {"mode": mode, "paused": paused, "waiting_count": waiting}
 
 
 def read_policy(state: DeskState) -> Policy | None:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import anyio
 
-from callsheet.edges.keys.passkeys import PASSKEYS_FILE
 from callsheet.edges.process.locks import find_desk, hold_desk, write_address
 from callsheet.edges.process.loopback import HOST_6, bind_loopback, build_web_server
 from callsheet.errors import SetupProblem
@@ -46,9 +45,7 @@ async def serve(service: Service, *, config: Path, state_dir: Path, verifier: Pa
         with ExitStack() as stack:
             listeners = [stack.enter_context(listener) for listener in listen(port)]
             number = listeners[0].getsockname()[1]
-            state = build_desk_state(
-                service, passkeys=config / PASSKEYS_FILE, verifier=verifier, port=number, now=time.monotonic
-            )
+            state = build_desk_state(service, config=config, verifier=verifier, port=number, now=time.monotonic)
             await _serve_desk(state, listeners, state_dir, on_open)
 
 

@@ -35,6 +35,8 @@ NO_PASSKEY = (
 SENDING = "Approved. The request is being sent, once."
 OPEN = (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL)
 SENDABLE = (SheetState.APPROVED, SheetState.SPENT)
+AUTOMATIC = "automatic"
+"""The code of the refusal to ask a person about what needs no approval."""
 SUMMARY = 160
 
 
@@ -92,10 +94,25 @@ async def approve(context: RequestContext) -> Response:
         return await _approve_and_send(context, sheet)
     approved = state.service.approve(sheet.id, by=proof.means, evidence=proof.evidence)
     if approved.task_id is not None:
-        return context.redirect(f"/tasks/{approved.task_id}", SENDING)
+        return _to_task(context, approved.task_id)
+    if "send" in context.form:
+        return await send(context)
     how = "with your passkey" if proof.means is Means.PASSKEY else "with the passphrase"
-    notice = f"Approved {how}, for one hour. Nothing was sent yet: your agent can submit it now."
+    notice = f"Approved {how}, for one hour. Nothing was sent yet: you or your agent can submit it now."
     return context.redirect(f"/sheets/{sheet.id}", notice)
+
+
+async def send(context: RequestContext) -> Response:
+    """Submit a sheet that is approved, or needs no approval. One that does need it is only put forward."""
+    submission = await context.state.service.submit(context.path_param("sheet_id"), wait_seconds=ANSWER_SECONDS)
+    if submission.report is None:
+        return context.redirect(f"/sheets/{submission.sheet_id}", "Nothing was sent yet. Read it, then decide.")
+    return _to_task(context, submission.report.task.id)
+
+
+def _to_task(context: RequestContext, task_id: str) -> Response:
+    """To the task that is being sent; back to the first page, if that is where the person decided."""
+    return context.redirect("/" if "home" in context.form else f"/tasks/{task_id}", SENDING)
 
 
 async def _approve_and_send(context: RequestContext, sheet: Sheet) -> Response:
@@ -105,7 +122,7 @@ async def _approve_and_send(context: RequestContext, sheet: Sheet) -> Response:
     )
     if submission.report is None:
         return context.redirect(f"/sheets/{sheet.id}", submission.notice)
-    return context.redirect(f"/tasks/{submission.report.task.id}", SENDING)
+    return _to_task(context, submission.report.task.id)
 
 
 async def decline(context: RequestContext) -> Response:
@@ -145,7 +162,8 @@ def _require_decidable(context: RequestContext, sheet: Sheet) -> None:
     if decide_need(service.policy, sheet.mode) is Need.NOTHING:
         raise InvalidRequest(
             "In the sandbox approval is automatic: nothing needs to be approved.",
-            next_step="Your agent can submit it without approval.",
+            next_step="You or your agent can submit it without approval.",
+            code=AUTOMATIC,
         )
 
 
@@ -178,49 +196,64 @@ def _require_amount(context: RequestContext, sheet: Sheet) -> None:
 
 
 def _page(context: RequestContext, sheet: Sheet, error: CallsheetError | None = None) -> Response:
+    return context.page(
+        "sheet.html", status=http_status(error) if error else 200, view=sheet_view(context, sheet, error)
+    )
+
+
+def sheet_view(context: RequestContext, sheet: Sheet, error: CallsheetError | None = None) -> dict[str, Any]:
+    """A sheet with all that a person agrees to, and how they can decide here."""
+    service = context.state.service
     # A sheet that is still open, but too old: checking whether it can be approved would record that it expired.
     too_old = sheet.state in OPEN and context.now > sheet.expires_at
     undecided = not too_old and _is_undecided(context, sheet)
-    obstacle = _obstacle(context, sheet) if undecided and error is None else None
+    obstacle = _obstacle(context, sheet) if undecided else None
+    asks = undecided and obstacle is None
     amount = _amount(context, sheet) if undecided else None
-    lines = [{"label": label, "text": text} for label, text in split_approval(_text(context, sheet))]
-    return context.page(
-        "sheet.html",
-        status=http_status(error) if error else 200,
-        sheet=sheet_summary(sheet),
-        take=sheet.take,
-        undecided=undecided,
-        shown=sheet.binding.digest,
-        expires_at=sheet.expires_at,
-        state="expired" if too_old else "lapsed" if has_lapsed(context, sheet) else sheet.state.value,
-        approved_at=sheet.approved_at,
-        approved_by=APPROVED_BY[sheet.approved_by] if sheet.approved_by else "",
-        task_id=sheet.task_id,
-        price=lines[0],
-        lines=lines[1:-1],
-        prompt=lines[-1],
-        pictures=[format_own_file(file) for file in context.state.service.own_files(sheet)],
-        whole=context.state.service.whole_prompt(sheet.id) if undecided and obstacle is None else "",
-        amount=amount or "",
-        unit="" if sheet.price.free else " USD",
-        typed=context.form.get("amount", ""),
-        error=render_error(error) if error else None,
-        obstacle=render_error(obstacle) if obstacle else None,
-        sealed_why=NO_PASSKEY,
-        sends_now=sheet.is_forward(context.now),
+    lines = [{"label": label, "text": text} for label, text in split_approval(_text(context, sheet, asks=asks))]
+    return {
+        **sheet_summary(sheet),
+        "take": sheet.take,
+        "undecided": undecided,
+        "shown": sheet.binding.digest,
+        "expires_at": sheet.expires_at,
+        "state": "expired" if too_old else "lapsed" if has_lapsed(context, sheet) else sheet.state.value,
+        "approved_at": sheet.approved_at,
+        "approved_by": APPROVED_BY[sheet.approved_by] if sheet.approved_by else "",
+        "task_id": sheet.task_id,
+        "cost": lines[0],
+        "lines": lines[1:-1],
+        "words": lines[-1],
+        "pictures": [format_own_file(file) for file in service.own_files(sheet)],
+        "whole": service.whole_prompt(sheet.id) if asks else "",
+        "amount": amount or "",
+        "unit": "" if sheet.price.free else " USD",
+        "typed": context.form.get("amount", ""),
+        "error": render_error(error) if error else None,
+        "obstacle": render_error(obstacle) if obstacle and error is None else None,
+        "automatic": obstacle is not None and obstacle.error_code == AUTOMATIC,
+        "void": service.find_void(sheet) if undecided else "",
+        "sealed_why": NO_PASSKEY,
+        "sends_now": sheet.is_forward(context.now),
         **_approval_ways(context, sheet),
-    )
+    }
 
 
 def _approval_ways(context: RequestContext, sheet: Sheet) -> dict[str, Any]:
     """How this sheet can be approved here."""
+    ways = approval_ways(context)
+    sealed = ways["setup"] is None and context.state.service.needs_passphrase(sheet.id)
+    return {**ways, "has_passkey": ways["has_passkey"] and not sealed, "sealed": sealed}
+
+
+def approval_ways(context: RequestContext) -> dict[str, Any]:
+    """What a person can prove here that it is them with; `setup` is what is wrong with that."""
     state = context.state
     try:
         passphrase, passkeys = state.passphrase_check.has_passphrase(), bool(state.passkeys.all())
     except SetupProblem as error:
-        return {"has_passphrase": False, "has_passkey": False, "sealed": False, "setup": render_error(error)}
-    sealed = context.state.service.needs_passphrase(sheet.id)
-    return {"has_passphrase": passphrase, "has_passkey": passkeys and not sealed, "sealed": sealed, "setup": None}
+        return {"has_passphrase": False, "has_passkey": False, "setup": render_error(error)}
+    return {"has_passphrase": passphrase, "has_passkey": passkeys, "setup": None}
 
 
 def _obstacle(context: RequestContext, sheet: Sheet) -> CallsheetError | None:
@@ -231,10 +264,9 @@ def _obstacle(context: RequestContext, sheet: Sheet) -> CallsheetError | None:
     return None
 
 
-def _text(context: RequestContext, sheet: Sheet) -> str:
+def _text(context: RequestContext, sheet: Sheet, *, asks: bool) -> str:
     """The approval text, rendered again from the stored bytes; the stored text if the sheet cannot be approved."""
-    too_old = sheet.state in OPEN and context.now > sheet.expires_at
-    if too_old or not _is_undecided(context, sheet) or _obstacle(context, sheet) is not None:
+    if not asks:
         return sheet.shown
     service = context.state.service
     return service.sending_text(sheet.id) if service.needs_passphrase(sheet.id) else service.approval_text(sheet.id)

@@ -8,7 +8,8 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from callsheet.core.consent import Means
-from callsheet.edges.keys.passkeys import Passkeys
+from callsheet.edges.config.policy_file import FILE_NAME
+from callsheet.edges.keys.passkeys import PASSKEYS_FILE, Passkeys
 from callsheet.service import Service
 
 from .sessions import Sessions
@@ -32,6 +33,7 @@ class DeskState:
     step_up: StepUp
     passkeys: Passkeys
     templates: Templates
+    policy_path: Path
     host: str
     cookie: str
 
@@ -41,8 +43,8 @@ class DeskState:
         return f"http://{self.host}"
 
 
-def build_desk_state(service: Service, *, passkeys: Path, verifier: Path, port: int, now: Clock) -> DeskState:
-    """The desk on that port. `now` is a monotonic clock."""
+def build_desk_state(service: Service, *, config: Path, verifier: Path, port: int, now: Clock) -> DeskState:
+    """The desk on that port, of the home with that configuration. `now` is a monotonic clock."""
     host = f"{HOST}:{port}"
 
     def on_pause(wrong: int) -> None:
@@ -50,7 +52,9 @@ def build_desk_state(service: Service, *, passkeys: Path, verifier: Path, port: 
 
     # A desk that a process opens again goes on counting wrong tries.
     passphrase_check = _CHECKS.setdefault(service, PassphraseCheck(verifier, now, on_pause))
-    kept = Passkeys(passkeys)
+    kept = Passkeys(config / PASSKEYS_FILE)
     step_up = StepUp(passphrase_check, kept, Challenges(now), f"http://{host}", service.now)
     templates = Templates(service.redactor)
-    return DeskState(service, Sessions(now), passphrase_check, step_up, kept, templates, host, f"{COOKIE}-{port}")
+    return DeskState(
+        service, Sessions(now), passphrase_check, step_up, kept, templates, config / FILE_NAME, host, f"{COOKIE}-{port}"
+    )

@@ -7,26 +7,30 @@ import os
 import stat
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.responses import FileResponse, Response
 
 from callsheet.core.catalogue.prices import dollars, from_micros
-from callsheet.core.consent import Means
+from callsheet.core.consent import Means, Mode
 from callsheet.core.security.redaction import clean
-from callsheet.core.tasks import OPEN_STATES, Clip, Task, TaskState
-from callsheet.errors import CallsheetError, UnknownThing
+from callsheet.core.shot import PARAMETERS
+from callsheet.core.tasks import OPEN_STATES, Clip, Sheet, Task, TaskFilter, TaskState
+from callsheet.edges.file_manager import can_show
+from callsheet.errors import Action, CallsheetError, UnknownThing
 from callsheet.service import Service, TaskReport
 from callsheet.service.export import charge_text
 from callsheet.service.results import fate_sentence, status_text
-from callsheet.surface.next_steps import for_person
 from callsheet.surface.text import STATE_LABELS, format_range, progress_share
 
 from .records import NOT_SENT, counts
 from .requests import RequestContext
+from .sheets import approval_ways
 
-A_PAGE = 100
+A_PAGE = 50
 MOST_PAGES = 9999
 EXCERPT = 140
+LONGEST_SEARCH = 100
 GONE = "The clip was saved, but its file is no longer there."
 KINDS = {".mp4": "video/mp4", ".jpg": "image/jpeg", ".png": "image/png"}
 TONES = {
@@ -37,10 +41,18 @@ TONES = {
     TaskState.OUTCOME_UNKNOWN: "doubt",
     TaskState.ABANDONED: "quiet",
 }
+ENDED_BADLY = (TaskState.REJECTED, TaskState.FAILED, TaskState.EXPIRED, TaskState.ABANDONED)
+FILTERS: dict[str, tuple[TaskState, ...]] = {
+    "All": (),
+    "Saved": (TaskState.SAVED,),
+    "In progress": tuple(state for state in TaskState if state in OPEN_STATES),
+    "Outcome unknown": (TaskState.OUTCOME_UNKNOWN,),
+    "Not delivered": ENDED_BADLY,
+}
 
 
 async def list_page(context: RequestContext) -> Response:
-    """A page of the task list: unknown outcomes first, then the newest."""
+    """A page of the clips and of everything that was to become one, the newest first, with filters and a search."""
     return context.page("tasks.html", held=held_keys(context.state.service), **_all(context))
 
 
@@ -62,6 +74,7 @@ async def fragment(context: RequestContext) -> Response:
 def task_summary(service: Service, report: TaskReport) -> dict[str, Any]:
     """A short summary of a task, for lists."""
     task = report.task
+    sheet = service.sheet(task.sheet_id)
     clip = clip_summary(task.clip) if task.clip else None
     # The gateway's words are shown separately, so that they are not mistaken for ours.
     status = status_text(task, quoting=False) if clip is None or clip["there"] else GONE
@@ -77,9 +90,29 @@ def task_summary(service: Service, report: TaskReport) -> dict[str, Any]:
         "percent": round(100 * _share(service, task)),
         "status": status,
         "created_at": task.created_at,
+        "length": f"{sheet.shot.seconds} s" if sheet.shot.seconds else "",
+        "price": sheet.price.in_dollars if sheet.price.known else "not known",
         "clip": clip,
         "differs": [finding.rule for finding in report.findings],
         "usual": _usual(service, task),
+    }
+
+
+def task_card(context: RequestContext, report: TaskReport) -> dict[str, Any]:
+    """A task that needs a person, with its reason, its money and what can be done."""
+    service, task = context.state.service, report.task
+    facts = service.facts(task.gateway) if task.gateway in {item.id for item in service.catalogue.gateways} else None
+    is_live = task.mode is Mode.LIVE
+    return {
+        **task_summary(service, report),
+        "money": fate_sentence(task),
+        "said": task.problem.said if task.problem else "",
+        "resolvable": report.next_step.action is Action.RESOLVE,
+        "repeatable": task.state in ENDED_BADLY or task.state is TaskState.SAVED,
+        "gateway": facts.name if facts else task.gateway,
+        "gateway_page": facts.key_page if facts and is_live else "",
+        "named_id": report.next_step.accepted_as,
+        "live": is_live,
     }
 
 
@@ -100,12 +133,22 @@ def clip_summary(clip: Clip) -> dict[str, Any]:
 
 
 def _all(context: RequestContext) -> dict[str, Any]:
-    service, page = context.state.service, _page_wanted(context)
-    found = service.tasks(limit=A_PAGE + 1, offset=(page - 1) * A_PAGE)
+    service, page, asked = context.state.service, _page_wanted(context), context.request.query_params
+    show, card = asked.get("show", "All"), asked.get("model", "")
+    words = clean(asked.get("q", ""), limit=LONGEST_SEARCH)
+    cards = sorted({task.card_id for task in service.task_records()})
+    wanted = TaskFilter(FILTERS.get(show, ()), words, card if card in cards else "")
+    found = service.find_tasks(wanted, limit=A_PAGE + 1, offset=(page - 1) * A_PAGE)
+    chosen = {"q": words, "show": show if wanted.states else "", "model": wanted.card}
     return {
         "tasks": [task_summary(service, report) for report in found[:A_PAGE]],
         "page": page,
         "more": len(found) > A_PAGE,
+        "filters": list(FILTERS),
+        "cards": cards,
+        "chosen": chosen,
+        "query": urlencode({name: value for name, value in chosen.items() if value}),
+        "can_sample": service.policy.mode is Mode.SANDBOX,
         "now": context.now,
     }
 
@@ -122,29 +165,50 @@ def _one(context: RequestContext) -> dict[str, Any]:
     task = report.task
     sheet = service.sheet(task.sheet_id)
     return {
-        "task": task_summary(service, report),
+        "task": task_card(context, report),
         "prompt": report.prompt,
-        "money": fate_sentence(task),
+        "ways": approval_ways(context),
+        "orders": _orders(sheet, report) if task.clip else [],
+        "can_show": can_show(),
         "quote": str(sheet.price),
         "charged": charge_text(sheet, task),
         "counted": dollars(from_micros(task.reserve_micros)) if counts(task) else "",
         "sheet_id": task.sheet_id,
         "gateway_task_id": task.gateway_task_id or ("none yet" if task.state in NOT_SENT else "none"),
         "updated_at": task.updated_at,
-        "problem": {"message": task.problem.message, "said": task.problem.said} if task.problem else None,
-        "todo": _todo(service, task, for_person(report.next_step)),
+        "todo": _todo(service, task),
         "history": [_event(entry) for entry in service.history(task.id)],
         "now": context.now,
     }
 
 
-def _todo(service: Service, task: Task, next_step: str) -> dict[str, str]:
+def _orders(sheet: Sheet, report: TaskReport) -> list[dict[str, Any]]:
+    """What was ordered beside what was delivered."""
+    clip, shot = report.task.clip, sheet.shot
+    assert clip is not None
+    size = f"{clip.width} x {clip.height}"
+    sound = {True: "audio", False: "no audio", None: "not measured"}[clip.audio]
+    delivered = {"duration_seconds": f"{clip.duration_seconds:g} s", "aspect_ratio": size, "resolution": size}
+    delivered["audio"] = sound
+    wrong = {finding.field for finding in report.findings}
+    rows = [
+        {"name": row.label, "ordered": row.shown(value), "delivered": delivered[name], "wrong": name in wrong}
+        for name, row in PARAMETERS.items()
+        if name in delivered and (value := shot.get(name)) is not None
+    ]
+    return [
+        *rows,
+        *({"name": "picture", "ordered": "", "delivered": "", "wrong": True} for name in wrong - {*delivered}),
+    ]
+
+
+def _todo(service: Service, task: Task) -> dict[str, str]:
     """What only a person can do now, with the page of the desk to do it on."""
     if task.id in {held.id for held in service.held()}:
         if task.state is TaskState.WAITING:
             return {"text": "It was not sent. Approve its call sheet again.", "link": f"/sheets/{task.sheet_id}"}
         return {"text": "Open the key, so that Callsheet can check the task.", "link": "/tasks"}
-    return {"text": next_step, "link": ""} if task.state is TaskState.OUTCOME_UNKNOWN else {}
+    return {}
 
 
 def _event(entry: dict[str, Any]) -> dict[str, Any]:

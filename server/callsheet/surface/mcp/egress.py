@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from callsheet.errors import CallsheetError, Fate
 
 from .arguments import unknown_tool
+from .extensions.tasks import METHODS
 from .lifespan import ServerState
 from .redaction import find_parts, has_binary, redact_result
 from .rendering import render_error, render_refusal
@@ -31,7 +32,9 @@ UNUSABLE = "Invalid request parameters. The client's answer is not a valid form.
 ASK_AGAIN = (
     "Not approved; this call sent nothing and spent no money. Call submit_video again to get a new approval request."
 )
-COVERED = frozenset({"tools/call", "resources/read", "resources/subscribe", "prompts/get", "completion/complete"})
+COVERED = frozenset(
+    {"tools/call", "resources/read", "resources/subscribe", "prompts/get", "completion/complete", *METHODS}
+)
 """The methods whose results and errors may repeat what was sent. The others must not load the service."""
 
 

@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -27,15 +28,27 @@ from .arguments import NOTHING_SENT, Refusal
 from .lifespan import ServerState
 
 if TYPE_CHECKING:
-    from callsheet.service import Service
+    from callsheet.service import Question, Service
 
 NEWER_ERA = "2026-07-28"
 DESK = "desk"
 DESK_SECONDS = 40.0
 """How long a call waits for an approval on the desk; clients give up at 60 s."""
 
+MOST_BLANKS = 8
+"""How many characters a copy may be longer by; more could push the rest of a client's dialog out of sight."""
+
+
+@dataclass
+class Asking:
+    """One call that may ask: how long it waits for the answer, and what was asked."""
+
+    scope: anyio.CancelScope
+    question: Question | None = None
+
+
 # The SDK asks the question, between `answer_deadline` and the tool: nothing else connects the two.
-_deadline: ContextVar[anyio.CancelScope | None] = ContextVar("_deadline", default=None)
+_asking: ContextVar[Asking | None] = ContextVar("_asking", default=None)
 
 
 class TypedAmount(BaseModel):
@@ -66,17 +79,20 @@ async def ask(
     if not can_ask(context.client_capabilities):
         return None
     try:
-        if sheet_ids:
+        if sheet_ids or price or what:
             require_copies(service, ids, price, what)
         question = service.question(*ids, ask_again=ask_again)
         if question is not None:
-            # An approval elsewhere while the form is open sends them too.
-            service.put_forward(*ids)
+            # An approval elsewhere while the form is open sends them too. Nothing else is sent before the answer: after
+            # a no, the call has sent nothing.
+            service.put_forward(*question.sheet_ids)
     except (CallsheetError, Refusal):
         # The tool itself meets this, and says it.
         return None
     if question is None:
         return None
+    if (asking := _asking.get()) is not None:
+        asking.question = question
     text = f"{question.text}\n\nTo approve, type {question.amount_text} below. Anything else sends nothing."
     return Elicit(state_of(context).redact_text(text), TypedAmount)
 
@@ -90,10 +106,11 @@ def sheet_ids_of(arguments: Mapping[str, Any]) -> list[str]:
 def require_copies(service: Service, sheet_ids: Sequence[str], price: str, what: str) -> None:
     """Raise `Refusal` unless these are the sheets' price and description, as the client's own dialog shows them.
 
-    They approve nothing. Only spaces may differ.
+    They approve nothing. Only a few spaces may differ.
     """
     quote = service.quote(sheet_ids)
-    if [" ".join(text.split()) for text in (price, what)] != [quote.price, " ".join(quote.what.split())]:
+    copies = ((price, quote.price), (what, quote.what))
+    if any(text.split() != right.split() or len(text) > len(right) + MOST_BLANKS for text, right in copies):
         text = f"price and what are not those of the sheets. Right are price={_quoted(quote.price)}"
         raise Refusal(f"{text}, what={_quoted(quote.what)}. {NOTHING_SENT}", code="not_as_explained")
 
@@ -115,11 +132,11 @@ def answer_deadline(service: Callable[[], Service], sheet_ids: Sequence[str], se
     The work after the answer is not bounded: `take_answer` lifts the deadline.
     """
     with anyio.CancelScope(deadline=anyio.current_time() + seconds) as scope:
-        mark = _deadline.set(scope)
+        mark = _asking.set(Asking(scope))
         try:
             yield
         finally:
-            _deadline.reset(mark)
+            _asking.reset(mark)
     if scope.cancelled_caught:
         from callsheet.service import Answer
 
@@ -176,15 +193,17 @@ def take_answer(
     from callsheet.core.consent import Means
     from callsheet.service import Answer
 
-    if (waiting := _deadline.get()) is not None:
-        waiting.deadline = float("inf")
+    asking = _asking.get()
+    if asking is not None:
+        asking.scope.deadline = float("inf")
     if not isinstance(answer, AcceptedElicitation):
         kind = Answer.DECLINED if isinstance(answer, DeclinedElicitation) else Answer.CANCELLED
         raise service.keep_answer(*sheet_ids, answer=kind)
     # If nobody was asked, the SDK passes on what `ask` returned.
-    if cast("TypedAmount | None", answer.data) is None:
+    if cast("TypedAmount | None", answer.data) is None or asking is None or asking.question is None:
         return
+    asked = asking.question
     # Approved elsewhere or spent by another call meanwhile: submitting decides, and returns the existing task.
-    if service.question(*sheet_ids, ask_again=ask_again) is None:
+    if service.question(*asked.sheet_ids, ask_again=ask_again) is None:
         return
-    service.approve_typed(*sheet_ids, typed=answer.data.amount_usd, by=Means.CLIENT, ask_again=ask_again)
+    service.approve_typed(typed=answer.data.amount_usd, by=Means.CLIENT, ask_again=ask_again, asked=asked)

@@ -17,6 +17,7 @@ from .arguments import check_arguments
 from .elicitation import DESK, DeskRequest, answer_deadline, sheet_ids_of, state_of
 from .rendering import render_tool_failure
 
+
 SEARCH_HINT = "anthropic/searchHint"
 
 
@@ -34,6 +35,7 @@ class Listing(NamedTuple):
     hidden: tuple[str, ...] = ()
     defaults: tuple[tuple[str, object], ...] = ()
     structured: bool = True
+    meta: dict[str, Any] | None = None
     hint: str = ""
 
 
@@ -70,8 +72,8 @@ def build_tool(listing: Listing) -> Tool:
         title=listing.title,
         description=" ".join((function.__doc__ or "").split()),
         annotations=listing.annotations,
+        meta={**(listing.meta or {}), **({SEARCH_HINT: listing.hint} if listing.hint else {})} or None,
         structured_output=listing.structured,
-        meta={SEARCH_HINT: listing.hint} if listing.hint else None,
     )
     assert isinstance(tool, CheckedTool)
     tool.required, tool.hidden = listing.required, listing.hidden

@@ -18,6 +18,7 @@ import anyio.to_thread
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver import MCPServer
 from mcp.types import Resource as ListedResource
+from mcp.types import ResourceLink
 
 import callsheet
 from callsheet.errors import Action, NextStep, UnknownThing
@@ -172,6 +173,11 @@ def _clip_of(report: TaskReport) -> Clip:
             next_step=NextStep(Action.GET, target=report.task.id),
         )
     return clip
+
+
+def link_contact_sheet(task_id: str) -> ResourceLink:
+    """The picture of a clip as `resources/read` serves it. The video itself never goes through the protocol."""
+    return ResourceLink(uri=CONTACT_SHEET.format(task_id=task_id), name="contact sheet", mime_type=JPEG)
 
 
 async def _read_picture(path: str) -> bytes:

@@ -11,6 +11,7 @@ from callsheet import __version__
 
 from . import prompts, resources, subscriptions
 from .egress import EgressMiddleware
+from .extensions import build_extensions, skills, view
 from .lifespan import ServerState
 from .tools import build_tools
 
@@ -49,8 +50,11 @@ def build_mcp_server(state: ServerState) -> MCPServer[ServerState]:
         log_level="WARNING",
         lifespan=lifespan,
         subscriptions=subscribers.bus,
+        extensions=build_extensions(state),
     )
     resources.register(mcp, state)
+    view.register(mcp)
+    skills.register(mcp)
     prompts.register(mcp, state)
     subscriptions.register(mcp, subscribers)
     state.close_streams = subscribers.close

@@ -18,6 +18,7 @@ import anyio
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
+from mcp.server.mcpserver.server import require_client_extension
 from mcp.server.session import ServerSession
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourceUpdated
 from mcp.shared.exceptions import MCPError
@@ -35,6 +36,7 @@ from mcp_types.version import is_version_at_least
 from callsheet.errors import CallsheetError
 
 from .elicitation import NEWER_ERA
+from .extensions.tasks import EXTENSION as TASKS
 from .lifespan import ServerState
 from .resources import TASK
 
@@ -193,6 +195,9 @@ def register(mcp: MCPServer[ServerState], subscriptions: Subscriptions) -> None:
                 return _declare(await call_next(ctx))
             case "subscriptions/listen" if modern:
                 listen = SubscriptionsListenRequestParams.model_validate(ctx.params or {})
+                if "taskIds" in (listen.notifications.model_extra or {}):
+                    # A task is polled; still, only a client that knows tasks may name some.
+                    require_client_extension(ctx, TASKS)
                 return await subscriptions.listen(ctx, listen)
             case "resources/subscribe" if not modern and ctx.session.client_params is not None:
                 wanted = SubscribeRequestParams.model_validate(ctx.params or {})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import anyio
 from mcp.server.mcpserver import Context, ElicitationResult, Resolve
 from mcp.server.mcpserver.tools import Tool
-from mcp.types import CallToolResult, ImageContent, ResourceLink, TextContent, ToolAnnotations
+from mcp.types import CallToolResult, ImageContent, TextContent, ToolAnnotations
 from pydantic import Field
 
 from callsheet.errors import CallsheetError
@@ -21,7 +21,6 @@ from callsheet.surface.views.answers import (
     ModelsAnswer,
     StatusAnswer,
     SubmitAnswer,
-    TaskAnswer,
     TasksAnswer,
 )
 
@@ -36,9 +35,10 @@ from .elicitation import (
     state_of,
     take_answer,
 )
+from .extensions.view import META as VIEW
 from .listing import Listing, build_tool
 from .rendering import render_result
-from .resources import CONTACT_SHEET, JPEG, read_small_picture_of
+from .resources import JPEG, link_contact_sheet, read_small_picture_of
 
 if TYPE_CHECKING:
     from callsheet.service import Submission, TaskReport
@@ -136,8 +136,8 @@ async def submit_video(  # noqa: PLR0913 - the arguments of the tool
 
     state, ids = state_of(context), list(dict.fromkeys(sheet_ids or [sheet_id]))
     service, mode = state.service, state.service.sheet(ids[0]).mode
-    # The older form with one sheet_id has no copies, and never waited.
-    if sheet_ids:
+    # The older form with one sheet_id needs no copies, and never waited.
+    if sheet_ids or price or what:
         require_copies(service, ids, price, what)
     take_answer(service, ids, answer, ask_again=ask_again)
     # First the runner, then the sheet: a spent sheet that no runner sends would only wait.
@@ -195,12 +195,7 @@ async def get_task(
     answer = (task_details if details else task_answer)(reports[0], for_agent)
     if wait_seconds > LONGEST_WAIT:
         answer.next_step = f"{LONGEST_WAIT_TEXT} {answer.next_step}"
-    return render_result(answer, [_link(answer)] if answer.clip_path else [])
-
-
-def _link(answer: TaskAnswer) -> ResourceLink:
-    """The picture of the clip as `resources/read` serves it. The video itself never goes through the protocol."""
-    return ResourceLink(uri=CONTACT_SHEET.format(task_id=answer.task_id), name="contact sheet", mime_type=JPEG)
+    return render_result(answer, [link_contact_sheet(answer.task_id)] if answer.clip_path else [])
 
 
 async def view_clip(
@@ -290,7 +285,8 @@ TOOLS = (
         explain_payload,
         "Draft and price a video (free)",
         READS_OWN,
-        hint="make generate a video from text, how much, cost",
+        meta=VIEW,
+        hint="generate video, how much cost",
     ),
     Listing(
         submit_video,
@@ -299,9 +295,17 @@ TOOLS = (
         required=("sheet_ids", "price", "what"),
         hidden=("sheet_id",),
         defaults=(("wait_seconds", LONGEST_WAIT),),
+        meta=VIEW,
     ),
-    Listing(get_task, "Check or wait for a video", READS, hidden=("task_id",), hint="check video status download"),
-    Listing(view_clip, "See a finished video", READS_OWN, structured=False, hint="show me the video"),
+    Listing(
+        get_task,
+        "Check or wait for a video",
+        READS,
+        hidden=("task_id",),
+        meta=VIEW,
+        hint="video status download",
+    ),
+    Listing(view_clip, "See a finished video", READS_OWN, structured=False, hint="show video"),
     Listing(cancel, "Cancel a video that was not sent", WITHDRAWS),
     Listing(list_tasks, "List videos", READS_OWN),
     Listing(list_models, "List video models and prices", READS_OWN),

@@ -209,6 +209,7 @@ class SubmitAnswer(BaseModel):
     task_id: str | None = None
     task_status: str | None = None
     tasks: list[dict[str, Any]] | None = None
+    clip_path: str | None = None
     gateway_task_id: str | None = None
     untrusted_gateway_message: str | None = None
     why: str | None = None

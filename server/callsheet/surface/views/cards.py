@@ -143,13 +143,19 @@ def kept_text(retention: Retention) -> str:
 def polling_text(advice: PollAdvice, clip_seconds: int | None = None) -> str:
     """When this program asks after a task, for a clip of that length; and how long the gateway says that it takes."""
     plan = poll_schedule(advice, clip_seconds=clip_seconds)
-    usual = dict(advice.usual_by_length).get(clip_seconds or 0) or advice.usual_seconds
-    done = f"; usually done after {usual[0]:g} to {usual[1]:g} s" if usual else ""
+    usual = usual_text(advice, clip_seconds)
+    done = f"; {usual}" if usual else ""
     every = _span(plan.loose, plan.dense)
     return (
         f"first after {_span(*plan.first)} s, then at {plan.second:g} s, every {every} s until {plan.latest:g} s,"
         f" then less often, up to {plan.slowest:g} s apart{done}"
     )
+
+
+def usual_text(advice: PollAdvice, clip_seconds: int | None = None) -> str:
+    """How long the gateway says that such a clip takes; the empty text where it does not say."""
+    usual = advice.usual_for(clip_seconds)
+    return f"usually done after {usual[0]:g} to {usual[1]:g} s" if usual else ""
 
 
 def advice_text(advice: PollAdvice) -> str:

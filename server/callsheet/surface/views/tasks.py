@@ -37,6 +37,7 @@ from callsheet.service.results import (
     fate_sentence,
     iso,
     status_text,
+    submission_state,
     waits_for_key,
 )
 from callsheet.surface.next_steps import whole_command
@@ -136,7 +137,7 @@ def submit_answer(found: Sequence[Submission], mode: Mode, render: Render) -> Su
         return SubmitAnswer(**_submit_fields(found[0], mode, render))
     each = [SubmitAnswer(**_submit_fields(item, mode, render)) for item in found]
     waiting = [item for item in found if item.needs_person]
-    step, shown = _step_for_all(found, waiting), ("sheet_id", "task_id", "status", "code")
+    step, shown = _step_for_all(found, waiting), ("sheet_id", "task_id", "status", "code", "clip_path")
     return SubmitAnswer(
         summary=f"{len(each)} sheets: {_count(item.status for item in each)}.",
         status=min((item.status for item in each), key=_URGENCY.index),
@@ -151,6 +152,14 @@ def submit_answer(found: Sequence[Submission], mode: Mode, render: Render) -> Su
         money=_money(item.money for item in each),
         next_step=render(step),
     )
+
+
+def submitted_answer(reports: Sequence[TaskReport], render: Render) -> SubmitAnswer:
+    """The present answer to a `submit_video` that submitted these together."""
+    found = [Submission(submission_state(item.task), item.notice, item.next_step, report=item) for item in reports]
+    answer = submit_answer(found, reports[0].task.mode, render)
+    answer.next_step = render(reports[0].next_step if len(reports) == 1 else _next_for_all(reports))
+    return answer
 
 
 _URGENCY = (
@@ -193,6 +202,7 @@ def _submit_fields(item: Submission, mode: Mode, render: Render) -> dict[str, An
         "summary": joined(status_text(task, quoting=False), item.covered_by),
         "task_id": task.id,
         "task_status": task.state.value,
+        "clip_path": task.clip.path if task.clip else None,
         "gateway_task_id": task.gateway_task_id if task.mode is Mode.LIVE else None,
         "untrusted_gateway_message": _gateway_message(task),
         **mode_fields(task.mode),

@@ -20,7 +20,7 @@ from callsheet.surface.cli.console.command import MAKE, Command, Json, SheetArgu
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.cli.console.progress import run_with_runner
 from callsheet.surface.cli.console.prompts import ask_amount, ask_passphrase, require_verifier, show_sheet
-from callsheet.surface.cli.console.send import SENDS_NOW, follow_to_answer, send_sealed, write_interrupted
+from callsheet.surface.cli.console.send import SENDS_NOW, follow_to_answer, send, write_interrupted
 from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.cli.console.terminal import Terminal
 from callsheet.surface.next_steps import command
@@ -41,20 +41,25 @@ def approve(context: typer.Context, sheet: SheetArguments, as_json: Json = False
     passphrase unlocks it for one sheet, which is sent immediately and followed until its clip is saved.
     """
     session = begin(context, as_json)
+    session.sends = True
     sheet_ids = list(dict.fromkeys(sheet))
     sealed = [sheet_id for sheet_id in sheet_ids if session.service.needs_passphrase(sheet_id)]
     if sealed and len(sheet_ids) > 1:
         raise InvalidRequest(f"The key for {sealed[0]} is sealed.", next_step="Approve these sheets one after another.")
     if sealed:
-        return send_sealed(session, sealed[0])
+        return send(session, sealed[0], must_ask=True)
     asked = [found for sheet_id in sheet_ids if (found := _undecided(session, sheet_id))]
     if not asked:
         return ExitCode.OK
+    ids = [found.id for found in asked]
+    session.service.approvable(*ids)
     verifier = require_verifier(session.program)
     with session.open_terminal("approve a sheet") as terminal:
         _ask_amounts(session, terminal, asked)
         ask_passphrase(session.service, terminal, verifier)
-    approved = [session.service.approve(found.id, by=Means.TERMINAL) for found in asked]
+    # One may have ended while the person typed: then none of them is sent, and the error says so rightly.
+    session.service.approvable(*ids)
+    approved = [session.service.approve(sheet_id, by=Means.TERMINAL) for sheet_id in ids]
     task_ids = [found.task_id for found in approved if found.task_id is not None]
     if task_ids:
         try:

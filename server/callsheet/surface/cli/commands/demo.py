@@ -118,7 +118,7 @@ def _explain(session: Session, model: str) -> Sheet:
     write_options(output, chosen.options, chosen.rest)
     output.write_heading("2  Explain it for one model: the exact request")
     output.write("")
-    write_explanation(output, explanation, service.catalogue)
+    write_explanation(output, explanation, service.catalogue, curl=True)
     output.write_heading("3  Approve: what you agree to")
     output.write("", approval_panel(sheet.shown, plain=output.plain))
     output.write(Text("In the sandbox approval is automatic, because everything is free. In live mode you are asked."))

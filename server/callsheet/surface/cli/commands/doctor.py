@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated
 
@@ -9,7 +10,9 @@ import anyio
 import typer
 from rich.text import Text
 
+from callsheet.core.consent import Mode, Policy
 from callsheet.core.shot import JsonValue
+from callsheet.errors import NextStep
 from callsheet.service.diagnostics.installation import Check, Grade, Install
 from callsheet.service.diagnostics.online import GatewayAnswer, Listing
 from callsheet.service.results import iso
@@ -18,9 +21,16 @@ from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.cli.console.output import Output, indent, label_table
 from callsheet.surface.cli.console.session import begin
 from callsheet.surface.next_steps import for_person
+from callsheet.surface.next_steps import program as program_name
 from callsheet.surface.text import format_count, one_line
 
 EXAMPLES = ("doctor", "doctor --online", "doctor --notice", "doctor --json")
+PLACES = {
+    Mode.SANDBOX: "rehearsed in the sandbox, for free",
+    Mode.LIVE: "live: they cost money, and you agree to each",
+    Mode.READ_ONLY: "not made: the policy is read-only",
+}
+GENERATE = 'generate "what to show" --model GATEWAY/ID'
 MARKS = {
     Grade.OK: ("✓", "green"),
     Grade.NOTE: ("·", "dim"),
@@ -54,19 +64,13 @@ def doctor(
         session.write_json(_build_answer(checks, answers, online) | ({"notices": told} if notice else {}))
     else:
         write_checks(session.output, checks)
-        problems = sum(1 for check in checks if check.grade is Grade.PROBLEM)
-        found = (
-            (f"{format_count(problems, 'problem')} to fix.", "bold red")
-            if problems
-            else ("No problems found.", "green")
-        )
-        session.output.write("", Text(*found))
         if online:
             _write_answers(session.output, answers)
         if notice:
             session.output.write_heading("Test notice")
             rows = [(where, Text(one_line(outcome))) for where, outcome in sent]
             session.output.write(indent(label_table(rows or [("nowhere", Text("notices are off"))])))
+        _write_verdict(session.output, checks, program.policy)
     return ExitCode.SETUP if any(check.grade is Grade.PROBLEM for check in checks) else ExitCode.OK
 
 
@@ -108,6 +112,21 @@ def write_checks(output: Output, checks: list[Check]) -> None:
             text.append(f"\n→ {step}", style="cyan")
         grid.add_row(Text(check.grade.value if output.plain else mark, style=style), Text(check.name), text)
     output.write(grid)
+
+
+def _write_verdict(output: Output, checks: list[Check], policy: Callable[[], Policy]) -> None:
+    """One sentence on all of it, and the one thing to do next."""
+    problems = [check for check in checks if check.grade is Grade.PROBLEM]
+    warnings = [check for check in checks if check.grade is Grade.WARNING]
+    if problems:
+        output.write("", Text(f"{format_count(len(problems), 'problem')} to fix.", style="bold red"))
+        output.write_next_step(problems[0].next_step)
+        return
+    mode = policy().mode
+    heed = f", {format_count(len(warnings), 'warning')}" if warnings else ""
+    output.write("", Text(f"No problems found{heed}. Clips are {PLACES[mode]}.", style="bold green"))
+    step = next((check.next_step for check in warnings if for_person(check.next_step)), None)
+    output.write_next_step(step or NextStep(text=f"{program_name()} {GENERATE}" if mode is not Mode.READ_ONLY else ""))
 
 
 def _write_answers(output: Output, answers: list[GatewayAnswer]) -> None:

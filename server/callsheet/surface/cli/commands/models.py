@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import anyio
@@ -9,13 +10,15 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from callsheet.core.catalogue.cards import Catalogue, ModelCard
+from callsheet.core.catalogue.cards import Availability, Catalogue, ModelCard
 from callsheet.core.catalogue.fields import Field, Limit
+from callsheet.core.payload.request import name_known
 from callsheet.core.security.redaction import clean
 from callsheet.core.shot import Scalar
 from callsheet.errors import Action, InvalidRequest, NextStep, UnknownThing
+from callsheet.service.catalogue.ranking import Option, Query
 from callsheet.service.catalogue.refresh import describe
-from callsheet.surface.cli.console.command import KNOW, Command, Json, ModelOption
+from callsheet.surface.cli.console.command import KNOW, Command, Full, Json, ModelOption
 from callsheet.surface.cli.console.completion import complete_gateways
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.cli.console.explanation_view import (
@@ -24,8 +27,9 @@ from callsheet.surface.cli.console.explanation_view import (
 )
 from callsheet.surface.cli.console.output import Output, indent, label_table
 from callsheet.surface.cli.console.session import Session, begin
-from callsheet.surface.next_steps import program
+from callsheet.surface.next_steps import for_person, program
 from callsheet.surface.text import join_words
+from callsheet.surface.views.builders import models_answer
 from callsheet.surface.views.cards import (
     amount_terms,
     choices_of,
@@ -38,10 +42,10 @@ from callsheet.surface.views.cards import (
 )
 
 REFRESH = "refresh"
-EXAMPLES = ("models", "models refresh", "models poyo", "models poyo --model sora-2-official", "models --json")
+EXAMPLES = ("models", "models refresh", "models poyo", "models poyo --model sora-2-official", "models --json --full")
 
 
-def models(
+def models(  # noqa: PLR0917 - the options of a command
     context: typer.Context,
     gateway: Annotated[
         str | None,
@@ -51,9 +55,11 @@ def models(
         str | None, typer.Argument(metavar="GATEWAY", help="After refresh: one gateway only.", show_default=False)
     ] = None,
     model: ModelOption = None,
+    every: Annotated[bool, typer.Option("--all", help="Retired models too.")] = False,
+    full: Full = False,
     as_json: Json = False,
 ) -> int:
-    """Show the models with price, lengths, ratios, resolutions and availability; with --model, all about one.
+    """Show the models that can be used, with an example price, lengths, ratios and resolutions; with --model, one.
 
     With refresh, the gateways' own published lists are fetched first, for free and without a key: from then on
     availability and price are those of that day, and a model that is no longer listed is refused.
@@ -66,17 +72,25 @@ def models(
     catalogue = session.service.catalogue
     cards = [card for card in session.service.cards(gateway=gateway) if model in (None, card.model)]
     if not cards:
+        known = [card.model for card in session.service.cards(gateway=gateway)]
         raise UnknownThing(
-            "No gateway has a model with that id.", next_step=NextStep(Action.MODELS, "See the list of all models.")
+            f"No gateway has a model with that id ({name_known(model or '', known)}).",
+            next_step=NextStep(Action.MODELS, "See the list of all models."),
         )
-    if as_json:
-        answer = {"models": [model_details(catalogue, card) for card in cards]}
-        session.write_json(answer)
+    ranking = session.service.list_models(Query(gateway=gateway))
+    if as_json and (full or model is not None):
+        session.write_json({"models": [model_details(catalogue, card) for card in cards]})
+    elif as_json:
+        answer = models_answer(session.service, Query(gateway=gateway), for_person)
+        session.write_json(answer.model_dump(mode="json", exclude_none=True), compact=True)
     elif model is not None:
         for card in cards:
             _write_card(session.output, card, catalogue)
     else:
-        _write_all(session.output, cards, catalogue)
+        usable = [card for card in cards if every or card.lifecycle.availability is not Availability.DROPPED]
+        _write_all(session.output, usable, catalogue, {option.card.id: option for option in ranking.options})
+        if retired := len(cards) - len(usable):
+            session.output.write(Text(f"{retired} retired: {program()} models --all", "dim"))
     return ExitCode.OK
 
 
@@ -96,32 +110,35 @@ def _refresh(session: Session, gateway: str | None) -> int:
     return ExitCode.OK if any(not item.problem for item in results) else ExitCode.GATEWAY
 
 
-def _write_all(output: Output, cards: list[ModelCard], catalogue: Catalogue) -> None:
+def _write_all(output: Output, cards: list[ModelCard], catalogue: Catalogue, options: Mapping[str, Option]) -> None:
     for facts_ in catalogue.gateways:
         own = [card for card in cards if card.gateway == facts_.id]
         if not own:
             continue
         output.write_heading(f"{facts_.name}  ({facts_.id}, as of {facts_.as_of})")
-        table = output.build_table("!Model", "!USD", "Seconds", "Ratio", "Lines", "!Availability")
+        others = () if output.narrow else ("!Example", "Seconds", "Resolution", "Ratio")
+        table = output.build_table("Model", *others, "!Availability")
         for card in own:
-            table.add_row(*_row(card, catalogue, gap="\n" if output.narrow else " "))
+            table.add_row(*_row(card, catalogue, options[card.id], narrow=output.narrow))
         output.write(indent(table))
-    output.write(
-        "", Text("The date is the gateway's own latest mention of the model. Prices are the highest known.", "dim")
-    )
+    output.write("", Text("USD for one clip of that length and resolution; a range where no example is known.", "dim"))
+    output.write(Text("The date is the gateway's own latest mention of the model.", "dim"))
     output.write(Text(f"Details of one model: {program()} models --model ID", "dim"))
 
 
-def _row(card: ModelCard, catalogue: Catalogue, *, gap: str) -> list[Text]:
+def _row(card: ModelCard, catalogue: Catalogue, option: Option, *, narrow: bool) -> list[Text]:
     offered, state = choices_of(card), card.lifecycle.availability
-    return [
-        Text(card.model, style="cyan"),
-        Text(price_range(card)),
-        Text(join_words(length_words(offered.durations), "-").replace(",", "")),
-        Text(join_words(offered.ratios, "-").replace(",", "")),
-        Text(join_words(offered.resolutions, "-").replace(",", "")),
-        Text.assemble((state.value, AVAILABILITY_STYLES[state]), (gap + latest_mention(card, catalogue), "dim")),
-    ]
+    example = f"{option.price.in_dollars.removesuffix(' USD')} for {option.terms.removesuffix(', no audio')}"
+    example = example if option.price.usd is not None else price_range(card)
+    seconds, lines, ratios = (
+        join_words(values, "-").replace(",", "")
+        for values in (length_words(offered.durations), offered.resolutions, offered.ratios)
+    )
+    word = Text(state.value, style=AVAILABILITY_STYLES[state])
+    if narrow:
+        return [Text.assemble((card.model, "cyan"), f"\n  {example} · {seconds} s · {lines}"), word]
+    word.append(f" {latest_mention(card, catalogue)}", style="dim")
+    return [Text(card.model, style="cyan"), Text(example), Text(seconds), Text(lines), Text(ratios), word]
 
 
 def latest_mention(card: ModelCard, catalogue: Catalogue) -> str:

@@ -6,15 +6,26 @@ from contextlib import suppress
 from typing import Annotated
 
 import typer
+from rich.table import Table
 from rich.text import Text
 
-from callsheet.core.tasks import OPEN_STATES, Sheet
-from callsheet.errors import Action, NextStep, SetupProblem
+from callsheet.core.catalogue.prices import dollars, from_micros
+from callsheet.core.consent import Mode
+from callsheet.core.shot import JsonValue
+from callsheet.core.tasks import OPEN_STATES, Sheet, Task
+from callsheet.errors import Action, Fate, NextStep, SetupProblem
 from callsheet.service import TaskReport
+from callsheet.service.results import fate_of
 from callsheet.surface.cli.console.command import FOLLOW, Command, Json, TaskArgument
 from callsheet.surface.cli.console.exit_codes import ExitCode, exit_for_state
 from callsheet.surface.cli.console.output import Output, indent
-from callsheet.surface.cli.console.progress import follow_task, format_state, hand_over, run_with_runner
+from callsheet.surface.cli.console.progress import (
+    follow_task,
+    format_state,
+    hand_over,
+    run_with_runner,
+    write_pause_note,
+)
 from callsheet.surface.cli.console.send import STOPPED_WAITING
 from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.cli.console.task_view import write_report
@@ -22,9 +33,6 @@ from callsheet.surface.next_steps import command, for_person, program
 from callsheet.surface.text import format_age, one_line
 from callsheet.surface.views.builders import JsonObject, sheet_answer
 from callsheet.surface.views.tasks import task_details
-
-OTHER_COLUMNS = 84
-"""The width of the other columns, in characters."""
 
 LOOK_SECONDS = 20.0
 """How long `get` without --wait may take to ask the gateway once, and to fetch a short clip."""
@@ -91,12 +99,14 @@ def list_(
     """List sheets that wait for approval, then tasks: unknown outcomes first, then the newest."""
     session = begin(context, as_json)
     hand_over(session)
+    write_pause_note(session)
     pending = session.service.pending()
     reports = session.service.tasks(only_open=only_open, limit=limit)
     if as_json:
         form: JsonObject = {
             "pending": [sheet_answer(sheet).model_dump(mode="json") for sheet in pending],
             "tasks": [task_details(report, for_person).model_dump(mode="json") for report in reports],
+            "sum": _sum_up(reports),
         }
         session.write_json(form)
         return ExitCode.OK
@@ -104,53 +114,87 @@ def list_(
     if pending:
         _write_pending(session.output, pending, now)
     if reports:
-        _write_tasks(session.output, reports, now)
+        _write_tasks(session, reports)
         held = {task.id for task in session.service.held()}
         _write_held(session.output, sum(report.task.id in held for report in reports))
     elif not pending:
-        begin_with = f"No task yet. Start with: {program()} explain, or {program()} demo"
+        begin_with = f'No task yet. Start with: {program()} demo, or {program()} generate "what to show"'
         session.output.write(Text("No task is open." if only_open else begin_with))
     return ExitCode.OK
 
 
 def _write_pending(output: Output, pending: list[Sheet], now: float) -> None:
     output.write(Text("Waiting for your approval", style="bold"))
-    table = output.build_table("!Sheet", "!Model", ">Price", ">Age")
+    table = _build_table(output, "!Model", ">Money", ">Age")
     for sheet in pending:
         table.add_row(
-            Text(sheet.id, style="cyan"),
+            _format_subject(sheet.shot.prompt, sheet.id, output),
             Text(sheet.card_id),
-            Text(_price(sheet)),
+            Text(f"{sheet.price.in_dollars}\n{sheet.mode.value}"),
             Text(format_age(now - sheet.made_at)),
         )
     output.write(indent(table))
     output.write(indent(Text(f"{program()} approve SHEET, or {program()} decline SHEET", style="dim")), "")
 
 
-def _price(sheet: Sheet) -> str:
-    return sheet.price.in_dollars
-
-
-def _write_tasks(output: Output, reports: list[TaskReport], now: float) -> None:
-    if not output.narrow:
-        table = output.build_table("!Task", "!State", "!Model", ">Age", "Prompt")
-        table.columns[-1].no_wrap = True
-        table.columns[-1].overflow = "ellipsis"
-        table.columns[-1].max_width = output.out.width - OTHER_COLUMNS
-    else:
-        table = output.build_table("!Task", "State", "Model", ">Age")
+def _write_tasks(session: Session, reports: list[TaskReport]) -> None:
+    output, service = session.output, session.service
+    table = _build_table(output, "State", ">Money", ">Age")
     for report in reports:
         task = report.task
-        row = [
-            Text(task.id, style="cyan"),
-            Text.assemble(format_state(task), (", differs" if report.findings else "", "yellow")),
-            Text(task.card_id),
-            Text(format_age(now - task.created_at)),
-        ]
-        if not output.narrow:
-            row.append(Text(one_line(report.prompt, 120), style="dim"))
-        table.add_row(*row)
+        late = ", longer than usual" if service.is_slow(task) else ""
+        table.add_row(
+            _format_subject(report.prompt, task.id, output),
+            Text.assemble(
+                format_state(task),
+                (", differs" if report.findings else late, "yellow"),
+                (f"\n{task.card_id}", "dim"),
+            ),
+            Text(f"{_format_money(task)}\n{task.mode.value}"),
+            Text(format_age(service.now() - task.created_at)),
+        )
     output.write(Text("Tasks", style="bold"), indent(table))
+    output.write(indent(Text(_format_sum(_sum_up(reports)))))
+
+
+def _build_table(output: Output, *columns: str) -> Table:
+    """Of two lines a row: the prompt with the id below it, and what else there is to say."""
+    table = output.build_table("!Prompt", *columns)
+    table.columns[0].ratio = 1
+    table.columns[0].overflow = "ellipsis"
+    table.expand = not output.plain
+    return table
+
+
+def _format_subject(prompt: str, subject_id: str, output: Output) -> Text:
+    return Text.assemble(one_line(prompt, output.out.width // 2), (f"\n{subject_id}", "cyan"))
+
+
+def _format_money(task: Task) -> str:
+    """What the task was agreed to cost, with a question mark where it is not known whether it was charged."""
+    if task.mode is not Mode.LIVE:
+        return "free"
+    fate = fate_of(task)
+    amount = f"{dollars(from_micros(task.reserve_micros))} USD"
+    return {Fate.CHARGED: amount, Fate.UNKNOWN: f"{amount}?"}.get(fate, "not charged")
+
+
+def _sum_up(reports: list[TaskReport]) -> dict[str, JsonValue]:
+    """What these tasks cost together, at the prices that were agreed to."""
+    live = [report.task for report in reports if report.task.mode is Mode.LIVE]
+    totals = {fate: sum(task.reserve_micros for task in live if fate_of(task) is fate) for fate in Fate}
+    return {
+        "live": len(live),
+        "paid_usd": dollars(from_micros(totals[Fate.CHARGED])),
+        "unknown_usd": dollars(from_micros(totals[Fate.UNKNOWN])),
+        "rehearsals": len(reports) - len(live),
+    }
+
+
+def _format_sum(total: dict[str, JsonValue]) -> str:
+    unknown = f", {total['unknown_usd']} USD unknown" if total["unknown_usd"] != "0.00" else ""
+    free = f" · {total['rehearsals']} rehearsed, free" if total["rehearsals"] else ""
+    return f"Sum: {total['live']} live, {total['paid_usd']} USD paid{unknown}{free}"
 
 
 def _write_held(output: Output, held: int) -> None:

@@ -22,6 +22,7 @@ from callsheet.surface.cli.console.progress import (
     format_state,
     hand_over,
     run_with_runner,
+    write_pause_note,
 )
 from callsheet.surface.cli.console.session import Session, begin
 from callsheet.surface.cli.console.task_view import write_clip, write_differences
@@ -71,6 +72,7 @@ def watch(
 
 def _watch_here(session: Session, task: str | None) -> int:
     as_json = session.as_json
+    write_pause_note(session)
     task_ids = _list_ids(session, task)
     if not task_ids:
         session.output.write_note("No task is open.") if as_json else session.output.write(Text("No task is open."))

@@ -15,6 +15,10 @@ from .completion import complete_gateways, complete_models, complete_open_sheets
 MAKE, FOLLOW, KNOW, SET_UP = "Make a clip", "Follow", "Know", "Set up"
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Full = Annotated[bool, typer.Option("--full", help="With --json: everything that is known.")]
+Wait = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="Wait for the saved clip, or only for the gateway's answer.")
+]
 SheetArgument = Annotated[
     str, typer.Argument(metavar="SHEET", help="The sheet's id.", autocompletion=complete_open_sheets)
 ]

@@ -18,6 +18,7 @@ from callsheet.errors import (
     SetupProblem,
     UnknownThing,
 )
+from callsheet.service import Explanation
 
 
 class ExitCode(IntEnum):
@@ -82,3 +83,15 @@ def exit_for_error(error: CallsheetError) -> ExitCode:
 def exit_for_state(state: TaskState) -> ExitCode:
     """The exit code of a command that ended with a task in that state; an open task is no failure."""
     return _BY_STATE.get(state, ExitCode.OK)
+
+
+def exit_for_explanation(explanation: Explanation, *, is_payload: bool) -> ExitCode:
+    """The exit code of an explanation: ready or with a choice of models, held, or invalid.
+
+    A payload that had to be changed is invalid, although the corrected one has a sheet.
+    """
+    if is_payload and any(item.now is not None and item.severity == "warning" for item in explanation.findings):
+        return ExitCode.INVALID
+    if explanation.status in {"ready", "blocked"} or explanation.options:
+        return ExitCode.OK
+    return ExitCode.UNKNOWN if explanation.status == "held" else ExitCode.INVALID

@@ -9,16 +9,18 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import IO, cast
 
 from rich import box
 from rich.console import Console, RenderableType
 from rich.padding import Padding
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
 from callsheet.core.shot import JsonValue
-from callsheet.errors import FATE_SENTENCES, CallsheetError, NextStep
+from callsheet.errors import FATE_SENTENCES, CallsheetError, Fate, NextStep
 from callsheet.surface.next_steps import command
 from callsheet.surface.text import format_json
 
@@ -62,10 +64,17 @@ def is_plain(stream: IO[str], environ: Mapping[str, str]) -> bool:
     return not stream.isatty() or bool(environ.get("NO_COLOR")) or environ.get("TERM") == "dumb"
 
 
+class _Console(Console):
+    """A console that leaves a closed pipe to the caller."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def build_console(stream: IO[str], environ: Mapping[str, str], redact: Redact) -> Console:
     """A console on that stream that reads no markup."""
     terminal = stream.isatty()
-    return Console(
+    return _Console(
         file=cast("IO[str]", _Redacted(stream, redact)),
         force_terminal=terminal,
         color_system=None if is_plain(stream, environ) else "auto",
@@ -118,23 +127,31 @@ class Output:
         """Write something to be copied: never broken into lines."""
         self.out.print(Text(" " * indent + text, style=style), soft_wrap=True)
 
+    def write_path(self, path: str) -> None:
+        """Write the absolute path of a file, which a terminal that can (OSC 8) opens at a click."""
+        link = Style(color="cyan", link=Path(path).as_uri())
+        self.out.print(Text.assemble("  ", (path, link)), soft_wrap=True)
+
     def write_heading(self, text: str) -> None:
         """Begin a part of an answer."""
         self.out.print()
         self.out.print(Text(text, style="bold"), soft_wrap=True)
 
-    def write_next_step(self, step: NextStep) -> None:
-        """End an answer with the one thing to do now."""
-        self.out.print()
+    def write_next_step(self, step: NextStep, *, apart: bool = True) -> None:
+        """End an answer with the one thing to do now; `apart` from what is above."""
+        if apart:
+            self.out.print()
         _print_step(self.out, step, style="bold cyan")
 
     def write_note(self, text: str, style: str = "dim", *, wrap: bool = True) -> None:
         """Write a remark to standard error; without `wrap`, never broken into lines."""
         self.err.print(Text(text, style=style), soft_wrap=not wrap)
 
-    def write_error(self, error: CallsheetError) -> None:
-        """Write what happened, whether money was spent, and what to do."""
-        rows = [("Error", Text(error.message, style="bold red")), ("", Text(FATE_SENTENCES[error.fate]))]
+    def write_error(self, error: CallsheetError, *, money: bool) -> None:
+        """Write what happened, whether money was spent if that could be (`money`), and what to do."""
+        rows = [("Error", Text(error.message, style="bold red"))]
+        if money or error.fate is not Fate.NOTHING_SENT:
+            rows.append(("", Text(FATE_SENTENCES[error.fate])))
         self.err.print(label_table(rows))
         _print_step(self.err, error.next_step, style="cyan")
 

@@ -7,6 +7,7 @@ goes on with live tasks; the rest waits for the next start of the program, by an
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -19,8 +20,10 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
 from callsheet.core.tasks import OPEN_STATES, Task, TaskState
+from callsheet.edges.config.policy_file import is_paused
 from callsheet.errors import CallsheetError
 from callsheet.service import Service, TaskReport
+from callsheet.service.blockers import PAUSED, RESUME
 from callsheet.service.results import waits_for_key
 from callsheet.surface.next_steps import for_person
 from callsheet.surface.text import STATE_LABELS, format_range, one_line, progress_share
@@ -43,6 +46,12 @@ STATE_STYLES = {
 
 class _Terminated(Exception):
     """A signal asked the program to end."""
+
+
+def write_pause_note(session: Session) -> None:
+    """Say that submissions are paused, and how that ends; nothing where they are not."""
+    if is_paused(session.program.policy_path):
+        session.output.write_note(f"{PAUSED} {for_person(RESUME)}", style="yellow")
 
 
 def run_with_runner(session: Session, work: Callable[[], Awaitable[Result]], *, hands_over: bool = True) -> Result:
@@ -178,20 +187,23 @@ def _make_progress(output: Output) -> Progress:
 
 
 def format_progress(service: Service, task: Task, *, room: int = 60) -> str:
-    """The gateway's percentage, else the usual time; the elapsed time; the problem, if there is one."""
-    until = service.now() if task.state in OPEN_STATES else task.updated_at
-    passed = max(0, round(until - task.created_at))
+    """The elapsed time; what the gateway says of the progress and of the usual time; when the next look is due."""
+    now = service.now()
+    passed = max(0, round((now if task.state in OPEN_STATES else task.updated_at) - task.created_at))
     parts = [f"{passed // 60}:{passed % 60:02}"]
-    if task.state in (TaskState.QUEUED, TaskState.RUNNING):
+    if task.state in (TaskState.QUEUED, TaskState.RUNNING) and not waits_for_key(task):
         usual = service.usual_seconds(task)
         if task.percent is not None:
-            parts.insert(0, f"{task.percent:3} %")
-        elif usual is not None and not waits_for_key(task):
-            parts.append(f"usually {format_range(*usual)}")
+            parts.append(f"the gateway says {task.percent} %")
+        elif usual is not None:
+            late = ", longer than usual" if service.is_slow(task) else ""
+            parts.append(f"the gateway's usual {format_range(*usual)}{late}")
     if waits_for_key(task):
         parts.append("key sealed")
     elif task.problem is not None:
         parts.append(one_line(task.problem.message, room))
+    elif task.state in OPEN_STATES and (left := math.ceil(task.next_at - now)) > 0:
+        parts.append(f"next look in {left} s")
     return " · ".join(parts)
 
 

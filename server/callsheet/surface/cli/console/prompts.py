@@ -42,7 +42,8 @@ def ask_amount(terminal: Terminal, sheet: Sheet, wanted: str | None, *, meaning:
     terminal.write()
     if wanted is None:
         return
-    what, unit = ("name", "") if sheet.price.free else ("amount", " USD")
+    # Of several, one may be free and the sum is an amount all the same. A name begins with a letter.
+    what, unit = ("amount", " USD") if wanted[:1].isdigit() else ("name", "")
     typed = terminal.ask(f"Type the {what} to agree, {wanted}")
     if not text_matches(typed, wanted):
         raise NotApproved(

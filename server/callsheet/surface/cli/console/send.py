@@ -1,4 +1,4 @@
-"""Sending from the terminal: what follows an approval, and sheets whose key is sealed.
+"""Sending from the terminal: asks the person where one must agree, sends once, and follows the task to its clip.
 
 A sealed key is unlocked in the process in which its passphrase was typed, so the command that asks for it also sends,
 and follows the task to its clip.
@@ -7,46 +7,93 @@ and follows the task to its clip.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+
+from rich.text import Text
 
 from callsheet.core.consent import Means, text_to_type
+from callsheet.errors import Action, NextStep
 from callsheet.service import Submission, TaskReport
 from callsheet.service.approval.forward import is_answered
+from callsheet.service.approval.questions import total_to_type
 from callsheet.surface.next_steps import for_person
 from callsheet.surface.views.tasks import submit_details
 
 from .exit_codes import ExitCode, exit_for_state
 from .progress import follow_task, hand_over, run_with_runner
-from .prompts import ask_amount, ask_until_right
+from .prompts import approval_panel, ask_amount, ask_passphrase, ask_until_right, require_verifier
 from .session import Session
 from .task_view import write_report
-from .terminal import Terminal
+from .terminal import Terminal, is_interactive
 
 ANSWER_SECONDS = 90.0
 STOPPED_WAITING = "Stopped waiting for {}."
 SENDS_NOW = "agreeing sends this now, once and unchanged."
 
 
-def send_sealed(session: Session, sheet_id: str, *, wait: bool = True) -> int:
-    """Send a sheet whose key is sealed: show it, ask for amount and passphrase, send it, follow its task."""
+def send(session: Session, sheet_id: str, *, wait: bool = True, must_ask: bool = False) -> int:
+    """Send a sheet once and follow its task, after a person at the terminal has agreed if one must.
+
+    Without a terminal nobody is asked: a sheet that needs a person is then shown with the way to approve it, or, if
+    the command `must_ask`, `NotApproved` is raised.
+    """
+    session.sends = True
     service = session.service
-    gateway = service.sendable(sheet_id).binding.gateway
-    with session.open_terminal("unlock a sealed key") as terminal:
-        confirm_sheet(session, terminal, sheet_id)
-        passphrase = ask_until_right(service, terminal, lambda typed: service.opens(gateway, typed))
     try:
-        submission = run_with_runner(session, lambda: _send_and_follow(session, sheet_id, passphrase, wait=wait))
+        work = partial(submit_and_follow, session, sheet_id, wait=wait)
+        asks = must_ask or is_interactive()
+        if asks and service.needs_passphrase(sheet_id):
+            passphrase = _unlock(session, sheet_id)
+            work = partial(_send_and_follow, session, sheet_id, passphrase, wait=wait)
+        elif asks and service.needs_person(sheet_id):
+            _agree(session, sheet_id)
+        submission = run_with_runner(session, work)
     except KeyboardInterrupt:
         write_interrupted(session, sheet_id)
         return ExitCode.INTERRUPTED
-    assert submission.report is not None
-    # Read again: what follows the task was decided when the run ended.
-    submission = submission.followed(service.task(submission.report.task.id))
-    assert submission.report is not None
+    return _write_outcome(session, submission, sheet_id)
+
+
+def _unlock(session: Session, sheet_id: str) -> str:
+    """The passphrase that opens the sealed key for a sheet, after the person has agreed to it."""
+    gateway = session.service.sendable(sheet_id).binding.gateway
+    with session.open_terminal("unlock a sealed key") as terminal:
+        confirm_sheet(session, terminal, sheet_id)
+        return ask_until_right(session.service, terminal, lambda typed: session.service.opens(gateway, typed))
+
+
+def _agree(session: Session, sheet_id: str) -> None:
+    """Ask the person as `callsheet approve` does, and record their consent; raises if they do not agree."""
+    service, verifier = session.service, require_verifier(session.program)
+    shown = replace(service.approvable(sheet_id), shown=service.approval_text(sheet_id))
+    with session.open_terminal("approve a sheet") as terminal:
+        ask_amount(terminal, shown, total_to_type([shown], session.program.policy()), meaning=SENDS_NOW)
+        ask_passphrase(service, terminal, verifier)
+    service.approve(sheet_id, by=Means.TERMINAL)
+
+
+def _write_outcome(session: Session, submission: Submission, sheet_id: str) -> int:
+    """Write what became of a submission; the exit code."""
+    if submission.report is not None:
+        # Read again: what follows the task was decided when the run ended.
+        submission = submission.followed(session.service.task(submission.report.task.id))
+    output, report = session.output, submission.report
     if session.as_json:
         session.write_json(submit_details(submission, session.service.sheet(sheet_id), for_person))
+    elif report is None:
+        output.write(Text(submission.notice, style="bold yellow"), "")
+        output.write(approval_panel(submission.approval_text, plain=output.plain))
+        output.write_next_step(
+            NextStep(Action.APPROVE, "Approve it in your own terminal; that sends it.", target=sheet_id)
+        )
     else:
-        write_report(session, submission.report)
-    return exit_for_state(submission.report.task.state)
+        if submission.again:
+            text = f"{submission.status}: this sheet was already submitted. Nothing was sent now."
+            output.write(Text(text, style="yellow"), "")
+        if submission.covered_by:
+            output.write(Text(submission.covered_by), "")
+        write_report(session, report)
+    return ExitCode.NOT_APPROVED if report is None else exit_for_state(report.task.state)
 
 
 def confirm_sheet(session: Session, terminal: Terminal, sheet_id: str) -> None:

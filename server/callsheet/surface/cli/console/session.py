@@ -17,11 +17,15 @@ from .terminal import Terminal, open_terminal
 
 
 class Session:
-    """What every command receives. The use cases are built on first use, so that `--help` opens nothing."""
+    """What every command receives. The use cases are built on first use, so that `--help` opens nothing.
+
+    `sends` is whether the command may spend money: its errors then say what became of it.
+    """
 
     def __init__(self, program: Program) -> None:
         self.program = program
         self.as_json = False
+        self.sends = False
         self._built: tuple[int, Redactor] | None = None
         self.output = Output(program.environ, self._redact)
 

@@ -46,7 +46,7 @@ def write_clip(session: Session, clip: Clip, *, title: str = "Clip") -> None:
     measured = f"{clip.duration_seconds:g} s · {clip.width}x{clip.height} · {format_size(clip.size)}"
     output.write_heading(f"{title}  {measured}")
     for path in (clip.path, clip.contact_sheet, clip.poster):
-        output.write_unwrapped(path, style="cyan")
+        output.write_path(path)
     if clip.note:
         output.write_note(clip.note)
 

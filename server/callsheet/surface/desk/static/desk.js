@@ -65,6 +65,8 @@
 
   // --- Lists that update automatically while the page is visible.
   const PAUSE = 2000;
+  const HIDDEN_PAUSE = 10_000;
+  const WAITS = "waits for your approval";
   const MISSED = 3;
   const announcer = one("[data-announcer]");
   const states = (root) => new Map(all("[data-key]", root).map((item) => [item.dataset.key, item.dataset.state]));
@@ -79,10 +81,12 @@
       if (!answer.ok) return undefined;
       const text = await answer.text();
       // Somebody who reads or types in there must not lose their place.
-      const inside = region.contains(document.activeElement);
-      if (text === last || inside) return undefined;
+      const typed = all("input:not([type=hidden])", region).some((field) => field.value !== field.defaultValue);
+      if (text === last || typed || region.contains(document.activeElement)) return undefined;
       const before = states(region);
+      const open = all("details[data-keep][open]", region).map((item) => item.dataset.keep);
       region.innerHTML = text;
+      for (const item of all("details[data-keep]", region)) item.open = open.includes(item.dataset.keep);
       localTimes(region);
       last = text;
       return announce(region, before);
@@ -91,8 +95,10 @@
       const news = all("[data-key]", place).filter((item) => before.get(item.dataset.key) !== item.dataset.state);
       const wanted = place.dataset.reloadOn;
       if (wanted && news.some((item) => item.dataset.state === wanted)) return location.reload();
+      const waits = news.filter((item) => item.dataset.state === WAITS);
+      if (waits.length && notifies()) new Notification("Callsheet: a clip waits for you", { body: waits.map((item) => one("h3", item)?.textContent || "").join(" ") });
       if (news.length) announcer.textContent = news.map((item) => `${item.dataset.state}: ${labelOf(item)}`).join(". ");
-      const count = all('[data-state="waits for your approval"]', place).length;
+      const count = all(`[data-state="${WAITS}"]`, place).length;
       if (place.dataset.live === "/live") {
         document.title = document.title.replace(/^\(\d+\) /, "");
         if (count) document.title = `(${count}) ${document.title}`;
@@ -100,7 +106,7 @@
       return undefined;
     };
     const tick = async () => {
-      if (!document.hidden) {
+      if (!document.hidden || notifies()) {
         try {
           await look();
           missed = 0;
@@ -110,9 +116,82 @@
         }
         one("[data-gone]").hidden = missed < MISSED;
       }
-      setTimeout(tick, PAUSE);
+      setTimeout(tick, document.hidden ? HIDDEN_PAUSE : PAUSE);
     };
     setTimeout(tick, PAUSE);
+  };
+
+  // --- A notice of this browser, if the person wants it. It says the model, never the prompt or the price.
+  const notifies = () => "Notification" in window && Notification.permission === "granted" && localStorage.getItem("notify") === "yes";
+  const offerNotices = () => {
+    const button = one("[data-notify]");
+    if (!button || !("Notification" in window)) return;
+    const show = () => {
+      button.hidden = Notification.permission === "denied";
+      button.textContent = notifies() ? "Stop notifying me in this browser" : "Notify me in this browser when something waits";
+    };
+    button.addEventListener("click", async () => {
+      const wanted = !notifies();
+      if (wanted) await Notification.requestPermission();
+      localStorage.setItem("notify", wanted ? "yes" : "no");
+      show();
+    });
+    show();
+  };
+
+  // --- Copying, and everything by the keyboard.
+  const copyOnClick = () => {
+    document.addEventListener("click", async (event) => {
+      const button = event.target.closest("[data-copy]");
+      if (!button) return;
+      try {
+        await navigator.clipboard.writeText(button.dataset.copy);
+        announcer.textContent = "Copied.";
+        button.textContent = "Copied";
+      } catch {
+        announcer.textContent = "The browser does not allow copying.";
+      }
+    });
+    for (const button of all("[data-help]")) button.addEventListener("click", () => one("[data-keys]").showModal());
+  };
+
+  const move = (step) => {
+    const items = all("[data-item]").filter((item) => item.checkVisibility());
+    const at = items.findIndex((item) => item.contains(document.activeElement));
+    const item = items[at < 0 ? 0 : Math.min(Math.max(at + step, 0), items.length - 1)];
+    if (!item) return;
+    item.tabIndex = -1;
+    item.focus();
+    item.scrollIntoView({ block: "nearest" });
+  };
+  const current = (selector) => {
+    const item = document.activeElement.closest("[data-item]") || one("[data-item]");
+    return (item && one(selector, item)) || one(`main ${selector}`);
+  };
+  const keys = {
+    j: () => move(1),
+    k: () => move(-1),
+    a: () => {
+      const sheet = current("details[data-approve]");
+      if (sheet) sheet.open = true;
+      const field = one("form[action$='/approve'] :is(input:not([type=hidden]), button)", sheet || document);
+      if (field) all("form[action$='/approve'] :is(input:not([type=hidden]), button)", sheet || document).find((item) => item.checkVisibility()).focus();
+    },
+    d: () => {
+      const button = current("form:is([action$='/decline'], [action='/dismiss']) button");
+      if (button) button.focus();
+    },
+    "/": () => (one("[data-search]") ? one("[data-search]").focus() : location.assign("/tasks#q")),
+    "?": () => one("[data-keys]").showModal(),
+  };
+  const listenToKeys = () => {
+    document.addEventListener("keydown", (event) => {
+      const typing = event.target.closest("input, select, textarea, dialog, video");
+      if (typing || event.ctrlKey || event.metaKey || event.altKey || !(event.key in keys)) return;
+      event.preventDefault();
+      keys[event.key]();
+    });
+    if (location.hash === "#q" && one("[data-search]")) one("[data-search]").focus();
   };
 
   // --- Passkeys
@@ -148,24 +227,20 @@
   };
 
   const offerPasskeys = () => {
-    for (const form of all("form[data-passkey]")) {
-      form.hidden = false;
-      if (form.nextElementSibling && form.nextElementSibling.matches("[data-or]")) form.nextElementSibling.hidden = false;
-      form.addEventListener("submit", (event) => {
-        event.preventDefault();
-        const problem = one("[data-passkey-problem]", form);
-        withPasskey(form, one("button", form), problem, () => sign(form.dataset.passkey, form));
-      });
-    }
-    for (const button of all("button[data-passkey-form]")) {
-      button.hidden = false;
-      button.addEventListener("click", (event) => {
-        event.preventDefault();
-        const { form } = button;
-        const problem = one("[data-passkey-problem]", form);
-        withPasskey(form, button, problem, () => sign(button.dataset.passkeyForm, form));
-      });
-    }
+    document.documentElement.classList.add("passkeys");
+    document.addEventListener("submit", (event) => {
+      const form = event.target.closest("form[data-passkey]");
+      if (!form) return;
+      event.preventDefault();
+      withPasskey(form, one("button", form), one("[data-passkey-problem]", form), () => sign(form.dataset.passkey, form));
+    });
+    document.addEventListener("click", (event) => {
+      const button = event.target.closest("button[data-passkey-form]");
+      if (!button) return;
+      event.preventDefault();
+      const { form } = button;
+      withPasskey(form, button, one("[data-passkey-problem]", form), () => sign(button.dataset.passkeyForm, form));
+    });
     for (const form of all("form[data-register]")) {
       form.addEventListener("submit", (event) => {
         event.preventDefault();
@@ -177,22 +252,25 @@
 
   // --- A second click does not send a form again.
   const sendOnce = () => {
-    for (const form of all('form[method="post"]')) {
-      form.addEventListener("submit", (event) => {
-        // After this turn: the browser reads the fields first, and it skips disabled buttons.
-        if (!event.defaultPrevented) setTimeout(() => all("button", form).forEach((button) => (button.disabled = true)));
-      });
-    }
+    document.addEventListener("submit", (event) => {
+      const form = event.target;
+      // After this turn: the browser reads the fields first, and it skips disabled buttons.
+      if (!event.defaultPrevented && form.method === "post") setTimeout(() => all("button", form).forEach((button) => (button.disabled = true)));
+    });
     addEventListener("pageshow", (event) => {
       if (event.persisted) location.reload();
     });
   };
 
+  document.documentElement.classList.add("script");
   signIn();
   localTimes(document);
   all("[data-live]").forEach(follow);
   if (canPasskey()) offerPasskeys();
   sendOnce();
+  offerNotices();
+  copyOnClick();
+  listenToKeys();
   const problem = one("[data-focus]");
   if (problem) problem.focus();
 })();
