@@ -17,7 +17,6 @@ from .arguments import check_arguments
 from .elicitation import DESK, DeskRequest, answer_deadline, sheet_ids_of, state_of
 from .rendering import render_tool_failure
 
-
 SEARCH_HINT = "anthropic/searchHint"
 
 

@@ -286,7 +286,7 @@ TOOLS = (
         "Draft and price a video (free)",
         READS_OWN,
         meta=VIEW,
-        hint="generate video, how much cost",
+        hint="generate video how much cost",
     ),
     Listing(
         submit_video,
@@ -305,7 +305,7 @@ TOOLS = (
         meta=VIEW,
         hint="video status download",
     ),
-    Listing(view_clip, "See a finished video", READS_OWN, structured=False, hint="show video"),
+    Listing(view_clip, "See a finished video", READS_OWN, structured=False, hint="show me video"),
     Listing(cancel, "Cancel a video that was not sent", WITHDRAWS),
     Listing(list_tasks, "List videos", READS_OWN),
     Listing(list_models, "List video models and prices", READS_OWN),
