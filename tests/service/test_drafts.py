@@ -122,14 +122,15 @@ def test_an_address_that_the_person_set_is_shown_and_bound(workspace: Workspace)
 
 
 def test_unknown_names_are_refused_with_what_there_is(workspace: Workspace) -> None:
-    """Gateways and models alike."""
+    """Gateways and models alike: all where they are few, else the nearest and no other."""
     service = workspace.service()
     with pytest.raises(UnknownThing, match="poyo, apidot, apixo, evolink"):
         service.explain(Draft(shot=SHOT, gateway="kie"))
-    with pytest.raises(UnknownThing, match="sora-2-official"):
-        service.explain(Draft(shot=SHOT, gateway="poyo", model="veo-3"))
-    with pytest.raises(InvalidRequest, match="sora-2-preview"):
-        service.explain(Draft(shot=SHOT, model="veo-3"))
+    for gateway, kind in (("poyo", UnknownThing), (None, InvalidRequest)):
+        with pytest.raises(kind, match=r"nearest: seedance-2\b") as found:
+            service.explain(Draft(shot=SHOT, gateway=gateway, model="seedanse-2"))
+        assert "seedance-2" in found.value.next_step.text
+        assert len(found.value.message) < 200
 
 
 def test_a_model_may_be_named_as_it_is_listed(workspace: Workspace) -> None:

@@ -16,7 +16,7 @@ from callsheet.service.approval.forward import forward_sheets, release_all, subm
 from callsheet.service.consent import approve
 from callsheet.service.polling import run_task
 from callsheet.service.submission import submit
-from workspace import Workspace, accepted, draft
+from workspace import Workspace, accepted, draft, status
 
 MODEL = "poyo/sora-2-official"
 BOX = """
@@ -161,7 +161,10 @@ async def test_one_question_for_six_sheets_and_each_is_its_own_request(workspace
 
     assert wrong.value.error_code == "wrong_amount"
     assert {sheet.state for sheet in approved} == {SheetState.SPENT}
-    workspace.gateway.replies = [accepted(f"task-unified-1-{number}") for number in range(6)]
+    jobs = iter(range(6))
+    workspace.gateway.on_request = lambda request: (
+        accepted(f"task-unified-1-{next(jobs)}") if request.method == "POST" else status("running")
+    )
     workspace.clock.time += 1
     while TaskState.WAITING in await send_all(service):
         workspace.clock.time += 30

@@ -118,8 +118,9 @@ def list_(
         held = {task.id for task in session.service.held()}
         _write_held(session.output, sum(report.task.id in held for report in reports))
     elif not pending:
-        begin_with = f'No task yet. Start with: {program()} demo, or {program()} generate "what to show"'
-        session.output.write(Text("No task is open." if only_open else begin_with))
+        session.output.write(Text("No task is open." if only_open else "No task yet. Start with one of:"))
+        for begin_with in () if only_open else ("demo", 'generate "what to show"'):
+            session.output.write_unwrapped(f"{program()} {begin_with}")
     return ExitCode.OK
 
 
