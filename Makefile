@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 MUTMUT := $(VENV)/.mutants
 SERVERS := .servers
+CLIENTS := .clients
 # What `make screenshots` records: the options of tools/record_cast.py and a command.
 CAST := --answer "(yes/no)=yes" -- callsheet generate "A lighthouse keeper climbs a spiral stair" --duration 4 --model poyo/seedance-2
 UV := uv>=0.9,<1
@@ -20,6 +21,7 @@ PURE := tests/core tests/gateways tests/edges/test_clip_labels.py tests/edges/te
 # The tests start many processes; without bytecode each of them would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
+.PHONY: help demo test test-fast test-litellm check-clients system-tools crashtest lint types layers render figures bench torture mutants dist check-skills clean
 .PHONY: help demo test test-fast test-litellm system-tools crashtest lint types layers render figures bench torture mutants dist check-skills screenshots clean
 
 help: ## Show the targets
@@ -46,7 +48,7 @@ demo: $(STAMP) ## The whole way in the sandbox: no key, no network
 test: $(STAMP) ## Everything that must hold, in parallel
 	@$(MAKE) --no-print-directory -j lint types layers
 	$(PYTEST) -n auto --dist worksteal --cov --cov-report=term $(PURE)
-	$(PYTEST) -n auto --dist worksteal $(foreach path,$(PURE),--ignore $(path))
+	$(PYTEST) -n auto --dist worksteal $(foreach path,$(PURE) tests/clients/test_clients.py,--ignore $(path))
 
 test-fast: $(STAMP) ## What needs no process, browser or network, in under a minute
 	$(PYTEST) -q -n auto --dist worksteal --fast
@@ -73,6 +75,17 @@ test-litellm: $(STAMP) ## A real LiteLLM proxy and aimock, each installed for th
 	@$(MAKE) --no-print-directory $(SERVERS)/litellm/.ready || echo "LiteLLM cannot be installed here: its tests are skipped."
 	@$(MAKE) --no-print-directory $(SERVERS)/.aimock || echo "aimock cannot be installed here: its tests are skipped."
 	$(PYTEST) -q -rs -n 0 tests/servers
+
+$(CLIENTS)/%/.ready: tests/clients/%/package-lock.json
+	@mkdir -p $(@D) && cp tests/clients/$*/package.json tests/clients/$*/package-lock.json $(@D)
+	@npm ci --prefix $(@D) --silent --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+check-clients: $(STAMP) ## Claude Code, Codex, Gemini CLI and OpenClaw with a scripted model; skipped where one cannot be installed
+	@for client in claude codex gemini openclaw; do \
+		$(MAKE) --no-print-directory $(CLIENTS)/$$client/.ready || echo "$$client cannot be installed here: its tests are skipped."; \
+	done
+	$(PYTEST) -q -rs -n 0 tests/clients
 
 system-tools: ## Chromium and strace for some tests, where Debian's packages can be installed
 	@if command -v apt-get >/dev/null 2>&1 && [ "$$(id -u)" = 0 ]; then \
@@ -135,4 +148,4 @@ mutants: $(MUTMUT) ## Change the code about money, consent and keys: does a test
 	PYTHONPATH=tools $(BIN)/python -m mutants
 
 clean: ## Remove what the targets created
-	rm -rf $(VENV) $(SERVERS) .mypy_cache .ruff_cache .hypothesis .coverage build dist
+	rm -rf $(VENV) $(SERVERS) $(CLIENTS) .mypy_cache .ruff_cache .hypothesis .coverage build dist

@@ -10,14 +10,26 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from callsheet.__main__ import main
-from callsheet.compose import Surroundings
+
+if TYPE_CHECKING:
+    from callsheet.compose import Surroundings
+
+
+def surroundings() -> Surroundings:
+    """Those of the process, but for the account. Built when they are needed, as in the program: starts are timed."""
+    from dataclasses import replace
+
+    from callsheet.compose import Surroundings
+
+    again = (sys.executable, "-P", str(Path(__file__).absolute()), str(ACCOUNT_HOME))
+    leaves = "LEAVES_WATCHER" in os.environ
+    return replace(Surroundings.of_process(), account_home=ACCOUNT_HOME, command=again, leaves_watcher=leaves)
+
 
 if __name__ == "__main__":
-    account_home = Path(sys.argv.pop(1))
-    again = (sys.executable, "-P", str(Path(__file__).absolute()), str(account_home))
-    leaves = "LEAVES_WATCHER" in os.environ
-    main(lambda: replace(Surroundings.of_process(), account_home=account_home, command=again, leaves_watcher=leaves))
+    ACCOUNT_HOME = Path(sys.argv.pop(1))
+    main(surroundings)

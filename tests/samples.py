@@ -26,6 +26,16 @@ from callsheet.service.ports import Ledger
 
 START = 1_790_000_000.0
 
+SEARCHES = {
+    "generate a video from a text prompt": "explain_payload",
+    "how much does a video cost": "explain_payload",
+    "check video status and download": "get_task",
+    "which video models are there": "list_models",
+    "show me the video": "view_clip",
+    "cancel it": "cancel",
+}
+"""What people say, and the tool that a search must find first."""
+
 CHEAP = Cost(kibibytes=8, passes=1)
 """The least costly key derivation, for tests that are not about its cost."""
 

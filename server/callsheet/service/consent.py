@@ -251,7 +251,7 @@ def approve(deps: Dependencies, sheet_id: str, *, by: Means, evidence: Mapping[s
     if by is Means.CLIENT and floor_of(deps, sheet) is Floor.PASSPHRASE:
         raise NotApproved(
             "For this clip the policy asks for the approval passphrase or a passkey. A client's form is not enough.",
-            next_step=NextStep(Action.APPROVE, target=sheet_id),
+            next_step=NextStep(Action.APPROVE, target=sheet_id, home=deps.home),
         )
     if sheet.mode is Mode.LIVE and by in (Means.REHEARSAL, Means.ALLOWANCE):
         raise NotApproved(

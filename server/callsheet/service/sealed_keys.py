@@ -312,7 +312,7 @@ def sendable(deps: Dependencies, sheet_id: str) -> Sheet:
     if not uses_sealed_key(deps, sheet):
         raise KeyProblem(
             f"The key for {sheet.binding.gateway} is not sealed.",
-            next_step=NextStep(Action.APPROVE, "It needs no sealed key.", target=sheet.id),
+            next_step=NextStep(Action.APPROVE, "It needs no sealed key.", target=sheet.id, home=deps.home),
         )
     task = _task_of(deps, sheet_id)
     if task is None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,13 +68,16 @@ def store_cheap_verifier(path: Path, passphrase: str) -> None:
 
 
 class Terminal:
-    """One run of `callsheet` on a terminal. Use as a context manager."""
+    """One run of `callsheet`, or of another command, on a terminal. Use as a context manager."""
 
-    def __init__(self, arguments: list[str], environ: Mapping[str, str], directory: Path) -> None:
+    def __init__(
+        self, arguments: list[str], environ: Mapping[str, str], directory: Path, *, command: Sequence[str] = ()
+    ) -> None:
+        command = command or command_for(clean_environment(environ), *arguments)
         self._master, slave = os.openpty()
         termios.tcsetwinsize(slave, (50, 120))
         self._child = subprocess.Popen(
-            [sys.executable, "-c", LAUNCH, os.ttyname(slave), *command_for(clean_environment(environ), *arguments)],
+            [sys.executable, "-c", LAUNCH, os.ttyname(slave), *command],
             stdin=subprocess.DEVNULL,
             env=clean_environment(environ),
             cwd=directory,
@@ -99,9 +102,9 @@ class Terminal:
         """Everything that was shown, without colours."""
         return _STYLE.sub("", self._raw.decode("utf-8", "replace")).replace("\r", "")
 
-    def expect(self, awaited: str) -> None:
+    def expect(self, awaited: str, *, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until that text is shown, after what was awaited before. A space also matches a line break."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + seconds
         pattern = re.compile(re.escape(awaited).replace("\\ ", r"\s+"))
         while (found := pattern.search(self.text, self._read_to)) is None:
             assert time.monotonic() < deadline, f"{awaited!r} was not shown; this was:\n{self.text}"
@@ -112,6 +115,12 @@ class Terminal:
     def type(self, line: str) -> None:
         """Type a line and press Enter."""
         os.write(self._master, line.encode() + b"\n")
+
+    def press(self, *keys: str) -> None:
+        """Press keys in a program that draws a screen, a moment after what was read."""
+        for key in keys:
+            time.sleep(0.3)
+            os.write(self._master, key.encode())
 
     def interrupt(self) -> None:
         """Press Ctrl-C, a moment after what was read: a prompt shows before its answer is awaited."""

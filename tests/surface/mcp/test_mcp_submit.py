@@ -103,6 +103,7 @@ async def test_anything_but_the_amount_is_not_approved_and_sends_nothing(
     assert text.startswith(f"{code}: ")
     assert "Nothing was sent; no money was spent." in text
     assert f"callsheet approve {sheet_id}`" in text
+    assert f"`CALLSHEET_HOME={workspace.home} " in text
     assert not any(word in text.lower() for word in ("rejected", "said no", "the user declined", "the user refused"))
     assert len(person.asked) == 1
     assert workspace.gateway.requests == []

@@ -130,7 +130,10 @@ def approve_typed(
         raise NotApproved(
             f"The amount typed is not the amount shown ({question.name or f'{question.amount_text} USD'}).",
             next_step=NextStep(
-                Action.APPROVE, f"The amount to type is {question.amount_text}.", target=" ".join(question.sheet_ids)
+                Action.APPROVE,
+                f"The amount to type is {question.amount_text}.",
+                target=" ".join(question.sheet_ids),
+                home=deps.home,
             ),
             code="wrong_amount",
         )
@@ -146,11 +149,11 @@ def keep_answer(deps: Dependencies, sheet_ids: Sequence[str], answer: Answer) ->
         for sheet_id in sheet_ids:
             with suppress(IllegalEvent):
                 deps.ledger().move_sheet(sheet_id, SheetEvent.TURNED_DOWN, now=deps.clock.now())
-    return not_approved(sheet_ids, answer)
+    return not_approved(deps, sheet_ids, answer)
 
 
-def not_approved(sheet_ids: Sequence[str], answer: Answer) -> NotApproved:
+def not_approved(deps: Dependencies, sheet_ids: Sequence[str], answer: Answer) -> NotApproved:
     """The error after a question without an approval. It never says that a person declined."""
     meaning, advice = MEANINGS[answer]
-    step = NextStep(Action.APPROVE, advice, target=" ".join(sheet_ids))
+    step = NextStep(Action.APPROVE, advice, target=" ".join(sheet_ids), home=deps.home)
     return NotApproved(f"Not approved: {meaning}.", next_step=step, code=answer.value)

@@ -281,7 +281,13 @@ WITHDRAWS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempo
 
 
 TOOLS = (
-    Listing(explain_payload, "Draft and price a video (free)", READS_OWN, meta=VIEW),
+    Listing(
+        explain_payload,
+        "Draft and price a video (free)",
+        READS_OWN,
+        meta=VIEW,
+        hint="generate video how much cost",
+    ),
     Listing(
         submit_video,
         "Submit a video (may cost money)",
@@ -291,8 +297,15 @@ TOOLS = (
         defaults=(("wait_seconds", LONGEST_WAIT),),
         meta=VIEW,
     ),
-    Listing(get_task, "Check or wait for a video", READS, hidden=("task_id",), meta=VIEW),
-    Listing(view_clip, "See a finished video", READS_OWN, structured=False),
+    Listing(
+        get_task,
+        "Check or wait for a video",
+        READS,
+        hidden=("task_id",),
+        meta=VIEW,
+        hint="video status download",
+    ),
+    Listing(view_clip, "See a finished video", READS_OWN, structured=False, hint="show me video"),
     Listing(cancel, "Cancel a video that was not sent", WITHDRAWS),
     Listing(list_tasks, "List videos", READS_OWN),
     Listing(list_models, "List video models and prices", READS_OWN),
