@@ -231,7 +231,7 @@ async def test_the_tools_name_the_view_and_it_is_one_file_that_loads_nothing(wor
         tools = {tool.name: tool.meta for tool in (await client.list_tools()).tools}
         [content] = (await client.read_resource(VIEW)).contents
 
-    named = [name for name, meta in tools.items() if meta == {"ui": {"resourceUri": VIEW}}]
+    named = [name for name, meta in tools.items() if (meta or {}).get("ui") == {"resourceUri": VIEW}]
     assert named == ["explain_payload", "submit_video", "get_task"]
     assert content.mime_type == "text/html;profile=mcp-app"
     assert re.findall(r"(?:src|href)=\"|@import|url\(|https?://(?!127)", content.text) == []
