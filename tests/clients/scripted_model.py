@@ -34,6 +34,9 @@ SEARCHERS = {"ToolSearch": "max_results", "tool_search": "limit"}
 MOST_LOOKS = 8
 NO_TOOLS = "NO TOOLS"
 SEEN = "SEEN"
+WAITING = "WAITING"
+AS_TASK = "server-side task"
+"""Of a call that became an MCP task, Claude Code tells this, and later the result as a notification."""
 
 
 @dataclass(frozen=True)
@@ -95,10 +98,12 @@ def decide(used: Sequence[Use]) -> Call | str:
         copies = {name: fields[name] for name in ("price", "what")}
         return Call("submit_video", {"sheet_ids": [fields["sheet_id"]], **copies})
     if last.tool in ("submit_video", "get_task") and "task_id" in fields:
-        if fields.get("status") == "saved":
+        if "saved" in (fields.get("status"), fields.get("task_status")):
             return Call("view_clip", {"task_id": fields["task_id"]})
         if sum(use.tool == "get_task" for use in used) < MOST_LOOKS:
             return Call("get_task", {"task_ids": [fields["task_id"]], "wait_seconds": 45})
+    if last.tool == "submit_video" and AS_TASK in " ".join(strings_in(last.shown)):
+        return WAITING
     address = re.search(r"callsheet://tasks/\w+/contact-sheet", " ".join(strings_in([use.shown for use in used])))
     if last.tool == "view_clip" and address:
         return Call(READ, {"uri": address[0]})
@@ -145,6 +150,9 @@ def read_anthropic(request: Mapping[str, Any]) -> Turn:
                 names[block["id"]] = bare(block["name"], block["input"])
             elif block["type"] == "tool_result":
                 used.append(Use(names[block["tool_use_id"]], block.get("content")))
+            elif "<task-notification>" in block.get("text", ""):
+                # How the end of an MCP task is told.
+                used.append(Use("get_task", block["text"]))
     return Turn(tuple(tool["name"] for tool in request.get("tools", ())), used)
 
 
@@ -268,11 +276,15 @@ class ScriptedModel:
 
     def last_use(self, tool: str) -> Use:
         """The last use of that tool, with what the client showed the model of its result."""
-        return next(use for use in reversed(self.turns[-1].used) if use.tool == tool)
+        return next(use for turn in reversed(self.turns) for use in reversed(turn.used) if use.tool == tool)
 
     def searches(self) -> dict[str, str]:
         """For each search that the client made, the first of our tools in what it found."""
-        shown = [" ".join(strings_in(use.shown)) for use in self.turns[-1].used if use.tool in SEARCHERS]
+        shown = [
+            " ".join(strings_in(use.shown))
+            for use in max(self.turns, key=lambda turn: len(turn.used)).used
+            if use.tool in SEARCHERS
+        ]
         # Found tools of others stand between ours, so only the order of ours is read.
         first = [re.search(r"callsheet__(\w+)", text) for text in shown]
         return {query: name[1] if name else "" for query, name in zip(SEARCHES, first, strict=False)}
