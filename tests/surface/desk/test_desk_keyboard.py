@@ -82,8 +82,14 @@ def test_sheets_are_approved_and_declined_in_place_by_keys(page: Page, desk_serv
     assert page.url == f"{desk_server.origin}/"
     assert sheet_state(desk_server, second) is SheetState.SPENT
 
-    page.keyboard.press("j")
-    expect(page.locator(f"[data-key='{first}']")).to_be_focused()
+    # The page has just been loaded and refreshes itself: a key may come before its script or before the other item.
+    waiting = page.locator(f"[data-key='{first}']")
+    for _ in range(20):
+        page.keyboard.press("j")
+        page.wait_for_timeout(100)
+        if waiting.evaluate("node => node === document.activeElement"):
+            break
+    expect(waiting).to_be_focused()
     page.keyboard.press("d")
     assert sheet_state(desk_server, first) is SheetState.AWAITING_APPROVAL
     page.keyboard.press("Enter")
