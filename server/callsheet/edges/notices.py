@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import html
 import logging
-import os
 import subprocess
 import sys
 import threading
@@ -30,14 +29,13 @@ from callsheet.edges.clock import Clock
 from callsheet.edges.http.client import GatewayHttp
 from callsheet.edges.keys.store import SecretKey
 from callsheet.edges.ledger.ledger import SqliteLedger
+from callsheet.edges.process.desktop import desktop_environ
 from callsheet.errors import CallsheetError, SetupProblem
 
 AN_HOUR = 10
 EXIT_SECONDS = 3.0
 """How long a program that ends waits for a notice on its way."""
 DESKTOP_SECONDS = 5.0
-DESKTOP_VARIABLES = ("DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "HOME", "WAYLAND_DISPLAY", "XDG_RUNTIME_DIR")
-"""All that the program gets of the environment, which may hold keys."""
 _SCRIPT = ("on run argv", 'display notification (item 1 of argv) with title "Callsheet"', "end run")
 
 log = logging.getLogger(__name__)
@@ -125,10 +123,9 @@ def desktop_command(text: str, platform: str = sys.platform) -> list[str]:
 
 
 def _show(text: str) -> str:
-    environ = {name: os.environ[name] for name in DESKTOP_VARIABLES if name in os.environ}
     try:
         done = subprocess.run(  # noqa: S603 - a fixed program, no shell
-            desktop_command(text), env=environ, timeout=DESKTOP_SECONDS, check=False, capture_output=True
+            desktop_command(text), env=desktop_environ(), timeout=DESKTOP_SECONDS, check=False, capture_output=True
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"not shown ({type(error).__name__})"

@@ -14,7 +14,6 @@ from callsheet.core.tasks import SheetState, TaskState
 from callsheet.edges.clock import SystemClock
 from callsheet.edges.keys.sealed import seal_key, write_sealed
 from callsheet.edges.keys.store import SecretKey
-from callsheet.edges.process.opener import OPENERS, find_opener, open_file
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
 from crash.crash_gateway import LoopbackGateway, Manners
@@ -218,19 +217,3 @@ def test_without_a_model_the_choice_is_shown_and_nothing_is_made(cli: CommandLin
     assert ran.code == ExitCode.INVALID
     assert ran.json["status"] == "choose"
     assert workspace.gateway.requests == []
-
-
-def test_what_opens_a_clip_gets_no_key(tmp_path: Path) -> None:
-    """One argument, a small environment; where there is no screen there is nothing to open with."""
-    program, found = tmp_path / "opener", tmp_path / "found"
-    program.write_text(f'#!/bin/sh\nprintf "%s " "$@" > {found}\nenv >> {found}\n')
-    program.chmod(0o700)
-
-    assert open_file(str(program), Path("/clips/a b;c.mp4"), {"POYO_API_KEY": KEY, "PATH": "/usr/bin:/bin"})
-    assert not open_file(str(tmp_path / "nothing"), Path("/a.mp4"), {})
-
-    text = found.read_text()
-    assert text.startswith("/clips/a b;c.mp4 ")
-    assert KEY not in text
-    assert find_opener({"HOME": "/"}, platform="linux") is None
-    assert "linux" not in OPENERS

@@ -12,10 +12,7 @@ from test_desk_media import keep_clip
 from callsheet.core.consent import Means
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import Problem, SheetState, TaskFilter, TaskState
-from callsheet.edges.file_manager import folder_command
-from callsheet.errors import UnknownThing
 from callsheet.service import Draft
-from cases import cases
 from workspace import Workspace, accepted, draft, reply
 
 LOST = Problem("answer_lost", "the connection broke", "unknown", untrusted_task_id="task-unified-9-x")
@@ -300,25 +297,6 @@ async def test_clips_are_found_by_words_state_and_model(desk: Desk) -> None:
         page = await desk.read(f"/tasks?{query}")
         assert sorted(task for task in (kite, boat) if f'<tr data-key="{task}"' in page) == sorted(found), query
     assert desk.service.find_tasks(TaskFilter(card="apixo"), limit=9) == []
-
-
-@cases("path", ["relative.mp4", "/etc/passwd", "/nowhere/a.mp4", "-R.mp4", "/tmp/\0.mp4"], ids=repr)
-def test_only_a_clip_that_is_there_is_shown_in_its_folder(path: str) -> None:
-    """The path comes from a file that other programs of the user can write."""
-    with pytest.raises(UnknownThing):
-        folder_command(Path(path), "linux")
-
-
-def test_a_link_is_no_clip_and_the_file_is_never_opened(tmp_path: Path) -> None:
-    """The manager gets the folder, or the file to select."""
-    clip, link = tmp_path / "a; rm -rf.mp4", tmp_path / "b.mp4"
-    clip.write_bytes(b"x")
-    link.symlink_to(clip)
-
-    assert folder_command(clip, "linux") == ["/usr/bin/xdg-open", str(tmp_path)]
-    assert folder_command(clip, "darwin") == ["/usr/bin/open", "-R", str(clip)]
-    with pytest.raises(UnknownThing):
-        folder_command(link, "linux")
 
 
 async def test_showing_a_folder_needs_a_task_with_a_clip(desk: Desk) -> None:

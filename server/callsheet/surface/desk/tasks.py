@@ -16,7 +16,7 @@ from callsheet.core.consent import Means, Mode
 from callsheet.core.security.redaction import clean
 from callsheet.core.shot import PARAMETERS
 from callsheet.core.tasks import OPEN_STATES, Clip, Sheet, Task, TaskFilter, TaskState
-from callsheet.edges.file_manager import can_show
+from callsheet.edges.process.desktop import find_opener
 from callsheet.errors import Action, CallsheetError, UnknownThing
 from callsheet.service import Service, TaskReport
 from callsheet.service.export import charge_text
@@ -169,7 +169,7 @@ def _one(context: RequestContext) -> dict[str, Any]:
         "prompt": report.prompt,
         "ways": approval_ways(context),
         "orders": _orders(sheet, report) if task.clip else [],
-        "can_show": can_show(),
+        "can_show": find_opener() is not None,
         "quote": str(sheet.price),
         "charged": charge_text(sheet, task),
         "counted": dollars(from_micros(task.reserve_micros)) if counts(task) else "",

@@ -16,8 +16,8 @@ from callsheet.core.consent import Means, Mode
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import Task
 from callsheet.edges.config.policy_file import write_pause
-from callsheet.edges.file_manager import show_in_folder
-from callsheet.errors import InvalidRequest, UnknownThing
+from callsheet.edges.process.desktop import find_opener, show_in_folder
+from callsheet.errors import InvalidRequest, SetupProblem, UnknownThing
 from callsheet.service import Draft, Explanation
 
 from .requests import RequestContext
@@ -114,7 +114,9 @@ async def reveal(context: RequestContext) -> Response:
     task = context.state.service.task(context.path_param("task_id")).task
     if task.clip is None:
         raise UnknownThing("That task has no clip.", next_step="Open the task to see its state.")
-    await anyio.to_thread.run_sync(show_in_folder, Path(task.clip.path))
+    opener = find_opener()
+    if opener is None or not await anyio.to_thread.run_sync(show_in_folder, opener, Path(task.clip.path)):
+        raise SetupProblem("No file manager could be opened here.", next_step="Copy the path instead.")
     return context.redirect(f"/tasks/{task.id}", "The folder is open in your file manager.")
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from callsheet.core.consent import Mode, Need, decide_need
 from callsheet.core.tasks import TaskState
-from callsheet.edges.process.opener import find_opener, open_file
+from callsheet.edges.process.desktop import find_opener, open_clip
 from callsheet.errors import InvalidRequest
 from callsheet.service import Draft, Explanation
 from callsheet.surface.cli.console.command import MAKE, Command, Json, SheetArgument, Wait
@@ -88,7 +88,7 @@ def _offer_to_open(session: Session, sheet_id: str) -> None:
     if opener is None or task is None or task.state is not TaskState.SAVED or task.clip is None:
         return
     with session.open_terminal("open the clip") as terminal:
-        if terminal.confirm("Open it now?") and not open_file(opener, Path(task.clip.path), environ):
+        if terminal.confirm("Open it now?") and not open_clip(opener, Path(task.clip.path), environ):
             terminal.write("No program here opens it.", style="yellow")
 
 
