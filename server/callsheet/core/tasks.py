@@ -195,6 +195,9 @@ SHEET_LIFETIME = 24 * 3600.0
 APPROVAL_LIFETIME = 3600.0
 """How long an approval is valid before the sheet must be approved again, in seconds."""
 
+MOST_TOGETHER = 6
+"""How many sheets may be submitted together, with one question for their sum."""
+
 FORWARD_LIFETIME = 3600.0
 """How long a sheet that was put forward is sent by its approval, in seconds; after that it is approved for later."""
 

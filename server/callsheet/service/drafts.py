@@ -252,9 +252,7 @@ def _explain_card(
     body = build_body(card, settled)
     verdict = Verdict((*verdict.findings, *findings, *_schema_findings(deps, card, body)), settled)
     if verdict.is_mended and not check_shot(card, settled, hosts).blocked:
-        # Nothing is left out and nothing is open: the person sees what was changed, and decides on the sheet.
-        softened = [replace(item, severity="warning") if item.now else item for item in verdict.findings]
-        verdict = Verdict(tuple(softened), settled)
+        verdict = verdict.softened
     facts = deps.facts(card.gateway)
     frozen = freeze(facts.body, body)
     price = _price(card, settled)

@@ -192,7 +192,7 @@ def test_an_unknown_host_is_a_wrong_usage(cli: CommandLine, typed: str, nearest:
 
     assert error.code == ExitCode.INVALID
     assert error.json["error"]["code"] == "usage"
-    assert "claude-desktop" in error.json["error"]["message"]
+    assert "claude-desktop" in error.json["error"]["summary"]
     assert f"callsheet install {nearest}".rstrip() + "`" in error.json["error"]["next_step"]
 
 

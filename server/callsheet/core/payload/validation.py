@@ -80,6 +80,12 @@ class Verdict:
         """Whether there are errors, and the corrected shot has a value in the place of each."""
         return self.blocked and all(item.now is not None for item in self.findings if item.severity == "error")
 
+    @property
+    def softened(self) -> Verdict:
+        """With warnings for errors: nothing is left out or open, and a person decides on what was changed."""
+        findings = tuple(replace(item, severity="warning") if item.now else item for item in self.findings)
+        return Verdict(findings, self.corrected)
+
 
 def check_shot(card: ModelCard, shot: Shot, hosts: Hosts) -> Verdict:
     """Judge every part of a shot for one card; see `Verdict`."""

@@ -14,7 +14,7 @@ from dataclasses import replace
 import anyio
 
 from callsheet.core.spending import is_fresh
-from callsheet.core.tasks import IllegalEvent, Sheet, SheetEvent, SheetState, Task, TaskState
+from callsheet.core.tasks import MOST_TOGETHER, IllegalEvent, Sheet, SheetEvent, SheetState, Task, TaskState
 from callsheet.errors import CallsheetError, InvalidRequest, NextStep, PolicyRefusal
 from callsheet.service.blockers import allowance_for, require_caps_together
 from callsheet.service.consent import approvable, need_sheet, not_open
@@ -23,7 +23,6 @@ from callsheet.service.results import Submission, fate_of
 from callsheet.service.sealed_keys import is_locked
 from callsheet.service.submission import submit, withdraw_task
 
-MOST_TOGETHER = 6
 LOOK_AGAIN_SECONDS = 1.0
 """Another process may have recorded the approval."""
 
@@ -146,7 +145,7 @@ def release(deps: Dependencies, sheet: Sheet) -> Sheet:
 
 def release_all(deps: Dependencies) -> None:
     """Spend what was released by an approval whose process ended before it could."""
-    for sheet in deps.ledger().sheets([SheetState.APPROVED], forward=True):
+    for sheet in deps.ledger().sheets([SheetState.APPROVED], limit=-1, forward=True):
         if is_fresh(sheet, deps.clock.now()):
             release(deps, sheet)
 

@@ -205,7 +205,7 @@ def _write_failure(session: Session, error: Exception) -> int:
     if known is None:
         return _write_unexpected(session, error)
     if session.as_json:
-        session.write_json({"error": error_answer(known, for_person)})
+        session.write_json({"error": error_answer(known, None, for_person)})
     else:
         session.output.write_error(known, money=session.sends)
     return exit_for_error(known)

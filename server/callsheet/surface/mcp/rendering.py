@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 from callsheet.errors import FATE_SENTENCES, CallsheetError, Fate, UnknownThing
 from callsheet.surface.next_steps import error_for_agent, for_agent
-from callsheet.surface.views.answers import FailureAnswer
+from callsheet.surface.views.answers import ErrorAnswer
 
 from .arguments import Refusal
 from .elicitation import sheet_ids_of
@@ -100,15 +100,15 @@ def render_tool_failure(tool: str, arguments: dict[str, Any], error: Exception, 
 
 def _build_failure(tool: str, arguments: dict[str, Any], error: CallsheetError, state: ServerState) -> BaseModel:
     from callsheet.service import Submission
-    from callsheet.surface.views.builders import failure_answer
+    from callsheet.surface.views.builders import error_answer
     from callsheet.surface.views.tasks import refused_status, submit_answer
 
     try:
         mode = state.service.policy.mode
     except CallsheetError:
-        return failure_answer(error, None, for_agent)
+        return error_answer(error, None, for_agent)
     if tool != "submit_video" or refused_status(error) is None:
-        return failure_answer(error, mode, for_agent)
+        return error_answer(error, mode, for_agent)
     ids = sheet_ids_of(arguments)
     failed = Submission("", "", error.next_step, sheet_id=ids[0] if len(ids) == 1 else "", error=error)
     return submit_answer([failed], mode, for_agent)
@@ -116,9 +116,9 @@ def _build_failure(tool: str, arguments: dict[str, Any], error: CallsheetError, 
 
 def render_error(error: CallsheetError) -> CallToolResult:
     """An error as a result, where the mode is not known."""
-    from callsheet.surface.views.builders import failure_answer
+    from callsheet.surface.views.builders import error_answer
 
-    return render_result(failure_answer(error, None, for_agent), is_error=True)
+    return render_result(error_answer(error, None, for_agent), is_error=True)
 
 
 def render_refusal(
@@ -126,7 +126,7 @@ def render_refusal(
 ) -> CallToolResult:
     """A call that was refused before anything was decided."""
     money = FATE_SENTENCES[fate]
-    answer = FailureAnswer(summary=summary, code=code, fate=fate, retry="after_fix", money=money, next_step=step)
+    answer = ErrorAnswer(summary=summary, code=code, fate=fate, retry="after_fix", money=money, next_step=step)
     return render_result(answer, is_error=True)
 
 

@@ -13,6 +13,7 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.types import CallToolResult, ImageContent, TextContent, ToolAnnotations
 from pydantic import Field
 
+from callsheet.core.tasks import MOST_TOGETHER
 from callsheet.errors import CallsheetError
 from callsheet.surface.next_steps import for_agent
 from callsheet.surface.views.answers import (
@@ -36,9 +37,9 @@ from .elicitation import (
     take_answer,
 )
 from .extensions.view import META as VIEW
-from .listing import Listing, build_tool
 from .rendering import render_result
 from .resources import JPEG, link_contact_sheet, read_small_picture_of
+from .tool_schemas import Listing, build_tool
 
 if TYPE_CHECKING:
     from callsheet.service import Submission, TaskReport
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
 LONGEST_WAIT = 45
 PROGRESS_SECONDS = 2.0
 LONGEST_WAIT_TEXT = f"{LONGEST_WAIT} s is the longest wait."
-MOST_SHEETS = 6
 MOST_TASKS = 50
 
 Id = Annotated[str, Field(max_length=80)]
@@ -123,7 +123,7 @@ async def submit_video(  # noqa: PLR0913 - the arguments of the tool
     context: Context,
     answer: Annotated[ElicitationResult[TypedAmount], Resolve(ask)],
     *,
-    sheet_ids: Annotated[list[Id] | None, Field(max_length=MOST_SHEETS, description="1 to 6")] = None,
+    sheet_ids: Annotated[list[Id] | None, Field(max_length=MOST_TOGETHER, description="1 to 6")] = None,
     price: Annotated[str, Field(max_length=80, description="Copied; of several the sum")] = "",
     what: Annotated[str, Field(max_length=2_000, description='Copied; of several joined by "; "')] = "",
     wait_seconds: Annotated[WaitSeconds | None, Field(description="For their approval")] = None,

@@ -307,18 +307,7 @@ class ModelsAnswer(BaseModel):
 
 
 class ErrorAnswer(BaseModel):
-    """An error: what happened, what became of the request and the money, whether to try again, what to do now."""
-
-    code: str
-    message: str
-    fate: str
-    fate_text: str
-    retry: str
-    next_step: str
-
-
-class FailureAnswer(BaseModel):
-    """The same for an agent, in the fields of every other answer."""
+    """An error, in the fields of every other answer: what happened, what became of the money, what to do now."""
 
     summary: str
     code: str

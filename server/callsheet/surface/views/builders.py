@@ -25,7 +25,6 @@ from .answers import (
     ErrorAnswer,
     ExplainAnswer,
     ExplainDetails,
-    FailureAnswer,
     FindingAnswer,
     InputAnswer,
     ModelsAnswer,
@@ -51,21 +50,9 @@ def mode_fields(mode: Mode) -> dict[str, Any]:
     return {"mode": mode.value, "rehearsal": True if mode is Mode.SANDBOX else None}
 
 
-def error_answer(error: CallsheetError, render: Render) -> ErrorAnswer:
-    """An error with its five answers."""
+def error_answer(error: CallsheetError, mode: Mode | None, render: Render) -> ErrorAnswer:
+    """An error; the mode is not known where the policy cannot be read."""
     return ErrorAnswer(
-        code=error.error_code,
-        message=error.message,
-        fate=error.fate.value,
-        fate_text=FATE_SENTENCES[error.fate],
-        retry=error.retry,
-        next_step=render(error.next_step),
-    )
-
-
-def failure_answer(error: CallsheetError, mode: Mode | None, render: Render) -> FailureAnswer:
-    """The same in the fields of every other answer; the mode is not known where the policy cannot be read."""
-    return FailureAnswer(
         summary=error.message,
         code=error.error_code,
         fate=error.fate.value,

@@ -14,7 +14,7 @@ from typing import Any
 from callsheet.core.consent import Mode
 from callsheet.core.delivery import name_differences
 from callsheet.core.security.redaction import escape_block
-from callsheet.core.tasks import OPEN_STATES, Sheet, Task, TaskState
+from callsheet.core.tasks import MOST_TOGETHER, OPEN_STATES, Sheet, Task, TaskState
 from callsheet.errors import (
     DECLINED,
     FATE_SENTENCES,
@@ -55,7 +55,6 @@ from .answers import (
 from .builders import Render, finding_answer, joined, mode_fields
 
 PROMPT_IN_LIST = 60
-MOST_NAMED = 6
 REHEARSED = "rehearsed"
 DRAWN = "A drawn placeholder with the prompt on it; say so."
 WAITS = "It waits for the user's approval; nothing was sent."
@@ -276,7 +275,7 @@ def _next_for_all(reports: Sequence[TaskReport]) -> NextStep:
         return NextStep(Action.GET, target=reports[0].task.id)
     if open_ids:
         # Without ids, all open ones are meant.
-        target = " ".join(open_ids) if len(open_ids) <= MOST_NAMED else ""
+        target = " ".join(open_ids) if len(open_ids) <= MOST_TOGETHER else ""
         return NextStep(Action.WAIT, target=target, seconds=WAIT_SECONDS)
     return NextStep(Action.VIEW if saved else Action.GET, target=(saved or [reports[0].task.id])[0])
 

@@ -18,9 +18,8 @@ import typer
 
 from callsheet.core.payload.request import Payload, parse_request
 from callsheet.core.shot import Shot
-from callsheet.errors import InvalidRequest
+from callsheet.errors import Action, InvalidRequest, NextStep
 from callsheet.service import Draft
-from callsheet.surface.next_steps import program
 
 from .command import GatewayOption, ModelOption
 from .session import Session, find_session
@@ -99,7 +98,9 @@ def _located(session: Session, picture: str | None) -> str | None:
 def _build_draft(shot: Shot, payload: str | None, *, gateway: str | None, model: str | None) -> Draft:
     if payload is None:
         if shot == Shot():
-            raise InvalidRequest("There is no prompt.", next_step=f'Run `{program()} explain "what to show"`.')
+            raise InvalidRequest(
+                "There is no prompt.", next_step=NextStep(Action.EXPLAIN, "Write what it shows behind it.")
+            )
         return Draft(shot=shot, gateway=gateway, model=model, by_person=True)
     if shot != Shot():
         raise InvalidRequest(
