@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from connection import ERAS, connect
 
+from callsheet.core.tasks import MOST_TOGETHER
 from callsheet.surface.mcp.arguments import NO_ARGUMENT_APPROVES
+from callsheet.surface.mcp.tools import MOST_SHEETS
 from workspace import Workspace
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -112,3 +114,8 @@ async def test_no_schema_says_anything_that_a_client_may_not_understand(workspac
         # Clients drop a picture beside structured content.
         assert (tool.output_schema or {"type": None})["type"] == (None if tool.name == "view_clip" else "object")
         assert tool.description
+
+
+def test_the_listed_limit_of_sheets_is_that_of_the_rule() -> None:
+    """It is written twice, because the rule's module is not loaded before the first answer."""
+    assert MOST_SHEETS == MOST_TOGETHER

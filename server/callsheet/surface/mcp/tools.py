@@ -13,7 +13,6 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.types import CallToolResult, ImageContent, TextContent, ToolAnnotations
 from pydantic import Field
 
-from callsheet.core.tasks import MOST_TOGETHER
 from callsheet.errors import CallsheetError
 from callsheet.surface.next_steps import for_agent
 from callsheet.surface.views.answers import (
@@ -49,6 +48,8 @@ LONGEST_WAIT = 45
 PROGRESS_SECONDS = 2.0
 LONGEST_WAIT_TEXT = f"{LONGEST_WAIT} s is the longest wait."
 MOST_TASKS = 50
+MOST_SHEETS = 6
+"""`core.tasks.MOST_TOGETHER`, whose module loads the catalogue: too heavy before the first answer."""
 
 Id = Annotated[str, Field(max_length=80)]
 Word = Annotated[str, Field(max_length=80)]
@@ -123,7 +124,7 @@ async def submit_video(  # noqa: PLR0913 - the arguments of the tool
     context: Context,
     answer: Annotated[ElicitationResult[TypedAmount], Resolve(ask)],
     *,
-    sheet_ids: Annotated[list[Id] | None, Field(max_length=MOST_TOGETHER, description="1 to 6")] = None,
+    sheet_ids: Annotated[list[Id] | None, Field(max_length=MOST_SHEETS, description="1 to 6")] = None,
     price: Annotated[str, Field(max_length=80, description="Copied; of several the sum")] = "",
     what: Annotated[str, Field(max_length=2_000, description='Copied; of several joined by "; "')] = "",
     wait_seconds: Annotated[WaitSeconds | None, Field(description="For their approval")] = None,
