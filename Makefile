@@ -21,8 +21,7 @@ PURE := tests/core tests/gateways tests/edges/test_clip_labels.py tests/edges/te
 # The tests start many processes; without bytecode each of them would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-fast test-litellm check-clients system-tools crashtest lint types layers render figures bench torture mutants dist check-skills clean
-.PHONY: help demo test test-fast test-litellm system-tools crashtest lint types layers render figures bench torture mutants dist check-skills screenshots clean
+.PHONY: help demo test test-fast test-litellm check-clients system-tools crashtest lint types layers render figures bench torture mutants dist check-skills screenshots clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
