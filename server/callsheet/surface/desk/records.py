@@ -22,7 +22,7 @@ from .requests import RequestContext
 
 FULL = 100
 NEARLY = 80
-AUDIT_ENTRIES = 100
+AUDIT_ENTRIES = 50
 DAYS, DAY = 30, 86_400.0
 CHART = 100
 LINE_FITS = 10

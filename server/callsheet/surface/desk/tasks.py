@@ -27,7 +27,7 @@ from .records import NOT_SENT, counts
 from .requests import RequestContext
 from .sheets import approval_ways
 
-A_PAGE = 50
+A_PAGE = 24
 MOST_PAGES = 9999
 EXCERPT = 140
 LONGEST_SEARCH = 100
