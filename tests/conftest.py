@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import gc
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ import pytest
 from hypothesis import settings
 
 from callsheet.__main__ import COLLECT_EVERY
-from workspace import Workspace, make_workspace
+from workspace import POSTGRES, Workspace, make_workspace
 
 TESTS = Path(__file__).parent
 NEEDS = {
@@ -120,7 +121,7 @@ def pytest_runtest_teardown() -> Iterator[None]:
 
 def _guard(event: str, arguments: tuple[object, ...]) -> None:
     need = GUARDED.get(event)
-    if need is None or not _running or any(_running[-1].get_closest_marker(mark) for mark in (need, "browser")):
+    if need is None or not _running or POSTGRES in os.environ or any(_running[-1].get_closest_marker(mark) for mark in (need, "browser")):
         return
     if need == "network" and not isinstance(arguments[1], tuple):
         return

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -19,10 +21,13 @@ from callsheet.core.shot import Shot
 from callsheet.edges.config.policy_file import parse_policy
 from callsheet.edges.files.paths import find_paths, register
 from callsheet.edges.keys.passphrase import Cost, write_verifier
+from callsheet.edges.ledger.ledger import SqliteLedger, SqlLedger
 from callsheet.errors import SetupProblem
 from callsheet.service import Draft, Service
 from callsheet.service.dependencies import Dependencies
 
+POSTGRES = "CALLSHEET_TEST_POSTGRES"
+MOST_OPEN = 10
 START = 1_790_000_000.0
 KEY = "canary-key-7f3a9c2e51d84b06"
 PASSPHRASE = "a passphrase of a person"
@@ -109,6 +114,7 @@ class Workspace:
     clock: VirtualClock
     gateway: ScriptedGateway
     environ: dict[str, str]
+    open_ledger: Callable[[Path], SqlLedger] = SqliteLedger
 
     def service(self) -> Service:
         """A new process on the same home."""
@@ -119,6 +125,7 @@ class Workspace:
                 clock=self.clock,
                 transport=httpx2.MockTransport(self.gateway),
                 account_home=account_of(self.home),
+                open_ledger=self.open_ledger,
             )
         )
 
@@ -167,7 +174,27 @@ def make_workspace(directory: Path) -> Workspace:
     home = directory / "home"
     trust(home)
     environ = {"CALLSHEET_HOME": str(home), "HOME": str(account_of(home))}
-    return Workspace(home, VirtualClock(), ScriptedGateway(), environ)
+    made = Workspace(home, VirtualClock(), ScriptedGateway(), environ)
+    if POSTGRES in os.environ:
+        made.open_ledger = open_on_postgres
+    return made
+
+
+_opened: list[SqlLedger] = []
+
+
+def open_on_postgres(path: Path) -> SqlLedger:
+    """The ledger of that home in a real PostgreSQL, as a tenant of its own (`make test-postgres`)."""
+    from callsheet.edges.postgres.database import PostgresDatabase
+    from callsheet.edges.postgres.schema import migrate
+
+    tenant = "t" + hashlib.sha256(str(path).encode()).hexdigest()[:16]
+    database = PostgresDatabase(os.environ[POSTGRES], tenant=tenant)
+    migrate(database)
+    _opened.append(SqlLedger(database))
+    if len(_opened) > MOST_OPEN:
+        _opened.pop(0).close()
+    return _opened[-1]
 
 
 def draft(service: Service, shot: Shot = SHOT, *, gateway: str = "poyo", model: str = "sora-2-official") -> str:

@@ -39,7 +39,7 @@ from callsheet.edges.keys.passkeys import PASSKEYS_FILE, Passkeys, signing_key
 from callsheet.edges.keys.passphrase import STANDARD, Cost, load_verifier
 from callsheet.edges.keys.sealed import OpenedKeys, is_sealed, load_sealed
 from callsheet.edges.keys.store import SecretKey, build_redactor, find_all_keys, find_key
-from callsheet.edges.ledger.ledger import SqliteLedger
+from callsheet.edges.ledger.ledger import SqliteLedger, SqlLedger
 from callsheet.edges.notices import Notifier, notice_secrets
 from callsheet.edges.process.daemon import BackgroundRunner, Launch
 from callsheet.edges.process.locks import FileLeases, find_desk
@@ -89,6 +89,7 @@ class Surroundings:
     account_home: Path | None = None
     command: tuple[str, ...] = (sys.executable, "-P", "-m", "callsheet")
     leaves_watcher: bool = False
+    open_ledger: Callable[[Path], SqlLedger] = SqliteLedger
 
     @classmethod
     def of_process(cls) -> Surroundings:
@@ -170,7 +171,7 @@ def build_service(surroundings: Surroundings) -> Service:
     sandbox = SandboxServer(lambda: _open_sandbox(paths, policy().sandbox_speed))
     lock = FileLeases(paths.state / RUNNERS_DIRECTORY)
     background = _background(surroundings, paths)
-    ledger = _once(lambda: SqliteLedger(paths.data / LEDGER_FILE))
+    ledger = _once(lambda: surroundings.open_ledger(paths.data / LEDGER_FILE))
     catalogues = PublishedCatalogues(load_catalogue, paths.data / CATALOGUES_DIRECTORY, load_gateway)
     catalogue, gateway = _with_endpoints(catalogues.current, policy)
     # A stored key that is not used, because of an environment variable or a seal, is still a secret.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from decimal import Decimal
 
 import anyio
@@ -137,7 +138,7 @@ def test_a_row_that_says_approved_releases_nothing(workspace: Workspace) -> None
     sheet_id = draft(service)
     service.put_forward(sheet_id)
     now = workspace.clock.time
-    with service.deps.ledger().consent._transaction() as db:
+    with sqlite3.connect(service.deps.ledger().path) as db:
         db.execute("UPDATE sheet SET state = 'approved', approved_by = 'desk', approved_at = ?", (now,))
 
     release_all(service.deps)

@@ -28,7 +28,7 @@ from callsheet.core.tasks import Sheet, SheetState
 from callsheet.edges.clock import Clock
 from callsheet.edges.http.client import GatewayHttp
 from callsheet.edges.keys.store import SecretKey
-from callsheet.edges.ledger.ledger import SqliteLedger
+from callsheet.edges.ledger.ledger import SqlLedger
 from callsheet.edges.process.desktop import desktop_environ
 from callsheet.errors import CallsheetError, SetupProblem
 
@@ -58,7 +58,7 @@ class Notifier:
         clock: Clock,
         *,
         policy: Callable[[], Policy],
-        ledger: Callable[[], SqliteLedger],
+        ledger: Callable[[], SqlLedger],
         redactor: Callable[[], Redactor],
     ) -> None:
         self._http, self._clock = http, clock

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import httpx2
 import pytest
 from desk_client import ORIGIN, PASSPHRASE, PORT, Desk, ask, data, seen
@@ -134,7 +136,7 @@ async def test_reading_changes_nothing(desk: Desk) -> None:
 
 def rows(desk: Desk) -> dict[str, list[tuple[object, ...]]]:
     """Everything that is in the ledger."""
-    with desk.service.deps.ledger()._transaction() as db:
+    with sqlite3.connect(desk.service.deps.ledger().path) as db:
         tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         return {name: [tuple(row) for row in db.execute(f"SELECT * FROM {name}")] for name in tables}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import sqlite3
 from decimal import Decimal
 
 import httpx2
@@ -292,7 +293,7 @@ async def test_the_audit_page_shows_who_did_what_and_that_the_trail_is_intact(de
     assert "Intact." in page
     assert f"Approved {sheet_id}" in page
 
-    with desk.service.deps.ledger()._transaction() as db:
+    with sqlite3.connect(desk.service.deps.ledger().path) as db:
         db.execute("DROP TRIGGER IF EXISTS audit_is_append_only")
         for (name,) in list(db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'audit'")):
             db.execute(f"DROP TRIGGER {name}")

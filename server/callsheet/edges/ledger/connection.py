@@ -1,18 +1,15 @@
-"""Opens the ledger's file with the guarantees that the ledger promises, and removes old rows from it.
+"""Opens the ledger's file with the guarantees that the ledger promises.
 
 A file on a network or shared file system is refused: SQLite's write-ahead log needs shared memory and reliable locks.
 A file with an older schema is copied before it is changed; one with a newer schema is left unchanged. The schema is an
 append-only list of migrations; the length of the list is the version. A migration can call `exact_text`, which writes
 a number as the rest of the program does; SQL's own cast rounds to 15 digits.
-
-Old rows go when a person asks for it. Open tasks and tasks of unknown outcome stay, whatever their age, and so does
-what counts against the caps of the current month. The number of a shot's last take is kept: a sheet's id, and with it
-the idempotency key that the gateway sees, depends on it and must never be used again.
 """
 
 from __future__ import annotations
 
-import json
+import hashlib
+import os
 import re
 import secrets
 import sqlite3
@@ -21,11 +18,9 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from callsheet.core.consent import Mode
-from callsheet.core.tasks import OPEN_STATES, Pruned, PruneLimits, SheetState, TaskState
 from callsheet.errors import Action, LedgerProblem, NextStep
 
-from .rows import COUNTS_SINCE
+from .rows import MalformedRow
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -160,13 +155,34 @@ LOCAL_FUSE = frozenset({"fuse.bindfs", "fuse.ecryptfs", "fuse.encfs", "fuse.exfa
 MACOS_MOUNT = re.compile(r"^.* on (?P<point>/.*) \((?P<kind>[^,)]+)(?P<options>[^)]*)\)$")
 
 
-def open_database(path: Path, *, migrations: Migrations = MIGRATIONS) -> sqlite3.Connection:
+class SqliteConnection(sqlite3.Connection):
+    """The connection to one file."""
+
+    @property
+    def name(self) -> str:
+        """A name for the file that a copy in another place does not have."""
+        path = os.path.realpath(self.execute("PRAGMA database_list").fetchone()["file"])
+        return hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+    def count_audited(self) -> int:
+        """By SQLite's own count of a table with AUTOINCREMENT."""
+        written = self.execute("SELECT seq FROM sqlite_sequence WHERE name = 'audit'").fetchone()
+        return int(written[0]) if written else 0
+
+
+def open_database(path: Path, *, migrations: Migrations = MIGRATIONS) -> SqliteConnection:
     """Open the file, check it and migrate its schema; in write-ahead mode. Raises `sqlite3.Error` and `OSError`."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     require_local_disk(path.parent)
     if not path.exists():
         path.touch(mode=0o600)
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_SECONDS)
+    db = sqlite3.connect(
+        path,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=BUSY_TIMEOUT_SECONDS,
+        factory=SqliteConnection,
+    )
     db.row_factory = sqlite3.Row
     try:
         # Switching to WAL needs exclusive access and ignores the busy timeout, so it is done only once.
@@ -283,9 +299,9 @@ def _version_of(path: Path) -> int:
     return version
 
 
-def ledger_problem(path: Path, error: sqlite3.Error | OSError) -> LedgerProblem:
+def ledger_problem(path: Path, error: sqlite3.Error | OSError | MalformedRow) -> LedgerProblem:
     """The error for each way in which the file can fail."""
-    reason = str(error) if isinstance(error, sqlite3.Error) else f"unable to open ({type(error).__name__})"
+    reason = f"unable to open ({type(error).__name__})" if isinstance(error, OSError) else str(error)
     message = f"The ledger {path} cannot be used: {reason}."
     if "full" in reason:
         step = "Free some disk space, then try again. Everything stored so far is still there."
@@ -298,69 +314,3 @@ def ledger_problem(path: Path, error: sqlite3.Error | OSError) -> LedgerProblem:
     else:
         return LedgerProblem(message, next_step=NextStep(Action.DOCTOR))
     return LedgerProblem(message, next_step=step)
-
-
-TAKE_KEPT = "take_kept"
-KEPT_STATES = (*OPEN_STATES, TaskState.OUTCOME_UNKNOWN)
-
-
-def prune_rows(db: sqlite3.Connection, limits: PruneLimits, *, dry_run: bool) -> Pruned:
-    """Remove what may be removed, or only count it. The caller holds a transaction."""
-    spent = _find_ended(db, limits)
-    unspent = _find_unspent(db, limits)
-    tasks = [task_id for task_id, _ in spent]
-    sheets = [*(sheet_id for _, sheet_id in spent), *unspent]
-    subjects = json.dumps([*tasks, *sheets])
-    among = "subject IN (SELECT value FROM json_each(?))"
-    events: int = db.execute(f"SELECT count(*) FROM event WHERE {among}", (subjects,)).fetchone()[0]
-    if not dry_run:
-        _keep_takes(db, json.dumps(sheets), limits.now)
-        db.execute(f"DELETE FROM event WHERE {among}", (subjects,))
-        db.executemany("DELETE FROM task WHERE id = ?", [(task_id,) for task_id in tasks])
-        db.executemany("DELETE FROM sheet WHERE id = ?", [(sheet_id,) for sheet_id in sheets])
-    return Pruned(len(tasks), len(sheets), events)
-
-
-def _find_ended(db: sqlite3.Connection, limits: PruneLimits) -> list[tuple[str, str]]:
-    """The tasks that may be removed, each with its sheet."""
-    rows = db.execute(
-        "SELECT id, sheet_id FROM task WHERE updated_at < ? AND state NOT IN (SELECT value FROM json_each(?))"
-        f" AND NOT (mode = ? AND {COUNTS_SINCE})",
-        (limits.before, json.dumps(KEPT_STATES), Mode.LIVE.value, limits.month_start),
-    )
-    return [(row["id"], row["sheet_id"]) for row in rows]
-
-
-def _find_unspent(db: sqlite3.Connection, limits: PruneLimits) -> list[str]:
-    """The expired sheets that were never spent."""
-    rows = db.execute(
-        "SELECT id FROM sheet WHERE made_at < ? AND expires_at < ? AND id NOT IN (SELECT sheet_id FROM task)",
-        (limits.before, limits.now),
-    )
-    return [row["id"] for row in rows]
-
-
-def _keep_takes(db: sqlite3.Connection, sheets: str, now: float) -> None:
-    """Store the highest take of each shot that was spent or declined, replacing what was stored before."""
-    takes = db.execute(
-        "SELECT shot_digest, max(take) AS take FROM sheet WHERE state IN (?, ?)"
-        " AND id IN (SELECT value FROM json_each(?)) GROUP BY shot_digest",
-        (SheetState.SPENT.value, SheetState.DECLINED.value, sheets),
-    ).fetchall()
-    for row in takes:
-        highest = max(row["take"], last_take(db, row["shot_digest"]))
-        db.execute("DELETE FROM event WHERE subject = ? AND kind = ?", (row["shot_digest"], TAKE_KEPT))
-        db.execute(
-            "INSERT INTO event (at, subject, kind, detail) VALUES (?, ?, ?, ?)",
-            (now, row["shot_digest"], TAKE_KEPT, json.dumps({"take": highest})),
-        )
-
-
-def last_take(db: sqlite3.Connection, shot_digest: str) -> int:
-    """The highest take of a shot, pruned ones included; 0 if there is none."""
-    found = db.execute(
-        "SELECT max(take) FROM (SELECT take FROM sheet WHERE shot_digest = ?1"
-        " UNION ALL SELECT json_extract(detail, '$.take') FROM event WHERE subject = ?1 AND kind = ?2)",
-        (shot_digest, TAKE_KEPT),
-    ).fetchone()[0]
-    return int(found or 0)

@@ -7,11 +7,8 @@ uses its transactions. The functions run inside a transaction that the caller ha
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -35,12 +32,10 @@ from callsheet.core.spending import (
 from callsheet.core.tasks import Sheet, SheetEvent, SheetState, Task
 from callsheet.errors import Action, NextStep, NotApproved, UnknownThing
 
-from .rows import build_insert, of_rows, read_sheet
+from .rows import Row, build_insert, of_rows, read_sheet
 
 if TYPE_CHECKING:
-    import sqlite3
-
-Using = Callable[[], "AbstractContextManager[sqlite3.Connection]"]
+    from .database import Connection, Database
 
 ALLOWANCE_REVOKED = "allowance_revoked"
 READMITTED = "readmitted"
@@ -50,24 +45,20 @@ READMITTED = "readmitted"
 class Consent:
     """Allowances and the audit trail of one ledger. Each call is its own transaction."""
 
-    def __init__(
-        self, transaction: Using, reading: Using, snapshot: Callable[[], AbstractContextManager[None]]
-    ) -> None:
-        self._transaction = transaction
-        self._reading = reading
-        self._snapshot = snapshot
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def record(
         self, action: str, subject: str, *, actor: str, now: float, detail: Mapping[str, str] | None = None
     ) -> None:
         """Add an entry to the audit trail."""
-        with self._transaction() as db:
-            here = {"ledger": _name_ledger(db)} if action in AGREED else {}
+        with self._database.transaction() as db:
+            here = {"ledger": db.name} if action in AGREED else {}
             append_audit(db, now, actor, action, subject, {**(detail or {}), **here})
 
     def entries(self, *, limit: int = 100) -> list[AuditEntry]:
         """The latest entries of the audit trail, newest first."""
-        with self._reading() as db:
+        with self._database.reading() as db:
             return [_read_entry(row) for row in db.execute("SELECT * FROM audit ORDER BY seq DESC LIMIT ?", (limit,))]
 
     def verify(self) -> AuditVerdict:
@@ -75,21 +66,21 @@ class Consent:
 
         In one snapshot: others may add to it meanwhile.
         """
-        with self._snapshot(), self._reading() as db:
-            written = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'audit'").fetchone()
+        with self._database.snapshot(), self._database.reading() as db:
+            written = db.count_audited()
             rows = db.execute("SELECT * FROM audit ORDER BY seq")
-            verdict = verify_chain((_read_entry(row) for row in rows), written=written[0] if written else 0)
+            verdict = verify_chain((_read_entry(row) for row in rows), written=written)
             unapproved, older = _find_unapproved(db)
             return replace(verdict, unapproved=unapproved, older=older)
 
     def consent_to(self, sheet: Sheet) -> AuditEntry | None:
         """The act in the trail by which that sheet may be spent, or was."""
-        with self._reading() as db:
+        with self._database.reading() as db:
             return consent_to(db, sheet)
 
     def collect(self, sheet_id: str) -> bool:
         """Whether this is the first call to learn that a sheet was spent which had been put forward."""
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             news = "UPDATE sheet SET forward_at = NULL WHERE id = ? AND state = 'spent' AND forward_at IS NOT NULL"
             return db.execute(news, (sheet_id,)).rowcount == 1
 
@@ -100,7 +91,7 @@ class Consent:
             f"SELECT 1 FROM event WHERE kind = 'turned_down' AND subject IN {sheets}"
             f" AND at > coalesce((SELECT max(created_at) FROM task WHERE sheet_id IN {sheets}), 0)"
         )
-        with self._reading() as db:
+        with self._database.reading() as db:
             return db.execute(query, (shot_digest, shot_digest)).fetchone() is not None
 
     def add_allowance(self, allowance: Allowance, evidence: Mapping[str, str] = {}) -> Allowance:
@@ -116,9 +107,9 @@ class Consent:
             "policy": allowance.policy,
             "made_by": allowance.made_by.value,
         }
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             db.execute(build_insert("allowance", row), row)
-            terms = {**evidence, **_terms(allowance), "ledger": _name_ledger(db)}
+            terms = {**evidence, **_terms(allowance), "ledger": db.name}
             append_audit(db, allowance.made_at, allowance.made_by.value, ALLOWANCE_MADE, allowance.id, terms)
             # What is recorded after this row shows how late it was, even if the clock is then set back.
             db.execute(
@@ -129,41 +120,39 @@ class Consent:
 
     def revoke(self, allowance_id: str, *, now: float, by: Means) -> Allowance:
         """End an allowance now and permanently; raises `UnknownThing`."""
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             _revoke(db, _need_allowance(db, allowance_id), now, by)
             return _need_allowance(db, allowance_id)
 
     def allowance(self, allowance_id: str) -> Allowance:
         """That allowance; raises `UnknownThing`."""
-        with self._reading() as db:
+        with self._database.reading() as db:
             return _need_allowance(db, allowance_id)
 
     def allowances(self) -> list[Allowance]:
         """All allowances, newest first."""
-        with self._reading() as db:
+        with self._database.reading() as db:
             return list(_allowances(db))
 
     def covering(self, sheet: Sheet, *, now: float, policy: Policy) -> Allowance | None:
         """The allowance that covers that sheet, if there is one."""
-        with self._reading() as db:
+        with self._database.reading() as db:
             return _covering(db, sheet, now, policy)
 
 
-def revoke_all(db: sqlite3.Connection, now: float, *, by: Means) -> None:
+def revoke_all(db: Connection, now: float, *, by: Means) -> None:
     """End every allowance. The caller holds a transaction."""
     for allowance in list(_allowances(db)):
         _revoke(db, allowance, now, by)
 
 
-def _revoke(db: sqlite3.Connection, allowance: Allowance, now: float, by: Means) -> None:
+def _revoke(db: Connection, allowance: Allowance, now: float, by: Means) -> None:
     if allowance.revoked_at is None:
         db.execute("UPDATE allowance SET revoked_at = ? WHERE id = ?", (now, allowance.id))
         append_audit(db, now, by.value, ALLOWANCE_REVOKED, allowance.id, {"use": allowance.use})
 
 
-def append_audit(
-    db: sqlite3.Connection, now: float, actor: str, action: str, subject: str, detail: Mapping[str, str]
-) -> None:
+def append_audit(db: Connection, now: float, actor: str, action: str, subject: str, detail: Mapping[str, str]) -> None:
     """Add an entry, chained to the one before it. The caller holds a transaction."""
     last = db.execute("SELECT * FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
     before = _read_entry(last) if last else None
@@ -173,7 +162,7 @@ def append_audit(
 
 
 def append_act(
-    db: sqlite3.Connection,
+    db: Connection,
     sheet: Sheet,
     event: SheetEvent,
     *,
@@ -190,33 +179,27 @@ def append_act(
     if by is None or by is Means.REHEARSAL:
         return
     detail = {"digest": sheet.binding.digest, "price": sheet.binding.price, "model": sheet.card_id, "who": ""}
-    detail |= {**evidence, "ledger": _name_ledger(db)}
+    detail |= {**evidence, "ledger": db.name}
     if "signature" in evidence:
         detail["binding"] = binding_text(sheet.binding.as_written())
     append_audit(db, now, by.value, event.value, sheet.id, detail)
 
 
-def append_spent(db: sqlite3.Connection, sheet: Sheet, task: Task, *, actor: str, now: float) -> None:
+def append_spent(db: Connection, sheet: Sheet, task: Task, *, actor: str, now: float) -> None:
     """Add that a sheet was spent on a task; `actor` is the means of the consent."""
     detail = {"sheet": sheet.id, "price": sheet.binding.price, "digest": sheet.binding.digest}
     append_audit(db, now, actor, SPENT, task.id, detail)
 
 
-def consent_to(db: sqlite3.Connection, sheet: Sheet) -> AuditEntry | None:
+def consent_to(db: Connection, sheet: Sheet) -> AuditEntry | None:
     """The act in the trail by which that sheet may be spent, or was spent on its task."""
     mention = json.dumps({"sheet": sheet.id})[1:-1]
-    acts = _read_acts(db, "AND (subject = ? OR instr(detail, ?))", sheet.id, mention).get(sheet.id, [])
+    acts = _read_acts(db, "AND (subject = ? OR instr(detail, ?) > 0)", sheet.id, mention).get(sheet.id, [])
     task_id = sheet.task_id or ""
-    return find_consent(acts, digest=sheet.binding.digest, task_id=task_id, ledger=_name_ledger(db))
+    return find_consent(acts, digest=sheet.binding.digest, task_id=task_id, ledger=db.name)
 
 
-def _name_ledger(db: sqlite3.Connection) -> str:
-    """A name for the ledger's file that a copy in another place does not have."""
-    path = os.path.realpath(db.execute("PRAGMA database_list").fetchone()["file"])
-    return hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-
-
-def require_fresh_consent(db: sqlite3.Connection, sheet: Sheet, digest: str, now: float) -> tuple[str, float]:
+def require_fresh_consent(db: Connection, sheet: Sheet, digest: str, now: float) -> tuple[str, float]:
     """The means by which a live sheet may be spent, and the time at which its price counts against the caps.
 
     The consent's own time counts, not the one in the row. A clock that was set back makes no consent young again and
@@ -229,7 +212,7 @@ def require_fresh_consent(db: sqlite3.Connection, sheet: Sheet, digest: str, now
     return act.actor, max(now, counted_at)
 
 
-def require_spent(db: sqlite3.Connection, sheet: Sheet, task: Task) -> None:
+def require_spent(db: Connection, sheet: Sheet, task: Task) -> None:
     """Raise `NotApproved` unless the sheet was spent on that task, and live, with a consent that the trail has."""
     if sheet.state is not SheetState.SPENT or sheet.task_id != task.id:
         raise NotApproved("The sheet was not spent on this task.", next_step=NextStep())
@@ -237,7 +220,7 @@ def require_spent(db: sqlite3.Connection, sheet: Sheet, task: Task) -> None:
         _require_consent(db, sheet)
 
 
-def _require_consent(db: sqlite3.Connection, sheet: Sheet) -> AuditEntry:
+def _require_consent(db: Connection, sheet: Sheet) -> AuditEntry:
     found = consent_to(db, sheet)
     if found is None:
         raise NotApproved(
@@ -247,7 +230,7 @@ def _require_consent(db: sqlite3.Connection, sheet: Sheet) -> AuditEntry:
     return found
 
 
-def _read_acts(db: sqlite3.Connection, which: str = "", *values: str) -> dict[str, list[AuditEntry]]:
+def _read_acts(db: Connection, which: str = "", *values: str) -> dict[str, list[AuditEntry]]:
     """The entries about sheets, by sheet, oldest first; without those of allowances that nobody made."""
     found: dict[str, list[AuditEntry]] = {}
     made = {row["subject"] for row in db.execute(f"SELECT subject FROM audit WHERE action = '{ALLOWANCE_MADE}'")}
@@ -261,7 +244,7 @@ def _read_acts(db: sqlite3.Connection, which: str = "", *values: str) -> dict[st
     return found
 
 
-def _find_unapproved(db: sqlite3.Connection) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _find_unapproved(db: Connection) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Live tasks, and spent sheets without one, that no consent precedes; and tasks that are older than the trail."""
     unapproved: list[str] = []
     older: list[str] = []
@@ -285,7 +268,7 @@ def _find_unapproved(db: sqlite3.Connection) -> tuple[tuple[str, ...], tuple[str
     return tuple(unapproved), tuple(older)
 
 
-def use_allowance(db: sqlite3.Connection, sheet: Sheet, *, now: float, policy: Policy) -> Sheet:
+def use_allowance(db: Connection, sheet: Sheet, *, now: float, policy: Policy) -> Sheet:
     """Take one clip from an allowance that covers the sheet, and approve the sheet by it; raises `NotApproved`.
 
     The caller holds the transaction that spends the sheet. If that fails, nothing is taken.
@@ -308,19 +291,19 @@ def use_allowance(db: sqlite3.Connection, sheet: Sheet, *, now: float, policy: P
         (Means.ALLOWANCE.value, now, used.id, sheet.id),
     )
     detail = {"allowance": used.id, "use": used.use, "digest": sheet.binding.digest, "price": sheet.binding.price}
-    detail["ledger"] = _name_ledger(db)
+    detail["ledger"] = db.name
     append_audit(db, now, Means.ALLOWANCE.value, "approved", sheet.id, detail)
     return replace(sheet, approved_by=Means.ALLOWANCE, approved_at=now, allowance=used.id)
 
 
-def _covering(db: sqlite3.Connection, sheet: Sheet, now: float, policy: Policy) -> Allowance | None:
+def _covering(db: Connection, sheet: Sheet, now: float, policy: Policy) -> Allowance | None:
     """The covering allowance that ends first. An allowance does not cover while the clock is behind the ledger."""
     found = [item for item in _allowances(db) if covers(item, sheet, now=now, policy=policy)]
     held = [item for item in found if _is_as_recorded(db, item) and not _is_behind(db, item, now)]
     return min(held, key=lambda item: item.expires_at, default=None)
 
 
-def _is_behind(db: sqlite3.Connection, allowance: Allowance, now: float) -> bool:
+def _is_behind(db: Connection, allowance: Allowance, now: float) -> bool:
     """Whether something was recorded after now since that allowance was stored."""
     latest = _latest_since(db, allowance.id, (ALLOWANCE_MADE,))
     return latest is not None and now < latest - CLOCK_SLACK_SECONDS
@@ -337,21 +320,21 @@ def _terms(allowance: Allowance) -> dict[str, str]:
     }
 
 
-def _is_as_recorded(db: sqlite3.Connection, allowance: Allowance) -> bool:
+def _is_as_recorded(db: Connection, allowance: Allowance) -> bool:
     """Whether the row says what the trail says: made here on these terms, not revoked, and used no less."""
     mention = json.dumps({"allowance": allowance.id})[1:-1]
-    query = "SELECT * FROM audit WHERE subject = ? OR (action = 'approved' AND instr(detail, ?))"
+    query = "SELECT * FROM audit WHERE subject = ? OR (action = 'approved' AND instr(detail, ?) > 0)"
     entries = [_read_entry(row) for row in db.execute(query, (allowance.id, mention))]
     acts = [entry.action for entry in entries]
     made = [read_detail(entry) for entry in entries if entry.action == ALLOWANCE_MADE]
     # An older version recorded fewer of the terms.
-    here = {**_terms(allowance), "ledger": _name_ledger(db)}
+    here = {**_terms(allowance), "ledger": db.name}
     said = [(name, value) for terms in made for name, value in terms.items() if name not in ("who", *EVIDENCE)]
     is_same = all(here.get(name) == value for name, value in said)
     return bool(made) and is_same and ALLOWANCE_REVOKED not in acts and acts.count("approved") <= allowance.used_clips
 
 
-def _latest_since(db: sqlite3.Connection, subject: str, acts: tuple[str, ...]) -> float | None:
+def _latest_since(db: Connection, subject: str, acts: tuple[str, ...]) -> float | None:
     """The latest time on record since the last of these acts on that subject: acts of consent, and what was drafted."""
     marks, times = ", ".join("?" * len(acts)), []
     for table, column in (("audit", "action"), ("event", "kind")):
@@ -360,18 +343,18 @@ def _latest_since(db: sqlite3.Connection, subject: str, acts: tuple[str, ...]) -
     return max((at for at in times if at is not None), default=None)
 
 
-def _allowances(db: sqlite3.Connection) -> Iterator[Allowance]:
+def _allowances(db: Connection) -> Iterator[Allowance]:
     yield from map(_read_allowance, db.execute("SELECT * FROM allowance ORDER BY made_at DESC, id"))
 
 
 @of_rows
-def _read_allowance(row: sqlite3.Row) -> Allowance:
+def _read_allowance(row: Row) -> Allowance:
     values = dict(row)
     values |= {"mode": Mode(row["mode"]), "models": tuple(json.loads(row["models"])), "made_by": Means(row["made_by"])}
     return Allowance(**values)
 
 
-def _need_allowance(db: sqlite3.Connection, allowance_id: str) -> Allowance:
+def _need_allowance(db: Connection, allowance_id: str) -> Allowance:
     found = next((item for item in _allowances(db) if item.id == allowance_id), None)
     if found is None:
         raise UnknownThing("There is no allowance with that id.", next_step=NextStep(Action.ALLOWANCES))
@@ -379,5 +362,5 @@ def _need_allowance(db: sqlite3.Connection, allowance_id: str) -> Allowance:
 
 
 @of_rows
-def _read_entry(row: sqlite3.Row) -> AuditEntry:
+def _read_entry(row: Row) -> AuditEntry:
     return AuditEntry(**dict(row))

@@ -9,11 +9,8 @@ error becomes a `LedgerProblem`, and nothing is submitted without a ledger.
 from __future__ import annotations
 
 import json
-import sqlite3
-import threading
-import weakref
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +35,7 @@ from callsheet.core.tasks import (
 )
 from callsheet.errors import Action, NextStep, UnknownThing
 
-from .connection import last_take, ledger_problem, open_database, prune_rows
+from .connection import SqliteConnection, open_database
 from .consent import (
     Consent,
     append_act,
@@ -48,6 +45,8 @@ from .consent import (
     require_spent,
     use_allowance,
 )
+from .database import Connection, Database
+from .pruning import last_take, prune_rows
 from .rows import (
     advance_pace,
     build_insert,
@@ -65,34 +64,34 @@ from .rows import (
     task_row,
 )
 from .sent import SentLog
+from .sqlite import SqliteDatabase
 from .task_list import TaskList
 
 WRONG_CLOCK_SECONDS = 3600.0
 
 
-class SqliteLedger:
-    """One open ledger file. Safe to call from several threads; each call is its own transaction."""
+class SqlLedger:
+    """The ledger over an open database. Each call is its own transaction."""
 
-    def __init__(self, path: Path, *, connect: Callable[[Path], sqlite3.Connection] = open_database) -> None:
-        """Open the file, and create or migrate it first if necessary; raises `LedgerProblem`."""
-        self.path = path
-        self._lock = threading.RLock()
-        with self._guarded():
-            self._db = connect(path)
-        self.consent = Consent(self._transaction, self._reading, self.snapshot)
-        self.sent = SentLog(path, self._transaction, self._reading)
-        self.task_list = TaskList(self._transaction, self._reading)
-        # Closes the file of a forgotten ledger too, at the latest when the program ends.
-        self._closing = weakref.finalize(self, self._db.close)
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.consent = Consent(database)
+        self.sent = SentLog(database)
+        self.task_list = TaskList(database)
+
+    @property
+    def path(self) -> Path:
+        """The file, or what stands for it."""
+        return self._database.path
 
     def close(self) -> None:
-        """Close the file. The ledger cannot be used afterwards."""
-        self._closing()
+        """Close the database. The ledger cannot be used afterwards."""
+        self._database.close()
 
     def add_sheet(self, sheet: Sheet, *, now: float) -> Sheet:
         """Store a new sheet and return it, or the same take if another process stored that first."""
         row = sheet_row(sheet)
-        with self._transaction(lasting=False) as db:
+        with self._database.transaction(lasting=False) as db:
             db.execute(build_insert("sheet", row, "ON CONFLICT DO NOTHING"), row)
             self._record(db, now, sheet.id, "drafted", {"card": sheet.card_id, "take": sheet.take})
         found = self.latest_sheet(sheet.binding.shot_digest)
@@ -109,8 +108,8 @@ class SqliteLedger:
 
     def next_take(self, shot_digest: str) -> int:
         """The number for the next take of a shot. No number is used twice, not even that of a pruned take."""
-        with self._guarded(), self._lock:
-            return last_take(self._db, shot_digest) + 1
+        with self._database.reading() as db:
+            return last_take(db, shot_digest) + 1
 
     def sheets(self, states: Sequence[SheetState], *, limit: int = 50, forward: bool = False) -> list[Sheet]:
         """The newest sheets in these states, or of them those that were put `forward`."""
@@ -130,7 +129,7 @@ class SqliteLedger:
 
         A person's act, `by` some means, also goes into the audit trail; `evidence` is what is known of it.
         """
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             sheet = self._need_sheet(sheet_id)
             state = advance_sheet(sheet.state, event)
             if event is SheetEvent.UNPROVEN and consent_to(db, sheet) is not None:
@@ -145,7 +144,7 @@ class SqliteLedger:
 
         A spent sheet returns its task. Raises `NotApproved` and `PolicyRefusal`, and changes nothing then.
         """
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             sheet = self._need_sheet(sheet_id)
             if sheet.task_id is not None:
                 return self._need_task(sheet.task_id)
@@ -183,7 +182,7 @@ class SqliteLedger:
 
         Raises `NotApproved`, and changes nothing, unless the sheet was spent on this task with consent.
         """
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             task = self._need_task(task_id)
             sheet = self._need_sheet(task.sheet_id)
             require_spent(db, sheet, task)
@@ -201,7 +200,7 @@ class SqliteLedger:
 
         Only tasks that wait for a slot and nothing else count. At zero or less it may try to `claim` one.
         """
-        with self._reading() as db:
+        with self._database.reading() as db:
             return count_missing(db, task, now=now, slots=slots)
 
     def advance(
@@ -219,7 +218,7 @@ class SqliteLedger:
         Without `lasting`, a power failure may undo it: only for what the next status read returns again. Raises
         `IllegalEvent`, or `InvalidRequest` for another task's `gateway_task_id`, and changes nothing then.
         """
-        with self._transaction(lasting=lasting) as db:
+        with self._database.transaction(lasting=lasting) as db:
             task = self._need_task(task_id)
             if attempt is not None and task.attempt != attempt:
                 raise IllegalEvent(task.state, event)
@@ -229,7 +228,7 @@ class SqliteLedger:
 
     def touch(self, task_id: str, *, now: float, changes: Mapping[str, Any], lasting: bool = True) -> Task:
         """Store new facts about a task without changing its state; `lasting` as for `advance`."""
-        with self._transaction(lasting=lasting) as db:
+        with self._database.transaction(lasting=lasting) as db:
             self._update(db, task_id, {**changes, "updated_at": now})
         return self._need_task(task_id)
 
@@ -240,35 +239,35 @@ class SqliteLedger:
             f"SELECT id FROM task WHERE owner = ? AND next_at <= ? AND state IN ({marks})"
             " ORDER BY state = 'waiting' DESC, state = 'succeeded' DESC, next_at LIMIT ?"
         )
-        with self._guarded(), self._lock:
-            return [TaskId(row["id"]) for row in self._db.execute(query, (owner, now, *wanted, limit))]
+        with self._database.reading() as db:
+            return [TaskId(row["id"]) for row in db.execute(query, (owner, now, *wanted, limit))]
 
     def next_due(self, owner: str, *, after: float = 0.0) -> float | None:
         """When this owner's next task after `after` is due."""
         marks, states = state_marks(OPEN_STATES)
-        with self._guarded():
-            query = f"SELECT min(next_at) FROM task WHERE owner = ? AND next_at > ? AND state IN ({marks})"
-            found: float | None = self._scalar(query, owner, after, *states)
-            return found
+        query = f"SELECT min(next_at) FROM task WHERE owner = ? AND next_at > ? AND state IN ({marks})"
+        with self._database.reading() as db:
+            found: float | None = db.execute(query, (owner, after, *states)).fetchone()[0]
+        return found
 
     def owners(self) -> list[str | None]:
         """The owners of open tasks."""
         marks, states = state_marks(OPEN_STATES)
-        with self._guarded(), self._lock:
-            rows = self._db.execute(f"SELECT DISTINCT owner FROM task WHERE state IN ({marks})", states)
+        with self._database.reading() as db:
+            rows = db.execute(f"SELECT DISTINCT owner FROM task WHERE state IN ({marks})", states)
             return [row["owner"] for row in rows]
 
     def adopt(self, old_owner: str | None, new_owner: str) -> int:
         """Take over the open tasks of an owner that no longer runs; returns how many."""
         marks, states = state_marks(OPEN_STATES)
-        with self._transaction() as db:
-            query = f"UPDATE task SET owner = ? WHERE owner IS ? AND state IN ({marks})"
+        with self._database.transaction() as db:
+            query = f"UPDATE task SET owner = ? WHERE coalesce(owner, '') = coalesce(?, '') AND state IN ({marks})"
             return db.execute(query, (new_owner, old_owner, *states)).rowcount
 
     def spending(self, mode: Mode, windows: tuple[float, float], gateway: str = "") -> Spending:
         """What was reserved or spent since the starts of the day and the month, and how many tasks are open."""
-        with self._guarded(), self._lock:
-            return count_spending(self._db, mode, windows, gateway)
+        with self._database.reading() as db:
+            return count_spending(db, mode, windows, gateway)
 
     def reserve_pace(self, account: str, *, interval: float, burst: int, now: float) -> float:
         """Reserve the next request of an account at one per `interval` seconds; returns the seconds to wait for it.
@@ -276,50 +275,40 @@ class SqliteLedger:
         Every reservation advances the account's row, so that many processes together keep the rate exactly. After a
         pause, `burst` requests need not wait.
         """
-        with self._transaction(lasting=False) as db:
+        with self._database.transaction(lasting=False) as db:
             next_free = advance_pace(db, account, interval, now)
         return max(0.0, next_free - now - interval * burst)
 
     def reset_future_times(self, *, now: float) -> None:
         """After the clock was set back: make due in a minute what would otherwise wait for the wrong clock's time."""
         times = {"now": now, "late": now + WRONG_CLOCK_SECONDS}
-        with self._transaction(lasting=False) as db:
+        with self._database.transaction(lasting=False) as db:
             db.execute("UPDATE task SET next_at = :now + 60 WHERE next_at > :late", times)
             db.execute("UPDATE pace SET next_free = :now + 60 WHERE next_free > :late", times)
 
     def history(self, subject: str) -> list[dict[str, Any]]:
         """The events of a sheet or task, oldest first."""
-        with self._guarded(), self._lock:
-            rows = self._db.execute("SELECT at, kind, detail FROM event WHERE subject = ? ORDER BY seq", (subject,))
+        with self._database.reading() as db:
+            rows = db.execute("SELECT at, kind, detail FROM event WHERE subject = ? ORDER BY seq", (subject,))
             return [read_event(row) for row in rows]
 
-    @contextmanager
-    def snapshot(self) -> Iterator[None]:
+    def snapshot(self) -> AbstractContextManager[None]:
         """Reads in the block see one moment, whatever others write meanwhile. The block must not write."""
-        with self._guarded(), self._lock:
-            self._db.execute("BEGIN")
-            try:
-                yield
-            finally:
-                self._db.execute("ROLLBACK")
+        return self._database.snapshot()
 
     def prune(self, limits: PruneLimits, *, dry_run: bool = False) -> Pruned:
         """Remove old rows in one transaction, by the rules of `pruning`; `dry_run` only counts them."""
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             pruned = prune_rows(db, limits, dry_run=dry_run)
         if not dry_run:
-            with self._guarded(), self._lock:
-                self._db.execute("PRAGMA wal_checkpoint")
+            self._database.shrink()
         return pruned
 
     def check(self) -> str:
         """Check the whole store, indexes included: `ok`, or the first problem found."""
-        with self._guarded():
-            return str(self._scalar("PRAGMA integrity_check(1)"))
+        return self._database.check()
 
-    def _advance(
-        self, db: sqlite3.Connection, task: Task, event: TaskEvent, now: float, changes: Mapping[str, Any]
-    ) -> Task:
+    def _advance(self, db: Connection, task: Task, event: TaskEvent, now: float, changes: Mapping[str, Any]) -> Task:
         state = advance_task(task.state, event)
         self._update(db, task.id, {**changes, "state": state, "updated_at": now})
         if state is not task.state:
@@ -327,12 +316,12 @@ class SqliteLedger:
             self._record(db, now, task.id, event.value, {"state": state.value, **attempt})
         return self._need_task(task.id)
 
-    def _update(self, db: sqlite3.Connection, task_id: str, changes: Mapping[str, Any]) -> None:
+    def _update(self, db: Connection, task_id: str, changes: Mapping[str, Any]) -> None:
         columns = task_changes(changes)
         assignments = ", ".join(f"{name} = :{name}" for name in columns)
         db.execute(f"UPDATE task SET {assignments} WHERE id = :id", {**columns, "id": task_id})
 
-    def _record(self, db: sqlite3.Connection, now: float, subject: str, kind: str, detail: Mapping[str, Any]) -> None:
+    def _record(self, db: Connection, now: float, subject: str, kind: str, detail: Mapping[str, Any]) -> None:
         row = (now, subject, kind, json.dumps(detail))
         db.execute("INSERT INTO event (at, subject, kind, detail) VALUES (?, ?, ?, ?)", row)
 
@@ -341,13 +330,13 @@ class SqliteLedger:
 
     def _sheets(self, condition: str, *values: Any) -> list[Sheet]:
         joined = "sheet LEFT JOIN task ON task.sheet_id = sheet.id"
-        with self._guarded(), self._lock:
-            rows = self._db.execute(f"SELECT sheet.*, task.id AS task_id FROM {joined} WHERE {condition}", values)
+        with self._database.reading() as db:
+            rows = db.execute(f"SELECT sheet.*, task.id AS task_id FROM {joined} WHERE {condition}", values)
             return [read_sheet(row) for row in rows]
 
     def _tasks(self, condition: str, *values: Any) -> list[Task]:
-        with self._guarded(), self._lock:
-            rows = self._db.execute(f"SELECT * FROM task WHERE {condition}", values)
+        with self._database.reading() as db:
+            rows = db.execute(f"SELECT * FROM task WHERE {condition}", values)
             return [read_task(row) for row in rows]
 
     def _need_sheet(self, sheet_id: str) -> Sheet:
@@ -364,36 +353,10 @@ class SqliteLedger:
             )
         return task
 
-    def _scalar(self, query: str, *values: Any) -> Any:
-        with self._lock:
-            return self._db.execute(query, values).fetchone()[0]
 
-    @contextmanager
-    def _transaction(self, *, lasting: bool = True) -> Iterator[sqlite3.Connection]:
-        """One immediate transaction. Without `lasting`, its commit does not wait for the disk."""
-        with self._guarded(), self._lock:
-            if not lasting:
-                self._db.execute("PRAGMA synchronous = NORMAL")
-            try:
-                self._db.execute("BEGIN IMMEDIATE")
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-            finally:
-                if not lasting:
-                    self._db.execute("PRAGMA synchronous = FULL")
+class SqliteLedger(SqlLedger):
+    """One open ledger file."""
 
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._guarded(), self._lock:
-            yield self._db
-
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise ledger_problem(self.path, error) from error
+    def __init__(self, path: Path, *, connect: Callable[[Path], SqliteConnection] = open_database) -> None:
+        """Open the file, and create or migrate it first if necessary; raises `LedgerProblem`."""
+        super().__init__(SqliteDatabase(path, connect))

@@ -6,13 +6,12 @@ The functions run inside a transaction that the caller has opened. Only this pac
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields
 from decimal import Decimal
 from enum import StrEnum
 from functools import wraps
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from callsheet.core.catalogue.prices import Price, from_micros
 from callsheet.core.consent import Binding, Means, Mode, Spending
@@ -34,21 +33,28 @@ from callsheet.core.tasks import (
 )
 from callsheet.errors import Action, InvalidRequest, NextStep
 
+if TYPE_CHECKING:
+    from .database import Connection
+
 Row = Mapping[str, Any]
 Made = TypeVar("Made")
 
 _TASK_JSON = {"problem": Problem, "clip": Clip}
 
 
+class MalformedRow(Exception):
+    """A row that this program cannot have written."""
+
+
 def of_rows(read: Callable[[Any], Made]) -> Callable[[Any], Made]:
-    """What that function makes of a row; `sqlite3.DatabaseError` where the row cannot have been written so."""
+    """What that function makes of a row; `MalformedRow` where the row cannot have been written so."""
 
     @wraps(read)
     def reading(row: Any) -> Made:
         try:
             return read(row)
         except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
-            raise sqlite3.DatabaseError(f"a row is malformed ({type(error).__name__})") from error
+            raise MalformedRow(f"a row is malformed ({type(error).__name__})") from error
 
     return reading
 
@@ -175,18 +181,19 @@ _MAY_BE_CHARGED = "(gateway_task_id IS NOT NULL OR coalesce(json_extract(problem
 """Giving up a task that the gateway may have does not free its price: a person who says so may be wrong."""
 
 COUNTS_SINCE = (
-    "((state IN ('waiting', 'submitting') OR max(coalesce(deadline, 0), created_at) >= ?)"
+    "((state IN ('waiting', 'submitting')"
+    " OR CASE WHEN coalesce(deadline, 0) > created_at THEN deadline ELSE created_at END >= ?)"
     f" AND (state IN ({_RESERVING}) OR (state = 'abandoned' AND {_MAY_BE_CHARGED})))"
 )
 """Whether a task counts against a cap that began at that time: by when it was sent, or created if that is later."""
 
 
-def count_spending(db: sqlite3.Connection, mode: Mode, windows: tuple[float, float], gateway: str = "") -> Spending:
+def count_spending(db: Connection, mode: Mode, windows: tuple[float, float], gateway: str = "") -> Spending:
     """Money reserved or spent in the windows (day, month), by when it was sent, and the number of open tasks.
 
     Waiting tasks count as sent now. Abandoned tasks that the gateway may have charged for count too.
     """
-    query = f"SELECT coalesce(sum(reserve_micros), 0) FROM task WHERE mode = ? AND {COUNTS_SINCE}"
+    query = f"SELECT CAST(coalesce(sum(reserve_micros), 0) AS BIGINT) FROM task WHERE mode = ? AND {COUNTS_SINCE}"
     day, month = (_scalar(db, query, mode.value, start) for start in windows)
     open_marks, open_states = state_marks(OPEN_STATES)
     count = _scalar(
@@ -197,7 +204,7 @@ def count_spending(db: sqlite3.Connection, mode: Mode, windows: tuple[float, flo
     return Spending(from_micros(day), from_micros(month), count, clips)
 
 
-def count_taken(db: sqlite3.Connection, mode: Mode, gateway: str, unknown_since: float) -> int:
+def count_taken(db: Connection, mode: Mode, gateway: str, unknown_since: float) -> int:
     """How many tasks hold a slot at that gateway (`%`: at all of them)."""
     marks, states = state_marks(SLOT_STATES)
     query = (
@@ -208,12 +215,13 @@ def count_taken(db: sqlite3.Connection, mode: Mode, gateway: str, unknown_since:
     return taken
 
 
-def count_missing(db: sqlite3.Connection, task: Task, *, now: float, slots: Slots) -> int:
+def count_missing(db: Connection, task: Task, *, now: float, slots: Slots) -> int:
     """How many slots a waiting task lacks if its owner's older waiting tasks, that need only a slot,
     go first."""
     since = now - slots.unknown_holds_seconds
     query = (
-        "SELECT count(*) FROM task WHERE mode = ? AND gateway LIKE ? AND owner IS ? AND state = 'waiting'"
+        "SELECT count(*) FROM task WHERE mode = ? AND gateway LIKE ? AND state = 'waiting'"
+        " AND coalesce(owner, '') = coalesce(?, '')"
         " AND (problem IS NULL OR json_extract(problem, '$.code') = ?) AND (created_at, id) < (?, ?)"
     )
     missing = []
@@ -224,7 +232,7 @@ def count_missing(db: sqlite3.Connection, task: Task, *, now: float, slots: Slot
     return max(missing)
 
 
-def require_own_id(db: sqlite3.Connection, task: Task, gateway_task_id: str, *, by_person: bool) -> None:
+def require_own_id(db: Connection, task: Task, gateway_task_id: str, *, by_person: bool) -> None:
     """Raise `InvalidRequest` for an id of the gateway's that another task has; a person may move one that was given up.
 
     The caller holds the transaction that stores it.
@@ -239,17 +247,17 @@ def require_own_id(db: sqlite3.Connection, task: Task, gateway_task_id: str, *, 
         raise InvalidRequest(f"Task {row['id']} has that id already.", next_step=step, code=SAME_ID)
 
 
-def advance_pace(db: sqlite3.Connection, account: str, interval: float, now: float) -> float:
+def advance_pace(db: Connection, account: str, interval: float, now: float) -> float:
     """When the account is free again after one more reservation."""
     row = db.execute(
-        "INSERT INTO pace (account, next_free) VALUES (:account, :now + :interval)"
-        " ON CONFLICT (account) DO UPDATE SET next_free = max(next_free, :now) + :interval RETURNING next_free",
-        {"account": account, "now": now, "interval": interval},
+        "INSERT INTO pace (account, next_free) VALUES (:account, :next) ON CONFLICT (account) DO UPDATE SET next_free ="
+        " CASE WHEN pace.next_free > :now THEN pace.next_free + :interval ELSE :next END RETURNING next_free",
+        {"account": account, "now": now, "interval": interval, "next": now + interval},
     ).fetchone()
     return float(row[0])
 
 
-def _scalar(db: sqlite3.Connection, query: str, *values: Any) -> Any:
+def _scalar(db: Connection, query: str, *values: Any) -> Any:
     return db.execute(query, values).fetchone()[0]
 
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from callsheet.core.catalogue.prices import Price
@@ -21,9 +19,10 @@ from callsheet.core.shot import Shot
 from callsheet.core.tasks import Problem, Sheet, SheetState, Task, TaskState
 from callsheet.errors import Fate, LedgerProblem
 
-from .connection import last_take
-from .consent import READMITTED, Using, append_audit, revoke_all
-from .rows import build_insert, of_rows, sheet_row, task_changes, task_row
+from .consent import READMITTED, append_audit, revoke_all
+from .database import Connection, Database
+from .pruning import last_take
+from .rows import Row, build_insert, of_rows, sheet_row, task_changes, task_row
 
 _CLAIMED = "EXISTS (SELECT 1 FROM event WHERE subject = {0} AND json_extract(detail, '$.attempt') = {1})"
 
@@ -31,14 +30,12 @@ _CLAIMED = "EXISTS (SELECT 1 FROM event WHERE subject = {0} AND json_extract(det
 class SentLog:
     """What one ledger sent live. Each call is its own transaction. Raises `LedgerProblem`."""
 
-    def __init__(self, path: Path, transaction: Using, reading: Using) -> None:
-        self._path = path
-        self._transaction = transaction
-        self._reading = reading
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def read(self, newest: str = "") -> Sent:
         """What was sent, the task `newest` first whatever the clock says."""
-        with self._reading() as db:
+        with self._database.reading() as db:
             first = db.execute("SELECT hash FROM audit ORDER BY seq LIMIT 1").fetchone()
             last = db.execute("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
             rows = db.execute(
@@ -47,13 +44,13 @@ class SentLog:
                 " ORDER BY task.id = ? DESC, task.deadline DESC LIMIT ?",
                 (Mode.LIVE.value, newest, MOST_REQUESTS),
             )
-            path, origin = os.path.realpath(self._path), first["hash"] if first else ""
+            path, origin = os.path.realpath(self._database.path), first["hash"] if first else ""
             entry, seal = (last["seq"], last["hash"]) if last else (0, "")
             return Sent(path, origin, entry, seal, tuple(_read_request(row) for row in rows))
 
     def missing(self, mark: Sent) -> tuple[SentRequest, ...] | None:
         """What the mark names and this ledger does not know; None where it is not behind the mark at all."""
-        with self._reading() as db:
+        with self._database.reading() as db:
             found = db.execute("SELECT hash FROM audit WHERE seq = ?", (mark.entry,)).fetchone()
             is_behind = mark.entry > 0 and (found is None or found["hash"] != mark.seal)
             missing = tuple(request for request in mark.requests if not _knows(db, request))
@@ -61,11 +58,9 @@ class SentLog:
 
     def empty_log(self) -> None:
         """Move everything that is stored into the main file, and empty the write-ahead log."""
-        with self._reading() as db:
-            busy = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        if busy:
+        if not self._database.settle():
             raise LedgerProblem(
-                f"The ledger {self._path} is being read by another process, so it could not be stored whole.",
+                f"The ledger {self._database.path} is being read by another process, so it could not be stored whole.",
                 next_step="Try again in a moment.",
             )
 
@@ -74,7 +69,7 @@ class SentLog:
 
         It may also have forgotten a no, so its approvals and allowances end.
         """
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             for request in requests:
                 _readmit(db, request, now)
             waiting = db.execute("SELECT id FROM task WHERE mode = ? AND state = 'waiting'", (Mode.LIVE.value,))
@@ -85,17 +80,17 @@ class SentLog:
                 (SheetState.EXPIRED.value, SheetState.APPROVED.value, Mode.LIVE.value),
             )
             revoke_all(db, now, by=Means.TERMINAL)
-            append_audit(db, now, Means.TERMINAL.value, "older_ledger_accepted", self._path.name, {})
+            append_audit(db, now, Means.TERMINAL.value, "older_ledger_accepted", self._database.path.name, {})
 
 
 @of_rows
-def _read_request(row: sqlite3.Row) -> SentRequest:
+def _read_request(row: Row) -> SentRequest:
     names = ("sheet_id", "reserve_micros", "created_at", "deadline", "attempt", "attempts")
     binding = Binding(**json.loads(row["binding"]))
     return SentRequest(task_id=row["id"], binding=binding, **{name: row[name] for name in names})
 
 
-def _knows(db: sqlite3.Connection, request: SentRequest) -> bool:
+def _knows(db: Connection, request: SentRequest) -> bool:
     """Whether the ledger has that attempt, or had it before its task was pruned."""
     task = db.execute("SELECT attempts FROM task WHERE id = ?", (request.task_id,)).fetchone()
     if task is None:
@@ -105,7 +100,7 @@ def _knows(db: sqlite3.Connection, request: SentRequest) -> bool:
     return bool(claimed) and task["attempts"] >= request.attempts
 
 
-def _readmit(db: sqlite3.Connection, request: SentRequest, now: float) -> None:
+def _readmit(db: Connection, request: SentRequest, now: float) -> None:
     """Put a request that the ledger has forgotten back in: its sheet, if need be, and its task."""
     changes = {name: getattr(request, name) for name in ("attempt", "attempts", "deadline")}
     taken = db.execute("SELECT id FROM task WHERE id = ?", (request.task_id,)).fetchone()
@@ -130,7 +125,7 @@ def _readmit(db: sqlite3.Connection, request: SentRequest, now: float) -> None:
     append_audit(db, now, Means.TERMINAL.value, READMITTED, request.task_id, detail)
 
 
-def _readmit_sheet(db: sqlite3.Connection, request: SentRequest) -> None:
+def _readmit_sheet(db: Connection, request: SentRequest) -> None:
     """The sheet is spent. One that the ledger does not have comes back without its prompt and its bytes."""
     take, digest = int(request.binding.take), request.binding.shot_digest
     if db.execute("SELECT 1 FROM sheet WHERE shot_digest = ? AND take = ?", (digest, take)).fetchone():
@@ -153,7 +148,7 @@ def _readmit_sheet(db: sqlite3.Connection, request: SentRequest) -> None:
     db.execute(build_insert("sheet", row, "ON CONFLICT (id) DO UPDATE SET state = excluded.state"), row)
 
 
-def _doubt(db: sqlite3.Connection, task_id: str, now: float, changes: dict[str, Any]) -> None:
+def _doubt(db: Connection, task_id: str, now: float, changes: dict[str, Any]) -> None:
     """Make a task's outcome unknown."""
     problem = Problem("older_ledger", "the ledger was older than what was sent", Fate.UNKNOWN.value)
     columns = task_changes({**changes, "state": TaskState.OUTCOME_UNKNOWN, "problem": problem, "updated_at": now})

@@ -18,7 +18,7 @@ from callsheet.core.consent import Mode
 from callsheet.core.sent import MarkedTask, Sent, SentRequest, build_mark, read_mark
 from callsheet.core.tasks import ClaimedTask
 from callsheet.edges.files.files import read_private, remove_private, write_private
-from callsheet.edges.ledger.ledger import SqliteLedger
+from callsheet.edges.ledger.ledger import SqlLedger
 from callsheet.errors import Action, LedgerOlder, NextStep, SetupProblem
 
 from .locks import try_lock, unusable
@@ -34,7 +34,7 @@ _WHAT = "mark of what was sent"
 class FileMark:
     """The marks in one directory, compared with one ledger. Opens the ledger only for a live request."""
 
-    def __init__(self, directory: Path, ledger: Callable[[], SqliteLedger]) -> None:
+    def __init__(self, directory: Path, ledger: Callable[[], SqlLedger]) -> None:
         self._directory = directory
         self._ledger = ledger
 

@@ -1,0 +1,307 @@
+"""PostgreSQL as the ledger's database: one schema for each tenant, so that no statement reaches another tenant's rows.
+
+The ledger's calls are synchronous and its connections are not. They run in an event loop of their own thread. A caller
+in a task that has a greenback portal waits for them without blocking its event loop; any other caller blocks.
+
+Transactions that are alone lock the tenant's row, as writers of SQLite lock the file: sums are exact and the audit
+trail has no gaps. Nothing cancels a transaction: a cancellation strikes after its commit. Every limit is set inside
+the transaction, so a pooler in transaction mode works.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import anyio
+import asyncpg
+import greenback
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from callsheet.edges.ledger.database import Values
+from callsheet.edges.ledger.rows import MalformedRow
+from callsheet.errors import Action, LedgerProblem, NextStep
+
+LOCK_SECONDS = 5
+STATEMENT_SECONDS = 10
+IDLE_SECONDS = 15
+"""A process that is frozen inside a transaction must not hold a tenant for longer."""
+CONNECT_SECONDS = 5.0
+MOST_CONNECTIONS = 10
+
+Got = TypeVar("Got")
+_PLACEHOLDER = re.compile(r"'[^']*'|(?P<next>\?)|:(?P<name>\w+)")
+_SCHEMA = re.compile(r"[a-z][a-z0-9_]{0,47}")
+_COUNTED = re.compile(r"\d+$")
+
+
+@lru_cache(maxsize=1024)
+def number_placeholders(statement: str) -> tuple[str, tuple[str, ...]]:
+    """The statement with `$1`, `$2`… for its placeholders, and the names in that order; empty ones by position."""
+    names: list[str] = []
+
+    def number(found: re.Match[str]) -> str:
+        if found["next"]:
+            names.append("")
+            return f"${len(names)}"
+        name = found["name"]
+        if name is None:
+            return found[0]
+        if name not in names:
+            names.append(name)
+        return f"${names.index(name) + 1}"
+
+    return _PLACEHOLDER.sub(number, statement), tuple(names)
+
+
+def _place(names: tuple[str, ...], values: Values) -> list[Any]:
+    return [values[name] for name in names] if isinstance(values, Mapping) else list(values)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What a statement returned."""
+
+    found: list[Any]
+    rowcount: int
+    _next: Iterator[Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_next", iter(self.found))
+
+    def fetchone(self) -> Any:
+        """The next row."""
+        return next(self._next, None)
+
+    def fetchall(self) -> list[Any]:
+        """The other rows."""
+        return list(self._next)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._next
+
+
+class PostgresConnection:
+    """One connection inside a transaction of one tenant."""
+
+    def __init__(self, run: Callable[..., Any], connection: Any, name: str) -> None:
+        self._run = run
+        self.raw = connection
+        self.name = name
+
+    def execute(self, statement: str, values: Values = ()) -> Rows:
+        """Run one statement and wait for its rows."""
+        text, names = number_placeholders(statement)
+        placed = _place(names, values)
+        if text.lstrip()[:6].upper() == "SELECT" or " RETURNING " in text:
+            found = self._run(self.raw.fetch, text, *placed)
+            return Rows(found, len(found))
+        counted = _COUNTED.search(self._run(self.raw.execute, text, *placed))
+        return Rows([], int(counted[0]) if counted else 0)
+
+    def executemany(self, statement: str, values: Iterable[Values]) -> None:
+        """Run one statement for each of these values."""
+        text, names = number_placeholders(statement)
+        self._run(self.raw.executemany, text, [_place(names, each) for each in values])
+
+    def count_audited(self) -> int:
+        """By a row that counts with each entry and is never deleted."""
+        return int(self.execute("SELECT audited FROM tenant").fetchone()[0])
+
+
+class PostgresDatabase:
+    """One tenant of a database. Safe to call from several threads and tasks. Opens nothing until first use.
+
+    `pooled` says that a pooler in transaction mode stands before the server: nothing may outlive a transaction.
+    """
+
+    def __init__(self, dsn: str, *, tenant: str = "callsheet", pooled: bool = False) -> None:
+        if not _SCHEMA.fullmatch(tenant):
+            raise LedgerProblem(
+                f"A tenant's name is a schema of the database: {tenant!r} cannot be one.",
+                next_step="Use lower-case letters, digits and underscores, and a letter first; at most 48.",
+            )
+        self.tenant = tenant
+        # Shown in messages: without its password.
+        self.path = Path(f"postgresql/{urlsplit(dsn).hostname or 'socket'}{urlsplit(dsn).path}/{tenant}")
+        self._settings: dict[str, Any] = {"statement_cache_size": 0} if pooled else {}
+        self._dsn = dsn
+        self._open = ExitStack()
+        self._starting, self._pooling = threading.Lock(), asyncio.Lock()
+        self._portal: BlockingPortal | None = None
+        self._pool: Any = None
+        self._name = ""
+        self._current: ContextVar[PostgresConnection | None] = ContextVar("connection", default=None)
+
+    def run(self, function: Callable[..., Coroutine[Any, Any, Got] | Awaitable[Got]], *values: Any) -> Got:
+        """Call that in the connections' event loop, and wait for it as this caller can."""
+        with self._starting:
+            if self._portal is None:
+                self._portal = self._open.enter_context(start_blocking_portal("asyncio"))
+        future = self._portal.start_task_soon(_await, function, values)
+        if greenback.has_portal():
+            waited: Got = greenback.await_(asyncio.wrap_future(future))
+            return waited
+        done: Got = future.result()
+        return done
+
+    def acquire(self) -> Any:
+        """A connection of the pool, to be released."""
+        return self.run(self._acquire)
+
+    def release(self, raw: Any) -> None:
+        """Give a connection back."""
+        self.run(self._pool.release, raw)
+
+    async def _acquire(self) -> Any:
+        async with self._pooling:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(
+                    self._dsn,
+                    min_size=0,
+                    max_size=MOST_CONNECTIONS,
+                    timeout=CONNECT_SECONDS,
+                    command_timeout=STATEMENT_SECONDS + LOCK_SECONDS,
+                    # A transaction leaves nothing behind, and a pooler would not pass the usual clearing on.
+                    reset=_leave,
+                    **self._settings,
+                )
+        return await self._pool.acquire(timeout=STATEMENT_SECONDS + LOCK_SECONDS)
+
+    def close(self) -> None:
+        """Close all connections. A later call opens new ones."""
+        if self._pool is not None:
+            with suppress(Exception):
+                self.run(self._pool.close)
+        self._pool = self._portal = None
+        self._open.close()
+
+    @contextmanager
+    def transaction(self, *, lasting: bool = True, alone: bool = True) -> Iterator[PostgresConnection]:
+        """Without `lasting`, the commit does not wait for the disk; one that is `alone` holds the tenant's row."""
+        began = ["BEGIN", *self._limits()]
+        if not lasting:
+            began.append("SET LOCAL synchronous_commit = off")
+        if alone:
+            began.append("SELECT name FROM tenant FOR UPDATE")
+        with self._guarded(), self._begun(began, "COMMIT") as db:
+            yield db
+
+    @contextmanager
+    def reading(self) -> Iterator[PostgresConnection]:
+        """A read-only transaction, or the one that this caller is in."""
+        current = self._current.get()
+        if current is not None:
+            yield current
+            return
+        with self._guarded(), self._begun(["BEGIN READ ONLY", *self._limits()], "COMMIT") as db:
+            yield db
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """One read transaction that sees one moment."""
+        began = ["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", *self._limits()]
+        with self._guarded(), self._begun(began, "COMMIT"):
+            yield
+
+    def settle(self) -> bool:
+        """A commit is as safe as the server makes it."""
+        return True
+
+    def shrink(self) -> None:
+        """The server reclaims the space itself."""
+
+    def check(self) -> str:
+        """Whether the server answers and the tables are there; its files are the server's own concern."""
+        with self.reading() as db:
+            db.execute("SELECT audited FROM tenant")
+        return "ok"
+
+    def _limits(self) -> list[str]:
+        return [
+            f"SET LOCAL search_path TO {self.tenant}, pg_catalog",
+            f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'",
+            f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'",
+            f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'",
+        ]
+
+    @contextmanager
+    def _begun(self, began: list[str], end: str) -> Iterator[PostgresConnection]:
+        """A transaction on a connection of its own. No cancellation enters it."""
+        with anyio.CancelScope(shield=True) if greenback.has_portal() else ExitStack():
+            raw = self._begin("; ".join(began))
+            try:
+                db = PostgresConnection(self.run, raw, self._need_name(raw))
+                token = self._current.set(db)
+                try:
+                    yield db
+                finally:
+                    self._current.reset(token)
+                self.run(raw.execute, end)
+            except BaseException:
+                with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                    self.run(raw.execute, "ROLLBACK")
+                raise
+            finally:
+                self.release(raw)
+
+    def _begin(self, statements: str) -> Any:
+        """A connection on which the transaction has begun; on a new one where the first had been cut meanwhile."""
+        for last in (False, True):
+            raw = self.acquire()
+            try:
+                self.run(raw.execute, statements)
+            except BaseException as error:
+                self.release(raw)
+                if last or not isinstance(error, (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError)):
+                    raise
+            else:
+                return raw
+        raise AssertionError("unreachable")
+
+    def _need_name(self, raw: Any) -> str:
+        if not self._name:
+            self._name = self.run(raw.fetchval, "SELECT name FROM tenant")
+        return self._name
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, MalformedRow) as error:
+            raise database_problem(error) from None
+
+
+async def _await(function: Callable[..., Awaitable[Got]], values: tuple[Any, ...]) -> Got:
+    return await function(*values)
+
+
+async def _leave(_connection: Any) -> None:
+    """Nothing outlives a transaction here."""
+
+
+def database_problem(error: Exception) -> LedgerProblem:
+    """The error for each way in which the database can fail. Its own text could name a row's content, so it stays."""
+    kind = type(error).__name__
+    if isinstance(error, asyncpg.LockNotAvailableError | asyncpg.QueryCanceledError | asyncpg.DeadlockDetectedError):
+        return LedgerProblem("The database is busy with another change.", next_step="Try again in a moment.")
+    if isinstance(error, asyncpg.UndefinedTableError | asyncpg.InvalidSchemaNameError | asyncpg.UndefinedColumnError):
+        return LedgerProblem(
+            "The database has no tables of this version.", next_step=NextStep(Action.SETUP, "Migrate the database.")
+        )
+    if isinstance(error, asyncpg.DiskFullError):
+        return LedgerProblem("The database's disk is full.", next_step="Free some space on it, then try again.")
+    if isinstance(error, MalformedRow):
+        return LedgerProblem(f"The database holds something unexpected: {error}.", next_step=NextStep(Action.DOCTOR))
+    if isinstance(error, OSError | TimeoutError | asyncpg.PostgresConnectionError | asyncpg.InterfaceError):
+        return LedgerProblem(f"The database does not answer ({kind}).", next_step="Check it, then try again.")
+    return LedgerProblem(f"The database refused a statement ({kind}).", next_step=NextStep(Action.DOCTOR))

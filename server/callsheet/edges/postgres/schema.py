@@ -1,0 +1,118 @@
+"""The tables of a tenant, as an append-only list of migrations, and the step that applies them.
+
+The first one makes what the ledger's statements need of SQLite: a few functions, and tables like those of the file.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+import asyncpg
+
+from callsheet.errors import LedgerProblem
+
+from .database import PostgresConnection, PostgresDatabase, database_problem
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE FUNCTION json_extract(document TEXT, path TEXT) RETURNS TEXT LANGUAGE sql IMMUTABLE AS
+        $$ SELECT CAST(document AS JSON) #>> string_to_array(substr(path, 3), '.') $$;
+    CREATE FUNCTION json_each(document TEXT) RETURNS TABLE (value TEXT) LANGUAGE sql IMMUTABLE AS
+        $$ SELECT json_array_elements_text(CAST(document AS JSON)) $$;
+    CREATE FUNCTION instr(whole TEXT, part TEXT) RETURNS INTEGER LANGUAGE sql IMMUTABLE AS
+        $$ SELECT strpos(whole, part) $$;
+
+    CREATE TABLE tenant (name TEXT PRIMARY KEY, audited BIGINT NOT NULL DEFAULT 0);
+    CREATE TABLE sheet (
+        id TEXT PRIMARY KEY, shot_digest TEXT NOT NULL, take BIGINT NOT NULL, state TEXT NOT NULL,
+        binding TEXT NOT NULL, shot TEXT NOT NULL, price TEXT NOT NULL, body BYTEA NOT NULL, reserve_micros BIGINT,
+        shown TEXT NOT NULL, made_at DOUBLE PRECISION NOT NULL, expires_at DOUBLE PRECISION NOT NULL,
+        approved_by TEXT, approved_at DOUBLE PRECISION, allowance TEXT, forward_at DOUBLE PRECISION,
+        UNIQUE (shot_digest, take)
+    );
+    CREATE INDEX sheet_forward ON sheet (state) WHERE forward_at IS NOT NULL;
+    CREATE TABLE task (
+        id TEXT PRIMARY KEY, sheet_id TEXT NOT NULL UNIQUE REFERENCES sheet (id), mode TEXT NOT NULL,
+        gateway TEXT NOT NULL, model TEXT NOT NULL, state TEXT NOT NULL, reserve_micros BIGINT NOT NULL,
+        created_at DOUBLE PRECISION NOT NULL, updated_at DOUBLE PRECISION NOT NULL,
+        next_at DOUBLE PRECISION NOT NULL, owner TEXT, attempt TEXT, attempts BIGINT NOT NULL,
+        deadline DOUBLE PRECISION, gateway_task_id TEXT, accepted_at DOUBLE PRECISION, said TEXT NOT NULL,
+        percent BIGINT, polls BIGINT NOT NULL, failures BIGINT NOT NULL, finished_at DOUBLE PRECISION,
+        result_url TEXT, charge TEXT, balance_before TEXT, hints TEXT NOT NULL, problem TEXT, clip TEXT
+    );
+    CREATE INDEX task_due ON task (state, next_at);
+    CREATE INDEX task_by_gateway_id ON task (gateway, gateway_task_id);
+    CREATE INDEX task_by_time ON task (mode, created_at);
+    CREATE TABLE pace (account TEXT PRIMARY KEY, next_free DOUBLE PRECISION NOT NULL);
+    CREATE TABLE event (
+        seq BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at DOUBLE PRECISION NOT NULL, subject TEXT NOT NULL,
+        kind TEXT NOT NULL, detail TEXT NOT NULL
+    );
+    CREATE INDEX event_by_subject ON event (subject, seq);
+    CREATE TABLE allowance (
+        id TEXT PRIMARY KEY, mode TEXT NOT NULL, models TEXT NOT NULL, clips BIGINT NOT NULL,
+        up_to_micros BIGINT NOT NULL, made_at DOUBLE PRECISION NOT NULL, expires_at DOUBLE PRECISION NOT NULL,
+        policy TEXT NOT NULL, made_by TEXT NOT NULL, revoked_at DOUBLE PRECISION,
+        used_clips BIGINT NOT NULL DEFAULT 0, used_micros BIGINT NOT NULL DEFAULT 0
+    );
+    CREATE TABLE audit (
+        seq BIGINT PRIMARY KEY, at DOUBLE PRECISION NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL,
+        subject TEXT NOT NULL, detail TEXT NOT NULL, previous TEXT NOT NULL, hash TEXT NOT NULL
+    );
+    CREATE INDEX audit_by_subject ON audit (subject, seq);
+    CREATE FUNCTION keep_audit() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+        BEGIN
+            IF TG_OP <> 'INSERT' THEN RAISE EXCEPTION 'append-only'; END IF;
+            UPDATE tenant SET audited = NEW.seq WHERE audited < NEW.seq;
+            IF NOT FOUND THEN RAISE EXCEPTION 'append-only'; END IF;
+            RETURN NEW;
+        END $$;
+    CREATE TRIGGER audit_is_kept BEFORE INSERT OR UPDATE OR DELETE ON audit FOR EACH ROW EXECUTE FUNCTION keep_audit();
+    CREATE FUNCTION keep_all_audit() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+        BEGIN RAISE EXCEPTION 'append-only'; END $$;
+    CREATE TRIGGER audit_is_not_emptied BEFORE TRUNCATE ON audit FOR EACH STATEMENT EXECUTE FUNCTION keep_all_audit();
+    """,
+)
+
+
+def migrate(database: PostgresDatabase) -> int:
+    """Bring the tenant's schema to this version, and return how many migrations that took. Raises `LedgerProblem`.
+
+    Several processes may call this together: one applies each migration, the others wait for it.
+    """
+    raw = database.acquire()
+    try:
+        return database.run(_migrate, raw, database.tenant)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise database_problem(error) from None
+    finally:
+        database.release(raw)
+
+
+async def _migrate(raw: asyncpg.Connection, tenant: str) -> int:
+    async with raw.transaction():
+        await raw.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"callsheet/{tenant}")
+        await raw.execute(f"CREATE SCHEMA IF NOT EXISTS {tenant}")
+        await raw.execute(f"SET LOCAL search_path TO {tenant}, pg_catalog")
+        await raw.execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY)")
+        version = await raw.fetchval("SELECT coalesce(max(version), 0) FROM schema_version")
+        require_known(version)
+        for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
+            await raw.execute(statements)
+            await raw.execute("INSERT INTO schema_version VALUES ($1)", number)
+        if version == 0:
+            await raw.execute("INSERT INTO tenant (name) VALUES ($1)", secrets.token_hex(8))
+    return len(MIGRATIONS) - int(version)
+
+
+def require_known(version: int) -> None:
+    """Raise `LedgerProblem` for a schema of a newer program."""
+    if version > len(MIGRATIONS):
+        raise LedgerProblem(
+            "The database was migrated by a newer version of Callsheet.", next_step="Run that version, or a newer one."
+        )
+
+
+def read_version(db: PostgresConnection) -> int:
+    """The version of the tenant's schema; raises `LedgerProblem` where there is none."""
+    return int(db.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()[0])
