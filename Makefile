@@ -46,16 +46,18 @@ demo: $(STAMP) ## The whole way in the sandbox: no key, no network
 
 test: $(STAMP) ## Everything that must hold, in parallel
 	@$(MAKE) --no-print-directory -j lint types layers
+	@$(MAKE) --no-print-directory $(SERVERS)/nanio/.ready || echo "nanio cannot be installed here: its tests are skipped."
 	$(PYTEST) -n auto --dist worksteal --cov --cov-report=term $(PURE)
 	$(PYTEST) -n auto --dist worksteal $(foreach path,$(PURE) tests/clients/test_clients.py,--ignore $(path))
 
 test-fast: $(STAMP) ## What needs no process, browser or network, in under a minute
 	$(PYTEST) -q -n auto --dist worksteal --fast
 
-$(SERVERS)/litellm/.ready: tests/servers/litellm.txt
+# A server of others in an environment of its own: litellm, nanio.
+$(SERVERS)/%/.ready: tests/servers/%.txt
 	@uv="$$(command -v uv || echo $(BIN)/uv)"; \
-	$$uv venv --quiet --clear --python 3.11 $(SERVERS)/litellm && VIRTUAL_ENV=$(SERVERS)/litellm \
-		$$uv pip install --quiet --compile-bytecode --only-binary :all: --require-hashes -r tests/servers/litellm.txt
+	$$uv venv --quiet --clear --python 3.11 $(SERVERS)/$* && VIRTUAL_ENV=$(SERVERS)/$* \
+		$$uv pip install --quiet --compile-bytecode --only-binary :all: --require-hashes -r tests/servers/$*.txt
 	@touch $@
 
 # The host of the view's tests over the official bridge of MCP Apps.

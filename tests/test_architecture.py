@@ -34,6 +34,10 @@ def nodes_of(path: Path) -> tuple[ast.AST, ...]:
     return tuple(ast.walk(ast.parse(read(path))))
 
 
+TEAM_ROOMS = ("edges/object_store", "surface/team")
+TEAM_LIBRARIES = {"obstore"}
+
+
 @cases("path", SOURCES, ids=relative)
 def test_a_module_is_one_thing(path: Path) -> None:
     """At most 400 lines, a name from the domain, and a docstring that says what it is for."""
@@ -43,6 +47,19 @@ def test_a_module_is_one_thing(path: Path) -> None:
     if path.stat().st_size:
         assert isinstance(module, ast.Module)
         assert ast.get_docstring(module)
+
+
+@cases("path", [path for path in SOURCES if not relative(path).startswith(TEAM_ROOMS)], ids=relative)
+def test_local_mode_imports_nothing_of_a_team(path: Path) -> None:
+    """Neither its rooms nor its libraries, not even inside a function: they are not installed there."""
+    rooms = tuple(f"callsheet.{room.replace('/', '.')}" for room in TEAM_ROOMS)
+    found = [
+        name
+        for name in imports_of(path)
+        if name.partition(".")[0] in TEAM_LIBRARIES or any(f"{name}.".startswith(f"{room}.") for room in rooms)
+    ]
+
+    assert found == []
 
 
 def test_every_module_can_be_imported() -> None:
@@ -76,6 +93,20 @@ def test_the_paid_request_is_sent_from_one_place() -> None:
     ]
 
     assert callers == ["service/submission.py"]
+
+
+def imports_of(path: Path) -> list[str]:
+    """What a source imports anywhere, by full name."""
+    parts = ["callsheet", *path.relative_to(PACKAGE).parent.parts]
+    names: list[str] = []
+    for node in nodes_of(path):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = parts[: len(parts) - node.level + 1] if node.level else []
+            origin = ".".join([*above, *filter(None, [node.module])])
+            names += [origin, *(f"{origin}.{alias.name}" for alias in node.names)]
+    return names
 
 
 @cache

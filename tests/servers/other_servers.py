@@ -1,4 +1,4 @@
-"""Servers of others on loopback: a LiteLLM proxy and aimock. `make test-litellm` installs them where it can."""
+"""Servers of others on loopback: a LiteLLM proxy, aimock and nanio. `make` installs them where it can."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from sandbox_client import Clock
 INSTALLED = Path(__file__).parents[2] / ".servers"
 LITELLM = INSTALLED / "litellm" / "bin" / "litellm"
 AIMOCK = INSTALLED / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js"
+NANIO = INSTALLED / "nanio" / "bin" / "nanio"
 LITELLM_KEY = "sk-a-proxy-key-0001"
 START_SECONDS = 240.0
 
@@ -56,6 +58,8 @@ def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2):
             return True
+    except urllib.error.HTTPError as error:
+        return error.code == 403  # it only wants to know who asks
     except OSError:
         return False
 
@@ -116,3 +120,19 @@ def aimock(directory: Path, fixtures: str) -> Iterator[str]:
     environ = {"PATH": os.environ["PATH"], "HOME": str(directory)}
     with _running(command, directory, environ, f"http://127.0.0.1:{port}/v1/models"):
         yield f"http://127.0.0.1:{port}/v1"
+
+
+@contextmanager
+def nanio(directory: Path, *, key: str, secret: str) -> Iterator[str]:
+    """An S3 server without buckets; its base URL. Its log, which names every request, is in the directory."""
+    directory.mkdir()
+    port = _free_port()
+    command = [str(NANIO), "serve", "--host", "127.0.0.1", "--port", str(port), "--data-dir", "data"]
+    environ = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(directory),
+        "NANIO_ACCESS_KEY": key,
+        "NANIO_SECRET_KEY": secret,
+    }
+    with _running(command, directory, environ, f"http://127.0.0.1:{port}/"):
+        yield f"http://127.0.0.1:{port}"

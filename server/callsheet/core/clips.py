@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 DEFAULT_NAME = "{date}-{words}-{length}-{model}-{id}"
 _FIELDS = re.compile(r"\{(date|words|length|gateway|model|id)\}")
@@ -58,6 +58,15 @@ class ClipLabel:
         name = _FIELDS.sub(lambda field: values[field[1]], self.template)
         # What is not known leaves no gap.
         return re.sub(r"([ ._-])[ ._-]+", r"\1", name).strip(" ._-") + ".mp4"
+
+
+@dataclass(frozen=True, slots=True)
+class ClipLinks:
+    """Links to a saved clip that work for minutes and for everybody who has them: not stored, logged or shown."""
+
+    video: str = field(repr=False)
+    poster: str = field(repr=False)
+    contact_sheet: str = field(repr=False)
 
 
 def is_name_template(text: str) -> bool:

@@ -252,6 +252,8 @@ class Sheet:
 class Clip:
     """A saved video and what was measured of it. `path`, `poster` and `contact_sheet` are absolute.
 
+    Where a team keeps its clips in object storage, they are names of objects, which begin with `object:`.
+
     What an older version did not measure is None. `shape` is width by height on the screen, `audio` whether there is
     an audio track. Of the stills, `brightest` is the highest level and `motion` the largest change, 0 to 255.
     `note` says why the file is exactly as delivered, without the prompt and price in it; empty where it has them.

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from callsheet.core.audit import AuditEntry, AuditVerdict
 from callsheet.core.catalogue.cards import Catalogue, ModelCard
 from callsheet.core.catalogue.published import Published
-from callsheet.core.clips import ClipLabel
+from callsheet.core.clips import ClipLabel, ClipLinks
 from callsheet.core.consent import Means, Mode, Policy, Spending
 from callsheet.core.gateway.endpoint import OwnWay, Route
 from callsheet.core.gateway.protocol import CatalogueReader, HttpReply, HttpRequest
@@ -197,6 +197,13 @@ class ClipStore(Protocol):
     ) -> Clip: ...
 
 
+class TeamClips(ClipStore, Protocol):
+    """A team's clips. `links` is None where they are files; ask for them per request, after the check who asks."""
+
+    async def links(self, clip: Clip) -> ClipLinks | None: ...
+    def local_copy(self, name: str) -> AbstractAsyncContextManager[Path]: ...
+
+
 class HttpClient(AbstractAsyncContextManager["HttpClient"], Protocol):
     """Requests to gateways. Raises `GatewayUnreachable`; for a paid request also `OutcomeUnknown`."""
 
@@ -285,6 +292,7 @@ __all__ = [
     "SentLog",
     "SentMark",
     "TaskRunner",
+    "TeamClips",
     "Wakeups",
     "build_redactor",
     "open_key",

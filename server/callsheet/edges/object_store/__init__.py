@@ -1,0 +1,1 @@
+"""Clips of a team, in S3-compatible storage or in a directory. Only team mode imports this package."""
