@@ -72,6 +72,48 @@ MIGRATIONS: tuple[str, ...] = (
         BEGIN RAISE EXCEPTION 'append-only'; END $$;
     CREATE TRIGGER audit_is_not_emptied BEFORE TRUNCATE ON audit FOR EACH STATEMENT EXECUTE FUNCTION keep_all_audit();
     """,
+    # People and what they have: local mode has one person, and none of these.
+    """
+    CREATE TABLE person (
+        id TEXT PRIMARY KEY, issuer TEXT NOT NULL, subject TEXT NOT NULL, name TEXT NOT NULL, team TEXT NOT NULL,
+        role TEXT NOT NULL, made_at DOUBLE PRECISION NOT NULL, seen_at DOUBLE PRECISION NOT NULL,
+        disabled_at DOUBLE PRECISION, UNIQUE (issuer, subject)
+    );
+    CREATE TABLE session (
+        id TEXT PRIMARY KEY, person TEXT NOT NULL REFERENCES person (id), provider_session TEXT NOT NULL,
+        csrf TEXT NOT NULL, signed_in_at DOUBLE PRECISION NOT NULL, made_at DOUBLE PRECISION NOT NULL,
+        seen_at DOUBLE PRECISION NOT NULL, ends_at DOUBLE PRECISION NOT NULL, notices TEXT NOT NULL DEFAULT '[]',
+        id_token TEXT NOT NULL DEFAULT ''
+    );
+    CREATE INDEX session_by_person ON session (person);
+    CREATE TABLE passkey (
+        id TEXT PRIMARY KEY, person TEXT NOT NULL REFERENCES person (id), name TEXT NOT NULL,
+        public_key TEXT NOT NULL, sign_count BIGINT NOT NULL, made_at DOUBLE PRECISION NOT NULL,
+        used_at DOUBLE PRECISION
+    );
+    CREATE TABLE challenge (
+        nonce TEXT PRIMARY KEY, session TEXT NOT NULL, subject TEXT NOT NULL, ends_at DOUBLE PRECISION NOT NULL
+    );
+    CREATE TABLE used_token (id TEXT PRIMARY KEY, ends_at DOUBLE PRECISION NOT NULL);
+    CREATE TABLE agent_token (
+        hash TEXT PRIMARY KEY, person TEXT NOT NULL REFERENCES person (id), name TEXT NOT NULL,
+        made_at DOUBLE PRECISION NOT NULL, ends_at DOUBLE PRECISION NOT NULL, used_at DOUBLE PRECISION
+    );
+    CREATE TABLE owner (
+        sheet_id TEXT PRIMARY KEY REFERENCES sheet (id) ON DELETE CASCADE, person TEXT NOT NULL REFERENCES person (id),
+        team TEXT NOT NULL, agent TEXT NOT NULL
+    );
+    CREATE INDEX owner_by_person ON owner (person);
+    CREATE TABLE budget (
+        kind TEXT NOT NULL, name TEXT NOT NULL, period TEXT NOT NULL, micros BIGINT NOT NULL,
+        PRIMARY KEY (kind, name, period)
+    );
+    """,
+    # Workers: which are alive, and the fingerprints of the keys that only they have.
+    """
+    CREATE TABLE worker (id TEXT PRIMARY KEY, ends_at DOUBLE PRECISION NOT NULL);
+    CREATE TABLE account (gateway TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, seen_at DOUBLE PRECISION NOT NULL);
+    """,
 )
 
 
