@@ -121,7 +121,12 @@ def pytest_runtest_teardown() -> Iterator[None]:
 
 def _guard(event: str, arguments: tuple[object, ...]) -> None:
     need = GUARDED.get(event)
-    if need is None or not _running or POSTGRES in os.environ or any(_running[-1].get_closest_marker(mark) for mark in (need, "browser")):
+    if (
+        need is None
+        or not _running
+        or POSTGRES in os.environ
+        or any(_running[-1].get_closest_marker(mark) for mark in (need, "browser"))
+    ):
         return
     if need == "network" and not isinstance(arguments[1], tuple):
         return

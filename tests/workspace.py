@@ -27,7 +27,7 @@ from callsheet.service import Draft, Service
 from callsheet.service.dependencies import Dependencies
 
 POSTGRES = "CALLSHEET_TEST_POSTGRES"
-MOST_OPEN = 10
+MOST_OPEN = 30
 START = 1_790_000_000.0
 KEY = "canary-key-7f3a9c2e51d84b06"
 PASSPHRASE = "a passphrase of a person"

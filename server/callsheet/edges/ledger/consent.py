@@ -32,7 +32,7 @@ from callsheet.core.spending import (
 from callsheet.core.tasks import Sheet, SheetEvent, SheetState, Task
 from callsheet.errors import Action, NextStep, NotApproved, UnknownThing
 
-from .rows import Row, build_insert, of_rows, read_sheet
+from .rows import Row, bound, build_insert, of_rows, read_sheet
 
 if TYPE_CHECKING:
     from .database import Connection, Database
@@ -59,7 +59,8 @@ class Consent:
     def entries(self, *, limit: int = 100) -> list[AuditEntry]:
         """The latest entries of the audit trail, newest first."""
         with self._database.reading() as db:
-            return [_read_entry(row) for row in db.execute("SELECT * FROM audit ORDER BY seq DESC LIMIT ?", (limit,))]
+            found = db.execute("SELECT * FROM audit ORDER BY seq DESC LIMIT ?", (bound(limit),))
+            return [_read_entry(row) for row in found]
 
     def verify(self) -> AuditVerdict:
         """Verify the hash chain of the whole trail, and that it has a consent for each live use of a sheet.

@@ -49,6 +49,7 @@ from .database import Connection, Database
 from .pruning import last_take, prune_rows
 from .rows import (
     advance_pace,
+    bound,
     build_insert,
     build_move,
     count_missing,
@@ -115,7 +116,7 @@ class SqlLedger:
         """The newest sheets in these states, or of them those that were put `forward`."""
         marks, wanted = state_marks(states)
         which = "sheet.forward_at IS NOT NULL AND " if forward else ""
-        return self._sheets(f"{which}sheet.state IN ({marks}) ORDER BY made_at DESC LIMIT ?", *wanted, limit)
+        return self._sheets(f"{which}sheet.state IN ({marks}) ORDER BY made_at DESC LIMIT ?", *wanted, bound(limit))
 
     def takes(self, shot_digest: str) -> list[Task]:
         """The tasks of all takes of a shot, newest first."""
@@ -175,7 +176,7 @@ class SqlLedger:
         """Tasks in these states: those with an unknown outcome first, then the newest first."""
         marks, wanted = state_marks(states or tuple(TaskState))
         order = "ORDER BY state = 'outcome_unknown' DESC, created_at DESC, id LIMIT ? OFFSET ?"
-        return self._tasks(f"state IN ({marks}) {order}", *wanted, limit, offset)
+        return self._tasks(f"state IN ({marks}) {order}", *wanted, bound(limit), offset)
 
     def claim(self, task_id: str, *, attempt: str, deadline: float, now: float, slots: Slots) -> ClaimedTask | None:
         """Record that a waiting task is being submitted; None when all concurrent slots are taken.

@@ -147,6 +147,11 @@ def read_task(row: Row) -> Task:
     return Task(**values)
 
 
+def bound(limit: int) -> int:
+    """A limit that every database takes: a negative one is none."""
+    return limit if limit >= 0 else 2**62
+
+
 def state_marks(states: Iterable[StrEnum]) -> tuple[str, list[str]]:
     """Placeholders for these states, and their values."""
     values = [state.value for state in states]

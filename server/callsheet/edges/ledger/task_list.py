@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from callsheet.core.tasks import Task, TaskFilter, TaskState
 
 from .database import Database
-from .rows import read_task, state_marks
+from .rows import bound, read_task, state_marks
 
 _DISMISSED = "dismissed"
 _LATEST = "(SELECT kind FROM event WHERE subject = task.id ORDER BY seq DESC LIMIT 1)"
@@ -38,7 +38,7 @@ class TaskList:
             conditions.append(f"coalesce({_LATEST}, '') != '{_DISMISSED}'")
         query = f"SELECT * FROM task WHERE {' AND '.join(conditions)} ORDER BY created_at DESC, id LIMIT ? OFFSET ?"
         with self._database.reading() as db:
-            return [read_task(row) for row in db.execute(query, (*values, limit, offset))]
+            return [read_task(row) for row in db.execute(query, (*values, bound(limit), offset))]
 
     def dismiss(self, task_ids: Iterable[str], *, now: float) -> None:
         """Leave these tasks out of what needs a person's attention, until they change. Unknown ids change nothing."""
