@@ -21,7 +21,7 @@ _NOW = "CAST(extract(epoch FROM clock_timestamp()) AS DOUBLE PRECISION)"
 
 
 class PostgresLeases:
-    """A lease of a worker. A replica that does not work holds none, so that workers adopt its new tasks at once."""
+    """A lease of a worker. A replica that does not work holds none, so that workers adopt its new tasks immediately."""
 
     def __init__(self, database: PostgresDatabase, runner_id: str | None = None, *, works: bool = True) -> None:
         self.runner_id = runner_id or secrets.token_hex(8)
@@ -43,7 +43,7 @@ class PostgresLeases:
         self._renew_at = now + RENEW_SECONDS
 
     def release(self) -> None:
-        """End it, so that others adopt this worker's tasks at once. Never raises."""
+        """End it, so that others adopt this worker's tasks immediately. Never raises."""
         self._renew_at = 0.0
         with suppress(LedgerProblem), self._database.transaction(lasting=False, alone=False) as db:
             ended = f"ends_at < {_NOW} - {FORGET_SECONDS}"
