@@ -75,5 +75,5 @@ def test_a_warning_is_given_when_its_share_is_reached(spent: int, price: int, cr
 
 def test_one_micro_too_much_is_refused() -> None:
     """With the figures."""
-    with pytest.raises(PolicyRefusal, match="0.24 USD would exceed the budget of 1 USD a day of this person"):
+    with pytest.raises(PolicyRefusal, match=r"0\.24 USD would exceed the budget of 1 USD a day of this person"):
         require_within_budget(Budget(Payer.PERSON, "p", Period.DAY, 1_000_000), spent=760_001, price=240_000)
