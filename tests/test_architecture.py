@@ -164,6 +164,38 @@ def test_surfaces_call_use_cases_and_never_their_dependencies() -> None:
     assert touching == []
 
 
+TEAM_ROOMS = ("callsheet.edges.identity",)
+"""The rooms of team mode, which import each other and whatever lies below."""
+
+
+def imports_of(path: Path) -> set[str]:
+    """The full names that a source imports, wherever in it, relative ones resolved."""
+    package = ["callsheet", *path.relative_to(PACKAGE).parts[:-1]]
+    found = set()
+    for node in nodes_of(path):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) + 1 - node.level] if node.level else []
+            module = ".".join([*start, *([node.module] if node.module else [])])
+            found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def test_local_mode_never_imports_team_mode() -> None:
+    """Nor what its extra brings: whoever installs the base package has none of it."""
+    rooms = tuple(f"{room}." for room in TEAM_ROOMS)
+    importing = {
+        relative(path): sorted(hits)
+        for path in SOURCES
+        if not f"callsheet.{relative(path).replace('/', '.')}".startswith(rooms)
+        and (hits := {name for name in imports_of(path) if f"{name}.".startswith((*rooms, "joserfc."))})
+    }
+
+    assert importing == {}
+    assert any("joserfc.jwk" in imports_of(path) for path in SOURCES)
+
+
 def test_public_lists_of_names_are_sorted_and_whole() -> None:
     """An `__all__` names things that exist, once each."""
     for path in SOURCES:
