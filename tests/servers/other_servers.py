@@ -1,4 +1,7 @@
-"""Servers of others on loopback: a LiteLLM proxy and aimock. `make test-litellm` installs them where it can."""
+"""Servers of others on loopback: a LiteLLM proxy, aimock and an OpenID provider.
+
+`make test-litellm` installs the first two where it can, `make .servers/.oidc` the third.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ from sandbox_client import Clock
 INSTALLED = Path(__file__).parents[2] / ".servers"
 LITELLM = INSTALLED / "litellm" / "bin" / "litellm"
 AIMOCK = INSTALLED / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js"
+OIDC = INSTALLED / "oidc" / "provider.mjs"
+OIDC_INSTALLED = (INSTALLED / ".oidc").exists()
 LITELLM_KEY = "sk-a-proxy-key-0001"
 START_SECONDS = 240.0
 
@@ -116,3 +121,14 @@ def aimock(directory: Path, fixtures: str) -> Iterator[str]:
     environ = {"PATH": os.environ["PATH"], "HOME": str(directory)}
     with _running(command, directory, environ, f"http://127.0.0.1:{port}/v1/models"):
         yield f"http://127.0.0.1:{port}/v1"
+
+
+@contextmanager
+def oidc(directory: Path) -> Iterator[str]:
+    """The OpenID provider of oidc/provider.mjs; its issuer."""
+    directory.mkdir()
+    port = _free_port()
+    environ = {"PATH": os.environ["PATH"], "HOME": str(directory)}
+    issuer = f"http://127.0.0.1:{port}"
+    with _running(["node", str(OIDC), str(port)], directory, environ, f"{issuer}/.well-known/openid-configuration"):
+        yield issuer
