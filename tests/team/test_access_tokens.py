@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from joserfc.jwk import RSAKey
 from scripted_provider import ISSUER, KINDS, RESOURCE, ScriptedProvider, encode, make_key, sign_confused
 
 from callsheet.edges.identity.provider import OAuthClient, Provider, ProviderProblem
-from callsheet.edges.identity.tokens import Access, Check, TokenRefused, read_token
+from callsheet.edges.identity.tokens import Access, Check, TokenRefused
 from callsheet.edges.identity.verifier import AccessTokenVerifier, VerifierSettings
 
 ENTRA = VerifierSettings(audiences=(RESOURCE,), require_type=False)
@@ -62,6 +63,7 @@ GOOD: dict[str, tuple[Callable[[ScriptedProvider], str], dict[str, Any]]] = {
     "typ JWT where that is allowed": (lambda idp: idp.token(typ="JWT"), {"require_type": False}),
     "no typ where that is allowed": (lambda idp: idp.token(typ=None), {"require_type": False}),
     "another subject claim": (lambda idp: idp.token(idp.claims(sub="x", oid="alice")), {"subject_claim": "oid"}),
+    "groups of which one cannot be stored": (lambda idp: idp.token(idp.claims(groups=["makers", "a\x00", 7])), {}),
     "groups inside a claim": (
         lambda idp: idp.token(idp.claims(groups=None, realm_access={"roles": ["makers"]})),
         {"groups_claim": "realm_access.roles"},
@@ -145,6 +147,8 @@ BAD: dict[str, tuple[Check, Callable[[ScriptedProvider], str]]] = {
     "no subject": (Check.SUBJECT, lambda idp: idp.token(idp.claims(sub=None))),
     "an empty subject": (Check.SUBJECT, lambda idp: idp.token(idp.claims(sub=""))),
     "a subject without end": (Check.SUBJECT, lambda idp: idp.token(idp.claims(sub="s" * 256))),
+    "a subject that no database takes": (Check.SUBJECT, lambda idp: idp.token(idp.claims(sub="a\x00b"))),
+    "a subject of half a character": (Check.SUBJECT, lambda idp: idp.token(idp.claims(sub="\ud800"))),
     "a client as itself": (Check.SUBJECT, lambda idp: idp.token(idp.claims(sub="codex"))),
     "bound to a key": (Check.BOUND, lambda idp: idp.token(idp.claims(cnf={"jkt": "x"}))),
     "no scope": (Check.SCOPE, lambda idp: idp.token(idp.claims(scope=None))),
@@ -208,10 +212,10 @@ def test_settings_that_would_check_nothing_are_refused(settings: dict[str, Any])
         lambda parts: ".".join(base64.urlsafe_b64encode(part).decode() for part in parts)
     )
 )
-def test_no_text_brings_the_reader_out_of_step(text: str) -> None:
+async def test_no_text_brings_the_reader_out_of_step(text: str) -> None:
     """Whatever comes is refused, never an error of another kind."""
     with pytest.raises(TokenRefused):
-        read_token(text, issuer=ISSUER, algorithms=("RS256",), types=("at+jwt",))
+        await verifier(ScriptedProvider()).verify(text)
 
 
 async def test_keys_are_fetched_once_in_ten_minutes() -> None:
@@ -295,6 +299,9 @@ UNUSABLE: dict[str, dict[str, Any]] = {
     "no list": {"key_set": {"keys": "x"}},
     "redirected": {"replies": {"/jwks": httpx2.Response(302, headers={"location": f"{ISSUER}/jwks2"})}},
     "too large": {"replies": {"/jwks": httpx2.Response(200, content=b" " * 300_000 + b"{}")}},
+    "compressed": {
+        "replies": {"/jwks": httpx2.Response(200, content=gzip.compress(b"{}"), headers={"content-encoding": "gzip"})}
+    },
     "not JSON": {"replies": {"/jwks": httpx2.Response(200, content=b"<html>")}},
     "nested without end": {"replies": {"/jwks": httpx2.Response(200, content=b"[" * 100_000)}},
     "a list": {"replies": {"/jwks": httpx2.Response(200, content=b"[]")}},
@@ -417,14 +424,23 @@ async def test_an_introspected_token_passes_the_same_checks(check: Check, other:
     assert (await refused(verifier(idp, INTROSPECTING), OPAQUE)).check is check
 
 
-async def test_a_refused_introspection_is_no_active_token() -> None:
-    """401 for the server's own client, say; a provider that is down is another matter."""
+@pytest.mark.parametrize("status", [400, 401, 429, 503])
+async def test_an_introspection_that_fails_refuses_nobody_and_is_not_remembered(status: int) -> None:
+    """The server's own client may be wrong, or the provider busy: the token is neither good nor bad."""
     idp = introspecting()
-    idp.replies["/introspect"] = httpx2.Response(401, json={"error": "invalid_client", "active": True})
-    assert (await refused(verifier(idp, INTROSPECTING), OPAQUE)).check is Check.ACTIVE
-    idp.replies["/introspect"] = httpx2.Response(503)
+    checked = verifier(idp, INTROSPECTING)
+    idp.replies["/introspect"] = httpx2.Response(status, json={"error": "invalid_client", "active": True})
     with pytest.raises(ProviderProblem):
-        await verifier(idp, INTROSPECTING).verify(OPAQUE)
+        await checked.verify(OPAQUE)
+    del idp.replies["/introspect"]
+    assert (await checked.verify(OPAQUE)).subject == "alice"
+
+
+async def test_an_opaque_token_that_is_too_long_is_not_sent_on() -> None:
+    """Nor anything else that comes in a header of any size."""
+    idp = introspecting()
+    assert (await refused(verifier(idp, INTROSPECTING), "x" * 20_000)).check is Check.FORM
+    assert idp.asked == []
 
 
 async def test_a_signed_token_is_never_introspected() -> None:

@@ -281,6 +281,15 @@ async def test_a_provider_that_is_down_signs_nobody_in_and_refuses_nobody() -> N
         await party(idp).begin(return_to="/")
 
 
+@pytest.mark.parametrize("address", [None, "http://id.example.com/auth", "javascript:alert(1)", "/auth", ["https://x"]])
+async def test_the_browser_is_sent_to_safe_addresses_only(address: Any) -> None:
+    """Whatever the provider names."""
+    idp = ScriptedProvider(documents={"authorization_endpoint": address, "end_session_endpoint": address})
+    with pytest.raises(ProviderProblem):
+        await party(idp).begin(return_to="/")
+    assert await party(idp).build_logout_url(return_to="https://clips.example.com/signed-out") is None
+
+
 async def test_signing_out_leads_to_the_provider_where_it_has_a_page_for_it() -> None:
     """Google has none."""
     idp = ScriptedProvider()

@@ -19,19 +19,17 @@ from urllib.parse import urlencode
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from .provider import Metadata, OAuthClient, Provider
+from .provider import Metadata, OAuthClient, Provider, ProviderProblem
 from .tokens import (
     ALGORITHMS,
     LEEWAY_SECONDS,
     Check,
     TokenRefused,
-    check_claims,
     read_text,
     read_token,
     read_words,
     require_algorithms,
 )
-from .verifier import check_signature
 
 FLOW_SECONDS = 600
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
@@ -136,8 +134,10 @@ class RelyingParty:
             "code_challenge_method": "S256",
             **({} if max_age is None else {"max_age": str(max_age)}),
         }
-        metadata = await self._provider.load()
-        return SignInStart(_join(metadata.authorization_endpoint, asked), build_cookie_name(state), self._seal(flow))
+        endpoint = (await self._provider.load()).authorization_endpoint
+        if not endpoint:
+            raise ProviderProblem("The identity provider names no address at which people sign in.")
+        return SignInStart(_join(endpoint, asked), build_cookie_name(state), self._seal(flow))
 
     async def finish(self, answer: Mapping[str, str], cookie: str | None) -> SignedIn:
         """End a sign-in with the callback's query. Raises `TokenRefused` and `ProviderProblem`."""
@@ -200,11 +200,9 @@ class RelyingParty:
         return id_token
 
     async def _read(self, token: str, types: tuple[str, ...]) -> dict[str, Any]:
-        issuer, client_id = self._provider.issuer, self._settings.client.client_id
-        signed = read_token(token, issuer=issuer, algorithms=self._settings.algorithms, types=types)
-        claims = await check_signature(signed, self._provider)
-        check_claims(claims, issuer=issuer, audiences=(client_id,), now=self._provider.now())
-        return claims
+        settings = self._settings
+        audiences = (settings.client.client_id,)
+        return await read_token(token, self._provider, algorithms=settings.algorithms, types=types, audiences=audiences)
 
     def _check_id_token(self, claims: Mapping[str, Any], flow: _Flow) -> None:
         if not _same(read_text(claims, "nonce"), flow.nonce):

@@ -37,6 +37,7 @@ FIRST_RETRY_SECONDS = 2
 TOTAL_SECONDS = 10.0
 MAX_REPLY_BYTES = 1 << 18
 MAX_KEYS = 64
+_FAILURES = (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, ValueError, RecursionError)
 
 
 class ProviderProblem(ExternalError):
@@ -60,7 +61,7 @@ class OAuthClient:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What the provider says of itself. An endpoint that it does not have is empty."""
+    """What the provider says of itself. An endpoint that it does not have, or that may not be used, is empty."""
 
     issuer: str
     authorization_endpoint: str
@@ -85,10 +86,10 @@ class Provider:
         tls: ssl.SSLContext | None = None,
         resolver: Resolver | None = None,
     ) -> None:
-        if "?" in issuer or not _is_endpoint(issuer, loopback=is_loopback(issuer)):
-            raise ValueError("the issuer must be an https address without query, or http on loopback")
         self.issuer, self.now = issuer, now
-        self._trusted = {httpx2.URL(issuer).host, *trusted_hosts}
+        if "?" in issuer or not self._may_use(issuer):
+            raise ValueError("the issuer must be an https address without query, or http on loopback")
+        self._trusted = {httpx2.URL(issuer).host, *(host.lower() for host in trusted_hosts)}
         self._transport, self._tls = transport, tls
         self._resolver = resolver or (resolve if transport is None else None)
         self._lock = anyio.Lock()
@@ -116,9 +117,18 @@ class Provider:
         # RFC 6749, 2.3.1: both are encoded like a form first.
         basic = httpx2.BasicAuth(quote_plus(client.client_id), quote_plus(client.secret))
         status, body = await self._request("POST", url, data={**form, **own}, auth=None if own else basic)
-        if status >= 500:
+        if status >= 500 or status == 429:
             raise ProviderProblem(f"The identity provider answered {status}.")
         return status, body
+
+    def _may_use(self, url: str) -> bool:
+        """Whether it is https without user and fragment, or plain http on loopback where the issuer is there too."""
+        try:
+            parts = httpx2.URL(url)
+        except httpx2.InvalidURL:
+            return False
+        known = parts.scheme == "https" or (is_loopback(self.issuer) and is_loopback(url))
+        return known and bool(parts.host) and not (parts.userinfo or parts.fragment)
 
     def _is_due(self, newer: bool) -> bool:
         return self.now() >= (min(self._due, self._tried + RETRY_SECONDS) if newer else self._due)
@@ -138,7 +148,7 @@ class Provider:
         found = await self._get(f"{self.issuer.rstrip('/')}/.well-known/openid-configuration")
         if found.get("issuer") != self.issuer:
             raise ProviderProblem("The identity provider names another issuer than the one that is configured.")
-        texts = {name: value for name, value in found.items() if isinstance(value, str)}
+        texts = {name: value for name, value in found.items() if isinstance(value, str) and self._may_use(value)}
         return Metadata(
             issuer=self.issuer,
             authorization_endpoint=texts.get("authorization_endpoint", ""),
@@ -158,20 +168,13 @@ class Provider:
     async def _request(
         self, method: str, url: str, *, data: Mapping[str, str] | None = None, auth: httpx2.Auth | None = None
     ) -> tuple[int, dict[str, Any]]:
-        if not _is_endpoint(url, loopback=is_loopback(self.issuer)):
+        if not self._may_use(url):
             raise ProviderProblem("The identity provider lacks an address that is needed, or it may not be used.")
         try:
             with anyio.fail_after(TOTAL_SECONDS):
                 async with self._client() as client:
                     return await self._receive(client, client.build_request(method, url, data=data), auth)
-        except (
-            TimeoutError,
-            httpx2.HTTPError,
-            httpx2.InvalidURL,
-            httpx2.StreamError,
-            ValueError,
-            RecursionError,
-        ) as error:
+        except _FAILURES as error:
             raise ProviderProblem(f"The identity provider could not be read ({explain_failure(error)}).") from None
 
     async def _receive(
@@ -185,12 +188,12 @@ class Provider:
         response = await client.send(request, stream=True, auth=auth)
         try:
             body = bytearray()
-            # A small compressed reply can be large, so none was asked for.
-            packed = "content-encoding" in response.headers
+            if response.headers.get("content-encoding", "identity") != "identity":
+                raise httpx2.DecodingError("a small compressed reply can be large, and none was asked for")
             async for chunk in response.aiter_bytes():
                 body += chunk
-                if packed or len(body) > MAX_REPLY_BYTES:
-                    raise httpx2.DecodingError("the reply is too large, or compressed")
+                if len(body) > MAX_REPLY_BYTES:
+                    raise httpx2.DecodingError("the reply is too large")
         finally:
             await response.aclose()
         found = json.loads(bytes(body)) if response.status_code < 500 else {}
@@ -209,16 +212,6 @@ class Provider:
             follow_redirects=False,
             trust_env=False,
         )
-
-
-def _is_endpoint(url: str, *, loopback: bool) -> bool:
-    """Whether it is an https address without user and fragment, or plain http on loopback where that is allowed."""
-    try:
-        parts = httpx2.URL(url)
-    except httpx2.InvalidURL:
-        return False
-    known = parts.scheme == "https" or (loopback and is_loopback(url))
-    return known and bool(parts.host) and not (parts.userinfo or parts.fragment)
 
 
 def _build_keys(found: Mapping[str, Any]) -> KeySet:

@@ -20,6 +20,8 @@ from joserfc.jwt import JWTClaimsRegistry
 from callsheet.core.security.redaction import clean
 from callsheet.errors import CallerError
 
+from .provider import Provider
+
 ALGORITHMS = ("RS256", "ES256", "PS256", "EdDSA")
 ASYMMETRIC = frozenset({*ALGORITHMS, "RS384", "RS512", "ES384", "ES512", "PS384", "PS512", "Ed25519"})
 LEEWAY_SECONDS = 30
@@ -95,62 +97,81 @@ class _Algorithms(jws.JWSRegistry):
         return self.algorithms[name]
 
 
-@dataclass(frozen=True, slots=True)
-class SignedToken:
-    """A token whose signature is not checked yet, so nothing but its issuer and its key's id may be read."""
-
-    parts: jws.CompactSignature
-    claims: Mapping[str, Any]
-    registry: jws.JWSRegistry
-
-    def check_signature(self, keys: KeySet) -> dict[str, Any]:
-        """The claims. Raises `TokenRefused`; `Check.KEY` if newer keys may help."""
-        try:
-            if jws.validate_compact(self.parts, keys, registry=self.registry):
-                return dict(self.claims)
-        except InvalidKeyIdError:
-            raise TokenRefused(Check.KEY, self.parts.headers().get("kid")) from None
-        except (JoseError, ValueError, TypeError):
-            pass
-        raise TokenRefused(Check.SIGNATURE)
-
-
 def require_algorithms(algorithms: Collection[str]) -> None:
     """Raises `ValueError` unless these are names of algorithms with a public key, at least one."""
     if not algorithms or not ASYMMETRIC.issuperset(algorithms):
         raise ValueError(f"algorithms must be some of {', '.join(sorted(ASYMMETRIC))}")
 
 
-def read_token(token: str, *, issuer: str, algorithms: Collection[str], types: Collection[str]) -> SignedToken:
-    """A token of that issuer, with one of these algorithms and types (in lower case, "" for none)."""
-    registry = _Algorithms(algorithms=tuple(algorithms), strict_check_header=False)
+def require_length(token: str) -> None:
+    """Raises `TokenRefused` for a token that is too long to be looked at."""
     if len(token) > MAX_TOKEN:
         raise TokenRefused(Check.FORM, "too long")
+
+
+async def read_token(
+    token: str,
+    provider: Provider,
+    *,
+    algorithms: Collection[str],
+    types: Collection[str],
+    audiences: Collection[str],
+) -> dict[str, Any]:
+    """The claims of a token that the provider signed for one of these audiences.
+
+    `types` are in lower case, "" for none. Raises `TokenRefused` and `ProviderProblem`.
+    """
+    registry = _Algorithms(algorithms=tuple(algorithms), strict_check_header=False)
+    parts, claims = _parse(token, registry)
+    header = parts.headers()
+    if header["alg"] not in algorithms:
+        raise TokenRefused(Check.ALGORITHM, header["alg"])
+    if header.get("typ", "").lower().removeprefix("application/") not in types:
+        raise TokenRefused(Check.TYPE, header.get("typ"))
+    if claims.get("iss") != provider.issuer:
+        raise TokenRefused(Check.ISSUER, claims.get("iss"))
+    try:
+        _check_signature(parts, (await provider.load()).keys, registry)
+    except TokenRefused as refused:
+        if refused.check is not Check.KEY:
+            raise
+        _check_signature(parts, (await provider.load(newer=True)).keys, registry)
+    check_claims(claims, provider, audiences)
+    return claims
+
+
+def _parse(token: str, registry: jws.JWSRegistry) -> tuple[jws.CompactSignature, dict[str, Any]]:
+    require_length(token)
     try:
         parts = jws.extract_compact(token.encode("ascii"), registry=registry)
-        header, claims = parts.headers(), json.loads(parts.payload or b"")
-        registry.check_header(header)
+        registry.check_header(parts.headers())
+        claims = json.loads(parts.payload or b"")
     except (JoseError, ValueError, TypeError, AttributeError, RecursionError):
         raise TokenRefused(Check.FORM) from None
     if not isinstance(claims, dict):
         raise TokenRefused(Check.FORM)
-    if header.get("alg") not in algorithms:
-        raise TokenRefused(Check.ALGORITHM, header.get("alg"))
-    if str(header.get("typ", "")).lower().removeprefix("application/") not in types:
-        raise TokenRefused(Check.TYPE, header.get("typ"))
-    if claims.get("iss") != issuer:
-        raise TokenRefused(Check.ISSUER, claims.get("iss"))
-    return SignedToken(parts, claims, registry)
+    return parts, claims
 
 
-def check_claims(claims: dict[str, Any], *, issuer: str, audiences: Collection[str], now: float) -> None:
+def _check_signature(parts: jws.CompactSignature, keys: KeySet, registry: jws.JWSRegistry) -> None:
+    try:
+        if jws.validate_compact(parts, keys, registry=registry):
+            return
+    except InvalidKeyIdError:
+        raise TokenRefused(Check.KEY, parts.headers().get("kid")) from None
+    except (JoseError, ValueError, TypeError):
+        pass
+    raise TokenRefused(Check.SIGNATURE)
+
+
+def check_claims(claims: dict[str, Any], provider: Provider, audiences: Collection[str]) -> None:
     """Issuer, audience and times; issuer, audience and expiry must be there. Raises `TokenRefused`."""
     if not audiences:
         raise ValueError("an audience is needed")
     registry = JWTClaimsRegistry(
-        now=int(now),
+        now=int(provider.now()),
         leeway=LEEWAY_SECONDS,
-        iss={"essential": True, "value": issuer},
+        iss={"essential": True, "value": provider.issuer},
         aud={"essential": True, "values": list(audiences)},
         exp={"essential": True},
     )
@@ -163,9 +184,9 @@ def check_claims(claims: dict[str, Any], *, issuer: str, audiences: Collection[s
 
 
 def read_text(claims: Mapping[str, Any], name: str) -> str:
-    """A claim that is a text of at most 255 characters; else empty."""
+    """A claim that is a printable text of at most 255 characters; else empty. A database refuses some others."""
     value = claims.get(name)
-    return value if isinstance(value, str) and len(value) <= 255 else ""
+    return value if isinstance(value, str) and len(value) <= 255 and value.isprintable() else ""
 
 
 def read_words(claims: Mapping[str, Any], name: str) -> tuple[str, ...]:
@@ -176,4 +197,4 @@ def read_words(claims: Mapping[str, Any], name: str) -> tuple[str, ...]:
         for part in name.split("."):
             value = value.get(part) if isinstance(value, dict) else None
     words = value.split() if isinstance(value, str) else value if isinstance(value, list) else []
-    return tuple(word for word in words if isinstance(word, str))
+    return tuple(word for word in words if isinstance(word, str) and word.isprintable())

@@ -11,18 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .provider import OAuthClient, Provider
+from .provider import OAuthClient, Provider, ProviderProblem
 from .tokens import (
     ALGORITHMS,
     Access,
     Check,
-    SignedToken,
     TokenRefused,
     check_claims,
     read_text,
     read_token,
     read_words,
     require_algorithms,
+    require_length,
 )
 
 INTROSPECTION_SECONDS = 30
@@ -63,14 +63,15 @@ class AccessTokenVerifier:
 
     async def verify(self, token: str) -> Access:
         """What the token proves. Raises `TokenRefused`, and `ProviderProblem` where the provider must be asked."""
-        settings, issuer = self._settings, self._provider.issuer
+        settings, provider = self._settings, self._provider
         if settings.introspection is not None and token.count(".") != 2:
-            claims = {"iss": issuer, **await self._introspect(token, settings.introspection)}
+            claims = {"iss": provider.issuer, **await self._introspect(token, settings.introspection)}
+            check_claims(claims, provider, settings.audiences)
         else:
             types = ("at+jwt",) if settings.require_type else ("at+jwt", "jwt", "")
-            signed = read_token(token, issuer=issuer, algorithms=settings.algorithms, types=types)
-            claims = await check_signature(signed, self._provider)
-        check_claims(claims, issuer=issuer, audiences=settings.audiences, now=self._provider.now())
+            claims = await read_token(
+                token, provider, algorithms=settings.algorithms, types=types, audiences=settings.audiences
+            )
         return self._decide(claims)
 
     def _decide(self, claims: Mapping[str, Any]) -> Access:
@@ -94,6 +95,7 @@ class AccessTokenVerifier:
 
     async def _introspect(self, token: str, client: OAuthClient) -> dict[str, Any]:
         """What the provider says of an opaque token (RFC 7662), at most 30 seconds ago."""
+        require_length(token)
         digest, now = hashlib.sha256(token.encode("utf-8", "replace")).digest(), self._provider.now()
         until, claims = self._introspected.get(digest, (0.0, {}))
         if now >= until:
@@ -101,7 +103,7 @@ class AccessTokenVerifier:
             form = {"token": token, "token_type_hint": "access_token"}
             status, claims = await self._provider.post(endpoint, form, client)
             if status != 200:
-                claims = {}
+                raise ProviderProblem(f"The identity provider answered an introspection with {status}.")
             self._introspected.pop(digest, None)
             while len(self._introspected) >= INTROSPECTION_ENTRIES:
                 del self._introspected[next(iter(self._introspected))]
@@ -111,13 +113,3 @@ class AccessTokenVerifier:
         if str(claims.get("token_type", "bearer")).lower() != "bearer":
             raise TokenRefused(Check.TYPE, claims.get("token_type"))
         return claims
-
-
-async def check_signature(signed: SignedToken, provider: Provider) -> dict[str, Any]:
-    """The claims, by the provider's keys; newer ones are fetched if none fits."""
-    try:
-        return signed.check_signature((await provider.load()).keys)
-    except TokenRefused as refused:
-        if refused.check is not Check.KEY:
-            raise
-    return signed.check_signature((await provider.load(newer=True)).keys)
