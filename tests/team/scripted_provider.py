@@ -102,7 +102,7 @@ class ScriptedProvider:
 
     def document(self, path: str) -> Any:
         """What the path answers when nothing goes wrong."""
-        if path == "/jwks":
+        if path in {"/jwks", "/moved"}:
             return self.key_set or {"keys": [key.as_dict(private=False) for key in self.keys]}
         if path == "/introspect":
             return self.introspection

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -285,6 +286,10 @@ async def test_without_any_keys_it_is_the_provider_that_failed() -> None:
     await checked.verify(idp.token())
 
 
+PUBLIC = make_key("rsa", "one").as_dict(private=False)
+PACKED = httpx2.Response(
+    200, content=gzip.compress(json.dumps({"keys": [PUBLIC]}).encode()), headers={"content-encoding": "gzip"}
+)
 WEAK = {"kty": "RSA", "n": base64.urlsafe_b64encode(b"\xff" * 64).rstrip(b"=").decode(), "e": "AQAB", "kid": "one"}
 UNUSABLE: dict[str, dict[str, Any]] = {
     "another issuer": {"documents": {"issuer": "https://evil.example"}},
@@ -294,14 +299,12 @@ UNUSABLE: dict[str, dict[str, Any]] = {
     "keys behind a password": {"documents": {"jwks_uri": "https://a:b@id.example.com/jwks"}},
     "no keys": {"key_set": {"keys": []}, "keys": []},
     "a shared secret": {"key_set": {"keys": [{"kty": "oct", "k": "c2VjcmV0LXNlY3JldC1zZWNyZXQ", "kid": "one"}]}},
-    "a key for encryption": {"key_set": {"keys": [{**make_key("rsa", "one").as_dict(private=False), "use": "enc"}]}},
+    "a key for encryption": {"key_set": {"keys": [{**PUBLIC, "use": "enc"}]}},
     "a short key": {"key_set": {"keys": [WEAK]}},
     "no list": {"key_set": {"keys": "x"}},
-    "redirected": {"replies": {"/jwks": httpx2.Response(302, headers={"location": f"{ISSUER}/jwks2"})}},
-    "too large": {"replies": {"/jwks": httpx2.Response(200, content=b" " * 300_000 + b"{}")}},
-    "compressed": {
-        "replies": {"/jwks": httpx2.Response(200, content=gzip.compress(b"{}"), headers={"content-encoding": "gzip"})}
-    },
+    "redirected": {"replies": {"/jwks": httpx2.Response(302, headers={"location": f"{ISSUER}/moved"})}},
+    "too large": {"replies": {"/jwks": httpx2.Response(200, json={"keys": [PUBLIC], "x": " " * 300_000})}},
+    "compressed": {"replies": {"/jwks": PACKED}},
     "not JSON": {"replies": {"/jwks": httpx2.Response(200, content=b"<html>")}},
     "nested without end": {"replies": {"/jwks": httpx2.Response(200, content=b"[" * 100_000)}},
     "a list": {"replies": {"/jwks": httpx2.Response(200, content=b"[]")}},

@@ -274,6 +274,10 @@ async def test_a_provider_that_is_down_signs_nobody_in_and_refuses_nobody() -> N
     desk = party(idp)
     start = await desk.begin(return_to="/")
     query = answer(idp, start)
+    for status in (429, 503):
+        idp.replies["/token"] = httpx2.Response(status, json={})
+        with pytest.raises(ProviderProblem):
+            await desk.finish(query, start.cookie)
     idp.down = True
     with pytest.raises(ProviderProblem):
         await desk.finish(query, start.cookie)

@@ -34,6 +34,7 @@ from .tokens import (
 FLOW_SECONDS = 600
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 _PURPOSE = b"callsheet sign-in cookie 1"
+"""Another number for another content: what an older version sealed then no longer opens."""
 _NONCE_BYTES = 12
 
 
@@ -229,7 +230,7 @@ class RelyingParty:
         for cipher in self._ciphers if len(sealed) > _NONCE_BYTES else ():
             try:
                 flow = _Flow(**json.loads(cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], None)))
-            except (InvalidTag, TypeError):
+            except InvalidTag:
                 continue
             if -LEEWAY_SECONDS <= self._provider.now() - flow.started < FLOW_SECONDS:
                 return flow
