@@ -1,4 +1,4 @@
-"""The only client of the gateways. Only `edges.http` imports the HTTP library.
+"""The only client of the gateways. In local mode only `edges.http` imports the HTTP library.
 
 Invariants: the key goes into the Authorization header here and nowhere else, and only to the base URL that the
 caller names. A gateway's redirects are never followed. Proxies, certificates and netrc from the environment are
