@@ -74,6 +74,7 @@ MIGRATIONS: tuple[str, ...] = (
     """,
     # People and what they have: local mode has one person, and none of these.
     """
+    ALTER TABLE tenant ADD COLUMN paused BOOLEAN NOT NULL DEFAULT FALSE;
     CREATE TABLE person (
         id TEXT PRIMARY KEY, issuer TEXT NOT NULL, subject TEXT NOT NULL, name TEXT NOT NULL, team TEXT NOT NULL,
         role TEXT NOT NULL, made_at DOUBLE PRECISION NOT NULL, seen_at DOUBLE PRECISION NOT NULL,
