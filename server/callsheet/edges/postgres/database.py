@@ -281,6 +281,11 @@ class PostgresDatabase:
             raise database_problem(error) from None
 
 
+async def allow_waiting() -> None:
+    """From now on, the ledger's calls of this task wait without blocking the event loop."""
+    await greenback.ensure_portal()
+
+
 async def _await(function: Callable[..., Awaitable[Got]], values: tuple[Any, ...]) -> Got:
     return await function(*values)
 
