@@ -163,7 +163,7 @@ def build_service(surroundings: Surroundings) -> Service:
     """The use cases over the real edges. Opens nothing yet; raises `SetupProblem` for an unusable home."""
     paths = find_paths(surroundings.environ, account_home=surroundings.account_home)
     policy = policy_reader(surroundings, paths)
-    unsealed = _key_finder(surroundings.environ, paths)
+    unsealed = partial(_find_unsealed, surroundings.environ, paths)
     directory = paths.config / KEYS_DIRECTORY
     opened, account_home = OpenedKeys(), surroundings.account_home
     http = GatewayHttp(transport=surroundings.transport)
@@ -174,7 +174,7 @@ def build_service(surroundings: Surroundings) -> Service:
     catalogues = PublishedCatalogues(load_catalogue, paths.data / CATALOGUES_DIRECTORY, load_gateway)
     catalogue, gateway = _with_endpoints(catalogues.current, policy)
     # A stored key that is not used, because of an environment variable or a seal, is still a secret.
-    redactor = _redactor((unsealed, _key_finder({}, paths)), policy, catalogue, opened)
+    redactor = _redactor((unsealed, partial(_find_unsealed, {}, paths)), policy, catalogue, opened)
     deps = Dependencies(
         ledger=ledger,
         sent=FileMark(paths.state / MARKS_DIRECTORY, ledger),
@@ -187,7 +187,7 @@ def build_service(surroundings: Surroundings) -> Service:
         find_key=lambda facts: None if is_sealed(facts.id, directory) else unsealed(facts, _uses_keyring(policy)),
         is_sealed=lambda gateway_id: is_sealed(gateway_id, directory),
         sealed_key=lambda gateway_id: load_sealed(gateway_id, keys_directory=directory),
-        stored_keys=_stored_keys(surroundings, paths, policy),
+        stored_keys=partial(_stored_keys, surroundings, paths, policy),
         opened=opened,
         redactor=redactor,
         sandbox_url=sandbox.url,
@@ -207,11 +207,17 @@ def build_service(surroundings: Surroundings) -> Service:
         start_watcher=background.ensure if surroundings.leaves_watcher else lambda: False,
     )
 
-    def build_runner(run_task: Callable[[str], Awaitable[None]]) -> Runner:
-        wait = deps.changes.wait
-        return Runner(ledger=ledger, clock=deps.clock, leases=lock, run_task=run_task, wait_for_change=wait)
+    return Service(deps, lock, sandbox, partial(_build_runner, deps, ledger, lock), partial(_serve_desk, paths))
 
-    return Service(deps, lock, sandbox, build_runner, partial(_serve_desk, paths))
+
+def _build_runner(
+    deps: Dependencies,
+    ledger: Callable[[], SqliteLedger],
+    leases: FileLeases,
+    run_task: Callable[[str], Awaitable[None]],
+) -> Runner:
+    wait = deps.changes.wait
+    return Runner(ledger=ledger, clock=deps.clock, leases=leases, run_task=run_task, wait_for_change=wait)
 
 
 async def _serve_desk(paths: Paths, service: Service, *, port: int, on_open: Callable[[str], object]) -> None:
@@ -309,33 +315,23 @@ def _with_endpoints(
     return catalogue, gateway
 
 
-def _key_finder(environ: Mapping[str, str], paths: Paths) -> KeyFinder:
-    """Finds the unsealed key in the first place that has one, the keyring among them if it may be used."""
+def _find_unsealed(
+    environ: Mapping[str, str], paths: Paths, facts: GatewayFacts, use_keyring: bool
+) -> SecretKey | None:
+    """The unsealed key in the first place that has one, the keyring among them if it may be used."""
+    if not facts.key_env:
+        return None
     directory = paths.config / KEYS_DIRECTORY
-
-    def find(facts: GatewayFacts, use_keyring: bool) -> SecretKey | None:
-        if not facts.key_env:
-            return None
-        return find_key(facts.id, facts.key_env, environ=environ, keys_directory=directory, use_keyring=use_keyring)
-
-    return find
+    return find_key(facts.id, facts.key_env, environ=environ, keys_directory=directory, use_keyring=use_keyring)
 
 
 def _stored_keys(
-    surroundings: Surroundings, paths: Paths, policy: Callable[[], Policy]
-) -> Callable[[GatewayFacts], list[SecretKey]]:
-    """Finds all unsealed keys of a gateway, in use or not."""
-
-    def find(facts: GatewayFacts) -> list[SecretKey]:
-        return find_all_keys(
-            facts.id,
-            facts.key_env,
-            environ=surroundings.environ,
-            keys_directory=paths.config / KEYS_DIRECTORY,
-            use_keyring=_uses_keyring(policy),
-        )
-
-    return find
+    surroundings: Surroundings, paths: Paths, policy: Callable[[], Policy], facts: GatewayFacts
+) -> list[SecretKey]:
+    """All unsealed keys of a gateway, in use or not."""
+    environ, directory = surroundings.environ, paths.config / KEYS_DIRECTORY
+    use_keyring = _uses_keyring(policy)
+    return find_all_keys(facts.id, facts.key_env, environ=environ, keys_directory=directory, use_keyring=use_keyring)
 
 
 def _uses_keyring(policy: Callable[[], Policy]) -> bool:
@@ -355,9 +351,7 @@ def _redactor(
     """A redactor for the keys that are configured or open now, built again only when they change."""
 
     # Only one is kept: an older redactor would hold a key that must be forgotten.
-    @lru_cache(maxsize=1)
-    def build(keys: frozenset[SecretKey]) -> Redactor:
-        return build_redactor(keys)
+    build = lru_cache(maxsize=1)(build_redactor)
 
     def current() -> Redactor:
         found, use_keyring = {*opened.keys(), *notice_secrets(policy)}, _uses_keyring(policy)
