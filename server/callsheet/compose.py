@@ -40,7 +40,7 @@ from callsheet.edges.keys.passphrase import STANDARD, Cost, load_verifier
 from callsheet.edges.keys.sealed import OpenedKeys, is_sealed, load_sealed
 from callsheet.edges.keys.store import SecretKey, build_redactor, find_all_keys, find_key
 from callsheet.edges.ledger.ledger import SqliteLedger
-from callsheet.edges.notices import Notifier, notice_secrets
+from callsheet.edges.notices import Notifier
 from callsheet.edges.process.daemon import BackgroundRunner, Launch
 from callsheet.edges.process.locks import FileLeases, find_desk
 from callsheet.edges.process.runner import Runner
@@ -184,7 +184,7 @@ def build_service(surroundings: Surroundings) -> Service:
         published=catalogues,
         gateway=gateway,
         policy=policy,
-        find_key=lambda facts: None if is_sealed(facts.id, directory) else unsealed(facts, _uses_keyring(policy)),
+        find_key=lambda facts: None if is_sealed(facts.id, directory) else unsealed(facts, _usable(policy).use_keyring),
         is_sealed=lambda gateway_id: is_sealed(gateway_id, directory),
         sealed_key=lambda gateway_id: load_sealed(gateway_id, keys_directory=directory),
         stored_keys=partial(_stored_keys, surroundings, paths, policy),
@@ -330,16 +330,16 @@ def _stored_keys(
 ) -> list[SecretKey]:
     """All unsealed keys of a gateway, in use or not."""
     environ, directory = surroundings.environ, paths.config / KEYS_DIRECTORY
-    use_keyring = _uses_keyring(policy)
+    use_keyring = _usable(policy).use_keyring
     return find_all_keys(facts.id, facts.key_env, environ=environ, keys_directory=directory, use_keyring=use_keyring)
 
 
-def _uses_keyring(policy: Callable[[], Policy]) -> bool:
+def _usable(policy: Callable[[], Policy]) -> Policy:
     try:
-        return policy().use_keyring
+        return policy()
     except SetupProblem:
-        # Nothing can be sent under such a policy, but the other keys must still be hidden.
-        return False
+        # Nothing can be sent under such a policy, but the keys must still be hidden.
+        return Policy()
 
 
 def _redactor(
@@ -354,10 +354,12 @@ def _redactor(
     build = lru_cache(maxsize=1)(build_redactor)
 
     def current() -> Redactor:
-        found, use_keyring = {*opened.keys(), *notice_secrets(policy)}, _uses_keyring(policy)
+        found, usable = {*opened.keys()}, _usable(policy)
+        if secret := usable.notices.secret:
+            found.add(SecretKey("notices", secret, source="file"))
         for find, facts in product(finders, catalogue().gateways):
             try:
-                key = find(facts, use_keyring)
+                key = find(facts, usable.use_keyring)
             except KeyProblem:
                 # A malformed key is never used, so there is nothing of it to hide beyond its own message.
                 continue

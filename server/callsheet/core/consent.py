@@ -24,7 +24,8 @@ from callsheet.core.security.urls import is_loopback
 
 from .catalogue.prices import DECLARED, Price, dollars
 from .clips import DEFAULT_NAME
-from .gateway.endpoint import Endpoint, Route
+from .gateway.endpoint import Endpoint
+from .gateway.protocol import Route
 from .notices import Notices
 from .payload.own_files import format_inputs
 from .shot import PARAMETERS, PLAIN, OwnFile, Shot
@@ -324,15 +325,7 @@ class ApprovalView:
     route: str = ""
 
 
-APPROVAL_LABELS = (
-    "Price",
-    "Goes to",
-    "Model",
-    "Inputs",
-    "Result also sent to",
-    "Availability",
-    "Request",
-)
+APPROVAL_LABELS = ("Price", "Goes to", "Model", "Inputs", "Result also sent to", "Availability", "Request")
 _EARLIER_LABELS = ("Reference image from",)
 """As sheets were rendered before shots had inputs with roles."""
 

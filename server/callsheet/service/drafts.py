@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from callsheet.core.catalogue.cards import Availability, GatewayFacts, ModelCard
 from callsheet.core.catalogue.prices import Price, price_clip, to_micros
 from callsheet.core.consent import DUPLICATE, Binding, amount_to_type, sheet_id_for, warns_of_duplicate
-from callsheet.core.gateway.endpoint import takes_files
 from callsheet.core.payload.body import Body, Finding, build_body
 from callsheet.core.payload.form import freeze
 from callsheet.core.payload.own_files import PICTURES
@@ -171,8 +170,7 @@ def _named_card(deps: Dependencies, draft: Draft) -> ModelCard | None:
 def hosts_of(deps: Dependencies, shot: Shot) -> Hosts:
     """Which hosts the policy lets a shot name, and what is known of its files."""
     policy = deps.policy()
-    gateways = deps.catalogue().gateways
-    uploads = tuple(facts.id for facts in gateways if facts.upload is not None or takes_files(facts))
+    uploads = tuple(facts.id for facts in deps.catalogue().gateways if facts.takes_files)
     return Hosts(policy.callback_hosts, policy.image_hosts, files=files_of(deps, shot), uploads=uploads)
 
 

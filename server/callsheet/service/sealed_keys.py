@@ -14,8 +14,7 @@ from collections.abc import Callable, Collection
 import anyio.to_thread
 
 from callsheet.core.consent import DUPLICATE, Mode, sheet_id_for
-from callsheet.core.gateway.endpoint import Route
-from callsheet.core.gateway.protocol import Postponed, SubmitOutcome
+from callsheet.core.gateway.protocol import Postponed, Route, SubmitOutcome
 from callsheet.core.spending import is_fresh
 from callsheet.core.tasks import OPEN_STATES, Problem, Sheet, SheetState, Task, TaskState
 from callsheet.errors import (

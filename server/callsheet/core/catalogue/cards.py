@@ -275,6 +275,12 @@ class GatewayFacts:
     body: Literal["json", "multipart"] = "json"
     own: bool = False
 
+    @property
+    def takes_files(self) -> bool:
+        """Whether a picture of the person's own can be sent: uploaded before, or in the request itself."""
+        inside = self.own and any(rule.files_only for card in self.models for rule in card.inputs)
+        return self.upload is not None or inside
+
     def last_word(self, card: ModelCard) -> Evidence | None:
         """What the gateway itself said last about a model; others' news of it are no listing."""
         own = (item for item in card.lifecycle.evidence if self.sources[item.source].authority == "gateway")

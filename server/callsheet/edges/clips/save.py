@@ -16,8 +16,7 @@ import anyio
 import anyio.to_thread
 
 from callsheet.core.clips import ClipLabel
-from callsheet.core.gateway.endpoint import USUAL, OwnWay, Route
-from callsheet.core.gateway.protocol import HttpRequest
+from callsheet.core.gateway.protocol import USUAL, HttpRequest, OwnWay, Route
 from callsheet.core.security.urls import url_host
 from callsheet.core.tasks import Clip
 from callsheet.edges.http.client import GatewayHttp, join_url
