@@ -24,8 +24,8 @@ from callsheet.edges.http.streams import ByteStream, OpenStream
 from callsheet.edges.keys.store import SecretKey
 from callsheet.errors import SetupProblem
 
+from .boxes import build_tags, why_untagged
 from .download import save_clip
-from .tags import build_tags, why_untagged
 
 if TYPE_CHECKING:
     from .stills import ClipFacts
