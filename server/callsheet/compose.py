@@ -23,6 +23,7 @@ from callsheet.edges.clips.pictures import Pictures
 from callsheet.edges.clips.save import Clips
 from callsheet.edges.clock import Clock, SystemClock
 from callsheet.edges.config.catalogue_files import load_catalogue
+from callsheet.edges.config.policy_file import FILE_NAME as POLICY_FILE
 from callsheet.edges.config.policy_file import is_paused, judge_policy, read_policy
 from callsheet.edges.config.published_files import PublishedCatalogues
 from callsheet.edges.files.paths import (
@@ -59,7 +60,6 @@ if TYPE_CHECKING:
 Built = TypeVar("Built")
 KeyFinder = Callable[[GatewayFacts, bool], SecretKey | None]
 
-POLICY_FILE = "policy.toml"
 VERIFIER_FILE = "approval-verifier"
 KEYS_DIRECTORY = "keys"
 LEDGER_FILE = "ledger.sqlite3"

@@ -49,6 +49,11 @@ class Caps:
     concurrent: int = 5
     clips_at_gateway: int | None = None
 
+    def in_words(self) -> list[str]:
+        """The limits in US dollars: `2.00 USD a clip`, `no limit a month`."""
+        limits = ((self.per_clip, "a clip"), (self.per_day, "a day"), (self.per_month, "a month"))
+        return [f"{dollars(cap)} USD {what}" if cap is not None else f"no limit {what}" for cap, what in limits]
+
 
 class Floor(StrEnum):
     """The minimum that approves a clip: the amount typed in the client's form, or the passphrase (or a passkey)."""

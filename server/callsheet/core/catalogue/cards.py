@@ -6,6 +6,7 @@ empty tuple, never a guess.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -17,6 +18,7 @@ from callsheet.core.shot import InputRole, Kind, Scalar
 from .expressions import Component
 from .fields import Field, InputRule, Role
 
+GATEWAY_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 Authority = Literal["gateway", "sister brand", "third party", "OpenAI", "measured", "you"]
 
 

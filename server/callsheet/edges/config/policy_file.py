@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from callsheet.core.catalogue.cards import GATEWAY_ID
 from callsheet.core.consent import Caps, Floor, Mode, Policy, Rule
 from callsheet.core.notices import LEAST_SECRET, NoticeForm, Notices
 from callsheet.core.security.redaction import clean
@@ -33,8 +34,7 @@ MOST_CONCURRENT = 1000
 FASTEST = 100_000.0
 
 _WHAT = "policy file"
-_GATEWAY_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
-_CARD_ID = re.compile(_GATEWAY_ID.pattern + r"/[A-Za-z0-9][A-Za-z0-9._-]{0,63}(?:/[A-Za-z0-9][A-Za-z0-9._-]{0,63})?")
+_CARD_ID = re.compile(GATEWAY_ID.pattern + r"/[A-Za-z0-9][A-Za-z0-9._-]{0,63}(?:/[A-Za-z0-9][A-Za-z0-9._-]{0,63})?")
 
 
 def policy_path(environ: Mapping[str, str]) -> Path:
@@ -187,7 +187,7 @@ def _read_gateways(table: PolicyTable) -> tuple[tuple[tuple[str, str], ...], tup
     """Other base URLs and rules, by gateway."""
     urls, rules = [], []
     for gateway_id in table.names():
-        if not _GATEWAY_ID.fullmatch(gateway_id):
+        if not GATEWAY_ID.fullmatch(gateway_id):
             table.refuse(clean(gateway_id, limit=40), "is not the id of a gateway")
         gateway = table.table(gateway_id)
         url = gateway.take("base_url", str, "must be a URL in quotes")

@@ -14,7 +14,7 @@ from callsheet.errors import Action, NextStep, SetupProblem
 
 from .policy_form import NO_LIMIT
 
-_DOLLARS = re.compile(r"[0-9]{1,7}(?:\.[0-9]{1,4})?")
+DOLLARS = re.compile(r"[0-9]{1,7}(?:\.[0-9]{1,4})?")
 _T = TypeVar("_T")
 
 
@@ -63,7 +63,7 @@ class PolicyTable:
             return default
         if value == NO_LIMIT:
             return None
-        if not _DOLLARS.fullmatch(value):
+        if not DOLLARS.fullmatch(value):
             self.refuse(key, rule)
         return Decimal(value)
 
