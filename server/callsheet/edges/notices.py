@@ -27,10 +27,9 @@ from callsheet.core.shot import PARAMETERS, PLAIN
 from callsheet.core.tasks import Sheet, SheetState
 from callsheet.edges.clock import Clock
 from callsheet.edges.http.client import GatewayHttp
-from callsheet.edges.keys.store import SecretKey
 from callsheet.edges.ledger.ledger import SqlLedger
 from callsheet.edges.process.desktop import desktop_environ
-from callsheet.errors import CallsheetError, SetupProblem
+from callsheet.errors import CallsheetError
 
 AN_HOUR = 10
 EXIT_SECONDS = 3.0
@@ -39,14 +38,6 @@ DESKTOP_SECONDS = 5.0
 _SCRIPT = ("on run argv", 'display notification (item 1 of argv) with title "Callsheet"', "end run")
 
 log = logging.getLogger(__name__)
-
-
-def notice_secrets(policy: Callable[[], Policy]) -> set[SecretKey]:
-    """What of the address must be hidden everywhere."""
-    with suppress(SetupProblem):
-        if secret := policy().notices.secret:
-            return {SecretKey("notices", secret, source="file")}
-    return set()
 
 
 class Notifier:

@@ -17,8 +17,7 @@ import anyio
 
 from callsheet.core.catalogue.cards import Catalogue, GatewayFacts, ModelCard
 from callsheet.core.consent import Mode, Policy
-from callsheet.core.gateway.endpoint import USUAL, Route
-from callsheet.core.gateway.protocol import Gateway
+from callsheet.core.gateway.protocol import USUAL, Gateway, Route
 from callsheet.core.payload.request import fold_name, name_known, offer_name
 from callsheet.core.security.redaction import Redactor, clean
 from callsheet.core.security.urls import is_loopback

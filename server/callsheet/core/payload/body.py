@@ -249,11 +249,6 @@ def _shown_text(text: str) -> str:
     return format_length(text) if is_prose else shown or "(empty)"
 
 
-def format_word(value: Scalar) -> str:
-    """A value of the catalogue's in a text, `true` for yes."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def format_name(name: str) -> str:
     """A field's name as written, bounded and harmless."""
     shown = clean(name[:240], limit=60)

@@ -16,8 +16,7 @@ import anyio
 import anyio.to_thread
 
 from callsheet.core.clips import ClipLabel
-from callsheet.core.gateway.endpoint import USUAL, OwnWay, Route
-from callsheet.core.gateway.protocol import HttpRequest
+from callsheet.core.gateway.protocol import USUAL, HttpRequest, OwnWay, Route
 from callsheet.core.security.urls import url_host
 from callsheet.core.tasks import Clip
 from callsheet.edges.http.client import GatewayHttp, join_url
@@ -25,8 +24,8 @@ from callsheet.edges.http.streams import ByteStream, OpenStream
 from callsheet.edges.keys.store import SecretKey
 from callsheet.errors import SetupProblem
 
+from .boxes import build_tags, why_untagged
 from .download import save_clip
-from .tags import build_tags, why_untagged
 
 if TYPE_CHECKING:
     from .stills import ClipFacts

@@ -14,8 +14,7 @@ from callsheet.core.catalogue.published import (
     compare,
     overlay,
 )
-from callsheet.core.gateway.endpoint import Route
-from callsheet.core.gateway.protocol import CatalogueReader
+from callsheet.core.gateway.protocol import CatalogueReader, Route
 from callsheet.core.security.redaction import clean
 from callsheet.errors import CallsheetError, GatewayUnreachable, NextStep
 from callsheet.service.dependencies import Dependencies

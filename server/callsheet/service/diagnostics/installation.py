@@ -20,7 +20,6 @@ from pathlib import Path
 
 from callsheet import __version__
 from callsheet.core.catalogue.cards import GatewayFacts
-from callsheet.core.catalogue.prices import dollars
 from callsheet.core.consent import Mode, Policy
 from callsheet.core.security.redaction import clean
 from callsheet.core.security.urls import url_host
@@ -154,9 +153,11 @@ def _check_policy(policy: Policy | CallsheetError, path: Path) -> Iterator[Check
         return
     where = str(path) if path.exists() else "no policy file, so the defaults"
     caps = policy.caps
-    limits = ((caps.per_clip, "a clip"), (caps.per_day, "a day"), (caps.per_month, "a month"))
-    sums = ", ".join(f"{dollars(cap)} USD {what}" if cap is not None else f"no limit {what}" for cap, what in limits)
-    yield Check("Policy", Grade.OK, f"{policy.mode.value}; {sums}; {caps.concurrent} tasks at the same time ({where})")
+    yield Check(
+        "Policy",
+        Grade.OK,
+        f"{policy.mode.value}; {', '.join(caps.in_words())}; {caps.concurrent} tasks at the same time ({where})",
+    )
     if policy.mode is Mode.LIVE and None in (caps.per_clip, caps.per_day, caps.per_month):
         yield Check("Policy", Grade.WARNING, "live without every limit", NextStep(Action.SETUP, "Set the missing one."))
     if policy.paused:

@@ -14,7 +14,7 @@ from callsheet.core.catalogue.cards import Availability, Catalogue, ModelCard
 from callsheet.core.catalogue.fields import Field, Limit
 from callsheet.core.payload.request import name_known
 from callsheet.core.security.redaction import clean
-from callsheet.core.shot import Scalar
+from callsheet.core.shot import format_word
 from callsheet.errors import Action, InvalidRequest, NextStep, UnknownThing
 from callsheet.service.catalogue.ranking import Option, Query
 from callsheet.service.catalogue.refresh import describe
@@ -237,7 +237,7 @@ def _allowed(field: Field) -> str:
 
 
 def _takes(part: Field | Limit) -> str:
-    return join_words(map(_said, part.values), "") or _range(part)
+    return join_words(map(format_word, part.values), "") or _range(part)
 
 
 def _range(part: Field | Limit) -> str:
@@ -247,16 +247,12 @@ def _range(part: Field | Limit) -> str:
     return f"at most {high}" if low is None else f"at least {low}" if high is None else f"{low} to {high}"
 
 
-def _said(value: Scalar) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def _condition(field: Field) -> str:
     parts = [f"only {' or '.join(field.only)}" if field.only else ""]
     if field.default is not None:
-        parts.append(f"default {_said(field.default)}")
+        parts.append(f"default {format_word(field.default)}")
     if field.fill is not None and field.fill != field.default:
-        parts.append(f"sent as {_said(field.fill)} if omitted")
+        parts.append(f"sent as {format_word(field.fill)} if omitted")
     parts += [f"always {value}" if when == "always" else f"{value} ({when})" for when, value in field.fixed]
     return ", ".join(part for part in parts if part)
 
