@@ -188,13 +188,13 @@ class Service(Queries):
         task = self.find_task(task_id)
         if task is None:
             raise UnknownThing("There is no task with that id.", next_step=NextStep(Action.LIST))
-        return results.report_task(self.deps, task)
+        return results.report_tasks(self.deps, [task])[0]
 
     def tasks(self, *, only_open: bool = False, limit: int = 20, offset: int = 0) -> list[TaskReport]:
         """Tasks, those of unknown outcome first, then the newest."""
         states = (TaskState.OUTCOME_UNKNOWN, *OPEN_STATES) if only_open else None
         found = self.deps.ledger().tasks(states=states, limit=limit, offset=offset)
-        return [results.report_task(self.deps, task) for task in found]
+        return results.report_tasks(self.deps, found)
 
     def task_records(self, *, limit: int = export.ALL) -> list[Task]:
         """Tasks without reports, in the same order."""

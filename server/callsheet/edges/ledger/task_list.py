@@ -44,6 +44,11 @@ class TaskList:
         with self._reading() as db:
             return [read_task(row) for row in db.execute(query, (*values, limit, offset))]
 
+    def cards(self) -> list[str]:
+        """The models that there are tasks of, each as `gateway/model`, sorted."""
+        with self._reading() as db:
+            return [row[0] for row in db.execute("SELECT DISTINCT gateway || '/' || model FROM task ORDER BY 1")]
+
     def dismiss(self, task_ids: Iterable[str], *, now: float) -> None:
         """Leave these tasks out of what needs a person's attention, until they change. Unknown ids change nothing."""
         with self._transaction() as db:
