@@ -302,3 +302,13 @@ def test_a_closed_output_is_told_in_words(workspace: Workspace, tmp_path: Path) 
     assert "Standard output is closed" in closed.stderr
     assert quiet.returncode == ExitCode.OK
     assert "callsheet" in quiet.stdout
+
+
+@pytest.mark.parametrize("columns", ["60", "80", "100", "110", "129", "130", "160"])
+def test_a_models_id_is_never_broken(workspace: Workspace, cli: CommandLine, columns: str) -> None:
+    """It is there to be copied: where the room is short, the other columns go below it."""
+    workspace.environ["COLUMNS"] = columns
+
+    words = set(cli("models", "--all").out.split())
+
+    assert {card.model for card in load_catalogue().cards} <= words
