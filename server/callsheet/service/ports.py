@@ -38,6 +38,9 @@ from callsheet.edges.keys.sealed import SealedKey, open_key, require_address
 from callsheet.edges.keys.store import SecretKey, build_redactor
 
 PolicySource = Callable[[], Policy]
+Evidence = Mapping[str, str]
+"""What proves an act of a person, for the audit trail: with a passkey its signature and what was signed."""
+UNPROVEN: Evidence = {}
 """The policy in force; raises `SetupProblem`. Looked at again with each call."""
 
 
