@@ -51,6 +51,7 @@ from .dependencies import (
 )
 from .export import clip_label
 from .outcomes import expire_attempt, quote_problem, screen_status, stop_allowance
+from .ports import UNPROVEN, Evidence
 from .results import (
     CONTENT_MISSING,
     JOB_FORGOTTEN,
@@ -358,7 +359,7 @@ def accept_ledger(deps: Dependencies, agree: Callable[[Sequence[SentRequest]], o
 
 
 def resolve_task(
-    deps: Dependencies, task_id: str, *, accepted_as: str | None, by: Means = Means.TERMINAL, who: str = ""
+    deps: Dependencies, task_id: str, *, accepted_as: str | None, by: Means = Means.TERMINAL, proof: Evidence = UNPROVEN
 ) -> Task:
     """Record what a person found out about a task of unknown outcome: accepted under an id, or lost."""
     task = deps.ledger().task(task_id)
@@ -389,9 +390,8 @@ def resolve_task(
             next_step=NextStep(Action.GET, target=task_id),
             fate=fate_of(task),
         ) from None
-    detail = {"as": accepted_as or "lost", "sheet": task.sheet_id, **({"who": who} if who else {})}
-    if task.gateway_task_id is not None:
-        detail["was"] = task.gateway_task_id
+    detail = {**proof, "as": accepted_as or "lost", "sheet": task.sheet_id}
+    detail |= {"was": task.gateway_task_id} if task.gateway_task_id is not None else {}
     deps.ledger().consent.record(event.value, task_id, actor=by.value, now=now, detail=detail)
     keep_taken_back(deps)
     deps.changes.notify()

@@ -108,7 +108,11 @@ class Queries:
     def find_tasks(self, wanted: TaskFilter, *, limit: int, offset: int = 0) -> list[results.TaskReport]:
         """Those tasks, the newest first."""
         found = self.deps.ledger().task_list.find(wanted, limit=limit, offset=offset)
-        return [results.report_task(self.deps, task) for task in found]
+        return results.report_tasks(self.deps, found)
+
+    def task_cards(self) -> list[str]:
+        """The models that there are tasks of, each as `gateway/model`, sorted."""
+        return self.deps.ledger().task_list.cards()
 
     def find_attention(self, *, limit: int) -> list[results.TaskReport]:
         """The tasks that a person should see and has not dismissed: what ended badly, and clips not as ordered."""
@@ -117,7 +121,7 @@ class Queries:
         saved = find(TaskFilter((TaskState.SAVED,), undismissed=True), limit=LOOKED_AT)
         differing = [task for task in saved if find_differences(ledger.sheet(task.sheet_id), task)]
         found = sorted([*bad, *differing], key=lambda task: -task.created_at)[:limit]
-        return [results.report_task(self.deps, task) for task in found]
+        return results.report_tasks(self.deps, found)
 
     def dismiss(self, task_ids: Sequence[str]) -> None:
         """A person has seen these tasks; they need no attention until they change."""

@@ -166,8 +166,13 @@ def iso(seconds: float | None) -> str | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def report_task(deps: Dependencies, task: Task) -> TaskReport:
-    """A task with all that an answer says about it."""
+def report_tasks(deps: Dependencies, tasks: Sequence[Task]) -> list[TaskReport]:
+    """Tasks with all that an answer says about them. What those of one mode share is found once."""
+    notices = {mode: notice(deps, mode) for mode in {task.mode for task in tasks}}
+    return [_report(deps, task, notices[task.mode]) for task in tasks]
+
+
+def _report(deps: Dependencies, task: Task, said_first: str) -> TaskReport:
     sheet = deps.ledger().sheet(task.sheet_id)
     fate, findings = fate_of(task), find_differences(sheet, task)
     return TaskReport(
@@ -175,7 +180,7 @@ def report_task(deps: Dependencies, task: Task) -> TaskReport:
         prompt=sheet.shot.prompt if sheet else "",
         status_text=status_text(task),
         fate=fate.value,
-        notice=notice(deps, task.mode),
+        notice=said_first,
         next_step=_next_step(deps, task, findings),
         findings=findings,
     )

@@ -19,8 +19,7 @@ from callsheet.core.catalogue.prices import ANY, DECLARED
 from callsheet.core.security.urls import is_loopback
 from callsheet.core.shot import IMAGE_TO_VIDEO, TEXT_TO_VIDEO
 
-from .protocol import OwnWay as OwnWay  # noqa: PLC0414 - `service.ports` takes it from here
-from .protocol import Route as Route  # noqa: PLC0414 - the same
+from .protocol import Route
 
 FREE = "none"
 """The declared price of what costs nothing."""

@@ -31,8 +31,7 @@ from obstore.exceptions import BaseError, PermissionDeniedError, Unauthenticated
 from obstore.store import S3Store
 
 from callsheet.core.clips import ClipLabel, ClipLinks
-from callsheet.core.gateway.endpoint import USUAL, OwnWay, Route
-from callsheet.core.gateway.protocol import HttpRequest
+from callsheet.core.gateway.protocol import USUAL, HttpRequest, OwnWay, Route
 from callsheet.core.tasks import Clip
 from callsheet.edges.clips.save import Clips
 from callsheet.edges.files.files import open_regular

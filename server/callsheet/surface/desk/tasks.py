@@ -136,7 +136,7 @@ def _all(context: RequestContext) -> dict[str, Any]:
     service, page, asked = context.state.service, _page_wanted(context), context.request.query_params
     show, card = asked.get("show", "All"), asked.get("model", "")
     words = clean(asked.get("q", ""), limit=LONGEST_SEARCH)
-    cards = sorted({task.card_id for task in service.task_records()})
+    cards = service.task_cards()
     wanted = TaskFilter(FILTERS.get(show, ()), words, card if card in cards else "")
     found = service.find_tasks(wanted, limit=A_PAGE + 1, offset=(page - 1) * A_PAGE)
     chosen = {"q": words, "show": show if wanted.states else "", "model": wanted.card}
@@ -282,10 +282,10 @@ async def contact_sheet(context: RequestContext) -> Response:
 
 
 def _clip_of(context: RequestContext) -> Clip:
-    kept = context.state.service.task(context.path_param("task_id")).task.clip
-    if kept is None:
+    task = context.state.service.find_task(context.path_param("task_id"))
+    if task is None or task.clip is None:
         raise UnknownThing("That task has no clip.", next_step="Open the task to see its state.")
-    return kept
+    return task.clip
 
 
 def is_there(recorded: str) -> bool:

@@ -44,6 +44,9 @@ from callsheet.surface.views.cards import (
 REFRESH = "refresh"
 EXAMPLES = ("models", "models refresh", "models poyo", "models poyo --model sora-2-official", "models --json --full")
 
+OTHER_COLUMNS = 90
+"""What the columns beside the ids need at least: with less room, their values stand below the id."""
+
 
 def models(  # noqa: PLR0917 - the options of a command
     context: typer.Context,
@@ -111,15 +114,16 @@ def _refresh(session: Session, gateway: str | None) -> int:
 
 
 def _write_all(output: Output, cards: list[ModelCard], catalogue: Catalogue, options: Mapping[str, Option]) -> None:
+    narrow = output.out.width < OTHER_COLUMNS + max((len(card.model) for card in cards), default=0)
     for facts_ in catalogue.gateways:
         own = [card for card in cards if card.gateway == facts_.id]
         if not own:
             continue
         output.write_heading(f"{facts_.name}  ({facts_.id}, as of {facts_.as_of})")
-        others = () if output.narrow else ("!Example", "Seconds", "Resolution", "Ratio")
-        table = output.build_table("Model", *others, "!Availability")
+        others = () if narrow else ("!Example", "Seconds", "Resolution", "Ratio")
+        table = output.build_table("Model" if narrow else "!Model", *others, "!Availability")
         for card in own:
-            table.add_row(*_row(card, catalogue, options[card.id], narrow=output.narrow))
+            table.add_row(*_row(card, catalogue, options[card.id], narrow=narrow))
         output.write(indent(table))
     output.write("", Text("USD for one clip of that length and resolution; a range where no example is known.", "dim"))
     output.write(Text("The date is the gateway's own latest mention of the model.", "dim"))
