@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from callsheet.core.catalogue.cards import Catalogue, GatewayFacts
 from callsheet.core.consent import Policy
@@ -160,21 +160,15 @@ def quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a service consists of, before it is one."""
-
-    deps: Dependencies
-    ledger: Callable[[], SqlLedger]
-    leases: FileLeases
-    sandbox: SandboxServer
+Parts = tuple[Dependencies, FileLeases, SandboxServer]
 
 
 def build_service(surroundings: Surroundings) -> Service:
     """The use cases over the real edges. Opens nothing yet; raises `SetupProblem` for an unusable home."""
     paths = find_paths(surroundings.environ, account_home=surroundings.account_home)
-    parts = build_parts(surroundings, paths, policy_reader(surroundings, paths))
-    return Service(parts.deps, parts.leases, parts.sandbox, partial(_build_runner, parts), partial(_serve_desk, paths))
+    deps, leases, sandbox = build_parts(surroundings, paths, policy_reader(surroundings, paths))
+    runner = partial(_build_runner, deps, leases)
+    return Service(deps, leases, sandbox, runner, partial(_serve_desk, paths))
 
 
 def build_parts(surroundings: Surroundings, paths: Paths, policy: Callable[[], Policy]) -> Parts:
@@ -223,12 +217,13 @@ def build_parts(surroundings: Surroundings, paths: Paths, policy: Callable[[], P
         start_watcher=background.ensure if surroundings.leaves_watcher else lambda: False,
     )
 
-    return Parts(deps, ledger, lock, sandbox)
+    return deps, lock, sandbox
 
 
-def _build_runner(parts: Parts, run_task: Callable[[str], Awaitable[None]]) -> Runner:
-    clock, wait = parts.deps.clock, parts.deps.changes.wait
-    return Runner(ledger=parts.ledger, clock=clock, leases=parts.leases, run_task=run_task, wait_for_change=wait)
+def _build_runner(deps: Dependencies, leases: FileLeases, run_task: Callable[[str], Awaitable[None]]) -> Runner:
+    queue = cast("Callable[[], SqlLedger]", deps.ledger)
+    wait = deps.changes.wait
+    return Runner(ledger=queue, clock=deps.clock, leases=leases, run_task=run_task, wait_for_change=wait)
 
 
 async def _serve_desk(paths: Paths, service: Service, *, port: int, on_open: Callable[[str], object]) -> None:

@@ -88,10 +88,10 @@ class Dependencies:
     `sandbox_url` starts the sandbox on first use and returns its base URL. `desk_url` is the address of the desk, if
     it is open. `is_named_address` tells whether a person named that address for a gateway's key at a terminal,
     `has_passphrase` whether a person has set an approval passphrase or a passkey, `is_followed` whether any process
-    follows tasks now. `start_watcher` starts the background process that does, and tells whether it runs. `paced`
-    holds the time reserved with the rate limiter for a task's next request; `sending` the tasks whose paid request is
-    on its way in this process; `uploaded` the links of the files that this process uploaded for a task, by the name of
-    each file.
+    follows tasks now. `known_account` knows the fingerprint of a key that only other processes have. `start_watcher`
+    starts the background process that does, and tells whether it runs. `paced` holds the time reserved with the rate
+    limiter for a task's next request; `sending` the tasks whose paid request is on its way in this process;
+    `uploaded` the links of the files that this process uploaded for a task, by the name of each file.
     """
 
     ledger: Callable[[], Ledger]
@@ -123,6 +123,7 @@ class Dependencies:
     has_passphrase: Callable[[], bool] = lambda: True
     is_followed: Callable[[], bool] = lambda: True
     start_watcher: Callable[[], bool] = lambda: False
+    known_account: Callable[[str], str] | None = None
     changes: Wakeups = field(default_factory=Changes)
     paced: dict[str, float] = field(default_factory=dict)
     sending: dict[str, anyio.CancelScope] = field(default_factory=dict)
@@ -218,6 +219,8 @@ class Dependencies:
         """The fingerprint of the live key, sealed or not; empty without a key."""
         if not facts.key_env:
             return ""
+        if self.known_account is not None:
+            return self.known_account(facts.id)
         if self.is_sealed(facts.id):
             sealed = self.sealed_key(facts.id)
             return sealed.fingerprint if sealed else ""

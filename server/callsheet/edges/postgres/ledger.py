@@ -11,15 +11,19 @@ from typing import Any, cast
 from callsheet.core.consent import Mode
 from callsheet.core.people import Budget, Payer, Period, Viewer, require_within_budget
 from callsheet.core.spending import SpendTerms
-from callsheet.core.tasks import Sheet, Task
+from callsheet.core.tasks import OPEN_STATES, Sheet, Task, TaskState
 from callsheet.edges.ledger.database import Connection
 from callsheet.edges.ledger.ledger import SqlLedger
-from callsheet.edges.ledger.rows import COUNTS_SINCE
+from callsheet.edges.ledger.rows import COUNTS_SINCE, state_marks
+from callsheet.errors import LedgerProblem
 
 from .database import PostgresConnection, PostgresDatabase
 from .people import read_budgets
+from .schema import MIGRATIONS, read_version, require_known
 
 WARNED = "budget_warning"
+LEAST_RING_SECONDS = 1.0
+"""A task that is looked at so soon needs no ring."""
 
 _PAYS = {
     Payer.GATEWAY: "task.gateway = ?",
@@ -41,6 +45,50 @@ class TeamLedger(SqlLedger):
             row = db.execute("SELECT person FROM owner WHERE sheet_id = ?", (sheet_id,)).fetchone()
         return str(row["person"]) if row else ""
 
+    def require_version(self) -> None:
+        """Raise `LedgerProblem` unless the database has exactly this version's tables."""
+        with self._database.reading() as db:
+            version = read_version(cast("PostgresConnection", db))
+        require_known(version)
+        if version < len(MIGRATIONS):
+            raise LedgerProblem("The database has an older version.", next_step="Migrate it, then start again.")
+
+    def is_paused(self) -> bool:
+        """Whether somebody paused all submissions of the tenant."""
+        with self._database.reading() as db:
+            return bool(db.execute("SELECT paused FROM tenant").fetchone()[0])
+
+    def set_paused(self, paused: bool) -> None:
+        """Pause, or go on."""
+        with self._database.transaction() as db:
+            db.execute("UPDATE tenant SET paused = ?", (paused,))
+
+    def account(self, gateway: str) -> str:
+        """The fingerprint of the key that the workers have for that gateway; empty without one."""
+        with self._database.reading() as db:
+            row = db.execute("SELECT fingerprint FROM account WHERE gateway = ?", (gateway,)).fetchone()
+        return str(row["fingerprint"]) if row else ""
+
+    def set_account(self, gateway: str, fingerprint: str, *, now: float) -> None:
+        """Store that a worker has this key."""
+        with self._database.transaction(lasting=False, alone=False) as db:
+            db.execute(
+                "INSERT INTO account (gateway, fingerprint, seen_at) VALUES (?, ?, ?) ON CONFLICT (gateway)"
+                " DO UPDATE SET fingerprint = excluded.fingerprint, seen_at = excluded.seen_at",
+                (gateway, fingerprint, now),
+            )
+
+    def ring(self, gateway: str, sheet_id: str, *, now: float) -> bool:
+        """Make the task of a sheet due for a status read, if that gateway has it; whether that changed anything."""
+        marks, states = state_marks(OPEN_STATES - {TaskState.WAITING, TaskState.SUBMITTING})
+        with self._database.transaction(lasting=False, alone=False) as db:
+            rung = db.execute(
+                "UPDATE task SET next_at = ? WHERE sheet_id = ? AND gateway = ?"
+                f" AND state IN ({marks}) AND next_at > ?",
+                (now, sheet_id, gateway, *states, now + LEAST_RING_SECONDS),
+            )
+            return rung.rowcount == 1
+
     def history(self, subject: str) -> list[dict[str, Any]]:
         """Only of what the viewer sees."""
         sees = self._viewer().sees_all or self.sheet(subject) is not None or self.task(subject) is not None
@@ -50,6 +98,12 @@ class TeamLedger(SqlLedger):
         """What counts against a budget in its present period, in micros."""
         with self._database.reading() as db:
             return _spent(cast("PostgresConnection", db), budget, windows)
+
+    def count_tasks(self) -> list[tuple[str, str, int]]:
+        """How many tasks there are of each mode and state."""
+        with self._database.reading() as db:
+            rows = db.execute("SELECT mode, state, count(*) AS tasks FROM task GROUP BY mode, state")
+            return [(row["mode"], row["state"], row["tasks"]) for row in rows]
 
     def warnings(self, *, limit: int = 50) -> list[dict[str, Any]]:
         """The latest warnings of budgets, the newest first."""

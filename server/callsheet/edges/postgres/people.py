@@ -35,6 +35,10 @@ class People:
             row = db.execute("SELECT * FROM person WHERE id = ?", (person,)).fetchone()
         return _read(row) if row else None
 
+    def find_by_subject(self, issuer: str, subject: str) -> Person | None:
+        """The person whom the identity provider calls that."""
+        return self.find(person_id(issuer, subject))
+
     def all(self) -> list[Person]:
         """Everybody, by name."""
         with self._database.reading() as db:
