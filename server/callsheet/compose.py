@@ -42,7 +42,7 @@ from callsheet.edges.keys.store import SecretKey, build_redactor, find_all_keys,
 from callsheet.edges.ledger.ledger import SqliteLedger
 from callsheet.edges.notices import Notifier, notice_secrets
 from callsheet.edges.process.daemon import BackgroundRunner, Launch
-from callsheet.edges.process.locks import FileLeases, find_desk
+from callsheet.edges.process.locks import FileLeases, find_desk, try_lock
 from callsheet.edges.process.runner import Runner
 from callsheet.edges.process.sent_mark import FileMark
 from callsheet.service.dependencies import Dependencies
@@ -171,7 +171,7 @@ def build_service(surroundings: Surroundings) -> Service:
     lock = FileLeases(paths.state / RUNNERS_DIRECTORY)
     background = _background(surroundings, paths)
     ledger = _once(lambda: SqliteLedger(paths.data / LEDGER_FILE))
-    catalogues = PublishedCatalogues(load_catalogue, paths.data / CATALOGUES_DIRECTORY, load_gateway)
+    catalogues = PublishedCatalogues(load_catalogue, paths.data / CATALOGUES_DIRECTORY, load_gateway, try_lock)
     catalogue, gateway = _with_endpoints(catalogues.current, policy)
     # A stored key that is not used, because of an environment variable or a seal, is still a secret.
     redactor = _redactor((unsealed, _key_finder({}, paths)), policy, catalogue, opened)

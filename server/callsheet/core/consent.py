@@ -81,6 +81,7 @@ class Policy:
         save_directory, save_name, save_tags: where (None: the videos directory), under which name, with which metadata.
         use_keyring: whether the OS keyring is asked for keys.
         background: whether a program that ends leaves a process behind that follows its open live tasks.
+        weekly_refresh: whether what the gateways publish is fetched again when it is a week old.
         floor, passphrase_from: the minimum that approves a live clip; the price from which it is the passphrase.
         rules: gateway id or `gateway/model` -> its own settings.
         endpoints: the servers of the person's own that speak `/v1/videos`.
@@ -105,6 +106,7 @@ class Policy:
     save_tags: bool = True
     use_keyring: bool = False
     background: bool = True
+    weekly_refresh: bool = False
     floor: Floor = Floor.CLIENT
     passphrase_from: Decimal | None = Decimal("1.00")
     rules: tuple[tuple[str, Rule], ...] = ()
@@ -324,15 +326,7 @@ class ApprovalView:
     route: str = ""
 
 
-APPROVAL_LABELS = (
-    "Price",
-    "Goes to",
-    "Model",
-    "Inputs",
-    "Result also sent to",
-    "Availability",
-    "Request",
-)
+APPROVAL_LABELS = ("Price", "Goes to", "Model", "Inputs", "Result also sent to", "Availability", "Request")
 _EARLIER_LABELS = ("Reference image from",)
 """As sheets were rendered before shots had inputs with roles."""
 

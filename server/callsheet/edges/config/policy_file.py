@@ -80,8 +80,8 @@ def judge_policy(raw: bytes | None, path: Path, *, working_directory: Path, trus
                 " Then start the program again.",
             ),
         )
-    # A place that only the environment named sends nothing anywhere.
-    return policy if trusted else replace(policy, notices=Notices())
+    # A place that only the environment named sends nothing anywhere by itself.
+    return policy if trusted else replace(policy, notices=Notices(), weekly_refresh=False)
 
 
 def parse_policy(raw: bytes, *, where: str) -> Policy:
@@ -93,7 +93,8 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
     except (ValueError, RecursionError) as error:
         refuse(where, "the file", f"is not TOML ({clean(error, limit=120)})")
     top = PolicyTable(table, where, "")
-    caps, hosts, prices, inputs = (top.table(name) for name in ("caps", "hosts", "prices", "inputs"))
+    names = ("caps", "hosts", "prices", "inputs", "catalogue")
+    caps, hosts, prices, inputs, published = (top.table(name) for name in names)
     sandbox, save, keys, gateways = top.table("sandbox"), top.table("save"), top.table("keys"), top.table("gateways")
     approval, models, tasks = top.table("approval"), top.table("models"), top.table("tasks")
     network, notify, endpoints = top.table("network"), top.table("notify"), read_endpoints(top.table("endpoints"))
@@ -123,6 +124,7 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
         save_tags=save.switch("metadata", default.save_tags),
         use_keyring=keys.switch("keyring", default.use_keyring),
         background=tasks.switch("background", default.background),
+        weekly_refresh=published.choice("refresh", ("never", "weekly"), "never") == "weekly",
         floor=Floor(approval.choice("floor", tuple(Floor), default.floor)),
         passphrase_from=approval.dollars("passphrase_from", default.passphrase_from),
         rules=gateway_rules + _read_models(models),
@@ -131,8 +133,8 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
         ca_file=ca_file,
         notices=_read_notices(notify, hosts.hosts("notify")),
     )
-    tables = (top, caps, hosts, prices, inputs, sandbox, save, keys, gateways, approval, models, tasks, network, notify)
-    for part in tables:
+    limits, others = (top, caps, hosts, prices, inputs, published), (sandbox, save, keys, tasks, network, notify)
+    for part in (*limits, *others, gateways, approval, models):
         part.close()
     return policy
 
