@@ -43,7 +43,7 @@ from callsheet.edges.keys.store import SecretKey, build_redactor, find_all_keys,
 from callsheet.edges.ledger.ledger import SqliteLedger, SqlLedger
 from callsheet.edges.notices import Notifier
 from callsheet.edges.process.daemon import BackgroundRunner, Launch
-from callsheet.edges.process.locks import FileLeases, find_desk
+from callsheet.edges.process.locks import FileLeases, find_desk, try_lock
 from callsheet.edges.process.runner import Runner
 from callsheet.edges.process.sent_mark import FileMark
 from callsheet.service.dependencies import Dependencies
@@ -181,7 +181,7 @@ def build_parts(surroundings: Surroundings, paths: Paths, policy: Callable[[], P
     lock = FileLeases(paths.state / RUNNERS_DIRECTORY)
     background = _background(surroundings, paths)
     ledger = _once(lambda: surroundings.open_ledger(paths.data / LEDGER_FILE))
-    catalogues = PublishedCatalogues(load_catalogue, paths.data / CATALOGUES_DIRECTORY, load_gateway)
+    catalogues = PublishedCatalogues(load_catalogue, paths.data / CATALOGUES_DIRECTORY, load_gateway, try_lock)
     catalogue, gateway = _with_endpoints(catalogues.current, policy)
     # A stored key that is not used, because of an environment variable or a seal, is still a secret.
     redactor = _redactor((unsealed, partial(_find_unsealed, {}, paths)), policy, catalogue, opened)

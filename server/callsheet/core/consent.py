@@ -87,6 +87,7 @@ class Policy:
         save_directory, save_name, save_tags: where (None: the videos directory), under which name, with which metadata.
         use_keyring: whether the OS keyring is asked for keys.
         background: whether a program that ends leaves a process behind that follows its open live tasks.
+        weekly_refresh: whether what the gateways publish is fetched again when it is a week old.
         floor, passphrase_from: the minimum that approves a live clip; the price from which it is the passphrase.
         rules: gateway id or `gateway/model` -> its own settings.
         endpoints: the servers of the person's own that speak `/v1/videos`.
@@ -111,6 +112,7 @@ class Policy:
     save_tags: bool = True
     use_keyring: bool = False
     background: bool = True
+    weekly_refresh: bool = False
     floor: Floor = Floor.CLIENT
     passphrase_from: Decimal | None = Decimal("1.00")
     rules: tuple[tuple[str, Rule], ...] = ()

@@ -183,6 +183,12 @@ class Queries:
             self.deps.require_named_address(facts)
         return await ask_endpoint(self.deps, endpoint, key)
 
+    def describe_lists(self) -> str:
+        """When the gateways' own lists were fetched; see `catalogue.refresh.describe_lists`."""
+        from .catalogue.refresh import describe_lists
+
+        return describe_lists(self.deps)
+
     async def refresh_catalogues(self, gateway_id: str | None = None) -> list[Refreshed]:
         """Fetch what the gateways publish; see `catalogue.refresh.refresh`. For a person's act only."""
         from .catalogue.refresh import refresh

@@ -124,14 +124,15 @@ def _said(name: str, value: Scalar) -> str:
 def check_values(card: ModelCard, shot: Shot) -> Step:
     findings: list[Finding] = []
     for field in settling_order(card, shot):
+        if field.role != "size" and field.role not in PARAMETERS:
+            continue
         # What the card fills in limits the rest as what was said does.
-        limited = field.under(settle_shot(card, shot))
+        limited = field.under(settle_shot(card, shot)) if field.limits else field
         if field.role == "size":
             more, shot = _check_size(card, limited, shot)
-            findings.extend(more)
-        elif field.role in PARAMETERS:
+        else:
             more, shot = _check_choice(card, field, limited, shot)
-            findings.extend(more)
+        findings.extend(more)
     return findings, shot
 
 
@@ -213,8 +214,9 @@ def _check_size(card: ModelCard, field: Field, shot: Shot) -> Step:
 
 def check_options(card: ModelCard, shot: Shot) -> Step:
     findings: list[Finding] = []
-    settled = settle_shot(card, shot)
-    known = {field.path[-1]: field.under(settled) for field in present_fields(card, shot) if field.role == "option"}
+    fields = [field for field in present_fields(card, shot) if field.role == "option"]
+    settled = settle_shot(card, shot) if any(field.limits for field in fields) else shot
+    known = {field.path[-1]: field.under(settled) for field in fields}
     kept = dict(shot.options)
     for name, value in shot.options.items():
         if name not in known:

@@ -80,14 +80,14 @@ def judge_policy(raw: bytes | None, path: Path, *, working_directory: Path, trus
                 " Then start the program again.",
             ),
         )
-    # A place that only the environment named sends nothing anywhere.
-    return policy if trusted else replace(policy, notices=Notices())
+    # A place that only the environment named sends nothing anywhere by itself.
+    return policy if trusted else replace(policy, notices=Notices(), weekly_refresh=False)
 
 
 def parse_policy(raw: bytes, *, where: str) -> Policy:
     """Parse a policy file; `where` names the file in the `SetupProblem` that a mistake raises."""
     top = _read_toml(raw, where)
-    hosts, prices, inputs = top.table("hosts"), top.table("prices"), top.table("inputs")
+    hosts, prices, inputs, published = (top.table(name) for name in ("hosts", "prices", "inputs", "catalogue"))
     sandbox, save, keys, gateways = top.table("sandbox"), top.table("save"), top.table("keys"), top.table("gateways")
     approval, tasks, endpoints = top.table("approval"), top.table("tasks"), read_endpoints(top.table("endpoints"))
     default = Policy()
@@ -111,6 +111,7 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
         save_tags=save.switch("metadata", default.save_tags),
         use_keyring=keys.switch("keyring", default.use_keyring),
         background=tasks.switch("background", default.background),
+        weekly_refresh=published.choice("refresh", ("never", "weekly"), "never") == "weekly",
         floor=Floor(approval.choice("floor", tuple(Floor), default.floor)),
         passphrase_from=approval.dollars("passphrase_from", default.passphrase_from),
         rules=gateway_rules + _read_models(top.table("models")),

@@ -27,6 +27,7 @@ from callsheet.core.tasks import OPEN_STATES, TaskState
 from callsheet.edges.files.paths import Paths
 from callsheet.edges.keys.passphrase import load_verifier
 from callsheet.errors import Action, CallsheetError, LedgerOlder, NextStep
+from callsheet.service.catalogue.refresh import describe_lists
 from callsheet.service.dependencies import Dependencies
 from callsheet.service.ports import require_address
 
@@ -106,6 +107,7 @@ def _check_catalogues(deps: Dependencies) -> Iterator[Check]:
         if why := deps.published.unusable.get(facts.id):
             step = NextStep(Action.MODELS, "Refresh it.")
             yield Check("catalogue", Grade.WARNING, f"{facts.name}: what it published is not used; {why}", step)
+    yield Check("Published lists", Grade.OK, describe_lists(deps))
 
 
 def _check_program() -> Iterator[Check]:

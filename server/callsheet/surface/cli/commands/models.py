@@ -94,6 +94,7 @@ def models(  # noqa: PLR0917 - the options of a command
         _write_all(session.output, usable, catalogue, {option.card.id: option for option in ranking.options})
         if retired := len(cards) - len(usable):
             session.output.write(Text(f"{retired} retired: {program()} models --all", "dim"))
+        session.output.write(Text(f"The gateways' own lists: {session.service.describe_lists()}", "dim"))
     return ExitCode.OK
 
 
