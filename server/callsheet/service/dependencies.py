@@ -16,6 +16,7 @@ from urllib.parse import unquote
 import anyio
 
 from callsheet.core.catalogue.cards import Catalogue, GatewayFacts, ModelCard
+from callsheet.core.clips import OBJECT
 from callsheet.core.consent import Mode, Policy
 from callsheet.core.gateway.protocol import USUAL, Gateway, Route
 from callsheet.core.payload.request import fold_name, name_known, offer_name
@@ -226,6 +227,12 @@ class Dependencies:
             return sealed.fingerprint if sealed else ""
         key = self.find_key(facts)
         return key.fingerprint if key else ""
+
+    def clip_at(self, task: Task) -> str | None:
+        """Where a person finds the clip: its file, or the desk's page where it is an object in storage."""
+        if task.clip is None or not task.clip.path.startswith(OBJECT):
+            return task.clip.path if task.clip else None
+        return f"{self.desk_url() or ''}tasks/{task.id}"
 
     def sanitize(self, text: str, *, limit: int = 300) -> str:
         """A gateway's text as it may be stored and shown: without our keys, cleaned, bounded. Still untrusted.

@@ -199,13 +199,13 @@ class ClipStore(Protocol):
         key: SecretKey | None,
         way: OwnWay,
     ) -> Clip: ...
+    def local_copy(self, name: str) -> AbstractAsyncContextManager[Path]: ...
 
 
 class TeamClips(ClipStore, Protocol):
     """A team's clips. `links` is None where they are files; ask for them per request, after the check who asks."""
 
     async def links(self, clip: Clip) -> ClipLinks | None: ...
-    def local_copy(self, name: str) -> AbstractAsyncContextManager[Path]: ...
 
 
 class HttpClient(AbstractAsyncContextManager["HttpClient"], Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,10 @@ class Queries:
     def catalogue(self) -> Catalogue:
         """All gateways with their model cards."""
         return self.deps.catalogue()
+
+    def clip_file(self, name: str) -> AbstractAsyncContextManager[Path]:
+        """The file of a clip or of its picture, which may be a copy that lasts as long as the block."""
+        return self.deps.clips.local_copy(name)
 
     def facts(self, gateway_id: str) -> GatewayFacts:
         """That gateway's facts; raises `UnknownThing`."""
