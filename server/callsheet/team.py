@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
 import os
@@ -15,7 +16,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,11 @@ import anyio
 from starlette.routing import Route
 
 from callsheet.core.consent import Floor, Policy
+from callsheet.core.gateway.callbacks import callback_token
 from callsheet.core.people import PROGRAM, find_role
 from callsheet.core.security.redaction import clean
 from callsheet.core.sent import MarkedTask, SentRequest
+from callsheet.core.shot import Shot
 from callsheet.core.tasks import ClaimedTask
 from callsheet.edges.config.policy_file import parse_policy
 from callsheet.edges.files.paths import Paths
@@ -190,6 +193,7 @@ class Team:
             is_followed=lambda: True,
             start_watcher=lambda: False,
             known_account=None if works else self.ledger.account,
+            callback_for=self.callback_for,
             changes=self.wakeups,
         )
 
@@ -360,21 +364,29 @@ class Team:
                         self.ledger.set_account(facts.id, fingerprint, now=self.clock.now())
             await anyio.sleep(ACCOUNT_SECONDS)
 
+    def callback_for(self, gateway: str, shot: Shot) -> str | None:
+        """The address at which that gateway may ring for a person's shot. It is known before the sheet is."""
+        viewer = current_viewer()
+        if gateway not in self.config.callbacks.gateways or viewer.person is None:
+            return None
+        said = json.dumps([viewer.person.id, asdict(shot)], sort_keys=True, default=str)
+        token = callback_token(hashlib.sha256(said.encode()).hexdigest()[:32], self.config.keys())
+        return f"{self.config.public_url}/callbacks/{gateway}/{token}"
+
     def callbacks(self, service: Service) -> Route:
         """The doorbell of the gateways."""
         settings = self.config.callbacks
         secret = self.config.secret(settings.poyo_secret_file).encode() if settings.poyo_secret_file else b""
 
-        async def ring(gateway: str, sheet_id: str) -> None:
+        async def ring(gateway: str, bell: str) -> None:
             await allow_waiting()
             with as_viewer(PROGRAM):
-                self.ledger.ring(gateway, sheet_id, now=self.clock.now())
+                self.ledger.ring(f"{gateway}/{bell}", now=self.clock.now())
 
-        async def find_task_id(sheet_id: str) -> str:
+        async def find_task_id(bell: str) -> str:
             await allow_waiting()
             with as_viewer(PROGRAM):
-                sheet = self.ledger.sheet(sheet_id)
-                task = self.ledger.task(sheet.task_id) if sheet and sheet.task_id else None
+                task = self.ledger.task_of_bell(f"poyo/{bell}")
             return (task.gateway_task_id or "") if task else ""
 
         signed = {"poyo": Signed(secret, find_task_id)} if secret else {}

@@ -22,6 +22,7 @@ from callsheet.core.gateway.protocol import USUAL, Gateway, Route
 from callsheet.core.payload.request import fold_name, name_known, offer_name
 from callsheet.core.security.redaction import Redactor, clean
 from callsheet.core.security.urls import is_loopback
+from callsheet.core.shot import Shot
 from callsheet.core.tasks import Sheet, Task
 from callsheet.errors import Action, KeyProblem, LedgerProblem, NextStep, SetupProblem, UnknownThing
 
@@ -89,10 +90,11 @@ class Dependencies:
     `sandbox_url` starts the sandbox on first use and returns its base URL. `desk_url` is the address of the desk, if
     it is open. `is_named_address` tells whether a person named that address for a gateway's key at a terminal,
     `has_passphrase` whether a person has set an approval passphrase or a passkey, `is_followed` whether any process
-    follows tasks now. `known_account` knows the fingerprint of a key that only other processes have. `start_watcher`
-    starts the background process that does, and tells whether it runs. `paced` holds the time reserved with the rate
-    limiter for a task's next request; `sending` the tasks whose paid request is on its way in this process;
-    `uploaded` the links of the files that this process uploaded for a task, by the name of each file.
+    follows tasks now. `known_account` knows the fingerprint of a key that only other processes have, and
+    `callback_for` the address at which a gateway may ring for a shot. `start_watcher` starts the background process
+    that does, and tells whether it runs. `paced` holds the time reserved with the rate limiter for a task's next
+    request; `sending` the tasks whose paid request is on its way in this process; `uploaded` the links of the files
+    that this process uploaded for a task, by the name of each file.
     """
 
     ledger: Callable[[], Ledger]
@@ -125,6 +127,7 @@ class Dependencies:
     is_followed: Callable[[], bool] = lambda: True
     start_watcher: Callable[[], bool] = lambda: False
     known_account: Callable[[str], str] | None = None
+    callback_for: Callable[[str, Shot], str | None] = lambda _gateway, _shot: None
     changes: Wakeups = field(default_factory=Changes)
     paced: dict[str, float] = field(default_factory=dict)
     sending: dict[str, anyio.CancelScope] = field(default_factory=dict)

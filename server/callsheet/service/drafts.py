@@ -237,6 +237,7 @@ def _notes(shot: Shot) -> tuple[str, ...]:
 def _explain_card(
     deps: Dependencies, card: ModelCard, shot: Shot, *, what: str, findings: tuple[Finding, ...]
 ) -> Explanation:
+    shot = _with_callback(deps, card, shot)
     hosts = hosts_of(deps, shot)
     verdict = check_shot(card, shot, hosts)
     if card.lifecycle.availability is Availability.DROPPED:
@@ -279,6 +280,13 @@ def _explain_card(
         return replace(explained, status="held", next_step=step, earlier=earlier_takes(deps, binding))
     sheet, earlier = _sheet(deps, card, binding, shot=settled, price=price, body=frozen)
     return _with_sheet(deps, explained, sheet, earlier)
+
+
+def _with_callback(deps: Dependencies, card: ModelCard, shot: Shot) -> Shot:
+    """The shot with the address at which its gateway may ring, where it names none and the model has a field for it."""
+    if shot.callback_url is not None or card.field_for("callback") is None:
+        return shot
+    return replace(shot, callback_url=deps.callback_for(card.gateway, shot))
 
 
 def _with_sheet(deps: Dependencies, explained: Explanation, sheet: Sheet, earlier: str) -> Explanation:

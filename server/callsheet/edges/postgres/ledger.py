@@ -5,6 +5,7 @@ Members see what they asked for; approvers and admins see everything of the tena
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -25,6 +26,7 @@ WARNED = "budget_warning"
 LEAST_RING_SECONDS = 1.0
 """A task that is looked at so soon needs no ring."""
 
+_BELL = re.compile(r"/callbacks/([a-z0-9-]+/[A-Za-z0-9_-]+)\.[A-Za-z0-9_-]{27}$")
 _PAYS = {
     Payer.GATEWAY: "task.gateway = ?",
     Payer.PERSON: "owner.person = ?",
@@ -78,16 +80,22 @@ class TeamLedger(SqlLedger):
                 (gateway, fingerprint, now),
             )
 
-    def ring(self, gateway: str, sheet_id: str, *, now: float) -> bool:
-        """Make the task of a sheet due for a status read, if that gateway has it; whether that changed anything."""
+    def task_of_bell(self, bell: str) -> Task | None:
+        """The latest task whose gateway was given that bell."""
+        order = "ORDER BY created_at DESC LIMIT 1"
+        found = self._tasks(f"sheet_id IN (SELECT sheet_id FROM owner WHERE bell = ?) {order}", bell)
+        return found[0] if found else None
+
+    def ring(self, bell: str, *, now: float) -> bool:
+        """Make what the gateway was given that bell for due for a status read; whether that changed anything."""
         marks, states = state_marks(OPEN_STATES - {TaskState.WAITING, TaskState.SUBMITTING})
         with self._database.transaction(lasting=False, alone=False) as db:
             rung = db.execute(
-                "UPDATE task SET next_at = ? WHERE sheet_id = ? AND gateway = ?"
+                "UPDATE task SET next_at = ? WHERE sheet_id IN (SELECT sheet_id FROM owner WHERE bell = ?)"
                 f" AND state IN ({marks}) AND next_at > ?",
-                (now, sheet_id, gateway, *states, now + LEAST_RING_SECONDS),
+                (now, bell, *states, now + LEAST_RING_SECONDS),
             )
-            return rung.rowcount == 1
+            return rung.rowcount > 0
 
     def history(self, subject: str) -> list[dict[str, Any]]:
         """Only of what the viewer sees."""
@@ -122,8 +130,8 @@ class TeamLedger(SqlLedger):
         viewer = self._viewer()
         if viewer.person is not None:
             db.execute(
-                "INSERT INTO owner (sheet_id, person, team, agent) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (sheet.id, viewer.person.id, viewer.person.team, viewer.agent),
+                "INSERT INTO owner (sheet_id, person, team, agent, bell) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (sheet.id, viewer.person.id, viewer.person.team, viewer.agent, find_bell(sheet.shot.callback_url)),
             )
 
     def _require_budgets(self, db: Connection, sheet: Sheet, task: Task, terms: SpendTerms) -> None:
@@ -143,6 +151,12 @@ class TeamLedger(SqlLedger):
             for share in require_within_budget(budget, spent=spent, price=task.reserve_micros):
                 subject = f"budget {budget.payer} {budget.name} {budget.period}"
                 self._record(db, task.created_at, subject, WARNED, {"percent": share, "micros": budget.micros})
+
+
+def find_bell(callback_url: str | None) -> str | None:
+    """What of a callback's address names its shot: `gateway/id`; None where the address is not this server's kind."""
+    found = _BELL.search(callback_url or "")
+    return found[1] if found else None
 
 
 def _spent(db: PostgresConnection, budget: Budget, windows: Mapping[Period, float]) -> int:
