@@ -79,13 +79,16 @@ def main(arguments: Sequence[str]) -> int:
     _log_json()
     try:
         team = Team(load_config(Path(chosen.config)))
-        return {
-            "serve": lambda: anyio.run(team.serve),
-            "work": lambda: anyio.run(team.work),
-            "migrate": team.migrate,
-            "doctor": lambda: anyio.run(team.doctor, chosen.token),
-            "restored": team.restored,
-        }[chosen.command]()
+        try:
+            return {
+                "serve": lambda: anyio.run(team.serve),
+                "work": lambda: anyio.run(team.work),
+                "migrate": team.migrate,
+                "doctor": lambda: anyio.run(team.doctor, chosen.token),
+                "restored": team.restored,
+            }[chosen.command]()
+        finally:
+            team.database.close()
     except CallsheetError as error:
         sys.stderr.write(f"{error} {for_person(error.next_step)}\n")
         return 1
@@ -282,7 +285,6 @@ class Team:
                 log.info("serving %s", self.config.public_url)
                 await server.serve(sockets=[listener])
                 group.cancel_scope.cancel()
-        self.database.close()
         return 0
 
     async def work(self) -> int:
@@ -297,7 +299,6 @@ class Team:
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._write_accounts, service)
                     await self._end_on_signal(group.cancel_scope.cancel)
-        self.database.close()
         return 0
 
     async def doctor(self, token: str) -> int:
@@ -323,7 +324,6 @@ class Team:
                 failed += 1
                 found = f" (found: {clean(refused.found, limit=120)})" if refused.found else ""
                 sys.stdout.write(f"problem  {name}: refused by the check of its {refused.check}{found}\n")
-        self.database.close()
         return 1 if failed else 0
 
     async def _check_keys(self) -> str:
