@@ -185,7 +185,12 @@ async def test_a_clip_from_the_draft_to_the_file(team: TeamInstall, database: Po
         explained = await call(client, "explain_payload", **shot)
         sheet_id = explained["sheet_id"]
         asked = await call(
-            client, "submit_video", sheet_ids=[sheet_id], price=explained["price"], what=explained["what"], wait_seconds=0
+            client,
+            "submit_video",
+            sheet_ids=[sheet_id],
+            price=explained["price"],
+            what=explained["what"],
+            wait_seconds=0,
         )
         assert asked["status"] == "approval_needed", asked
         assert asked["approval_url"] == f"{team.url}/sheets/{sheet_id}"

@@ -94,7 +94,7 @@ def build_team_app(parts: TeamParts) -> ASGIApp:
                 yield
 
     async def metadata(_: Request) -> Response:
-        """At the root too, where some clients look. The SDK's would add a slash to the issuer, which is another name."""
+        """At the root too, where some clients look. The SDK adds a slash to the issuer, which is another name."""
         known = {"resource": config.mcp_url, "authorization_servers": [config.identity.issuer]}
         return JSONResponse({**known, "scopes_supported": list(config.identity.scopes),
             "bearer_methods_supported": ["header"]})  # fmt: skip
