@@ -21,7 +21,7 @@ _NOW = "CAST(extract(epoch FROM clock_timestamp()) AS DOUBLE PRECISION)"
 
 
 class PostgresLeases:
-    """A lease of a worker. A replica that does not work holds none, so that workers adopt its new tasks with their next look."""
+    """A lease of a worker. A replica that does not work holds none, so workers adopt its new tasks soon."""
 
     def __init__(self, database: PostgresDatabase, runner_id: str | None = None, *, works: bool = True) -> None:
         self.runner_id = runner_id or secrets.token_hex(8)
