@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from cli_terminal import CommandLine, Ran, Terminal, clean_environment, run_without_terminal
 
+import warm_start
 from callsheet import errors
 from callsheet.core.tasks import TaskState
 from callsheet.edges.config.catalogue_files import load_catalogue
@@ -264,14 +266,8 @@ def test_a_reader_who_has_seen_enough_is_no_error(workspace: Workspace, tmp_path
 def test_a_full_disk_under_the_answer_is_no_mistake_of_the_program(workspace: Workspace, arguments: list[str]) -> None:
     """It says that what was done stays done, and nothing of the money, of which it knows nothing here."""
     with Path("/dev/full").open("wb") as full:
-        ran = subprocess.run(
-            command_for(workspace.environ, *arguments),
-            stdout=full,
-            stderr=subprocess.PIPE,
-            env={"PATH": os.environ["PATH"], **workspace.environ},
-            timeout=60,
-            check=False,
-        )
+        environ = {"PATH": os.environ["PATH"], **workspace.environ}
+        ran = warm_start.run(command_for(workspace.environ, *arguments), stdout=full, env=environ)
 
     assert ran.returncode == ExitCode.SETUP
     assert b"callsheet list" in ran.stderr
@@ -333,7 +329,10 @@ RUNS = [
 
 @pytest.mark.slow
 def test_every_command_that_is_printed_runs_as_printed(workspace: Workspace, tmp_path: Path) -> None:
-    """From another directory in a fresh shell: in answers, errors, examples, and for every next step there is."""
+    """From another directory in a fresh shell: in answers, errors, examples, and for every next step there is.
+
+    The shell says which words it makes of each line; it starts the installed program once for each way to name it.
+    """
     told = [
         text
         for arguments in RUNS
@@ -346,13 +345,23 @@ def test_every_command_that_is_printed_runs_as_printed(workspace: Workspace, tmp
     printed = {found.rstrip(".:") for text in told for found in PRINTED.findall(text)}
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    installed = Path(sys.executable).with_name(PROGRAM)
+    environ = {"PATH": f"{installed.parent}:{os.environ['PATH']}", "CALLSHEET_HOME": str(workspace.home)}
+    how = {"text": True, "cwd": elsewhere, "env": environ}
 
     # Of those that differ in their arguments alone, one.
     shapes = {(*line.split()[:2], *re.findall(r"--[a-z-]+", line)): line for line in printed}
     for line in shapes.values():
-        shell = ["env", "-i", f"PATH={path}", f"CALLSHEET_HOME={workspace.home}", "bash", "-c", f"{line} --help"]
-        ran = subprocess.run(shell, capture_output=True, text=True, cwd=elsewhere, timeout=60, check=False)
+        read = warm_start.run(["bash", "-c", f"""set -- {line} --help; printf '%s\\0' "$@" """], **how)
+        name, *words, end = read.stdout.split("\0")
+        assert (shutil.which(name, path=environ["PATH"]), words[-1], end) == (str(installed), "--help", ""), (
+            line,
+            read,
+        )
+        ran = warm_start.run([sys.executable, "-P", "-m", "callsheet", *words], **how)
+        assert (read.stderr, ran.returncode, ran.stderr) == ("", 0, ""), line
+    for line in {line.split()[0]: line for line in shapes.values()}.values():
+        ran = warm_start.run(["bash", "-c", f"{line} --help"], **how)
         assert (ran.returncode, ran.stderr) == (0, ""), line
 
     assert len(printed) > 40
