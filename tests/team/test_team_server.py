@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 from install import TeamInstall
@@ -210,4 +210,4 @@ async def test_a_clip_from_the_draft_to_the_file(team: TeamInstall, database: Po
     task = ledger.task(task_id)
     assert task is not None
     assert task.clip is not None
-    assert os.path.getsize(task.clip.path) == task.clip.size  # noqa: PTH202 - nothing waits for it
+    assert (await anyio.Path(task.clip.path).stat()).st_size == task.clip.size
