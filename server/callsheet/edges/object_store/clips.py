@@ -30,7 +30,7 @@ import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 
-from callsheet.core.clips import ClipLabel, ClipLinks
+from callsheet.core.clips import OBJECT_SCHEME, ClipLabel, ClipLinks
 from callsheet.core.gateway.endpoint import USUAL, OwnWay, Route
 from callsheet.core.gateway.protocol import HttpRequest
 from callsheet.core.tasks import Clip
@@ -39,7 +39,6 @@ from callsheet.edges.files.files import open_regular
 from callsheet.edges.keys.store import SecretKey
 from callsheet.errors import DownloadProblem, SetupProblem, UnknownThing
 
-SCHEME = "object:"
 LINK_LIFETIME = timedelta(minutes=5)
 MOST_RETRIES, RETRY_TIME = 2, timedelta(seconds=20)
 """Within one try. The task is tried again anyway, and a worker should not hang until then."""
@@ -83,7 +82,7 @@ class ObjectClips:
         self._clips = clips
         self._store = store
         self._tasks = f"tenants/{tenant}/tasks"
-        self._name = re.compile(rf"{SCHEME}({self._tasks}/task_[a-z0-9-]{{1,32}}/[0-9a-f]{{64}}\.(?:mp4|jpg))")
+        self._name = re.compile(rf"{OBJECT_SCHEME}({self._tasks}/task_[a-z0-9-]{{1,32}}/[0-9a-f]{{64}}\.(?:mp4|jpg))")
 
     async def keep(
         self, label: ClipLabel, url: str, *, directory: Path, loopback: str | None, route: Route = USUAL
@@ -156,7 +155,7 @@ class ObjectClips:
             found = await obstore.head_async(self._store, path)
         if digest != (sha256 or digest) or (found["size"], found["e_tag"]) != (size, put["e_tag"]):
             raise DownloadProblem("The clip is whole, and its copy in the team's storage is not.", next_step=ADVICE)
-        return SCHEME + path
+        return OBJECT_SCHEME + path
 
 
 def _measure(file: Path) -> tuple[str, int]:
