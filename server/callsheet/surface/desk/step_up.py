@@ -18,7 +18,7 @@ import anyio
 import anyio.to_thread
 
 from callsheet.core.consent import Means
-from callsheet.core.signatures import build_statement, challenge_of
+from callsheet.core.signatures import build_statement, challenge_of, unknown_challenge
 from callsheet.edges.keys.passkeys import Passkey, PasskeySet
 from callsheet.edges.keys.passphrase import check_passphrase, load_verifier
 from callsheet.errors import Action, InvalidRequest, NextStep, NotApproved, SetupProblem
@@ -115,10 +115,7 @@ class Challenges:
         """The statement of that nonce, which cannot be used again. Raises `NotApproved` if it does not match."""
         issued = self._issued.pop(nonce, None)
         if issued is None or self._now() > issued.ends or issued.session != session.id or issued.subject != subject:
-            raise NotApproved(
-                "The passkey signature does not match this request, has expired, or was already used.",
-                next_step="Check what the page shows now, then use the passkey again.",
-            )
+            raise unknown_challenge()
         return build_statement(subject, nonce)
 
 
