@@ -138,6 +138,7 @@ figures: $(STAMP) ## Size and structure of the package in figures
 bench: $(STAMP) ## Figures, as ratios side by side
 	$(BIN)/python bench/startup.py
 	$(BIN)/python bench/latency.py
+	$(BIN)/python bench/catalogue.py
 	$(BIN)/python bench/schedule.py
 	$(BIN)/python bench/watch.py
 	$(BIN)/python bench/download.py

@@ -23,8 +23,7 @@ import anyio
 import httpx2
 
 from callsheet import __version__
-from callsheet.core.gateway.endpoint import USUAL, OwnWay, Route
-from callsheet.core.gateway.protocol import HttpReply, HttpRequest
+from callsheet.core.gateway.protocol import USUAL, HttpReply, HttpRequest, OwnWay, Route
 from callsheet.core.gateway.uploads import is_upload
 from callsheet.core.security.urls import is_loopback
 from callsheet.core.sent import MarkedTask

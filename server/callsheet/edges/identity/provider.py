@@ -24,7 +24,7 @@ import httpx2
 from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import JWKRegistry, KeySet
 
-from callsheet.core.gateway.endpoint import USUAL
+from callsheet.core.gateway.protocol import USUAL
 from callsheet.core.security.urls import is_loopback
 from callsheet.edges.http.public_addresses import Resolver, find_public_addresses, resolve
 from callsheet.edges.http.trust import build_context, explain_failure

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from callsheet.core.security.redaction import clean
 from callsheet.core.signatures import challenge_of
@@ -234,10 +235,10 @@ def unknown_passkey() -> UnknownThing:
     return UnknownThing("There is no passkey with that id.", next_step="Reload the list of passkeys.")
 
 
-def signing_key(evidence: Mapping[str, str], *, origin: str = "", rp_id: str = RP_ID) -> str | None:
+def signing_key(evidence: Mapping[str, str], *, origin: str = "") -> str | None:
     """The passkey that made a kept signature, by its key's SHA-256 (16 hex digits); None where it is not right.
 
-    `origin` is the desk's. The port of a local one is another at each start, so any of `localhost` will do.
+    `origin` is that of a team's desk. The port of a local one is another at each start: any of `localhost` will do.
     """
     import webauthn
     from webauthn.helpers import base64url_to_bytes
@@ -251,7 +252,7 @@ def signing_key(evidence: Mapping[str, str], *, origin: str = "", rp_id: str = R
             # The id of a credential is not signed.
             credential={"id": "AA", "rawId": "AA", "type": "public-key", "response": response},
             expected_challenge=challenge_of(evidence["statement"]),
-            expected_rp_id=rp_id,
+            expected_rp_id=urlsplit(said).hostname or "",
             expected_origin=said,
             credential_public_key=base64url_to_bytes(evidence["public_key"]),
             credential_current_sign_count=0,

@@ -50,6 +50,13 @@ class TaskList:
         with self._database.reading() as db:
             return [read_task(row) for row in db.execute(query, (*values, bound(limit), offset))]
 
+    def cards(self) -> list[str]:
+        """The models that there are tasks of, each as `gateway/model`, sorted."""
+        seen, who = self._narrow("task.sheet_id")
+        query = f"SELECT DISTINCT gateway || '/' || model FROM task WHERE {seen} ORDER BY 1"
+        with self._database.reading() as db:
+            return [row[0] for row in db.execute(query, who)]
+
     def dismiss(self, task_ids: Iterable[str], *, now: float) -> None:
         """Leave these tasks out of what needs a person's attention, until they change. Unknown ids change nothing."""
         seen, who = self._narrow("task.sheet_id")

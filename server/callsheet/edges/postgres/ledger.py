@@ -5,23 +5,29 @@ Members see what they asked for; approvers and admins see everything of the tena
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from callsheet.core.consent import Means, Mode
 from callsheet.core.people import Budget, Payer, Period, Viewer, require_within_budget
 from callsheet.core.spending import SpendTerms
-from callsheet.core.tasks import Sheet, SheetEvent, Task
+from callsheet.core.tasks import OPEN_STATES, Sheet, SheetEvent, Task, TaskState
 from callsheet.edges.ledger.consent import Consent
 from callsheet.edges.ledger.database import Connection
 from callsheet.edges.ledger.ledger import SqlLedger
-from callsheet.edges.ledger.rows import COUNTS_SINCE
+from callsheet.edges.ledger.rows import COUNTS_SINCE, state_marks
+from callsheet.errors import LedgerProblem
 
 from .database import PostgresConnection, PostgresDatabase
 from .people import read_budgets
+from .schema import MIGRATIONS, read_version, require_known
 
 WARNED = "budget_warning"
+LEAST_RING_SECONDS = 1.0
+"""A task that is looked at so soon needs no ring."""
 
+_BELL = re.compile(r"/callbacks/([a-z0-9-]+/[A-Za-z0-9_-]+)\.[A-Za-z0-9_-]{27}$")
 _PAYS = {
     Payer.GATEWAY: "task.gateway = ?",
     Payer.PERSON: "owner.person = ?",
@@ -69,6 +75,56 @@ class TeamLedger(SqlLedger):
             row = db.execute("SELECT person FROM owner WHERE sheet_id = ?", (sheet_id,)).fetchone()
         return str(row["person"]) if row else ""
 
+    def require_version(self) -> None:
+        """Raise `LedgerProblem` unless the database has exactly this version's tables."""
+        with self._database.reading() as db:
+            version = read_version(cast("PostgresConnection", db))
+        require_known(version)
+        if version < len(MIGRATIONS):
+            raise LedgerProblem("The database has an older version.", next_step="Migrate it, then start again.")
+
+    def is_paused(self) -> bool:
+        """Whether somebody paused all submissions of the tenant."""
+        with self._database.reading() as db:
+            return bool(db.execute("SELECT paused FROM tenant").fetchone()[0])
+
+    def set_paused(self, paused: bool) -> None:
+        """Pause, or go on."""
+        with self._database.transaction() as db:
+            db.execute("UPDATE tenant SET paused = ?", (paused,))
+
+    def account(self, gateway: str) -> str:
+        """The fingerprint of the key that the workers have for that gateway; empty without one."""
+        with self._database.reading() as db:
+            row = db.execute("SELECT fingerprint FROM account WHERE gateway = ?", (gateway,)).fetchone()
+        return str(row["fingerprint"]) if row else ""
+
+    def set_account(self, gateway: str, fingerprint: str, *, now: float) -> None:
+        """Store that a worker has this key."""
+        with self._database.transaction(lasting=False, alone=False) as db:
+            db.execute(
+                "INSERT INTO account (gateway, fingerprint, seen_at) VALUES (?, ?, ?) ON CONFLICT (gateway)"
+                " DO UPDATE SET fingerprint = excluded.fingerprint, seen_at = excluded.seen_at",
+                (gateway, fingerprint, now),
+            )
+
+    def task_of_bell(self, bell: str) -> Task | None:
+        """The latest task whose gateway was given that bell."""
+        order = "ORDER BY created_at DESC LIMIT 1"
+        found = self._tasks(f"sheet_id IN (SELECT sheet_id FROM owner WHERE bell = ?) {order}", bell)
+        return found[0] if found else None
+
+    def ring(self, bell: str, *, now: float) -> bool:
+        """Make what the gateway was given that bell for due for a status read; whether that changed anything."""
+        marks, states = state_marks(OPEN_STATES - {TaskState.WAITING, TaskState.SUBMITTING})
+        with self._database.transaction(lasting=False, alone=False) as db:
+            rung = db.execute(
+                "UPDATE task SET next_at = ? WHERE sheet_id IN (SELECT sheet_id FROM owner WHERE bell = ?)"
+                f" AND state IN ({marks}) AND next_at > ?",
+                (now, bell, *states, now + LEAST_RING_SECONDS),
+            )
+            return rung.rowcount > 0
+
     def history(self, subject: str) -> list[dict[str, Any]]:
         """Only of what the viewer sees."""
         sees = self._viewer().sees_all or self.sheet(subject) is not None or self.task(subject) is not None
@@ -78,6 +134,12 @@ class TeamLedger(SqlLedger):
         """What counts against a budget in its present period, in micros."""
         with self._database.reading() as db:
             return _spent(cast("PostgresConnection", db), budget, windows)
+
+    def count_tasks(self) -> list[tuple[str, str, int]]:
+        """How many tasks there are of each mode and state."""
+        with self._database.reading() as db:
+            rows = db.execute("SELECT mode, state, count(*) AS tasks FROM task GROUP BY mode, state")
+            return [(row["mode"], row["state"], row["tasks"]) for row in rows]
 
     def warnings(self, *, limit: int = 50) -> list[dict[str, Any]]:
         """The latest warnings of budgets, the newest first."""
@@ -96,8 +158,8 @@ class TeamLedger(SqlLedger):
         viewer = self._viewer()
         if viewer.person is not None:
             db.execute(
-                "INSERT INTO owner (sheet_id, person, team, agent) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (sheet.id, viewer.person.id, viewer.person.team, viewer.agent),
+                "INSERT INTO owner (sheet_id, person, team, agent, bell) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (sheet.id, viewer.person.id, viewer.person.team, viewer.agent, find_bell(sheet.shot.callback_url)),
             )
 
     def _require_budgets(self, db: Connection, sheet: Sheet, task: Task, terms: SpendTerms) -> None:
@@ -117,6 +179,12 @@ class TeamLedger(SqlLedger):
             for share in require_within_budget(budget, spent=spent, price=task.reserve_micros):
                 subject = f"budget {budget.payer} {budget.name} {budget.period}"
                 self._record(db, task.created_at, subject, WARNED, {"percent": share, "micros": budget.micros})
+
+
+def find_bell(callback_url: str | None) -> str | None:
+    """What of a callback's address names its shot: `gateway/id`; None where the address is not this server's kind."""
+    found = _BELL.search(callback_url or "")
+    return found[1] if found else None
 
 
 def _spent(db: PostgresConnection, budget: Budget, windows: Mapping[Period, float]) -> int:

@@ -37,6 +37,10 @@ class People:
             row = db.execute("SELECT * FROM person WHERE id = ?", (person,)).fetchone()
         return read_person(row) if row else None
 
+    def find_by_subject(self, issuer: str, subject: str) -> Person | None:
+        """The person whom the identity provider calls that."""
+        return self.find(person_id(issuer, subject))
+
     def all(self) -> list[Person]:
         """Everybody, by name."""
         with self._database.reading() as db:
@@ -94,16 +98,6 @@ class People:
             db.execute("DELETE FROM budget WHERE kind = ? AND name = ? AND period = ?", (payer, name, period))
             if micros is not None:
                 db.execute("INSERT INTO budget VALUES (?, ?, ?, ?)", (payer, name, period, micros))
-
-    def set_paused(self, paused: bool) -> None:
-        """Stop all submissions of the tenant, or end that."""
-        with self._database.transaction() as db:
-            db.execute("UPDATE tenant SET paused = ?", (paused,))
-
-    def is_paused(self) -> bool:
-        """Whether somebody stopped all submissions."""
-        with self._database.reading() as db:
-            return bool(db.execute("SELECT paused FROM tenant").fetchone()[0])
 
     def budgets(self) -> list[Budget]:
         """All budgets."""

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 
 from callsheet.edges.process.locks import find_desk, hold_desk, write_address
 from callsheet.edges.process.loopback import HOST_6, bind_loopback, build_web_server
@@ -61,6 +62,7 @@ async def _serve_desk(state: LocalDeskState, listeners: list[socket.socket], sta
         if ready.is_set():
             write_address(state_dir, f"{state.origin}/")
             on_open(f"{state.origin}/#key={state.sessions.bearer}")
+            await anyio.to_thread.run_sync(state.templates.prepare)
         await asyncio.shield(serving)
     finally:
         waiting.cancel()

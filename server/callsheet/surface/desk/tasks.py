@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from starlette.responses import FileResponse, Response
 
 from callsheet.core.catalogue.prices import dollars, from_micros
-from callsheet.core.clips import OBJECT_SCHEME
+from callsheet.core.clips import OBJECT
 from callsheet.core.consent import Means, Mode
 from callsheet.core.security.redaction import clean
 from callsheet.core.shot import PARAMETERS
@@ -137,7 +137,7 @@ def _all(context: RequestContext) -> dict[str, Any]:
     service, page, asked = context.state.service, _page_wanted(context), context.request.query_params
     show, card = asked.get("show", "All"), asked.get("model", "")
     words = clean(asked.get("q", ""), limit=LONGEST_SEARCH)
-    cards = sorted({task.card_id for task in service.task_records()})
+    cards = service.task_cards()
     wanted = TaskFilter(FILTERS.get(show, ()), words, card if card in cards else "")
     found = service.find_tasks(wanted, limit=A_PAGE + 1, offset=(page - 1) * A_PAGE)
     chosen = {"q": words, "show": show if wanted.states else "", "model": wanted.card}
@@ -284,15 +284,15 @@ async def contact_sheet(context: RequestContext) -> Response:
 
 def need_clip(context: RequestContext) -> Clip:
     """The clip of the task in the path; raises `UnknownThing`."""
-    kept = context.state.service.task(context.path_param("task_id")).task.clip
-    if kept is None:
+    task = context.state.service.find_task(context.path_param("task_id"))
+    if task is None or task.clip is None:
         raise UnknownThing("That task has no clip.", next_step="Open the task to see its state.")
-    return kept
+    return task.clip
 
 
 def is_there(recorded: str) -> bool:
     """Whether that file is still where the ledger says. Of an object in a team's storage only the storage knows."""
-    return recorded.startswith(OBJECT_SCHEME) or _stat(recorded) is not None
+    return recorded.startswith(OBJECT) or _stat(recorded) is not None
 
 
 def _stat(recorded: str) -> os.stat_result | None:

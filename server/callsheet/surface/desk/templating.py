@@ -54,6 +54,11 @@ class Templates:
             "ticks": self._ticks,
         }
 
+    def prepare(self) -> None:
+        """Compile every template now, so that the first look at a page is as quick as the next."""
+        for name in self._environment.list_templates():
+            self._environment.get_template(name)
+
     def render(self, template: str, **values: Any) -> str:
         """One page, or a part of it."""
         self._redactor = self._make_redactor()

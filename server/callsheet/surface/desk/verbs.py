@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from callsheet.core.consent import Means, Mode
 from callsheet.core.shot import Shot
+from callsheet.core.signatures import RESUME, resolution_subject
 from callsheet.core.tasks import Task
 from callsheet.edges.process.desktop import find_opener, show_in_folder
 from callsheet.errors import InvalidRequest, SetupProblem, UnknownThing
@@ -25,7 +26,6 @@ from .step_up import Proof
 
 SAMPLE = Shot.of("A red kite over dunes at dusk, slow pan, warm low light, wind in the grass.", duration_seconds=4)
 SAMPLE_MODEL = ("poyo", "sora-2-official")
-RESUME = "resume submissions"
 DRAFTED = "Drafted, with its price. Nothing was sent: approve it to have it generated."
 
 
@@ -40,7 +40,7 @@ async def resume(context: RequestContext) -> Response:
     """Let submissions go on."""
     proof = await context.state.step_up.prove(context.form, context.session, RESUME)
     context.state.set_paused(False)
-    context.state.service.record_audit("resumed", "everything", actor=Means.DESK.value, detail=_who(proof))
+    context.state.service.record_audit("resumed", "everything", actor=proof.means.value, detail=proof.evidence)
     return context.redirect("/", "Submissions are resumed.")
 
 
@@ -95,11 +95,11 @@ async def resolve(context: RequestContext) -> Response:
     """Say what became of a task of unknown outcome."""
     service = context.state.service
     task, accepted_as, subject = _read_resolution(context)
-    who: dict[str, str] = {}
+    proof = Proof(Means.DESK)
     if task.mode is Mode.LIVE:
         step_up = context.state.step_up
-        who = _who(await step_up.prove(context.form, context.session, subject, sheet_id=task.sheet_id))
-    service.resolve(task.id, accepted_as=accepted_as, by=Means.DESK, **who)
+        proof = await step_up.prove(context.form, context.session, subject, sheet_id=task.sheet_id)
+    service.resolve(task.id, accepted_as=accepted_as, by=proof.means, evidence=proof.evidence)
     said = "It is given up." if accepted_as is None else "It is followed to its clip."
     return context.redirect(f"/tasks/{task.id}", said)
 
@@ -128,12 +128,7 @@ def _read_resolution(context: RequestContext) -> tuple[Task, str | None, str]:
     if answer not in ("there", "not there") or (answer == "there" and not found):
         raise InvalidRequest("Say what became of the task.", next_step="If it is there, paste its id.")
     accepted_as = found if answer == "there" else None
-    return task, accepted_as, f"resolve {task.id} {answer} {accepted_as or ''}"
-
-
-def _who(proof: Proof) -> dict[str, str]:
-    """The name of the passkey, for the audit trail; only acts of consent keep the signature."""
-    return {"who": proof.evidence["who"]} if "who" in proof.evidence else {}
+    return task, accepted_as, resolution_subject(task.id, accepted_as)
 
 
 def _task_and_shot(context: RequestContext) -> tuple[Task, Shot]:

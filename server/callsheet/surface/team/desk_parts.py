@@ -6,7 +6,7 @@ can ask the ledger nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -16,47 +16,41 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from callsheet.core.clips import ClipLinks
 from callsheet.core.consent import Means
-from callsheet.core.people import Person, Role, Viewer, require_approver
+from callsheet.core.people import Person, Viewer, require_approver
+from callsheet.core.tasks import Clip
 from callsheet.edges.identity.login import RelyingParty
-from callsheet.edges.postgres.database import PostgresDatabase, allow_waiting
+from callsheet.edges.postgres.database import allow_waiting
 from callsheet.edges.postgres.ledger import TeamLedger
 from callsheet.edges.postgres.people import People
 from callsheet.edges.postgres.sessions import SessionRow, Sessions, name_session
 from callsheet.errors import LedgerProblem, NotApproved
 from callsheet.service import Service
-from callsheet.service.ports import TeamClips
 from callsheet.surface.desk.sessions import DeskSession
 from callsheet.surface.desk.step_up import ChallengeStore, Proof, Signatures
 
+from .config import TeamConfig
 from .viewer import as_viewer, current_viewer
 
 FRESH_SECONDS = 300.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class TeamDesk:
-    """What the desk needs. `public_url` is its origin, https, or http on localhost in tests; `roles` have their groups.
+    """What the pages need that only a team has. `links` signs the links of a clip that is an object in storage."""
 
-    `find_team` names the team of somebody with these groups. `media` are the origins of the clips' signed links.
-    """
-
+    config: TeamConfig
     service: Service
-    database: PostgresDatabase
-    ledger: TeamLedger
     people: People
+    ledger: TeamLedger
     login: RelyingParty
-    clips: TeamClips
-    public_url: str
-    roles: Mapping[Role, Sequence[str]]
-    four_eyes: bool = False
-    find_team: Callable[[tuple[str, ...]], str] = lambda _groups: ""
-    media: str = ""
+    links: Callable[[Clip], Awaitable[ClipLinks | None]]
 
     @property
     def is_secure(self) -> bool:
         """Whether cookies are for https alone."""
-        return self.public_url.startswith("https://")
+        return self.config.public_url.startswith("https://")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
@@ -14,16 +13,16 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from callsheet.core.catalogue.prices import from_micros, to_micros
-from callsheet.core.clips import OBJECT_SCHEME
+from callsheet.core.clips import OBJECT
 from callsheet.core.consent import Means
 from callsheet.core.people import Budget, Payer, Period, Person, Role
 from callsheet.core.security.redaction import clean
 from callsheet.edges.identity.agent_tokens import MOST_DAYS, mint_agent_token
 from callsheet.errors import InvalidRequest, NotApproved, UnknownThing
 from callsheet.service.blockers import spending_windows
-from callsheet.surface.desk.application import form_route, page_route
+from callsheet.surface.desk.application import actions, pages
 from callsheet.surface.desk.records import audit_page, bar
-from callsheet.surface.desk.requests import RequestContext
+from callsheet.surface.desk.requests import RequestContext, View
 from callsheet.surface.desk.state import DeskState
 from callsheet.surface.desk.tasks import file_response, need_clip
 
@@ -33,8 +32,6 @@ from .viewer import current_viewer
 DAY = 86_400.0
 MOST_TOKENS = 20
 _AMOUNT = re.compile(r"\d{1,6}(?:\.\d{1,6})?")
-
-View = Callable[[RequestContext], Awaitable[Response]]
 
 
 class TeamPages:
@@ -137,7 +134,7 @@ class TeamPages:
         async def view(context: RequestContext) -> Response:
             clip = need_clip(context)
             recorded = str(getattr(clip, file))
-            links = await self._desk.clips.links(clip) if recorded.startswith(OBJECT_SCHEME) else None
+            links = await self._desk.links(clip) if recorded.startswith(OBJECT) else None
             return file_response(recorded) if links is None else RedirectResponse(getattr(links, link), 302)
 
         return view
@@ -211,24 +208,27 @@ async def _no_allowances(_: RequestContext) -> Response:
 def build_pages(desk: TeamDesk, state: DeskState) -> list[Route]:
     """The routes."""
     own = TeamPages(desk)
-    return [
-        page_route(state, "/people", own.people),
-        form_route(state, "/people/{person}/cut-off", own.cut_off),
-        form_route(state, "/people/{person}/let-in", own.let_in),
-        page_route(state, "/budgets", own.budgets),
-        form_route(state, "/budgets", own.set_budget),
-        page_route(state, "/agents", own.agents),
-        form_route(state, "/agents", own.make_token),
-        form_route(state, "/agents/{token}/revoke", own.revoke_token),
-        page_route(state, "/audit", own.audit),
-        page_route(state, "/audit.jsonl", own.export),
-        page_route(state, "/tasks/{task_id}/clip", own.media("path", "video")),
-        page_route(state, "/tasks/{task_id}/poster", own.media("poster", "poster")),
-        page_route(state, "/tasks/{task_id}/contact-sheet", own.media("contact_sheet", "contact_sheet")),
-        page_route(state, "/allowances", _no_allowances),
-        form_route(state, "/allowances", _no_allowances),
-        form_route(state, "/allowances/{rest:path}", _no_allowances),
+    read = [
+        ("/people", own.people),
+        ("/budgets", own.budgets),
+        ("/agents", own.agents),
+        ("/audit", own.audit),
+        ("/audit.jsonl", own.export),
+        ("/tasks/{task_id}/clip", own.media("path", "video")),
+        ("/tasks/{task_id}/poster", own.media("poster", "poster")),
+        ("/tasks/{task_id}/contact-sheet", own.media("contact_sheet", "contact_sheet")),
+        ("/allowances", _no_allowances),
     ]
+    posted = [
+        ("/people/{person}/cut-off", own.cut_off),
+        ("/people/{person}/let-in", own.let_in),
+        ("/budgets", own.set_budget),
+        ("/agents", own.make_token),
+        ("/agents/{token}/revoke", own.revoke_token),
+        ("/allowances", _no_allowances),
+        ("/allowances/{rest:path}", _no_allowances),
+    ]
+    return [*pages(state, read), *actions(state, posted)]
 
 
 __all__ = ["TeamPages", "build_pages"]

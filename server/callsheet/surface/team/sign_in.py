@@ -21,7 +21,7 @@ from callsheet.edges.identity.provider import ProviderProblem
 from callsheet.edges.identity.tokens import Check, TokenRefused
 from callsheet.edges.postgres.sessions import LIFE_SECONDS, SessionRow, Sessions
 from callsheet.errors import CallsheetError, NotApproved
-from callsheet.surface.desk.application import form_route
+from callsheet.surface.desk.application import actions
 from callsheet.surface.desk.requests import RequestContext, page_values, read_form, render_error
 from callsheet.surface.desk.state import DeskState
 
@@ -29,6 +29,7 @@ from .desk_parts import TeamDesk
 
 log = logging.getLogger(__name__)
 
+CALLBACK_PATH = "/oidc/callback"
 LOGOUT_PATH = "/oidc/logout"
 _OWN_PATH = re.compile(r"(?!/oidc)(?:/[A-Za-z0-9_.-]+)+")
 
@@ -81,7 +82,7 @@ class SignIn:
         self._state.sessions.end(context.request.cookies.get(self._state.cookie, ""))
         with suppress(ProviderProblem):
             id_token = session.id_token if isinstance(session, SessionRow) else ""
-            back = f"{self._desk.public_url}/signed-out"
+            back = f"{self._desk.config.public_url}/signed-out"
             url = await self._desk.login.build_logout_url(return_to=back, id_token=id_token)
         answer = self._render("signed_out.html", url=url)
         self._set_cookie(answer, self._state.cookie, "", 0)
@@ -111,13 +112,13 @@ class SignIn:
         # The provider refuses a code that was used, or should.
         if not self._sessions.use_once(f"sign-in {request.query_params['state']}", seconds=FLOW_SECONDS):
             raise TokenRefused(Check.CODE)
-        now, role = self._state.service.now(), find_role(found.groups, self._desk.roles)
+        now, role = self._state.service.now(), find_role(found.groups, self._desk.config.roles.by_role())
         if role is None:
             self._sessions.end_person(person_id(found.issuer, found.subject))
             raise NotApproved(
                 "You are signed in, but you have no role in this team.", next_step="Ask your administrator for one."
             )
-        team, name = self._desk.find_team(found.groups), found.name or found.subject
+        team, name = self._desk.config.team_of(found.groups), found.name or found.subject
         person = self._desk.people.sign_in(found.issuer, found.subject, name=name, team=team, role=role, now=now)
         if person.disabled_at is not None:
             raise NotApproved("Your access to this team was ended.", next_step="Ask your administrator.")
@@ -160,10 +161,10 @@ def build_sign_in(desk: TeamDesk, state: DeskState, sessions: Sessions) -> list[
     return [
         Route("/sign-in", own.page, methods=["GET"]),
         Route("/oidc/start", own.start, methods=["GET"]),
-        Route("/oidc/callback", own.callback, methods=["GET"]),
+        Route(CALLBACK_PATH, own.callback, methods=["GET"]),
         Route(LOGOUT_PATH, own.logout, methods=["POST"]),
         Route("/signed-out", own.signed_out, methods=["GET"]),
-        form_route(state, "/sign-out", own.sign_out),
+        *actions(state, [("/sign-out", own.sign_out)]),
     ]
 
 

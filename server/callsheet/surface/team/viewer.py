@@ -12,7 +12,7 @@ _viewer: ContextVar[Viewer] = ContextVar("viewer")
 
 
 def current_viewer() -> Viewer:
-    """Whoever acts now; raises `LookupError` where nobody was named."""
+    """The one who acts now; raises `LookupError` where nobody was named."""
     return _viewer.get()
 
 
