@@ -34,6 +34,7 @@ from callsheet.edges.files.paths import Paths
 from callsheet.edges.identity.provider import OAuthClient, Provider
 from callsheet.edges.identity.tokens import TokenRefused
 from callsheet.edges.identity.verifier import AccessTokenVerifier, VerifierSettings
+from callsheet.edges.keys.passkeys import signing_key
 from callsheet.edges.object_store.clips import ObjectClips, open_bucket
 from callsheet.edges.postgres.clock import DatabaseClock
 from callsheet.edges.postgres.database import PostgresDatabase, allow_waiting, open_portals
@@ -166,6 +167,7 @@ class Team:
             save_directory=lambda _: home / "clips",
             runner_id=leases.runner_id,
             desk_url=lambda: f"{config.public_url}/",
+            signing_key=partial(signing_key, origin=config.public_url),
             is_named_address=lambda _gateway, _url: True,
             has_passphrase=lambda: True,
             is_followed=lambda: True,
@@ -233,7 +235,7 @@ class Team:
         await open_portals()
         self.ledger.require_version()
         service = self.build_service(works=False)
-        desk = build_team_desk(self.config, service, self.people, self.ledger, self.provider, self.client)
+        desk = build_team_desk(self.config, service, self.database, self.ledger, self.provider, self.client)
         parts = TeamParts(
             config=self.config,
             service=service,

@@ -13,6 +13,8 @@ import json
 import re
 from collections.abc import Mapping
 
+from callsheet.errors import NotApproved
+
 from .audit import AuditEntry
 from .consent import Means
 from .spending import ALLOWANCE_MADE, read_detail
@@ -34,6 +36,14 @@ def build_statement(subject: str, nonce: str) -> str:
 def challenge_of(statement: str) -> bytes:
     """What the browser has the passkey sign."""
     return hashlib.sha256(statement.encode("utf-8", "surrogatepass")).digest()
+
+
+def unknown_challenge() -> NotApproved:
+    """The error for a nonce that is not this request's, too old, or used."""
+    return NotApproved(
+        "The passkey signature does not match this request, has expired, or was already used.",
+        next_step="Check what the page shows now, then use the passkey again.",
+    )
 
 
 def sheet_subject(sheet_id: str, digest: str) -> str:

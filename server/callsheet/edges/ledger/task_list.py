@@ -59,7 +59,8 @@ class TaskList:
 
     def dismiss(self, task_ids: Iterable[str], *, now: float) -> None:
         """Leave these tasks out of what needs a person's attention, until they change. Unknown ids change nothing."""
+        seen, who = self._narrow("task.sheet_id")
+        found = f"SELECT CAST(? AS DOUBLE PRECISION), id, CAST(? AS TEXT), '{{}}' FROM task WHERE id = ? AND {seen}"
         with self._database.transaction() as db:
             for task_id in task_ids:
-                found = "SELECT CAST(? AS DOUBLE PRECISION), id, CAST(? AS TEXT), '{}' FROM task WHERE id = ?"
-                db.execute(f"INSERT INTO event (at, subject, kind, detail) {found}", (now, _DISMISSED, task_id))
+                db.execute(f"INSERT INTO event (at, subject, kind, detail) {found}", (now, _DISMISSED, task_id, *who))

@@ -22,7 +22,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import anyio
 import anyio.to_thread
@@ -104,6 +104,12 @@ class ObjectClips:
         paths = [self._object(name) for name in (clip.path, clip.poster, clip.contact_sheet)]
         with _told("The team's storage gives no link", SetupProblem):
             return ClipLinks(*await obstore.sign_async(self._store, "GET", paths, LINK_LIFETIME))
+
+    def link_origin(self) -> str:
+        """Scheme and host of all these links, for pages that say what they load. Raises `SetupProblem`."""
+        with _told("The team's storage gives no link", SetupProblem):
+            link = urlsplit(obstore.sign(self._store, "GET", self._tasks, LINK_LIFETIME))
+        return f"{link.scheme}://{link.netloc}"
 
     @asynccontextmanager
     async def local_copy(self, name: str) -> AsyncIterator[Path]:

@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from callsheet.core.consent import Mode
+from callsheet.core.consent import Means, Mode
 from callsheet.core.people import Budget, Payer, Period, Viewer, require_within_budget
 from callsheet.core.sent import MarkedTask, SentRequest
 from callsheet.core.spending import SpendTerms
-from callsheet.core.tasks import OPEN_STATES, ClaimedTask, Sheet, Task, TaskState
+from callsheet.core.tasks import OPEN_STATES, ClaimedTask, Sheet, SheetEvent, Task, TaskState
+from callsheet.edges.ledger.consent import Consent
 from callsheet.edges.ledger.database import Connection
 from callsheet.edges.ledger.ledger import SqlLedger
 from callsheet.edges.ledger.rows import COUNTS_SINCE, state_marks
@@ -36,12 +37,39 @@ _PAYS = {
 }
 
 
+def name_actor(viewer: Viewer) -> dict[str, str]:
+    """What the audit trail keeps of who acts: nothing for the program itself."""
+    return {"who": viewer.who, "person": viewer.person.id} if viewer.person else {}
+
+
+class TeamConsent(Consent):
+    """The audit trail of a tenant, which says who did what."""
+
+    def __init__(self, database: PostgresDatabase, viewer: Callable[[], Viewer]) -> None:
+        super().__init__(database)
+        self._viewer = viewer
+
+    def record(
+        self, action: str, subject: str, *, actor: str, now: float, detail: Mapping[str, str] | None = None
+    ) -> None:
+        """As in local mode, with who acts."""
+        known = {**name_actor(self._viewer()), **(detail or {})}
+        super().record(action, subject, actor=actor, now=now, detail=known)
+
+
 class TeamLedger(SqlLedger):
     """The ledger of one tenant as the present viewer sees it."""
 
     def __init__(self, database: PostgresDatabase, viewer: Callable[[], Viewer]) -> None:
         self._viewer = viewer
         super().__init__(database, self._narrow)
+        self.consent = TeamConsent(database, viewer)
+
+    def move_sheet(
+        self, sheet_id: str, event: SheetEvent, *, now: float, by: Means | None = None, evidence: Mapping[str, str] = {}
+    ) -> Sheet:
+        """As in local mode; the audit trail also says who did it."""
+        return super().move_sheet(sheet_id, event, now=now, by=by, evidence={**name_actor(self._viewer()), **evidence})
 
     def owner(self, sheet_id: str) -> str:
         """The id of the person who asked for a sheet; empty for one that nobody of the team did."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from callsheet.core.people import Budget, Payer, Period, Person, Role, person_id
 from callsheet.errors import UnknownThing
 
@@ -33,7 +35,7 @@ class People:
         """The person with that id."""
         with self._database.reading() as db:
             row = db.execute("SELECT * FROM person WHERE id = ?", (person,)).fetchone()
-        return _read(row) if row else None
+        return read_person(row) if row else None
 
     def find_by_subject(self, issuer: str, subject: str) -> Person | None:
         """The person whom the identity provider calls that."""
@@ -42,7 +44,7 @@ class People:
     def all(self) -> list[Person]:
         """Everybody, by name."""
         with self._database.reading() as db:
-            return [_read(row) for row in db.execute("SELECT * FROM person ORDER BY name, id")]
+            return [read_person(row) for row in db.execute("SELECT * FROM person ORDER BY name, id")]
 
     def cut_off(self, person: str, *, now: float) -> Person:
         """End a person's access in this moment: sessions, tokens of agents, and what a provider still gives them."""
@@ -74,7 +76,7 @@ class People:
                 " ON person.id = agent_token.person WHERE hash = ? AND ends_at > ? AND disabled_at IS NULL",
                 (token_hash, now),
             ).fetchone()
-        return (_read(row), str(row["token_name"])) if row else None
+        return (read_person(row), str(row["token_name"])) if row else None
 
     def agent_tokens(self, person: str) -> list[tuple[str, str, float]]:
         """The tokens of a person: hash, name and end."""
@@ -113,10 +115,9 @@ def _need(db: PostgresConnection, person: str) -> Person:
     row = db.execute("SELECT * FROM person WHERE id = ?", (person,)).fetchone()
     if row is None:
         raise UnknownThing("There is no such person.", next_step="Reload the list of people.")
-    return _read(row)
+    return read_person(row)
 
 
-def _read(row: object) -> Person:
-    values = dict(row)  # type: ignore[call-overload]
-    values.pop("token_name", None)
-    return Person(**{**values, "role": Role(values["role"])})
+def read_person(row: Any) -> Person:
+    """The person in a row, which may have more columns."""
+    return Person(**{**{name: row[name] for name in Person.__slots__}, "role": Role(row["role"])})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from callsheet.errors import UnknownThing
@@ -13,7 +15,7 @@ from callsheet.errors import UnknownThing
 from . import allowances, home, passkeys, records, sheets, sign_in, tasks, verbs
 from .middleware import DeskMiddleware
 from .requests import RequestContext, View, get_endpoint, post_endpoint
-from .state import DeskState
+from .state import DeskState, LocalDeskState
 from .templating import static_files
 
 _PAGES: tuple[tuple[str, View], ...] = (
@@ -25,12 +27,8 @@ _PAGES: tuple[tuple[str, View], ...] = (
     ("/tasks/live", tasks.list_fragment),
     ("/tasks/{task_id}", tasks.page_view),
     ("/tasks/{task_id}/live", tasks.fragment),
-    ("/tasks/{task_id}/clip", tasks.clip),
-    ("/tasks/{task_id}/poster", tasks.poster),
-    ("/tasks/{task_id}/contact-sheet", tasks.contact_sheet),
     ("/tasks/{task_id}/models", verbs.models_page),
     ("/spending", records.spending_page),
-    ("/allowances", allowances.page_view),
     ("/passkeys", passkeys.page_view),
     ("/audit", records.audit_page),
 )
@@ -44,40 +42,71 @@ _ACTIONS: tuple[tuple[str, View], ...] = (
     ("/tasks/{task_id}/again", verbs.again),
     ("/tasks/{task_id}/resolve", verbs.resolve),
     ("/tasks/{task_id}/resolve/challenge", verbs.resolve_challenge),
-    ("/tasks/{task_id}/reveal", verbs.reveal),
     ("/dismiss", verbs.dismiss),
     ("/pause", verbs.pause),
     ("/resume", verbs.resume),
     ("/resume/challenge", verbs.resume_challenge),
     ("/sample", verbs.sample),
+    ("/passkeys", passkeys.register),
+    ("/passkeys/challenge", passkeys.registration_options),
+    ("/passkeys/{passkey_id}/remove", passkeys.remove),
+)
+
+_LOCAL_PAGES: tuple[tuple[str, View], ...] = (
+    ("/tasks/{task_id}/clip", tasks.clip),
+    ("/tasks/{task_id}/poster", tasks.poster),
+    ("/tasks/{task_id}/contact-sheet", tasks.contact_sheet),
+    ("/allowances", allowances.page_view),
+)
+"""What only the desk on a person's own computer has: the files, a passphrase and allowances."""
+
+_LOCAL_ACTIONS: tuple[tuple[str, View], ...] = (
+    ("/tasks/{task_id}/reveal", verbs.reveal),
     ("/keys/{gateway}/open", tasks.open_key),
     ("/allowances", allowances.create),
     ("/allowances/challenge", allowances.challenge),
     ("/allowances/{allowance_id}/revoke", allowances.revoke),
-    ("/passkeys", passkeys.register),
-    ("/passkeys/challenge", passkeys.registration_options),
-    ("/passkeys/{passkey_id}/remove", passkeys.remove),
     ("/sign-out", sign_in.sign_out),
 )
 
 
-def build_app(state: DeskState) -> ASGIApp:
+def build_app(state: LocalDeskState) -> ASGIApp:
     """The whole desk as an ASGI application."""
     return DeskMiddleware(Starlette(routes=_routes(state)), host=state.host, origin=state.origin)
 
 
-def _routes(state: DeskState) -> list[BaseRoute]:
+def pages(state: DeskState, views: Iterable[tuple[str, View]]) -> list[Route]:
+    """Pages for signed-in sessions."""
+    return [Route(path, get_endpoint(state, view), methods=["GET"]) for path, view in views]
+
+
+def actions(state: DeskState, views: Iterable[tuple[str, View]]) -> list[Route]:
+    """Where forms of signed-in sessions are posted to."""
+    return [Route(path, post_endpoint(state, view), methods=["POST"]) for path, view in views]
+
+
+def build_routes(state: DeskState, own: Sequence[Route]) -> list[Route]:
+    """The routes of a desk: its own, which come first, and those that every desk has."""
     return [
-        *(Route(path, get_endpoint(state, view), methods=["GET"]) for path, view in _PAGES),
-        *(Route(path, post_endpoint(state, view), methods=["POST"]) for path, view in _ACTIONS),
+        *own,
+        *pages(state, _PAGES),
+        *actions(state, _ACTIONS),
+        Route("/static/{name}", _static_file, methods=["GET"]),
+        Route("/favicon.ico", _icon, methods=["GET"]),
+        *pages(state, [("/{rest:path}", _not_found)]),
+    ]
+
+
+def _routes(state: LocalDeskState) -> list[Route]:
+    own = [
+        *pages(state, _LOCAL_PAGES),
+        *actions(state, _LOCAL_ACTIONS),
         Route("/sign-in", sign_in.sign_in_page(state), methods=["GET"]),
         Route("/sign-in", sign_in.sign_in(state), methods=["POST"]),
         Route("/session", sign_in.session_status(state), methods=["GET"]),
         Route("/session", sign_in.exchange(state), methods=["POST"]),
-        Route("/static/{name}", _static_file, methods=["GET"]),
-        Route("/favicon.ico", _icon, methods=["GET"]),
-        Route("/{rest:path}", get_endpoint(state, _not_found), methods=["GET"]),
     ]
+    return build_routes(state, own)
 
 
 async def _not_found(_: RequestContext) -> Response:
