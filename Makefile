@@ -72,6 +72,11 @@ $(SERVERS)/.aimock: tests/servers/package-lock.json
 	@npm ci --prefix $(SERVERS) --silent --ignore-scripts --no-audit --no-fund
 	@touch $@
 
+$(SERVERS)/.oidc: $(wildcard tests/servers/oidc/*)
+	@mkdir -p $(SERVERS)/oidc && cp tests/servers/oidc/* $(SERVERS)/oidc
+	@npm ci --prefix $(SERVERS)/oidc --silent --ignore-scripts --no-audit --no-fund
+	@touch $@
+
 test-litellm: $(STAMP) ## A real LiteLLM proxy and aimock, each installed for this alone with hashes; skipped where that fails
 	@$(MAKE) --no-print-directory $(SERVERS)/litellm/.ready || echo "LiteLLM cannot be installed here: its tests are skipped."
 	@$(MAKE) --no-print-directory $(SERVERS)/.aimock || echo "aimock cannot be installed here: its tests are skipped."
@@ -133,6 +138,7 @@ figures: $(STAMP) ## Size and structure of the package in figures
 bench: $(STAMP) ## Figures, as ratios side by side
 	$(BIN)/python bench/startup.py
 	$(BIN)/python bench/latency.py
+	$(BIN)/python bench/catalogue.py
 	$(BIN)/python bench/schedule.py
 	$(BIN)/python bench/watch.py
 	$(BIN)/python bench/download.py

@@ -70,7 +70,7 @@ def main() -> None:
             migrate(database)
             most, mean, seconds = asyncio.run(run(SqlLedger(database), tasks, start))
             database.close()
-            print(f"{name:<10} longest delay {most * 1000:6.1f} ms, mean {mean * 1000:6.2f} ms, {tasks / seconds:.0f}/s")
+            print(f"{name:<10} longest delay {most * 1000:.1f} ms, mean {mean * 1000:.2f} ms, {tasks / seconds:.0f}/s")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def check_chain(entries: list[dict[str, Any]]) -> str:
 
 
 def check_statement(entry: dict[str, Any], detail: dict[str, str]) -> None:
-    """Check that what was signed is this very act: this sheet with all it is bound to, or these terms."""
+    """Check that what was signed is this very act: this sheet as bound, these terms, this answer."""
     match = STATEMENT.fullmatch(detail["statement"])
     if match is None or int(match[1]) != len(match[2]) or entry["actor"] != "passkey":
         raise Wrong("its statement is not one of Callsheet's")
@@ -64,8 +64,19 @@ def check_statement(entry: dict[str, Any], detail: dict[str, str]) -> None:
             raise Wrong("its statement is about other terms")
         if detail["expires"] != f"{entry['at'] + terms['seconds']:.0f}":
             raise Wrong("it does not end when its terms say")
-    else:
-        raise Wrong("it is no approval")
+    elif subject != other_subject(entry, detail):
+        raise Wrong("its statement is about something else")
+
+
+def other_subject(entry: dict[str, Any], detail: dict[str, str]) -> str:
+    """What a statement says that ends a pause, or tells what became of a task."""
+    if entry["action"] == "resumed":
+        return "resume submissions"
+    if entry["action"] == "resolved_accepted":
+        return f"resolve {entry['subject']} there {detail['as']}"
+    if entry["action"] == "resolved_lost":
+        return f"resolve {entry['subject']} not there "
+    raise Wrong("it is no act that a passkey signs")
 
 
 def check_signature(detail: dict[str, str]) -> str:

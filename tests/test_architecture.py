@@ -34,8 +34,8 @@ def nodes_of(path: Path) -> tuple[ast.AST, ...]:
     return tuple(ast.walk(ast.parse(read(path))))
 
 
-TEAM_ROOMS = ("edges/object_store", "surface/team")
-TEAM_LIBRARIES = {"obstore"}
+TEAM_ROOMS = ("edges/identity", "edges/object_store", "edges/postgres", "surface/team", "team.py")
+TEAM_LIBRARIES = {"asyncpg", "greenback", "joserfc", "obstore"}
 
 
 @cases("path", SOURCES, ids=relative)
@@ -144,7 +144,7 @@ def callers() -> dict[str, set[str]]:
         ("_upload_files", ["service/submission.py:send_task"]),
         ("claim", ["service/submission.py:send_task"]),
         ("ClaimedTask", ["edges/ledger/ledger.py:claim"]),
-        ("MarkedTask", ["edges/process/sent_mark.py:record"]),
+        ("MarkedTask", ["edges/postgres/ledger.py:record", "edges/process/sent_mark.py:record"]),
         (
             "empty_log",
             [

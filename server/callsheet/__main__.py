@@ -37,6 +37,8 @@ def main(surroundings: Callable[[], Surroundings] | None = None) -> None:
         serve_stdio(lambda: _make_service(surroundings), pipe)
         return
     harden_logs()
+    if arguments[:1] == ["team"]:
+        sys.exit(_run_team(arguments[1:]))
     # The command imports and reads the catalogue too; a desk that stays open still needs the collector.
     gc.set_threshold(COLLECT_EVERY)
     from .compose import Surroundings, build_program, quiet_libraries
@@ -53,6 +55,18 @@ def main(surroundings: Callable[[], Surroundings] | None = None) -> None:
     from callsheet.surface.cli import run
 
     sys.exit(run(program, arguments))
+
+
+def _run_team(arguments: list[str]) -> int:
+    """Team mode, where its extra is installed. Nothing else imports it."""
+    try:
+        from .team import main as run
+    except ModuleNotFoundError as missing:
+        sys.stderr.write(
+            f"Team mode is not installed ({missing.name} is missing). Install it: pip install 'callsheet[team]'\n"
+        )
+        return SETUP_EXIT
+    return run(arguments)
 
 
 def _make_service(surroundings: Callable[[], Surroundings] | None) -> Service:

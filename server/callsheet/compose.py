@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from callsheet.core.catalogue.cards import Catalogue, GatewayFacts
 from callsheet.core.consent import Policy
@@ -23,6 +23,7 @@ from callsheet.edges.clips.pictures import Pictures
 from callsheet.edges.clips.save import Clips
 from callsheet.edges.clock import Clock, SystemClock
 from callsheet.edges.config.catalogue_files import load_catalogue
+from callsheet.edges.config.policy_file import FILE_NAME as POLICY_FILE
 from callsheet.edges.config.policy_file import is_paused, judge_policy, read_policy
 from callsheet.edges.config.published_files import PublishedCatalogues
 from callsheet.edges.files.paths import (
@@ -40,9 +41,9 @@ from callsheet.edges.keys.passphrase import STANDARD, Cost, load_verifier
 from callsheet.edges.keys.sealed import OpenedKeys, is_sealed, load_sealed
 from callsheet.edges.keys.store import SecretKey, build_redactor, find_all_keys, find_key
 from callsheet.edges.ledger.ledger import SqliteLedger, SqlLedger
-from callsheet.edges.notices import Notifier, notice_secrets
+from callsheet.edges.notices import Notifier
 from callsheet.edges.process.daemon import BackgroundRunner, Launch
-from callsheet.edges.process.locks import FileLeases, find_desk
+from callsheet.edges.process.locks import FileLeases, find_desk, try_lock
 from callsheet.edges.process.runner import Runner
 from callsheet.edges.process.sent_mark import FileMark
 from callsheet.service.dependencies import Dependencies
@@ -59,7 +60,6 @@ if TYPE_CHECKING:
 Built = TypeVar("Built")
 KeyFinder = Callable[[GatewayFacts, bool], SecretKey | None]
 
-POLICY_FILE = "policy.toml"
 VERIFIER_FILE = "approval-verifier"
 KEYS_DIRECTORY = "keys"
 LEDGER_FILE = "ledger.sqlite3"
@@ -160,11 +160,20 @@ def quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
+Parts = tuple[Dependencies, FileLeases, SandboxServer]
+
+
 def build_service(surroundings: Surroundings) -> Service:
     """The use cases over the real edges. Opens nothing yet; raises `SetupProblem` for an unusable home."""
     paths = find_paths(surroundings.environ, account_home=surroundings.account_home)
-    policy = policy_reader(surroundings, paths)
-    unsealed = _key_finder(surroundings.environ, paths)
+    deps, leases, sandbox = build_parts(surroundings, paths, policy_reader(surroundings, paths))
+    runner = partial(_build_runner, deps, leases)
+    return Service(deps, leases, sandbox, runner, partial(_serve_desk, paths))
+
+
+def build_parts(surroundings: Surroundings, paths: Paths, policy: Callable[[], Policy]) -> Parts:
+    """The real edges, below those directories and under that policy. Opens nothing."""
+    unsealed = partial(_find_unsealed, surroundings.environ, paths)
     directory = paths.config / KEYS_DIRECTORY
     opened, account_home = OpenedKeys(), surroundings.account_home
     http = GatewayHttp(transport=surroundings.transport)
@@ -172,10 +181,10 @@ def build_service(surroundings: Surroundings) -> Service:
     lock = FileLeases(paths.state / RUNNERS_DIRECTORY)
     background = _background(surroundings, paths)
     ledger = _once(lambda: surroundings.open_ledger(paths.data / LEDGER_FILE))
-    catalogues = PublishedCatalogues(load_catalogue, paths.data / CATALOGUES_DIRECTORY, load_gateway)
+    catalogues = PublishedCatalogues(load_catalogue, paths.data / CATALOGUES_DIRECTORY, load_gateway, try_lock)
     catalogue, gateway = _with_endpoints(catalogues.current, policy)
     # A stored key that is not used, because of an environment variable or a seal, is still a secret.
-    redactor = _redactor((unsealed, _key_finder({}, paths)), policy, catalogue, opened)
+    redactor = _redactor((unsealed, partial(_find_unsealed, {}, paths)), policy, catalogue, opened)
     deps = Dependencies(
         ledger=ledger,
         sent=FileMark(paths.state / MARKS_DIRECTORY, ledger),
@@ -185,10 +194,10 @@ def build_service(surroundings: Surroundings) -> Service:
         published=catalogues,
         gateway=gateway,
         policy=policy,
-        find_key=lambda facts: None if is_sealed(facts.id, directory) else unsealed(facts, _uses_keyring(policy)),
+        find_key=lambda facts: None if is_sealed(facts.id, directory) else unsealed(facts, _usable(policy).use_keyring),
         is_sealed=lambda gateway_id: is_sealed(gateway_id, directory),
         sealed_key=lambda gateway_id: load_sealed(gateway_id, keys_directory=directory),
-        stored_keys=_stored_keys(surroundings, paths, policy),
+        stored_keys=partial(_stored_keys, surroundings, paths, policy),
         opened=opened,
         redactor=redactor,
         sandbox_url=sandbox.url,
@@ -208,11 +217,13 @@ def build_service(surroundings: Surroundings) -> Service:
         start_watcher=background.ensure if surroundings.leaves_watcher else lambda: False,
     )
 
-    def build_runner(run_task: Callable[[str], Awaitable[None]]) -> Runner:
-        wait = deps.changes.wait
-        return Runner(ledger=ledger, clock=deps.clock, leases=lock, run_task=run_task, wait_for_change=wait)
+    return deps, lock, sandbox
 
-    return Service(deps, lock, sandbox, build_runner, partial(_serve_desk, paths))
+
+def _build_runner(deps: Dependencies, leases: FileLeases, run_task: Callable[[str], Awaitable[None]]) -> Runner:
+    queue = cast("Callable[[], SqlLedger]", deps.ledger)
+    wait = deps.changes.wait
+    return Runner(ledger=queue, clock=deps.clock, leases=leases, run_task=run_task, wait_for_change=wait)
 
 
 async def _serve_desk(paths: Paths, service: Service, *, port: int, on_open: Callable[[str], object]) -> None:
@@ -310,41 +321,31 @@ def _with_endpoints(
     return catalogue, gateway
 
 
-def _key_finder(environ: Mapping[str, str], paths: Paths) -> KeyFinder:
-    """Finds the unsealed key in the first place that has one, the keyring among them if it may be used."""
+def _find_unsealed(
+    environ: Mapping[str, str], paths: Paths, facts: GatewayFacts, use_keyring: bool
+) -> SecretKey | None:
+    """The unsealed key in the first place that has one, the keyring among them if it may be used."""
+    if not facts.key_env:
+        return None
     directory = paths.config / KEYS_DIRECTORY
-
-    def find(facts: GatewayFacts, use_keyring: bool) -> SecretKey | None:
-        if not facts.key_env:
-            return None
-        return find_key(facts.id, facts.key_env, environ=environ, keys_directory=directory, use_keyring=use_keyring)
-
-    return find
+    return find_key(facts.id, facts.key_env, environ=environ, keys_directory=directory, use_keyring=use_keyring)
 
 
 def _stored_keys(
-    surroundings: Surroundings, paths: Paths, policy: Callable[[], Policy]
-) -> Callable[[GatewayFacts], list[SecretKey]]:
-    """Finds all unsealed keys of a gateway, in use or not."""
-
-    def find(facts: GatewayFacts) -> list[SecretKey]:
-        return find_all_keys(
-            facts.id,
-            facts.key_env,
-            environ=surroundings.environ,
-            keys_directory=paths.config / KEYS_DIRECTORY,
-            use_keyring=_uses_keyring(policy),
-        )
-
-    return find
+    surroundings: Surroundings, paths: Paths, policy: Callable[[], Policy], facts: GatewayFacts
+) -> list[SecretKey]:
+    """All unsealed keys of a gateway, in use or not."""
+    environ, directory = surroundings.environ, paths.config / KEYS_DIRECTORY
+    use_keyring = _usable(policy).use_keyring
+    return find_all_keys(facts.id, facts.key_env, environ=environ, keys_directory=directory, use_keyring=use_keyring)
 
 
-def _uses_keyring(policy: Callable[[], Policy]) -> bool:
+def _usable(policy: Callable[[], Policy]) -> Policy:
     try:
-        return policy().use_keyring
+        return policy()
     except SetupProblem:
-        # Nothing can be sent under such a policy, but the other keys must still be hidden.
-        return False
+        # Nothing can be sent under such a policy, but the keys must still be hidden.
+        return Policy()
 
 
 def _redactor(
@@ -356,15 +357,15 @@ def _redactor(
     """A redactor for the keys that are configured or open now, built again only when they change."""
 
     # Only one is kept: an older redactor would hold a key that must be forgotten.
-    @lru_cache(maxsize=1)
-    def build(keys: frozenset[SecretKey]) -> Redactor:
-        return build_redactor(keys)
+    build = lru_cache(maxsize=1)(build_redactor)
 
     def current() -> Redactor:
-        found, use_keyring = {*opened.keys(), *notice_secrets(policy)}, _uses_keyring(policy)
+        found, usable = {*opened.keys()}, _usable(policy)
+        if secret := usable.notices.secret:
+            found.add(SecretKey("notices", secret, source="file"))
         for find, facts in product(finders, catalogue().gateways):
             try:
-                key = find(facts, use_keyring)
+                key = find(facts, usable.use_keyring)
             except KeyProblem:
                 # A malformed key is never used, so there is nothing of it to hide beyond its own message.
                 continue

@@ -26,9 +26,9 @@ DOCUMENTED_SIZES = """
 """
 
 
-def fields(shot: Shot, clip: Clip, *, drawn: bool = False) -> list[str]:
+def fields(shot: Shot, clip: Clip) -> list[str]:
     """The fields that differ."""
-    return [finding.field for finding in compare_delivered(shot, clip, drawn=drawn)]
+    return [finding.field for finding in compare_delivered(shot, clip)]
 
 
 @pytest.mark.parametrize(
@@ -71,23 +71,20 @@ def test_another_size_is_a_difference(ordered: tuple[str, str], size: tuple[int,
 
 
 @pytest.mark.parametrize(
-    ("ordered", "delivered", "drawn", "differs"),
+    ("ordered", "delivered", "differs"),
     [
-        (True, True, False, False),
-        (True, False, False, True),
-        (False, True, False, True),
-        (False, False, False, False),
-        (None, False, False, False),
-        (True, None, False, False),
-        (True, False, True, False),
+        (True, True, False),
+        (True, False, True),
+        (False, True, True),
+        (False, False, False),
+        (None, False, False),
+        (True, None, False),
     ],
 )
-def test_an_audio_track_is_there_as_ordered(
-    ordered: bool | None, delivered: bool | None, drawn: bool, differs: bool
-) -> None:
-    """Not said or not measured is no difference, and a drawn placeholder has no sound."""
+def test_an_audio_track_is_there_as_ordered(ordered: bool | None, delivered: bool | None, differs: bool) -> None:
+    """Not said or not measured is no difference."""
     shot, clip = Shot.of("A kite.", audio=ordered), replace(CLIP, audio=delivered)
-    assert fields(shot, clip, drawn=drawn) == ["audio"] * differs
+    assert fields(shot, clip) == ["audio"] * differs
 
 
 @pytest.mark.parametrize(

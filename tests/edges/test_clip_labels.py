@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from callsheet.core.clips import DEFAULT_NAME, ClipLabel, is_name_template, tell_undrawn
 from callsheet.edges.clips import part_file
+from callsheet.edges.clips.boxes import build_tags, why_untagged
 from callsheet.edges.clips.part_file import open_part
 from callsheet.edges.clips.save import Clips
 from callsheet.edges.clips.stills import inspect_clip
-from callsheet.edges.clips.tags import build_tags, why_untagged
 from callsheet.edges.http.client import GatewayHttp
 from cases import cases
 from edges.clip_bytes import box, encode_clip

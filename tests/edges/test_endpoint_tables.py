@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from callsheet.core.catalogue.prices import price_clip
-from callsheet.core.gateway.endpoint import Route, build_facts, name_size
+from callsheet.core.gateway.endpoint import build_facts, name_size
+from callsheet.core.gateway.protocol import Route
 from callsheet.core.payload.body import build_body
 from callsheet.core.payload.form import freeze, place_files, read_frozen
 from callsheet.core.shot import OWN_FILE_SCHEME, Shot

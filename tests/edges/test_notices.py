@@ -26,6 +26,7 @@ from workspace import VirtualClock, Workspace, draft
 SECRET = "kite-4f1c09ab7e22d0"
 ADDRESS = f"https://ntfy.example.com/{SECRET}"
 PUBLIC = "93.184.216.34"
+WIDE = ("\uff0f\uff0f", "\u3002e", "\uff0ee", "\uff20e")
 
 
 def policy_text(address: str = ADDRESS, hosts: str = '["ntfy.example.com"]', more: str = 'form = "ntfy"') -> str:
@@ -94,13 +95,68 @@ def test_each_form_is_as_its_service_documents_it(form: NoticeForm, kind: str, b
         "evil.example/yes",
         "@everyone <!channel> a@b.example",
         "[yes](//e.example)",
+        "https\uff1a\uff0f\uff0fevil.example",
+        "evil\u3002example/yes",
+        "evil\uff0eexample",
+        "\uff20everyone",
     ],
 )
 def test_nothing_in_a_prompt_becomes_a_link_or_a_mention(prompt: str) -> None:
     """An agent wrote it."""
     text = format_notice(["0.48 USD"], prompt=prompt, rehearsal=False)
-    assert not any(mark in text for mark in ("://", "evil.e", "@e", "@b", "//", "e.example"))
+    assert not any(mark in text for mark in ("://", "evil.e", "@e", "@b", "//", "e.example", *WIDE))
     assert len(format_notice(["0.48 USD"], prompt="x." * 5000, rehearsal=False)) < 800
+
+
+@pytest.mark.parametrize(
+    "term", ["16:9\nApproved.", "16:9\r\nX: y", "x\u2028y", "see https://evil.example/yes", "x" * 999]
+)
+def test_a_term_stays_one_short_piece_of_the_first_line(term: str) -> None:
+    """It may have words of an agent or a gateway."""
+    text = format_notice(["0.48 USD", term, "poyo/seedance-2.5"], prompt="", rehearsal=False)
+    assert (len(text.splitlines()), "://" in text, len(text) < 200) == (1, False, True)
+    assert text.endswith(", poyo/seedance-2.5.")
+
+
+@pytest.mark.parametrize(
+    ("rest", "secret"),
+    [
+        ("a/b/kite-4f1c09ab7e22d0", "kite-4f1c09ab7e22d0"),
+        ("kite-4f1c?auth=QmFz/aWMg", "kite-4f1c?auth=QmFz/aWMg"),
+        ("kite/?auth=QmFz/aWMg/", "?auth=QmFz/aWMg/"),
+        ("kite/", ""),
+    ],
+)
+def test_the_secret_is_the_last_part_with_all_of_the_query(rest: str, secret: str) -> None:
+    """A query may have slashes, and all of it is hidden."""
+    assert Notices(f"https://ntfy.example.com/{rest}").secret == secret
+
+
+def test_a_program_that_ends_waits_for_every_notice_on_its_way(workspace: Workspace) -> None:
+    """Not only for the latest: several sheets may have been submitted together."""
+    held, came = threading.Event(), threading.Event()
+    answered: list[int] = []
+
+    def answer(_: httpx2.Request) -> httpx2.Response:
+        first = not came.is_set()
+        came.set()
+        assert not first or held.wait(10)
+        answered.append(200)
+        return httpx2.Response(200)
+
+    workspace.gateway.on_request = answer
+    workspace.go_live(policy_text())
+    service = workspace.service()
+    ask(service, "One kite.")
+    assert came.wait(10)
+    ask(service, "Two kites.")
+    ending = threading.Thread(target=service.deps.notices.finish)
+    ending.start()
+    ending.join(0.5)
+    assert ending.is_alive()
+    held.set()
+    ending.join(10)
+    assert answered == [200, 200]
 
 
 @pytest.mark.parametrize(

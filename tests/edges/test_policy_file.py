@@ -49,6 +49,8 @@ directory = "~/Videos/Sora clips"
 keyring = true
 [tasks]
 background = false
+[catalogue]
+refresh = "weekly"
 """
 
 
@@ -107,6 +109,7 @@ def test_every_key_is_read(tmp_path: Path, project: Path) -> None:
         save_directory=str(Path.home() / "Videos" / "Sora clips"),
         use_keyring=True,
         background=False,
+        weekly_refresh=True,
     )
 
 
@@ -128,6 +131,9 @@ def test_each_mode_can_be_named(mode: Mode) -> None:
         ('mode = "LIVE"', "mode must be one of sandbox, live, read-only"),
         ("mode = true", "mode must be one of"),
         ("live = true", "live is not a key"),
+        ('[catalogue]\nrefresh = "daily"', "catalogue.refresh must be one of never, weekly"),
+        ("[catalogue]\nrefresh = true", "catalogue.refresh must be one of never, weekly"),
+        ('[catalogue]\nrefreshed = "weekly"', "catalogue.refreshed is not a key"),
         ('modes = "live"', "modes is not a key"),
         ("caps = 2", "caps must be a table"),
         ("[caps]\nper_clip = 2.0", "caps.per_clip must be an amount of US dollars in quotes"),
@@ -312,6 +318,7 @@ policies = st.builds(
     save_tags=st.booleans(),
     use_keyring=st.booleans(),
     background=st.booleans(),
+    weekly_refresh=st.booleans(),
     floor=st.sampled_from(Floor),
     passphrase_from=dollars,
     notices=st.builds(
@@ -351,6 +358,7 @@ def test_a_rendered_policy_reads_back_as_the_same(policy: Policy) -> None:
         save_tags=policy.save_tags,
         use_keyring=policy.use_keyring,
         background=policy.background,
+        weekly_refresh=policy.weekly_refresh,
     )
 
 
@@ -369,6 +377,7 @@ def test_a_rendered_policy_explains_itself() -> None:
         "save",
         "keys",
         "tasks",
+        "catalogue",
     }
     for line, above in zip(text.splitlines()[1:], text.splitlines(), strict=False):
         assert not line.startswith("[") or above.startswith("#")

@@ -14,8 +14,7 @@ import anyio.abc
 import pytest
 from anyio.streams.tls import TLSListener
 
-from callsheet.core.gateway.endpoint import OwnWay, Route
-from callsheet.core.gateway.protocol import HttpRequest
+from callsheet.core.gateway.protocol import HttpRequest, OwnWay, Route
 from callsheet.edges.clips.download import save_clip
 from callsheet.edges.http.client import GatewayHttp
 from callsheet.edges.keys.store import SecretKey

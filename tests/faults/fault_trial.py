@@ -11,8 +11,7 @@ import httpx2
 
 from callsheet.compose import Surroundings, build_service
 from callsheet.core.consent import Means, Mode
-from callsheet.core.gateway.endpoint import Route
-from callsheet.core.gateway.protocol import HttpReply, HttpRequest
+from callsheet.core.gateway.protocol import HttpReply, HttpRequest, Route
 from callsheet.core.sent import MarkedTask
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import Task, TaskState

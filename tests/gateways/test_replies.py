@@ -29,8 +29,7 @@ from callsheet.core.gateway.replies import (
     read_text,
     succeeded,
 )
-from callsheet.core.gateway.task_status import read_phase
-from callsheet.core.gateway.videos import MAX_LINK, MAX_LINKS, is_video_link, read_video_links
+from callsheet.core.gateway.task_status import MAX_LINK, MAX_LINKS, is_video_link, read_phase, read_video_links
 from cases import cases
 
 

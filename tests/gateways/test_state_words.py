@@ -16,8 +16,7 @@ from callsheet.core.gateway.protocol import (
 )
 from callsheet.core.gateway.refusals import Reason, read_reason
 from callsheet.core.gateway.replies import read_task_id
-from callsheet.core.gateway.task_status import read_phase
-from callsheet.core.gateway.videos import MAX_VALUES, find_videos
+from callsheet.core.gateway.task_status import MAX_VALUES, find_videos, read_phase
 from callsheet.gateways import GATEWAYS, load_gateway
 from cases import cases
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import pytest
 
+from callsheet.edges.clips.stills import inspect_clip
 from callsheet.sandbox.frames import PALETTES, FrameRenderer, choose_font, fit_text
 from callsheet.sandbox.video import FRAMES_PER_SECOND, RenderingStopped, Video, format_clock, render_video
 
@@ -28,6 +30,23 @@ def test_a_video_has_the_asked_size_and_exact_length(tmp_path: Path, size: tuple
     assert content.index(b"moov") < content.index(b"mdat")
     assert path.stat().st_mode & 0o777 == 0o600
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("seconds", [1, 7])
+@pytest.mark.parametrize("audio", [True, False])
+def test_a_video_has_a_quiet_tone_of_its_length_where_it_sounds(tmp_path: Path, seconds: int, audio: bool) -> None:
+    """To the last sample, heard all the way through, and nothing near full loudness."""
+    path = tmp_path / "video.mp4"
+    render_video(path, Video("A kite", 320, 180, seconds, TITLE, audio=audio))
+    assert inspect_clip(path).audio is audio
+    with av.open(str(path)) as container:
+        tracks = container.streams.audio
+        lengths = [Fraction(track.duration or 0) * (track.time_base or 0) for track in tracks]
+        assert (container.duration, lengths) == (seconds * 1_000_000, [seconds] * audio)
+        frames = container.decode(*tracks) if tracks else ()
+        heard = [max(map(abs, memoryview(frame.planes[0]).cast("f"))) for frame in frames]
+    assert all(0.005 < loudest < 0.1 for loudest in heard[2:-2])
+    assert bool(heard) is audio
 
 
 @pytest.mark.parametrize(
@@ -108,6 +127,7 @@ def test_equal_videos_share_a_digest_and_others_do_not() -> None:
         Video("A kit", 1280, 720, 4, TITLE),
         Video("A kite", 720, 1280, 4, TITLE),
         Video("A kite", 1280, 720, 8, TITLE),
+        Video("A kite", 1280, 720, 4, TITLE, audio=True),
     }
     assert video.digest not in {other.digest for other in others}
 

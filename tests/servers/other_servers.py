@@ -1,4 +1,7 @@
-"""Servers of others on loopback: a LiteLLM proxy, aimock and nanio. `make` installs them where it can."""
+"""Servers of others on loopback: a LiteLLM proxy, aimock, nanio and an OpenID provider.
+
+`make` installs them where it can.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ INSTALLED = Path(__file__).parents[2] / ".servers"
 LITELLM = INSTALLED / "litellm" / "bin" / "litellm"
 AIMOCK = INSTALLED / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js"
 NANIO = INSTALLED / "nanio" / "bin" / "nanio"
+OIDC = INSTALLED / "oidc" / "provider.mjs"
+OIDC_INSTALLED = (INSTALLED / ".oidc").exists()
 LITELLM_KEY = "sk-a-proxy-key-0001"
 START_SECONDS = 240.0
 
@@ -136,3 +141,14 @@ def nanio(directory: Path, *, key: str, secret: str) -> Iterator[str]:
     }
     with _running(command, directory, environ, f"http://127.0.0.1:{port}/"):
         yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def oidc(directory: Path) -> Iterator[str]:
+    """The OpenID provider of oidc/provider.mjs; its issuer."""
+    directory.mkdir()
+    port = _free_port()
+    environ = {"PATH": os.environ["PATH"], "HOME": str(directory)}
+    issuer = f"http://127.0.0.1:{port}"
+    with _running(["node", str(OIDC), str(port)], directory, environ, f"{issuer}/.well-known/openid-configuration"):
+        yield issuer

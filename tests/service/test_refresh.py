@@ -61,3 +61,23 @@ async def test_a_reply_that_is_no_list_changes_nothing(workspace: Workspace, pag
     assert refreshed.problem
     assert kept.read_bytes() == before
     assert json.loads(before)["sha256"]
+
+
+async def test_pages_that_are_far_too_large_together_are_refused_before_they_are_all_fetched(
+    workspace: Workspace,
+) -> None:
+    """Each may be as large as a page may be, and there may be fifty."""
+    service = workspace.service()
+    page, asked = whole_list(), workspace.gateway.requests
+
+    def endless(_request: httpx2.Request) -> httpx2.Response:
+        data = {**page["data"], "next_cursor": f"c{len(asked)}", "has_more": True, "padding": "x" * 7_900_000}
+        return httpx2.Response(200, json={**page, "data": data})
+
+    workspace.gateway.on_request = endless
+
+    [refreshed] = await service.refresh_catalogues("poyo")
+
+    assert refreshed.problem
+    assert len(asked) == 5
+    assert not list(workspace.home.rglob("poyo.json"))

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from callsheet.compose import Surroundings, build_service
-from callsheet.core.shot import Shot
+from callsheet.core.shot import Scalar, Shot
 from callsheet.core.tasks import OPEN_STATES, Clip, TaskState
 from callsheet.edges.clock import SystemClock
 from callsheet.sandbox.store import count_submits, read_requests
@@ -57,11 +57,11 @@ def service_at(home: Path) -> Service:
     return build_service(Surroundings({"CALLSHEET_HOME": str(home)}, Path("/nowhere"), SystemClock()))
 
 
-async def start(service: Service, gateway: str, fault: str) -> str:
+async def start(service: Service, gateway: str, fault: str, model: str = "", **ordered: Scalar) -> str:
     """Submit a shot with that fault's tag; returns the task's id."""
     image = "https://images.example.com/kite.png" if fault == "unreachable-image" else None
-    shot = Shot.of(f"A red kite over dunes. [[sandbox:{fault}]]", duration_seconds=4, first_frame=image)
-    explanation = service.explain(Draft(shot=shot, gateway=gateway, model=CARDS[gateway]))
+    shot = Shot.of(f"A red kite over dunes. [[sandbox:{fault}]]", duration_seconds=4, first_frame=image, **ordered)
+    explanation = service.explain(Draft(shot=shot, gateway=gateway, model=model or CARDS[gateway]))
     assert explanation.sheet is not None, explanation.findings
     submission = await service.submit(explanation.sheet.id, wait_seconds=0)
     return submission.report.task.id
@@ -107,8 +107,7 @@ async def test_every_fault_ends_where_it_should_with_at_most_one_paid_request(ga
 
 
 async def test_a_clip_that_differs_from_its_order_is_saved_and_says_so(tmp_path: Path) -> None:
-    """Measured of the real file; the placeholder's missing sound is no difference, and the same shot delivered whole
-    differs in nothing."""
+    """Measured of the real file; the same shot delivered whole differs in nothing."""
     service = service_at(tmp_path)
     async with service.running():
         tasks = [await start(service, "poyo", fault) for fault in ("other-clip", "slow")]
@@ -120,6 +119,33 @@ async def test_a_clip_that_differs_from_its_order_is_saved_and_says_so(tmp_path:
     clip = service.task(tasks[0]).task.clip
     assert clip is not None
     assert (clip.shape, clip.audio) == (0.5625, False)
+
+
+SOUNDING = {
+    "poyo": "seedance-2",
+    "apidot": "seedance-2",
+    "apixo": "seedance-2-0",
+    "evolink": "seedance-2.0-text-to-video",
+}
+
+
+async def test_a_clip_has_an_audio_track_where_audio_was_ordered(tmp_path: Path) -> None:
+    """Measured of the real file, on every gateway that can be told; missing sound is a difference."""
+    service = service_at(tmp_path)
+    async with service.running():
+        tasks = {
+            (gateway, ordered): await start(service, gateway, "slow", model, audio=ordered)
+            for gateway, model in SOUNDING.items()
+            for ordered in (True, False)
+        }
+        silent = await start(service, "poyo", "other-clip", SOUNDING["poyo"], audio=True)
+        await wait_until_ended(service, [*tasks.values(), silent])
+
+    for (_, ordered), task_id in tasks.items():
+        report = service.task(task_id)
+        assert report.task.clip is not None
+        assert (report.task.clip.audio, report.findings) == (ordered, ())
+    assert "audio" in [finding.field for finding in service.task(silent).findings]
 
 
 @pytest.mark.slow

@@ -1,11 +1,13 @@
-"""A PostgreSQL server for the tests of team mode, one for each process that runs tests."""
+"""Real servers for the tests of team mode: PostgreSQL and an OpenID provider, skipped where they are not installed."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
+from real_provider import RealProvider
 
 from callsheet.core.tasks import Sheet
 from callsheet.edges.ledger.ledger import SqlLedger
@@ -13,18 +15,26 @@ from callsheet.edges.postgres.database import PostgresDatabase
 from callsheet.edges.postgres.schema import migrate
 from callsheet.service.ports import Ledger
 from samples import add_approved
+from servers.other_servers import OIDC_INSTALLED, oidc
 from team.postgres import WHY_NOT, Server, find_programs, run_server
 
 OpenLedger = Callable[[], Ledger]
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Server]:
+def until_end(request: pytest.FixtureRequest) -> ExitStack:
+    """What is opened in it is closed after the last test, and so by no test."""
+    stack = ExitStack()
+    request.config.add_cleanup(stack.close)
+    return stack
+
+
+@pytest.fixture(scope="session")
+def postgres(until_end: ExitStack) -> Server:
     """A running server."""
     if find_programs() is None:
         pytest.skip(WHY_NOT)
-    with run_server() as server:
-        yield server
+    return until_end.enter_context(run_server())
 
 
 @pytest.fixture(scope="session")
@@ -67,3 +77,11 @@ def ledger(make_ledger: OpenLedger) -> Ledger:
 def sheet(ledger: Ledger) -> Sheet:
     """An approved sheet in it."""
     return add_approved(ledger)
+
+
+@pytest.fixture(scope="session")
+def real_provider(tmp_path_factory: pytest.TempPathFactory, until_end: ExitStack) -> RealProvider:
+    """One for all tests: each registers the clients that it needs, and signs in with a browser of its own."""
+    if not OIDC_INSTALLED:
+        pytest.skip("oidc-provider is not installed: `make .servers/.oidc` does it")
+    return RealProvider(until_end.enter_context(oidc(tmp_path_factory.mktemp("oidc") / "run")))

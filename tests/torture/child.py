@@ -17,7 +17,7 @@ import anyio
 import httpx2
 
 from callsheet.compose import Surroundings, build_service, quiet_libraries
-from callsheet.core.gateway.endpoint import USUAL, Route
+from callsheet.core.gateway.protocol import USUAL, Route
 from callsheet.core.tasks import SheetState
 from callsheet.edges.clips.save import Clips
 from callsheet.edges.http.client import GatewayHttp

@@ -28,7 +28,7 @@ from callsheet.core.catalogue.fields import Field, InputRule, Limit
 from callsheet.core.catalogue.prices import dollars
 from callsheet.core.payload.values import neutral_choices
 from callsheet.core.shot import PARAMETERS, Scalar
-from callsheet.surface.views.cards import NOT_DOCUMENTED, advice_text, amount_terms, kept_text, polling_text
+from callsheet.surface.views.cards import NOT_DOCUMENTED, amount_terms, kept_text, polling_text
 
 from .markdown import bullets, code, document, table
 
@@ -107,7 +107,7 @@ def source_table(sources: Iterable[Source]) -> str:
 
 def format_poll(advice: PollAdvice) -> str:
     """When the gateway advises to ask after a task."""
-    return f"{advice_text(advice)}. {advice.note}"
+    return f"first after {advice.first_after_seconds:g} s, then every {advice.every_seconds:g} s. {advice.note}"
 
 
 def schedule_lines(advice: PollAdvice) -> list[str]:

@@ -335,8 +335,8 @@ def render_sandbox(directions: Iterable[StageDirection]) -> str:
 
 _SANDBOX_USE = """\
 - In sandbox mode nothing needs to be started: `submit_video` and `callsheet submit` serve it when they first need it.
-- Clips are drawn on this computer, in the requested length and size, and show the prompt; they do not show what \
-the model would generate.
+- Clips are drawn on this computer, in the requested length and size, with a quiet tone where audio was ordered. \
+They show the prompt, not what the model would generate.
 - Time runs 30 times faster than life; `[sandbox] speed` in the policy file changes that.
 - Approval is automatic there. With `[sandbox] asks = true` it is rehearsed, and the amount to type is 0.00 where no \
 price is known.

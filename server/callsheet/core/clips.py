@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 DEFAULT_NAME = "{date}-{words}-{length}-{model}-{id}"
 _FIELDS = re.compile(r"\{(date|words|length|gateway|model|id)\}")
 _LITERAL = re.compile(r"[A-Za-z0-9 ._-]{0,30}")
+OBJECT = "object:"
+"""Begins the path of a clip that is an object in a team's storage, and no file."""
 MOST_WORDS, WORDS_BYTES, PROMPT_LOOKED_AT = 6, 48, 400
 
 

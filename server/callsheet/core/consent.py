@@ -24,7 +24,8 @@ from callsheet.core.security.urls import is_loopback
 
 from .catalogue.prices import DECLARED, Price, dollars
 from .clips import DEFAULT_NAME
-from .gateway.endpoint import Endpoint, Route
+from .gateway.endpoint import Endpoint
+from .gateway.protocol import Route
 from .notices import Notices
 from .payload.own_files import format_inputs
 from .shot import PARAMETERS, PLAIN, OwnFile, Shot
@@ -47,6 +48,11 @@ class Caps:
     per_month: Decimal | None = Decimal("50.00")
     concurrent: int = 5
     clips_at_gateway: int | None = None
+
+    def in_words(self) -> list[str]:
+        """The limits in US dollars: `2.00 USD a clip`, `no limit a month`."""
+        limits = ((self.per_clip, "a clip"), (self.per_day, "a day"), (self.per_month, "a month"))
+        return [f"{dollars(cap)} USD {what}" if cap is not None else f"no limit {what}" for cap, what in limits]
 
 
 class Floor(StrEnum):
@@ -81,6 +87,7 @@ class Policy:
         save_directory, save_name, save_tags: where (None: the videos directory), under which name, with which metadata.
         use_keyring: whether the OS keyring is asked for keys.
         background: whether a program that ends leaves a process behind that follows its open live tasks.
+        weekly_refresh: whether what the gateways publish is fetched again when it is a week old.
         floor, passphrase_from: the minimum that approves a live clip; the price from which it is the passphrase.
         rules: gateway id or `gateway/model` -> its own settings.
         endpoints: the servers of the person's own that speak `/v1/videos`.
@@ -105,6 +112,7 @@ class Policy:
     save_tags: bool = True
     use_keyring: bool = False
     background: bool = True
+    weekly_refresh: bool = False
     floor: Floor = Floor.CLIENT
     passphrase_from: Decimal | None = Decimal("1.00")
     rules: tuple[tuple[str, Rule], ...] = ()
@@ -324,15 +332,7 @@ class ApprovalView:
     route: str = ""
 
 
-APPROVAL_LABELS = (
-    "Price",
-    "Goes to",
-    "Model",
-    "Inputs",
-    "Result also sent to",
-    "Availability",
-    "Request",
-)
+APPROVAL_LABELS = ("Price", "Goes to", "Model", "Inputs", "Result also sent to", "Availability", "Request")
 _EARLIER_LABELS = ("Reference image from",)
 """As sheets were rendered before shots had inputs with roles."""
 

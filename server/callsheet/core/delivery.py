@@ -10,7 +10,6 @@ import math
 import re
 from collections.abc import Iterator
 
-from .consent import Mode
 from .payload.body import Finding
 from .shot import PARAMETERS, ParameterName, Shot
 from .tasks import Clip, Sheet, Task
@@ -33,9 +32,9 @@ _LINES = {"2k": (1080, 1440), "4k": (2160,), "8k": (4320,)}
 """2k is 2048x1080 to some and 2560x1440 to others."""
 
 
-def compare_delivered(shot: Shot, clip: Clip, *, drawn: bool = False) -> tuple[Finding, ...]:
-    """Every difference between the shot as it was ordered and its clip; a `drawn` placeholder never has sound."""
-    found = [_length(shot, clip), _ratio(shot, clip), _resolution(shot, clip), None if drawn else _audio(shot, clip)]
+def compare_delivered(shot: Shot, clip: Clip) -> tuple[Finding, ...]:
+    """Every difference between the shot as it was ordered and its clip."""
+    found = [_length(shot, clip), _ratio(shot, clip), _resolution(shot, clip), _audio(shot, clip)]
     return (*(item for item in found if item is not None), *_picture(clip))
 
 
@@ -43,7 +42,7 @@ def find_differences(sheet: Sheet | None, task: Task) -> tuple[Finding, ...]:
     """What of the task's clip is not as its sheet orders it."""
     if sheet is None or task.clip is None:
         return ()
-    return compare_delivered(sheet.shot, task.clip, drawn=task.mode is Mode.SANDBOX)
+    return compare_delivered(sheet.shot, task.clip)
 
 
 def format_differences(findings: tuple[Finding, ...]) -> str:

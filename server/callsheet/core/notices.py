@@ -19,7 +19,9 @@ from .shot import JsonValue
 LEAST_SECRET = 16
 """Anyone who knows the last part of the address can post there, or read there: it must not be guessed."""
 PROMPT_TOLD = 200
-_LINKED = re.compile(r"(?<=[.:/@])(?=\S)")
+LONGEST_TERM = 100
+_LINKED = re.compile(r"(?<=[.:/@\u3002\uff0e\uff61\uff1a\uff0f\uff20])(?=\S)")
+"""After these, and what an address reader may take for them."""
 
 
 class NoticeForm(StrEnum):
@@ -49,13 +51,18 @@ class Notices:
 
     @property
     def secret(self) -> str:
-        """The last part of the address, with its query."""
-        return self.parts[1].rpartition("/")[2]
+        """The last part of the address, with its query, which may have slashes of its own."""
+        path, mark, query = self.parts[1].partition("?")
+        return f"{path.rpartition('/')[2]}{mark}{query}"
 
 
 def format_notice(terms: list[str], *, prompt: str, rehearsal: bool) -> str:
-    """The text of a notice. The prompt was written by an agent: nothing in it becomes a link or a mention."""
-    text = f"A {'rehearsal' if rehearsal else 'clip'} waits for you: {', '.join(terms)}."
+    """The text of a notice. The prompt was written by an agent: nothing in it becomes a link or a mention.
+
+    The terms may have words of an agent or a gateway too: each stays one short piece of the first line.
+    """
+    said = ", ".join(escape_block(term, LONGEST_TERM).replace("://", ": //") for term in terms)
+    text = f"A {'rehearsal' if rehearsal else 'clip'} waits for you: {said}."
     return f"{text}\n{_LINKED.sub(' ', escape_block(prompt, PROMPT_TOLD))}" if prompt else text
 
 

@@ -42,6 +42,11 @@ PUBLIC_NAMES: Mapping[str, str] = MappingProxyType({"first_frame": "image_url"})
 """How a role is named to those who ask, where that differs: a picture that the clip begins with is the usual input."""
 
 
+def format_word(value: object) -> str:
+    """A value in a text or in a table of prices, `true` for yes."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """One neutral parameter. `type` is how a shot holds it, `label` is its word in a text, `unit` follows a number."""

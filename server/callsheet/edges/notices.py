@@ -12,6 +12,7 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -27,26 +28,17 @@ from callsheet.core.shot import PARAMETERS, PLAIN
 from callsheet.core.tasks import Sheet, SheetState
 from callsheet.edges.clock import Clock
 from callsheet.edges.http.client import GatewayHttp
-from callsheet.edges.keys.store import SecretKey
 from callsheet.edges.ledger.ledger import SqlLedger
 from callsheet.edges.process.desktop import desktop_environ
-from callsheet.errors import CallsheetError, SetupProblem
+from callsheet.errors import CallsheetError
 
 AN_HOUR = 10
 EXIT_SECONDS = 3.0
-"""How long a program that ends waits for a notice on its way."""
+"""How long a program that ends waits for the notices on their way."""
 DESKTOP_SECONDS = 5.0
 _SCRIPT = ("on run argv", 'display notification (item 1 of argv) with title "Callsheet"', "end run")
 
 log = logging.getLogger(__name__)
-
-
-def notice_secrets(policy: Callable[[], Policy]) -> set[SecretKey]:
-    """What of the address must be hidden everywhere."""
-    with suppress(SetupProblem):
-        if secret := policy().notices.secret:
-            return {SecretKey("notices", secret, source="file")}
-    return set()
 
 
 class Notifier:
@@ -63,7 +55,7 @@ class Notifier:
     ) -> None:
         self._http, self._clock = http, clock
         self._policy, self._ledger, self._redactor = policy, ledger, redactor
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
 
     def tell(self, sheet: Sheet) -> None:
         """Tell the person, if they want that, that a drafted sheet now waits. Returns immediately, raises nothing."""
@@ -81,10 +73,11 @@ class Notifier:
             cost = str(price) if price.usd is None else f"{dollars(price.usd)} USD"
             prompt = self._redactor().text(sheet.shot.prompt) if notices.prompt else ""
             text = format_notice([cost, *known, sheet.card_id], prompt=prompt, rehearsal=sheet.mode is Mode.SANDBOX)
-            if self._thread is None:
-                atexit.register(self._wait)
-            self._thread = threading.Thread(target=self._send, args=(policy, text), daemon=True)
-            self._thread.start()
+            if not self._threads:
+                atexit.register(self.finish)
+            thread = threading.Thread(target=self._send, args=(policy, text), daemon=True)
+            thread.start()
+            self._threads.append(thread)
 
     async def send_test(self) -> list[tuple[str, str]]:
         """Send a notice that nothing waits: where it went, and what became of it there."""
@@ -109,9 +102,11 @@ class Notifier:
             found.append(("desktop", await anyio.to_thread.run_sync(_show, text)))
         return found
 
-    def _wait(self) -> None:
-        if self._thread is not None:
-            self._thread.join(EXIT_SECONDS)
+    def finish(self) -> None:
+        """Wait for all notices on their way, for a short time in all."""
+        end = time.monotonic() + EXIT_SECONDS
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
 
 
 def desktop_command(text: str, platform: str = sys.platform) -> list[str]:

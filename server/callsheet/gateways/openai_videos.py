@@ -30,8 +30,7 @@ from callsheet.core.gateway.protocol import (
     Unclear,
 )
 from callsheet.core.gateway.replies import answered, find, read_complaint, read_items, read_object, read_text
-from callsheet.core.gateway.task_status import read_phase
-from callsheet.core.gateway.videos import find_videos
+from callsheet.core.gateway.task_status import find_videos, read_phase
 from callsheet.core.payload.form import content_type
 from callsheet.core.security.urls import url_host
 

@@ -23,20 +23,13 @@ from callsheet.core.shot import (
     JsonValue,
     Scalar,
     Shot,
+    format_word,
 )
 from callsheet.core.shot import Kind as ClipKind
 
 Body = dict[str, JsonValue]
 Kind = Literal["missing", "unknown", "type", "value", "too_long"]
 
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "string": str,
-    "integer": int,
-    "number": (int, float),
-    "boolean": bool,
-    "array": list,
-    "object": dict,
-}
 _MISSING = object()
 
 
@@ -202,8 +195,7 @@ def _check_unknown(card: ModelCard, body: Body) -> Iterator[Violation]:
 
 def _check_field(field: Field, value: object, mode: ClipKind) -> Iterator[Violation]:
     name = field.name
-    kind = _TYPES[field.kind]
-    if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
+    if not field.is_of_kind(value):
         yield Violation(name, "type", f"{name} must be of type {field.kind}")
         return
     if not field.exists_in(mode):
@@ -211,17 +203,13 @@ def _check_field(field: Field, value: object, mode: ClipKind) -> Iterator[Violat
     elif field.role not in ("model", "input"):
         allowed = field.values or tuple(wire for _, wire in field.fixed)
         if allowed and value not in allowed:
-            yield Violation(name, "value", f"{name} must be one of {', '.join(_word(item) for item in allowed)}")
+            yield Violation(name, "value", f"{name} must be one of {', '.join(format_word(item) for item in allowed)}")
         elif isinstance(value, int | float) and not field.takes(value):
             yield Violation(name, "value", f"{name} must be between {field.minimum} and {field.maximum}")
     if isinstance(value, str):
         yield from _check_text(field, value)
     if isinstance(value, list):
         yield from _check_list(field, value)
-
-
-def _word(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _check_text(field: Field, value: str) -> Iterator[Violation]:

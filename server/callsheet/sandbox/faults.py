@@ -103,7 +103,7 @@ _GATEWAY_FAULTS: tuple[Fault, ...] = (
         counts=True,
     ),
     Fault("short-video", "file", "The file is cut at half and its `Content-Length` says so.", _EVERY, counts=True),
-    Fault("other-clip", "task", "The clip is half as long as ordered and turned on its side."),
+    Fault("other-clip", "task", "The clip is half as long as ordered, turned on its side and silent."),
     Fault("html-video", "file", "The file is an HTML page with status 200.", _EVERY, counts=True),
     Fault("old-errors", "all", "Error and failure bodies of the gateway's older generation."),
 )

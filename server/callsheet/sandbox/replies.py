@@ -124,10 +124,10 @@ def json_reply(answer: Answer, *, headers: Headers = ()) -> CompleteReply:
     return CompleteReply(answer.status, body, "application/json", (*answer.headers, *headers))
 
 
-def html_reply(status: int = 200) -> CompleteReply:
+def html_reply() -> CompleteReply:
     """An HTML page, where JSON or a video was expected."""
     page = b"<!doctype html><title>Just a moment</title><h1>Just a moment...</h1><p>A page from the sandbox.</p>\n"
-    return CompleteReply(status, page, "text/html; charset=utf-8")
+    return CompleteReply(200, page, "text/html; charset=utf-8")
 
 
 def _start(status: int, headers: Headers) -> Message:

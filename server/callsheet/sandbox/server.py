@@ -32,7 +32,6 @@ async def serve_sandbox(
     *,
     speed: float = 30.0,
     port: int = 0,
-    log_level: str = "warning",
     rate: int | None = None,
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[str]:
@@ -48,7 +47,6 @@ async def serve_sandbox(
             build_app(state),
             ready=ready,
             http=_protocol(),
-            log_level=log_level,
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         )
         serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -62,14 +60,14 @@ async def serve_sandbox(
             await serving
 
 
-def run_sandbox(store: Path, *, speed: float = 30.0, port: int = 0, rate: int | None = None) -> None:
+def run_sandbox(store: Path, *, speed: float, port: int) -> None:
     """Serve until interrupted; prints the base URLs and the tags."""
     with suppress(KeyboardInterrupt):
-        asyncio.run(_run_until_interrupted(store, speed=speed, port=port, rate=rate))
+        asyncio.run(_run_until_interrupted(store, speed=speed, port=port))
 
 
-async def _run_until_interrupted(store: Path, *, speed: float, port: int, rate: int | None) -> None:
-    async with serve_sandbox(store, speed=speed, port=port, rate=rate) as base_url:
+async def _run_until_interrupted(store: Path, *, speed: float, port: int) -> None:
+    async with serve_sandbox(store, speed=speed, port=port) as base_url:
         print(describe_sandbox(base_url, speed), flush=True)  # noqa: T201 - what this command is for
         await asyncio.Event().wait()
 

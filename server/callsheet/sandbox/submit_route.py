@@ -235,6 +235,7 @@ def _build_task(state: AppState, request: Request, submission: _Submission) -> S
         credits=_credits(card, parameters, request.fake.PROFILE.credits_per_usd),
         callback_url=parameters.callback_url,
         faults=dict(submission.faults),
+        audio=parameters.shot.get("audio") is True,
     )
 
 

@@ -9,9 +9,11 @@ import asyncio
 import hashlib
 import json
 import logging
+import math
 import os
 import secrets
 import threading
+from array import array
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -26,19 +28,22 @@ from .frames import FrameRenderer
 from .store import Store
 
 FRAMES_PER_SECOND = 12
+SAMPLES_PER_SECOND, BLOCK, WAVES, LOUDNESS = 16_000, 1024, 28, 0.02
+"""A quiet tone of 437.5 Hz. Whole waves fit into a block, so that one block is the whole tone, again and again."""
 LOOK = 3
 """Increase it when the frames change, so that videos of an older look are not taken from the cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """What a video shows: the prompt, the size in pixels, the length in whole seconds, the title."""
+    """What a video shows: the prompt, the size in pixels, the length in whole seconds, the title, and if it sounds."""
 
     prompt: str
     width: int
     height: int
     seconds: int
     title: str
+    audio: bool = False
 
     @property
     def digest(self) -> str:
@@ -81,6 +86,8 @@ def _encode(path: Path, video: Video, stopped: Callable[[], bool]) -> None:
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         container.metadata["title"] = video.title
         stream = _add_stream(container, video)
+        if video.audio:
+            _add_tone(container, video.seconds)
         for number in range(frames):
             if stopped():
                 raise RenderingStopped
@@ -103,6 +110,21 @@ def _add_stream(container: Any, video: Video) -> Any:
     stream.pix_fmt = "yuv420p"
     stream.codec_context.thread_count = 2
     return stream
+
+
+def _add_tone(container: Any, seconds: int) -> None:
+    """A quiet tone of exactly that length: AAC, which every FFmpeg has."""
+    import av
+
+    stream = container.add_stream("aac", rate=SAMPLES_PER_SECOND, layout="mono", bit_rate=32_000)
+    wave = array("f", (LOUDNESS * math.sin(math.tau * WAVES * number / BLOCK) for number in range(BLOCK))).tobytes()
+    for start in range(0, seconds * SAMPLES_PER_SECOND, BLOCK):
+        frame = av.AudioFrame("fltp", "mono", min(BLOCK, seconds * SAMPLES_PER_SECOND - start))
+        (plane,) = frame.planes
+        plane.update(wave[: plane.buffer_size].ljust(plane.buffer_size, b"\0"))
+        frame.sample_rate, frame.pts = SAMPLES_PER_SECOND, start
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
 
 
 def format_clock(second: int, seconds: int) -> str:
@@ -175,13 +197,13 @@ class VideoCache:
 
 def video_of(task: SandboxTask) -> Video:
     """What a task's video shows."""
-    seconds, width, height = task.seconds, task.width, task.height
+    seconds, width, height, audio = task.seconds, task.width, task.height, task.audio
     if "other-clip" in task.faults:
-        seconds, width, height = max(1, seconds // 2), height, width
+        seconds, width, height, audio = max(1, seconds // 2), height, width, False
     facts = ("CALLSHEET SANDBOX", f"{task.gateway}/{task.model}", f"{seconds} s", f"{width}x{height}")
     title = " \u00b7 ".join(facts)
     prompt = strip_tags(task.prompt) or "(no prompt)"
-    return Video(prompt=prompt, width=width, height=height, seconds=seconds, title=title)
+    return Video(prompt=prompt, width=width, height=height, seconds=seconds, title=title, audio=audio)
 
 
 def digest_file(path: Path) -> str:

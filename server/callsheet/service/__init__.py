@@ -188,13 +188,13 @@ class Service(Queries):
         task = self.find_task(task_id)
         if task is None:
             raise UnknownThing("There is no task with that id.", next_step=NextStep(Action.LIST))
-        return results.report_task(self.deps, task)
+        return results.report_tasks(self.deps, [task])[0]
 
     def tasks(self, *, only_open: bool = False, limit: int = 20, offset: int = 0) -> list[TaskReport]:
         """Tasks, those of unknown outcome first, then the newest."""
         states = (TaskState.OUTCOME_UNKNOWN, *OPEN_STATES) if only_open else None
         found = self.deps.ledger().tasks(states=states, limit=limit, offset=offset)
-        return [results.report_task(self.deps, task) for task in found]
+        return results.report_tasks(self.deps, found)
 
     def task_records(self, *, limit: int = export.ALL) -> list[Task]:
         """Tasks without reports, in the same order."""
@@ -205,16 +205,15 @@ class Service(Queries):
         return self.deps.ledger().history(subject)
 
     def pending(self) -> list[Sheet]:
-        """Sheets that wait for a person; where a key is sealed also those that were agreed to and not sent.
-
-        Without those that are void: `void_sheets`.
-        """
+        """Sheets that wait for a person and hold; where a key is sealed also those agreed to and not sent."""
         unsent = sealed_keys.unsent_sheets(self.deps, is_alive=self._leases.is_alive)
         return [*(sheet for sheet in self.asked() if not consent.find_void(self.deps, sheet)), *unsent]
 
-    def resolve(self, task_id: str, *, accepted_as: str | None, by: Means = Means.TERMINAL, who: str = "") -> Task:
-        """A person says what became of a task of unknown outcome."""
-        return polling.resolve_task(self.deps, task_id, accepted_as=accepted_as, by=by, who=who)
+    def resolve(
+        self, task_id: str, *, accepted_as: str | None, by: Means = Means.TERMINAL, evidence: Mapping[str, str] = {}
+    ) -> Task:
+        """A person says what became of a task of unknown outcome; `evidence` is what proves who said it."""
+        return polling.resolve_task(self.deps, task_id, accepted_as=accepted_as, by=by, proof=evidence)
 
     def accept_ledger(self, agree: Callable[[Sequence[SentRequest]], object]) -> Sequence[SentRequest]:
         """A person goes on with an older ledger; see `polling.accept_ledger`."""

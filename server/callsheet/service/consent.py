@@ -30,7 +30,7 @@ from callsheet.core.payload.form import JSON, content_type, read_frozen
 from callsheet.core.payload.recognition import recognise
 from callsheet.core.security.redaction import escape_block
 from callsheet.core.security.urls import url_host
-from callsheet.core.shot import OWN_FILE_SCHEME, PARAMETERS, OwnFile, Shot
+from callsheet.core.shot import OWN_FILE_SCHEME, PARAMETERS, PLAIN, OwnFile, Shot
 from callsheet.core.signatures import read_evidence
 from callsheet.core.spending import REFUSED, bearing_on_sheet
 from callsheet.core.tasks import IllegalEvent, Sheet, SheetEvent, SheetState, TaskState
@@ -51,7 +51,6 @@ from .dependencies import Dependencies, card_of, keep_taken_back
 from .results import fate_of
 
 NEW_SHEET = NextStep(Action.EXPLAIN, "A new sheet is needed.")
-QUOTED = ("duration_seconds", "aspect_ratio", "resolution")
 PROMPT_QUOTED = 60
 OPEN_SHEETS = (SheetState.DRAFTED, SheetState.AWAITING_APPROVAL, SheetState.APPROVED)
 
@@ -204,7 +203,7 @@ def quote(deps: Dependencies, sheet_ids: Sequence[str]) -> Quote:
     sheets, parts = [need_sheet(deps, sheet_id) for sheet_id in sheet_ids], []
     for sheet in sheets:
         shot = read_shot(deps, card_of(deps, sheet), sheet.body)
-        terms = [PARAMETERS[name].shown(value) for name in QUOTED if (value := shot.get(name)) is not None]
+        terms = [PARAMETERS[name].shown(value) for name in PLAIN if (value := shot.get(name)) is not None]
         parts.append(" · ".join([escape_block(shot.prompt, PROMPT_QUOTED), *terms, sheet.card_id]).lstrip(" ·"))
     known = [sheet.price.usd for sheet in sheets if sheet.price.usd is not None]
     price = f"{dollars(sum(known, Decimal(0)))} USD" if len(known) == len(sheets) else "unknown"
@@ -263,6 +262,14 @@ def approve(deps: Dependencies, sheet_id: str, *, by: Means, evidence: Mapping[s
         raise not_open(deps, sheet_id) from error
 
 
+def require_unchanged(sheet: Sheet, changed: Sequence[str]) -> None:
+    """Raise `NotApproved` if parts of the sheet have changed."""
+    if changed:
+        raise NotApproved(
+            f"Since sheet {sheet.id} was created, this has changed: {', '.join(changed)}.", next_step=NEW_SHEET
+        )
+
+
 def approvable(deps: Dependencies, sheet_id: str) -> Sheet:
     """The sheet, if it can be approved as it stands and then submitted; raises what prevents it."""
     sheet = need_sheet(deps, sheet_id)
@@ -272,12 +279,7 @@ def approvable(deps: Dependencies, sheet_id: str) -> Sheet:
     if deps.clock.now() > sheet.expires_at:
         _move(deps, sheet_id, SheetEvent.EXPIRED)
         raise NotApproved(f"Sheet {sheet_id} is too old.", next_step=NEW_SHEET)
-    changed = changed_since(deps, sheet)
-    if changed:
-        raise NotApproved(
-            f"Since sheet {sheet_id} was created, this has changed: {', '.join(changed)}.",
-            next_step=NEW_SHEET,
-        )
+    require_unchanged(sheet, changed_since(deps, sheet))
     is_live = sheet.mode is Mode.LIVE
     if is_live and sheet.state is SheetState.APPROVED and deps.ledger().consent.consent_to(sheet) is None:
         # An approval of which the audit trail knows nothing is none: a person is asked.

@@ -16,12 +16,13 @@ from urllib.parse import unquote
 import anyio
 
 from callsheet.core.catalogue.cards import Catalogue, GatewayFacts, ModelCard
+from callsheet.core.clips import OBJECT
 from callsheet.core.consent import Mode, Policy
-from callsheet.core.gateway.endpoint import USUAL, Route
-from callsheet.core.gateway.protocol import Gateway
+from callsheet.core.gateway.protocol import USUAL, Gateway, Route
 from callsheet.core.payload.request import fold_name, name_known, offer_name
 from callsheet.core.security.redaction import Redactor, clean
 from callsheet.core.security.urls import is_loopback
+from callsheet.core.shot import Shot
 from callsheet.core.tasks import Sheet, Task
 from callsheet.errors import Action, KeyProblem, LedgerProblem, NextStep, SetupProblem, UnknownThing
 
@@ -89,10 +90,11 @@ class Dependencies:
     `sandbox_url` starts the sandbox on first use and returns its base URL. `desk_url` is the address of the desk, if
     it is open. `is_named_address` tells whether a person named that address for a gateway's key at a terminal,
     `has_passphrase` whether a person has set an approval passphrase or a passkey, `is_followed` whether any process
-    follows tasks now. `start_watcher` starts the background process that does, and tells whether it runs. `paced`
-    holds the time reserved with the rate limiter for a task's next request; `sending` the tasks whose paid request is
-    on its way in this process; `uploaded` the links of the files that this process uploaded for a task, by the name of
-    each file.
+    follows tasks now. `known_account` knows the fingerprint of a key that only other processes have, and
+    `callback_for` the address at which a gateway may ring for a shot. `start_watcher` starts the background process
+    that does, and tells whether it runs. `paced` holds the time reserved with the rate limiter for a task's next
+    request; `sending` the tasks whose paid request is on its way in this process; `uploaded` the links of the files
+    that this process uploaded for a task, by the name of each file.
     """
 
     ledger: Callable[[], Ledger]
@@ -124,6 +126,8 @@ class Dependencies:
     has_passphrase: Callable[[], bool] = lambda: True
     is_followed: Callable[[], bool] = lambda: True
     start_watcher: Callable[[], bool] = lambda: False
+    known_account: Callable[[str], str] | None = None
+    callback_for: Callable[[str, Shot], str | None] = lambda _gateway, _shot: None
     changes: Wakeups = field(default_factory=Changes)
     paced: dict[str, float] = field(default_factory=dict)
     sending: dict[str, anyio.CancelScope] = field(default_factory=dict)
@@ -219,11 +223,19 @@ class Dependencies:
         """The fingerprint of the live key, sealed or not; empty without a key."""
         if not facts.key_env:
             return ""
+        if self.known_account is not None:
+            return self.known_account(facts.id)
         if self.is_sealed(facts.id):
             sealed = self.sealed_key(facts.id)
             return sealed.fingerprint if sealed else ""
         key = self.find_key(facts)
         return key.fingerprint if key else ""
+
+    def clip_at(self, task: Task) -> str | None:
+        """Where a person finds the clip: its file, or the desk's page where it is an object in storage."""
+        if task.clip is None or not task.clip.path.startswith(OBJECT):
+            return task.clip.path if task.clip else None
+        return f"{self.desk_url() or ''}tasks/{task.id}"
 
     def sanitize(self, text: str, *, limit: int = 300) -> str:
         """A gateway's text as it may be stored and shown: without our keys, cleaned, bounded. Still untrusted.

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from callsheet.core.catalogue.cards import Availability, GatewayFacts, ModelCard
 from callsheet.core.catalogue.prices import Price, price_clip, to_micros
 from callsheet.core.consent import DUPLICATE, Binding, amount_to_type, sheet_id_for, warns_of_duplicate
-from callsheet.core.gateway.endpoint import takes_files
 from callsheet.core.payload.body import Body, Finding, build_body
 from callsheet.core.payload.form import freeze
 from callsheet.core.payload.own_files import PICTURES
@@ -171,8 +170,7 @@ def _named_card(deps: Dependencies, draft: Draft) -> ModelCard | None:
 def hosts_of(deps: Dependencies, shot: Shot) -> Hosts:
     """Which hosts the policy lets a shot name, and what is known of its files."""
     policy = deps.policy()
-    gateways = deps.catalogue().gateways
-    uploads = tuple(facts.id for facts in gateways if facts.upload is not None or takes_files(facts))
+    uploads = tuple(facts.id for facts in deps.catalogue().gateways if facts.takes_files)
     return Hosts(policy.callback_hosts, policy.image_hosts, files=files_of(deps, shot), uploads=uploads)
 
 
@@ -232,10 +230,6 @@ def _without_card(  # noqa: PLR0913 - the parts of an answer
     )
 
 
-def _price(card: ModelCard, shot: Shot) -> Price:
-    return price_clip(card, shot)
-
-
 def _notes(shot: Shot) -> tuple[str, ...]:
     return lint_prompt(shot.prompt, duration_seconds=shot.seconds, with_image=bool(shot.inputs))
 
@@ -243,6 +237,7 @@ def _notes(shot: Shot) -> tuple[str, ...]:
 def _explain_card(
     deps: Dependencies, card: ModelCard, shot: Shot, *, what: str, findings: tuple[Finding, ...]
 ) -> Explanation:
+    shot = _with_callback(deps, card, shot)
     hosts = hosts_of(deps, shot)
     verdict = check_shot(card, shot, hosts)
     if card.lifecycle.availability is Availability.DROPPED:
@@ -255,33 +250,16 @@ def _explain_card(
         verdict = verdict.softened
     facts = deps.facts(card.gateway)
     frozen = freeze(facts.body, body)
-    price = _price(card, settled)
-    mode = deps.policy().mode
+    price, mode = price_clip(card, settled), deps.policy().mode
     binding = build_binding(deps, card, mode=mode, shot=settled, body=frozen, price=price)
     url = binding.base_url + binding.path
-    sheet, earlier, no = None, "", ""
-    blocked: tuple[Blocker, ...] = ()
-    held = None if verdict.blocked else held_by(deps, binding.shot_digest)
-    if held is not None:
-        status, earlier = "held", earlier_takes(deps, binding)
-        first = "First look for it in the gateway's own task list. Nothing is sent until then."
-        step = NextStep(Action.RESOLVE, first, held.id)
-    elif verdict.blocked:
-        status = "invalid"
-        step = NextStep(Action.EXPLAIN, "Fix what is marked as error. The body shown is the corrected form.")
-    else:
-        sheet, earlier = _sheet(deps, card, binding, shot=settled, price=price, body=frozen)
-        blocked = find_blockers(deps, sheet)
-        status = "blocked" if any(blocker.refuses for blocker in blocked) else "ready"
-        no = _declined_text(deps, binding)
-        step = _next_step(sheet, blocked, declined=bool(no))
-    return Explanation(
-        status=status,
+    explained = Explanation(
+        status="invalid",
         notice=notice(deps, mode),
         what=what,
         findings=verdict.findings,
         prompt_notes=_notes(settled),
-        next_step=step,
+        next_step=NextStep(Action.EXPLAIN, "Fix what is marked as error. The body shown is the corrected form."),
         mode=mode,
         card=card,
         shot=settled,
@@ -290,11 +268,38 @@ def _explain_card(
         curl=curl_line(facts, binding.method, url, body),
         body=body,
         price=price,
+        chosen=tuple((name, value) for name, value in settled.parameters.items() if shot.get(name) is None),
+        files=hosts.files,
+    )
+    if verdict.blocked:
+        return explained
+    held = held_by(deps, binding.shot_digest)
+    if held is not None:
+        first = "First look for it in the gateway's own task list. Nothing is sent until then."
+        step = NextStep(Action.RESOLVE, first, held.id)
+        return replace(explained, status="held", next_step=step, earlier=earlier_takes(deps, binding))
+    sheet, earlier = _sheet(deps, card, binding, shot=settled, price=price, body=frozen)
+    return _with_sheet(deps, explained, sheet, earlier)
+
+
+def _with_callback(deps: Dependencies, card: ModelCard, shot: Shot) -> Shot:
+    """The shot with the address at which its gateway may ring, where it names none and the model has a field for it."""
+    if shot.callback_url is not None or card.field_for("callback") is None:
+        return shot
+    return replace(shot, callback_url=deps.callback_for(card.gateway, shot))
+
+
+def _with_sheet(deps: Dependencies, explained: Explanation, sheet: Sheet, earlier: str) -> Explanation:
+    """The answer for a shot that the card takes: its sheet, and what blocks it now."""
+    blocked = find_blockers(deps, sheet)
+    no = _declined_text(deps, sheet.binding)
+    return replace(
+        explained,
+        status="blocked" if any(blocker.refuses for blocker in blocked) else "ready",
+        next_step=_next_step(sheet, blocked, declined=bool(no)),
         sheet=sheet,
         earlier=f"{no} {earlier}".strip(),
         blocked=blocked,
-        chosen=tuple((name, value) for name, value in settled.parameters.items() if shot.get(name) is None),
-        files=hosts.files,
     )
 
 

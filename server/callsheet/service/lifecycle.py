@@ -105,6 +105,7 @@ async def run(
             async with anyio.create_task_group() as runners:
                 runners.start_soon(runner.watch)
                 runners.start_soon(_tend, deps, beside.leases)
+                runners.start_soon(_keep_fresh, deps)
                 try:
                     yield runner
                 finally:
@@ -127,6 +128,13 @@ async def _tend(deps: Dependencies, leases: Leases) -> None:
             sealed_keys.tend(deps, is_alive=leases.is_alive)
             release_all(deps)
         await deps.changes.wait(TEND_SECONDS)
+
+
+async def _keep_fresh(deps: Dependencies) -> None:
+    # Imported when used: a start is faster without it.
+    from .catalogue.refresh import keep_fresh
+
+    await keep_fresh(deps)
 
 
 async def _wind_down(deps: Dependencies, grace_seconds: float) -> None:

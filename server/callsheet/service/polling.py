@@ -13,10 +13,12 @@ from dataclasses import replace
 from typing import Any
 
 from callsheet.core.consent import Means, Mode
-from callsheet.core.gateway.endpoint import USUAL, OwnWay
 from callsheet.core.gateway.protocol import (
+    USUAL,
     ContentReader,
     GatewayProblem,
+    HttpRequest,
+    OwnWay,
     Phase,
     Progress,
     StatusOutcome,
@@ -49,6 +51,7 @@ from .dependencies import (
 )
 from .export import clip_label
 from .outcomes import expire_attempt, quote_problem, screen_status, stop_allowance
+from .ports import UNPROVEN, Evidence
 from .results import (
     CONTENT_MISSING,
     JOB_FORGOTTEN,
@@ -177,8 +180,8 @@ def _store_status(deps: Dependencies, task: Task, outcome: StatusOutcome | None)
         return _status_unavailable(deps, task, outcome)
     if outcome.named_id not in ("", task.gateway_task_id):
         return _read_failed(deps, task, OTHER_TASK_NAMED, "the gateway's answer is about another task", None)
-    if outcome.phase is Phase.SUCCEEDED and not outcome.video_urls and (path := _content_path(deps, task)):
-        outcome = replace(outcome, video_urls=(path,))
+    if outcome.phase is Phase.SUCCEEDED and not outcome.video_urls and (content := _build_content(deps, task)):
+        outcome = replace(outcome, video_urls=(content.path,))
     if outcome.phase is Phase.SUCCEEDED and not outcome.video_urls:
         return _read_failed(deps, task, NO_FILE_NAMED, "finished, but the gateway gives no video link", None)
     if outcome.phase is Phase.UNRECOGNISED and outcome.video_urls and task.state is TaskState.SUCCEEDED:
@@ -224,12 +227,10 @@ def _status_unavailable(deps: Dependencies, task: Task, outcome: StatusUnavailab
     return _read_failed(deps, task, code, message, problem.retry_after_seconds, said=said)
 
 
-def _content_path(deps: Dependencies, task: Task) -> str:
-    """Where the gateway hands the task's clip out itself, below its own address; empty where it does not."""
-    gateway = deps.gateway(task.gateway)
-    if not isinstance(gateway, ContentReader):
-        return ""
-    return gateway.build_content(TaskRef(task.model, task.gateway_task_id or "")).path
+def _build_content(deps: Dependencies, task: Task) -> HttpRequest | None:
+    """Asks the gateway for the task's clip, where it hands clips out itself."""
+    gateway, found = deps.gateway(task.gateway), TaskRef(task.model, task.gateway_task_id or "")
+    return gateway.build_content(found) if isinstance(gateway, ContentReader) else None
 
 
 def _phase_changes(deps: Dependencies, task: Task, outcome: Progress, now: float) -> dict[str, Any]:
@@ -308,9 +309,7 @@ async def _save(deps: Dependencies, task: Task, link: str) -> Clip:
     facts, directory = deps.facts(task.gateway), deps.save_directory(deps.policy())
     public = USUAL if task.mode is Mode.SANDBOX else deps.policy().route("")
     public = replace(public, hosts=facts.result_hosts if facts.own else None)
-    gateway = deps.gateway(task.gateway)
-    if link.startswith("/") and isinstance(gateway, ContentReader):
-        content = gateway.build_content(TaskRef(task.model, task.gateway_task_id or ""))
+    if link.startswith("/") and (content := _build_content(deps, task)):
         base_url, key, route = await deps.reach(task.mode, facts)
         way = OwnWay(route, public)
         return await deps.clips.keep_own(
@@ -360,7 +359,7 @@ def accept_ledger(deps: Dependencies, agree: Callable[[Sequence[SentRequest]], o
 
 
 def resolve_task(
-    deps: Dependencies, task_id: str, *, accepted_as: str | None, by: Means = Means.TERMINAL, who: str = ""
+    deps: Dependencies, task_id: str, *, accepted_as: str | None, by: Means = Means.TERMINAL, proof: Evidence = UNPROVEN
 ) -> Task:
     """Record what a person found out about a task of unknown outcome: accepted under an id, or lost."""
     task = deps.ledger().task(task_id)
@@ -391,9 +390,8 @@ def resolve_task(
             next_step=NextStep(Action.GET, target=task_id),
             fate=fate_of(task),
         ) from None
-    detail = {"as": accepted_as or "lost", "sheet": task.sheet_id, **({"who": who} if who else {})}
-    if task.gateway_task_id is not None:
-        detail["was"] = task.gateway_task_id
+    detail = {**proof, "as": accepted_as or "lost", "sheet": task.sheet_id}
+    detail |= {"was": task.gateway_task_id} if task.gateway_task_id is not None else {}
     deps.ledger().consent.record(event.value, task_id, actor=by.value, now=now, detail=detail)
     keep_taken_back(deps)
     deps.changes.notify()

@@ -16,8 +16,7 @@ from callsheet.core.catalogue.cards import Catalogue, ModelCard
 from callsheet.core.catalogue.published import Published
 from callsheet.core.clips import ClipLabel, ClipLinks
 from callsheet.core.consent import Means, Mode, Policy, Spending
-from callsheet.core.gateway.endpoint import OwnWay, Route
-from callsheet.core.gateway.protocol import CatalogueReader, HttpReply, HttpRequest
+from callsheet.core.gateway.protocol import CatalogueReader, HttpReply, HttpRequest, OwnWay, Route
 from callsheet.core.sent import MarkedTask, Sent, SentRequest
 from callsheet.core.shot import JsonValue, OwnFile
 from callsheet.core.spending import Allowance, Slots, SpendTerms
@@ -38,6 +37,9 @@ from callsheet.edges.keys.sealed import SealedKey, open_key, require_address
 from callsheet.edges.keys.store import SecretKey, build_redactor
 
 PolicySource = Callable[[], Policy]
+Evidence = Mapping[str, str]
+"""What proves an act of a person, for the audit trail: with a passkey its signature and what was signed."""
+UNPROVEN: Evidence = {}
 """The policy in force; raises `SetupProblem`. Looked at again with each call."""
 
 
@@ -81,6 +83,7 @@ class TaskList(Protocol):
     """The tasks as a person looks for them, in the same store. What they dismiss comes back with its next change."""
 
     def find(self, wanted: TaskFilter, *, limit: int, offset: int = 0) -> list[Task]: ...
+    def cards(self) -> list[str]: ...
     def dismiss(self, task_ids: Iterable[str], *, now: float) -> None: ...
 
 
@@ -176,6 +179,7 @@ class NoticeSender(Protocol):
     """Tells the person that a sheet waits, where their policy says so. `tell` never waits or raises."""
 
     def tell(self, sheet: Sheet) -> None: ...
+    def finish(self) -> None: ...
     async def send_test(self) -> list[tuple[str, str]]: ...
 
 
@@ -195,13 +199,13 @@ class ClipStore(Protocol):
         key: SecretKey | None,
         way: OwnWay,
     ) -> Clip: ...
+    def local_copy(self, name: str) -> AbstractAsyncContextManager[Path]: ...
 
 
 class TeamClips(ClipStore, Protocol):
     """A team's clips. `links` is None where they are files; ask for them per request, after the check who asks."""
 
     async def links(self, clip: Clip) -> ClipLinks | None: ...
-    def local_copy(self, name: str) -> AbstractAsyncContextManager[Path]: ...
 
 
 class HttpClient(AbstractAsyncContextManager["HttpClient"], Protocol):
@@ -248,6 +252,7 @@ class PublishedStore(Protocol):
         self, gateway: CatalogueReader, gateway_id: str, *, url: str, date: str, pages: Sequence[bytes]
     ) -> Published: ...
     def keep(self, gateway_id: str, *, url: str, date: str, pages: Sequence[bytes]) -> None: ...
+    def turn(self, now: float) -> AbstractContextManager[bool]: ...
 
 
 class OpenKeys(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,10 @@ class Queries:
     def catalogue(self) -> Catalogue:
         """All gateways with their model cards."""
         return self.deps.catalogue()
+
+    def clip_file(self, name: str) -> AbstractAsyncContextManager[Path]:
+        """The file of a clip or of its picture, which may be a copy that lasts as long as the block."""
+        return self.deps.clips.local_copy(name)
 
     def facts(self, gateway_id: str) -> GatewayFacts:
         """That gateway's facts; raises `UnknownThing`."""
@@ -108,7 +113,11 @@ class Queries:
     def find_tasks(self, wanted: TaskFilter, *, limit: int, offset: int = 0) -> list[results.TaskReport]:
         """Those tasks, the newest first."""
         found = self.deps.ledger().task_list.find(wanted, limit=limit, offset=offset)
-        return [results.report_task(self.deps, task) for task in found]
+        return results.report_tasks(self.deps, found)
+
+    def task_cards(self) -> list[str]:
+        """The models that there are tasks of, each as `gateway/model`, sorted."""
+        return self.deps.ledger().task_list.cards()
 
     def find_attention(self, *, limit: int) -> list[results.TaskReport]:
         """The tasks that a person should see and has not dismissed: what ended badly, and clips not as ordered."""
@@ -117,7 +126,7 @@ class Queries:
         saved = find(TaskFilter((TaskState.SAVED,), undismissed=True), limit=LOOKED_AT)
         differing = [task for task in saved if find_differences(ledger.sheet(task.sheet_id), task)]
         found = sorted([*bad, *differing], key=lambda task: -task.created_at)[:limit]
-        return [results.report_task(self.deps, task) for task in found]
+        return results.report_tasks(self.deps, found)
 
     def dismiss(self, task_ids: Sequence[str]) -> None:
         """A person has seen these tasks; they need no attention until they change."""
@@ -178,6 +187,12 @@ class Queries:
         if key is not None and not named_now:
             self.deps.require_named_address(facts)
         return await ask_endpoint(self.deps, endpoint, key)
+
+    def describe_lists(self) -> str:
+        """When the gateways' own lists were fetched; see `catalogue.refresh.describe_lists`."""
+        from .catalogue.refresh import describe_lists
+
+        return describe_lists(self.deps)
 
     async def refresh_catalogues(self, gateway_id: str | None = None) -> list[Refreshed]:
         """Fetch what the gateways publish; see `catalogue.refresh.refresh`. For a person's act only."""

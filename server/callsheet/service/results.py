@@ -91,6 +91,7 @@ class TaskReport:
     notice: str
     next_step: NextStep
     findings: tuple[Finding, ...] = ()
+    clip_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,18 +167,23 @@ def iso(seconds: float | None) -> str | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def report_task(deps: Dependencies, task: Task) -> TaskReport:
-    """A task with all that an answer says about it."""
-    sheet = deps.ledger().sheet(task.sheet_id)
-    fate, findings = fate_of(task), find_differences(sheet, task)
+def report_tasks(deps: Dependencies, tasks: Sequence[Task]) -> list[TaskReport]:
+    """Tasks with all that an answer says about them. What those of one mode share is found once."""
+    notices = {mode: notice(deps, mode) for mode in {task.mode for task in tasks}}
+    return [_report(deps, task, notices[task.mode]) for task in tasks]
+
+
+def _report(deps: Dependencies, task: Task, said_first: str) -> TaskReport:
+    findings = find_differences(sheet := deps.ledger().sheet(task.sheet_id), task)
     return TaskReport(
         task=task,
         prompt=sheet.shot.prompt if sheet else "",
         status_text=status_text(task),
-        fate=fate.value,
-        notice=notice(deps, task.mode),
+        fate=fate_of(task).value,
+        notice=said_first,
         next_step=_next_step(deps, task, findings),
         findings=findings,
+        clip_at=deps.clip_at(task),
     )
 
 
@@ -188,8 +194,7 @@ STATE_OVERDUE = "state_overdue"
 OTHER_TASK_NAMED = "other_task_named"
 JOB_FORGOTTEN = "job_forgotten"
 CONTENT_MISSING = "content_missing"
-CERTAINLY_ODD = (JOB_FORGOTTEN, CONTENT_MISSING)
-"""Codes for which a person need not wait before they look."""
+CERTAINLY_ODD = (JOB_FORGOTTEN, CONTENT_MISSING)  # a person need not wait before they look
 UNCLEAR_STATES = frozenset({NO_FILE_NAMED, UNRECOGNISED_STATE, STATE_OVERDUE, OTHER_TASK_NAMED, KEY_RETURNED})
 """Codes of problems in which the gateway answers, but does not say what became of the task."""
 
@@ -312,9 +317,9 @@ def _next_step(deps: Dependencies, task: Task, findings: tuple[Finding, ...]) ->
         case TaskState.WAITING | TaskState.SUBMITTING | TaskState.QUEUED | TaskState.RUNNING | TaskState.SUCCEEDED:
             return NextStep(Action.WAIT, _waiting_text(deps, task), target=task.id, seconds=WAIT_SECONDS)
         case TaskState.SAVED:
-            where = f"The clip is {task.clip.path}; look at its contact sheet." if task.clip else "Nothing to do."
-            text = f"{where}{format_differences(findings)}"
-            return NextStep(Action.VIEW if task.clip else Action.NOTHING, text, target=task.id)
+            where = f"The clip is {deps.clip_at(task)}; look at its contact sheet." if task.clip else "Nothing to do."
+            action = Action.VIEW if task.clip else Action.NOTHING
+            return NextStep(action, f"{where}{format_differences(findings)}", target=task.id)
         case TaskState.REJECTED:
             return refusal_step(task.problem)
         case TaskState.FAILED:

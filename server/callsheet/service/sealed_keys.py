@@ -14,8 +14,7 @@ from collections.abc import Callable, Collection
 import anyio.to_thread
 
 from callsheet.core.consent import DUPLICATE, Mode, sheet_id_for
-from callsheet.core.gateway.endpoint import Route
-from callsheet.core.gateway.protocol import Postponed, SubmitOutcome
+from callsheet.core.gateway.protocol import Postponed, Route, SubmitOutcome
 from callsheet.core.spending import is_fresh
 from callsheet.core.tasks import OPEN_STATES, Problem, Sheet, SheetState, Task, TaskState
 from callsheet.errors import (
@@ -39,6 +38,7 @@ from .consent import (
     earlier_takes,
     need_sheet,
     render_shown,
+    require_unchanged,
 )
 from .dependencies import KEY_SEALED, Dependencies, card_of
 from .ports import SealedKey, SecretKey, build_redactor, open_key
@@ -328,11 +328,7 @@ def sendable(deps: Dependencies, sheet_id: str) -> Sheet:
     changed = changed_since(deps, sheet)
     if not changed and sheet_id_for(sheet.binding.digest) != sheet.id:
         changed = ("all of it",)
-    if changed:
-        raise NotApproved(
-            f"Since sheet {sheet_id} was created, this has changed: {', '.join(changed)}.",
-            next_step=NEW_SHEET,
-        )
+    require_unchanged(sheet, changed)
     return sheet
 
 

@@ -54,7 +54,7 @@ from .consent import (
 )
 from .dependencies import Dependencies, card_of, wait_for_pace, wait_for_upload
 from .outcomes import asks_balance, keep_outcome, lists_model, record_balance, record_hints, screen_submit
-from .results import Submission, notice, report_task
+from .results import Submission, notice, report_tasks
 from .sealed_keys import approval_texts, hold_unsent, is_locked, reach_to_pay, settle_permit
 from .uploads import is_waiting, upload_file, with_links
 
@@ -126,7 +126,7 @@ def _submitted(deps: Dependencies, task_id: TaskId, *, again: bool) -> Submissio
     task = deps.ledger().task(task_id)
     if task is None:
         raise LedgerProblem("The ledger has a spent sheet without its task.", next_step=NextStep(Action.DOCTOR))
-    report = report_task(deps, task)
+    (report,) = report_tasks(deps, [task])
     used = _allowance_used(deps, need_sheet(deps, task.sheet_id))
     return Submission("", "", NextStep(), again=again, covered_by=used, sheet_id=task.sheet_id).followed(report)
 

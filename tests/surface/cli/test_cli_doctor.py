@@ -12,10 +12,12 @@ import pytest
 from cli_terminal import CommandLine, store_cheap_verifier
 
 from callsheet.core.consent import Means
+from callsheet.sandbox.published import load_data, poyo_page
 from callsheet.surface.cli.console.exit_codes import ExitCode
 from callsheet.surface.program import Program
 from workspace import KEY, Workspace, accepted, draft, reply
 
+WEEKLY = '[catalogue]\nrefresh = "weekly"\n'
 OTHER_VERSION = '{"id": 1, "result": {"serverInfo": {"name": "callsheet", "version": "0.0.9"}}}'
 
 
@@ -248,3 +250,21 @@ def test_the_end_is_one_verdict_and_one_next_step(workspace: Workspace, cli: Com
         assert ran.code == code
         assert len([line for line in ran.out.splitlines() if line.startswith("Next ")]) == 1
     assert "callsheet generate" in sound.out
+
+
+@pytest.mark.parametrize(("policy", "how"), [("", "only when you ask"), (WEEKLY, "every week")])
+def test_when_the_published_lists_were_fetched_and_whether_that_goes_on(
+    workspace: Workspace, cli: CommandLine, policy: str, how: str
+) -> None:
+    """By the check-up and by the list of models."""
+    workspace.write_policy(policy)
+    items = load_data("poyo_catalogue.json")["items"]
+    data = {**poyo_page("", ""), "items": items, "next_cursor": None, "has_more": False}
+    workspace.gateway.on_request = lambda _request: reply({"code": 200, "data": data})
+    cli("models", "refresh", "poyo")
+
+    [text] = [row["text"] for row in cli("doctor", "--json").json["checks"] if row["name"] == "Published lists"]
+
+    assert "PoYo 2026-09-21, APIXO never, EvoLink never" in text
+    assert how in text
+    assert text in " ".join(cli("models", "poyo").out.split())

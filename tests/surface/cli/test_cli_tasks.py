@@ -378,8 +378,9 @@ def test_ctrl_c_leaves_the_task_to_the_next_start(workspace: Workspace, tmp_path
     assert report.task.state in (TaskState.QUEUED, TaskState.RUNNING)
 
 
-def test_models_shows_price_choices_and_availability_with_its_date(cli: CommandLine) -> None:
+def test_models_shows_price_choices_and_availability_with_its_date(workspace: Workspace, cli: CommandLine) -> None:
     """A table for each gateway, or one of them, or all about one card."""
+    workspace.environ["COLUMNS"] = "140"
     table = cli("models", "poyo")
     assert table.code == 0
     [row] = [line for line in table.out.splitlines() if line.strip().startswith("sora-2-official ")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from test_desk_browser import NARROW, WIDE, add_authenticator, barriers, open_wi
 from callsheet.core.consent import Means
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import Problem, SheetState, TaskState
+from callsheet.edges.process.desktop import find_opener
 from callsheet.service import Draft
 from callsheet.service.submission import submit
 
@@ -237,3 +239,107 @@ def test_a_vertical_clip_and_a_long_prompt_leave_the_player_whole(
     expect(page.locator(".gallery img").first).to_have_css("object-fit", "contain")
     assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
     assert barriers(page) == []
+
+
+def test_a_sheet_is_approved_for_later_then_sent_by_keyboard(page: Page, desk_server: DeskServer) -> None:
+    """The passphrase is typed once; sending it on the first page needs no more."""
+    shot = Shot.of("For later by key.", duration_seconds=4)
+    sheet = desk_server.service().explain(Draft(shot, gateway="poyo", model="sora-2-official")).sheet
+    assert sheet is not None
+    page.goto(f"{desk_server.origin}/sheets/{sheet.id}")
+    press(page, "#passphrase")
+    page.keyboard.type(PASSPHRASE)
+    press(page, f"form[action='/sheets/{sheet.id}/approve'] button:not([name])")
+    expect(page.get_by_role("button", name="Send it now")).to_be_visible()
+    assert sheet_state(desk_server, sheet.id) is SheetState.APPROVED
+    page.goto(f"{desk_server.origin}/")
+    press(page, f"form[action='/sheets/{sheet.id}/send'] button")
+    page.wait_for_url("**/tasks/task_*")
+    assert sheet_state(desk_server, sheet.id) is SheetState.SPENT
+
+
+RECORD = """
+window.told = [];
+window.Notification = class {
+  static permission = "default";
+  static async requestPermission() { this.permission = "granted"; return this.permission; }
+  constructor(title, options) { window.told.push([title, options.body]); }
+};
+"""
+
+
+def test_the_browser_notifies_once_it_was_asked_to_by_keyboard(page: Page, desk_server: DeskServer) -> None:
+    """Of what is new, with the model and without the prompt; and no more when it is turned off."""
+    page.add_init_script(RECORD)
+    page.goto(f"{desk_server.origin}/")
+    desk_server.ask("Nobody is told of this kite.")
+    expect(page.get_by_text("Nobody is told of this kite.").first).to_be_visible(timeout=30_000)
+    assert page.evaluate("window.told") == []
+    press(page, "[data-notify]")
+    expect(page.locator("[data-notify]")).to_have_text("Stop notifying me in this browser")
+    desk_server.ask("Told of this kite.")
+    for _ in range(60):
+        if page.evaluate("window.told.length"):
+            break
+        page.wait_for_timeout(500)
+    [[title, body]] = page.evaluate("window.told")
+    assert title == "Callsheet: a clip waits for you"
+    assert ("sora-2-official" in body, "kite" in body) == (True, False)
+    press(page, "[data-notify]")
+    expect(page.locator("[data-notify]")).to_have_text("Notify me in this browser when something waits")
+
+
+def test_a_sheet_that_no_longer_holds_is_renewed_by_keyboard(browser: Browser, tmp_path: Path) -> None:
+    """From the first page, to a sheet that can be approved. The caps of the policy bear on a live sheet."""
+    with (
+        open_desk_server(tmp_path / "home", LIVE, POYO_API_KEY="a-live-key-of-nobody") as desk_server,
+        browser.new_context(viewport=WIDE) as context,
+    ):
+        window = open_window(context, desk_server)
+        page = window.page
+        sign_in(page, desk_server)
+        sheet_id = desk_server.ask("Renewed by key.")
+        policy = desk_server.home / "config" / "policy.toml"
+        policy.write_text(f'{LIVE}[caps]\nper_clip = "1.50"\n', encoding="utf-8")
+        window.go("/")
+        press(page, f"form[action='/sheets/{sheet_id}/renew'] button")
+        page.wait_for_url(lambda url: "/sheets/" in url and sheet_id not in url)
+        expect(page.locator("#passphrase")).to_be_visible()
+        assert sheet_state(desk_server, sheet_id) is SheetState.EXPIRED
+        assert window.problems == []
+
+
+def test_a_sample_is_generated_and_shown_in_its_folder_by_keyboard(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the empty first page. The file manager is a program that records what it was given."""
+    if find_opener({"DISPLAY": ":0"}) is None:
+        pytest.skip("there is no program that opens files on this computer")
+    shown, programs = tmp_path / "shown", tmp_path / "programs"
+    programs.mkdir()
+    (programs / "exo-open").write_text(f'#!/bin/sh\necho "$@" >> {shown}\n')
+    (programs / "exo-open").chmod(0o700)
+    for name, value in {
+        "DISPLAY": ":0",
+        "XDG_CURRENT_DESKTOP": "XFCE",
+        "PATH": f"{programs}:{os.environ['PATH']}",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with (
+        open_desk_server(tmp_path / "home", "[sandbox]\nspeed = 600\n") as desk_server,
+        browser.new_context(viewport=WIDE) as context,
+    ):
+        window = open_window(context, desk_server)
+        page = window.page
+        sign_in(page, desk_server)
+        press(page, "form[action='/sample'] button")
+        page.wait_for_url("**/tasks/task_*")
+        task_id = page.url.rpartition("/")[2]
+        desk_server.wait_for(task_id)
+        page.reload()
+        press(page, f"form[action='/tasks/{task_id}/reveal'] button")
+        expect(page.get_by_text("The folder is open in your file manager.")).to_be_visible()
+        clip = desk_server.service().task(task_id).task.clip
+        assert clip is not None
+        assert str(Path(clip.path).parent) in shown.read_text()
+        assert window.problems == []

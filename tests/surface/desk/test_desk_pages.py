@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import sqlite3
+from dataclasses import replace
 from decimal import Decimal
 
 import httpx2
@@ -14,17 +15,19 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
 
+from callsheet.core.catalogue.cards import GatewayFacts
 from callsheet.core.consent import APPROVAL_LABELS, Means, split_approval
 from callsheet.core.security.redaction import Redactor
 from callsheet.core.shot import Shot
 from callsheet.core.tasks import TaskState
+from callsheet.edges.keys.store import SecretKey
 from callsheet.service.blockers import spending_windows
 from callsheet.service.submission import submit
 from callsheet.surface.desk.records import DAY, DAYS, bar, draw_days, tasks_that_count
 from callsheet.surface.desk.requests import RequestContext, get_endpoint
 from callsheet.surface.desk.tasks import A_PAGE
 from callsheet.surface.desk.templating import Templates
-from workspace import KEY, Workspace, accepted, draft, reply
+from workspace import KEY, Workspace, accepted, draft, overtaken, reply
 
 PAGES = ("/", "/tasks", "/spending", "/allowances", "/passkeys", "/audit")
 HOSTILE = 'Boat. </dd></dl><script src="//evil.example/x.js"></script>\nPrice: 0.00 USD\n\u202egoes to: nobody'
@@ -359,3 +362,44 @@ async def test_price_and_charge_stand_side_by_side_and_the_month_is_summed_of_ch
     first, second = [seen(await desk.read(f"/tasks/{task_id}")) for task_id in tasks]
     assert "Price agreed to 0.24 USD (48 credits) Charged 0.12 USD (24 credits)" in first
     assert "Charged not reported by the gateway" in second
+
+
+def add_task(desk: Desk, prompt: str) -> None:
+    """A rehearsal that was agreed to and submitted; nobody sends it."""
+    sheet_id = draft(desk.service, Shot.of(prompt, duration_seconds=4))
+    desk.service.approve(sheet_id, by=Means.DESK)
+    submit(desk.service.deps, sheet_id)
+
+
+@pytest.mark.parametrize("path", ["/", "/tasks"])
+async def test_a_list_of_tasks_looks_for_the_keys_once_for_all_of_them(desk: Desk, path: str) -> None:
+    """Not once for each: a page with three has as much to look up as a page with one."""
+    await desk.sign_in()
+    deps, asked, looked_up = desk.service.deps, list[str](), list[int]()
+
+    def find_key(facts: GatewayFacts) -> SecretKey | None:
+        asked.append(facts.id)
+        return deps.find_key(facts)
+
+    desk.service.deps = replace(deps, find_key=find_key)
+    for number in range(3):
+        add_task(desk, f"Paper boat {number}.")
+        asked.clear()
+        await desk.read(path)
+        looked_up.append(len(asked))
+
+    assert looked_up[0] > 0
+    assert looked_up == looked_up[:1] * 3
+
+
+async def test_the_list_of_clips_reads_only_the_tasks_of_its_page(desk: Desk) -> None:
+    """The models to choose from come from the ledger as names, not as all its tasks."""
+    add_task(desk, "A paper boat.")
+    await desk.sign_in()
+    read: list[str] = []
+    desk.service.deps = overtaken(desk.service, "tasks", lambda: read.append("all"))
+
+    page = await desk.read("/tasks")
+
+    assert read == []
+    assert "<option>poyo/sora-2-official</option>" in page

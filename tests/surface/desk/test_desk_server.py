@@ -8,15 +8,23 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
+from functools import partial
 from pathlib import Path
 
+import anyio
+import anyio.to_thread
 import pytest
 
+import warm_start
+from callsheet.compose import VERIFIER_FILE
 from callsheet.edges.process.locks import find_desk
 from callsheet.errors import SetupProblem
-from callsheet.surface.desk.server import listen
+from callsheet.surface.desk.server import listen, serve
+from callsheet.surface.desk.templating import TEMPLATES
+from workspace import Workspace
 
 
 def ports_of(sockets: list[socket.socket]) -> set[int]:
@@ -63,11 +71,11 @@ def test_a_port_in_use_is_refused_on_either_address() -> None:
                 listen(other.getsockname()[1])
 
 
-def start(home: Path) -> tuple[subprocess.Popen[str], dict[str, str]]:
+def start(home: Path) -> tuple[subprocess.Popen[str] | warm_start.Forked, dict[str, str]]:
     """`callsheet desk` as a process of its own, and what it says."""
     command = [sys.executable, "-P", "-m", "callsheet", "desk", "--no-open", "--json"]
     environ = {**os.environ, "CALLSHEET_HOME": str(home)}
-    process = subprocess.Popen(
+    process = warm_start.start(
         command, env=environ, cwd=home.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
@@ -98,13 +106,11 @@ def test_the_command_serves_until_it_is_stopped(tmp_path: Path, number: int) -> 
             assert len(said["url"].partition("#key=")[2]) >= 43
             assert fetch(f"{said['address']}sign-in?next=/canary") == 200
             assert fetch(f"{said['address']}sign-in", Host="evil.example") == 421
-            second = subprocess.run(
+            second = warm_start.run(
                 [sys.executable, "-P", "-m", "callsheet", "desk", "--no-open"],
                 env={**os.environ, "CALLSHEET_HOME": str(home)},
                 cwd=tmp_path,
-                capture_output=True,
                 text=True,
-                check=False,
             )
             assert second.returncode != 0
             assert "A desk is already open" in second.stderr
@@ -115,3 +121,37 @@ def test_the_command_serves_until_it_is_stopped(tmp_path: Path, number: int) -> 
     assert "canary" not in out + err
     assert "Traceback" not in err
     assert find_desk(home / "state") is None
+
+
+async def test_every_page_is_compiled_before_anybody_asks_for_it(workspace: Workspace) -> None:
+    """So that the first look at a page is as quick as the next one."""
+    expected = {path.name for path in TEMPLATES.glob("*.html")}
+    compiled: set[str] = set()
+    finished = threading.Event()
+
+    def on_event(event: str, arguments: tuple[object, ...]) -> None:
+        # A hook stays for as long as the program runs.
+        if event == "compile" and not finished.is_set():
+            compiled.add(Path(str(arguments[1])).name)
+            if compiled >= expected:
+                finished.set()
+
+    sys.addaudithook(on_event)
+    config = workspace.home / "config"
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            group.start_soon(
+                partial(
+                    serve,
+                    workspace.service(),
+                    config=config,
+                    state_dir=workspace.home / "state",
+                    verifier=config / VERIFIER_FILE,
+                    port=0,
+                    on_open=lambda _: None,
+                )
+            )
+            done = await anyio.to_thread.run_sync(finished.wait, 30)
+            group.cancel_scope.cancel()
+
+    assert done

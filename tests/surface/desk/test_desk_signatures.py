@@ -31,7 +31,7 @@ from callsheet.edges.keys.passkeys import signing_key
 from callsheet.service.submission import submit
 from callsheet.surface.cli import run
 from cases import cases
-from workspace import SHOT, account_of, draft
+from workspace import SHOT, account_of, draft, reply
 
 SCRIPT = Path(__file__).parents[3] / "docs" / "verify_trail.py"
 TERMS = {"models": "poyo/sora-2-official", "clips": "3", "up_to": "1.00", "seconds": "3600"}
@@ -190,6 +190,59 @@ FORGERIES = {
     "later end": edit(3, expires="9999999999"),
     "other policy": edit(3, policy="x"),
 }
+
+
+async def settle(desk: Desk) -> list[AuditEntry]:
+    """A passkey's answers to two live tasks, and its end of a pause, oldest first."""
+    token, device = await desk.sign_in(), Authenticator()
+    await register(desk, token, device)
+    for number, answer in enumerate(({"answer": "there", "found": "task-1"}, {"answer": "not there"})):
+        desk.workspace.gateway.replies = [reply({"code": 500, "message": "no"}, 500)]
+        sheet_id = draft(desk.service, Shot.of(f"Boat {number}.", duration_seconds=4))
+        desk.service.approve(sheet_id, by=Means.DESK)
+        async with desk.service.running():
+            submission = await desk.service.submit(sheet_id, wait_seconds=5)
+        assert submission.report is not None
+        await sign_and_post(desk, token, device, f"/tasks/{submission.report.task.id}/resolve", **answer)
+    await desk.post("/pause", csrf=token)
+    await sign_and_post(desk, token, device, "/resume")
+    return list(reversed(desk.service.audit(limit=-1)))
+
+
+async def sign_and_post(desk: Desk, token: str, device: Authenticator, path: str, **fields: str) -> None:
+    """Post a form that the passkey signs."""
+    nonce, options = await challenge(desk, f"{path}/challenge", csrf=token, **fields)
+    signed = json.dumps({"nonce": nonce, "credential": device.get(options)})
+    assert (await desk.post(path, csrf=token, passkey=signed, **fields)).status_code == 303
+
+
+async def test_what_a_passkey_settles_or_resumes_is_kept_and_verified_too(
+    live_desk: Desk, script: ModuleType, tmp_path: Path
+) -> None:
+    """The program and the script agree on what holds, and on each entry that says something else."""
+    entries = await settle(live_desk)
+    path = tmp_path / "trail.json"
+    acts = {entry.action: entry for entry in entries if entry.actor == "passkey"}
+    verdict = live_desk.service.verify_audit()
+
+    assert set(acts) == {"resolved_accepted", "resolved_lost", "resumed"}
+    assert (verdict.broken, verdict.unsigned, sum(verdict.keys.values())) == (None, (), 3)
+    assert script.main([write_trail(path, entries)]) == 0
+    accepted, lost, resumed = (acts[name] for name in ("resolved_accepted", "resolved_lost", "resumed"))
+    another_id = json.dumps({**json.loads(accepted.detail), "as": "task-2"})
+    for act, changes in (
+        (accepted, {"subject": lost.subject}),
+        (accepted, {"detail": another_id}),
+        (accepted, {"action": "resolved_lost"}),
+        (lost, {"action": "resolved_accepted"}),
+        (lost, {"subject": accepted.subject}),
+        (resumed, {"action": "paused"}),
+        (resumed, {"detail": lost.detail}),
+        (resumed, {"actor": "desk"}),
+    ):
+        forged = seal_anew([replace(entry, **changes) if entry is act else entry for entry in entries])
+        assert script.main([write_trail(path, forged)]) == 1, changes
+        assert not holds_here(forged), changes
 
 
 @pytest.mark.parametrize("name", FORGERIES)

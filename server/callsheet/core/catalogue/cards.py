@@ -6,6 +6,7 @@ empty tuple, never a guess.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -17,6 +18,7 @@ from callsheet.core.shot import InputRole, Kind, Scalar
 from .expressions import Component
 from .fields import Field, InputRule, Role
 
+GATEWAY_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 Authority = Literal["gateway", "sister brand", "third party", "OpenAI", "measured", "you"]
 
 
@@ -274,6 +276,12 @@ class GatewayFacts:
     upload: UploadRule | None = None
     body: Literal["json", "multipart"] = "json"
     own: bool = False
+
+    @property
+    def takes_files(self) -> bool:
+        """Whether a picture of the person's own can be sent: uploaded before, or in the request itself."""
+        inside = self.own and any(rule.files_only for card in self.models for rule in card.inputs)
+        return self.upload is not None or inside
 
     def last_word(self, card: ModelCard) -> Evidence | None:
         """What the gateway itself said last about a model; others' news of it are no listing."""

@@ -14,7 +14,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Literal
 
-from callsheet.core.shot import JsonValue, Scalar
+from callsheet.core.shot import JsonValue, Scalar, format_word
 
 UC_PER_USD = 680_000
 MOST_DEPTH = 32
@@ -101,11 +101,7 @@ def _declared(row: Mapping[str, JsonValue]) -> Declared:
         raise Unpriced("a parameter has values that are not understood")
     known = ("true", "false") if row.get("type") == "boolean" else tuple(map(str, values))
     default = row.get("default")
-    return Declared(_text(row, "name"), "" if default is None else _word(default), known)
-
-
-def _word(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return Declared(_text(row, "name"), "" if default is None else format_word(default), known)
 
 
 def _component(row: Mapping[str, JsonValue], declared: Mapping[str, Declared], budget: list[int]) -> Component:
@@ -167,7 +163,7 @@ def _expression(node: JsonValue, declared: Mapping[str, Declared], budget: list[
     return Expression(
         op,
         tuple(_expression(child, declared, budget, depth + 1) for child in children),
-        value="" if op != "constant" else _word(constant) if isinstance(constant, bool) else _text(row, "value"),
+        value="" if op != "constant" else format_word(constant) if isinstance(constant, bool) else _text(row, "value"),
         name=_text(row, "name") if op == "variable" else "",
         table=tuple((key, str(value)) for key, value in table.items()),
     )
@@ -214,7 +210,7 @@ def _charge(component: Component, look_up: LookUp) -> Fraction:
 
     def variable(name: str) -> Value:
         known, said = declared[name], look_up(name)
-        text = known.default if said is None else _word(said)
+        text = known.default if said is None else format_word(said)
         if isinstance(said, bool) and {"on", "off"} <= {*known.values}:
             text = "on" if said else "off"
         if not text or (known.values and text not in known.values):

@@ -12,6 +12,15 @@ Role = ParameterName | Literal["prompt", "size", "input", "callback", "model", "
 Situation = Kind | Literal["always", "callback", "no_callback"]
 Unit = Literal["characters", "tokens"]
 
+JSON_TYPES: dict[str, type | tuple[type, ...]] = {
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "boolean": bool,
+    "array": list,
+    "object": dict,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Limit:
@@ -104,6 +113,10 @@ class Field:
             limits=(),
             note=limit.note or self.note,
         )
+
+    def is_of_kind(self, value: object) -> bool:
+        """Whether the value has the field's JSON type."""
+        return isinstance(value, JSON_TYPES[self.kind]) and isinstance(value, bool) == (self.kind == "boolean")
 
     def takes(self, wire: JsonValue) -> bool:
         """Whether that wire value is among the allowed ones; types are judged elsewhere."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
-from callsheet.core.shot import PARAMETERS, Scalar, Shot
+from callsheet.core.shot import PARAMETERS, Scalar, Shot, format_word
 
 from .cards import AddOn, ModelCard, PriceRule
 from .expressions import Unpriced, evaluate_components
@@ -132,7 +132,7 @@ def _keys(card: ModelCard, rule: PriceRule, shot: Shot) -> Iterator[tuple[str, .
     parts = [value_of(card, shot, name) for name in rule.keys]
     rows = [tuple(key.split(" / ")) for key in rule.amounts]
     choices = [
-        {row[place] for row in rows if place < len(row)} if part is None else {_word(part)}
+        {row[place] for row in rows if place < len(row)} if part is None else {format_word(part)}
         for place, part in enumerate(parts)
     ]
     return itertools.product(*choices)
@@ -151,10 +151,6 @@ def _look_up(rule: PriceRule, key: tuple[str, ...]) -> Decimal | None:
         if found:
             return max(found)
     return None
-
-
-def _word(value: Scalar) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _billed_seconds(card: ModelCard, rule: PriceRule, shot: Shot) -> Decimal | None:

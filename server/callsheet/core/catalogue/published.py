@@ -216,11 +216,6 @@ class Difference:
     price: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
 
-    @property
-    def empty(self) -> bool:
-        """Whether nothing changed."""
-        return not (self.new or self.gone or self.price or self.fields)
-
 
 def compare(before: GatewayFacts, after: GatewayFacts) -> Difference:
     """What the second has that the first had not, and the other way round; dropped cards count as gone."""

@@ -1,7 +1,6 @@
 """An endpoint: a server that speaks `/v1/videos`, as a person declares it in the policy, and what follows from that.
 
-Its cards have the shapes of the catalogue, with the policy as their source. A `Route` is how a server is reached and
-known; an approval and a key are bound to its mark. Pure.
+Its cards have the shapes of the catalogue, with the policy as their source. Pure.
 """
 
 from __future__ import annotations
@@ -20,6 +19,8 @@ from callsheet.core.catalogue.prices import ANY, DECLARED
 from callsheet.core.security.urls import is_loopback
 from callsheet.core.shot import IMAGE_TO_VIDEO, TEXT_TO_VIDEO
 
+from .protocol import Route
+
 FREE = "none"
 """The declared price of what costs nothing."""
 PRICE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?) USD per (second|clip)")
@@ -28,56 +29,6 @@ RATIOS = ("16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9")
 LIKE = 0.04
 """Sizes are multiples of 16, so 832x480 is called 16:9."""
 MAX_PICTURE_BYTES = 20 << 20
-UNENCRYPTED = "NOT ENCRYPTED: anyone on the network reads prompt, image and key"
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """How a server is reached and known; empty for the usual way.
-
-    The connection goes to `address`; or the name is `looked_up` and must lead to public addresses only. A `proxy` opens
-    the tunnel. `ca` are certificates in PEM, the only ones with `only_ca`; `fingerprint` is of the one certificate that
-    counts. `open`: nothing is encrypted; `plain_key`: a person declared that the key travels so. `hosts`, if a person
-    named some, are the only ones that a download may ask.
-    """
-
-    address: str = ""
-    looked_up: bool = False
-    proxy: str = ""
-    ca: str = ""
-    only_ca: bool = False
-    fingerprint: str = ""
-    plain_key: bool = False
-    open: bool = False
-    hosts: tuple[str, ...] | None = None
-
-    @property
-    def mark(self) -> str:
-        """Everything that decides who gets a request beside the URL, in words; empty for the usual way."""
-        only = "only " if self.only_ca else ""
-        parts = [
-            f"at {self.address}" if self.address else "",
-            f"through the proxy {self.proxy}" if self.proxy else "",
-            f"trusting {only}ca_file {hashlib.sha256(self.ca.encode()).hexdigest()[:16]}" if self.ca else "",
-            f"certificate {self.fingerprint}" if self.fingerprint else "",
-            UNENCRYPTED if self.open else "",
-        ]
-        return ", ".join(part for part in parts if part)
-
-    def destination(self, base_url: str) -> str:
-        """The base URL with the mark: what a key is sealed for, or allowed to go to."""
-        return f"{base_url} ({self.mark})" if self.mark else base_url
-
-
-USUAL = Route()
-
-
-@dataclass(frozen=True, slots=True)
-class OwnWay:
-    """How a clip comes that its gateway hands out itself. A redirect is followed keyless, to the hosts of `public`."""
-
-    route: Route = USUAL
-    public: Route = Route(hosts=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,8 +180,3 @@ def build_price(endpoint: Endpoint, said: str) -> cards.PriceRule:
     amounts = {ANY: Decimal(found[1] if found else 0)}
     per: Literal["clip", "second"] = "second" if found and found[2] == "second" else "clip"
     return cards.PriceRule(per, "undated", DECLARED, "USD", amounts=amounts, usd_per_unit=Decimal(1), note=note)
-
-
-def takes_files(facts: cards.GatewayFacts) -> bool:
-    """Whether a picture of the person's own can travel in a request itself."""
-    return facts.own and any(rule.files_only for card in facts.models for rule in card.inputs)

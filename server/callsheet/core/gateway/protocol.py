@@ -8,12 +8,15 @@ readers and `Uploader` are what it may have, and `isinstance` tells which it has
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from callsheet.core.catalogue.published import CataloguePage
+
+UNENCRYPTED = "NOT ENCRYPTED: anyone on the network reads prompt, image and key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,55 @@ class HttpReply:
     def header(self, name: str) -> str | None:
         """The first header of that (lower-case) name."""
         return next((value for key, value in self.headers if key == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How a server is reached and known; empty for the usual way.
+
+    The connection goes to `address`; or the name is `looked_up` and must lead to public addresses only. A `proxy` opens
+    the tunnel. `ca` are certificates in PEM, the only ones with `only_ca`; `fingerprint` is of the one certificate that
+    counts. `open`: nothing is encrypted; `plain_key`: a person declared that the key travels so. `hosts`, if a person
+    named some, are the only ones that a download may ask.
+    """
+
+    address: str = ""
+    looked_up: bool = False
+    proxy: str = ""
+    ca: str = ""
+    only_ca: bool = False
+    fingerprint: str = ""
+    plain_key: bool = False
+    open: bool = False
+    hosts: tuple[str, ...] | None = None
+
+    @property
+    def mark(self) -> str:
+        """Everything that decides who gets a request beside the URL, in words; empty for the usual way."""
+        only = "only " if self.only_ca else ""
+        parts = [
+            f"at {self.address}" if self.address else "",
+            f"through the proxy {self.proxy}" if self.proxy else "",
+            f"trusting {only}ca_file {hashlib.sha256(self.ca.encode()).hexdigest()[:16]}" if self.ca else "",
+            f"certificate {self.fingerprint}" if self.fingerprint else "",
+            UNENCRYPTED if self.open else "",
+        ]
+        return ", ".join(part for part in parts if part)
+
+    def destination(self, base_url: str) -> str:
+        """The base URL with the mark: what a key is sealed for, or allowed to go to."""
+        return f"{base_url} ({self.mark})" if self.mark else base_url
+
+
+USUAL = Route()
+
+
+@dataclass(frozen=True, slots=True)
+class OwnWay:
+    """How a clip comes that its gateway hands out itself. A redirect is followed keyless, to the hosts of `public`."""
+
+    route: Route = USUAL
+    public: Route = Route(hosts=())
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,18 +75,20 @@ def settle_shot(card: ModelCard, shot: Shot) -> Shot:
             settled = settled.having(**{field.role: neutral_value(field, limited.fill)})
         elif field.role == "option" and limited.fill is not None:
             settled = replace(settled, options={field.path[-1]: limited.fill, **settled.options})
-    absent = {name: value for name, value in card.implied.items() if not carriers(card, name, shot.kind)}
-    return settled.having(**{name: value for name, value in absent.items() if settled.get(name) is None})
+    open_ = [name for name in card.implied if settled.get(name) is None and not carriers(card, name, shot.kind)]
+    return settled.having(**{name: card.implied[name] for name in open_}) if open_ else settled
 
 
 def present_fields(card: ModelCard, shot: Shot) -> tuple[Field, ...]:
     """The fields that a body for that shot may have, in their order."""
-    return tuple(field for field in card.fields if field.exists_in(shot.kind))
+    kind = shot.kind
+    return tuple(field for field in card.fields if field.exists_in(kind))
 
 
 def settling_order(card: ModelCard, shot: Shot) -> tuple[Field, ...]:
     """The same, and those last whose limits depend on the value of another."""
-    return tuple(sorted(present_fields(card, shot), key=_depends))
+    fields = present_fields(card, shot)
+    return tuple(sorted(fields, key=_depends)) if any(field.limits for field in fields) else fields
 
 
 def _depends(field: Field) -> bool:
@@ -247,11 +249,6 @@ def _shown_text(text: str) -> str:
         return "(a URL)"
     is_prose = len(text) > 40 or len(shown.split()) > 2
     return format_length(text) if is_prose else shown or "(empty)"
-
-
-def format_word(value: Scalar) -> str:
-    """A value of the catalogue's in a text, `true` for yes."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def format_name(name: str) -> str:

@@ -17,6 +17,7 @@ from callsheet.core.shot import (
     Kind,
     Scalar,
     Shot,
+    format_word,
 )
 
 from .body import (
@@ -26,7 +27,6 @@ from .body import (
     format_length,
     format_name,
     format_value,
-    format_word,
     present_fields,
     read_inputs,
     read_pixels,

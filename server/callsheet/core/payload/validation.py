@@ -160,6 +160,8 @@ def _check_kind(card: ModelCard, shot: Shot) -> Step:
     if not card.kinds:
         rule = "This model's input is not documented, or it does not generate video."
         return [build_error("model", card.id, rule, ANOTHER_MODEL)], shot
+    if not shot.inputs and TEXT_TO_VIDEO in card.kinds:
+        return [], shot
     held = {kind: {role for field in card.input_fields(kind) for role in field.inputs} for kind in card.kinds}
     taken = {role for kind, roles in held.items() for role in roles if role in KIND_ROLES[kind]}
     unknown = [role for role in INPUT_ROLES if role not in taken and shot.urls(role)]
@@ -177,6 +179,8 @@ def _check_kind(card: ModelCard, shot: Shot) -> Step:
 
 def _check_inputs(card: ModelCard, shot: Shot) -> Step:
     """Whether a field of this kind holds each, how many there are, and which of them go together."""
+    if not shot.inputs:
+        return [], shot
     held = {role for field in card.input_fields(shot.kind) for role in field.inputs}
     lost = [role for role in INPUT_ROLES if shot.urls(role) and role not in held and shot.kind in card.kinds]
     findings = [

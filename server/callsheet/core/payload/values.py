@@ -23,6 +23,7 @@ from callsheet.core.shot import (
     Kind,
     Scalar,
     Shot,
+    format_word,
 )
 from callsheet.errors import ANOTHER_MODEL
 
@@ -33,7 +34,6 @@ from .body import (
     format_length,
     format_name,
     format_value,
-    format_word,
     nearest_choice,
     nearest_value,
     present_fields,
@@ -44,6 +44,7 @@ from .body import (
 
 LONGEST_RANGE = 60
 _UNSENDABLE = re.compile("[\0\ud800-\udfff]")
+NOT_JSON_TEXT = "It has characters that JSON text cannot hold (NUL or half of a surrogate pair)."
 
 Step = tuple[list[Finding], Shot]
 
@@ -55,8 +56,7 @@ def check_prompt(card: ModelCard, shot: Shot) -> Step:
     findings: list[Finding] = []
     prompt = _UNSENDABLE.sub("", shot.prompt)
     if prompt != shot.prompt:
-        rule = "It has characters that JSON text cannot hold (NUL or half of a surrogate pair)."
-        findings.append(build_error("prompt", format_length(shot.prompt), rule, "Remove them."))
+        findings.append(build_error("prompt", format_length(shot.prompt), NOT_JSON_TEXT, "Remove them."))
         shot = replace(shot, prompt=prompt)
     if prompt.strip():
         findings.extend(_check_length(field, prompt))
@@ -124,14 +124,15 @@ def _said(name: str, value: Scalar) -> str:
 def check_values(card: ModelCard, shot: Shot) -> Step:
     findings: list[Finding] = []
     for field in settling_order(card, shot):
+        if field.role != "size" and field.role not in PARAMETERS:
+            continue
         # What the card fills in limits the rest as what was said does.
-        limited = field.under(settle_shot(card, shot))
+        limited = field.under(settle_shot(card, shot)) if field.limits else field
         if field.role == "size":
             more, shot = _check_size(card, limited, shot)
-            findings.extend(more)
-        elif field.role in PARAMETERS:
+        else:
             more, shot = _check_choice(card, field, limited, shot)
-            findings.extend(more)
+        findings.extend(more)
     return findings, shot
 
 
@@ -158,11 +159,7 @@ def _check_choice(card: ModelCard, field: Field, limited: Field, shot: Shot) -> 
 def _offers(field: Field, value: Scalar) -> bool:
     """Whether the field can say it. A gateway's own spelling is no value of a shot: `landscape` means 16:9."""
     wire = wire_value(field, value)
-    return _is_of_kind(field, wire) and field.takes(wire) and neutral_value(field, wire) == value
-
-
-def _is_of_kind(field: Field, value: JsonValue) -> bool:
-    return isinstance(value, _KINDS[field.kind]) and isinstance(value, bool) == (field.kind == "boolean")
+    return field.is_of_kind(wire) and field.takes(wire) and neutral_value(field, wire) == value
 
 
 def _choices_text(field: Field) -> str:
@@ -217,8 +214,9 @@ def _check_size(card: ModelCard, field: Field, shot: Shot) -> Step:
 
 def check_options(card: ModelCard, shot: Shot) -> Step:
     findings: list[Finding] = []
-    settled = settle_shot(card, shot)
-    known = {field.path[-1]: field.under(settled) for field in present_fields(card, shot) if field.role == "option"}
+    fields = [field for field in present_fields(card, shot) if field.role == "option"]
+    settled = settle_shot(card, shot) if any(field.limits for field in fields) else shot
+    known = {field.path[-1]: field.under(settled) for field in fields}
     kept = dict(shot.options)
     for name, value in shot.options.items():
         if name not in known:
@@ -235,19 +233,9 @@ def check_options(card: ModelCard, shot: Shot) -> Step:
     return findings, replace(shot, options=kept) if kept != dict(shot.options) else shot
 
 
-_KINDS: dict[str, type | tuple[type, ...]] = {
-    "string": str,
-    "integer": int,
-    "number": (int, float),
-    "boolean": bool,
-    "array": list,
-    "object": dict,
-}
-
-
 def _option_complaint(field: Field, value: JsonValue) -> Finding | None:
     shown = format_value(value)
-    if not _is_of_kind(field, value):
+    if not field.is_of_kind(value):
         return build_error(field.name, shown, f"Must be of type {field.kind}.", "Correct it, or leave it out.")
     if not field.takes(value):
         nearest = format_word(nearest_value(field, value))
@@ -267,8 +255,7 @@ def _text_complaint(field: Field, value: str) -> Finding | None:
             return build_error(field.name, format_host(verdict.host), verdict.problem, "Use a public https URL.")
         return None
     if _UNSENDABLE.search(value):
-        rule = "It has characters that JSON text cannot hold (NUL or half of a surrogate pair)."
-        return build_error(field.name, format_length(value), rule, "Remove them.")
+        return build_error(field.name, format_length(value), NOT_JSON_TEXT, "Remove them.")
     if field.max_length is not None and len(value) > field.max_length:
         return build_error(field.name, format_length(value), f"At most {field.max_length:,} characters.", "Shorten it.")
     if field.min_length is not None and len(value) < field.min_length:

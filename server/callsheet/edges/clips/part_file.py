@@ -28,8 +28,8 @@ import anyio.to_thread
 from callsheet.edges.files.files import NotRegularError, open_regular
 from callsheet.errors import DownloadProblem, Fate, SetupProblem
 
+from .boxes import find_obstacle
 from .stills import UnsupportedClip, inspect_clip
-from .tags import find_obstacle
 
 if sys.platform != "win32":
     import fcntl

@@ -16,8 +16,7 @@ import anyio
 import anyio.to_thread
 
 from callsheet.core.clips import ClipLabel
-from callsheet.core.gateway.endpoint import USUAL, OwnWay, Route
-from callsheet.core.gateway.protocol import HttpRequest
+from callsheet.core.gateway.protocol import USUAL, HttpRequest, OwnWay, Route
 from callsheet.core.security.urls import url_host
 from callsheet.core.tasks import Clip
 from callsheet.edges.http.client import GatewayHttp, join_url
@@ -25,8 +24,8 @@ from callsheet.edges.http.streams import ByteStream, OpenStream
 from callsheet.edges.keys.store import SecretKey
 from callsheet.errors import SetupProblem
 
+from .boxes import build_tags, why_untagged
 from .download import save_clip
-from .tags import build_tags, why_untagged
 
 if TYPE_CHECKING:
     from .stills import ClipFacts
@@ -47,6 +46,11 @@ class Clips:
         self._of_gateway = defaultdict[str, anyio.Semaphore](lambda: anyio.Semaphore(MAX_DOWNLOADS_OF_GATEWAY))
         self._from_host = defaultdict[str, anyio.Semaphore](lambda: anyio.Semaphore(MAX_DOWNLOADS_FROM_HOST))
         self._decoding: anyio.CapacityLimiter | None = None
+
+    @asynccontextmanager
+    async def local_copy(self, name: str) -> AsyncIterator[Path]:
+        """The file of a clip or of one of its pictures: it is here."""
+        yield Path(name)
 
     async def keep(
         self, label: ClipLabel, url: str, *, directory: Path, loopback: str | None, route: Route = USUAL

@@ -89,7 +89,6 @@ def _read_endpoint(table: PolicyTable, name: str) -> Endpoint:
     offers = tuple(_read_offer(models, model, endpoint, twins) for model in models.names())
     if not offers:
         table.refuse("models", f'needs at least one table, like [endpoints.{name}.models."wan-2.2"]')
-    table.close()
     return replace(endpoint, models=offers)
 
 
@@ -147,7 +146,6 @@ def _read_offer(models: PolicyTable, model: str, endpoint: Endpoint, taken: set[
     if not all(SIZE.fullmatch(size) for size in offer.sizes):
         table.refuse("sizes", 'must be a list like ["832x480", "1280x720"]')
     _check_price(table, offer.price, endpoint)
-    table.close()
     return offer
 
 

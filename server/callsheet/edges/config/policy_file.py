@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from callsheet.core.catalogue.cards import GATEWAY_ID
 from callsheet.core.consent import Caps, Floor, Mode, Policy, Rule
 from callsheet.core.notices import LEAST_SECRET, NoticeForm, Notices
 from callsheet.core.security.redaction import clean
@@ -33,8 +34,7 @@ MOST_CONCURRENT = 1000
 FASTEST = 100_000.0
 
 _WHAT = "policy file"
-_GATEWAY_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
-_CARD_ID = re.compile(_GATEWAY_ID.pattern + r"/[A-Za-z0-9][A-Za-z0-9._-]{0,63}(?:/[A-Za-z0-9][A-Za-z0-9._-]{0,63})?")
+_CARD_ID = re.compile(GATEWAY_ID.pattern + r"/[A-Za-z0-9][A-Za-z0-9._-]{0,63}(?:/[A-Za-z0-9][A-Za-z0-9._-]{0,63})?")
 
 
 def policy_path(environ: Mapping[str, str]) -> Path:
@@ -80,37 +80,25 @@ def judge_policy(raw: bytes | None, path: Path, *, working_directory: Path, trus
                 " Then start the program again.",
             ),
         )
-    # A place that only the environment named sends nothing anywhere.
-    return policy if trusted else replace(policy, notices=Notices())
+    # A place that only the environment named sends nothing anywhere by itself.
+    return policy if trusted else replace(policy, notices=Notices(), weekly_refresh=False)
 
 
 def parse_policy(raw: bytes, *, where: str) -> Policy:
     """Parse a policy file; `where` names the file in the `SetupProblem` that a mistake raises."""
-    try:
-        table = tomllib.loads(raw.decode("utf-8"))
-    except UnicodeDecodeError:
-        refuse(where, "the file", "is not UTF-8")
-    except (ValueError, RecursionError) as error:
-        refuse(where, "the file", f"is not TOML ({clean(error, limit=120)})")
-    top = PolicyTable(table, where, "")
-    caps, hosts, prices, inputs = (top.table(name) for name in ("caps", "hosts", "prices", "inputs"))
+    top = _read_toml(raw, where)
+    hosts, prices, inputs, published = (top.table(name) for name in ("hosts", "prices", "inputs", "catalogue"))
     sandbox, save, keys, gateways = top.table("sandbox"), top.table("save"), top.table("keys"), top.table("gateways")
-    approval, models, tasks = top.table("approval"), top.table("models"), top.table("tasks")
-    network, notify, endpoints = top.table("network"), top.table("notify"), read_endpoints(top.table("endpoints"))
-    default, default_caps = Policy(), Caps()
+    approval, tasks, endpoints = top.table("approval"), top.table("tasks"), read_endpoints(top.table("endpoints"))
+    default = Policy()
     base_urls, gateway_rules = _read_gateways(gateways)
     for name in {item.id for item in endpoints} & dict(base_urls).keys():
         gateways.refuse(f"{name}.base_url", f"is in [endpoints.{name}]")
-    proxy, ca_file = read_network(network)
+    proxy, ca_file = read_network(top.table("network"))
     policy = Policy(
         version=hashlib.sha256(raw).hexdigest()[:12],
         mode=Mode(top.choice("mode", tuple(Mode), default.mode)),
-        caps=Caps(
-            per_clip=caps.dollars("per_clip", default_caps.per_clip),
-            per_day=caps.dollars("per_day", default_caps.per_day),
-            per_month=caps.dollars("per_month", default_caps.per_month),
-            concurrent=caps.whole("concurrent", default_caps.concurrent, most=MOST_CONCURRENT),
-        ),
+        caps=_read_caps(top.table("caps"), default.caps),
         base_urls=base_urls,
         callback_hosts=hosts.hosts("callback"),
         image_hosts=hosts.hosts("image"),
@@ -123,18 +111,35 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
         save_tags=save.switch("metadata", default.save_tags),
         use_keyring=keys.switch("keyring", default.use_keyring),
         background=tasks.switch("background", default.background),
+        weekly_refresh=published.choice("refresh", ("never", "weekly"), "never") == "weekly",
         floor=Floor(approval.choice("floor", tuple(Floor), default.floor)),
         passphrase_from=approval.dollars("passphrase_from", default.passphrase_from),
-        rules=gateway_rules + _read_models(models),
+        rules=gateway_rules + _read_models(top.table("models")),
         endpoints=endpoints,
         proxy=proxy,
         ca_file=ca_file,
-        notices=_read_notices(notify, hosts.hosts("notify")),
+        notices=_read_notices(top.table("notify"), hosts.hosts("notify")),
     )
-    tables = (top, caps, hosts, prices, inputs, sandbox, save, keys, gateways, approval, models, tasks, network, notify)
-    for part in tables:
-        part.close()
+    top.close()
     return policy
+
+
+def _read_toml(raw: bytes, where: str) -> PolicyTable:
+    try:
+        return PolicyTable(tomllib.loads(raw.decode("utf-8")), where, "")
+    except UnicodeDecodeError:
+        refuse(where, "the file", "is not UTF-8")
+    except (ValueError, RecursionError) as error:
+        refuse(where, "the file", f"is not TOML ({clean(error, limit=120)})")
+
+
+def _read_caps(table: PolicyTable, default: Caps) -> Caps:
+    return Caps(
+        per_clip=table.dollars("per_clip", default.per_clip),
+        per_day=table.dollars("per_day", default.per_day),
+        per_month=table.dollars("per_month", default.per_month),
+        concurrent=table.whole("concurrent", default.concurrent, most=MOST_CONCURRENT),
+    )
 
 
 def _read_notices(table: PolicyTable, hosts: tuple[str, ...]) -> Notices:
@@ -183,7 +188,7 @@ def _read_gateways(table: PolicyTable) -> tuple[tuple[tuple[str, str], ...], tup
     """Other base URLs and rules, by gateway."""
     urls, rules = [], []
     for gateway_id in table.names():
-        if not _GATEWAY_ID.fullmatch(gateway_id):
+        if not GATEWAY_ID.fullmatch(gateway_id):
             table.refuse(clean(gateway_id, limit=40), "is not the id of a gateway")
         gateway = table.table(gateway_id)
         url = gateway.take("base_url", str, "must be a URL in quotes")
@@ -208,13 +213,11 @@ def _read_models(table: PolicyTable) -> tuple[tuple[str, Rule], ...]:
 
 def _read_rule(table: PolicyTable) -> Rule:
     floor = table.choice("floor", tuple(Floor), "")
-    rule = Rule(
+    return Rule(
         allowed=table.switch("allowed", True),
         per_clip=table.dollars("per_clip", None),
         floor=Floor(floor) if floor else None,
     )
-    table.close()
-    return rule
 
 
 def _stated(rules: list[tuple[str, Rule]]) -> tuple[tuple[str, Rule], ...]:

@@ -39,6 +39,7 @@ def render_policy(policy: Policy) -> str:
         save='# directory = "~/Videos/Sora"' if save is None else f"directory = {quote(save)}",
         keyring=_boolean(policy.use_keyring),
         background=_boolean(policy.background),
+        refresh=quote("weekly" if policy.weekly_refresh else "never"),
         floor=quote(policy.floor.value),
         passphrase_from=_limit(policy.passphrase_from),
         gateways="".join((*_gateway_tables(policy), *_endpoint_tables(policy))),
@@ -148,6 +149,11 @@ keyring = {keyring}
 # Whether a program that ends leaves a process behind that follows its open live tasks until their clips are saved.
 [tasks]
 background = {background}
+
+# "weekly" fetches the gateways' own lists of models and prices again when they are a week old: for free, without a key,
+# while Callsheet runs. "never" leaves it to you.
+[catalogue]
+refresh = {refresh}
 
 # The way to gateways and public endpoints. `proxy` opens tunnels; `ca_file` holds certificates that are trusted beside
 # the usual ones. Such settings in the environment (HTTPS_PROXY, SSL_CERT_FILE, …) are ignored.

@@ -14,17 +14,18 @@ from callsheet.errors import Action, NextStep, SetupProblem
 
 from .policy_form import NO_LIMIT
 
-_DOLLARS = re.compile(r"[0-9]{1,7}(?:\.[0-9]{1,4})?")
+DOLLARS = re.compile(r"[0-9]{1,7}(?:\.[0-9]{1,4})?")
 _T = TypeVar("_T")
 
 
 class PolicyTable:
-    """Takes keys from one TOML table. A key that is left at the end is a mistake."""
+    """Takes keys from one TOML table. A key that is left at the end, here or in a table below, is a mistake."""
 
     def __init__(self, table: dict[str, Any], where: str, name: str) -> None:
         self._left = dict(table)
         self._where = where
         self._name = name
+        self._below: list[PolicyTable] = []
 
     def names(self) -> list[str]:
         return list(self._left)
@@ -45,7 +46,9 @@ class PolicyTable:
         return tuple(dict.fromkeys(values))
 
     def table(self, key: str) -> PolicyTable:
-        return PolicyTable(self.take(key, dict, "must be a table") or {}, self._where, f"{self._name}{key}.")
+        table = PolicyTable(self.take(key, dict, "must be a table") or {}, self._where, f"{self._name}{key}.")
+        self._below.append(table)
+        return table
 
     def choice(self, key: str, allowed: tuple[str, ...], default: str) -> str:
         value = self.take(key, str, f"must be one of {', '.join(allowed)}")
@@ -60,7 +63,7 @@ class PolicyTable:
             return default
         if value == NO_LIMIT:
             return None
-        if not _DOLLARS.fullmatch(value):
+        if not DOLLARS.fullmatch(value):
             self.refuse(key, rule)
         return Decimal(value)
 
@@ -120,6 +123,8 @@ class PolicyTable:
     def close(self) -> None:
         for key in self._left:
             self.refuse(clean(key, limit=40), "is not a key that this version knows")
+        for table in self._below:
+            table.close()
 
     def take(self, key: str, kind: type[_T], rule: str) -> _T | None:
         value: _T | None = self._left.pop(key, None)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 MOST_PROBLEMS = 20
 MOST_BYTES = 40 << 20
+DAY = 86_400.0
+"""Between two fetches that nobody asked for, whatever came of the first."""
 _WHAT = "published catalogue"
 
 
@@ -63,8 +67,15 @@ def _digest(pages: Sequence[bytes]) -> str:
 class PublishedCatalogues:
     """The catalogue, with what was published laid over it; read again when a kept file changes."""
 
-    def __init__(self, own: Callable[[], Catalogue], directory: Path, load_gateway: Callable[[str], Gateway]) -> None:
+    def __init__(
+        self,
+        own: Callable[[], Catalogue],
+        directory: Path,
+        load_gateway: Callable[[str], Gateway],
+        try_lock: Callable[[Path], AbstractContextManager[bool]],
+    ) -> None:
         self.own = own
+        self._try_lock = try_lock
         self._directory = directory
         self._load_gateway = load_gateway
         self._kept: tuple[object, Catalogue] | None = None
@@ -127,6 +138,26 @@ class PublishedCatalogues:
         }
         content = json.dumps(document, ensure_ascii=True).encode()
         write_private(self._path(gateway_id), content, what=_WHAT, most=MOST_BYTES)
+
+    @contextmanager
+    def turn(self, now: float) -> Iterator[bool]:
+        """Whether what nobody asked for may be fetched while the block runs: by one process at a time, once a day.
+
+        That it was tried is kept before it is tried. Raises `SetupProblem` for the disk.
+        """
+        with self._try_lock(self._directory / "refresh.lock") as is_free:
+            yield is_free and self._begin(now)
+
+    def _begin(self, now: float) -> bool:
+        path, what = self._directory / "tried", "time of the last refresh"
+        try:
+            tried = float(read_private(path, what=what) or b"nan")
+        except ValueError:
+            tried = math.nan
+        if 0 <= now - tried < DAY:
+            return False
+        write_private(path, str(now).encode(), what=what)
+        return True
 
     def _path(self, gateway_id: str) -> Path:
         return self._directory / f"{gateway_id}.json"

@@ -1,4 +1,4 @@
-"""The only client of the gateways. Only `edges.http` imports the HTTP library.
+"""The only client of the gateways. In local mode only `edges.http` imports the HTTP library.
 
 Invariants: the key goes into the Authorization header here and nowhere else, and only to the base URL that the
 caller names. A gateway's redirects are never followed. Proxies, certificates and netrc from the environment are
@@ -23,8 +23,7 @@ import anyio
 import httpx2
 
 from callsheet import __version__
-from callsheet.core.gateway.endpoint import USUAL, OwnWay, Route
-from callsheet.core.gateway.protocol import HttpReply, HttpRequest
+from callsheet.core.gateway.protocol import USUAL, HttpReply, HttpRequest, OwnWay, Route
 from callsheet.core.gateway.uploads import is_upload
 from callsheet.core.security.urls import is_loopback
 from callsheet.core.sent import MarkedTask

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import httpx2
 
-from callsheet.core.gateway.endpoint import Route
+from callsheet.core.gateway.protocol import Route
 
 
 def build_context(route: Route) -> ssl.SSLContext:

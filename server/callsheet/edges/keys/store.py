@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
+from callsheet.core.catalogue.cards import GATEWAY_ID
 from callsheet.core.security.redaction import Redactor, fingerprint
 from callsheet.edges.files.files import read_private, remove_private, write_private
 from callsheet.errors import KeyProblem, SetupProblem, UnknownThing
@@ -21,7 +22,6 @@ from callsheet.errors import KeyProblem, SetupProblem, UnknownThing
 KEYRING_SERVICE = "callsheet"
 
 _KEY = re.compile(r"[\x21-\x7e]{8,512}")
-_GATEWAY_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _PLACEHOLDER = re.compile(
     r"\$\{.*|\$[A-Z][A-Z0-9_]*|%[A-Z][A-Z0-9_]*%|<.*>|\{\{.*"
     r"|your[-_ ].*|.*[-_ ]key[-_ ]here|(?:change|replace)[-_ ]?me|x{3,}|\*{3,}|\.{3,}|…|null|none|undefined",
@@ -191,7 +191,7 @@ def write_key_file(gateway_id: str, value: str, *, keys_directory: Path) -> Path
 @cache
 def key_path(gateway_id: str, keys_directory: Path) -> Path:
     """The path of that gateway's private key file; raises `UnknownThing` if that cannot be an id."""
-    if not _GATEWAY_ID.fullmatch(gateway_id):
+    if not GATEWAY_ID.fullmatch(gateway_id):
         raise UnknownThing("That is not the id of a gateway.", next_step="Name a gateway in the catalogue.")
     return keys_directory / gateway_id
 

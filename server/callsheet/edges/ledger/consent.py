@@ -254,7 +254,8 @@ def _find_unapproved(db: Connection) -> tuple[tuple[str, ...], tuple[str, ...]]:
     rows = db.execute(
         "SELECT sheet.*, task.id AS task_id, task.mode, coalesce(task.created_at, sheet.made_at) AS used_at"
         " FROM sheet LEFT JOIN task ON task.sheet_id = sheet.id WHERE (task.id IS NOT NULL OR sheet.state = 'spent')"
-        f" AND NOT EXISTS (SELECT 1 FROM audit WHERE subject = task.id AND action = '{READMITTED}')"
+        # No EXISTS for each task: the trail has no index, and would be read once for each of them.
+        f" AND coalesce(task.id, '') NOT IN (SELECT subject FROM audit WHERE action = '{READMITTED}')"
         " ORDER BY used_at, sheet.id"
     )
     for row in rows:

@@ -33,7 +33,7 @@ from callsheet.core.tasks import (
     advance_sheet,
     advance_task,
 )
-from callsheet.errors import Action, NextStep, UnknownThing
+from callsheet.errors import Action, LedgerProblem, NextStep, UnknownThing
 
 from .connection import SqliteConnection, open_database
 from .consent import (
@@ -66,19 +66,24 @@ from .rows import (
 )
 from .sent import SentLog
 from .sqlite import SqliteDatabase
-from .task_list import TaskList
+from .task_list import Narrow, TaskList, see_all
 
 WRONG_CLOCK_SECONDS = 3600.0
 
 
 class SqlLedger:
-    """The ledger over an open database. Each call is its own transaction."""
+    """The ledger over an open database. Each call is its own transaction.
 
-    def __init__(self, database: Database) -> None:
+    `narrow` gives the condition, and its values, for the sheets and tasks that may be seen, by a column with the id of
+    a sheet.
+    """
+
+    def __init__(self, database: Database, narrow: Narrow = see_all) -> None:
         self._database = database
+        self._narrowed = narrow
         self.consent = Consent(database)
         self.sent = SentLog(database)
-        self.task_list = TaskList(database)
+        self.task_list = TaskList(database, narrow)
 
     @property
     def path(self) -> Path:
@@ -92,11 +97,13 @@ class SqlLedger:
     def add_sheet(self, sheet: Sheet, *, now: float) -> Sheet:
         """Store a new sheet and return it, or the same take if another process stored that first."""
         row = sheet_row(sheet)
-        with self._database.transaction(lasting=False) as db:
+        with self._database.transaction(lasting=False, alone=False) as db:
             db.execute(build_insert("sheet", row, "ON CONFLICT DO NOTHING"), row)
+            self._added(db, sheet)
             self._record(db, now, sheet.id, "drafted", {"card": sheet.card_id, "take": sheet.take})
         found = self.latest_sheet(sheet.binding.shot_digest)
-        assert found is not None
+        if found is None:
+            raise LedgerProblem("Somebody drafted the same shot in this moment.", next_step="Draft it again.")
         return found
 
     def sheet(self, sheet_id: str) -> Sheet | None:
@@ -160,6 +167,7 @@ class SqlLedger:
                 task = replace(task, created_at=counted_at)
                 spent = count_spending(db, task.mode, terms.windows, task.gateway)
                 require_within_caps(terms.caps, task.reserve_micros, spent)
+            self._require_budgets(db, sheet, task, terms)
             db.execute("UPDATE sheet SET state = ? WHERE id = ?", (SheetState.SPENT.value, sheet_id))
             row = task_row(task)
             db.execute(build_insert("task", row), row)
@@ -229,7 +237,7 @@ class SqlLedger:
 
     def touch(self, task_id: str, *, now: float, changes: Mapping[str, Any], lasting: bool = True) -> Task:
         """Store new facts about a task without changing its state; `lasting` as for `advance`."""
-        with self._database.transaction(lasting=lasting) as db:
+        with self._database.transaction(lasting=lasting, alone=False) as db:
             self._update(db, task_id, {**changes, "updated_at": now})
         return self._need_task(task_id)
 
@@ -279,7 +287,7 @@ class SqlLedger:
         Every reservation advances the account's row, so that many processes together keep the rate exactly. After a
         pause, `burst` requests need not wait.
         """
-        with self._database.transaction(lasting=False) as db:
+        with self._database.transaction(lasting=False, alone=False) as db:
             next_free = advance_pace(db, account, interval, now)
         return max(0.0, next_free - now - interval * burst)
 
@@ -329,18 +337,26 @@ class SqlLedger:
         row = (now, subject, kind, json.dumps(detail))
         db.execute("INSERT INTO event (at, subject, kind, detail) VALUES (?, ?, ?, ?)", row)
 
+    def _added(self, db: Connection, sheet: Sheet) -> None:
+        """What else is stored with a new sheet."""
+
+    def _require_budgets(self, db: Connection, sheet: Sheet, task: Task, terms: SpendTerms) -> None:
+        """Raise `PolicyRefusal` where a spend exceeds more than the policy's caps."""
+
     def _one_sheet(self, condition: str, *values: Any) -> Sheet | None:
         return next(iter(self._sheets(condition, *values)), None)
 
     def _sheets(self, condition: str, *values: Any) -> list[Sheet]:
-        joined = "sheet LEFT JOIN task ON task.sheet_id = sheet.id"
+        seen, who = self._narrowed("sheet.id")
+        joined = f"sheet LEFT JOIN task ON task.sheet_id = sheet.id WHERE {seen} AND"
         with self._database.reading() as db:
-            rows = db.execute(f"SELECT sheet.*, task.id AS task_id FROM {joined} WHERE {condition}", values)
+            rows = db.execute(f"SELECT sheet.*, task.id AS task_id FROM {joined} {condition}", (*who, *values))
             return [read_sheet(row) for row in rows]
 
     def _tasks(self, condition: str, *values: Any) -> list[Task]:
+        seen, who = self._narrowed("task.sheet_id")
         with self._database.reading() as db:
-            rows = db.execute(f"SELECT * FROM task WHERE {condition}", values)
+            rows = db.execute(f"SELECT * FROM task WHERE {seen} AND {condition}", (*who, *values))
             return [read_task(row) for row in rows]
 
     def _need_sheet(self, sheet_id: str) -> Sheet:

@@ -22,7 +22,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import anyio
 import anyio.to_thread
@@ -30,16 +30,14 @@ import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 
-from callsheet.core.clips import ClipLabel, ClipLinks
-from callsheet.core.gateway.endpoint import USUAL, OwnWay, Route
-from callsheet.core.gateway.protocol import HttpRequest
+from callsheet.core.clips import OBJECT, ClipLabel, ClipLinks
+from callsheet.core.gateway.protocol import USUAL, HttpRequest, OwnWay, Route
 from callsheet.core.tasks import Clip
 from callsheet.edges.clips.save import Clips
 from callsheet.edges.files.files import open_regular
 from callsheet.edges.keys.store import SecretKey
 from callsheet.errors import DownloadProblem, SetupProblem, UnknownThing
 
-SCHEME = "object:"
 LINK_LIFETIME = timedelta(minutes=5)
 MOST_RETRIES, RETRY_TIME = 2, timedelta(seconds=20)
 """Within one try. The task is tried again anyway, and a worker should not hang until then."""
@@ -68,11 +66,6 @@ class FileClips(Clips):
     async def links(self, clip: Clip) -> ClipLinks | None:
         """None: the clip's paths are files here."""
 
-    @asynccontextmanager
-    async def local_copy(self, name: str) -> AsyncIterator[Path]:
-        """The file itself."""
-        yield Path(name)
-
 
 class ObjectClips:
     """Clips of one tenant as objects. `clips` fetches them, into the `directory` that it is called with."""
@@ -83,7 +76,7 @@ class ObjectClips:
         self._clips = clips
         self._store = store
         self._tasks = f"tenants/{tenant}/tasks"
-        self._name = re.compile(rf"{SCHEME}({self._tasks}/task_[a-z0-9-]{{1,32}}/[0-9a-f]{{64}}\.(?:mp4|jpg))")
+        self._name = re.compile(rf"{OBJECT}({self._tasks}/task_[a-z0-9-]{{1,32}}/[0-9a-f]{{64}}\.(?:mp4|jpg))")
 
     async def keep(
         self, label: ClipLabel, url: str, *, directory: Path, loopback: str | None, route: Route = USUAL
@@ -111,6 +104,12 @@ class ObjectClips:
         paths = [self._object(name) for name in (clip.path, clip.poster, clip.contact_sheet)]
         with _told("The team's storage gives no link", SetupProblem):
             return ClipLinks(*await obstore.sign_async(self._store, "GET", paths, LINK_LIFETIME))
+
+    def link_origin(self) -> str:
+        """Scheme and host of all these links, for pages that say what they load. Raises `SetupProblem`."""
+        with _told("The team's storage gives no link", SetupProblem):
+            link = urlsplit(obstore.sign(self._store, "GET", self._tasks, LINK_LIFETIME))
+        return f"{link.scheme}://{link.netloc}"
 
     @asynccontextmanager
     async def local_copy(self, name: str) -> AsyncIterator[Path]:
@@ -156,7 +155,7 @@ class ObjectClips:
             found = await obstore.head_async(self._store, path)
         if digest != (sha256 or digest) or (found["size"], found["e_tag"]) != (size, put["e_tag"]):
             raise DownloadProblem("The clip is whole, and its copy in the team's storage is not.", next_step=ADVICE)
-        return SCHEME + path
+        return OBJECT + path
 
 
 def _measure(file: Path) -> tuple[str, int]:

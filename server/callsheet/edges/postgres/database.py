@@ -281,6 +281,11 @@ class PostgresDatabase:
             raise database_problem(error) from None
 
 
+async def allow_waiting() -> None:
+    """From now on, the ledger's calls of this task wait without blocking the event loop."""
+    await greenback.ensure_portal()
+
+
 async def open_portals() -> None:
     """Give a portal to this task, and to each task that starts in this event loop from now on.
 

@@ -21,7 +21,7 @@ _NOW = "CAST(extract(epoch FROM clock_timestamp()) AS DOUBLE PRECISION)"
 
 
 class PostgresLeases:
-    """A lease of a worker. A replica that does not work holds none, so that workers adopt its new tasks immediately."""
+    """A lease of a worker. A replica that does not work holds none, so workers adopt its new tasks soon."""
 
     def __init__(self, database: PostgresDatabase, runner_id: str | None = None, *, works: bool = True) -> None:
         self.runner_id = runner_id or secrets.token_hex(8)
@@ -36,7 +36,7 @@ class PostgresLeases:
             return
         with self._database.transaction(lasting=False, alone=False) as db:
             db.execute(
-                f"INSERT INTO worker (id, ends_at) VALUES (?, {_NOW} + {LEASE_SECONDS})"  # noqa: S608 - constants
+                f"INSERT INTO worker (id, ends_at) VALUES (?, {_NOW} + {LEASE_SECONDS})"
                 " ON CONFLICT (id) DO UPDATE SET ends_at = excluded.ends_at",
                 (self.runner_id,),
             )
@@ -47,7 +47,7 @@ class PostgresLeases:
         self._renew_at = 0.0
         with suppress(LedgerProblem), self._database.transaction(lasting=False, alone=False) as db:
             ended = f"ends_at < {_NOW} - {FORGET_SECONDS}"
-            db.execute(f"DELETE FROM worker WHERE id = ? OR {ended}", (self.runner_id,))  # noqa: S608 - constants
+            db.execute(f"DELETE FROM worker WHERE id = ? OR {ended}", (self.runner_id,))
 
     def is_alive(self, runner_id: str | None) -> bool:
         """Whether that worker's lease has not ended."""
@@ -61,5 +61,5 @@ class PostgresLeases:
 
     def _any(self, which: str, runner_id: str) -> bool:
         with self._database.reading() as db:
-            found = f"SELECT 1 FROM worker WHERE {which} AND ends_at > {_NOW} LIMIT 1"  # noqa: S608 - constants
+            found = f"SELECT 1 FROM worker WHERE {which} AND ends_at > {_NOW} LIMIT 1"
             return db.execute(found, (runner_id,)).fetchone() is not None

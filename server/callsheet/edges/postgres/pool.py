@@ -31,7 +31,7 @@ class Pool:
         self._free: list[tuple[Any, float]] = []
 
     async def acquire(self) -> Any:
-        """A connection that nobody else has; the one used last, else a new one."""
+        """A connection for this caller alone; the one used last, else a new one."""
         async with asyncio.timeout(WAIT_SECONDS):
             await self._room.acquire()
         try:

@@ -74,6 +74,7 @@ MIGRATIONS: tuple[str, ...] = (
     """,
     # People and what they have: local mode has one person, and none of these.
     """
+    ALTER TABLE tenant ADD COLUMN paused BOOLEAN NOT NULL DEFAULT FALSE;
     CREATE TABLE person (
         id TEXT PRIMARY KEY, issuer TEXT NOT NULL, subject TEXT NOT NULL, name TEXT NOT NULL, team TEXT NOT NULL,
         role TEXT NOT NULL, made_at DOUBLE PRECISION NOT NULL, seen_at DOUBLE PRECISION NOT NULL,
@@ -101,9 +102,10 @@ MIGRATIONS: tuple[str, ...] = (
     );
     CREATE TABLE owner (
         sheet_id TEXT PRIMARY KEY REFERENCES sheet (id) ON DELETE CASCADE, person TEXT NOT NULL REFERENCES person (id),
-        team TEXT NOT NULL, agent TEXT NOT NULL
+        team TEXT NOT NULL, agent TEXT NOT NULL, bell TEXT
     );
     CREATE INDEX owner_by_person ON owner (person);
+    CREATE INDEX owner_by_bell ON owner (bell);
     CREATE TABLE budget (
         kind TEXT NOT NULL, name TEXT NOT NULL, period TEXT NOT NULL, micros BIGINT NOT NULL,
         PRIMARY KEY (kind, name, period)

@@ -1,4 +1,4 @@
-"""Wake-ups between processes: the tables ring when something changes, and whoever waits here is woken.
+"""Wake-ups between processes: the tables ring when something changes, and those who wait here are woken.
 
 A ring is a hint. Where none can be heard, behind a pooler in transaction mode or while the server is away, those who
 wait look again every two seconds.

@@ -62,7 +62,7 @@ class RunnerLeases(Protocol):
 class Runner:
     """Runs this process's open tasks, and adopts those of processes that have ended, until it is stopped.
 
-    One that `shares` the work with others adopts at every look, and no more at once than it can start.
+    One that `shares` the work with others adopts at every look, and no more than it can start together.
     """
 
     def __init__(

@@ -43,6 +43,7 @@ class SandboxTask:
         retention_hours: how long the real gateway keeps the result.
         credits: the documented price in the gateway's unit, as a decimal text; empty when unknown.
         faults: the faults, name -> value.
+        audio: whether the video has an audio track.
     """
 
     gateway: str
@@ -60,6 +61,7 @@ class SandboxTask:
     credits: str = ""
     callback_url: str = ""
     faults: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    audio: bool = False
 
     @property
     def ends_at(self) -> float | None:

@@ -105,9 +105,14 @@ def _rank(option: Option) -> tuple[bool, bool, bool, bool, object, str]:
 
 
 def _option(card: ModelCard, shot: Shot, hosts: Hosts, ignored: Sequence[str]) -> Option:
+    if card.lifecycle.availability is Availability.DROPPED:
+        # Whatever else is wrong: it is retired.
+        price = replace(price_clip(card, shot), amount=None, usd=None)
+        return Option(card, price, card.lifecycle.summary, wrong_field="model")
     wanted = {name: value for name, value in EQUAL_TERMS.items() if shot.get(name) is None}
     offered = {name: value for name, value in wanted.items() if offers(card, shot, name, value)}
-    verdict = check_shot(card, shot.having(**offered), hosts)
+    shot = shot.having(**offered)
+    verdict = check_shot(card, shot, hosts)
     errors = [item for item in verdict.findings if item.severity == "error" and item.field not in ignored]
     price = price_clip(card, verdict.corrected)
     if errors:
@@ -118,7 +123,7 @@ def _option(card: ModelCard, shot: Shot, hosts: Hosts, ignored: Sequence[str]) -
         price,
         terms=price_terms(verdict.corrected),
         at_equal_terms=offered == wanted,
-        shot=shot.having(**offered),
+        shot=shot,
     )
 
 

@@ -20,7 +20,6 @@ from pathlib import Path
 
 from callsheet import __version__
 from callsheet.core.catalogue.cards import GatewayFacts
-from callsheet.core.catalogue.prices import dollars
 from callsheet.core.consent import Mode, Policy
 from callsheet.core.security.redaction import clean
 from callsheet.core.security.urls import url_host
@@ -28,6 +27,7 @@ from callsheet.core.tasks import OPEN_STATES, TaskState
 from callsheet.edges.files.paths import Paths
 from callsheet.edges.keys.passphrase import load_verifier
 from callsheet.errors import Action, CallsheetError, LedgerOlder, NextStep
+from callsheet.service.catalogue.refresh import describe_lists
 from callsheet.service.dependencies import Dependencies
 from callsheet.service.ports import require_address
 
@@ -107,6 +107,7 @@ def _check_catalogues(deps: Dependencies) -> Iterator[Check]:
         if why := deps.published.unusable.get(facts.id):
             step = NextStep(Action.MODELS, "Refresh it.")
             yield Check("catalogue", Grade.WARNING, f"{facts.name}: what it published is not used; {why}", step)
+    yield Check("Published lists", Grade.OK, describe_lists(deps))
 
 
 def _check_program() -> Iterator[Check]:
@@ -154,9 +155,11 @@ def _check_policy(policy: Policy | CallsheetError, path: Path) -> Iterator[Check
         return
     where = str(path) if path.exists() else "no policy file, so the defaults"
     caps = policy.caps
-    limits = ((caps.per_clip, "a clip"), (caps.per_day, "a day"), (caps.per_month, "a month"))
-    sums = ", ".join(f"{dollars(cap)} USD {what}" if cap is not None else f"no limit {what}" for cap, what in limits)
-    yield Check("Policy", Grade.OK, f"{policy.mode.value}; {sums}; {caps.concurrent} tasks at the same time ({where})")
+    yield Check(
+        "Policy",
+        Grade.OK,
+        f"{policy.mode.value}; {', '.join(caps.in_words())}; {caps.concurrent} tasks at the same time ({where})",
+    )
     if policy.mode is Mode.LIVE and None in (caps.per_clip, caps.per_day, caps.per_month):
         yield Check("Policy", Grade.WARNING, "live without every limit", NextStep(Action.SETUP, "Set the missing one."))
     if policy.paused:

@@ -78,9 +78,7 @@ async def revoke(context: RequestContext) -> Response:
 
 async def challenge(context: RequestContext) -> Response:
     """What a passkey must sign for these terms."""
-    state = context.state
-    nonce, to_sign = state.step_up.challenges.issue(context.session, _read_terms(context).subject)
-    return JSONResponse({"nonce": nonce, "options": state.passkeys.signing_options(to_sign)})
+    return JSONResponse(context.state.step_up.ask(context.session, _read_terms(context).subject))
 
 
 def _read_terms(context: RequestContext) -> Terms:

@@ -1,4 +1,4 @@
-"""The passkeys page: list, add and remove. Adding and removing need the passphrase."""
+"""The passkeys page: list, add and remove. Adding and removing need the passphrase, or a fresh sign-in to a team."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ async def page_view(context: RequestContext) -> Response:
 
 
 async def registration_options(context: RequestContext) -> Response:
-    """After the passphrase, the options that the browser needs to create a passkey."""
+    """Once it is sure who asks, the options that the browser needs to create a passkey."""
     state = context.state
-    await state.passphrase_check.check(context.form.get("passphrase", ""))
+    await state.step_up.confirm(context.form, context.session)
     nonce, challenge = state.step_up.challenges.issue(context.session, SUBJECT)
     return JSONResponse({"nonce": nonce, "options": state.passkeys.registration_options(challenge)})
 
 
 async def register(context: RequestContext) -> Response:
-    """Store the passkey that the browser created for a challenge issued after the passphrase."""
+    """Store the passkey that the browser created for a challenge issued then."""
     state = context.state
     try:
         nonce, credential = read_signature(context.form.get("passkey", ""))
@@ -46,10 +46,10 @@ async def register(context: RequestContext) -> Response:
 
 
 async def remove(context: RequestContext) -> Response:
-    """Remove one, after the passphrase."""
+    """Remove one, once it is sure who asks."""
     state = context.state
     try:
-        await state.passphrase_check.check(context.form.get("passphrase", ""))
+        await state.step_up.confirm(context.form, context.session)
         passkey = state.passkeys.remove(context.path_param("passkey_id"))
     except CallsheetError as error:
         return _page(context, error)
@@ -66,14 +66,14 @@ def _page(context: RequestContext, error: CallsheetError | None = None) -> Respo
     state = context.state
     setup, found, known = None, [], False
     try:
-        known, found = state.passphrase_check.has_passphrase(), state.passkeys.all()
+        known, found = state.step_up.can_confirm(context.session), state.passkeys.all()
     except SetupProblem as problem:
         setup = render_error(problem)
     return context.page(
         "passkeys.html",
         status=http_status(error) if error else 200,
         passkeys=found,
-        has_passphrase=known,
+        can_confirm=known,
         name=clean(context.form.get("name", ""), limit=60),
         setup=setup,
         error=render_error(error) if error else None,

@@ -39,7 +39,7 @@ async def spending_page(context: RequestContext) -> Response:
     month_start = spending_windows(context.now)[1]
     records = service.task_records()
     month = tasks_that_count(records, mode=mode, since=month_start)
-    charged = {task.id: charged_usd(service.sheet(task.sheet_id), task) for task in month}
+    charged = {task.id: charged_usd(service.sheet(task.sheet_id), task) if task.charge else None for task in month}
     costs = [(task, task.reserve_micros if (usd := charged[task.id]) is None else to_micros(usd)) for task in month]
     by_gateway, by_model = _grouped(costs, lambda task: task.gateway), _grouped(costs, lambda task: task.card_id)
     return context.page(

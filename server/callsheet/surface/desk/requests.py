@@ -29,7 +29,7 @@ from callsheet.errors import (
 )
 from callsheet.surface.next_steps import for_person
 
-from .sessions import Session, is_csrf_valid
+from .sessions import DeskSession, is_csrf_valid
 from .state import DeskState
 
 MOST_BYTES = 65_536
@@ -57,7 +57,7 @@ class RequestContext:
 
     state: DeskState
     request: Request
-    session: Session
+    session: DeskSession
     form: Form
 
     @property
@@ -81,16 +81,15 @@ class RequestContext:
     def redirect(self, path: str, notice: str = "") -> Response:
         """Redirect after an action, with a notice on the next page."""
         if notice:
-            self.session.notices.append(notice)
+            self.session.add_notice(notice)
         return RedirectResponse(path, HTTP_303_SEE_OTHER)
 
     def _page_values(self) -> dict[str, Any]:
         return {
-            **page_values(self.state),
+            **page_values(self.state, is_signed_in=True),
             "csrf": self.session.csrf,
             "notices": self.session.take_notices(),
             "path": self.request.url.path,
-            "signed_in": True,
         }
 
 
@@ -98,11 +97,11 @@ View = Callable[[RequestContext], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def page_values(state: DeskState) -> dict[str, Any]:
-    """What every page shows: the mode, and how many sheets wait."""
+def page_values(state: DeskState, *, is_signed_in: bool) -> dict[str, Any]:
+    """What every page shows: the mode and, for a session alone, how many sheets wait."""
     policy = read_policy(state)
     waiting = 0
-    if policy is not None:
+    if policy is not None and is_signed_in:
         try:
             waiting = len(state.service.pending())
         except CallsheetError:
@@ -110,7 +109,8 @@ def page_values(state: DeskState) -> dict[str, Any]:
             waiting = 0
     paused = policy is not None and policy.paused
     mode = policy.mode.value if policy else "unknown"
-    return {"mode": mode, "paused": paused, "waiting_count": waiting}
+    shown = {"mode": mode, "paused": paused, "waiting_count": waiting, "signed_in": is_signed_in}
+    return shown if is_signed_in else {**shown, "notices": [], "path": "", "csrf": ""}
 
 
 def read_policy(state: DeskState) -> Policy | None:
@@ -226,9 +226,8 @@ def _refuse(state: DeskState, request: Request, status: int, message: str) -> Re
     error = {"message": message, "fate": "Nothing was changed.", "next_step": "Go back to the desk.", "code": ""}
     if wants_json(request):
         return JSONResponse({"error": error}, status)
-    # Only signed-in sessions see how many sheets wait.
-    around = {**page_values(state), "waiting_count": 0, "notices": [], "path": "", "csrf": "", "signed_in": False}
-    return HTMLResponse(state.templates.render("problem.html", **around, error=error), status)
+    text = state.templates.render("problem.html", **page_values(state, is_signed_in=False), error=error)
+    return HTMLResponse(text, status)
 
 
 def _redirect_to_sign_in(request: Request) -> Response:

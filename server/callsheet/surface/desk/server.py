@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 
 from callsheet.edges.process.locks import find_desk, hold_desk, write_address
 from callsheet.edges.process.loopback import HOST_6, bind_loopback, build_web_server
@@ -22,7 +23,7 @@ from callsheet.errors import SetupProblem
 from callsheet.service import Service
 
 from .application import build_app
-from .state import DeskState, build_desk_state
+from .state import LocalDeskState, build_desk_state
 
 SHUTDOWN_SECONDS = 1
 ATTEMPTS = 20
@@ -49,7 +50,7 @@ async def serve(service: Service, *, config: Path, state_dir: Path, verifier: Pa
             await _serve_desk(state, listeners, state_dir, on_open)
 
 
-async def _serve_desk(state: DeskState, listeners: list[socket.socket], state_dir: Path, on_open: OnOpen) -> None:
+async def _serve_desk(state: LocalDeskState, listeners: list[socket.socket], state_dir: Path, on_open: OnOpen) -> None:
     ready = asyncio.Event()
     server = build_web_server(
         build_app(state), ready=ready, log_level="error", timeout_graceful_shutdown=SHUTDOWN_SECONDS
@@ -61,6 +62,7 @@ async def _serve_desk(state: DeskState, listeners: list[socket.socket], state_di
         if ready.is_set():
             write_address(state_dir, f"{state.origin}/")
             on_open(f"{state.origin}/#key={state.sessions.bearer}")
+            await anyio.to_thread.run_sync(state.templates.prepare)
         await asyncio.shield(serving)
     finally:
         waiting.cancel()

@@ -10,11 +10,31 @@ import hmac
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 BEARER_SECONDS = 600.0
 SESSION_SECONDS = 12 * 3600.0
 MOST = 32
 TOKEN_BYTES = 32
+
+
+class DeskSession(Protocol):
+    """What the pages need of a session."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def csrf(self) -> str: ...
+    def first_use(self, form: str) -> bool: ...
+    def add_notice(self, notice: str) -> None: ...
+    def take_notices(self) -> list[str]: ...
+
+
+class SessionStore(Protocol):
+    """The sessions by their cookies."""
+
+    def find(self, cookie: str) -> DeskSession | None: ...
+    def end(self, cookie: str) -> None: ...
 
 
 @dataclass
@@ -34,6 +54,10 @@ class Session:
             return False
         self.forms.add(form)
         return True
+
+    def add_notice(self, notice: str) -> None:
+        """Show it on the next page."""
+        self.notices.append(notice)
 
     def take_notices(self) -> list[str]:
         """The notices to show, once."""
@@ -87,7 +111,7 @@ class Sessions:
         self._sessions = {name: session for name, session in self._sessions.items() if now <= session.ends}
 
 
-def is_csrf_valid(session: Session, token: str) -> bool:
+def is_csrf_valid(session: DeskSession, token: str) -> bool:
     """Whether the token is that of the session."""
     return hmac.compare_digest(session.csrf.encode(), token.encode("utf-8", "replace"))
 

@@ -87,7 +87,7 @@ async def approve(context: RequestContext) -> Response:
         if context.state.service.needs_passphrase(sheet.id) and context.form.get("passkey"):
             raise NotApproved(NO_PASSKEY, next_step="Type the passphrase.")
         _require_amount(context, sheet)
-        proof = await state.step_up.prove(context.form, context.session, subject_of(sheet))
+        proof = await state.step_up.prove(context.form, context.session, subject_of(sheet), sheet_id=sheet.id)
     except CallsheetError as error:
         return _page(context, sheet, error)
     if context.state.service.needs_passphrase(sheet.id):
@@ -139,8 +139,7 @@ async def challenge(context: RequestContext) -> Response:
     _require_decidable(context, sheet)
     if context.state.service.needs_passphrase(sheet.id):
         raise NotApproved(NO_PASSKEY, next_step="Type the passphrase.")
-    nonce, to_sign = state.step_up.challenges.issue(context.session, subject_of(sheet))
-    return JSONResponse({"nonce": nonce, "options": state.passkeys.signing_options(to_sign)})
+    return JSONResponse(state.step_up.ask(context.session, subject_of(sheet), sheet_id=sheet.id))
 
 
 def _require_shown(context: RequestContext, sheet: Sheet) -> None:
@@ -153,7 +152,7 @@ def _require_shown(context: RequestContext, sheet: Sheet) -> None:
 
 
 def _require_decidable(context: RequestContext, sheet: Sheet) -> None:
-    """Raises unless the sheet could now be approved and submitted."""
+    """Raises unless the sheet could now be approved and submitted, by whoever asks."""
     service = context.state.service
     if service.needs_passphrase(sheet.id):
         service.sendable(sheet.id)
@@ -165,6 +164,7 @@ def _require_decidable(context: RequestContext, sheet: Sheet) -> None:
             next_step="You or your agent can submit it without approval.",
             code=AUTOMATIC,
         )
+    context.state.step_up.require_permitted(sheet.id)
 
 
 def _is_undecided(context: RequestContext, sheet: Sheet) -> bool:
@@ -248,12 +248,10 @@ def _approval_ways(context: RequestContext, sheet: Sheet) -> dict[str, Any]:
 
 def approval_ways(context: RequestContext) -> dict[str, Any]:
     """What a person can prove here that it is them with; `setup` is what is wrong with that."""
-    state = context.state
     try:
-        passphrase, passkeys = state.passphrase_check.has_passphrase(), bool(state.passkeys.all())
+        return {**context.state.step_up.ways(), "setup": None}
     except SetupProblem as error:
-        return {"has_passphrase": False, "has_passkey": False, "setup": render_error(error)}
-    return {"has_passphrase": passphrase, "has_passkey": passkeys, "setup": None}
+        return {"has_passphrase": False, "has_passkey": False, "no_way": "", "setup": render_error(error)}
 
 
 def _obstacle(context: RequestContext, sheet: Sheet) -> CallsheetError | None:

@@ -13,7 +13,7 @@ from callsheet.errors import CallsheetError, SetupProblem
 
 from .requests import RequestContext, http_status, page_values, read_form, render_error
 from .sessions import SESSION_SECONDS
-from .state import DeskState
+from .state import LocalDeskState
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -25,7 +25,7 @@ def own_path(path: str) -> str:
     return path if _OWN_PATH.fullmatch(path) else "/"
 
 
-def sign_in_page(state: DeskState) -> Endpoint:
+def sign_in_page(state: LocalDeskState) -> Endpoint:
     """The sign-in form; our script uses the bearer if the address contains one."""
 
     async def endpoint(request: Request) -> Response:
@@ -34,7 +34,7 @@ def sign_in_page(state: DeskState) -> Endpoint:
     return endpoint
 
 
-def sign_in(state: DeskState) -> Endpoint:
+def sign_in(state: LocalDeskState) -> Endpoint:
     """Begin a session with the passphrase. There is no CSRF token yet; Origin and Host were checked before."""
 
     async def endpoint(request: Request) -> Response:
@@ -50,7 +50,7 @@ def sign_in(state: DeskState) -> Endpoint:
     return endpoint
 
 
-def exchange(state: DeskState) -> Endpoint:
+def exchange(state: LocalDeskState) -> Endpoint:
     """Begin a session with the bearer, once."""
 
     async def endpoint(request: Request) -> Response:
@@ -66,7 +66,7 @@ def exchange(state: DeskState) -> Endpoint:
     return endpoint
 
 
-def session_status(state: DeskState) -> Endpoint:
+def session_status(state: LocalDeskState) -> Endpoint:
     """Whether this browser is signed in. After a link from another site, the first request carries no cookie."""
 
     async def endpoint(request: Request) -> Response:
@@ -84,15 +84,12 @@ async def sign_out(context: RequestContext) -> Response:
     return answer
 
 
-def _start_session(state: DeskState, answer: Response, cookie: str) -> Response:
+def _start_session(state: LocalDeskState, answer: Response, cookie: str) -> Response:
     answer.set_cookie(state.cookie, cookie, max_age=int(SESSION_SECONDS), path="/", httponly=True, samesite="strict")
     return answer
 
 
-def _render(state: DeskState, following: str, error: CallsheetError | None = None) -> Response:
-    around = {**page_values(state), "notices": [], "path": "/sign-in", "csrf": "", "signed_in": False}
-    # Only signed-in sessions see how many sheets wait.
-    around["waiting_count"] = 0
+def _render(state: LocalDeskState, following: str, error: CallsheetError | None = None) -> Response:
     setup = None
     try:
         known = state.passphrase_check.has_passphrase()
@@ -100,7 +97,7 @@ def _render(state: DeskState, following: str, error: CallsheetError | None = Non
         known, setup = False, render_error(problem)
     text = state.templates.render(
         "sign_in.html",
-        **around,
+        **page_values(state, is_signed_in=False),
         next=following,
         has_passphrase=known,
         setup=setup,

@@ -1,4 +1,7 @@
-"""The state that the pages share: the use cases, sessions, approval checks and templates."""
+"""The state that the pages share: the use cases, sessions, approval checks and templates.
+
+A team's desk has the same pages: it exchanges the parts of `DeskState`.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,12 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from callsheet.core.consent import Means
-from callsheet.edges.config.policy_file import FILE_NAME
-from callsheet.edges.keys.passkeys import PASSKEYS_FILE, Passkeys
+from callsheet.edges.config.policy_file import FILE_NAME, write_pause
+from callsheet.edges.keys.passkeys import PASSKEYS_FILE, Passkeys, PasskeySet
 from callsheet.service import Service
 
-from .sessions import Sessions
-from .step_up import Challenges, PassphraseCheck, StepUp
+from .sessions import Sessions, SessionStore
+from .step_up import Challenges, LocalStepUp, PassphraseCheck, Signatures, StepUp
 from .templating import Templates
 
 HOST = "localhost"
@@ -23,29 +26,42 @@ Clock = Callable[[], float]
 _CHECKS: WeakKeyDictionary[Service, PassphraseCheck] = WeakKeyDictionary()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeskState:
-    """One run of the desk. `cookie` contains the port, because all ports of a host share cookies."""
+    """What every desk has. `set_paused` stops all submissions or ends that; `cookie` is the name of the session's.
+
+    `is_local`: the desk runs on the person's own computer, which has the files of the clips.
+    """
 
     service: Service
-    sessions: Sessions
-    passphrase_check: PassphraseCheck
+    sessions: SessionStore
     step_up: StepUp
-    passkeys: Passkeys
+    passkeys: PasskeySet
     templates: Templates
-    policy_path: Path
-    host: str
+    set_paused: Callable[[bool], None]
+    origin: str
     cookie: str
+    is_local: bool
 
     @property
-    def origin(self) -> str:
-        """The desk's own origin; a passkey needs a host name, so it is not an IP address."""
-        return f"http://{self.host}"
+    def host(self) -> str:
+        """The host and port of the origin."""
+        return self.origin.partition("://")[2]
 
 
-def build_desk_state(service: Service, *, config: Path, verifier: Path, port: int, now: Clock) -> DeskState:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalDeskState(DeskState):
+    """One run of the desk on this computer."""
+
+    sessions: Sessions
+    passkeys: Passkeys
+    passphrase_check: PassphraseCheck
+
+
+def build_desk_state(service: Service, *, config: Path, verifier: Path, port: int, now: Clock) -> LocalDeskState:
     """The desk on that port, of the home with that configuration. `now` is a monotonic clock."""
-    host = f"{HOST}:{port}"
+    # A passkey needs a host name, so it is not an IP address.
+    origin = f"http://{HOST}:{port}"
 
     def on_pause(wrong: int) -> None:
         service.record_audit("passphrase_refused", "desk", actor=Means.DESK.value, detail={"wrong_tries": str(wrong)})
@@ -53,8 +69,16 @@ def build_desk_state(service: Service, *, config: Path, verifier: Path, port: in
     # A desk that a process opens again goes on counting wrong tries.
     passphrase_check = _CHECKS.setdefault(service, PassphraseCheck(verifier, now, on_pause))
     kept = Passkeys(config / PASSKEYS_FILE)
-    step_up = StepUp(passphrase_check, kept, Challenges(now), f"http://{host}", service.now)
-    templates = Templates(service.redactor)
-    return DeskState(
-        service, Sessions(now), passphrase_check, step_up, kept, templates, config / FILE_NAME, host, f"{COOKIE}-{port}"
+    return LocalDeskState(
+        service=service,
+        sessions=Sessions(now),
+        passphrase_check=passphrase_check,
+        step_up=LocalStepUp(passphrase_check, Signatures(kept, Challenges(now), origin, service.now)),
+        passkeys=kept,
+        templates=Templates(service.redactor),
+        set_paused=lambda paused: write_pause(config / FILE_NAME, paused=paused),
+        origin=origin,
+        # The port, because all ports of a host share cookies.
+        cookie=f"{COOKIE}-{port}",
+        is_local=True,
     )

@@ -12,17 +12,19 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
 import anyio
 import anyio.to_thread
 
 from callsheet.core.consent import Means
-from callsheet.core.signatures import build_statement, challenge_of
-from callsheet.edges.keys.passkeys import Passkeys
+from callsheet.core.signatures import build_statement, challenge_of, unknown_challenge
+from callsheet.edges.keys.passkeys import Passkey, PasskeySet
 from callsheet.edges.keys.passphrase import check_passphrase, load_verifier
 from callsheet.errors import Action, InvalidRequest, NextStep, NotApproved, SetupProblem
+from callsheet.surface.next_steps import program
 
-from .sessions import Session
+from .sessions import DeskSession
 
 TRIES = 5
 PAUSE_SECONDS = 60.0
@@ -99,7 +101,7 @@ class Challenges:
         self._now = now
         self._issued: dict[str, Issued] = {}
 
-    def issue(self, session: Session, subject: str) -> tuple[str, bytes]:
+    def issue(self, session: DeskSession, subject: str) -> tuple[str, bytes]:
         """A new nonce, and the challenge to sign."""
         now = self._now()
         kept = {nonce: item for nonce, item in self._issued.items() if now <= item.ends}
@@ -109,14 +111,11 @@ class Challenges:
         self._issued = {**kept, nonce: Issued(session.id, subject, now + CHALLENGE_SECONDS)}
         return nonce, challenge_of(build_statement(subject, nonce))
 
-    def redeem(self, session: Session, subject: str, nonce: str) -> str:
+    def redeem(self, session: DeskSession, subject: str, nonce: str) -> str:
         """The statement of that nonce, which cannot be used again. Raises `NotApproved` if it does not match."""
         issued = self._issued.pop(nonce, None)
         if issued is None or self._now() > issued.ends or issued.session != session.id or issued.subject != subject:
-            raise NotApproved(
-                "The passkey signature does not match this request, has expired, or was already used.",
-                next_step="Check what the page shows now, then use the passkey again.",
-            )
+            raise unknown_challenge()
         return build_statement(subject, nonce)
 
 
@@ -128,25 +127,91 @@ class Proof:
     evidence: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class StepUp:
-    """Decides whether a form contains a person's approval of a subject."""
+class ChallengeStore(Protocol):
+    """Challenges that are signed once, by the session that asked."""
 
-    passphrase_check: PassphraseCheck
-    passkeys: Passkeys
-    challenges: Challenges
+    def issue(self, session: DeskSession, subject: str) -> tuple[str, bytes]: ...
+    def redeem(self, session: DeskSession, subject: str, nonce: str) -> str: ...
+
+
+class StepUp(Protocol):
+    """How a person proves on this desk that it is them. `sheet_id` is the sheet that the subject is about, if any."""
+
+    @property
+    def challenges(self) -> ChallengeStore: ...
+    async def prove(
+        self, form: Mapping[str, str], session: DeskSession, subject: str, *, sheet_id: str = ""
+    ) -> Proof: ...
+    def ask(self, session: DeskSession, subject: str, *, sheet_id: str = "") -> dict[str, str]: ...
+    def require_permitted(self, sheet_id: str) -> None: ...
+    async def confirm(self, form: Mapping[str, str], session: DeskSession) -> None: ...
+    def can_confirm(self, session: DeskSession) -> bool: ...
+    def ways(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Signatures:
+    """Has passkeys sign subjects, and checks what they signed."""
+
+    passkeys: PasskeySet
+    challenges: ChallengeStore
     origin: str
     time: Callable[[], float]
 
-    async def prove(self, form: Mapping[str, str], session: Session, subject: str) -> Proof:
+    def ask(self, session: DeskSession, subject: str) -> dict[str, str]:
+        """What a passkey must sign, for our script."""
+        nonce, to_sign = self.challenges.issue(session, subject)
+        return {"nonce": nonce, "options": self.passkeys.signing_options(to_sign)}
+
+    def check(self, signed: str, session: DeskSession, subject: str) -> tuple[Passkey, dict[str, str]]:
+        """The passkey that signed the subject, and what proves it; raises `NotApproved`."""
+        nonce, credential = read_signature(signed)
+        statement = self.challenges.redeem(session, subject, nonce)
+        return self.passkeys.check(credential, statement=statement, origin=self.origin, now=self.time())
+
+
+@dataclass(frozen=True, slots=True)
+class LocalStepUp:
+    """The passphrase, or a passkey: whoever knows it or has it is the person of this computer."""
+
+    passphrase_check: PassphraseCheck
+    signatures: Signatures
+
+    @property
+    def challenges(self) -> ChallengeStore:
+        """Those that passkeys sign."""
+        return self.signatures.challenges
+
+    async def prove(self, form: Mapping[str, str], session: DeskSession, subject: str, *, sheet_id: str = "") -> Proof:
         """Check that a person approved the subject; raises `NotApproved`. Nothing else in a form counts."""
         if not form.get("passkey"):
-            await self.passphrase_check.check(form.get("passphrase", ""))
+            await self.confirm(form, session)
             return Proof(Means.DESK)
-        nonce, credential = read_signature(form["passkey"])
-        statement = self.challenges.redeem(session, subject, nonce)
-        used, evidence = self.passkeys.check(credential, statement=statement, origin=self.origin, now=self.time())
+        used, evidence = self.signatures.check(form["passkey"], session, subject)
         return Proof(Means.PASSKEY, {"who": f"passkey {used.name}", **evidence})
+
+    def ask(self, session: DeskSession, subject: str, *, sheet_id: str = "") -> dict[str, str]:
+        """What a passkey must sign to approve the subject."""
+        return self.signatures.ask(session, subject)
+
+    def require_permitted(self, sheet_id: str) -> None:
+        """The one person may approve everything."""
+
+    async def confirm(self, form: Mapping[str, str], session: DeskSession) -> None:
+        """Check that it is the person, for what no passkey can say, as which passkeys there are."""
+        await self.passphrase_check.check(form.get("passphrase", ""))
+
+    def can_confirm(self, session: DeskSession) -> bool:
+        """Whether a passphrase is set."""
+        return self.passphrase_check.has_passphrase()
+
+    def ways(self) -> dict[str, Any]:
+        """What a person can prove here that it is them with; raises `SetupProblem`."""
+        return {
+            "has_passphrase": self.passphrase_check.has_passphrase(),
+            "has_passkey": bool(self.signatures.passkeys.all()),
+            "no_way": f"No approval passphrase has been set. Choose one with `{program()} setup` in your own terminal.",
+        }
 
 
 def read_signature(render_error: str) -> tuple[str, str]:

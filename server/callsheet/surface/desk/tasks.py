@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 from starlette.responses import FileResponse, Response
 
 from callsheet.core.catalogue.prices import dollars, from_micros
+from callsheet.core.clips import OBJECT
 from callsheet.core.consent import Means, Mode
 from callsheet.core.security.redaction import clean
 from callsheet.core.shot import PARAMETERS
@@ -136,7 +137,7 @@ def _all(context: RequestContext) -> dict[str, Any]:
     service, page, asked = context.state.service, _page_wanted(context), context.request.query_params
     show, card = asked.get("show", "All"), asked.get("model", "")
     words = clean(asked.get("q", ""), limit=LONGEST_SEARCH)
-    cards = sorted({task.card_id for task in service.task_records()})
+    cards = service.task_cards()
     wanted = TaskFilter(FILTERS.get(show, ()), words, card if card in cards else "")
     found = service.find_tasks(wanted, limit=A_PAGE + 1, offset=(page - 1) * A_PAGE)
     chosen = {"q": words, "show": show if wanted.states else "", "model": wanted.card}
@@ -169,7 +170,8 @@ def _one(context: RequestContext) -> dict[str, Any]:
         "prompt": report.prompt,
         "ways": approval_ways(context),
         "orders": _orders(sheet, report) if task.clip else [],
-        "can_show": find_opener() is not None,
+        "is_local": context.state.is_local,
+        "can_show": context.state.is_local and find_opener() is not None,
         "quote": str(sheet.price),
         "charged": charge_text(sheet, task),
         "counted": dollars(from_micros(task.reserve_micros)) if counts(task) else "",
@@ -258,39 +260,39 @@ async def open_key(context: RequestContext) -> Response:
     state.service.facts(gateway)
     passphrase = context.form.get("passphrase", "")
     try:
-        await state.passphrase_check.check(passphrase)
+        await state.step_up.confirm(context.form, context.session)
     except CallsheetError as error:
-        context.session.notices.append(error.message)
-        return context.redirect("/tasks")
+        return context.redirect("/tasks", error.message)
     state.service.unlock(gateway, passphrase, by=Means.DESK)
     return context.redirect("/tasks", f"The key of {gateway} is open until its tasks have ended.")
 
 
 async def clip(context: RequestContext) -> Response:
     """The video, complete or in the ranges that a player requests."""
-    return _file(_clip_of(context).path)
+    return file_response(need_clip(context).path)
 
 
 async def poster(context: RequestContext) -> Response:
     """The first frame of the clip."""
-    return _file(_clip_of(context).poster)
+    return file_response(need_clip(context).poster)
 
 
 async def contact_sheet(context: RequestContext) -> Response:
     """The contact sheet of the clip."""
-    return _file(_clip_of(context).contact_sheet)
+    return file_response(need_clip(context).contact_sheet)
 
 
-def _clip_of(context: RequestContext) -> Clip:
-    kept = context.state.service.task(context.path_param("task_id")).task.clip
-    if kept is None:
+def need_clip(context: RequestContext) -> Clip:
+    """The clip of the task in the path; raises `UnknownThing`."""
+    task = context.state.service.find_task(context.path_param("task_id"))
+    if task is None or task.clip is None:
         raise UnknownThing("That task has no clip.", next_step="Open the task to see its state.")
-    return kept
+    return task.clip
 
 
 def is_there(recorded: str) -> bool:
-    """Whether that file is still where the ledger says."""
-    return _stat(recorded) is not None
+    """Whether that file is still where the ledger says. Of an object in a team's storage only the storage knows."""
+    return recorded.startswith(OBJECT) or _stat(recorded) is not None
 
 
 def _stat(recorded: str) -> os.stat_result | None:
@@ -301,7 +303,8 @@ def _stat(recorded: str) -> os.stat_result | None:
     return status if stat.S_ISREG(status.st_mode) else None
 
 
-def _file(recorded: str) -> Response:
+def file_response(recorded: str) -> Response:
+    """That file; raises `UnknownThing` if it is gone or no clip or picture."""
     path, status = Path(recorded), _stat(recorded)
     kind = KINDS.get(path.suffix)
     if status is None or kind is None:

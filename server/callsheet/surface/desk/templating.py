@@ -6,7 +6,7 @@ The redactor sees each value before it is escaped, and the finished page, so tha
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -29,24 +29,35 @@ KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 class Templates:
     """Renders templates. Not thread-safe: it keeps the redactor of a page while rendering it."""
 
-    def __init__(self, redactor: Callable[[], Redactor]) -> None:
+    def __init__(self, redactor: Callable[[], Redactor], *, before: Sequence[Path] = (), **known: Any) -> None:
+        """Directories `before` ours replace its templates, which stay there as `desk/NAME`. All know `known`."""
         self._make_redactor = redactor
         self._redactor = Redactor(())
         self._environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(TEMPLATES),
+            loader=jinja2.ChoiceLoader(
+                [
+                    jinja2.FileSystemLoader([*before, TEMPLATES]),
+                    jinja2.PrefixLoader({"desk": jinja2.FileSystemLoader(TEMPLATES)}),
+                ]
+            ),
             autoescape=True,
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
             finalize=self._finalize,
         )
-        self._environment.globals["program"] = program
+        self._environment.globals |= {"program": program, **known}
         self._environment.filters |= {
             "age": format_age,
             "size": format_size,
             "moment": format_time,
             "ticks": self._ticks,
         }
+
+    def prepare(self) -> None:
+        """Compile every template now, so that the first look at a page is as quick as the next."""
+        for name in self._environment.list_templates():
+            self._environment.get_template(name)
 
     def render(self, template: str, **values: Any) -> str:
         """One page, or a part of it."""

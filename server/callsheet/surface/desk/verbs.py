@@ -14,8 +14,8 @@ from starlette.responses import JSONResponse, Response
 
 from callsheet.core.consent import Means, Mode
 from callsheet.core.shot import Shot
+from callsheet.core.signatures import RESUME, resolution_subject
 from callsheet.core.tasks import Task
-from callsheet.edges.config.policy_file import write_pause
 from callsheet.edges.process.desktop import find_opener, show_in_folder
 from callsheet.errors import InvalidRequest, SetupProblem, UnknownThing
 from callsheet.service import Draft, Explanation
@@ -26,13 +26,12 @@ from .step_up import Proof
 
 SAMPLE = Shot.of("A red kite over dunes at dusk, slow pan, warm low light, wind in the grass.", duration_seconds=4)
 SAMPLE_MODEL = ("poyo", "sora-2-official")
-RESUME = "resume submissions"
 DRAFTED = "Drafted, with its price. Nothing was sent: approve it to have it generated."
 
 
 async def pause(context: RequestContext) -> Response:
     """Stop all submissions. Needs no passphrase, because it can only prevent spending."""
-    write_pause(context.state.policy_path, paused=True)
+    context.state.set_paused(True)
     context.state.service.record_audit("paused", "everything", actor=Means.DESK.value)
     return context.redirect("/", "Paused. Nothing is submitted until you resume.")
 
@@ -40,14 +39,14 @@ async def pause(context: RequestContext) -> Response:
 async def resume(context: RequestContext) -> Response:
     """Let submissions go on."""
     proof = await context.state.step_up.prove(context.form, context.session, RESUME)
-    write_pause(context.state.policy_path, paused=False)
-    context.state.service.record_audit("resumed", "everything", actor=Means.DESK.value, detail=_who(proof))
+    context.state.set_paused(False)
+    context.state.service.record_audit("resumed", "everything", actor=proof.means.value, detail=proof.evidence)
     return context.redirect("/", "Submissions are resumed.")
 
 
 async def resume_challenge(context: RequestContext) -> Response:
     """What a passkey must sign to resume."""
-    return _challenge(context, RESUME)
+    return JSONResponse(context.state.step_up.ask(context.session, RESUME))
 
 
 async def dismiss(context: RequestContext) -> Response:
@@ -96,17 +95,19 @@ async def resolve(context: RequestContext) -> Response:
     """Say what became of a task of unknown outcome."""
     service = context.state.service
     task, accepted_as, subject = _read_resolution(context)
-    who: dict[str, str] = {}
+    proof = Proof(Means.DESK)
     if task.mode is Mode.LIVE:
-        who = _who(await context.state.step_up.prove(context.form, context.session, subject))
-    service.resolve(task.id, accepted_as=accepted_as, by=Means.DESK, **who)
+        step_up = context.state.step_up
+        proof = await step_up.prove(context.form, context.session, subject, sheet_id=task.sheet_id)
+    service.resolve(task.id, accepted_as=accepted_as, by=proof.means, evidence=proof.evidence)
     said = "It is given up." if accepted_as is None else "It is followed to its clip."
     return context.redirect(f"/tasks/{task.id}", said)
 
 
 async def resolve_challenge(context: RequestContext) -> Response:
     """What a passkey must sign for that answer."""
-    return _challenge(context, _read_resolution(context)[2])
+    task, _, subject = _read_resolution(context)
+    return JSONResponse(context.state.step_up.ask(context.session, subject, sheet_id=task.sheet_id))
 
 
 async def reveal(context: RequestContext) -> Response:
@@ -127,18 +128,7 @@ def _read_resolution(context: RequestContext) -> tuple[Task, str | None, str]:
     if answer not in ("there", "not there") or (answer == "there" and not found):
         raise InvalidRequest("Say what became of the task.", next_step="If it is there, paste its id.")
     accepted_as = found if answer == "there" else None
-    return task, accepted_as, f"resolve {task.id} {answer} {accepted_as or ''}"
-
-
-def _challenge(context: RequestContext, subject: str) -> Response:
-    state = context.state
-    nonce, to_sign = state.step_up.challenges.issue(context.session, subject)
-    return JSONResponse({"nonce": nonce, "options": state.passkeys.signing_options(to_sign)})
-
-
-def _who(proof: Proof) -> dict[str, str]:
-    """The name of the passkey, for the audit trail; only acts of consent keep the signature."""
-    return {"who": proof.evidence["who"]} if "who" in proof.evidence else {}
+    return task, accepted_as, resolution_subject(task.id, accepted_as)
 
 
 def _task_and_shot(context: RequestContext) -> tuple[Task, Shot]:

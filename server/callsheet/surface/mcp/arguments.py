@@ -179,7 +179,7 @@ def _unknown_text(tool: str, name: str, known: tuple[str, ...]) -> str:
     near = [meant] if (meant := _meant(name)) in known else []
     if near := near or difflib.get_close_matches(name[:40].lower(), known, n=1, cutoff=0.7):
         parts.append(f"Did you mean '{near[0]}'?")
-    parts.append(f"{tool} takes {_listing(known)}, and nothing else." if known else f"{tool} takes no arguments.")
+    parts.append(f"{tool} takes {', '.join(known)}, and nothing else." if known else f"{tool} takes no arguments.")
     if _SECRET.search(name):
         parts.append(for_agent(NextStep(Action.SETUP, "Keys and passphrases are never arguments.")))
     if tool == "submit_video" or _CONSENT.search(name):
@@ -234,7 +234,3 @@ def _texts(value: object) -> Iterable[str]:
             waiting.extend((*item.keys(), *item.values()))
         elif isinstance(item, list):
             waiting.extend(item)
-
-
-def _listing(names: tuple[str, ...]) -> str:
-    return ", ".join(names)

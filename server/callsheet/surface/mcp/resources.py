@@ -147,7 +147,7 @@ def _register_tasks(mcp: MCPServer[ServerState], state: ServerState) -> None:
     )
     @as_resource
     async def poster(task_id: str) -> bytes:
-        return await _read_picture(_clip(state, task_id).poster)
+        return await _read_picture(state, _clip(state, task_id).poster)
 
     @mcp.resource(
         CONTACT_SHEET,
@@ -158,7 +158,7 @@ def _register_tasks(mcp: MCPServer[ServerState], state: ServerState) -> None:
     )
     @as_resource
     async def contact_sheet(task_id: str) -> bytes:
-        return await _read_picture(_clip(state, task_id).contact_sheet)
+        return await _read_picture(state, _clip(state, task_id).contact_sheet)
 
 
 def _clip(state: ServerState, task_id: str) -> Clip:
@@ -180,19 +180,20 @@ def link_contact_sheet(task_id: str) -> ResourceLink:
     return ResourceLink(uri=CONTACT_SHEET.format(task_id=task_id), name="contact sheet", mime_type=JPEG)
 
 
-async def _read_picture(path: str) -> bytes:
+async def _read_picture(state: ServerState, name: str) -> bytes:
     from callsheet.edges.files.files import read_picture
 
-    return await anyio.to_thread.run_sync(read_picture, Path(path))
+    async with state.service.clip_file(name) as path:
+        return await anyio.to_thread.run_sync(read_picture, path)
 
 
-async def read_small_picture_of(report: TaskReport, *, still: bool) -> bytes:
+async def read_small_picture_of(state: ServerState, report: TaskReport, *, still: bool) -> bytes:
     """A picture of a saved clip that is small enough for a model's context; raises `UnknownThing`, `SetupProblem`."""
     from callsheet.edges.clips.contact_sheet import read_small_picture
 
     clip = _clip_of(report)
-    path = Path(clip.poster if still else clip.contact_sheet)
-    return await anyio.to_thread.run_sync(read_small_picture, path, MOST_SEEN_BYTES)
+    async with state.service.clip_file(clip.poster if still else clip.contact_sheet) as path:
+        return await anyio.to_thread.run_sync(read_small_picture, path, MOST_SEEN_BYTES)
 
 
 def _json(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from mcp.server.mcpserver import MCPServer
 
@@ -32,8 +33,8 @@ mode sandbox is a free rehearsal: clips are drawings. Only the user can go live.
 """
 
 
-def build_mcp_server(state: ServerState) -> MCPServer[ServerState]:
-    """The server for both protocol eras. Creates no service and reads no file."""
+def build_mcp_server(state: ServerState, **options: Any) -> MCPServer[ServerState]:
+    """The server for both protocol eras, with the SDK's `options`. Creates no service and reads no file."""
     subscribers = subscriptions.Subscriptions(state)
 
     @asynccontextmanager
@@ -51,6 +52,7 @@ def build_mcp_server(state: ServerState) -> MCPServer[ServerState]:
         lifespan=lifespan,
         subscriptions=subscribers.bus,
         extensions=build_extensions(state),
+        **options,
     )
     resources.register(mcp, state)
     view.register(mcp)

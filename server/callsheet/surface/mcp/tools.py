@@ -203,9 +203,9 @@ async def view_clip(
     context: Context, task_id: Id, picture: Literal["contact_sheet", "still"] = "contact_sheet"
 ) -> CallToolResult:
     """Show me the video: look at a picture of a saved clip, stills of its whole length or one."""
-    service = state_of(context).service
-    report = service.task(task_id)
-    content = await read_small_picture_of(report, still=picture == "still")
+    state = state_of(context)
+    report = state.service.task(task_id)
+    content = await read_small_picture_of(state, report, still=picture == "still")
     clip = report.task.clip
     length = f"{clip.duration_seconds:g} s, {clip.width}x{clip.height}" if clip else ""
     text = f"{picture} of {task_id} ({length}). Compare it with the prompt: {report.prompt[:600]}"

@@ -158,11 +158,6 @@ def usual_text(advice: PollAdvice, clip_seconds: int | None = None) -> str:
     return f"usually done after {usual[0]:g} to {usual[1]:g} s" if usual else ""
 
 
-def advice_text(advice: PollAdvice) -> str:
-    """When the gateway advises to ask after a task."""
-    return f"first after {advice.first_after_seconds:g} s, then every {advice.every_seconds:g} s"
-
-
 def _span(start: float, end: float) -> str:
     return f"{start:g}" if start == end else f"{start:g} to {end:g}"
 

@@ -115,7 +115,7 @@ def _task_fields(report: TaskReport, render: Render) -> dict[str, Any]:
         "gateway": task.gateway,
         "model": task.model,
         "percent": task.percent,
-        "clip_path": clip.path if clip else None,
+        "clip_path": report.clip_at,
         "duration_seconds": clip.duration_seconds if clip else None,
         "gateway_task_id": task.gateway_task_id if task.mode is Mode.LIVE else None,
         "untrusted_gateway_message": _gateway_message(task),
@@ -201,7 +201,7 @@ def _submit_fields(item: Submission, mode: Mode, render: Render) -> dict[str, An
         "summary": joined(status_text(task, quoting=False), item.covered_by),
         "task_id": task.id,
         "task_status": task.state.value,
-        "clip_path": task.clip.path if task.clip else None,
+        "clip_path": item.report.clip_at,
         "gateway_task_id": task.gateway_task_id if task.mode is Mode.LIVE else None,
         "untrusted_gateway_message": _gateway_message(task),
         **mode_fields(task.mode),
@@ -243,7 +243,7 @@ def tasks_answer(
             prompt=escape_block(report.prompt, PROMPT_IN_LIST),
             model=f"{report.task.gateway}/{report.task.model}",
             rehearsal=report.task.mode is Mode.SANDBOX or None,
-            clip_path=report.task.clip.path if report.task.clip and paths else None,
+            clip_path=report.clip_at if paths else None,
             differs=name_differences(report.findings) or None,
         )
         for report in reports

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from callsheet.edges.process.desktop import SCREENS
 from callsheet.edges.process.locks import find_desk
 from callsheet.surface.cli.console.command import MAKE, Command, Json
 from callsheet.surface.cli.console.exit_codes import ExitCode
@@ -17,7 +18,6 @@ from callsheet.surface.cli.console.progress import hand_over, run_with_runner
 from callsheet.surface.cli.console.session import Session, begin
 
 EXAMPLES = ("desk", "desk --port 8765 --no-open")
-DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
 
 
 def desk(
@@ -62,7 +62,7 @@ def _has_display(session: Session) -> bool:
     """Whether a graphical browser can be expected; a text browser would need the same terminal."""
     if not sys.platform.startswith("linux"):
         return True
-    return any(session.program.environ.get(name) for name in DISPLAYS)
+    return any(session.program.environ.get(name) for name in SCREENS)
 
 
 COMMANDS = (Command("desk", desk, MAKE, "approve and watch in a browser", EXAMPLES),)

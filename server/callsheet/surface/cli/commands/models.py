@@ -14,7 +14,7 @@ from callsheet.core.catalogue.cards import Availability, Catalogue, ModelCard
 from callsheet.core.catalogue.fields import Field, Limit
 from callsheet.core.payload.request import name_known
 from callsheet.core.security.redaction import clean
-from callsheet.core.shot import Scalar
+from callsheet.core.shot import format_word
 from callsheet.errors import Action, InvalidRequest, NextStep, UnknownThing
 from callsheet.service.catalogue.ranking import Option, Query
 from callsheet.service.catalogue.refresh import describe
@@ -43,6 +43,9 @@ from callsheet.surface.views.cards import (
 
 REFRESH = "refresh"
 EXAMPLES = ("models", "models refresh", "models poyo", "models poyo --model sora-2-official", "models --json --full")
+
+OTHER_COLUMNS = 90
+"""What the columns beside the ids need at least: with less room, their values stand below the id."""
 
 
 def models(  # noqa: PLR0917 - the options of a command
@@ -91,6 +94,7 @@ def models(  # noqa: PLR0917 - the options of a command
         _write_all(session.output, usable, catalogue, {option.card.id: option for option in ranking.options})
         if retired := len(cards) - len(usable):
             session.output.write(Text(f"{retired} retired: {program()} models --all", "dim"))
+        session.output.write(Text(f"The gateways' own lists: {session.service.describe_lists()}", "dim"))
     return ExitCode.OK
 
 
@@ -111,15 +115,16 @@ def _refresh(session: Session, gateway: str | None) -> int:
 
 
 def _write_all(output: Output, cards: list[ModelCard], catalogue: Catalogue, options: Mapping[str, Option]) -> None:
+    narrow = output.out.width < OTHER_COLUMNS + max((len(card.model) for card in cards), default=0)
     for facts_ in catalogue.gateways:
         own = [card for card in cards if card.gateway == facts_.id]
         if not own:
             continue
         output.write_heading(f"{facts_.name}  ({facts_.id}, as of {facts_.as_of})")
-        others = () if output.narrow else ("!Example", "Seconds", "Resolution", "Ratio")
-        table = output.build_table("Model", *others, "!Availability")
+        others = () if narrow else ("!Example", "Seconds", "Resolution", "Ratio")
+        table = output.build_table("Model" if narrow else "!Model", *others, "!Availability")
         for card in own:
-            table.add_row(*_row(card, catalogue, options[card.id], narrow=output.narrow))
+            table.add_row(*_row(card, catalogue, options[card.id], narrow=narrow))
         output.write(indent(table))
     output.write("", Text("USD for one clip of that length and resolution; a range where no example is known.", "dim"))
     output.write(Text("The date is the gateway's own latest mention of the model.", "dim"))
@@ -237,7 +242,7 @@ def _allowed(field: Field) -> str:
 
 
 def _takes(part: Field | Limit) -> str:
-    return join_words(map(_said, part.values), "") or _range(part)
+    return join_words(map(format_word, part.values), "") or _range(part)
 
 
 def _range(part: Field | Limit) -> str:
@@ -247,16 +252,12 @@ def _range(part: Field | Limit) -> str:
     return f"at most {high}" if low is None else f"at least {low}" if high is None else f"{low} to {high}"
 
 
-def _said(value: Scalar) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def _condition(field: Field) -> str:
     parts = [f"only {' or '.join(field.only)}" if field.only else ""]
     if field.default is not None:
-        parts.append(f"default {_said(field.default)}")
+        parts.append(f"default {format_word(field.default)}")
     if field.fill is not None and field.fill != field.default:
-        parts.append(f"sent as {_said(field.fill)} if omitted")
+        parts.append(f"sent as {format_word(field.fill)} if omitted")
     parts += [f"always {value}" if when == "always" else f"{value} ({when})" for when, value in field.fixed]
     return ", ".join(part for part in parts if part)
 

@@ -22,7 +22,7 @@
     try {
       return await fetch(path, options);
     } catch {
-      throw new Error("The desk does not answer. Is `callsheet desk` still running? Nothing was changed.");
+      throw new Error(`The desk does not answer. Is \`${one("[data-gone] code").textContent}\` still running? Nothing was changed.`);
     }
   };
   const words = (error) => [error.message, error.fate, error.next_step].filter(Boolean).join(" ");

@@ -13,13 +13,13 @@ from callsheet.core.consent import Means, Mode, Policy
 from callsheet.core.tasks import SheetState, TaskState
 from callsheet.edges.files.files import remove_private
 from callsheet.edges.files.paths import load_registered
+from callsheet.edges.keys.passkeys import PASSKEYS_FILE
 from callsheet.errors import NotApproved, SetupProblem
 from callsheet.service import Service
 from callsheet.surface.cli.console.session import Session
 from callsheet.surface.cli.console.terminal import Terminal
 from callsheet.surface.program import Program
 
-PASSKEYS_FILE = "passkeys.json"
 ALL = 100_000
 
 

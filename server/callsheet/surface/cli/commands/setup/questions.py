@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -13,6 +12,7 @@ from callsheet.core.consent import Caps, Mode, Policy
 from callsheet.core.security.urls import check_url
 from callsheet.edges.config.policy_file import MOST_CONCURRENT
 from callsheet.edges.config.policy_form import NO_LIMIT
+from callsheet.edges.config.policy_table import DOLLARS
 from callsheet.edges.files.paths import expand_home
 from callsheet.edges.keys.passphrase import SHORTEST
 from callsheet.edges.keys.sealed import is_sealed
@@ -25,7 +25,6 @@ from callsheet.surface.program import Program
 from callsheet.surface.text import join_words
 
 FILE, KEYRING = "file", "keyring"
-_AMOUNT = re.compile(r"[0-9]{1,7}(?:\.[0-9]{1,4})?")
 
 MODES = (
     (Mode.SANDBOX, "A rehearsal on this computer: real requests, real MP4 files, no gateway, no money."),
@@ -92,7 +91,7 @@ def _ask_mode(terminal: Terminal, usual: Mode) -> Mode:
 
 def _ask_amount(terminal: Terminal, question: str, usual: Decimal | None) -> Decimal | None:
     def check(typed: str) -> str:
-        return "" if typed == NO_LIMIT or _AMOUNT.fullmatch(typed) else f"An amount like 2.00, or {NO_LIMIT}."
+        return "" if typed == NO_LIMIT or DOLLARS.fullmatch(typed) else f"An amount like 2.00, or {NO_LIMIT}."
 
     answer = terminal.ask_until(question, usual=NO_LIMIT if usual is None else dollars(usual), check=check)
     return None if answer == NO_LIMIT else Decimal(answer)

@@ -15,7 +15,6 @@ from typing import Annotated
 import typer
 
 from callsheet.core.catalogue.cards import GatewayFacts
-from callsheet.core.catalogue.prices import dollars
 from callsheet.core.consent import Mode, Policy
 from callsheet.edges.config.policy_file import load_policy, parse_policy, write_policy
 from callsheet.edges.config.policy_form import render_policy
@@ -237,17 +236,12 @@ def _store_in_keyring(key: TypedKey) -> None:
 
 def _summarize(terminal: Terminal, started: Program, plan: Plan) -> None:
     policy = started.policy()
-    caps = policy.caps
-    limits = ((caps.per_clip, "a clip"), (caps.per_day, "a day"), (caps.per_month, "a month"))
-    limits_text = " · ".join(
-        f"{dollars(cap)} USD {what}" if cap is not None else f"no limit {what}" for cap, what in limits
-    )
     terminal.write("\nDone", style="bold green")
     known = load_verifier(started.verifier_path) is not None
     rows = [
         ("Policy", str(started.policy_path)),
         ("Mode", policy.mode.value),
-        ("Limits", limits_text),
+        ("Limits", " · ".join(policy.caps.in_words())),
         ("Passphrase", "set" if known else "not set"),
     ]
     rows += [("Key stored", f"{key.gateway}, in the {key.place}") for key in plan.keys]

@@ -1,0 +1,176 @@
+"""The file that describes a team's server: `team.toml`. Secrets are files that it names, never values in it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import tomllib
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from callsheet.core.people import Role
+from callsheet.core.security.urls import is_loopback
+from callsheet.errors import SetupProblem
+
+KEY_BYTES = 32
+SECRET_MOST_BYTES = 65_536
+Names = Annotated[tuple[str, ...], Field(strict=False)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DatabaseSettings(_Table):
+    """`dsn_file` has the address of PostgreSQL, with its password; `pooled` says that PgBouncer is between."""
+
+    dsn_file: str
+    listen_dsn_file: str = ""
+    pooled: bool = False
+
+
+class IdentitySettings(_Table):
+    """The OpenID provider. `typed_tokens = false` for one that does not mark access tokens (Entra, Keycloak)."""
+
+    issuer: str
+    client_id: str
+    client_secret_file: str
+    secret_in_body: bool = False
+    audiences: Names = ()
+    scopes: Names = ("callsheet",)
+    login_scopes: Names = ("openid", "profile")
+    algorithms: Names = ("RS256", "ES256", "PS256", "EdDSA")
+    typed_tokens: bool = True
+    introspection: bool = False
+    subject_claim: str = "sub"
+    groups_claim: str = "groups"
+    allowed_clients: Names = ()
+    trusted_hosts: Names = ()
+
+
+class RolesSettings(_Table):
+    """The groups of the provider that make a member, an approver, an admin. `admin` cannot be empty."""
+
+    member: Names = ()
+    approver: Names = ()
+    admin: Names
+
+    @field_validator("admin")
+    @classmethod
+    def _has_admin(cls, groups: tuple[str, ...]) -> tuple[str, ...]:
+        if not groups:
+            raise ValueError("name at least one group, or nobody could run the team")
+        return groups
+
+    def by_role(self) -> dict[Role, tuple[str, ...]]:
+        """The groups of each role."""
+        return {Role.MEMBER: self.member, Role.APPROVER: self.approver, Role.ADMIN: self.admin}
+
+
+class StorageSettings(_Table):
+    """Where clips go: `s3://bucket/prefix`, or nothing for the server's own disk."""
+
+    url: str = ""
+
+
+class ApprovalSettings(_Table):
+    """`four_eyes`: nobody approves what they asked for themselves."""
+
+    four_eyes: bool = False
+
+
+class CallbackSettings(_Table):
+    """Which gateways may ring, and PoYo's signing secret if there is one."""
+
+    gateways: Names = ()
+    poyo_secret_file: str = ""
+
+
+class TeamConfig(_Table):
+    """The whole file. Paths in it start at its own directory."""
+
+    public_url: str
+    listen: str = "127.0.0.1:8080"
+    metrics: str = ""
+    drains: bool = True
+    tenant: str = "callsheet"
+    home: str
+    policy: str = "policy.toml"
+    keys_file: str
+    database: DatabaseSettings
+    identity: IdentitySettings
+    roles: RolesSettings
+    teams: dict[str, Names] = {}
+    storage: StorageSettings = StorageSettings()
+    approval: ApprovalSettings = ApprovalSettings()
+    callbacks: CallbackSettings = CallbackSettings()
+    trusted_proxies: Names = ()
+    directory: Path = Path()
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_origin(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if not parts.hostname or parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
+            raise ValueError("must be an origin, such as https://clips.example.com")
+        if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(url)):
+            raise ValueError("must be https, or http on localhost")
+        return url.rstrip("/")
+
+    @property
+    def mcp_url(self) -> str:
+        """The address of the MCP endpoint, which tokens must be for."""
+        return f"{self.public_url}/mcp"
+
+    def team_of(self, groups: tuple[str, ...]) -> str:
+        """The team of somebody in these groups, whose budget counts; `default` for one in none."""
+        own = set(groups)
+        return next((team for team, names in self.teams.items() if own & set(names)), "default")
+
+    def path(self, name: str) -> Path:
+        """A path that the file names."""
+        return self.directory / name
+
+    def secret(self, name: str) -> str:
+        """The content of a file with a secret, without white space around it; raises `SetupProblem`."""
+        path = self.path(name)
+        try:
+            raw = path.read_bytes()[:SECRET_MOST_BYTES]
+            found = raw.decode("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise _problem(f"{path} cannot be read ({type(error).__name__}).") from None
+        if not found:
+            raise _problem(f"{path} is empty.")
+        return found
+
+    def keys(self) -> list[bytes]:
+        """The server's own keys, the newest first: each line is 32 bytes in base64. Raises `SetupProblem`."""
+        try:
+            keys = [base64.b64decode(line, validate=True) for line in self.secret(self.keys_file).split()]
+        except binascii.Error:
+            keys = []
+        if not keys or any(len(key) != KEY_BYTES for key in keys):
+            raise _problem(f"Each line of {self.path(self.keys_file)} must be {KEY_BYTES} random bytes in base64.")
+        return keys
+
+
+def load_config(path: Path) -> TeamConfig:
+    """Read the file; raises `SetupProblem` with every mistake in it."""
+    try:
+        table = tomllib.loads(path.read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise _problem(f"{path} cannot be read ({type(error).__name__}).") from None
+    except (ValueError, RecursionError):
+        raise _problem(f"{path} is not TOML.") from None
+    try:
+        return TeamConfig.model_validate({**table, "directory": path.resolve().parent})
+    except ValidationError as error:
+        found = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise _problem(f"{path}: {found}.") from None
+
+
+def _problem(message: str) -> SetupProblem:
+    return SetupProblem(message, next_step="Correct the team's configuration, then start again.")

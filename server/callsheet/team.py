@@ -1,0 +1,375 @@
+"""Composes team mode: web replicas that hold no gateway key, and workers that alone have them, over PostgreSQL.
+
+`callsheet team serve|work|migrate|doctor|restored --config team.toml`. Needs the extra `callsheet[team]`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+from starlette.routing import Route
+
+from callsheet.core.consent import Floor, Policy
+from callsheet.core.gateway.callbacks import callback_token
+from callsheet.core.people import PROGRAM, find_role
+from callsheet.core.security.redaction import clean
+from callsheet.core.shot import Shot
+from callsheet.edges.config.policy_file import parse_policy
+from callsheet.edges.files.paths import Paths
+from callsheet.edges.identity.provider import OAuthClient, Provider
+from callsheet.edges.identity.tokens import TokenRefused
+from callsheet.edges.identity.verifier import AccessTokenVerifier, VerifierSettings
+from callsheet.edges.keys.passkeys import signing_key
+from callsheet.edges.object_store.clips import ObjectClips, open_bucket
+from callsheet.edges.postgres.clock import DatabaseClock
+from callsheet.edges.postgres.database import PostgresDatabase, allow_waiting, open_portals
+from callsheet.edges.postgres.leases import PostgresLeases
+from callsheet.edges.postgres.ledger import DatabaseMark, TeamLedger
+from callsheet.edges.postgres.people import People
+from callsheet.edges.postgres.schema import migrate
+from callsheet.edges.postgres.wakeups import PostgresWakeups
+from callsheet.edges.postgres.worker import NoRunner, build_worker
+from callsheet.edges.process.loopback import build_web_server
+from callsheet.errors import CallsheetError, SetupProblem
+from callsheet.service import Service
+from callsheet.surface.next_steps import for_person
+from callsheet.surface.team.app import Draining, TeamParts, build_team_app
+from callsheet.surface.team.callbacks import Callbacks, Signed
+from callsheet.surface.team.config import TeamConfig, load_config
+from callsheet.surface.team.desk import build_team_desk
+from callsheet.surface.team.metrics import serve_metrics
+from callsheet.surface.team.viewer import as_viewer, current_viewer
+
+from .compose import Surroundings, build_parts, quiet_libraries
+
+log = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 5.0
+"""How long a replica that is to end says so, before it closes: a balancer looks every few seconds."""
+GRACE_SECONDS = 60
+ACCOUNT_SECONDS = 60.0
+BACKLOG = 256
+STDIN = "-"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one of the team's commands; the exit code."""
+    parser = argparse.ArgumentParser(prog="callsheet team", description="Run the server of a team: docs/team.md.")
+    parser.add_argument("command", choices=("serve", "work", "migrate", "doctor", "restored"))
+    parser.add_argument("--config", default=os.environ.get("CALLSHEET_TEAM_CONFIG", "team.toml"))
+    parser.add_argument("--token", default="", help="doctor: the access token of an agent to check; - reads it")
+    chosen = parser.parse_args(arguments)
+    quiet_libraries()
+    _log_json()
+    try:
+        team = Team(load_config(Path(chosen.config)))
+        try:
+            return {
+                "serve": lambda: anyio.run(team.serve),
+                "work": lambda: anyio.run(team.work),
+                "migrate": team.migrate,
+                "doctor": lambda: anyio.run(team.doctor, chosen.token),
+                "restored": team.restored,
+            }[chosen.command]()
+        finally:
+            team.database.close()
+    except CallsheetError as error:
+        sys.stderr.write(f"{error} {for_person(error.next_step)}\n")
+        return 1
+
+
+class _JsonLines(logging.Formatter):
+    """One line of JSON for each entry. No request, prompt or link is ever logged."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        said = {"time": self.formatTime(record), "level": record.levelname, "logger": record.name}
+        return json.dumps({**said, "message": record.getMessage()})
+
+
+def _log_json() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+
+
+class Team:
+    """What one process of the team is made of."""
+
+    def __init__(self, config: TeamConfig) -> None:
+        self.config = config
+        dsn = config.secret(config.database.dsn_file)
+        self.database = PostgresDatabase(dsn, tenant=config.tenant, pooled=config.database.pooled)
+        listen = config.secret(config.database.listen_dsn_file) if config.database.listen_dsn_file else dsn
+        self.wakeups = PostgresWakeups(
+            self.database, listen=None if config.database.pooled and listen == dsn else listen
+        )
+        self.clock = DatabaseClock(self.database)
+        self.people = People(self.database)
+        self.ledger = TeamLedger(self.database, current_viewer)
+        self.draining = Draining()
+        identity = config.identity
+        self.client = OAuthClient(
+            identity.client_id, config.secret(identity.client_secret_file), in_body=identity.secret_in_body
+        )
+        self.provider = Provider(identity.issuer, now=time.time, trusted_hosts=identity.trusted_hosts)
+        self.verifier = AccessTokenVerifier(
+            self.provider,
+            VerifierSettings(
+                audiences=identity.audiences or (config.mcp_url,),
+                scopes=identity.scopes,
+                algorithms=identity.algorithms,
+                require_type=identity.typed_tokens,
+                subject_claim=identity.subject_claim,
+                groups_claim=identity.groups_claim,
+                allowed_clients=identity.allowed_clients,
+                introspection=self.client if identity.introspection else None,
+            ),
+        )
+
+    def build_service(self, *, works: bool) -> Service:
+        """The use cases of a worker, which has the gateways' keys, or of a web replica, which has none."""
+        config, ledger = self.config, lambda: self.ledger
+        home = config.path(config.home)
+        paths = Paths(
+            config=home if works else home / "web",
+            data=home / "data",
+            state=home / "state",
+            clips=home / "clips",
+            trusted=True,
+        )
+        surroundings = Surroundings(
+            environ=os.environ if works else {},
+            working_directory=home,
+            clock=self.clock,
+            open_ledger=lambda _: self.ledger,
+        )
+        local, _, sandbox = build_parts(surroundings, paths, self.policy)
+        leases = PostgresLeases(self.database, works=works)
+        deps = replace(
+            local,
+            sent=DatabaseMark(ledger),
+            clips=self.build_clips(local.clips),
+            save_directory=lambda _: home / "clips",
+            runner_id=leases.runner_id,
+            desk_url=lambda: f"{config.public_url}/",
+            signing_key=partial(signing_key, origin=config.public_url),
+            is_named_address=lambda _gateway, _url: True,
+            has_passphrase=lambda: True,
+            is_followed=lambda: True,
+            start_watcher=lambda: False,
+            known_account=None if works else self.ledger.account,
+            callback_for=self.callback_for,
+            changes=self.wakeups,
+        )
+
+        def build_runner(run_task: Callable[[str], Any]) -> Any:
+            if not works:
+                return NoRunner()
+            return build_worker(ledger=ledger, clock=self.clock, leases=leases, wakeups=self.wakeups, run_task=run_task)
+
+        async def no_desk(*_: object, **__: object) -> None:
+            raise SetupProblem("The desk is a part of the server.", next_step="Open it in a browser.")
+
+        return Service(deps, leases, sandbox, build_runner, no_desk)
+
+    def build_clips(self, local: Any) -> Any:
+        """Where clips go."""
+        url = self.config.storage.url
+        return ObjectClips(local, open_bucket(url), tenant=self.config.tenant) if url else local
+
+    def policy(self) -> Policy:
+        """The policy file, and what always holds in a team: only a passkey approves, and a pause is a row."""
+        policy = parse_policy(self.read_policy(), where=self.config.policy)
+        rules = tuple((name, replace(rule, floor=None)) for name, rule in policy.rules)
+        return replace(policy, floor=Floor.PASSPHRASE, rules=rules, paused=self.ledger.is_paused(), background=False)
+
+    def read_policy(self) -> bytes:
+        """The policy file's bytes; raises `SetupProblem`."""
+        path = self.config.path(self.config.policy)
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise SetupProblem(
+                f"The policy {path} cannot be read ({type(error).__name__}).", next_step="Set `policy` to its path."
+            ) from None
+
+    def migrate(self) -> int:
+        """Bring the database to this version."""
+        sys.stdout.write(f"{migrate(self.database)} migrations applied.\n")
+        return 0
+
+    def restored(self) -> int:
+        """After a backup was restored: nothing that may have been sent meanwhile is sent again."""
+        with as_viewer(PROGRAM):
+            DatabaseMark(lambda: self.ledger).accept_ledger(now=self.clock.now())
+        sys.stdout.write("Approvals have ended, and what waited is of unknown outcome: compare with the gateways.\n")
+        return 0
+
+    async def missing(self) -> str:
+        """What keeps this process from being ready."""
+        await allow_waiting()
+        try:
+            self.ledger.require_version()
+            await self.provider.load()
+        except CallsheetError as error:
+            return error.message
+        return ""
+
+    async def serve(self) -> int:
+        """A web replica, until a signal ends it: not ready first, then closed, so that no request is lost."""
+        await open_portals()
+        self.ledger.require_version()
+        service = self.build_service(works=False)
+        desk = build_team_desk(self.config, service, self.database, self.ledger, self.provider, self.client)
+        parts = TeamParts(
+            config=self.config,
+            service=service,
+            people=self.people,
+            verifier=self.verifier,
+            is_ready=self.missing,
+            draining=self.draining,
+            routes=[self.callbacks(service)] if self.config.callbacks.gateways else [],
+            desk=desk,
+        )
+        proxies = list(self.config.trusted_proxies)
+        server = build_web_server(
+            build_team_app(parts),
+            lifespan="on",
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            proxy_headers=bool(proxies),
+            forwarded_allow_ips=proxies or None,
+        )
+        host, _, port = self.config.listen.rpartition(":")
+        with socket.create_server((host.strip("[]"), int(port)), backlog=BACKLOG) as listener:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._end_on_signal, lambda: setattr(server, "should_exit", True))
+                self._serve_metrics()
+                log.info("serving %s", self.config.public_url)
+                await server.serve(sockets=[listener])
+                group.cancel_scope.cancel()
+        return 0
+
+    async def work(self) -> int:
+        """A worker, until a signal ends it: paid requests under way are answered first."""
+        await open_portals()
+        self.ledger.require_version()
+        with as_viewer(PROGRAM):
+            service = self.build_service(works=True)
+            async with service.running():
+                self._serve_metrics()
+                log.info("working as %s", service.deps.runner_id)
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._write_accounts, service)
+                    await self._end_on_signal(group.cancel_scope.cancel)
+        return 0
+
+    async def doctor(self, token: str) -> int:
+        """Say of each part whether it works, and why not; of a token, which check it fails. Never repeats the token."""
+        await open_portals()
+        given = sys.stdin.readline().strip() if token == STDIN else token
+        checks: list[tuple[str, Callable[[], Awaitable[str]]]] = [
+            ("keys", self._check_keys),
+            ("policy", self._check_policy),
+            ("database", self._check_database),
+            ("identity provider", self._check_provider),
+        ]
+        if given:
+            checks.append(("token", partial(self._check_token, given)))
+        failed = 0
+        for name, check in checks:
+            try:
+                sys.stdout.write(f"ok       {name}: {await check()}\n")
+            except CallsheetError as error:
+                failed += 1
+                sys.stdout.write(f"problem  {name}: {error.message} {for_person(error.next_step)}\n")
+            except TokenRefused as refused:
+                failed += 1
+                found = f" (found: {clean(refused.found, limit=120)})" if refused.found else ""
+                sys.stdout.write(f"problem  {name}: refused by the check of its {refused.check}{found}\n")
+        return 1 if failed else 0
+
+    async def _check_keys(self) -> str:
+        return f"{len(self.config.keys())} keys of this server"
+
+    async def _check_policy(self) -> str:
+        return f"mode {parse_policy(self.read_policy(), where=self.config.policy).mode}"
+
+    async def _check_database(self) -> str:
+        self.ledger.require_version()
+        return f"{self.database.path}, of this version"
+
+    async def _check_provider(self) -> str:
+        return (await self.provider.load()).issuer
+
+    async def _check_token(self, token: str) -> str:
+        access = await self.verifier.verify(token)
+        role = find_role(access.groups, self.config.roles.by_role())
+        if role is None:
+            raise SetupProblem("It is good, but none of its groups has a role.", next_step="See [roles].")
+        return f"{role} of team {self.config.team_of(access.groups)}, through {access.client_id}"
+
+    async def _end_on_signal(self, end: Callable[[], object]) -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for _ in signals:
+                self.draining.begin()
+                await anyio.sleep(DRAIN_SECONDS if self.config.drains else 0)
+                end()
+                return
+
+    async def _write_accounts(self, service: Service) -> None:
+        """Tell web replicas which keys the workers have, by fingerprint."""
+        await allow_waiting()
+        while True:
+            with suppress(CallsheetError):
+                for facts in service.deps.catalogue().gateways:
+                    if fingerprint := service.deps.account(facts):
+                        self.ledger.set_account(facts.id, fingerprint, now=self.clock.now())
+            await anyio.sleep(ACCOUNT_SECONDS)
+
+    def callback_for(self, gateway: str, shot: Shot) -> str | None:
+        """The address at which that gateway may ring for a person's shot. It is known before the sheet is."""
+        viewer = current_viewer()
+        if gateway not in self.config.callbacks.gateways or viewer.person is None:
+            return None
+        said = json.dumps([viewer.person.id, asdict(shot)], sort_keys=True, default=str)
+        token = callback_token(hashlib.sha256(said.encode()).hexdigest()[:32], self.config.keys())
+        return f"{self.config.public_url}/callbacks/{gateway}/{token}"
+
+    def callbacks(self, service: Service) -> Route:
+        """The doorbell of the gateways."""
+        settings = self.config.callbacks
+        secret = self.config.secret(settings.poyo_secret_file).encode() if settings.poyo_secret_file else b""
+
+        async def ring(gateway: str, bell: str) -> None:
+            await allow_waiting()
+            with as_viewer(PROGRAM):
+                self.ledger.ring(f"{gateway}/{bell}", now=self.clock.now())
+
+        async def find_task_id(bell: str) -> str:
+            await allow_waiting()
+            with as_viewer(PROGRAM):
+                task = self.ledger.task_of_bell(f"poyo/{bell}")
+            return (task.gateway_task_id or "") if task else ""
+
+        signed = {"poyo": Signed(secret, find_task_id)} if secret else {}
+        gateways = {name: signed.get(name) for name in settings.gateways}
+        return Callbacks(gateways, self.config.keys(), ring, now=service.now).route
+
+    def _serve_metrics(self) -> None:
+        if self.config.metrics:
+            serve_metrics(self.config.metrics, self.ledger, self.people, now=self.clock.now)
