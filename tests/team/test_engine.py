@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -16,6 +17,7 @@ from callsheet.edges.ledger.ledger import SqlLedger
 from callsheet.edges.postgres.clock import DatabaseClock
 from callsheet.edges.postgres.database import PostgresDatabase, open_portals
 from callsheet.edges.postgres.leases import PostgresLeases
+from callsheet.edges.postgres.pool import MOST_CONNECTIONS
 from callsheet.edges.postgres.wakeups import PostgresWakeups
 from callsheet.edges.postgres.worker import build_worker
 from callsheet.edges.process.runner import MOST_POLLS
@@ -235,3 +237,34 @@ async def test_tasks_of_one_loop_do_not_wait_for_each_other_for_ever(open_databa
             for sheet_id in sheets:
                 group.start_soon(change, sheet_id)
     assert {ledger.sheet(sheet_id).state.value for sheet_id in sheets} == {"declined"}
+
+
+def count(database: PostgresDatabase, query: str) -> int:
+    """What it counts now: a transaction would see the same activity again and again."""
+    with database.reading() as db:
+        return int(db.execute(query).fetchone()[0])
+
+
+def test_readers_find_a_connection_while_writers_wait(open_database: Open) -> None:
+    """More writers than a process has connections wait for the tenant's row: a lease must still be renewed."""
+    database, holder, watcher = open_database(), open_database(), open_database()
+    done: list[int] = []
+
+    def write(number: int) -> None:
+        with database.transaction() as db:
+            db.execute("SELECT 1")
+        done.append(number)
+
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(3 * MOST_CONNECTIONS)]
+    with holder.transaction():
+        for writer in writers:
+            writer.start()
+        while count(watcher, waiting) == 0:
+            pass
+        for _ in range(10):
+            assert count(database, waiting) == 1, "a process that is frozen now holds up others once"
+        assert done == []
+    for writer in writers:
+        writer.join(30)
+    assert sorted(done) == list(range(3 * MOST_CONNECTIONS))

@@ -169,13 +169,13 @@ class PostgresDatabase:
                 self._loop = portal.call(asyncio.get_running_loop)
         return asyncio.run_coroutine_threadsafe(_await(function, values), self._loop)
 
-    def acquire(self) -> Any:
-        """A connection of the pool, to be released."""
-        return self.run(self._pool.acquire)
+    def acquire(self, *, alone: bool = False) -> Any:
+        """A connection of the pool, to be released in the same way."""
+        return self.run(self._pool.acquire, alone)
 
-    def release(self, raw: Any) -> None:
+    def release(self, raw: Any, *, alone: bool = False) -> None:
         """Give a connection back."""
-        self.run(self._pool.release, raw)
+        self.run(self._pool.release, raw, alone)
 
     def close(self) -> None:
         """Close all connections. A later call opens new ones."""
@@ -193,7 +193,7 @@ class PostgresDatabase:
             began.append("SET LOCAL synchronous_commit = off")
         if alone:
             began.append("SELECT name FROM tenant FOR UPDATE")
-        with self._guarded(), self._begun(began, "COMMIT") as db:
+        with self._guarded(), self._begun(began, "COMMIT", alone=alone) as db:
             yield db
 
     @contextmanager
@@ -235,10 +235,10 @@ class PostgresDatabase:
         ]
 
     @contextmanager
-    def _begun(self, began: list[str], end: str) -> Iterator[PostgresConnection]:
+    def _begun(self, began: list[str], end: str, *, alone: bool = False) -> Iterator[PostgresConnection]:
         """A transaction on a connection of its own. No cancellation enters it."""
         with anyio.CancelScope(shield=True) if greenback.has_portal() else ExitStack():
-            raw = self._begin("; ".join(began))
+            raw = self._begin("; ".join(began), alone=alone)
             try:
                 db = PostgresConnection(self.run, raw, self._need_name(raw))
                 token = self._current.set(db)
@@ -252,16 +252,16 @@ class PostgresDatabase:
                     self.run(raw.execute, "ROLLBACK")
                 raise
             finally:
-                self.release(raw)
+                self.release(raw, alone=alone)
 
-    def _begin(self, statements: str) -> Any:
+    def _begin(self, statements: str, *, alone: bool) -> Any:
         """A connection on which the transaction has begun; on a new one where the first had been cut meanwhile."""
         for last in (False, True):
-            raw = self.acquire()
+            raw = self.acquire(alone=alone)
             try:
                 self.run(raw.execute, statements)
             except BaseException as error:
-                self.release(raw)
+                self.release(raw, alone=alone)
                 if last or not isinstance(error, BROKEN):
                     raise
             else:

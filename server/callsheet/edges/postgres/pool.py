@@ -28,12 +28,23 @@ class Pool:
         self._dsn = dsn
         self._settings = settings
         self._room = asyncio.Semaphore(MOST_CONNECTIONS)
+        self._turn = asyncio.Lock()
         self._free: list[tuple[Any, float]] = []
 
-    async def acquire(self) -> Any:
-        """A connection for this caller alone; the one used last, else a new one."""
+    async def acquire(self, alone: bool = False) -> Any:
+        """A connection for this caller alone; the one used last, else a new one.
+
+        Those that will lock the tenant's row take turns before: waiting needs no connection, so readers find one. And
+        of a process that is frozen, one connection at most waits for that row, and gets it for nothing.
+        """
         async with asyncio.timeout(WAIT_SECONDS):
-            await self._room.acquire()
+            if alone:
+                await self._turn.acquire()
+            try:
+                await self._room.acquire()
+            except BaseException:
+                self._end_turn(alone)
+                raise
         try:
             while self._free:
                 connection, since = self._free.pop()
@@ -44,15 +55,21 @@ class Pool:
             return await asyncpg.connect(self._dsn, **settings)
         except BaseException:
             self._room.release()
+            self._end_turn(alone)
             raise
 
-    async def release(self, connection: Any) -> None:
+    async def release(self, connection: Any, alone: bool = False) -> None:
         """Give it back, once. One that is left in a transaction is closed."""
         if connection.is_closed() or connection.is_in_transaction():
             connection.terminate()
         else:
             self._free.append((connection, time.monotonic()))
         self._room.release()
+        self._end_turn(alone)
+
+    def _end_turn(self, alone: bool) -> None:
+        if alone:
+            self._turn.release()
 
     async def close(self) -> None:
         """Close what nobody uses."""
