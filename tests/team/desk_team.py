@@ -246,7 +246,7 @@ class DeskBrowser:
         claims = {"auth_time": int(self.desk.team.clock.now()), **claims} if fresh else claims
         answer = await self.answer(asked, name, *groups, **claims)
         if answer.status_code == 303:
-            found = re.search(r'name="csrf" value="([^"]+)"', await self.read("/"))
+            found = re.search(r'name="csrf" value="([^"]+)"', await self.read("/agents"))
             assert found is not None
             self.csrf = found[1]
         return answer
