@@ -144,7 +144,7 @@ def callers() -> dict[str, set[str]]:
         ("_upload_files", ["service/submission.py:send_task"]),
         ("claim", ["service/submission.py:send_task"]),
         ("ClaimedTask", ["edges/ledger/ledger.py:claim"]),
-        ("MarkedTask", ["edges/process/sent_mark.py:record"]),
+        ("MarkedTask", ["edges/postgres/ledger.py:record", "edges/process/sent_mark.py:record"]),
         (
             "empty_log",
             [

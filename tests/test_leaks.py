@@ -25,6 +25,7 @@ from urllib.parse import quote
 import pytest
 
 from callsheet.core.security.redaction import variants
+from warm_start import run, start
 from workspace import account_of, command_for, trust
 
 KEY = "Zq7-canary-key-5f1d0b92ae6c4783"
@@ -117,7 +118,7 @@ class Session:
         self._id = 0
         keys = dict.fromkeys(("POYO_API_KEY", "APIDOT_API_KEY", "APIXO_API_KEY", "EVOLINK_API_KEY"), KEY)
         self._errors = errors.open("ab")
-        self._process = subprocess.Popen(
+        self._process = start(
             command_for({"CALLSHEET_HOME": str(home)}, "mcp"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -193,7 +194,7 @@ def approve(home: Path, sheet_id: str) -> None:
         "build_service(replace(Surroundings.of_process(), account_home=Path(sys.argv[2])))"
         ".approve(sys.argv[1], by=Means.TERMINAL)"
     )
-    subprocess.run(
+    run(
         [sys.executable, "-c", code, sheet_id, str(account_of(home))],
         check=True,
         cwd="/",
@@ -203,10 +204,8 @@ def approve(home: Path, sheet_id: str) -> None:
 
 def run_command(home: Path, *arguments: str) -> bytes:
     """Everything that a command says."""
-    done = subprocess.run(
+    done = run(
         command_for({"CALLSHEET_HOME": str(home)}, *arguments),
-        capture_output=True,
-        check=False,
         cwd="/",
         stdin=subprocess.DEVNULL,
         env={**os.environ, "CALLSHEET_HOME": str(home), "POYO_API_KEY": KEY},
@@ -219,7 +218,7 @@ def walk_desk(home: Path, sheet_id: str, task_ids: list[str]) -> bytes:
     command = command_for({"CALLSHEET_HOME": str(home)}, "desk", "--no-open", "--json")
     env = {**os.environ, "CALLSHEET_HOME": str(home), "POYO_API_KEY": KEY}
     pages = ["", "tasks", "spending", "allowances", "passkeys", "audit", f"sheets/{sheet_id}"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/", env=env) as desk:
+    with start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/", env=env) as desk:
         line = desk.stdout.readline()
         url, _, bearer = json.loads(line)["url"].partition("#key=")
         browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))

@@ -121,7 +121,7 @@ class Prompter:
             self._shown = b""
             self._reader = threading.Thread(target=self._watch_terminal, args=self._ends[:1])
             self._reader.start()
-            command = [sys.executable, "-c", ON_A_TERMINAL, os.ttyname(self._ends[1]), *command]
+            command = [sys.executable, "-IS", "-c", ON_A_TERMINAL, os.ttyname(self._ends[1]), *command]
         return subprocess.Popen(
             command,
             env=environ,

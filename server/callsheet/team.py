@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,7 @@ from callsheet.core.consent import Floor, Policy
 from callsheet.core.gateway.callbacks import callback_token
 from callsheet.core.people import PROGRAM, find_role
 from callsheet.core.security.redaction import clean
-from callsheet.core.sent import MarkedTask, SentRequest
 from callsheet.core.shot import Shot
-from callsheet.core.tasks import ClaimedTask
 from callsheet.edges.config.policy_file import parse_policy
 from callsheet.edges.files.paths import Paths
 from callsheet.edges.identity.provider import OAuthClient, Provider
@@ -39,13 +37,13 @@ from callsheet.edges.identity.verifier import AccessTokenVerifier, VerifierSetti
 from callsheet.edges.keys.passkeys import signing_key
 from callsheet.edges.object_store.clips import ObjectClips, open_bucket
 from callsheet.edges.postgres.clock import DatabaseClock
-from callsheet.edges.postgres.database import PostgresDatabase, allow_waiting
+from callsheet.edges.postgres.database import PostgresDatabase, allow_waiting, open_portals
 from callsheet.edges.postgres.leases import PostgresLeases
-from callsheet.edges.postgres.ledger import TeamLedger
+from callsheet.edges.postgres.ledger import DatabaseMark, TeamLedger
 from callsheet.edges.postgres.people import People
 from callsheet.edges.postgres.schema import migrate
 from callsheet.edges.postgres.wakeups import PostgresWakeups
-from callsheet.edges.postgres.worker import NoRunner, Worker
+from callsheet.edges.postgres.worker import NoRunner, build_worker
 from callsheet.edges.process.loopback import build_web_server
 from callsheet.errors import CallsheetError, SetupProblem
 from callsheet.service import Service
@@ -80,13 +78,16 @@ def main(arguments: Sequence[str]) -> int:
     _log_json()
     try:
         team = Team(load_config(Path(chosen.config)))
-        return {
-            "serve": lambda: anyio.run(team.serve),
-            "work": lambda: anyio.run(team.work),
-            "migrate": team.migrate,
-            "doctor": lambda: anyio.run(team.doctor, chosen.token),
-            "restored": team.restored,
-        }[chosen.command]()
+        try:
+            return {
+                "serve": lambda: anyio.run(team.serve),
+                "work": lambda: anyio.run(team.work),
+                "migrate": team.migrate,
+                "doctor": lambda: anyio.run(team.doctor, chosen.token),
+                "restored": team.restored,
+            }[chosen.command]()
+        finally:
+            team.database.close()
     except CallsheetError as error:
         sys.stderr.write(f"{error} {for_person(error.next_step)}\n")
         return 1
@@ -104,29 +105,6 @@ def _log_json() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-
-
-@dataclass(frozen=True, slots=True)
-class DatabaseMark:
-    """The mark of what was sent, where the ledger is the only state: a commit there is the mark."""
-
-    ledger: Callable[[], TeamLedger]
-
-    def record(self, claimed: ClaimedTask) -> MarkedTask:
-        """The claim is committed."""
-        return MarkedTask(claimed)
-
-    def require_current(self) -> None:
-        """A restored database is told by a person: `callsheet team restored`."""
-
-    def forgotten(self) -> tuple[SentRequest, ...]:
-        """Nothing outside the database knows."""
-        return ()
-
-    def accept_ledger(self, *, now: float) -> tuple[SentRequest, ...]:
-        """After a restore: what waits is of unknown outcome, and approvals end."""
-        self.ledger().sent.readmit((), now=now)
-        return ()
 
 
 class Team:
@@ -202,7 +180,7 @@ class Team:
         def build_runner(run_task: Callable[[str], Any]) -> Any:
             if not works:
                 return NoRunner()
-            return Worker(ledger=ledger, clock=self.clock, leases=leases, wakeups=self.wakeups, run_task=run_task)
+            return build_worker(ledger=ledger, clock=self.clock, leases=leases, wakeups=self.wakeups, run_task=run_task)
 
         async def no_desk(*_: object, **__: object) -> None:
             raise SetupProblem("The desk is a part of the server.", next_step="Open it in a browser.")
@@ -254,7 +232,7 @@ class Team:
 
     async def serve(self) -> int:
         """A web replica, until a signal ends it: not ready first, then closed, so that no request is lost."""
-        await allow_waiting()
+        await open_portals()
         self.ledger.require_version()
         service = self.build_service(works=False)
         desk = build_team_desk(self.config, service, self.database, self.ledger, self.provider, self.client)
@@ -284,12 +262,11 @@ class Team:
                 log.info("serving %s", self.config.public_url)
                 await server.serve(sockets=[listener])
                 group.cancel_scope.cancel()
-        self.database.close()
         return 0
 
     async def work(self) -> int:
         """A worker, until a signal ends it: paid requests under way are answered first."""
-        await allow_waiting()
+        await open_portals()
         self.ledger.require_version()
         with as_viewer(PROGRAM):
             service = self.build_service(works=True)
@@ -299,12 +276,11 @@ class Team:
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._write_accounts, service)
                     await self._end_on_signal(group.cancel_scope.cancel)
-        self.database.close()
         return 0
 
     async def doctor(self, token: str) -> int:
         """Say of each part whether it works, and why not; of a token, which check it fails. Never repeats the token."""
-        await allow_waiting()
+        await open_portals()
         given = sys.stdin.readline().strip() if token == STDIN else token
         checks: list[tuple[str, Callable[[], Awaitable[str]]]] = [
             ("keys", self._check_keys),
@@ -325,7 +301,6 @@ class Team:
                 failed += 1
                 found = f" (found: {clean(refused.found, limit=120)})" if refused.found else ""
                 sys.stdout.write(f"problem  {name}: refused by the check of its {refused.check}{found}\n")
-        self.database.close()
         return 1 if failed else 0
 
     async def _check_keys(self) -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from warm_start import Forked, run, start
 from workspace import account_of, command_for, trust
 
 from .wire import ERAS, FORMS, MODERN, HttpWire, PipeWire, Wire
@@ -123,7 +124,7 @@ def environ_of(home: Path, **more: str) -> dict[str, str]:
 class Served:
     """A server process and how to reach it; `connect` makes a client on it, a pipe has room for one."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Forked
     stderr_lines: list[str] = field(default_factory=list)
     url: str = ""
     token_file: Path = Path()
@@ -141,17 +142,23 @@ class Served:
 
 @contextmanager
 def serving(
-    transport: str, environ: Mapping[str, str], *, directory: Path = Path("/"), command: Sequence[str] = ()
+    transport: str,
+    environ: Mapping[str, str],
+    *,
+    directory: Path = Path("/"),
+    command: Sequence[str] = (),
+    fresh: bool = False,
 ) -> Iterator[Served]:
     """The program itself, serving over that transport; it is stopped at the end, and must exit with code 0."""
     arguments = ["mcp"] if transport == "stdio" else ["mcp", "--http", "0"]
-    with subprocess.Popen(
+    with start(
         [*command, *arguments] if command else command_for(environ, *arguments),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=dict(environ),
+        env=environ,
         cwd=directory,
+        fresh=fresh,
     ) as process:
         served = Served(process)
         try:
@@ -239,10 +246,4 @@ def approve(home: Path, sheet_id: str) -> None:
         "build_service(replace(Surroundings.of_process(), account_home=Path(sys.argv[2])))"
         ".approve(sys.argv[1], by=Means.TERMINAL)"
     )
-    subprocess.run(
-        [sys.executable, "-c", code, sheet_id, str(account_of(home))],
-        check=True,
-        cwd="/",
-        env=environ_of(home),
-        timeout=60,
-    )
+    run([sys.executable, "-c", code, sheet_id, str(account_of(home))], check=True, cwd="/", env=environ_of(home))

@@ -22,6 +22,7 @@ from callsheet.edges.clock import SystemClock
 from callsheet.edges.config.policy_file import write_pause
 from callsheet.service import Service
 from consent.live_server import CountingGateway, arm, environ_of
+from warm_start import start
 from workspace import account_of, draft
 
 RACER = Path(__file__).with_name("forward_racer.py")
@@ -43,7 +44,7 @@ class Racer:
 
     def start(self) -> None:
         """Start it and wait until it follows tasks."""
-        self._process = subprocess.Popen(
+        self._process = start(
             [sys.executable, str(RACER), str(account_of(self._home))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -76,7 +76,7 @@ def test_a_server_started_in_a_project_full_of_traps_stays_in_the_sandbox(
     tmp_path: Path, home: Path, project: Path, gateway: CountingGateway, transport: str
 ) -> None:
     """It rehearses, sends the gateway nothing, and runs nothing of what lies there."""
-    with serving(transport, own_environ(home), directory=project) as served:
+    with serving(transport, own_environ(home), directory=project, fresh=True) as served:
         wire = served.connect(MODERN, {})
         explained = wire.call("explain_payload", SHOT)["structuredContent"]
         submitted = wire.call("submit_video", {"sheet_id": explained["sheet_id"]})["structuredContent"]

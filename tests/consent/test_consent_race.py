@@ -12,6 +12,7 @@ import pytest
 
 from consent.live_server import SHOT, CountingGateway, approve, arm, environ_of, serving
 from consent.wire import MODERN
+from warm_start import start
 from workspace import account_of
 
 THREADS = 20
@@ -27,7 +28,7 @@ def test_forty_calls_in_two_processes_buy_one_clip(tmp_path: Path, gateway: Coun
         sheet_id = wire.call("explain_payload", SHOT)["structuredContent"]["sheet_id"]
     approve(tmp_path, sheet_id)
     racers = [
-        subprocess.Popen(
+        start(
             [sys.executable, str(RACER), sheet_id, str(THREADS), str(account_of(tmp_path))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from warm_start import Forked
+
 ERAS = ("legacy", "2026-07-28")
 MODERN = ERAS[1]
 HANDSHAKE = "2025-11-25"
@@ -153,7 +155,9 @@ def told(result: Message) -> str:
 class PipeWire(Wire):
     """Over the standard input and output of a process. Every line that it writes must be JSON-RPC."""
 
-    def __init__(self, process: subprocess.Popen[bytes], *, era: str, capabilities: Mapping[str, object]) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes] | Forked, *, era: str, capabilities: Mapping[str, object]
+    ) -> None:
         self._process = process
         self._lines: queue.Queue[bytes] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()

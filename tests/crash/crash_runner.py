@@ -24,6 +24,7 @@ from typing import Any
 from crash_checker import Evidence, Fact, check_crash, check_end
 from crash_gateway import LoopbackGateway, Manners, Receipt
 
+from warm_start import start
 from workspace import account_of, trust
 
 STRACE = "strace"
@@ -39,6 +40,12 @@ base_url = "{url}"
 [save]
 directory = "{home}/clips"
 """
+
+LOADED = (
+    *("anyio._backends._asyncio", "av", "callsheet.compose", "callsheet.edges.clips.stills", "callsheet.gateways.poyo"),
+    *("filelock", "stamina", *(f"PIL.{name}ImagePlugin" for name in ("Bmp", "Gif", "Jpeg", "Png", "Ppm"))),
+)
+"""What a crash process works with."""
 
 FILE_CALLS = (
     "openat", "mkdir", "mkdirat", "rename", "renameat", "renameat2", "link", "linkat", "symlink", "unlink", "unlinkat",
@@ -137,7 +144,7 @@ class _Template:
 
 
 class CrashHarness:
-    """One home, one gateway, one fork server; one case at a time."""
+    """One home, one gateway; one case at a time."""
 
     def __init__(self, directory: Path, video: bytes) -> None:
         self.directory = directory
@@ -147,20 +154,9 @@ class CrashHarness:
         # Noon in the middle of the month, so that no cap's window ends while a case lives on.
         now = datetime.now(UTC)
         self._base = now.replace(day=15, hour=12, minute=0, second=0).timestamp() - time.time()
-        self._socket = directory / "forks"
-        self._server = subprocess.Popen(
-            [sys.executable, "-P", str(Path(__file__).with_name("crash_forkserver.py")), str(self._socket)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=directory,
-        )
-        assert self._server.stdout is not None
-        if self._server.stdout.readline() != b"warm\n":
-            raise RuntimeError("the fork server did not start")
 
     def close(self) -> None:
-        """End the fork server and the gateway."""
-        self._server.communicate(timeout=10)
+        """End the gateway."""
         self.gateway.close()
 
     def log_calls(self, scene: str) -> list[tuple[str, str, str]]:
@@ -272,7 +268,7 @@ class CrashHarness:
             "offset": self._base + later,
             **template.names,
         }
-        with _connected(self._socket, order) as child:
+        with _connected(self.directory, order) as child:
             answer = child.read()
         return {"raw": f"{act}: the process died"} if answer is None else answer
 
@@ -288,7 +284,7 @@ class CrashHarness:
             "offset": self._base + setting.later,
             "stubborn": stubborn,
         }
-        with _connected(self._socket, {**order, **names}) as child:
+        with _connected(self.directory, {**order, **names}) as child:
             child.meet()
             yield child
 
@@ -330,10 +326,13 @@ class _Child:
 
 
 @contextmanager
-def _connected(path: Path, order: dict[str, Any]) -> Iterator[_Child]:
-    with socket.socket(socket.AF_UNIX) as connection:
+def _connected(directory: Path, order: dict[str, Any]) -> Iterator[_Child]:
+    connection, theirs = socket.socketpair()
+    command = [sys.executable, str(Path(__file__).with_name("crash_process.py"))]
+    environ = {"PATH": os.environ["PATH"]}
+    with connection, start(command, stdin=theirs, env=environ, cwd=directory, loaded=LOADED):
+        theirs.close()
         connection.settimeout(CHILD_SECONDS)
-        connection.connect(str(path))
         connection.sendall(f"{json.dumps(order)}\n".encode())
         child = _Child(connection)
         try:

@@ -1,6 +1,6 @@
 """What the processes of a crash case do: set a home up, play one scene, and afterwards live on.
 
-Runs in a process forked by `crash_forkserver`. Everything goes through `callsheet.compose` and the service, as a
+Runs in a process of `crash_process`. Everything goes through `callsheet.compose` and the service, as a
 surface would; the answers are plain JSON values. The scene runs on the machine's own clock (moved by a fixed
 amount where a task is due only later). Living on may jump ahead in time, whenever nothing is under way.
 """

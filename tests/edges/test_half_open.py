@@ -21,6 +21,7 @@ import pytest
 from callsheet.edges.process.http_protocol import BoundedProtocol
 from callsheet.edges.process.loopback import bind_loopback, build_web_server
 from consent.live_server import environ_of, serving
+from warm_start import start
 from workspace import command_for
 
 pytestmark = pytest.mark.network
@@ -146,7 +147,7 @@ def test_half_open_connections_do_not_stop_the_desk(tmp_path: Path) -> None:
     """The sign-in page comes, and the desk holds only so many of them."""
     command = command_for({"CALLSHEET_HOME": str(tmp_path)}, "desk", "--no-open", "--json")
     environ = {**os.environ, "CALLSHEET_HOME": str(tmp_path)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ, cwd="/") as desk:
+    with start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ, cwd="/") as desk:
         try:
             assert desk.stdout is not None
             port = urlsplit(json.loads(desk.stdout.readline())["address"]).port

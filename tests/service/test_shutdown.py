@@ -17,6 +17,7 @@ from typing import Any
 import anyio
 import pytest
 
+import warm_start
 from callsheet.compose import Surroundings, build_service
 from callsheet.core.consent import Means
 from callsheet.core.shot import Shot
@@ -251,7 +252,7 @@ def test_a_signal_ends_a_command_in_good_order(
     sheet_id = approve(start(environ))
     account = str(account_of(Path(environ["CALLSHEET_HOME"])))
     command = [sys.executable, "-c", CHILD, account, str(grace), "submit", sheet_id]
-    with subprocess.Popen(
+    with warm_start.start(
         command, env={**environ, "PATH": os.environ["PATH"]}, cwd="/", stderr=subprocess.PIPE, text=True
     ) as child:
         assert gateway.arrived.wait(ENOUGH * 2)

@@ -46,23 +46,24 @@ class Balancer:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
-        with suppress(OSError):
+        with self._listener, suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        for _ in self.ports:
-            with suppress(OSError):
-                server = socket.create_connection(("127.0.0.1", next(self._turn)))
-                for one, other in ((client, server), (server, client)):
-                    threading.Thread(target=_copy, args=(one, other), daemon=True).start()
-                return
-        client.close()
+        with client:
+            for _ in self.ports:
+                with suppress(OSError), socket.create_connection(("127.0.0.1", next(self._turn))) as server:
+                    back = threading.Thread(target=_copy, args=(server, client), daemon=True)
+                    back.start()
+                    _copy(client, server)
+                    back.join()
+                    return
 
     def stop(self) -> None:
         """Accept no more."""
-        self._listener.close()
+        self._listener.shutdown(socket.SHUT_RDWR)
 
 
 def _copy(one: socket.socket, other: socket.socket) -> None:

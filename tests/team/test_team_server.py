@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 from install import TeamInstall
@@ -20,6 +21,7 @@ from sandbox_client import sandbox_in_thread
 
 from callsheet.core.consent import Means
 from callsheet.core.people import PROGRAM
+from callsheet.core.tasks import SheetEvent
 from callsheet.edges.postgres.database import PostgresDatabase
 from callsheet.edges.postgres.ledger import TeamLedger
 
@@ -33,7 +35,7 @@ def team(tmp_path_factory: pytest.TempPathFactory, postgres: Any, real_provider:
     """Two replicas and two workers, whose gateway is the sandbox."""
     directory = tmp_path_factory.mktemp("team")
     with sandbox_in_thread(directory / "sandbox", RealClock(), speed=300.0) as sandbox:
-        install = TeamInstall(directory / "team", postgres.create(), "red", real_provider, sandbox.url)
+        install = TeamInstall(directory / "team", postgres.create(), "red", real_provider, sandbox.base)
         with install.running():
             yield install
 
@@ -183,7 +185,12 @@ async def test_a_clip_from_the_draft_to_the_file(team: TeamInstall, database: Po
         explained = await call(client, "explain_payload", **shot)
         sheet_id = explained["sheet_id"]
         asked = await call(
-            client, "submit_video", sheet_ids=[sheet_id], price=explained["price"], what="boat", wait_seconds=0
+            client,
+            "submit_video",
+            sheet_ids=[sheet_id],
+            price=explained["price"],
+            what=explained["what"],
+            wait_seconds=0,
         )
         assert asked["status"] == "approval_needed", asked
         assert asked["approval_url"] == f"{team.url}/sheets/{sheet_id}"
@@ -203,4 +210,4 @@ async def test_a_clip_from_the_draft_to_the_file(team: TeamInstall, database: Po
     task = ledger.task(task_id)
     assert task is not None
     assert task.clip is not None
-    assert os.stat(task.clip.path).st_size == task.clip.size
+    assert (await anyio.Path(task.clip.path).stat()).st_size == task.clip.size

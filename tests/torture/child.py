@@ -9,7 +9,7 @@ import logging
 import os
 import random
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from callsheet.core.tasks import SheetState
 from callsheet.edges.clips.save import Clips
 from callsheet.edges.http.client import GatewayHttp
 from callsheet.edges.http.streams import ByteStream
+from callsheet.edges.ledger.ledger import SqliteLedger, SqlLedger
 from callsheet.errors import CallsheetError
 from callsheet.service import Service
 from callsheet.service.submission import submit
@@ -52,15 +53,20 @@ class MarkedHttp(GatewayHttp):
         return super().open_stream(url, {**headers, "x-child": self._name}, loopback=loopback, route=route)
 
 
-def start_service(environ: dict[str, str], base: float, name: str) -> Service:
+def start_service(
+    environ: dict[str, str],
+    clock: FastClock,
+    name: str,
+    open_ledger: Callable[[Path], SqlLedger] = SqliteLedger,
+) -> Service:
     """The program as it is, on the fast clock."""
-    clock = FastClock(base)
     service = build_service(
         Surroundings(
             environ=environ,
             working_directory=Path("/nowhere"),
             clock=clock,
             account_home=account_of(Path(environ["CALLSHEET_HOME"])),
+            open_ledger=open_ledger,
         )
     )
     http = MarkedHttp(name)
@@ -71,17 +77,22 @@ def start_service(environ: dict[str, str], base: float, name: str) -> Service:
 
 async def main(home: str, base: float, name: str) -> None:
     """Submit approved sheets, the same ones as the other processes, and let the watcher do the rest."""
-    service = start_service({**os.environ, "CALLSHEET_HOME": home}, base, name)
+    service = start_service({**os.environ, "CALLSHEET_HOME": home}, FastClock(base), name)
     async with service.running():
-        while True:
-            try:
-                sheets = service.deps.ledger().sheets([SheetState.APPROVED])
-                for sheet in random.sample(sheets, min(AT_A_LOOK, len(sheets))):
-                    submit(service.deps, sheet.id)
-            except CallsheetError as error:
-                # Another process was faster, as it should be now and then.
-                log.info("not submitted: %s", error.error_code)
-            await anyio.sleep(LOOK_SECONDS)
+        await submit_approved(service)
+
+
+async def submit_approved(service: Service) -> None:
+    """Submit whatever is approved, without end."""
+    while True:
+        try:
+            sheets = service.deps.ledger().sheets([SheetState.APPROVED])
+            for sheet in random.sample(sheets, min(AT_A_LOOK, len(sheets))):
+                submit(service.deps, sheet.id)
+        except CallsheetError as error:
+            # Another process was faster, as it should be now and then.
+            log.info("not submitted: %s", error.error_code)
+        await anyio.sleep(LOOK_SECONDS)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from callsheet.core.shot import Shot
 from callsheet.core.tasks import OPEN_STATES, SheetState, TaskState
 from callsheet.service import Draft, Service
 from torture.child import start_service
+from torture.pace import FastClock
 from torture.video import write_video
 from workspace import trust
 
@@ -64,6 +65,7 @@ class Run:
     kills: int = 0
     cpu_seconds: float = 0.0
     died: dict[str, float] = field(default_factory=dict)
+    outages: list[float] = field(default_factory=list)
     gateway_log: list[dict[str, Any]] = field(default_factory=list)
     resolved: int = 0
     finished: bool = False
@@ -95,6 +97,7 @@ class Harness:
         self._base = time.time()
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._started = self._approved = 0
+        self._next_kill = 0.0
         self._log_path = directory / "gateway.jsonl"
         self._log_offset = 0
 
@@ -102,28 +105,38 @@ class Harness:
         """Do it all; what it did is in the answer, and in the directory."""
         run = self.run
         gateway = self._start_gateway()
-        service = start_service(self._environ, self._base, "person")
+        service = self._start_person()
         began = time.monotonic()
-        next_kill = began + 1.0
+        self._next_kill = began + self.run.plan.kill_seconds[0]
         for _ in range(run.plan.processes):
             self._start_child()
         try:
             while not run.finished and time.monotonic() - began < run.plan.at_most_seconds:
-                if time.monotonic() >= next_kill:
-                    self._kill(random.choice(list(self._children)))
-                    self._start_child()
-                    next_kill = time.monotonic() + random.uniform(*run.plan.kill_seconds)
+                self._disturb()
                 self._be_the_person(service)
                 time.sleep(LOOK_SECONDS)
         finally:
+            ended = len(self._children)
             for name in list(self._children):
                 self._kill(name)
-            run.kills -= run.plan.processes
+            run.kills -= ended
             run.seconds = time.monotonic() - began
             gateway.kill()
             gateway.wait()
             self._read_log()
         return run
+
+    def _start_person(self) -> Service:
+        return start_service(self._environ, FastClock(self._base), "person")
+
+    def _disturb(self) -> None:
+        if time.monotonic() >= self._next_kill:
+            self._kill(random.choice(list(self._children)))
+            self._start_child()
+            self._next_kill = time.monotonic() + random.uniform(*self.run.plan.kill_seconds)
+
+    def _command(self, name: str) -> list[str]:
+        return [sys.executable, "-m", "torture.child", self._environ["CALLSHEET_HOME"], repr(self._base), name]
 
     def _start_gateway(self) -> subprocess.Popen[bytes]:
         run = self.run
@@ -141,12 +154,11 @@ class Harness:
         trust(run.directory / "home", text)
         return gateway
 
-    def _start_child(self) -> None:
+    def _start_child(self, name: str = "") -> None:
         self._started += 1
-        name = f"process-{self._started}"
-        arguments = [sys.executable, "-m", "torture.child", self._environ["CALLSHEET_HOME"], repr(self._base), name]
+        name = name or f"process-{self._started}"
         with (self.run.directory / f"{name}.log").open("wb") as out:
-            self._children[name] = subprocess.Popen(arguments, env=self._environ, stdout=out, stderr=out)
+            self._children[name] = subprocess.Popen(self._command(name), env=self._environ, stdout=out, stderr=out)
 
     def _kill(self, name: str) -> None:
         """SIGKILL: nothing is tidied up."""
@@ -154,7 +166,7 @@ class Harness:
         child.kill()
         _, _, used = os.wait4(child.pid, 0)
         child.returncode = -9
-        self.run.died[name] = time.time()
+        self.run.died.setdefault(name, time.time())
         self.run.kills += 1
         self.run.cpu_seconds += used.ru_utime + used.ru_stime
         self._look_at_clips()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import anyio
@@ -19,10 +20,11 @@ class FastClock:
     """Seconds since the epoch, running `SPEED` times as fast since `base`; the same in all processes."""
 
     base: float
+    source: Callable[[], float] = time.time
 
     def now(self) -> float:
         """The time on the fast clock."""
-        return self.base + (time.time() - self.base) * SPEED
+        return self.base + (self.source() - self.base) * SPEED
 
     async def sleep(self, seconds: float) -> None:
         """Wait so many seconds of the fast clock."""

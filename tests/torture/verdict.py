@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from callsheet.core.tasks import Task, TaskState
-from callsheet.edges.ledger.ledger import SqliteLedger
+from callsheet.edges.ledger.ledger import SqliteLedger, SqlLedger
 from torture.gateway import video_of
 from torture.harness import Run
 from torture.pace import SPEED
@@ -21,6 +22,9 @@ PER_MINUTE = 60
 """Requests a minute that PoYo is taken to allow (its catalogue entry)."""
 
 API = ("paid", "status", "balance")
+OUTAGE_SECONDS = 15.0
+"""Real seconds around a crash of the ledger's server in which waiting calls may fail."""
+
 ANSWER_GRACE = 2.0
 """Real seconds within which a living process stores an answer it got."""
 
@@ -33,12 +37,13 @@ class Audit:
     wrong: list[str]
 
 
-def audit(run: Run) -> Audit:
+def audit(run: Run, open_ledger: Callable[[Path], SqlLedger] = SqliteLedger) -> Audit:
     """Lay the three side by side."""
-    ledger = SqliteLedger(run.directory / "home" / "data" / "ledger.sqlite3")
+    ledger = open_ledger(run.directory / "home" / "data" / "ledger.sqlite3")
     try:
         tasks = ledger.tasks(limit=100_000)
         lost = {task.id for task in tasks if any(e["kind"] == "answer_lost" for e in ledger.history(task.id))}
+        trail = ledger.consent.verify()
     finally:
         ledger.close()
     logs = [path.read_text(encoding="utf-8", errors="replace") for path in run.directory.glob("process-*.log")]
@@ -53,6 +58,8 @@ def audit(run: Run) -> Audit:
         *_clips(run, tasks),
     ]
     busiest, crowd = _busiest_minute(run), max((entry["running"] for entry in run.gateway_log), default=0)
+    if trail.broken is not None or trail.unapproved:
+        wrong.append(f"the audit trail: {trail}")
     if busiest > PER_MINUTE:
         wrong.append(f"{busiest} requests within a minute, {PER_MINUTE} are allowed")
     if crowd > run.plan.concurrent:
@@ -115,6 +122,11 @@ def _answers(run: Run, tasks: list[Task], lost: set[str]) -> list[str]:
     return wrong
 
 
+def _is_excused(run: Run, at: float) -> bool:
+    """Whether the ledger was away at about that time, so that nobody could store or read anything."""
+    return any(-OUTAGE_SECONDS < at - outage < OUTAGE_SECONDS for outage in run.outages)
+
+
 def _downloads(run: Run) -> list[str]:
     """A video that one process has got whole is not fetched by another while the first one lives, nor twice by one."""
     whole: dict[str, list[str]] = defaultdict(list)
@@ -124,7 +136,7 @@ def _downloads(run: Run) -> list[str]:
             wrong += [
                 f"{entry['job']} was fetched again by {entry['child']} although {child} had it"
                 for child in whole[entry["job"]]
-                if child == entry["child"] or run.died[child] > entry["at"]
+                if (child == entry["child"] or run.died[child] > entry["at"]) and not _is_excused(run, entry["at"])
             ]
         if entry["kind"] == "downloaded":
             whole[entry["job"]].append(entry["child"])

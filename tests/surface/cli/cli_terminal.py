@@ -7,7 +7,6 @@ import os
 import re
 import select
 import subprocess
-import sys
 import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,20 +16,10 @@ from typing import Any
 
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
+from warm_start import run, start
 from workspace import command_for
 
 PATIENCE_SECONDS = 30.0
-# The child becomes the leader of a session whose controlling terminal is the one that it is given.
-LAUNCH = """
-import fcntl, os, signal, sys, termios
-# A test run in the background ignores Ctrl-C, and so would the child.
-signal.signal(signal.SIGINT, signal.SIG_DFL)
-terminal = os.open(sys.argv[1], os.O_RDWR)
-fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
-for number in (0, 1, 2):
-    os.dup2(terminal, number)
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 CHEAP_RECIPE = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHRzYWx0c2FsdA"
 """The lowest costs of Argon2id, for tests whose subject is not the cost."""
 _STYLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -76,13 +65,7 @@ class Terminal:
         command = command or command_for(clean_environment(environ), *arguments)
         self._master, slave = os.openpty()
         termios.tcsetwinsize(slave, (50, 120))
-        self._child = subprocess.Popen(
-            [sys.executable, "-c", LAUNCH, os.ttyname(slave), *command],
-            stdin=subprocess.DEVNULL,
-            env=clean_environment(environ),
-            cwd=directory,
-            start_new_session=True,
-        )
+        self._child = start(command, env=clean_environment(environ), cwd=directory, terminal=os.ttyname(slave))
         self._slave = slave
         self._raw = b""
         self._read_to = 0
@@ -149,14 +132,6 @@ def run_without_terminal(
     arguments: list[str], environ: Mapping[str, str], directory: Path, typed: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """One run of `callsheet` with pipes and no controlling terminal."""
-    return subprocess.run(
-        command_for(clean_environment(environ), *arguments),
-        input=typed,
-        capture_output=True,
-        text=True,
-        env=clean_environment(environ),
-        cwd=directory,
-        start_new_session=True,
-        timeout=60,
-        check=False,
-    )
+    command = command_for(clean_environment(environ), *arguments)
+    how = {"text": True, "env": clean_environment(environ), "cwd": directory, "start_new_session": True}
+    return run(command, input=typed, **how)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from cli_terminal import CommandLine, Ran, Terminal, clean_environment, run_without_terminal
 
+import warm_start
 from callsheet import errors
 from callsheet.core.tasks import TaskState
 from callsheet.edges.config.catalogue_files import load_catalogue
@@ -35,6 +36,7 @@ NAMES = [
     "resolve",
     "demo",
     "sandbox",
+    "team",
     "mcp",
     "doctor",
     "endpoint",
@@ -261,14 +263,8 @@ def test_a_reader_who_has_seen_enough_is_no_error(workspace: Workspace, tmp_path
 def test_a_full_disk_under_the_answer_is_no_mistake_of_the_program(workspace: Workspace, arguments: list[str]) -> None:
     """It says that what was done stays done, and nothing of the money, of which it knows nothing here."""
     with Path("/dev/full").open("wb") as full:
-        ran = subprocess.run(
-            command_for(workspace.environ, *arguments),
-            stdout=full,
-            stderr=subprocess.PIPE,
-            env={"PATH": os.environ["PATH"], **workspace.environ},
-            timeout=60,
-            check=False,
-        )
+        environ = {"PATH": os.environ["PATH"], **workspace.environ}
+        ran = warm_start.run(command_for(workspace.environ, *arguments), stdout=full, env=environ)
 
     assert ran.returncode == ExitCode.SETUP
     assert b"callsheet list" in ran.stderr

@@ -18,6 +18,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
+import warm_start
 from callsheet.compose import VERIFIER_FILE
 from callsheet.edges.process.locks import find_desk
 from callsheet.errors import SetupProblem
@@ -70,11 +71,11 @@ def test_a_port_in_use_is_refused_on_either_address() -> None:
                 listen(other.getsockname()[1])
 
 
-def start(home: Path) -> tuple[subprocess.Popen[str], dict[str, str]]:
+def start(home: Path) -> tuple[subprocess.Popen[str] | warm_start.Forked, dict[str, str]]:
     """`callsheet desk` as a process of its own, and what it says."""
     command = [sys.executable, "-P", "-m", "callsheet", "desk", "--no-open", "--json"]
     environ = {**os.environ, "CALLSHEET_HOME": str(home)}
-    process = subprocess.Popen(
+    process = warm_start.start(
         command, env=environ, cwd=home.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
@@ -105,13 +106,11 @@ def test_the_command_serves_until_it_is_stopped(tmp_path: Path, number: int) -> 
             assert len(said["url"].partition("#key=")[2]) >= 43
             assert fetch(f"{said['address']}sign-in?next=/canary") == 200
             assert fetch(f"{said['address']}sign-in", Host="evil.example") == 421
-            second = subprocess.run(
+            second = warm_start.run(
                 [sys.executable, "-P", "-m", "callsheet", "desk", "--no-open"],
                 env={**os.environ, "CALLSHEET_HOME": str(home)},
                 cwd=tmp_path,
-                capture_output=True,
                 text=True,
-                check=False,
             )
             assert second.returncode != 0
             assert "A desk is already open" in second.stderr

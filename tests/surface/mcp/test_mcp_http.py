@@ -34,6 +34,7 @@ from consent.live_server import (
     write_policy,
 )
 from consent.wire import FORMS, MODERN, told
+from warm_start import run, start
 
 ACCEPT = "application/json, text/event-stream"
 ABOUT = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
@@ -292,7 +293,7 @@ def test_a_signal_waits_for_the_answer_to_a_paid_request(
         sheet_id = wire.call("explain_payload", SHOT)["structuredContent"]["sheet_id"]
         approve(tmp_path, sheet_id)
         gateway.may_answer.clear()
-        beside = subprocess.Popen(
+        beside = start(
             [sys.executable, "-c", SUBMIT, served.url, str(served.token_file), sheet_id], stdout=subprocess.PIPE
         )
         assert gateway.arrived.wait(20)
@@ -326,14 +327,11 @@ print(HttpWire(url, Path(token).read_text(), era=MODERN, capabilities={}).call("
 def test_a_port_in_use_is_reported_and_no_file_is_left(served: Served, tmp_path: Path) -> None:
     """With the exit code of a set-up that cannot be used."""
     port = str(urlsplit(served.url).port)
-    done = subprocess.run(
+    done = run(
         [sys.executable, "-P", "-m", "callsheet", "mcp", "--http", port],
-        capture_output=True,
         text=True,
-        check=False,
         cwd="/",
         env={**environ_of(tmp_path / "other"), "COLUMNS": "200"},
-        timeout=60,
     )
 
     assert done.returncode == 8

@@ -266,12 +266,15 @@ class SqlLedger:
             rows = db.execute(f"SELECT DISTINCT owner FROM task WHERE state IN ({marks})", states)
             return [row["owner"] for row in rows]
 
-    def adopt(self, old_owner: str | None, new_owner: str) -> int:
-        """Take over the open tasks of an owner that no longer runs; returns how many."""
+    def adopt(self, old_owner: str | None, new_owner: str, *, most: int = -1) -> int:
+        """Take over open tasks of an owner that no longer runs, those due first; returns how many."""
         marks, states = state_marks(OPEN_STATES)
         with self._database.transaction() as db:
-            query = f"UPDATE task SET owner = ? WHERE coalesce(owner, '') = coalesce(?, '') AND state IN ({marks})"
-            return db.execute(query, (new_owner, old_owner, *states)).rowcount
+            query = (
+                "UPDATE task SET owner = ? WHERE id IN (SELECT id FROM task WHERE coalesce(owner, '') ="
+                f" coalesce(CAST(? AS TEXT), '') AND state IN ({marks}) ORDER BY next_at LIMIT ?)"
+            )
+            return db.execute(query, (new_owner, old_owner, *states, bound(most))).rowcount
 
     def spending(self, mode: Mode, windows: tuple[float, float], gateway: str = "") -> Spending:
         """What was reserved or spent since the starts of the day and the month, and how many tasks are open."""

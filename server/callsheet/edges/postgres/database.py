@@ -1,7 +1,8 @@
 """PostgreSQL as the ledger's database: one schema for each tenant, so that no statement reaches another tenant's rows.
 
 The ledger's calls are synchronous and its connections are not. They run in an event loop of their own thread. A caller
-in a task that has a greenback portal waits for them without blocking its event loop; any other caller blocks.
+in a task that has a greenback portal (`open_portals`) waits for them without blocking its event loop; any other caller
+blocks.
 
 Transactions that are alone lock the tenant's row, as writers of SQLite lock the file: sums are exact and the audit
 trail has no gaps. Nothing cancels a transaction: a cancellation strikes after its commit. Every limit is set inside
@@ -14,10 +15,11 @@ import asyncio
 import re
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -25,18 +27,27 @@ from urllib.parse import urlsplit
 import anyio
 import asyncpg
 import greenback
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.from_thread import start_blocking_portal
 
 from callsheet.edges.ledger.database import Values
 from callsheet.edges.ledger.rows import MalformedRow
 from callsheet.errors import Action, LedgerProblem, NextStep
 
-LOCK_SECONDS = 5
-STATEMENT_SECONDS = 10
-IDLE_SECONDS = 15
+from .pool import LOCK_SECONDS, STATEMENT_SECONDS, Pool
+
+IDLE_SECONDS = 5
 """A process that is frozen inside a transaction must not hold a tenant for longer."""
-CONNECT_SECONDS = 5.0
-MOST_CONNECTIONS = 10
+
+FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+"""All that the driver raises."""
+BROKEN = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+)
 
 Got = TypeVar("Got")
 _PLACEHOLDER = re.compile(r"'[^']*'|(?P<next>\?)|:(?P<name>\w+)")
@@ -133,56 +144,45 @@ class PostgresDatabase:
         self.tenant = tenant
         # Shown in messages: without its password.
         self.path = Path(f"postgresql/{urlsplit(dsn).hostname or 'socket'}{urlsplit(dsn).path}/{tenant}")
-        self._settings: dict[str, Any] = {"statement_cache_size": 0} if pooled else {}
-        self._dsn = dsn
+        self._make_pool = partial(Pool, dsn, {"statement_cache_size": 0} if pooled else {})
+        self._pool = self._make_pool()
         self._open = ExitStack()
-        self._starting, self._pooling = threading.Lock(), asyncio.Lock()
-        self._portal: BlockingPortal | None = None
-        self._pool: Any = None
+        self._starting = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._name = ""
         self._current: ContextVar[PostgresConnection | None] = ContextVar("connection", default=None)
 
     def run(self, function: Callable[..., Coroutine[Any, Any, Got] | Awaitable[Got]], *values: Any) -> Got:
         """Call that in the connections' event loop, and wait for it as this caller can."""
-        with self._starting:
-            if self._portal is None:
-                self._portal = self._open.enter_context(start_blocking_portal("asyncio"))
-        future = self._portal.start_task_soon(_await, function, values)
+        future = self.start(function, *values)
         if greenback.has_portal():
             waited: Got = greenback.await_(asyncio.wrap_future(future))
             return waited
         done: Got = future.result()
         return done
 
+    def start(self, function: Callable[..., Coroutine[Any, Any, Got] | Awaitable[Got]], *values: Any) -> Future[Got]:
+        """Call that in the connections' event loop, without waiting; `close` cancels it."""
+        with self._starting:
+            if self._loop is None:
+                portal = self._open.enter_context(start_blocking_portal("asyncio"))
+                self._loop = portal.call(asyncio.get_running_loop)
+        return asyncio.run_coroutine_threadsafe(_await(function, values), self._loop)
+
     def acquire(self) -> Any:
         """A connection of the pool, to be released."""
-        return self.run(self._acquire)
+        return self.run(self._pool.acquire)
 
     def release(self, raw: Any) -> None:
         """Give a connection back."""
         self.run(self._pool.release, raw)
 
-    async def _acquire(self) -> Any:
-        async with self._pooling:
-            if self._pool is None:
-                self._pool = await asyncpg.create_pool(
-                    self._dsn,
-                    min_size=0,
-                    max_size=MOST_CONNECTIONS,
-                    timeout=CONNECT_SECONDS,
-                    command_timeout=STATEMENT_SECONDS + LOCK_SECONDS,
-                    # A transaction leaves nothing behind, and a pooler would not pass the usual clearing on.
-                    reset=_leave,
-                    **self._settings,
-                )
-        return await self._pool.acquire(timeout=STATEMENT_SECONDS + LOCK_SECONDS)
-
     def close(self) -> None:
         """Close all connections. A later call opens new ones."""
-        if self._pool is not None:
+        if self._loop is not None:
             with suppress(Exception):
                 self.run(self._pool.close)
-        self._pool = self._portal = None
+        self._pool, self._loop = self._make_pool(), None
         self._open.close()
 
     @contextmanager
@@ -248,7 +248,7 @@ class PostgresDatabase:
                     self._current.reset(token)
                 self.run(raw.execute, end)
             except BaseException:
-                with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                with suppress(*FAILURES):
                     self.run(raw.execute, "ROLLBACK")
                 raise
             finally:
@@ -262,7 +262,7 @@ class PostgresDatabase:
                 self.run(raw.execute, statements)
             except BaseException as error:
                 self.release(raw)
-                if last or not isinstance(error, (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError)):
+                if last or not isinstance(error, BROKEN):
                     raise
             else:
                 return raw
@@ -277,7 +277,7 @@ class PostgresDatabase:
     def _guarded(self) -> Iterator[None]:
         try:
             yield
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, MalformedRow) as error:
+        except (*FAILURES, MalformedRow) as error:
             raise database_problem(error) from None
 
 
@@ -286,12 +286,24 @@ async def allow_waiting() -> None:
     await greenback.ensure_portal()
 
 
+async def open_portals() -> None:
+    """Give a portal to this task, and to each task that starts in this event loop from now on.
+
+    A process of a team calls it first. A task without one would block the loop, and with it the tasks that hold the
+    connection or the lock that it waits for.
+    """
+
+    def start(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+        task = asyncio.Task(coroutine, loop=loop, **options)
+        greenback.bestow_portal(task)
+        return task
+
+    asyncio.get_running_loop().set_task_factory(start)
+    await greenback.ensure_portal()
+
+
 async def _await(function: Callable[..., Awaitable[Got]], values: tuple[Any, ...]) -> Got:
     return await function(*values)
-
-
-async def _leave(_connection: Any) -> None:
-    """Nothing outlives a transaction here."""
 
 
 def database_problem(error: Exception) -> LedgerProblem:
@@ -307,6 +319,6 @@ def database_problem(error: Exception) -> LedgerProblem:
         return LedgerProblem("The database's disk is full.", next_step="Free some space on it, then try again.")
     if isinstance(error, MalformedRow):
         return LedgerProblem(f"The database holds something unexpected: {error}.", next_step=NextStep(Action.DOCTOR))
-    if isinstance(error, OSError | TimeoutError | asyncpg.PostgresConnectionError | asyncpg.InterfaceError):
+    if isinstance(error, BROKEN):
         return LedgerProblem(f"The database does not answer ({kind}).", next_step="Check it, then try again.")
     return LedgerProblem(f"The database refused a statement ({kind}).", next_step=NextStep(Action.DOCTOR))

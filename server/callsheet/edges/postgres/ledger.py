@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 from callsheet.core.consent import Means, Mode
 from callsheet.core.people import Budget, Payer, Period, Viewer, require_within_budget
+from callsheet.core.sent import MarkedTask, SentRequest
 from callsheet.core.spending import SpendTerms
-from callsheet.core.tasks import OPEN_STATES, Sheet, SheetEvent, Task, TaskState
+from callsheet.core.tasks import OPEN_STATES, ClaimedTask, Sheet, SheetEvent, Task, TaskState
 from callsheet.edges.ledger.consent import Consent
 from callsheet.edges.ledger.database import Connection
 from callsheet.edges.ledger.ledger import SqlLedger
@@ -179,6 +181,29 @@ class TeamLedger(SqlLedger):
             for share in require_within_budget(budget, spent=spent, price=task.reserve_micros):
                 subject = f"budget {budget.payer} {budget.name} {budget.period}"
                 self._record(db, task.created_at, subject, WARNED, {"percent": share, "micros": budget.micros})
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseMark:
+    """The mark of what was sent, where the ledger is the only state: a commit there is the mark."""
+
+    ledger: Callable[[], TeamLedger]
+
+    def record(self, claimed: ClaimedTask) -> MarkedTask:
+        """The claim is committed."""
+        return MarkedTask(claimed)
+
+    def require_current(self) -> None:
+        """After a restore a person says so: `callsheet team restored`."""
+
+    def forgotten(self) -> tuple[SentRequest, ...]:
+        """Nothing outside the database knows."""
+        return ()
+
+    def accept_ledger(self, *, now: float) -> tuple[SentRequest, ...]:
+        """After a restore: what waits is of unknown outcome, and approvals end."""
+        self.ledger().sent.readmit((), now=now)
+        return ()
 
 
 def find_bell(callback_url: str | None) -> str | None:

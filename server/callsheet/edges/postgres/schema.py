@@ -11,7 +11,7 @@ import asyncpg
 
 from callsheet.errors import LedgerProblem
 
-from .database import PostgresConnection, PostgresDatabase, database_problem
+from .database import FAILURES, PostgresConnection, PostgresDatabase, database_problem
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -116,6 +116,17 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE worker (id TEXT PRIMARY KEY, ends_at DOUBLE PRECISION NOT NULL);
     CREATE TABLE account (gateway TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, seen_at DOUBLE PRECISION NOT NULL);
     """,
+    # What others wait for rings in the same transaction, so a ring is never lost, nor heard for what was undone.
+    """
+    CREATE FUNCTION ring() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+        BEGIN PERFORM pg_notify('callsheet_' || TG_TABLE_SCHEMA, ''); RETURN NULL; END $$;
+    CREATE TRIGGER task_is_new AFTER INSERT ON task FOR EACH ROW EXECUTE FUNCTION ring();
+    CREATE TRIGGER task_changed AFTER UPDATE ON task FOR EACH ROW WHEN (
+        NEW.state <> OLD.state OR NEW.percent IS DISTINCT FROM OLD.percent OR NEW.next_at < OLD.next_at
+    ) EXECUTE FUNCTION ring();
+    CREATE TRIGGER sheet_changed AFTER UPDATE ON sheet FOR EACH ROW WHEN (NEW.state <> OLD.state)
+        EXECUTE FUNCTION ring();
+    """,
 )
 
 
@@ -127,7 +138,7 @@ def migrate(database: PostgresDatabase) -> int:
     raw = database.acquire()
     try:
         return database.run(_migrate, raw, database.tenant)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except FAILURES as error:
         raise database_problem(error) from None
     finally:
         database.release(raw)

@@ -1,8 +1,9 @@
 """The embedded runner: decides when `run_task` is called for which task. The ledger decides the rest.
 
 A process owns the tasks it runs under its runner id, and holds a lease with that id. When the process ends, another
-runner adopts its tasks within seconds. The runner knows only one thing about a task's work: saving a clip takes long,
-so such tasks have a limit of their own and do not delay status reads.
+runner adopts its tasks within seconds; of several workers, each adopts what it can start, so that all have work. The
+runner knows only one thing about a task's work: saving a clip takes long, so such tasks have a limit of their own and
+do not delay status reads.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ from callsheet.core.tasks import OPEN_STATES, TaskId, TaskState
 from callsheet.edges.clock import Clock
 from callsheet.errors import CallsheetError
 
-from .locks import FileLeases
-
 SWEEP_SECONDS = 2.0
 """How often to look for tasks whose runner has ended."""
+
+ADOPT_AGAIN_SECONDS = 0.25
+"""How soon to look again where more tasks may be left than were adopted."""
 
 MOST_POLLS = 16
 MOST_SAVES = 64
 """More than can download together: those that wait for a slow host must not keep the others from starting."""
+MOST_ADOPTED = 1_000_000
 SHORTEST_PAUSE_SECONDS = 0.01
 SAVE_STATES = frozenset({TaskState.SUCCEEDED})
 POLL_STATES = OPEN_STATES - SAVE_STATES
@@ -41,27 +44,43 @@ class TaskQueue(Protocol):
     def due(self, owner: str, *, now: float, limit: int, states: Collection[TaskState]) -> list[TaskId]: ...
     def next_due(self, owner: str, *, after: float) -> float | None: ...
     def owners(self) -> list[str | None]: ...
-    def adopt(self, old_owner: str | None, new_owner: str) -> int: ...
+    def adopt(self, old_owner: str | None, new_owner: str, *, most: int) -> int: ...
     def reset_future_times(self, *, now: float) -> None: ...
 
 
+class RunnerLeases(Protocol):
+    """Which runners are alive. A lease that needs renewing is renewed by `hold`."""
+
+    @property
+    def runner_id(self) -> str: ...
+
+    def hold(self) -> None: ...
+    def release(self) -> None: ...
+    def is_alive(self, runner_id: str | None) -> bool: ...
+
+
 class Runner:
-    """Runs this process's open tasks, and adopts those of processes that have ended, until it is stopped."""
+    """Runs this process's open tasks, and adopts those of processes that have ended, until it is stopped.
+
+    One that `shares` the work with others adopts at every look, and no more than it can start together.
+    """
 
     def __init__(
         self,
         *,
         ledger: Callable[[], TaskQueue],
         clock: Clock,
-        leases: FileLeases,
+        leases: RunnerLeases,
         run_task: Callable[[str], Awaitable[None]],
         wait_for_change: Callable[[float], Awaitable[None]],
+        shares: bool = False,
     ) -> None:
         self._ledger = ledger
         self._clock = clock
         self._leases = leases
         self._run_task = run_task
         self._wait_for_change = wait_for_change
+        self._shares = shares
         self._saves: set[str] = set()
         self._polls: set[str] = set()
         self._next_sweep = 0.0
@@ -93,14 +112,14 @@ class Runner:
         """Start what is due; returns the seconds until the next task is."""
         now = self._clock.now()
         try:
+            self._leases.hold()
             ledger = self._ledger()
             if now < self._last_now - CLOCK_JUMP_SECONDS:
                 ledger.reset_future_times(now=now)
             self._last_now = now
             # A clock that was set back must not delay the sweep for hours.
-            if now >= self._next_sweep or self._next_sweep - now > SWEEP_SECONDS:
-                self._next_sweep = now + SWEEP_SECONDS
-                self._adopt(ledger)
+            if self._shares or now >= self._next_sweep or self._next_sweep - now > SWEEP_SECONDS:
+                self._next_sweep = now + self._adopt(ledger)
             self._start(group, ledger.due(self._leases.runner_id, now=now, limit=MOST_POLLS * 2, states=POLL_STATES))
             saves = ledger.due(self._leases.runner_id, now=now, limit=MOST_SAVES * 2, states=SAVE_STATES)
             self._start(group, saves, is_save=True)
@@ -124,11 +143,18 @@ class Runner:
                 under_way.add(task_id)
                 group.start_soon(self._run, task_id, under_way)
 
-    def _adopt(self, ledger: TaskQueue) -> None:
+    def _adopt(self, ledger: TaskQueue) -> float:
+        """Take over what nobody runs; returns the seconds until the next such look."""
+        room = MOST_POLLS - len(self._polls) if self._shares else MOST_ADOPTED
         for owner in ledger.owners():
-            if not self._leases.is_alive(owner):
-                adopted = ledger.adopt(owner, self._leases.runner_id)
-                log.info("adopted %d tasks", adopted)
+            if room > 0 and not self._leases.is_alive(owner):
+                adopted = ledger.adopt(owner, self._leases.runner_id, most=room)
+                room -= adopted
+                if adopted:
+                    log.info("adopted %d tasks", adopted)
+                if room <= 0:
+                    return ADOPT_AGAIN_SECONDS
+        return SWEEP_SECONDS
 
     async def _run(self, task_id: str, under_way: set[str]) -> None:
         try:

@@ -37,7 +37,7 @@ from callsheet.surface.cli.commands import (
     tasks,
     watch,
 )
-from callsheet.surface.cli.commands.setup import endpoint, install, keys, mcp, prune, sandbox, setup
+from callsheet.surface.cli.commands.setup import endpoint, install, keys, mcp, prune, sandbox, setup, team
 from callsheet.surface.cli.console.command import GroupedHelp
 from callsheet.surface.cli.console.exit_codes import MEANINGS, ExitCode, exit_for_error
 from callsheet.surface.cli.console.session import Session, find_session
@@ -68,6 +68,7 @@ COMMANDS = (
     *mcp.COMMANDS,
     *sandbox.COMMANDS,
     *prune.COMMANDS,
+    *team.COMMANDS,
 )
 """In the order of the help."""
 

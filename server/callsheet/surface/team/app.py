@@ -94,17 +94,17 @@ def build_team_app(parts: TeamParts) -> ASGIApp:
                 yield
 
     async def metadata(_: Request) -> Response:
-        """Some clients look only here, and not below the path of the endpoint."""
+        """At the root too, where some clients look. The SDK adds a slash to the issuer, which is another name."""
         known = {"resource": config.mcp_url, "authorization_servers": [config.identity.issuer]}
         return JSONResponse({**known, "scopes_supported": list(config.identity.scopes),
             "bearer_methods_supported": ["header"]})  # fmt: skip
 
     health = [Route("/healthz", _health), Route("/readyz", _readiness(parts))]
-    own = [Route(METADATA, metadata), *health, *parts.routes]
+    own = [Route(METADATA, metadata), Route(f"{METADATA}/mcp", metadata), *health, *parts.routes]
     desk = Starlette(routes=[*own, Mount("/", parts.desk)], lifespan=lifespan)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        is_mcp = scope["type"] == "http" and (scope["path"] == "/mcp" or scope["path"].startswith(f"{METADATA}/"))
+        is_mcp = scope["type"] == "http" and scope["path"] == "/mcp"
         await (served if is_mcp else desk)(scope, receive, send)
 
     return ProviderDown(app)
