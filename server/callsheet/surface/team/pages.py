@@ -129,7 +129,7 @@ class TeamPages:
         return Response(text, media_type="application/jsonl", headers=headers)
 
     def media(self, file: str, link: str) -> View:
-        """A view of one of a clip's files. Whoever does not see the task gets no link either."""
+        """A view of one of a clip's files. Who does not see the task gets no link either."""
 
         async def view(context: RequestContext) -> Response:
             clip = need_clip(context)
