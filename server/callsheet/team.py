@@ -235,7 +235,7 @@ class Team:
         await open_portals()
         self.ledger.require_version()
         service = self.build_service(works=False)
-        desk = build_team_desk(self.config, service, self.database, self.ledger, self.provider, self.client)
+        desk = build_team_desk(self.config, service, self.database, service.deps.clips, self.provider, self.client)
         parts = TeamParts(
             config=self.config,
             service=service,

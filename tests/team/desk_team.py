@@ -171,7 +171,7 @@ def make_desk_team(
         has_passphrase=lambda: True,
     )
     service = Service(deps, leases, sandbox, build_runner, _no_desk)
-    app = build_team_desk(config, service, database, ledger, provider, client)
+    app = build_team_desk(config, service, database, deps.clips, provider, client)
     return DeskTeam(directory, config, database, ledger, People(database), service, clock, app)
 
 

@@ -23,6 +23,7 @@ from callsheet.edges.postgres.passkeys import Challenges, PersonPasskeys
 from callsheet.edges.postgres.people import People
 from callsheet.edges.postgres.sessions import Sessions
 from callsheet.service import Service
+from callsheet.service.ports import ClipStore
 from callsheet.surface.desk.application import build_routes
 from callsheet.surface.desk.middleware import DeskMiddleware
 from callsheet.surface.desk.state import DeskState
@@ -43,12 +44,12 @@ def build_team_desk(
     config: TeamConfig,
     service: Service,
     database: PostgresDatabase,
-    ledger: TeamLedger,
+    clips: ClipStore,
     provider: Provider,
     client: OAuthClient,
 ) -> ASGIApp:
     """The whole desk, to be mounted at `/` behind everything else."""
-    origin, now, clips = config.public_url, service.now, service.deps.clips
+    origin, now, ledger = config.public_url, service.now, TeamLedger(database, current_viewer)
     # Without a storage of objects the clips are files of this server.
     links, media = (clips.links, clips.link_origin()) if isinstance(clips, ObjectClips) else (_no_links, "")
     login = RelyingParty(provider, _login_settings(config, client))
@@ -66,6 +67,7 @@ def build_team_desk(
         origin=origin,
         cookie=COOKIE if desk.is_secure else COOKIE.removeprefix("__Host-"),
         is_local=False,
+        name_owner=desk.name_owner,
     )
     own = [*build_sign_in(desk, state, sessions.rows), *build_pages(desk, state)]
     app = SessionMiddleware(Starlette(routes=build_routes(state, own)), sessions, state.cookie)
