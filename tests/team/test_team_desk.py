@@ -201,7 +201,9 @@ async def test_an_approver_approves_with_their_own_passkey(desk: ScriptedDesk) -
     person = desk.team.people.find(id_of("ann"))
     assert person is not None
     sheet_id = desk.team.draft(person)
-    assert "with a passkey" in await eva.read(f"/sheets/{sheet_id}")
+    sheet = await eva.read(f"/sheets/{sheet_id}")
+    assert ("with a passkey" in sheet, "<dt>Asked by</dt><dd>Ann</dd>" in sheet) == (True, True)
+    assert "for Ann" in await eva.read("/")
     page = await ann.read(f"/sheets/{sheet_id}")
     assert "/approve" not in page
     assert "Eva" in page

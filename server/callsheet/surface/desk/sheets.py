@@ -214,6 +214,7 @@ def sheet_view(context: RequestContext, sheet: Sheet, error: CallsheetError | No
     return {
         **sheet_summary(sheet),
         "take": sheet.take,
+        "owner": context.state.name_owner(sheet.id),
         "undecided": undecided,
         "shown": sheet.binding.digest,
         "expires_at": sheet.expires_at,

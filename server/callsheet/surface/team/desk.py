@@ -66,6 +66,7 @@ def build_team_desk(
         origin=origin,
         cookie=COOKIE if desk.is_secure else COOKIE.removeprefix("__Host-"),
         is_local=False,
+        name_owner=desk.name_owner,
     )
     own = [*build_sign_in(desk, state, sessions.rows), *build_pages(desk, state)]
     app = SessionMiddleware(Starlette(routes=build_routes(state, own)), sessions, state.cookie)
