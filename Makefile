@@ -23,11 +23,7 @@ TESTPATH := tests:tests/team:tests/servers:tests/sandbox:tests/surface/desk
 # The tests start many processes; without bytecode each of them would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-<<<<<<< ours
-.PHONY: help demo test test-fast test-litellm test-postgres team-demo check-clients system-tools crashtest lint types layers render figures bench torture mutants dist check-skills screenshots clean
-=======
-.PHONY: help demo test test-fast test-litellm check-clients system-tools crashtest lint types layers render figures bench torture torture-postgres mutants dist check-skills screenshots clean
->>>>>>> theirs
+.PHONY: help demo test test-fast test-litellm test-postgres team-demo check-clients system-tools crashtest lint types layers render figures bench torture torture-postgres mutants dist check-skills screenshots clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
