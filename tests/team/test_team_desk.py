@@ -158,8 +158,9 @@ async def test_the_provider_ends_a_session_or_all_of_a_person(desk: ScriptedDesk
 
     good = logout_token(desk.idp, sid="s-ann")
     head, body, signature = good.split(".")
-    wrong = [logout_token(desk.idp, sid="s-ann", **change) for change in ({"events": {}}, {"aud": "b"}, {"nonce": "n"})]
-    for bad in ("", "x", f"{head}.{body}.{signature[:-4]}AAAA", *wrong):
+    changes = ({"events": {}}, {"aud": "another"}, {"nonce": "n"})
+    bad_ones = [logout_token(desk.idp, sid="s-ann", **change) for change in changes]
+    for bad in ("", "x", f"{head}.{body}.{signature[:-4]}AAAA", *bad_ones):
         assert await notify(bad) == 400
     assert await is_in(ann)
     assert await notify(good) == 200
@@ -200,7 +201,9 @@ async def test_an_approver_approves_with_their_own_passkey(desk: ScriptedDesk) -
     person = desk.team.people.find(id_of("ann"))
     assert person is not None
     sheet_id = desk.team.draft(person)
-    assert "with a passkey" in await eva.read(f"/sheets/{sheet_id}")
+    sheet = await eva.read(f"/sheets/{sheet_id}")
+    assert ("with a passkey" in sheet, "<dt>Asked by</dt><dd>Ann</dd>" in sheet) == (True, True)
+    assert "for Ann" in await eva.read("/")
     page = await ann.read(f"/sheets/{sheet_id}")
     assert "/approve" not in page
     assert "Eva" in page

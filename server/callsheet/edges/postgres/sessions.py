@@ -70,7 +70,7 @@ class Sessions:
         return cookie
 
     def find(self, cookie: str, *, is_act: bool = True) -> SessionRow | None:
-        """The session of that cookie. Only a person's act keeps it from ending, not a page that looks by itself."""
+        """The session of that cookie. An act of the person keeps it from ending; a page that refreshes does not."""
         now = self._now()
         with self._database.reading() as db:
             row = db.execute(

@@ -152,7 +152,7 @@ def _require_shown(context: RequestContext, sheet: Sheet) -> None:
 
 
 def _require_decidable(context: RequestContext, sheet: Sheet) -> None:
-    """Raises unless the sheet could now be approved and submitted, by whoever asks."""
+    """Raises unless the sheet could now be approved and submitted, by the person who asks."""
     service = context.state.service
     if service.needs_passphrase(sheet.id):
         service.sendable(sheet.id)
@@ -214,6 +214,7 @@ def sheet_view(context: RequestContext, sheet: Sheet, error: CallsheetError | No
     return {
         **sheet_summary(sheet),
         "take": sheet.take,
+        "owner": context.state.name_owner(sheet.id),
         "undecided": undecided,
         "shown": sheet.binding.digest,
         "expires_at": sheet.expires_at,

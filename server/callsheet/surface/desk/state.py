@@ -30,7 +30,8 @@ _CHECKS: WeakKeyDictionary[Service, PassphraseCheck] = WeakKeyDictionary()
 class DeskState:
     """What every desk has. `set_paused` stops all submissions or ends that; `cookie` is the name of the session's.
 
-    `is_local`: the desk runs on the person's own computer, which has the files of the clips.
+    `is_local`: the desk runs on the person's own computer, which has the files of the clips. `name_owner` names who
+    asked for a sheet, where that can be somebody else.
     """
 
     service: Service
@@ -42,6 +43,7 @@ class DeskState:
     origin: str
     cookie: str
     is_local: bool
+    name_owner: Callable[[str], str] = lambda _sheet_id: ""
 
     @property
     def host(self) -> str:

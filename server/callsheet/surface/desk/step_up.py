@@ -172,7 +172,7 @@ class Signatures:
 
 @dataclass(frozen=True, slots=True)
 class LocalStepUp:
-    """The passphrase, or a passkey: whoever knows it or has it is the person of this computer."""
+    """The passphrase, or a passkey: nothing else tells the person of this computer from an agent on it."""
 
     passphrase_check: PassphraseCheck
     signatures: Signatures

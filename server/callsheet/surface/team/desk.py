@@ -23,6 +23,7 @@ from callsheet.edges.postgres.passkeys import Challenges, PersonPasskeys
 from callsheet.edges.postgres.people import People
 from callsheet.edges.postgres.sessions import Sessions
 from callsheet.service import Service
+from callsheet.service.ports import ClipStore
 from callsheet.surface.desk.application import build_routes
 from callsheet.surface.desk.middleware import DeskMiddleware
 from callsheet.surface.desk.state import DeskState
@@ -44,14 +45,13 @@ def build_team_desk(
     service: Service,
     database: PostgresDatabase,
     ledger: TeamLedger,
-    provider: Provider,
-    client: OAuthClient,
+    login: RelyingParty,
+    clips: ClipStore,
 ) -> ASGIApp:
     """The whole desk, to be mounted at `/` behind everything else."""
-    origin, now, clips = config.public_url, service.now, service.deps.clips
+    origin, now = config.public_url, service.now
     # Without a storage of objects the clips are files of this server.
     links, media = (clips.links, clips.link_origin()) if isinstance(clips, ObjectClips) else (_no_links, "")
-    login = RelyingParty(provider, _login_settings(config, client))
     desk = TeamDesk(config, service, People(database), ledger, login, links)
     passkeys = PersonPasskeys(database, current_viewer, rp_id=urlsplit(origin).hostname or "")
     signatures = Signatures(passkeys, Challenges(database, now), origin, now)
@@ -66,15 +66,17 @@ def build_team_desk(
         origin=origin,
         cookie=COOKIE if desk.is_secure else COOKIE.removeprefix("__Host-"),
         is_local=False,
+        name_owner=desk.name_owner,
     )
     own = [*build_sign_in(desk, state, sessions.rows), *build_pages(desk, state)]
     app = SessionMiddleware(Starlette(routes=build_routes(state, own)), sessions, state.cookie)
     return DeskMiddleware(app, host=state.host, origin=origin, media=media, open_paths=(LOGOUT_PATH,))
 
 
-def _login_settings(config: TeamConfig, client: OAuthClient) -> LoginSettings:
+def build_login(config: TeamConfig, provider: Provider, client: OAuthClient) -> RelyingParty:
+    """The desk as the provider's client."""
     identity = config.identity
-    return LoginSettings(
+    settings = LoginSettings(
         client=client,
         redirect_uri=f"{config.public_url}{CALLBACK_PATH}",
         keys=tuple(config.keys()),
@@ -83,10 +85,11 @@ def _login_settings(config: TeamConfig, client: OAuthClient) -> LoginSettings:
         subject_claim=identity.subject_claim,
         groups_claim=identity.groups_claim,
     )
+    return RelyingParty(provider, settings)
 
 
 async def _no_links(_: Clip) -> ClipLinks | None:
     return None
 
 
-__all__ = ["build_team_desk"]
+__all__ = ["build_login", "build_team_desk"]

@@ -52,6 +52,11 @@ class TeamDesk:
         """Whether cookies are for https alone."""
         return self.config.public_url.startswith("https://")
 
+    def name_owner(self, sheet_id: str) -> str:
+        """Who asked for a sheet."""
+        owner = self.people.find(self.ledger.owner(sheet_id))
+        return owner.name if owner else ""
+
 
 @dataclass(frozen=True, slots=True)
 class PresentSessions:

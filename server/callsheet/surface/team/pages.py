@@ -65,14 +65,17 @@ class TeamPages:
         """The budgets that bear on the person; all of them for those who approve."""
         person = _person()
         shown = [budget for budget in self._desk.people.budgets() if person.role.approves or _bears_on(budget, person)]
-        names = {f"budget {each.payer} {each.name} {each.period}": self._name(each) for each in shown}
+        payers = self._payers()
+        known = [payers.get(f"{budget.payer} {budget.name}", budget.name) for budget in shown]
+        subjects = [f"budget {budget.payer} {budget.name} {budget.period}" for budget in shown]
+        names = dict(zip(subjects, known, strict=True))
         warnings = [
             {"at": row["at"], "name": names[row["subject"]], **json.loads(row["detail"])}
             for row in self._desk.ledger.warnings()
             if row["subject"] in names
         ]
-        rows = [self._row(budget, context.now) for budget in shown]
-        payers = self._payers() if person.role is Role.ADMIN else {}
+        rows = [self._row(budget, name, context.now) for budget, name in zip(shown, known, strict=True)]
+        payers = payers if person.role is Role.ADMIN else {}
         return context.page("budgets.html", budgets=rows, warnings=warnings, payers=payers, periods=list(Period))
 
     async def set_budget(self, context: RequestContext) -> Response:
@@ -129,7 +132,7 @@ class TeamPages:
         return Response(text, media_type="application/jsonl", headers=headers)
 
     def media(self, file: str, link: str) -> View:
-        """A view of one of a clip's files. Whoever does not see the task gets no link either."""
+        """A view of one of a clip's files. Somebody who does not see the task gets no link."""
 
         async def view(context: RequestContext) -> Response:
             clip = need_clip(context)
@@ -150,23 +153,20 @@ class TeamPages:
     def _payers(self) -> dict[str, str]:
         """Whom a budget can be for, with what is shown."""
         people = self._desk.people.all()
-        teams = sorted({person.team for person in people} - {""})
+        teams = sorted({*self._desk.config.teams, *(person.team for person in people)} - {""})
         return {
             **{f"{Payer.TEAM} {team}": f"Team {team}" for team in teams},
             **{f"{Payer.PERSON} {person.id}": person.name for person in people},
             **{f"{Payer.GATEWAY} {facts.id}": facts.name for facts in self._desk.service.catalogue.gateways},
         }
 
-    def _name(self, budget: Budget) -> str:
-        return self._payers().get(f"{budget.payer} {budget.name}", budget.name)
-
-    def _row(self, budget: Budget, now: float) -> dict[str, Any]:
+    def _row(self, budget: Budget, name: str, now: float) -> dict[str, Any]:
         day, month = spending_windows(now)
         spent = self._desk.ledger.spent(budget, {Period.DAY: day, Period.MONTH: month})
         # The start of the month that the 32nd day after this month's start is in.
         resets = day + DAY if budget.period is Period.DAY else spending_windows(month + 32 * DAY)[1]
         return {
-            **bar(self._name(budget), from_micros(spent), budget.in_dollars),
+            **bar(name, from_micros(spent), budget.in_dollars),
             "period": budget.period,
             "resets": resets,
         }

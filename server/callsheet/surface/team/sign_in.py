@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from callsheet.core.people import find_role, person_id
+from callsheet.core.security.redaction import clean
 from callsheet.edges.identity.login import FLOW_SECONDS, SignedIn, build_cookie_name
 from callsheet.edges.identity.provider import ProviderProblem
 from callsheet.edges.identity.tokens import Check, TokenRefused
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 CALLBACK_PATH = "/oidc/callback"
 LOGOUT_PATH = "/oidc/logout"
+NAME_SHOWN = 80
 _OWN_PATH = re.compile(r"(?!/oidc)(?:/[A-Za-z0-9_.-]+)+")
 
 
@@ -118,7 +120,7 @@ class SignIn:
             raise NotApproved(
                 "You are signed in, but you have no role in this team.", next_step="Ask your administrator for one."
             )
-        team, name = self._desk.config.team_of(found.groups), found.name or found.subject
+        team, name = self._desk.config.team_of(found.groups), clean(found.name or found.subject, limit=NAME_SHOWN)
         person = self._desk.people.sign_in(found.issuer, found.subject, name=name, team=team, role=role, now=now)
         if person.disabled_at is not None:
             raise NotApproved("Your access to this team was ended.", next_step="Ask your administrator.")
