@@ -18,10 +18,12 @@ PYTEST := $(BIN)/pytest
 PURE := tests/core tests/gateways tests/edges/test_clip_labels.py tests/edges/test_endpoint_tables.py \
 	tests/edges/test_notices.py tests/edges/test_policy_file.py tests/service/test_endpoint_answers.py \
 	tests/service/test_endpoints.py tests/surface/desk/test_desk_signatures.py
+# Where the modules of the tests find each other.
+TESTPATH := tests:tests/team:tests/servers:tests/sandbox:tests/surface/desk
 # The tests start many processes; without bytecode each of them would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-fast test-litellm check-clients system-tools crashtest lint types layers render figures bench torture mutants dist check-skills screenshots clean
+.PHONY: help demo test test-fast test-litellm test-postgres team-demo check-clients system-tools crashtest lint types layers render figures bench torture torture-postgres mutants dist check-skills screenshots clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +51,12 @@ test: $(STAMP) ## Everything that must hold, in parallel
 	@$(MAKE) --no-print-directory $(SERVERS)/nanio/.ready || echo "nanio cannot be installed here: its tests are skipped."
 	$(PYTEST) -n auto --dist worksteal --cov --cov-report=term $(PURE)
 	$(PYTEST) -n auto --dist worksteal $(foreach path,$(PURE) tests/clients/test_clients.py,--ignore $(path))
+
+test-postgres: $(STAMP) ## The service's tests with the ledger in a real PostgreSQL
+	PYTHONPATH=$(TESTPATH) $(BIN)/python -m team.over_postgres -q -n auto tests/service tests/consent/test_consent_answers.py
+
+team-demo: $(STAMP) $(SERVERS)/.oidc ## A whole team on loopback, and one clip from the request to the file
+	@PYTHONPATH=$(TESTPATH) $(BIN)/python -m team.demo
 
 test-fast: $(STAMP) ## What needs no process, browser or network, in under a minute
 	$(PYTEST) -q -n auto --dist worksteal --fast
@@ -93,16 +101,18 @@ check-clients: $(STAMP) ## Claude Code, Codex, Gemini CLI and OpenClaw with a sc
 	done
 	$(PYTEST) -q -rs -n 0 tests/clients
 
-system-tools: ## Chromium and strace for some tests, where Debian's packages can be installed
+system-tools: ## Chromium, strace, PostgreSQL and PgBouncer for some tests, where Debian's packages can be installed
 	@if command -v apt-get >/dev/null 2>&1 && [ "$$(id -u)" = 0 ]; then \
 		for tool in chromium strace; do \
 			command -v $$tool >/dev/null 2>&1 || missing="$$missing $$tool"; \
 		done; \
+		test -d /usr/lib/postgresql || missing="$$missing postgresql"; \
+		test -x /usr/sbin/pgbouncer || missing="$$missing pgbouncer"; \
 		if [ -n "$$missing" ]; then \
 			apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 		fi; \
 	else \
-		echo "Not Debian, or not root: install chromium and strace yourself; tests without them are skipped."; \
+		echo "Not Debian, or not root: install chromium, strace, postgresql and pgbouncer yourself; tests without them are skipped."; \
 	fi
 
 crashtest: $(STAMP) ## Damage the ledger's files after a kill; kill and starve the program at every system call (needs strace, Linux)
@@ -146,6 +156,9 @@ bench: $(STAMP) ## Figures, as ratios side by side
 torture: $(STAMP) ## Every seed of the random tests; processes killed at random until 600 tasks are done
 	$(PYTEST) -q -n auto -m "" tests/service/test_stateful.py tests/test_leaks_in_replies.py
 	PYTHONPATH=tests $(BIN)/python -m torture
+
+torture-postgres: $(STAMP) ## The same for a team (needs PostgreSQL): replicas and workers killed or frozen, the server crashed
+	PYTHONPATH=tests $(BIN)/python -m team.torture_postgres
 
 $(MUTMUT): $(STAMP)
 	VIRTUAL_ENV=$(VENV) $$(command -v uv || echo $(BIN)/uv) sync --quiet --frozen --inexact --group mutants

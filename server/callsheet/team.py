@@ -51,7 +51,7 @@ from callsheet.surface.next_steps import for_person
 from callsheet.surface.team.app import Draining, TeamParts, build_team_app
 from callsheet.surface.team.callbacks import Callbacks, Signed
 from callsheet.surface.team.config import TeamConfig, load_config
-from callsheet.surface.team.desk import build_team_desk
+from callsheet.surface.team.desk import build_login, build_team_desk
 from callsheet.surface.team.metrics import serve_metrics
 from callsheet.surface.team.viewer import as_viewer, current_viewer
 
@@ -235,7 +235,8 @@ class Team:
         await open_portals()
         self.ledger.require_version()
         service = self.build_service(works=False)
-        desk = build_team_desk(self.config, service, self.database, service.deps.clips, self.provider, self.client)
+        clips, login = service.deps.clips, build_login(self.config, self.provider, self.client)
+        desk = build_team_desk(self.config, service, self.database, self.ledger, login, clips)
         parts = TeamParts(
             config=self.config,
             service=service,

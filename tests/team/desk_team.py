@@ -41,7 +41,7 @@ from callsheet.surface.team.config import (
     RolesSettings,
     TeamConfig,
 )
-from callsheet.surface.team.desk import build_team_desk
+from callsheet.surface.team.desk import build_login, build_team_desk
 from callsheet.surface.team.viewer import as_viewer, current_viewer
 from samples import a_task
 from workspace import KEY, VirtualClock
@@ -171,7 +171,7 @@ def make_desk_team(
         has_passphrase=lambda: True,
     )
     service = Service(deps, leases, sandbox, build_runner, _no_desk)
-    app = build_team_desk(config, service, database, deps.clips, provider, client)
+    app = build_team_desk(config, service, database, ledger, build_login(config, provider, client), service.deps.clips)
     return DeskTeam(directory, config, database, ledger, People(database), service, clock, app)
 
 

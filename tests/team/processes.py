@@ -14,12 +14,11 @@ from dataclasses import replace
 import anyio
 
 from callsheet.compose import quiet_libraries
-from callsheet.core.sent import MarkedTask, SentRequest
-from callsheet.core.tasks import ClaimedTask
-from callsheet.edges.ledger.ledger import SqlLedger
+from callsheet.core.people import PROGRAM
 from callsheet.edges.postgres.clock import DatabaseClock
 from callsheet.edges.postgres.database import PostgresDatabase, open_portals
 from callsheet.edges.postgres.leases import PostgresLeases
+from callsheet.edges.postgres.ledger import DatabaseMark, TeamLedger
 from callsheet.edges.postgres.wakeups import PostgresWakeups
 from callsheet.edges.postgres.worker import NoRunner, build_worker
 from callsheet.errors import LedgerProblem
@@ -30,25 +29,6 @@ from torture.child import start_service, submit_approved
 from torture.pace import SPEED, FastClock
 
 NO_LEDGER = 3
-
-
-class NoMark:
-    """PostgreSQL is a team's only state, so there is nothing to compare it with."""
-
-    def record(self, claimed: ClaimedTask) -> MarkedTask:
-        """The claim, as it is stored."""
-        return MarkedTask(claimed)
-
-    def require_current(self) -> None:
-        """It is."""
-
-    def forgotten(self) -> tuple[SentRequest, ...]:
-        """Nothing."""
-        return ()
-
-    def accept_ledger(self, *, now: float) -> tuple[SentRequest, ...]:
-        """Nothing to accept."""
-        return ()
 
 
 class FastWakeups(PostgresWakeups):
@@ -64,7 +44,7 @@ def team_service(
 ) -> Service:
     """The program over that database."""
     clock = FastClock(base, DatabaseClock(database).now) if fast else DatabaseClock(database)
-    ledger = SqlLedger(database)
+    ledger = TeamLedger(database, lambda: PROGRAM)
     local = start_service(environ, clock, name, lambda _: ledger)
     leases = PostgresLeases(database, works=works)
     dsn = environ["CALLSHEET_TEST_DSN"]
@@ -72,7 +52,7 @@ def team_service(
     deps = replace(
         local.deps,
         ledger=lambda: ledger,
-        sent=NoMark(),
+        sent=DatabaseMark(lambda: ledger),
         runner_id=leases.runner_id,
         changes=wakeups,
         is_followed=leases.others_live,

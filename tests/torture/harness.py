@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -163,7 +164,8 @@ class Harness:
     def _kill(self, name: str) -> None:
         """SIGKILL: nothing is tidied up."""
         child = self._children.pop(name)
-        child.kill()
+        # `child.kill` would take the figures of one that has ended.
+        os.kill(child.pid, signal.SIGKILL)
         _, _, used = os.wait4(child.pid, 0)
         child.returncode = -9
         self.run.died.setdefault(name, time.time())

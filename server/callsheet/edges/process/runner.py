@@ -145,7 +145,8 @@ class Runner:
 
     def _adopt(self, ledger: TaskQueue) -> float:
         """Take over what nobody runs; returns the seconds until the next such look."""
-        room = MOST_POLLS - len(self._polls) if self._shares else MOST_ADOPTED
+        # One even when it is busy: its own queue must not keep what is under way at a gateway from being followed.
+        room = max(1, MOST_POLLS - len(self._polls)) if self._shares else MOST_ADOPTED
         for owner in ledger.owners():
             if room > 0 and not self._leases.is_alive(owner):
                 adopted = ledger.adopt(owner, self._leases.runner_id, most=room)

@@ -44,15 +44,14 @@ def build_team_desk(
     config: TeamConfig,
     service: Service,
     database: PostgresDatabase,
+    ledger: TeamLedger,
+    login: RelyingParty,
     clips: ClipStore,
-    provider: Provider,
-    client: OAuthClient,
 ) -> ASGIApp:
     """The whole desk, to be mounted at `/` behind everything else."""
-    origin, now, ledger = config.public_url, service.now, TeamLedger(database, current_viewer)
+    origin, now = config.public_url, service.now
     # Without a storage of objects the clips are files of this server.
     links, media = (clips.links, clips.link_origin()) if isinstance(clips, ObjectClips) else (_no_links, "")
-    login = RelyingParty(provider, _login_settings(config, client))
     desk = TeamDesk(config, service, People(database), ledger, login, links)
     passkeys = PersonPasskeys(database, current_viewer, rp_id=urlsplit(origin).hostname or "")
     signatures = Signatures(passkeys, Challenges(database, now), origin, now)
@@ -74,9 +73,10 @@ def build_team_desk(
     return DeskMiddleware(app, host=state.host, origin=origin, media=media, open_paths=(LOGOUT_PATH,))
 
 
-def _login_settings(config: TeamConfig, client: OAuthClient) -> LoginSettings:
+def build_login(config: TeamConfig, provider: Provider, client: OAuthClient) -> RelyingParty:
+    """The desk as the provider's client."""
     identity = config.identity
-    return LoginSettings(
+    settings = LoginSettings(
         client=client,
         redirect_uri=f"{config.public_url}{CALLBACK_PATH}",
         keys=tuple(config.keys()),
@@ -85,10 +85,11 @@ def _login_settings(config: TeamConfig, client: OAuthClient) -> LoginSettings:
         subject_claim=identity.subject_claim,
         groups_claim=identity.groups_claim,
     )
+    return RelyingParty(provider, settings)
 
 
 async def _no_links(_: Clip) -> ClipLinks | None:
     return None
 
 
-__all__ = ["build_team_desk"]
+__all__ = ["build_login", "build_team_desk"]
