@@ -61,7 +61,7 @@ async def test_a_clip_is_approved_whichever_replica_answers(team: TeamInstall) -
         assert shown is not None
         issued = post(f"/sheets/{sheet_id}/challenge", shown=shown[1]).json()
         signed = {"nonce": issued["nonce"], "credential": device.get(issued["options"])}
-        approved = post(f"/sheets/{sheet_id}/approve", shown=shown[1], passkey=json.dumps(signed))
+        approved = post(f"/sheets/{sheet_id}/approve", shown=shown[1], send="1", passkey=json.dumps(signed))
         assert approved.status_code == 303, approved.text
         assert approved.headers["location"].startswith("/tasks/")
         trail = browser.get(f"{team.url}/audit").text
