@@ -26,7 +26,10 @@ TOKEN_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
-    """One browser of a person. `signed_in_at` is when the provider saw them sign in; 0 if it does not say."""
+    """One browser of a person. `signed_in_at` is when the provider saw them sign in; 0 if it does not say.
+
+    `id_token` is sealed.
+    """
 
     id: str
     csrf: str
