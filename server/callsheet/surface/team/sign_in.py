@@ -116,7 +116,7 @@ class SignIn:
             raise TokenRefused(Check.CODE)
         now, role = self._state.service.now(), find_role(found.groups, self._desk.config.roles.by_role())
         if role is None:
-            self._sessions.end_person(person_id(found.issuer, found.subject))
+            self._desk.people.end_access(found.issuer, found.subject)
             raise NotApproved(
                 "You are signed in, but you have no role in this team.", next_step="Ask your administrator for one."
             )
