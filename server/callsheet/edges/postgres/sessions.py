@@ -97,11 +97,6 @@ class Sessions:
         with self._database.transaction(alone=False) as db:
             db.execute("DELETE FROM session WHERE id = ?", (name_session(cookie),))
 
-    def end_person(self, person: str) -> None:
-        """End all sessions of a person, who may sign in again."""
-        with self._database.transaction(alone=False) as db:
-            db.execute("DELETE FROM session WHERE person = ?", (person,))
-
     def end_by_provider(self, notice: str, *, ends_at: float, provider_session: str, person: str) -> bool:
         """End one session of the provider's, or all of a person; False, and nothing, if that notice came before."""
         with self._database.transaction() as db:
