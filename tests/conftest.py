@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from callsheet.__main__ import COLLECT_EVERY
 from workspace import POSTGRES, Workspace, make_workspace
@@ -66,8 +66,12 @@ def pytest_configure(config: pytest.Config) -> None:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL)
+    # How fast examples are made depends on the machine and on what is in a cache: no test may depend on it.
+    usual = settings.get_profile("default")
+    settings.register_profile("usual", usual, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("usual")
     if config.getoption("fast"):
-        settings.register_profile("fast", max_examples=20, deadline=None)
+        settings.register_profile("fast", max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
         settings.load_profile("fast")
 
 

@@ -66,6 +66,7 @@ async def test_a_person_signs_in_with_a_cookie_that_only_this_host_gets(desk: Sc
     with desk.team.database.reading() as db:
         (row,) = db.execute("SELECT * FROM session").fetchall()
     assert value not in str(dict(row))
+    assert str(desk.idp.id_token) not in str(dict(row))
     assert desk.team.people.find(id_of("ann")) is not None
 
 

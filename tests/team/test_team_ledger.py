@@ -216,6 +216,16 @@ def test_somebody_who_is_cut_off_has_no_token_left(team: Team) -> None:
     assert team.people.let_in(ann.id).disabled_at is None
 
 
+def test_somebody_without_a_role_keeps_no_token(team: Team) -> None:
+    """A role lets them in again, with new ones."""
+    ann = team.person("ann")
+    team.people.add_agent_token(ann.id, "a hash", name="ci", now=START, ends_at=START + 60)
+    team.people.end_access(ISSUER, "ann")
+
+    assert team.people.find_agent_token("a hash", now=START) is None
+    assert team.person("ann").disabled_at is None
+
+
 def test_the_provider_decides_the_role_at_each_sign_in(team: Team) -> None:
     """One person, whatever they are called today."""
     first = team.person("ann")

@@ -12,6 +12,7 @@ import hmac
 import json
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlencode
@@ -35,6 +36,8 @@ FLOW_SECONDS = 600
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 _PURPOSE = b"callsheet sign-in cookie 1"
 """Another number for another content: what an older version sealed then no longer opens."""
+_STORED = b"stored ID token"
+"""Keeps what is stored and the cookies apart: one does not open as the other."""
 _NONCE_BYTES = 12
 
 
@@ -138,7 +141,9 @@ class RelyingParty:
         endpoint = (await self._provider.load()).authorization_endpoint
         if not endpoint:
             raise ProviderProblem("The identity provider names no address at which people sign in.")
-        return SignInStart(_join(endpoint, asked), build_cookie_name(state), self._seal(flow))
+        return SignInStart(
+            _join(endpoint, asked), build_cookie_name(state), self._encrypt(json.dumps(asdict(flow)), None)
+        )
 
     async def finish(self, answer: Mapping[str, str], cookie: str | None) -> SignedIn:
         """End a sign-in with the callback's query. Raises `TokenRefused` and `ProviderProblem`."""
@@ -218,23 +223,36 @@ class RelyingParty:
             if at is None or at + flow.max_age + LEEWAY_SECONDS < flow.started:
                 raise TokenRefused(Check.AUTH_TIME, at)
 
-    def _seal(self, flow: _Flow) -> str:
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        return _encode(nonce + self._ciphers[0].encrypt(nonce, json.dumps(asdict(flow)).encode(), None))
+    def seal_id_token(self, id_token: str) -> str:
+        """An ID token as it may be stored until its person signs out."""
+        return self._encrypt(id_token, _STORED)
+
+    def open_id_token(self, sealed: str) -> str:
+        """The ID token again; empty if a key that it was sealed with is gone."""
+        return self._decrypt(sealed, _STORED) or ""
 
     def _open(self, cookie: str | None) -> _Flow:
+        flow = self._decrypt(cookie or "", None)
+        if flow is None:
+            raise TokenRefused(Check.COOKIE)
+        found = _Flow(**json.loads(flow))
+        if not -LEEWAY_SECONDS <= self._provider.now() - found.started < FLOW_SECONDS:
+            raise TokenRefused(Check.COOKIE)
+        return found
+
+    def _encrypt(self, text: str, purpose: bytes | None) -> str:
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return _encode(nonce + self._ciphers[0].encrypt(nonce, text.encode(), purpose))
+
+    def _decrypt(self, text: str, purpose: bytes | None) -> str | None:
         try:
-            sealed = base64.b64decode((cookie or "").encode("ascii") + b"==", altchars=b"-_")
+            sealed = base64.b64decode(text.encode("ascii") + b"==", altchars=b"-_")
         except ValueError:
-            sealed = b""
+            return None
         for cipher in self._ciphers if len(sealed) > _NONCE_BYTES else ():
-            try:
-                flow = _Flow(**json.loads(cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], None)))
-            except InvalidTag:
-                continue
-            if -LEEWAY_SECONDS <= self._provider.now() - flow.started < FLOW_SECONDS:
-                return flow
-        raise TokenRefused(Check.COOKIE)
+            with suppress(InvalidTag):
+                return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], purpose).decode()
+        return None
 
 
 def _join(endpoint: str, asked: Mapping[str, str]) -> str:

@@ -50,9 +50,13 @@ class People:
         """End a person's access in this moment: sessions, tokens of agents, and what a provider still gives them."""
         with self._database.transaction() as db:
             db.execute("UPDATE person SET disabled_at = ? WHERE id = ? AND disabled_at IS NULL", (now, person))
-            for table in _BEARERS:
-                db.execute(f"DELETE FROM {table} WHERE person = ?", (person,))
+            _end_bearers(db, person)
             return _need(db, person)
+
+    def end_access(self, issuer: str, subject: str) -> None:
+        """End the sessions and tokens of somebody who has no role any more; a role lets them in again."""
+        with self._database.transaction(alone=False) as db:
+            _end_bearers(db, person_id(issuer, subject))
 
     def let_in(self, person: str) -> Person:
         """Give access back; the person signs in again."""
@@ -109,6 +113,11 @@ def read_budgets(db: PostgresConnection) -> list[Budget]:
     """All budgets, in the caller's transaction."""
     rows = db.execute("SELECT * FROM budget ORDER BY kind, name, period")
     return [Budget(Payer(row["kind"]), row["name"], Period(row["period"]), row["micros"]) for row in rows]
+
+
+def _end_bearers(db: PostgresConnection, person: str) -> None:
+    for table in _BEARERS:
+        db.execute(f"DELETE FROM {table} WHERE person = ?", (person,))
 
 
 def _need(db: PostgresConnection, person: str) -> Person:

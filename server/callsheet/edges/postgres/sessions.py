@@ -26,7 +26,10 @@ TOKEN_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
-    """One browser of a person. `signed_in_at` is when the provider saw them sign in; 0 if it does not say."""
+    """One browser of a person. `signed_in_at` is when the provider saw them sign in; 0 if it does not say.
+
+    `id_token` is sealed.
+    """
 
     id: str
     csrf: str
@@ -93,11 +96,6 @@ class Sessions:
         """Sign out."""
         with self._database.transaction(alone=False) as db:
             db.execute("DELETE FROM session WHERE id = ?", (name_session(cookie),))
-
-    def end_person(self, person: str) -> None:
-        """End all sessions of a person, who may sign in again."""
-        with self._database.transaction(alone=False) as db:
-            db.execute("DELETE FROM session WHERE person = ?", (person,))
 
     def end_by_provider(self, notice: str, *, ends_at: float, provider_session: str, person: str) -> bool:
         """End one session of the provider's, or all of a person; False, and nothing, if that notice came before."""

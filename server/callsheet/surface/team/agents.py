@@ -61,6 +61,7 @@ class AgentVerifier:
         """The person of a good token; None for one without a role, or one who is cut off."""
         role = find_role(access.groups, self._config.roles.by_role())
         if role is None:
+            self._people.end_access(access.issuer, access.subject)
             return None
         now, team = self._now(), self._config.team_of(access.groups)
         person = self._people.find_by_subject(access.issuer, access.subject)

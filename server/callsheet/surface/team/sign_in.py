@@ -83,7 +83,7 @@ class SignIn:
         session, url = context.session, None
         self._state.sessions.end(context.request.cookies.get(self._state.cookie, ""))
         with suppress(ProviderProblem):
-            id_token = session.id_token if isinstance(session, SessionRow) else ""
+            id_token = self._desk.login.open_id_token(session.id_token) if isinstance(session, SessionRow) else ""
             back = f"{self._desk.config.public_url}/signed-out"
             url = await self._desk.login.build_logout_url(return_to=back, id_token=id_token)
         answer = self._render("signed_out.html", url=url)
@@ -116,7 +116,7 @@ class SignIn:
             raise TokenRefused(Check.CODE)
         now, role = self._state.service.now(), find_role(found.groups, self._desk.config.roles.by_role())
         if role is None:
-            self._sessions.end_person(person_id(found.issuer, found.subject))
+            self._desk.people.end_access(found.issuer, found.subject)
             raise NotApproved(
                 "You are signed in, but you have no role in this team.", next_step="Ask your administrator for one."
             )
@@ -130,7 +130,7 @@ class SignIn:
             person.id,
             signed_in_at=min(found.auth_time or 0, now),
             provider_session=found.sid,
-            id_token=found.id_token,
+            id_token=self._desk.login.seal_id_token(found.id_token),
         )
         answer = RedirectResponse(found.return_to, HTTPStatus.SEE_OTHER)
         self._set_cookie(answer, self._state.cookie, cookie, int(LIFE_SECONDS))
