@@ -42,6 +42,7 @@ directory = "{clips}"
 base_url = "http://127.0.0.1:{port}"
 """
 LOOK_SECONDS = 0.1
+FIRST_KILL_SECONDS = 1.0
 AHEAD = 20
 
 
@@ -108,7 +109,7 @@ class Harness:
         gateway = self._start_gateway()
         service = self._start_person()
         began = time.monotonic()
-        self._next_kill = began + self.run.plan.kill_seconds[0]
+        self._next_kill = began + FIRST_KILL_SECONDS
         for _ in range(run.plan.processes):
             self._start_child()
         try:
