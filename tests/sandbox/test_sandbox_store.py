@@ -208,7 +208,8 @@ def test_the_first_screen_names_the_gateways_and_every_tag() -> None:
 def test_it_runs_by_itself_until_it_is_interrupted(tmp_path: Path) -> None:
     """Tells where it is, serves, and ends without a complaint on Ctrl+C."""
     command = (
-        "import sys, pathlib; from callsheet.sandbox.server import run_sandbox; run_sandbox(pathlib.Path(sys.argv[1]))"
+        "import sys, pathlib; from callsheet.sandbox.server import run_sandbox;"
+        " run_sandbox(pathlib.Path(sys.argv[1]), speed=30.0, port=0)"
     )
     with subprocess.Popen(
         [sys.executable, "-W", "error", "-c", command, str(tmp_path / "store")],

@@ -355,6 +355,8 @@ async def test_no_secret_is_written_down(
 ) -> None:
     """Neither here nor in what the storage is asked; a planted one is found."""
     caplog.set_level(logging.DEBUG)
+    # Another test may have set how much the program says.
+    caplog.set_level(logging.DEBUG, logger="callsheet")
     environ(server.base)
     async with gateway(asked=[]) as local:
         clips = ObjectClips(local, open_bucket("s3://clips"), tenant="acme")

@@ -60,14 +60,14 @@ async def serve_sandbox(
             await serving
 
 
-def run_sandbox(store: Path, *, speed: float, port: int) -> None:
+def run_sandbox(store: Path, *, speed: float, port: int, rate: int | None = None) -> None:
     """Serve until interrupted; prints the base URLs and the tags."""
     with suppress(KeyboardInterrupt):
-        asyncio.run(_run_until_interrupted(store, speed=speed, port=port))
+        asyncio.run(_run_until_interrupted(store, speed=speed, port=port, rate=rate))
 
 
-async def _run_until_interrupted(store: Path, *, speed: float, port: int) -> None:
-    async with serve_sandbox(store, speed=speed, port=port) as base_url:
+async def _run_until_interrupted(store: Path, *, speed: float, port: int, rate: int | None) -> None:
+    async with serve_sandbox(store, speed=speed, port=port, rate=rate) as base_url:
         print(describe_sandbox(base_url, speed), flush=True)  # noqa: T201 - what this command is for
         await asyncio.Event().wait()
 

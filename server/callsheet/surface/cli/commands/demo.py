@@ -100,7 +100,7 @@ def _run(session: Session, target: Path, model: str) -> TaskReport:
     if report.task.clip is not None:
         clip = _copy_clip(report.task.clip, target)
         task = replace(report.task, clip=clip)
-        report = replace(report, task=task, next_step=NextStep(text=f"Show the user {clip.path}."))
+        report = replace(report, task=task, clip_at=clip.path, next_step=NextStep(text=f"Show the user {clip.path}."))
     if not session.as_json:
         _write_result(session, report)
     return report
