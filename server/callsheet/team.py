@@ -17,7 +17,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +107,13 @@ def _log_json() -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
+def judge_team_policy(raw: bytes, *, where: str) -> Policy:
+    """The policy of those bytes, in which only a passkey approves; raises `SetupProblem`."""
+    policy = parse_policy(raw, where=where)
+    rules = tuple((name, replace(rule, floor=None)) for name, rule in policy.rules)
+    return replace(policy, floor=Floor.PASSPHRASE, rules=rules, background=False)
+
+
 class Team:
     """What one process of the team is made of."""
 
@@ -122,6 +129,8 @@ class Team:
         self.people = People(self.database)
         self.ledger = TeamLedger(self.database, current_viewer)
         self.draining = Draining()
+        # A request asks for it many times: the same bytes are judged once.
+        self.judge_policy = lru_cache(maxsize=1)(partial(judge_team_policy, where=config.policy))
         identity = config.identity
         self.client = OAuthClient(
             identity.client_id, config.secret(identity.client_secret_file), in_body=identity.secret_in_body
@@ -194,9 +203,7 @@ class Team:
 
     def policy(self) -> Policy:
         """The policy file, and what always holds in a team: only a passkey approves, and a pause is a row."""
-        policy = parse_policy(self.read_policy(), where=self.config.policy)
-        rules = tuple((name, replace(rule, floor=None)) for name, rule in policy.rules)
-        return replace(policy, floor=Floor.PASSPHRASE, rules=rules, paused=self.ledger.is_paused(), background=False)
+        return replace(self.judge_policy(self.read_policy()), paused=self.ledger.is_paused())
 
     def read_policy(self) -> bytes:
         """The policy file's bytes; raises `SetupProblem`."""
@@ -308,7 +315,7 @@ class Team:
         return f"{len(self.config.keys())} keys of this server"
 
     async def _check_policy(self) -> str:
-        return f"mode {parse_policy(self.read_policy(), where=self.config.policy).mode}"
+        return f"mode {self.judge_policy(self.read_policy()).mode}"
 
     async def _check_database(self) -> str:
         self.ledger.require_version()

@@ -25,7 +25,7 @@ _FIELD = re.compile(r'name="(\w+)" value="([^"]*)"')
 
 
 def open_browser() -> httpx2.Client:
-    """A browser without a screen, with cookies of its own, that follows no redirect by itself."""
+    """A browser without a screen, with cookies of its own, that follows no redirect."""
     return httpx2.Client(trust_env=False, follow_redirects=False, timeout=30)
 
 

@@ -180,7 +180,7 @@ async def test_what_changes_between_two_waits_is_not_missed(open_database: Open)
 
 
 async def test_an_ear_hears_again_after_a_crash_of_the_server() -> None:
-    """It connects again by itself, and says so, since something may have changed meanwhile."""
+    """It connects again, and says so, since something may have changed meanwhile."""
     with run_server() as server:
         dsn = await anyio.to_thread.run_sync(server.create)
         database = PostgresDatabase(dsn)

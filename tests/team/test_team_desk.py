@@ -106,7 +106,7 @@ async def test_who_has_no_role_is_not_let_in_and_loses_a_session(desk: ScriptedD
 
 
 async def test_a_session_ends_when_nobody_uses_it_and_after_half_a_day(desk: ScriptedDesk) -> None:
-    """A page that looks by itself is not use."""
+    """A page that refreshes is not use."""
     clock = desk.team.clock
     idle, busy, watching = [await signed_in(desk, "ann", MEMBER) for _ in range(3)]
     began = clock.now()

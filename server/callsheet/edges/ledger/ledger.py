@@ -46,7 +46,7 @@ from .consent import (
     use_allowance,
 )
 from .database import Connection, Database
-from .pruning import last_take, prune_rows
+from .retention import last_take, prune_rows
 from .rows import (
     advance_pace,
     bound,
@@ -309,7 +309,7 @@ class SqlLedger:
         return self._database.snapshot()
 
     def prune(self, limits: PruneLimits, *, dry_run: bool = False) -> Pruned:
-        """Remove old rows in one transaction, by the rules of `pruning`; `dry_run` only counts them."""
+        """Remove old rows in one transaction, by the rules of `retention`; `dry_run` only counts them."""
         with self._database.transaction() as db:
             pruned = prune_rows(db, limits, dry_run=dry_run)
         if not dry_run:

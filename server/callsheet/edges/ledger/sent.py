@@ -21,7 +21,7 @@ from callsheet.errors import Fate, LedgerProblem
 
 from .consent import READMITTED, append_audit, revoke_all
 from .database import Connection, Database
-from .pruning import last_take
+from .retention import last_take
 from .rows import Row, build_insert, of_rows, sheet_row, task_changes, task_row
 
 _CLAIMED = "EXISTS (SELECT 1 FROM event WHERE subject = {0} AND json_extract(detail, '$.attempt') = {1})"
