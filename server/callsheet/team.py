@@ -181,6 +181,7 @@ class Team:
             has_passphrase=lambda: True,
             is_followed=lambda: True,
             start_watcher=lambda: False,
+            only_desk=True,
             known_account=None if works else self.ledger.account,
             callback_for=self.callback_for,
             changes=self.wakeups,

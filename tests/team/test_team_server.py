@@ -199,6 +199,8 @@ async def test_a_clip_from_the_draft_to_the_file(team: TeamInstall, database: Po
         )
         assert asked["status"] == "approval_needed", asked
         assert asked["approval_url"] == f"{team.url}/sheets/{sheet_id}"
+        assert "approval_command" not in asked
+        assert not {"terminal", "allowance"} & set(f"{asked['why']} {asked['next_step']}".split())
 
         ledger.move_sheet(sheet_id, SheetEvent.APPROVED, now=time.time(), by=Means.PASSKEY)
 

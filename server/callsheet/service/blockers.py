@@ -93,6 +93,8 @@ def allowance_for(deps: Dependencies, sheet: Sheet) -> Allowance | None:
 
 def acts_text(deps: Dependencies, sheet: Sheet) -> str:
     """Which act of a person approves this sheet, and what else there is."""
+    if deps.only_desk:
+        return "An approver of the team decides on the desk, with a passkey. No form will do."
     if deps.is_sealed(sheet.binding.gateway) and sheet.mode is Mode.LIVE:
         return "Its key is sealed, so it needs the approval passphrase, at a terminal or on the desk. No form will do."
     own = " An allowance of the person's would cover such clips." if OWN_FILE_SCHEME.encode() not in sheet.body else ""

@@ -91,10 +91,10 @@ class Dependencies:
     it is open. `is_named_address` tells whether a person named that address for a gateway's key at a terminal,
     `has_passphrase` whether a person has set an approval passphrase or a passkey, `is_followed` whether any process
     follows tasks now. `known_account` knows the fingerprint of a key that only other processes have, and
-    `callback_for` the address at which a gateway may ring for a shot. `start_watcher` starts the background process
-    that does, and tells whether it runs. `paced` holds the time reserved with the rate limiter for a task's next
-    request; `sending` the tasks whose paid request is on its way in this process; `uploaded` the links of the files
-    that this process uploaded for a task, by the name of each file.
+    `callback_for` the address at which a gateway may ring for a shot. With `only_desk`, people approve nowhere else.
+    `start_watcher` starts the background process that does, and tells whether it runs. `paced` holds the time
+    reserved with the rate limiter for a task's next request; `sending` the tasks whose paid request is on its way in
+    this process; `uploaded` the links of the files that this process uploaded for a task, by the name of each file.
     """
 
     ledger: Callable[[], Ledger]
@@ -127,6 +127,7 @@ class Dependencies:
     is_followed: Callable[[], bool] = lambda: True
     start_watcher: Callable[[], bool] = lambda: False
     known_account: Callable[[str], str] | None = None
+    only_desk: bool = False
     callback_for: Callable[[str, Shot], str | None] = lambda _gateway, _shot: None
     changes: Wakeups = field(default_factory=Changes)
     paced: dict[str, float] = field(default_factory=dict)

@@ -57,6 +57,8 @@ def for_agent(step: NextStep) -> str:
     >>> for_agent(NextStep(Action.GET, "The task was already submitted.", target="task_1"))
     'The task was already submitted. Call get_task with task_ids=["task_1"].'
     """
+    if step.only_desk:
+        return _joined(step.text, f"Ask the user to open {step.desk_url}, or to send it to an approver of their team.")
     if step.action in FOR_PEOPLE:
         desk = f" or open {step.desk_url}" if step.desk_url else ""
         run = whole_command(step) if step.action is Action.APPROVE else command(step)
@@ -80,6 +82,8 @@ def for_person(step: NextStep) -> str:
     """
     if step.action in TEXT_FOR_PEOPLE:
         return step.text
+    if step.only_desk:
+        return _joined(step.text, f"Open {step.desk_url}.")
     desk = f" or open {step.desk_url}" if step.desk_url else ""
     return _joined(step.text, f"Run `{command(step)}`{desk}.")
 
@@ -91,7 +95,7 @@ def error_for_agent(error: CallsheetError) -> str:
 
 def command(step: NextStep) -> str:
     """The command of a step, as it runs when pasted; the empty string for a step without one."""
-    if step.action in TEXT_FOR_PEOPLE:
+    if step.action in TEXT_FOR_PEOPLE or step.only_desk:
         return ""
     action = Action.WATCH if step.action is Action.WAIT and not step.target else step.action
     words = ["get" if action is Action.WAIT else action.value, *map(shlex.quote, step.target.split())]
@@ -103,6 +107,8 @@ def command(step: NextStep) -> str:
 def whole_command(step: NextStep) -> str:
     """The same for any shell: with the absolute path of the program, and with the home that its process was given."""
     name, _, rest = command(step).partition(" ")
+    if not name:
+        return ""
     found = shutil.which(name) if name == PROGRAM else None
     home = f"CALLSHEET_HOME={shlex.quote(step.home)} " if step.home else ""
     return f"{home}{shlex.quote(found) if found else name} {rest}".rstrip()
