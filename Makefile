@@ -23,7 +23,7 @@ TESTPATH := tests:tests/team:tests/servers:tests/sandbox:tests/surface/desk
 # The tests start many processes; without bytecode each of them would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-fast test-litellm test-postgres team-demo check-clients system-tools crashtest lint types layers render figures bench torture torture-postgres mutants dist check-skills screenshots clean
+.PHONY: help demo test test-fast test-litellm test-postgres team-demo check-clients system-tools crashtest fuzz lint types layers render figures bench torture torture-postgres mutants dist check-skills screenshots clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -163,6 +163,9 @@ torture-postgres: $(STAMP) ## The same for a team (needs PostgreSQL): replicas a
 $(MUTMUT): $(STAMP)
 	VIRTUAL_ENV=$(VENV) $$(command -v uv || echo $(BIN)/uv) sync --quiet --frozen --inexact --group mutants
 	@touch $@
+
+fuzz: $(STAMP) ## Twenty times the random examples of core and gateways, new ones in each run
+	$(PYTEST) -q -n auto --dist worksteal --fuzz tests/core tests/gateways
 
 mutants: $(MUTMUT) ## Change the code about money, consent and keys: does a test fail? (half an hour or more)
 	PYTHONPATH=tools $(BIN)/python -m mutants

@@ -50,14 +50,15 @@ _refused: list[str] = []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--fast` is what `make test-fast` runs."""
+    """`--fast` is what `make test-fast` runs, `--fuzz` what `make fuzz` does."""
     parser.addoption(
         "--fast", action="store_true", help="only tests that need no process, port or browser; fewer random examples"
     )
+    parser.addoption("--fuzz", action="store_true", help="twenty times as many random examples, new in each run")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Random tests try fewer examples in a fast run (tests/examples.py).
+    """Random tests try fewer examples in a fast run and more in `make fuzz` (tests/examples.py).
 
     A shell or `nohup` that starts the tests in the background has its children ignore signals that the tests send.
     """
@@ -66,13 +67,19 @@ def pytest_configure(config: pytest.Config) -> None:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL)
-    # How fast examples are made depends on the machine and on what is in a cache: no test may depend on it.
-    usual = settings.get_profile("default")
-    settings.register_profile("usual", usual, suppress_health_check=[HealthCheck.too_slow])
-    settings.load_profile("usual")
-    if config.getoption("fast"):
-        settings.register_profile("fast", max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-        settings.load_profile("fast")
+    _load_profile(fast=config.getoption("fast"), fuzz=config.getoption("fuzz"))
+
+
+def _load_profile(*, fast: bool, fuzz: bool) -> None:
+    """The usual examples are the same in each run, so that no change fails by luck; `make fuzz` makes new ones.
+
+    How fast examples are made depends on the machine and on what is in a cache: no test may depend on it.
+    """
+    slow = [HealthCheck.too_slow]
+    settings.register_profile("usual", derandomize=True, suppress_health_check=slow)
+    settings.register_profile("fast", max_examples=20, derandomize=True, deadline=None, suppress_health_check=slow)
+    settings.register_profile("fuzz", max_examples=2000, derandomize=False, deadline=None, suppress_health_check=slow)
+    settings.load_profile("fuzz" if fuzz else "fast" if fast else "usual")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -220,6 +220,7 @@ def plant(value: JsonValue, text: str) -> JsonValue:
 
 @given(json_values, keys, st.sampled_from(sorted(ENCODINGS)))
 @example([], "00000000", "raw")
+@example([{"\x9b": None}], "0000000@", "JSON")
 @example("\\u", "\\\\\\\\\\\\\\\\", "JSON")
 def test_no_json_value_keeps_a_planted_key(value: JsonValue, key: str, encoding: str) -> None:
     """For any value and key in any spelling: gone from the text of the result, and redacting again changes nothing."""

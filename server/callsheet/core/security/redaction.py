@@ -13,6 +13,7 @@ import json
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from urllib.parse import quote
 
 from callsheet.core.shot import JsonValue
@@ -44,8 +45,11 @@ _ANSI = re.compile(
 )
 _SPACE = re.compile(r"\s+")
 _LINE_BREAK = re.compile("\r\n|[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
-_BETWEEN = re.compile(rf"(?:(?:\x1b\[|\x9b)[0-9;]{{0,7}}[@-~]|[\s\u2500-\u257f{_UNSEEN_CHARACTERS}])+")
+_FILLERS = rf"[\s\u2500-\u257f{_UNSEEN_CHARACTERS}]"
+_BETWEEN = re.compile(rf"(?:(?:\x1b\[|\x9b)[0-9;]{{0,7}}[@-~]|{_FILLERS})+")
 """What a terminal, a logger or an attacker can put between the characters of a key: colours, frames, breaks."""
+_GAPS = (_BETWEEN, re.compile(f"{_FILLERS}+"))
+"""The beginning of a key can read as the rest of an escape that stands before it, so text is searched both ways."""
 
 
 def clean(text: object, *, limit: int = 500) -> str:
@@ -170,21 +174,22 @@ class Redactor:
         return {self.text(key): self._value(item, depth + 1) for key, item in value.items()}
 
     def _redact_part(self, part: str) -> str:
-        pieces = list(_pieces(part))
-        condensed = "".join(text for text, _ in pieces)
-        spans = self._spans(condensed)
-        if not spans:
-            return part
-        starts, total = [], 0
-        for text, _ in pieces:
-            starts.append(total)
-            total += len(text)
+        gaps = _GAPS if "\x1b[" in part or "\x9b" in part else _GAPS[1:]
+        found = [span for gap in gaps for span in self._places(part, gap)]
         kept, reached = [], 0
-        for first, last in spans:
-            begin, end = (_original(position, starts, pieces) for position in (first, last - 1))
-            kept.append(part[reached:begin])
-            reached = end + 1
+        for first, last in _merged(found):
+            kept.append(part[reached:first])
+            reached = last
         return HIDDEN.join([*kept, part[reached:]])
+
+    def _places(self, part: str, gap: re.Pattern[str]) -> list[tuple[int, int]]:
+        """Where secrets stand in a text from which the gaps are left out: (first, one past the last)."""
+        pieces = list(_pieces(part, gap))
+        spans = self._spans("".join(text for text, _ in pieces))
+        if not spans:
+            return []
+        starts = [0, *accumulate(len(text) for text, _ in pieces)]
+        return [(_original(first, starts, pieces), _original(last - 1, starts, pieces) + 1) for first, last in spans]
 
     def _spans(self, condensed: str) -> list[tuple[int, int]]:
         """Where secrets stand: (first, one past the last), in order, merged where they touch."""
@@ -218,13 +223,13 @@ def _merged(found: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return merged
 
 
-def _pieces(text: str) -> Iterator[tuple[str, int]]:
+def _pieces(text: str, gap: re.Pattern[str]) -> Iterator[tuple[str, int]]:
     """The stretches of the text without what may stand between the characters of a key, each with its place."""
     reached = 0
-    for gap in _BETWEEN.finditer(text):
-        if gap.start() > reached:
-            yield text[reached : gap.start()], reached
-        reached = gap.end()
+    for match in gap.finditer(text):
+        if match.start() > reached:
+            yield text[reached : match.start()], reached
+        reached = match.end()
     if reached < len(text):
         yield text[reached:], reached
 
