@@ -60,20 +60,31 @@ def find_commands(texts: Iterable[str]) -> set[str]:
     return {found.rstrip(".:)") for text in texts for found in PRINTED.findall(text)}
 
 
-def run_as_printed(printed: set[str], home: Path, elsewhere: Path, *, on_path: bool) -> None:
-    """Each with `--help`. Of those that differ in their arguments alone, one.
+def run_as_printed(printed: set[str], workspace: Workspace, elsewhere: Path, *, on_path: bool) -> None:
+    """Each with `--help`: a shell splits the line and finds the program; one line of each program runs there.
 
-    With `on_path` the program is installed where a shell finds it; otherwise PATH is that of this process.
+    The rest run in this process, with the words that the shell made of them. With `on_path` the program is installed
+    where a shell finds it; otherwise PATH is that of this process.
     """
     elsewhere.mkdir(exist_ok=True)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}" if on_path else os.environ["PATH"]
-    shapes = {
-        (*line.split("callsheet ")[0].split(), *line.split()[:3][-2:], *re.findall(r"--[a-z-]+", line)): line
-        for line in sorted(printed)
-    }
-    for line in shapes.values():
-        shell = ["env", "-i", f"PATH={path}", f"CALLSHEET_HOME={home}", "bash", "-c", f"{line} --help"]
-        ran = subprocess.run(shell, capture_output=True, text=True, cwd=elsewhere, timeout=60, check=False)
+    lines = sorted(printed)
+    shell = ["env", "-i", f"PATH={path}", f"CALLSHEET_HOME={workspace.home}", "bash", "-c"]
+    split = subprocess.run(
+        [*shell, "\n".join(f"printf '%s\\0' {line} --help; printf '\\n'" for line in lines)],
+        capture_output=True, text=True, cwd=elsewhere, timeout=60, check=True,
+    )  # fmt: skip
+    program = build_program(Surroundings(workspace.environ, elsewhere, workspace.clock))
+    programs = {}
+    for line, words in zip(lines, split.stdout.removesuffix("\n").split("\n"), strict=True):
+        start = next(at for at, word in enumerate(words.split("\0")) if "=" not in word)
+        prefix, (name, *arguments) = words.split("\0")[:start], words.removesuffix("\0").split("\0")[start:]
+        programs[(*prefix, name)] = line
+        assert run(program, arguments) == 0, line
+    for line in programs.values():
+        ran = subprocess.run(
+            [*shell, f"{line} --help"], capture_output=True, text=True, cwd=elsewhere, timeout=60, check=False
+        )
         assert (ran.returncode, ran.stderr) == (0, ""), line
 
 
@@ -92,7 +103,7 @@ def test_every_command_that_the_terminal_prints_runs(workspace: Workspace, tmp_p
     printed = find_commands(told)
 
     assert len(printed) > 40
-    run_as_printed(printed, workspace.home, tmp_path / "elsewhere", on_path=True)
+    run_as_printed(printed, workspace, tmp_path / "elsewhere", on_path=True)
 
 
 async def read_pages(desk: Desk, *more: str) -> list[str]:
@@ -121,7 +132,7 @@ async def test_every_command_on_the_desk_runs(workspace: Workspace, tmp_path: Pa
     printed = find_commands(told)
 
     assert {line.split()[-1] for line in printed} >= {"setup", "desk", "doctor"}
-    run_as_printed(printed, workspace.home, tmp_path / "elsewhere", on_path=False)
+    run_as_printed(printed, workspace, tmp_path / "elsewhere", on_path=False)
 
 
 def leaves(value: object) -> list[str]:
@@ -166,7 +177,7 @@ async def test_every_command_that_an_agent_is_told_runs(workspace: Workspace, tm
     printed = find_commands(told)
 
     assert {word for line in printed for word in line.split()} >= {"approve", "setup"}
-    run_as_printed(printed, workspace.home, tmp_path / "elsewhere", on_path=False)
+    run_as_printed(printed, workspace, tmp_path / "elsewhere", on_path=False)
     program = build_program(Surroundings(workspace.environ, tmp_path, workspace.clock))
     for line in find_commands(documents):
         # With the plain name, as documents are written for every reader.
