@@ -154,7 +154,8 @@ bench: $(STAMP) ## Figures, as ratios side by side
 	$(BIN)/python bench/download.py
 
 torture: $(STAMP) ## Every seed of the random tests; processes killed at random until 600 tasks are done
-	$(PYTEST) -q -n auto -m "" tests/service/test_stateful.py tests/test_leaks_in_replies.py
+	$(PYTEST) -q -n auto -m "" tests/service/test_stateful.py tests/test_leaks_in_replies.py \
+		tests/consent/test_consent_sequences.py
 	PYTHONPATH=tests $(BIN)/python -m torture
 
 torture-postgres: $(STAMP) ## The same for a team (needs PostgreSQL): replicas and workers killed or frozen, the server crashed

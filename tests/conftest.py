@@ -57,6 +57,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fuzz", action="store_true", help="twenty times as many random examples, new in each run")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Two for each processor, since half of the tests' time is waiting for processes and sockets."""
+    return 2 * (os.cpu_count() or 1)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Random tests try fewer examples in a fast run and more in `make fuzz` (tests/examples.py).
 

@@ -15,23 +15,28 @@ from consent.hostile_client import NOT_THE_AMOUNT, HostileAgent
 from consent.live_server import AMOUNT, SHOT, WAYS, CountingGateway, approve, arm, environ_of, serving
 from consent.wire import FORMS
 
-SEQUENCES = 500
+SEQUENCES = 100
+MORE = 500
 NEW_SHEET_EACH = 25
-SEED = int(os.environ.get("CALLSHEET_SEED") or int.from_bytes(os.urandom(4), "big"))
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("sequences", [SEQUENCES, pytest.param(MORE, marks=pytest.mark.torture)])
 @pytest.mark.parametrize(("transport", "era"), WAYS, ids=["-".join(way) for way in WAYS])
 def test_no_sequence_of_calls_spends_without_a_persons_act(
-    tmp_path: Path, gateway: CountingGateway, transport: str, era: str
+    tmp_path: Path, gateway: CountingGateway, transport: str, era: str, sequences: int
 ) -> None:
-    """500 sequences in live mode against one server; then a person approves a sheet that was argued about, once."""
-    random = Random(f"{SEED} {transport} {era}")
+    """Sequences in live mode against one server; then a person approves a sheet that was argued about, once.
+
+    `make torture` tries more of them, other ones in each run.
+    """
+    seed = int(os.environ.get("CALLSHEET_SEED") or (int.from_bytes(os.urandom(4), "big") if sequences == MORE else 1))
+    random = Random(f"{seed} {transport} {era}")
     agent = HostileAgent(random)
     refused = 0
     with serving(transport, environ_of(arm(tmp_path, gateway))) as served:
         wire = served.connect(era, FORMS)
-        for number in range(SEQUENCES):
+        for number in range(sequences):
             if number % NEW_SHEET_EACH == 0:
                 shot = {**SHOT, "prompt": f"A red kite over dunes, number {number}."}
                 agent.sheets.append(wire.call("explain_payload", shot)["structuredContent"]["sheet_id"])
@@ -39,11 +44,11 @@ def test_no_sequence_of_calls_spends_without_a_persons_act(
             for method, params, capabilities in calls:
                 result = wire.ask(method, params, answer=agent.answer, capabilities=capabilities)
                 refused += "error" in result or bool(result.get("isError"))
-            assert gateway.paid == [], f"CALLSHEET_SEED={SEED}, sequence {number}: {json.dumps(calls)}"
+            assert gateway.paid == [], f"CALLSHEET_SEED={seed}, sequence {number}: {json.dumps(calls)}"
         # Not even a task was made that could still go out.
-        assert wire.call("list_tasks", {})["structuredContent"]["tasks"] == [], f"CALLSHEET_SEED={SEED}"
-        assert refused > SEQUENCES
-        assert len(wire.questions) > SEQUENCES / 20
+        assert wire.call("list_tasks", {})["structuredContent"]["tasks"] == [], f"CALLSHEET_SEED={seed}"
+        assert refused > sequences
+        assert len(wire.questions) > sequences / 20
 
         sheet_id = random.choice(agent.sheets)
         approve(tmp_path, sheet_id)
