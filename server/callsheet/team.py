@@ -63,6 +63,8 @@ DRAIN_SECONDS = 5.0
 """How long a replica that is to end says so, before it closes: a balancer looks every few seconds."""
 GRACE_SECONDS = 60
 ACCOUNT_SECONDS = 60.0
+RECENT_BELL_SECONDS = 86_400.0
+"""A gateway that called back within a day is believed to do it again."""
 BACKLOG = 256
 STDIN = "-"
 
@@ -184,6 +186,7 @@ class Team:
             only_desk=True,
             known_account=None if works else self.ledger.account,
             callback_for=self.callback_for,
+            called_back=lambda task: self.ledger.is_called_back(task, since=self.clock.now() - RECENT_BELL_SECONDS),
             changes=self.wakeups,
         )
 

@@ -75,6 +75,12 @@ def test_after_the_usual_time_the_interval_grows_back_and_on() -> None:
     assert found == [7.5, 10, 40, SLOWEST_POLL]
 
 
+def test_where_callbacks_arrive_reads_are_a_minute_apart() -> None:
+    """They are for the callback that was lost; the first wait to the earliest usual end stays."""
+    found = [next_poll_delay(ADVISED, elapsed=age, called_back=True) for age in (10, 88, 200, 300, 600, 100_000)]
+    assert found == [80, 60, 60, 60, 60, SLOWEST_POLL]
+
+
 def test_a_documented_time_for_the_length_counts_before_the_models() -> None:
     """A short clip is asked for again earlier than a long one; a length without a figure has the model's."""
     advice = PollAdvice(10, 10, "page", (120, 360), usual_by_length=((4, (120, 240)), (12, (240, 360))))

@@ -10,8 +10,8 @@ import pytest
 
 from callsheet.core.consent import Caps, Means
 from callsheet.core.people import PROGRAM, Budget, Payer, Period, Person, Role, Viewer
-from callsheet.core.spending import SpendTerms
-from callsheet.core.tasks import SheetEvent, SheetState, Task, TaskFilter, TaskState
+from callsheet.core.spending import Slots, SpendTerms
+from callsheet.core.tasks import SheetEvent, SheetState, Task, TaskEvent, TaskFilter, TaskState
 from callsheet.edges.postgres.database import PostgresDatabase
 from callsheet.edges.postgres.ledger import TeamLedger
 from callsheet.edges.postgres.people import People
@@ -39,11 +39,12 @@ class Team:
         """Act as that person from now on."""
         self.here.viewer = Viewer(person, agent)
 
-    def ask(self, person: Person, number: int = 0) -> str:
+    def ask(self, person: Person, number: int = 0, callback_url: str | None = None) -> str:
         """That person drafts a shot, and a person approves it; returns the sheet's id."""
         self.be(person)
         drafted = {"state": SheetState.DRAFTED, "approved_by": None, "approved_at": None}
         sheet = a_sheet(f"sheet_{person.name}_{number}", **drafted)
+        sheet = replace(sheet, shot=replace(sheet.shot, callback_url=callback_url))
         self.ledger.add_sheet(sheet, now=START)
         self.be(None)
         self.ledger.move_sheet(sheet.id, SheetEvent.APPROVED, now=START, by=Means.PASSKEY)
@@ -233,3 +234,24 @@ def test_the_provider_decides_the_role_at_each_sign_in(team: Team) -> None:
 
     assert (again.id, again.role, again.team, again.name) == (first.id, Role.ADMIN, "blue", "Ann B.")
     assert [person.id for person in team.people.all()] == [first.id]
+
+
+def test_a_bell_makes_its_task_due_and_tells_that_the_gateway_calls_back(team: Team) -> None:
+    """Only a bell that a gateway was given; another gateway's says nothing, and neither does an old one."""
+    bell = f"poyo/{'b' * 32}"
+    address = f"https://clips.example/callbacks/{bell}.{'c' * 27}"
+    waiting = team.spend(team.ask(team.person("ann"), callback_url=address))
+    team.ledger.claim(waiting.id, attempt="a", deadline=START + 9, now=START, slots=Slots(5, 5))
+    accepted = {"gateway_task_id": "g1", "next_at": START + 90}
+    task = team.ledger.advance(waiting.id, TaskEvent.ACCEPTED, now=START, changes=accepted)
+    unknown = f"poyo/{'d' * 32}"
+
+    assert not team.ledger.ring(unknown, now=START + 5)
+    assert not team.ledger.is_called_back(task, since=START)
+    assert team.ledger.ring(bell, now=START + 10)
+    due = team.ledger.task(task.id)
+    assert due is not None
+    assert due.next_at == START + 10
+    assert team.ledger.is_called_back(task, since=START + 9)
+    assert not team.ledger.is_called_back(task, since=START + 10)
+    assert not team.ledger.is_called_back(replace(task, gateway="apixo"), since=START)

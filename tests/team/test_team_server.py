@@ -40,7 +40,8 @@ def team(tmp_path_factory: pytest.TempPathFactory, postgres: Any, real_provider:
     """Two replicas and two workers, whose gateway is the sandbox."""
     directory = tmp_path_factory.mktemp("team")
     with sandbox_in_thread(directory / "sandbox", RealClock(), speed=300.0) as sandbox:
-        install = TeamInstall(directory / "team", postgres.create(), "red", real_provider, sandbox.base)
+        bells = '[callbacks]\ngateways = ["poyo"]'
+        install = TeamInstall(directory / "team", postgres.create(), "red", real_provider, sandbox.base, extra=bells)
         with install.running():
             yield install
 
@@ -184,11 +185,16 @@ async def test_the_sdks_client_signs_in_by_itself(team: TeamInstall) -> None:
 @pytest.mark.parametrize("era", ERAS)
 async def test_a_clip_from_the_draft_to_the_file(team: TeamInstall, database: PostgresDatabase, era: str) -> None:
     """The agent drafts and submits, a person approves, a worker sends and saves; nobody else sees anything of it."""
-    ledger = TeamLedger(database, lambda: PROGRAM)
+    ledger, started = TeamLedger(database, lambda: PROGRAM), time.time()
     shot = {**SHOT, "prompt": f"{SHOT['prompt']} For {era}."}
     async with agent(team, token_of(team, "alice"), era=era) as client:
         explained = await call(client, "explain_payload", **shot)
+        assert explained["status"] == "ready", explained
         sheet_id = explained["sheet_id"]
+        details = await call(client, "explain_payload", **shot, details=True)
+        assert details["body"]["callback_url"].startswith(f"{team.url}/callbacks/poyo/")
+        again = await call(client, "explain_payload", gateway="poyo", payload=details["body"])
+        assert again["sheet_id"] == sheet_id, "the address that it brings back is the server's own"
         asked = await call(
             client,
             "submit_video",
@@ -218,6 +224,7 @@ async def test_a_clip_from_the_draft_to_the_file(team: TeamInstall, database: Po
     assert task is not None
     assert task.clip is not None
     assert (await anyio.Path(task.clip.path).stat()).st_size == task.clip.size
+    assert ledger.is_called_back(task, since=started), "the gateway called back, at the address that was approved"
 
 
 def test_the_key_is_in_the_workers_and_nowhere_else(team: TeamInstall, database: PostgresDatabase) -> None:

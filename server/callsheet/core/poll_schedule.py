@@ -26,6 +26,8 @@ FOREVER = 1000.0
 """So many times the usual time, the interval has long stopped growing."""
 SLOWEST_POLL = 120.0
 DENSE_POLL = 10.0
+POLL_BESIDE_CALLBACKS = 60.0
+"""Where the gateway's callbacks arrive, a look is only for the one that was lost."""
 OVERDUE_SHARE = 0.1
 FIRST_LOOK = 10.0
 """Gateways refuse a job that they took by mistake within seconds."""
@@ -46,12 +48,20 @@ def first_poll_delay(advice: PollAdvice, *, jitter: float, speed: float = 1.0) -
 
 
 def next_poll_delay(
-    advice: PollAdvice, *, elapsed: float, clip_seconds: int | None = None, speed: float = 1.0
+    advice: PollAdvice,
+    *,
+    elapsed: float,
+    clip_seconds: int | None = None,
+    speed: float = 1.0,
+    called_back: bool = False,
 ) -> float:
-    """Seconds until the next status read of a task that was accepted `elapsed` seconds ago."""
+    """Seconds until the next status read of a task that was accepted `elapsed` seconds ago.
+
+    `called_back` says that callbacks of its gateway arrive: then the reads are a minute apart, or more.
+    """
     age = elapsed * speed
     earliest, latest = _usual(advice, clip_seconds)
-    least = advice.least_every_seconds or advice.every_seconds
+    least = max(advice.least_every_seconds or advice.every_seconds, POLL_BESIDE_CALLBACKS if called_back else 0.0)
     loose = max(DENSE_POLL, least)
     if age < earliest:
         interval = max(earliest - age, least)

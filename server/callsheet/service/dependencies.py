@@ -91,7 +91,8 @@ class Dependencies:
     it is open. `is_named_address` tells whether a person named that address for a gateway's key at a terminal,
     `has_passphrase` whether a person has set an approval passphrase or a passkey, `is_followed` whether any process
     follows tasks now. `known_account` knows the fingerprint of a key that only other processes have, and
-    `callback_for` the address at which a gateway may ring for a shot. With `only_desk`, people approve nowhere else.
+    `callback_for` the address at which a gateway may ring for a shot; `called_back` tells whether it does. With
+    `only_desk`, people approve nowhere else.
     `start_watcher` starts the background process that does, and tells whether it runs. `paced` holds the time
     reserved with the rate limiter for a task's next request; `sending` the tasks whose paid request is on its way in
     this process; `uploaded` the links of the files that this process uploaded for a task, by the name of each file.
@@ -129,6 +130,7 @@ class Dependencies:
     known_account: Callable[[str], str] | None = None
     only_desk: bool = False
     callback_for: Callable[[str, Shot], str | None] = lambda _gateway, _shot: None
+    called_back: Callable[[Task], bool] = lambda _task: False
     changes: Wakeups = field(default_factory=Changes)
     paced: dict[str, float] = field(default_factory=dict)
     sending: dict[str, anyio.CancelScope] = field(default_factory=dict)

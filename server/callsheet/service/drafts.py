@@ -237,16 +237,15 @@ def _notes(shot: Shot) -> tuple[str, ...]:
 def _explain_card(
     deps: Dependencies, card: ModelCard, shot: Shot, *, what: str, findings: tuple[Finding, ...]
 ) -> Explanation:
-    shot = _with_callback(deps, card, shot)
     hosts = hosts_of(deps, shot)
-    verdict = check_shot(card, shot, hosts)
+    verdict, settled = _check_with_callback(deps, card, shot, hosts)
     if card.lifecycle.availability is Availability.DROPPED:
         # No body may name it: a person who copies that body pays for nothing.
         return _choose(deps, shot, Draft(), what=what, findings=(*verdict.findings[:1], *findings))
-    settled = verdict.corrected
     body = build_body(card, settled)
-    verdict = Verdict((*verdict.findings, *findings, *_schema_findings(deps, card, body)), settled)
-    if verdict.is_mended and not check_shot(card, settled, hosts).blocked:
+    corrected = verdict.corrected
+    verdict = Verdict((*verdict.findings, *findings, *_schema_findings(deps, card, body)), corrected)
+    if verdict.is_mended and not check_shot(card, corrected, hosts).blocked:
         verdict = verdict.softened
     facts = deps.facts(card.gateway)
     frozen = freeze(facts.body, body)
@@ -282,11 +281,18 @@ def _explain_card(
     return _with_sheet(deps, explained, sheet, earlier)
 
 
-def _with_callback(deps: Dependencies, card: ModelCard, shot: Shot) -> Shot:
-    """The shot with the address at which its gateway may ring, where it names none and the model has a field for it."""
-    if shot.callback_url is not None or card.field_for("callback") is None:
-        return shot
-    return replace(shot, callback_url=deps.callback_for(card.gateway, shot))
+def _check_with_callback(deps: Dependencies, card: ModelCard, shot: Shot, hosts: Hosts) -> tuple[Verdict, Shot]:
+    """The verdict on a shot, and its corrected form with the address at which its gateway may ring.
+
+    That address is this server's own and not judged, also where a shot that was explained before brings it back.
+    """
+    verdict = check_shot(card, replace(shot, callback_url=None), hosts)
+    has_field = card.field_for("callback") is not None
+    own = deps.callback_for(card.gateway, verdict.corrected) if has_field else None
+    if shot.callback_url in (None, own):
+        return verdict, replace(verdict.corrected, callback_url=own)
+    verdict = check_shot(card, shot, hosts)
+    return verdict, verdict.corrected
 
 
 def _with_sheet(deps: Dependencies, explained: Explanation, sheet: Sheet, earlier: str) -> Explanation:

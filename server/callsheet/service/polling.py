@@ -194,6 +194,7 @@ def _store_status(deps: Dependencies, task: Task, outcome: StatusOutcome | None)
         elapsed=elapsed,
         clip_seconds=clip_seconds_of(deps, task),
         speed=deps.speed(task.mode),
+        called_back=deps.called_back(task),
     )
     changes: dict[str, Any] = {
         "said": deps.sanitize(outcome.said, limit=60),

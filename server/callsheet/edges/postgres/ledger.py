@@ -116,10 +116,25 @@ class TeamLedger(SqlLedger):
         found = self._tasks(f"sheet_id IN (SELECT sheet_id FROM owner WHERE bell = ?) {order}", bell)
         return found[0] if found else None
 
+    def is_called_back(self, task: Task, *, since: float) -> bool:
+        """Whether the gateway was given a bell for that task, and rang any bell after that time."""
+        with self._database.reading() as db:
+            found = db.execute(
+                "SELECT 1 FROM owner JOIN bell ON bell.gateway = ? AND bell.rung_at > ?"
+                " WHERE owner.sheet_id = ? AND owner.bell IS NOT NULL",
+                (task.gateway, since, task.sheet_id),
+            )
+            return found.fetchone() is not None
+
     def ring(self, bell: str, *, now: float) -> bool:
         """Make what the gateway was given that bell for due for a status read; whether that changed anything."""
         marks, states = state_marks(OPEN_STATES - {TaskState.WAITING, TaskState.SUBMITTING})
         with self._database.transaction(lasting=False, alone=False) as db:
+            db.execute(
+                "INSERT INTO bell (gateway, rung_at) SELECT ?, ? WHERE EXISTS (SELECT 1 FROM owner WHERE bell = ?)"
+                " ON CONFLICT (gateway) DO UPDATE SET rung_at = excluded.rung_at",
+                (bell.partition("/")[0], now, bell),
+            )
             rung = db.execute(
                 "UPDATE task SET next_at = ? WHERE sheet_id IN (SELECT sheet_id FROM owner WHERE bell = ?)"
                 f" AND state IN ({marks}) AND next_at > ?",

@@ -111,10 +111,11 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (kind, name, period)
     );
     """,
-    # Workers: which are alive, and the fingerprints of the keys that only they have.
+    # Workers: which are alive, and the fingerprints of the keys that only they have. When a gateway last called back.
     """
     CREATE TABLE worker (id TEXT PRIMARY KEY, ends_at DOUBLE PRECISION NOT NULL);
     CREATE TABLE account (gateway TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, seen_at DOUBLE PRECISION NOT NULL);
+    CREATE TABLE bell (gateway TEXT PRIMARY KEY, rung_at DOUBLE PRECISION NOT NULL);
     """,
     # What others wait for rings in the same transaction, so a ring is never lost, nor heard for what was undone.
     """
