@@ -279,13 +279,13 @@ def test_spellings_of_base64_depend_only_on_the_secret() -> None:
 @cases(
     "piece", ["the quick brown fox \n", "x", PLAIN_KEY + " ", "a", "\x1b[", "\x1b]", "\x90", " \n", "\u0301"], ids=ascii
 )
-def test_a_megabyte_takes_a_moment_whatever_it_holds(piece: str) -> None:
+def test_a_long_text_takes_a_moment_whatever_it_holds(piece: str) -> None:
     """Linear for prose, for one long word, only keys, and only escape characters."""
     redactor = Redactor([PLAIN_KEY, KEY, "a" * 40, "Jw5vE0uQ"])
-    size = 1_000_000
+    size = 200_000
     text = piece * (size // len(piece))
     for work in (redactor.text, clean, lambda text: escape_block(text, 500)):
         started = process_time()
         work(text)
         # A quadratic search takes minutes; coverage alone makes a linear one several times slower.
-        assert process_time() - started < 30
+        assert process_time() - started < 10
