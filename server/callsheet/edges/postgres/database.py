@@ -16,7 +16,7 @@ import re
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -31,6 +31,7 @@ from anyio.from_thread import start_blocking_portal
 
 from callsheet.edges.ledger.database import Values
 from callsheet.edges.ledger.rows import MalformedRow
+from callsheet.edges.traces import CLIENT, is_inside, span
 from callsheet.errors import Action, LedgerProblem, NextStep
 
 from .pool import LOCK_SECONDS, STATEMENT_SECONDS, Pool
@@ -144,6 +145,7 @@ class PostgresDatabase:
         self.tenant = tenant
         # Shown in messages: without its password.
         self.path = Path(f"postgresql/{urlsplit(dsn).hostname or 'socket'}{urlsplit(dsn).path}/{tenant}")
+        self._described = {"db.system.name": "postgresql", "db.namespace": f"{urlsplit(dsn).path[1:]}|{tenant}"}
         self._make_pool = partial(Pool, dsn, {"statement_cache_size": 0} if pooled else {})
         self._pool = self._make_pool()
         self._open = ExitStack()
@@ -236,8 +238,13 @@ class PostgresDatabase:
 
     @contextmanager
     def _begun(self, began: list[str], end: str, *, alone: bool = False) -> Iterator[PostgresConnection]:
-        """A transaction on a connection of its own. No cancellation enters it."""
-        with anyio.CancelScope(shield=True) if greenback.has_portal() else ExitStack():
+        """A transaction on a connection of its own. No cancellation enters it.
+
+        What a process looks up while nothing happens makes no trace.
+        """
+        name = "ledger read" if "READ ONLY" in began[0] else "ledger write"
+        traced = span(name, CLIENT, self._described) if alone or is_inside() else nullcontext()
+        with traced, anyio.CancelScope(shield=True) if greenback.has_portal() else ExitStack():
             raw = self._begin("; ".join(began), alone=alone)
             try:
                 db = PostgresConnection(self.run, raw, self._need_name(raw))
