@@ -39,6 +39,8 @@ STATUS = "http.response.status_code"
 _FOREIGN = re.compile(r"-?[0-9]{1,6}|20[0-9]{2}-[0-9]{2}-[0-9]{2}")
 """Of another library's values, numbers and the protocol's versions are shown beside known words."""
 _SUBJECT = re.compile(r"(sheet|task)_[a-z0-9-]+")
+_TRACER = trace.get_tracer(SCOPE, __version__)
+"""Finds its provider when there is one."""
 Edge = TypeVar("Edge")
 
 
@@ -47,8 +49,7 @@ def span(
     name: str, kind: SpanKind = SpanKind.INTERNAL, attributes: Mapping[str, str | int] | None = None
 ) -> Iterator[Span]:
     """A span while the block runs. Of an error it has the type alone."""
-    tracer = trace.get_tracer(SCOPE, __version__)
-    with tracer.start_as_current_span(
+    with _TRACER.start_as_current_span(
         name, kind=kind, attributes=attributes, record_exception=False, set_status_on_exception=False
     ) as current:
         try:

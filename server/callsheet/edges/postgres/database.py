@@ -189,13 +189,17 @@ class PostgresDatabase:
 
     @contextmanager
     def transaction(self, *, lasting: bool = True, alone: bool = True) -> Iterator[PostgresConnection]:
-        """Without `lasting`, the commit does not wait for the disk; one that is `alone` holds the tenant's row."""
+        """Without `lasting`, the commit does not wait for the disk; one that is `alone` holds the tenant's row.
+
+        What an idle process renews makes no trace of its own, nor does reading, which is done dozens of times a call.
+        """
+        traced = span("ledger write", CLIENT, self._described) if alone or is_inside() else nullcontext()
         began = ["BEGIN", *self._limits()]
         if not lasting:
             began.append("SET LOCAL synchronous_commit = off")
         if alone:
             began.append("SELECT name FROM tenant FOR UPDATE")
-        with self._guarded(), self._begun(began, "COMMIT", alone=alone) as db:
+        with self._guarded(), traced, self._begun(began, "COMMIT", alone=alone) as db:
             yield db
 
     @contextmanager
@@ -238,13 +242,8 @@ class PostgresDatabase:
 
     @contextmanager
     def _begun(self, began: list[str], end: str, *, alone: bool = False) -> Iterator[PostgresConnection]:
-        """A transaction on a connection of its own. No cancellation enters it.
-
-        What a process looks up while nothing happens makes no trace.
-        """
-        name = "ledger read" if "READ ONLY" in began[0] else "ledger write"
-        traced = span(name, CLIENT, self._described) if alone or is_inside() else nullcontext()
-        with traced, anyio.CancelScope(shield=True) if greenback.has_portal() else ExitStack():
+        """A transaction on a connection of its own. No cancellation enters it."""
+        with anyio.CancelScope(shield=True) if greenback.has_portal() else ExitStack():
             raw = self._begin("; ".join(began), alone=alone)
             try:
                 db = PostgresConnection(self.run, raw, self._need_name(raw))

@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from callsheet.core.people import PROGRAM
 from callsheet.edges.identity.verifier import AccessTokenVerifier
 from callsheet.edges.postgres.people import People
-from callsheet.edges.traces import SERVER, STATUS, span
+from callsheet.edges.traces import SERVER, STATUS, fail, span
 from callsheet.service import Service
 from callsheet.surface.mcp.lifespan import ServerState
 from callsheet.surface.mcp.server import build_mcp_server
@@ -134,6 +134,8 @@ def _observe(desk: ASGIApp) -> ASGIApp:
             async def answer(message: Message) -> None:
                 if message["type"] == "http.response.start":
                     current.set_attribute(STATUS, message["status"])
+                    if message["status"] >= 500:
+                        fail(current, str(message["status"]))
                 await send(message)
 
             await desk(scope, receive, answer)
