@@ -34,8 +34,8 @@ def nodes_of(path: Path) -> tuple[ast.AST, ...]:
     return tuple(ast.walk(ast.parse(read(path))))
 
 
-TEAM_ROOMS = ("edges/identity", "edges/object_store", "edges/postgres", "surface/team", "team.py")
-TEAM_LIBRARIES = {"asyncpg", "greenback", "joserfc", "obstore"}
+TEAM_ROOMS = ("edges/identity", "edges/object_store", "edges/postgres", "edges/traces", "surface/team", "team.py")
+TEAM_LIBRARIES = {"asyncpg", "greenback", "joserfc", "obstore", "opentelemetry"}
 
 
 @cases("path", SOURCES, ids=relative)

@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import lru_cache, partial
@@ -45,14 +45,16 @@ from callsheet.edges.postgres.schema import migrate
 from callsheet.edges.postgres.wakeups import PostgresWakeups
 from callsheet.edges.postgres.worker import NoRunner, build_worker
 from callsheet.edges.process.loopback import build_web_server
+from callsheet.edges.traces import start as start_traces
+from callsheet.edges.traces import traced
 from callsheet.errors import CallsheetError, SetupProblem
 from callsheet.service import Service
 from callsheet.surface.next_steps import for_person
-from callsheet.surface.team.app import Draining, TeamParts, build_team_app
-from callsheet.surface.team.callbacks import Callbacks, Signed
+from callsheet.surface.team.app import MCP_WORDS, Draining, TeamParts, build_team_app
+from callsheet.surface.team.callbacks import Callbacks, Outcome, Signed
 from callsheet.surface.team.config import TeamConfig, load_config
 from callsheet.surface.team.desk import build_login, build_team_desk
-from callsheet.surface.team.metrics import serve_metrics
+from callsheet.surface.team.metrics import TeamMetrics, serve_metrics
 from callsheet.surface.team.viewer import as_viewer, current_viewer
 
 from .compose import Surroundings, build_parts, quiet_libraries
@@ -90,6 +92,7 @@ def main(arguments: Sequence[str]) -> int:
             }[chosen.command]()
         finally:
             team.database.close()
+            team.end_traces()
     except CallsheetError as error:
         sys.stderr.write(f"{error} {for_person(error.next_step)}\n")
         return 1
@@ -131,6 +134,8 @@ class Team:
         self.people = People(self.database)
         self.ledger = TeamLedger(self.database, current_viewer)
         self.draining = Draining()
+        self.callback_outcomes: Mapping[Outcome, int] = {}
+        self.end_traces: Callable[[], None] = lambda: None
         # A request asks for it many times: the same bytes are judged once.
         self.judge_policy = lru_cache(maxsize=1)(partial(judge_team_policy, where=config.policy))
         identity = config.identity
@@ -170,11 +175,13 @@ class Team:
             open_ledger=lambda _: self.ledger,
         )
         local, _, sandbox = build_parts(surroundings, paths, self.policy)
+        fetched = traced(local.clips, keep="clip download", keep_own="clip download")
         leases = PostgresLeases(self.database, works=works)
         deps = replace(
             local,
             sent=DatabaseMark(ledger),
-            clips=self.build_clips(local.clips),
+            http=traced(local.http, post_paid="gateway submit", fetch="gateway read", post_file="gateway upload"),
+            clips=self.build_clips(fetched),
             save_directory=lambda _: home / "clips",
             runner_id=leases.runner_id,
             desk_url=lambda: f"{config.public_url}/",
@@ -270,7 +277,7 @@ class Team:
         with socket.create_server((host.strip("[]"), int(port)), backlog=BACKLOG) as listener:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._end_on_signal, lambda: setattr(server, "should_exit", True))
-                self._serve_metrics()
+                self._report("callsheet-web")
                 log.info("serving %s", self.config.public_url)
                 await server.serve(sockets=[listener])
                 group.cancel_scope.cancel()
@@ -283,7 +290,7 @@ class Team:
         with as_viewer(PROGRAM):
             service = self.build_service(works=True)
             async with service.running():
-                self._serve_metrics()
+                self._report("callsheet-worker")
                 log.info("working as %s", service.deps.runner_id)
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._write_accounts, service)
@@ -380,8 +387,13 @@ class Team:
 
         signed = {"poyo": Signed(secret, find_task_id)} if secret else {}
         gateways = {name: signed.get(name) for name in settings.gateways}
-        return Callbacks(gateways, self.config.keys(), ring, now=service.now).route
+        made = Callbacks(gateways, self.config.keys(), ring, now=service.now)
+        self.callback_outcomes = made.outcomes
+        return made.route
 
-    def _serve_metrics(self) -> None:
+    def _report(self, process: str) -> None:
+        """Serve figures and send traces, where the configuration wants them."""
+        self.end_traces = start_traces(process, known=MCP_WORDS, collector=self.config.traces)
         if self.config.metrics:
-            serve_metrics(self.config.metrics, self.ledger, self.people, now=self.clock.now)
+            metrics = TeamMetrics(self.ledger, self.people, self.clock.now, self.callback_outcomes)
+            serve_metrics(self.config.metrics, metrics)

@@ -36,6 +36,7 @@ from callsheet.core.tasks import Clip
 from callsheet.edges.clips.save import Clips
 from callsheet.edges.files.files import open_regular
 from callsheet.edges.keys.store import SecretKey
+from callsheet.edges.traces import CLIENT, span
 from callsheet.errors import DownloadProblem, SetupProblem, UnknownThing
 
 LINK_LIFETIME = timedelta(minutes=5)
@@ -117,7 +118,8 @@ class ObjectClips:
         path, digest = self._object(name), hashlib.sha256()
         with TemporaryDirectory(prefix="callsheet-clip-") as directory:
             copy = Path(directory) / path.rpartition("/")[2]
-            with _told("The clip cannot be read from the team's storage", DownloadProblem):
+            told = _told("The clip cannot be read from the team's storage", DownloadProblem)
+            with told, span("object get", CLIENT):
                 found = await obstore.get_async(self._store, path)
                 async with await anyio.open_file(copy, "xb") as file:
                     async for chunk in found.stream(min_chunk_size=READ_BYTES):
@@ -148,7 +150,8 @@ class ObjectClips:
             "Content-Type": kind,
             "Content-Disposition": f"{shown}; filename*=UTF-8''{quote(file.name, safe='')}",
         }
-        with _told("The clip is whole, and the team's storage did not take it", DownloadProblem):
+        told = _told("The clip is whole, and the team's storage did not take it", DownloadProblem)
+        with told, span("object put", CLIENT):
             digest, size = await anyio.to_thread.run_sync(_measure, file)
             path = f"{self._tasks}/task_{label.short_id}/{digest}{file.suffix}"
             put = await obstore.put_async(self._store, path, file, attributes=headers)

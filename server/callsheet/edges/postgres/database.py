@@ -16,7 +16,7 @@ import re
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -31,6 +31,7 @@ from anyio.from_thread import start_blocking_portal
 
 from callsheet.edges.ledger.database import Values
 from callsheet.edges.ledger.rows import MalformedRow
+from callsheet.edges.traces import CLIENT, is_inside, span
 from callsheet.errors import Action, LedgerProblem, NextStep
 
 from .pool import LOCK_SECONDS, STATEMENT_SECONDS, Pool
@@ -144,6 +145,7 @@ class PostgresDatabase:
         self.tenant = tenant
         # Shown in messages: without its password.
         self.path = Path(f"postgresql/{urlsplit(dsn).hostname or 'socket'}{urlsplit(dsn).path}/{tenant}")
+        self._described = {"db.system.name": "postgresql", "db.namespace": f"{urlsplit(dsn).path[1:]}|{tenant}"}
         self._make_pool = partial(Pool, dsn, {"statement_cache_size": 0} if pooled else {})
         self._pool = self._make_pool()
         self._open = ExitStack()
@@ -187,13 +189,17 @@ class PostgresDatabase:
 
     @contextmanager
     def transaction(self, *, lasting: bool = True, alone: bool = True) -> Iterator[PostgresConnection]:
-        """Without `lasting`, the commit does not wait for the disk; one that is `alone` holds the tenant's row."""
+        """Without `lasting`, the commit does not wait for the disk; one that is `alone` holds the tenant's row.
+
+        What an idle process renews makes no trace of its own, nor does reading, which is done dozens of times a call.
+        """
+        traced = span("ledger write", CLIENT, self._described) if alone or is_inside() else nullcontext()
         began = ["BEGIN", *self._limits()]
         if not lasting:
             began.append("SET LOCAL synchronous_commit = off")
         if alone:
             began.append("SELECT name FROM tenant FOR UPDATE")
-        with self._guarded(), self._begun(began, "COMMIT", alone=alone) as db:
+        with self._guarded(), traced, self._begun(began, "COMMIT", alone=alone) as db:
             yield db
 
     @contextmanager

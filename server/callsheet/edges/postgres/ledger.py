@@ -19,6 +19,7 @@ from callsheet.edges.ledger.consent import Consent
 from callsheet.edges.ledger.database import Connection
 from callsheet.edges.ledger.ledger import SqlLedger
 from callsheet.edges.ledger.rows import COUNTS_SINCE, state_marks
+from callsheet.edges.traces import note
 from callsheet.errors import LedgerProblem
 
 from .database import PostgresConnection, PostgresDatabase
@@ -170,6 +171,10 @@ class TeamLedger(SqlLedger):
         if viewer.person is None or viewer.sees_all:
             return "TRUE", ()
         return f"{sheet_id} IN (SELECT sheet_id FROM owner WHERE person = ?)", (viewer.person.id,)
+
+    def _record(self, db: Connection, now: float, subject: str, kind: str, detail: Mapping[str, Any]) -> None:
+        super()._record(db, now, subject, kind, detail)
+        note(subject, kind)
 
     def _added(self, db: Connection, sheet: Sheet) -> None:
         viewer = self._viewer()

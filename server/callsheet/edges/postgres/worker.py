@@ -8,6 +8,7 @@ import anyio
 
 from callsheet.edges.clock import Clock
 from callsheet.edges.process.runner import Runner, TaskQueue
+from callsheet.edges.traces import span
 
 from .leases import PostgresLeases
 from .wakeups import PostgresWakeups
@@ -23,7 +24,12 @@ def build_worker(
 ) -> Runner:
     """One of several runners on one ledger."""
     wait = wakeups.waiter()
-    return Runner(ledger=ledger, clock=clock, leases=leases, run_task=run_task, wait_for_change=wait, shares=True)
+
+    async def step(task_id: str) -> None:
+        with span("task step", attributes={"callsheet.task.id": task_id}):
+            await run_task(task_id)
+
+    return Runner(ledger=ledger, clock=clock, leases=leases, run_task=step, wait_for_change=wait, shares=True)
 
 
 class NoRunner:

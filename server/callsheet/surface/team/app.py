@@ -14,19 +14,22 @@ from urllib.parse import urlsplit
 from mcp.server.auth.settings import AuthSettings
 from mcp.server.mcpserver import RequestStateSecurity
 from mcp.server.transport_security import TransportSecuritySettings
+from mcp_types.methods import SPEC_CLIENT_METHODS, SPEC_CLIENT_NOTIFICATION_METHODS
 from pydantic import AnyHttpUrl
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from callsheet.core.people import PROGRAM
 from callsheet.edges.identity.verifier import AccessTokenVerifier
 from callsheet.edges.postgres.people import People
+from callsheet.edges.traces import SERVER, STATUS, fail, span
 from callsheet.service import Service
 from callsheet.surface.mcp.lifespan import ServerState
 from callsheet.surface.mcp.server import build_mcp_server
+from callsheet.surface.mcp.tools import build_tools
 
 from .agents import AgentVerifier, ProviderDown, ViewerMiddleware
 from .config import TeamConfig
@@ -34,6 +37,13 @@ from .viewer import as_viewer
 
 MOST_BODY_BYTES = 1_048_576
 METADATA = "/.well-known/oauth-protected-resource"
+HEALTH = ("/healthz", "/readyz")
+HTTP_METHODS = ("GET", "HEAD", "POST")
+MCP_WORDS = frozenset({
+    "MCP", "send", "execute_tool", "tool_error", *SPEC_CLIENT_METHODS, *SPEC_CLIENT_NOTIFICATION_METHODS,
+    *(tool.name for tool in build_tools()),
+})  # fmt: skip
+"""What the MCP SDK's spans may say; a client could name a method or a tool as it likes."""
 
 IsReady = Callable[[], Awaitable[str]]
 """What is missing before requests can be answered; empty when nothing is."""
@@ -99,15 +109,38 @@ def build_team_app(parts: TeamParts) -> ASGIApp:
         return JSONResponse({**known, "scopes_supported": list(config.identity.scopes),
             "bearer_methods_supported": ["header"]})  # fmt: skip
 
-    health = [Route("/healthz", _health), Route("/readyz", _readiness(parts))]
+    health = [Route(HEALTH[0], _health), Route(HEALTH[1], _readiness(parts))]
     own = [Route(METADATA, metadata), Route(f"{METADATA}/mcp", metadata), *health, *parts.routes]
-    desk = Starlette(routes=[*own, Mount("/", parts.desk)], lifespan=lifespan)
+    desk = _observe(Starlette(routes=[*own, Mount("/", parts.desk)], lifespan=lifespan))
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         is_mcp = scope["type"] == "http" and scope["path"] == "/mcp"
         await (served if is_mcp else desk)(scope, receive, send)
 
     return ProviderDown(app)
+
+
+def _observe(desk: ASGIApp) -> ASGIApp:
+    """A span for each request. Its path stays out: it can hold a token, and anybody chooses it."""
+
+    async def observed(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in HEALTH:
+            await desk(scope, receive, send)
+            return
+        method = scope["method"] if scope["method"] in HTTP_METHODS else "_OTHER"
+        part = "callback" if scope["path"].startswith("/callbacks/") else "desk"
+        with span(f"{method} {part}", SERVER, {"http.request.method": method}) as current:
+
+            async def answer(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    current.set_attribute(STATUS, message["status"])
+                    if message["status"] >= 500:
+                        fail(current, str(message["status"]))
+                await send(message)
+
+            await desk(scope, receive, answer)
+
+    return observed
 
 
 def _only(public_url: str) -> TransportSecuritySettings:

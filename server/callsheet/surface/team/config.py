@@ -90,11 +90,12 @@ class CallbackSettings(_Table):
 
 
 class TeamConfig(_Table):
-    """The whole file. Paths in it start at its own directory."""
+    """The whole file. Paths in it start at its own directory. `traces` is a collector, like http://collector:4318."""
 
     public_url: str
     listen: str = "127.0.0.1:8080"
     metrics: str = ""
+    traces: str = ""
     drains: bool = True
     tenant: str = "callsheet"
     home: str

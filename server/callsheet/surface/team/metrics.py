@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Metric, start_http_server
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from callsheet.core.people import PROGRAM, Period
 from callsheet.edges.postgres.ledger import TeamLedger
@@ -13,14 +13,20 @@ from callsheet.edges.postgres.people import People
 from callsheet.errors import CallsheetError
 from callsheet.service.blockers import spending_windows
 
+from .callbacks import Outcome
 from .viewer import as_viewer
 
 
 class TeamMetrics:
-    """Read from the database at each scrape: every replica reports the same, so rules take the highest."""
+    """Read from the database at each scrape: every replica reports the same, so rules take the highest.
 
-    def __init__(self, ledger: TeamLedger, people: People, now: Callable[[], float]) -> None:
-        self._ledger, self._people, self._now = ledger, people, now
+    Each replica counts its own callbacks, by `callbacks`, so rules add them.
+    """
+
+    def __init__(
+        self, ledger: TeamLedger, people: People, now: Callable[[], float], callbacks: Mapping[Outcome, int]
+    ) -> None:
+        self._ledger, self._people, self._now, self._callbacks = ledger, people, now, callbacks
 
     def collect(self) -> Iterator[Metric]:
         """The gauges; only `callsheet_up` where the database does not answer."""
@@ -40,12 +46,15 @@ class TeamMetrics:
             up.add_metric([], 1)
         except CallsheetError:
             up.add_metric([], 0)
-        yield from (up, tasks, used)
+        rung = CounterMetricFamily("callsheet_callbacks", "Callbacks by what became of them.", labels=["outcome"])
+        for outcome, count in list(self._callbacks.items()):
+            rung.add_metric([outcome], count)
+        yield from (up, tasks, used, rung)
 
 
-def serve_metrics(listen: str, ledger: TeamLedger, people: People, *, now: Callable[[], float]) -> None:
+def serve_metrics(listen: str, metrics: TeamMetrics) -> None:
     """Serve them in a thread until the process ends."""
     registry = CollectorRegistry()
-    registry.register(TeamMetrics(ledger, people, now))
+    registry.register(metrics)
     host, _, port = listen.rpartition(":")
     start_http_server(int(port), addr=host, registry=registry)
