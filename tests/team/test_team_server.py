@@ -209,7 +209,7 @@ async def test_a_clip_from_the_draft_to_the_file(team: TeamInstall, database: Po
         found: dict[str, Any] = {}
         while found.get("status") != "saved" and time.monotonic() < end:
             rows = await call(client, "list_tasks")
-            mine = [row for row in rows["tasks"] if row["prompt"].startswith(shot["prompt"][:20])]
+            mine = [row for row in rows["tasks"] if row["prompt"] == shot["prompt"]]
             if mine:
                 found = await call(client, "get_task", task_ids=[mine[0]["task_id"]], wait_seconds=20)
         assert found.get("status") == "saved", (found, team.logs())
