@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from real_client import (
     OPENCLAW,
     OPENCLAW_WITHOUT_SEARCH,
     Stage,
+    approve_at_desk,
     person_at_desk,
     stage,
 )
@@ -71,7 +73,7 @@ def check_clip(found: Stage, sheet_id: str, said: str) -> None:
 @pytest.mark.parametrize("name", [pytest.param(name, marks=client.skip) for name, client in CLIENTS.items()])
 def test_a_clip_is_explained_submitted_approved_on_the_desk_saved_and_seen(tmp_path: Path, name: str) -> None:
     """The person approves on a desk that the call itself opened, while it waits."""
-    with stage(tmp_path, FLOOR) as found, person_at_desk(found.home) as person:
+    with stage(tmp_path, FLOOR) as found, person_at_desk(partial(approve_at_desk, found.home)) as person:
         said = found.run(CLIENTS[name])
         assert len(person.approved) == 1, said
         check_clip(found, person.approved[0], said)
@@ -92,7 +94,8 @@ def test_a_clip_is_explained_submitted_approved_on_the_desk_saved_and_seen(tmp_p
 def test_claude_code_shows_the_form_and_follows_the_mcp_task_that_the_typed_amount_starts(tmp_path: Path) -> None:
     """On a terminal, below the floor; nobody is at the desk. The clip is told of as a notification."""
     with stage(tmp_path) as found:
-        command = CLAUDE_ON_A_TERMINAL.prepare(found)
+        CLAUDE_ON_A_TERMINAL.write(found, found.entry)
+        command = CLAUDE_ON_A_TERMINAL.command(*CLAUDE_ON_A_TERMINAL.arguments)
         environ = {**CLAUDE_ON_A_TERMINAL.environ_on(found), "TERM": "xterm-256color"}
         with Terminal([], environ, found.project, command=command) as terminal:
             # It moves the cursor and writes no spaces.

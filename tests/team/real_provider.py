@@ -2,6 +2,8 @@
 
 The provider is tests/servers/oidc/provider.mjs. Any name signs in there: alice is in the group `makers`, bob also in
 `deciders`, carol in `owners`.
+
+python real_provider.py ISSUER NAME URL   is the browser that a client opens: it signs in, and lands at the client.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import base64
 import hashlib
 import re
 import secrets
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -46,8 +49,11 @@ class RealProvider:
 
     def sign_in(self, url: str, name: str, *, browser: httpx2.Client) -> dict[str, str]:
         """Open an authorization URL, answer the provider's forms as that person; the query of the callback."""
-        landed = self.browse(browser, url, lambda prompt: {"login": name, "password": "x"} if prompt == "login" else {})
-        return dict(parse_qsl(urlsplit(landed).query))
+        return dict(parse_qsl(urlsplit(self.land(url, name, browser=browser)).query))
+
+    def land(self, url: str, name: str, *, browser: httpx2.Client) -> str:
+        """The same; the whole address of the callback."""
+        return self.browse(browser, url, lambda prompt: {"login": name, "password": "x"} if prompt == "login" else {})
 
     def browse(self, browser: httpx2.Client, url: str, fill: Callable[[str], dict[str, str]]) -> str:
         """Follow redirects and submit forms at the provider until one leads elsewhere; that address."""
@@ -88,3 +94,8 @@ class RealProvider:
         with open_browser() as browser:
             form = {"token": tokens["access_token"], "client_id": tokens["client_id"]}
             assert browser.post(f"{self.issuer}/token/revocation", data=form).status_code == 200
+
+
+if __name__ == "__main__":
+    with open_browser() as own:
+        own.get(RealProvider(sys.argv[1]).land(sys.argv[3], sys.argv[2], browser=own)).raise_for_status()
