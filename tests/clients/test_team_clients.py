@@ -56,7 +56,7 @@ def test_a_client_signs_in_and_its_clip_is_approved_by_somebody_else_saved_and_s
             # Without a terminal, Claude Code opens no browser.
             arguments = command.format(team.mcp_url).split()
             with Terminal([], client.environ_on(found), found.project, command=client.command(*arguments)) as terminal:
-                assert terminal.finish() == 0, terminal.text
+                assert terminal.finish(seconds=90) == 0, terminal.text
 
         bob = Approver(team, "bob")
         bob.sign_in()

@@ -72,7 +72,9 @@ class RealProvider:
             reply = browser.post(urljoin(str(reply.url), action[1]), data=fields)
         raise AssertionError("the provider keeps asking")
 
-    def get_tokens(self, name: str, *, resource: str | None, scope: str = "openid callsheet") -> dict[str, Any]:
+    def get_tokens(
+        self, name: str, *, resource: str | None, scope: str = "openid callsheet", names_it_again: bool = True
+    ) -> dict[str, Any]:
         """What an agent gets that signs in as a public client with PKCE, for a resource (RFC 8707)."""
         client = self.register(token_endpoint_auth_method="none")["client_id"]
         verifier = secrets.token_urlsafe(32)
@@ -84,15 +86,24 @@ class RealProvider:
         with open_browser() as browser:
             url = f"{self.issuer}/auth?{urlencode(asked | proof)}"
             code = self.sign_in(url, name, browser=browser)["code"]
-            form = {"grant_type": "authorization_code", "code": code, "code_verifier": verifier, **about, **resources}
-            reply = browser.post(f"{self.issuer}/token", data=form)
+            form = {"grant_type": "authorization_code", "code": code, "code_verifier": verifier, **about}
+            reply = browser.post(f"{self.issuer}/token", data=form | (resources if names_it_again else {}))
         assert reply.status_code == 200, reply.text
         return {**reply.json(), "client_id": client}
 
-    def revoke(self, tokens: dict[str, Any]) -> None:
-        """Withdraw the access token (RFC 7009)."""
+    def refresh(self, tokens: dict[str, Any]) -> dict[str, Any]:
+        """What the refresh token gives."""
+        form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
         with open_browser() as browser:
-            form = {"token": tokens["access_token"], "client_id": tokens["client_id"]}
+            reply = browser.post(f"{self.issuer}/token", data={**form, "client_id": tokens["client_id"]})
+        assert reply.status_code == 200, reply.text
+        found: dict[str, Any] = reply.json()
+        return found
+
+    def revoke(self, tokens: dict[str, Any]) -> None:
+        """Withdraw the grant by its refresh token, or without one the access token (RFC 7009)."""
+        with open_browser() as browser:
+            form = {"token": tokens.get("refresh_token", tokens["access_token"]), "client_id": tokens["client_id"]}
             assert browser.post(f"{self.issuer}/token/revocation", data=form).status_code == 200
 
 
