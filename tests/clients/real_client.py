@@ -21,7 +21,7 @@ import httpx2
 import pytest
 from other_servers import RealClock
 from sandbox_client import KEY, SandboxClient, sandbox_in_thread
-from scripted_model import Call, ScriptedModel, Use, decide, scripted_model
+from scripted_model import SEEN, Call, ScriptedModel, Use, decide, scripted_model
 
 from callsheet.compose import VERIFIER_FILE
 from callsheet.edges.config.mcp_entries import Entry, put_entry
@@ -233,6 +233,17 @@ def stage(directory: Path, policy: str = "", script: Callable[[Sequence[Use]], C
         trust(found.home, path.read_text())
         write_verifier(found.home / "config" / VERIFIER_FILE, PASSPHRASE, cost=CHEAP)
         yield found
+
+
+def check_saved(found: Stage, sheet_id: str, said: str) -> Path:
+    """The clip of that sheet is saved and was looked at, and one request was paid; the clip's path."""
+    looked = found.model.last_use("get_task").fields()
+    assert "saved" in (looked["status"], looked.get("task_status")), said
+    assert Path(looked["clip_path"]).stat().st_size > 0
+    assert found.model.last_use("explain_payload").fields()["sheet_id"] == sheet_id
+    assert found.paid() == (1, 1)
+    assert SEEN in [turn.answer for turn in found.model.turns]
+    return Path(looked["clip_path"])
 
 
 @dataclass

@@ -6,8 +6,6 @@ skipped. docs/clients.md records what each showed its model.
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -22,10 +20,11 @@ from real_client import (
     OPENCLAW_WITHOUT_SEARCH,
     Stage,
     approve_at_desk,
+    check_saved,
     person_at_desk,
     stage,
 )
-from scripted_model import AS_TASK, READ, SEEN, end, strings_in
+from scripted_model import AS_TASK, READ, SEEN, end, pictures_in, strings_in
 
 from samples import SEARCHES
 
@@ -45,29 +44,9 @@ SHOWS_NO_PICTURE = ("openclaw",)
 SHOWS_ADDRESS = ("claude", "gemini", "openclaw")
 
 
-def pictures_in(shown: object) -> Iterator[bytes]:
-    """The pictures that a model gets as pictures, in any of the three dialects."""
-    if isinstance(shown, Mapping):
-        data = shown.get("data") if shown.get("media_type", shown.get("mimeType")) == "image/jpeg" else None
-        url = str(shown.get("image_url", ""))
-        if data or url.startswith("data:image/jpeg;base64,"):
-            yield base64.b64decode(data or url.partition(",")[2])
-        for item in shown.values():
-            yield from pictures_in(item)
-    elif isinstance(shown, Sequence) and not isinstance(shown, str):
-        for item in shown:
-            yield from pictures_in(item)
-
-
 def check_clip(found: Stage, sheet_id: str, said: str) -> None:
-    """The clip of that sheet is saved, and one request was paid."""
-    looked = found.model.last_use("get_task").fields()
-    assert "saved" in (looked["status"], looked.get("task_status")), said
-    assert Path(looked["clip_path"]).parent == found.clips
-    assert Path(looked["clip_path"]).stat().st_size > 0
-    assert found.model.last_use("explain_payload").fields()["sheet_id"] == sheet_id
-    assert found.paid() == (1, 1)
-    assert SEEN in [turn.answer for turn in found.model.turns]
+    """The clip of that sheet is saved where the person's policy says, and one request was paid."""
+    assert check_saved(found, sheet_id, said).parent == found.clips
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=client.skip) for name, client in CLIENTS.items()])

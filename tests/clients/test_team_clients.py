@@ -14,8 +14,8 @@ import pytest
 import real_provider
 from approver import Approver
 from cli_terminal import Terminal
-from real_client import CLAUDE, CODEX, Client, Stage, person_at_desk
-from scripted_model import SEEN, scripted_model
+from real_client import CLAUDE, CODEX, Client, Stage, check_saved, person_at_desk
+from scripted_model import pictures_in, scripted_model
 
 from servers.other_servers import OIDC_INSTALLED
 from team.demo import open_team
@@ -66,9 +66,5 @@ def test_a_client_signs_in_and_its_clip_is_approved_by_somebody_else_saved_and_s
         bob.close()
 
         assert len(person.approved) == 1, said
-        looked = model.last_use("get_task").fields()
-        assert "saved" in (looked["status"], looked.get("task_status")), said
-        assert model.last_use("explain_payload").fields()["sheet_id"] == person.approved[0]
-        assert Path(looked["clip_path"]).stat().st_size > 0
-        assert found.paid() == (1, 1)
-        assert SEEN in [turn.answer for turn in model.turns]
+        check_saved(found, person.approved[0], said)
+    assert [picture[:2] for picture in pictures_in(model.last_use("view_clip").shown)] == [b"\xff\xd8"]
