@@ -37,7 +37,7 @@ SIGN_INS: dict[str, tuple[Client, tuple[str, ...]]] = {
 def with_browser(client: Client, directory: Path, issuer: str) -> Client:
     """The client of somebody whose browser signs alice in at the provider."""
     browser = directory / "browser"
-    browser.write_text(f'#!/bin/sh\nexec {sys.executable} {real_provider.__file__} {issuer} alice "$1"\n')
+    browser.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{real_provider.__file__}" {issuer} alice "$1"\n')
     browser.chmod(0o700)
     return replace(client, environ=lambda stage: {**client.environ(stage), "BROWSER": str(browser)})
 
