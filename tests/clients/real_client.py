@@ -176,8 +176,9 @@ def _openclaw_settings(stage: Stage, *, searches: bool = True) -> str:
 
 def _claude_environ(stage: Stage) -> dict[str, str]:
     quiet = dict.fromkeys(("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "DISABLE_TELEMETRY", "DISABLE_AUTOUPDATER"), "1")
-    # A scripted model answers in milliseconds: without the first, its turns are over before the server is connected.
-    waits = {"MCP_CONNECTION_NONBLOCKING": "false"}
+    # A scripted model answers in milliseconds: without these, its turns are over before a server is connected that a
+    # busy computer starts slowly.
+    waits = {"MCP_CONNECTION_NONBLOCKING": "false", "MCP_CONNECT_TIMEOUT_MS": "60000"}
     return {**waits, "ANTHROPIC_BASE_URL": stage.model.url, "ANTHROPIC_API_KEY": NO_KEY, **quiet}
 
 
