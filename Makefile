@@ -50,7 +50,7 @@ test: $(STAMP) ## Everything that must hold, in parallel
 	@$(MAKE) --no-print-directory -j lint types layers
 	@$(MAKE) --no-print-directory $(SERVERS)/nanio/.ready || echo "nanio cannot be installed here: its tests are skipped."
 	$(PYTEST) -n auto --dist worksteal --cov --cov-report=term $(PURE)
-	$(PYTEST) -n auto --dist worksteal $(foreach path,$(PURE) tests/clients/test_clients.py,--ignore $(path))
+	$(PYTEST) -n auto --dist worksteal $(foreach path,$(PURE) tests/clients/test_clients.py tests/clients/test_team_clients.py,--ignore $(path))
 
 test-postgres: $(STAMP) ## The service's tests with the ledger in a real PostgreSQL
 	PYTHONPATH=$(TESTPATH) $(BIN)/python -m team.over_postgres -q -n auto tests/service tests/consent/test_consent_answers.py
@@ -95,11 +95,12 @@ $(CLIENTS)/%/.ready: tests/clients/%/package-lock.json
 	@npm ci --prefix $(@D) --silent --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-check-clients: $(STAMP) ## Claude Code, Codex, Gemini CLI and OpenClaw with a scripted model; skipped where one cannot be installed
+check-clients: $(STAMP) ## Claude Code, Codex, Gemini CLI and OpenClaw with a scripted model, alone and in a team; skipped where one cannot be installed
 	@for client in claude codex gemini openclaw; do \
 		$(MAKE) --no-print-directory $(CLIENTS)/$$client/.ready || echo "$$client cannot be installed here: its tests are skipped."; \
 	done
-	$(PYTEST) -q -rs -n 0 tests/clients
+	@$(MAKE) --no-print-directory $(SERVERS)/.oidc || echo "oidc-provider cannot be installed here: the tests of a sign-in are skipped."
+	$(PYTEST) -q -rs -n 0 tests/clients tests/team/test_team_server.py
 
 system-tools: ## Chromium, strace, PostgreSQL and PgBouncer for some tests, where Debian's packages can be installed
 	@if command -v apt-get >/dev/null 2>&1 && [ "$$(id -u)" = 0 ]; then \

@@ -21,7 +21,7 @@ import httpx2
 import pytest
 from other_servers import RealClock
 from sandbox_client import KEY, SandboxClient, sandbox_in_thread
-from scripted_model import Call, ScriptedModel, Use, decide, scripted_model
+from scripted_model import SEEN, Call, ScriptedModel, Use, decide, scripted_model
 
 from callsheet.compose import VERIFIER_FILE
 from callsheet.edges.config.mcp_entries import Entry, put_entry
@@ -78,9 +78,14 @@ class Stage:
         return count_submits(self.sandbox.store), count_accepted(self.sandbox.store)
 
     def run(self, client: Client) -> str:
-        """The client until it ends; what it printed."""
+        """The client until it ends, with our server in its settings; what it printed."""
+        client.write(self, self.entry)
+        return self.command(client, *client.arguments)
+
+    def command(self, client: Client, *arguments: str) -> str:
+        """One command of the client, with the settings as they are; what it printed."""
         done = subprocess.run(
-            client.prepare(self),
+            client.command(*arguments),
             env=client.environ_on(self),
             cwd=self.project,
             stdin=subprocess.DEVNULL,
@@ -97,7 +102,7 @@ class Stage:
 class Client:
     """A host: its program below node_modules, its arguments, and its own settings for a stage.
 
-    The server's entry is put into the settings as `callsheet install` does it.
+    The local server's entry is put into the settings as `callsheet install` does it.
     """
 
     host: Host
@@ -116,15 +121,19 @@ class Client:
     def _modules(self) -> Path:
         return INSTALLED / self.host / "node_modules"
 
-    def prepare(self, stage: Stage) -> list[str]:
-        """Write the settings; the command that runs the client there, with the Node.js that it brought along if any."""
+    def write(self, stage: Stage, entry: Entry | None = None) -> None:
+        """Write the settings, with that entry of our server."""
         path = find_config(self.host, Scope.USER, {"HOME": str(stage.account)}, stage.project)
         path.parent.mkdir(exist_ok=True)
-        path.write_text(put_entry(self.settings(stage), SLOTS[self.host], stage.entry))
+        own = self.settings(stage)
+        path.write_text(own if entry is None else put_entry(own, SLOTS[self.host], entry))
+
+    def command(self, *arguments: str) -> list[str]:
+        """The client's program with these arguments, run by the Node.js that it brought along if any."""
         brought = sorted(self._modules.glob("node-linux-*/bin/node"))
         node = str(brought[0]) if brought else shutil.which("node")
         assert node is not None
-        return [node, str(self._modules / self.script), *self.arguments]
+        return [node, str(self._modules / self.script), *arguments]
 
     def environ_on(self, stage: Stage) -> dict[str, str]:
         """An environment with nothing of the tester's but PATH."""
@@ -137,7 +146,6 @@ def _claude_settings(stage: Stage) -> str:
 
 
 def _codex_settings(stage: Stage) -> str:
-    # Nobody can be asked in `codex exec`: without the last line it refuses each tool that is not read-only.
     return f"""
 model = "scripted"
 model_provider = "scripted"
@@ -148,8 +156,6 @@ name = "scripted"
 base_url = "{stage.model.url}/v1"
 wire_api = "responses"
 env_key = "SCRIPTED_KEY"
-[mcp_servers.callsheet]
-default_tools_approval_mode = "approve"
 """
 
 
@@ -170,8 +176,9 @@ def _openclaw_settings(stage: Stage, *, searches: bool = True) -> str:
 
 def _claude_environ(stage: Stage) -> dict[str, str]:
     quiet = dict.fromkeys(("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "DISABLE_TELEMETRY", "DISABLE_AUTOUPDATER"), "1")
-    # A scripted model answers in milliseconds: without the first, its turns are over before the server is connected.
-    waits = {"MCP_CONNECTION_NONBLOCKING": "false"}
+    # A scripted model answers in milliseconds: without these, its turns are over before a server is connected that a
+    # busy computer starts slowly.
+    waits = {"MCP_CONNECTION_NONBLOCKING": "false", "MCP_CONNECT_TIMEOUT_MS": "60000"}
     return {**waits, "ANTHROPIC_BASE_URL": stage.model.url, "ANTHROPIC_API_KEY": NO_KEY, **quiet}
 
 
@@ -187,10 +194,12 @@ CLAUDE = Client(
     _claude_environ,
 )
 CLAUDE_ON_A_TERMINAL = replace(CLAUDE, arguments=(REQUEST, "--allowedTools", "mcp__callsheet"))
+# Nobody can be asked in `codex exec`: without this it refuses each tool that is not read-only.
+ALLOWED = ("-c", "mcp_servers.callsheet.default_tools_approval_mode=approve")
 CODEX = Client(
     Host.CODEX,
     "@openai/codex/bin/codex.js",
-    ("exec", "--skip-git-repo-check", REQUEST),
+    ("exec", "--skip-git-repo-check", *ALLOWED, REQUEST),
     _codex_settings,
     lambda _: {"SCRIPTED_KEY": NO_KEY},
 )
@@ -227,47 +236,60 @@ def stage(directory: Path, policy: str = "", script: Callable[[Sequence[Use]], C
         yield found
 
 
+def check_saved(found: Stage, sheet_id: str, said: str) -> Path:
+    """The clip of that sheet is saved and was looked at, and one request was paid; the clip's path."""
+    looked = found.model.last_use("get_task").fields()
+    assert "saved" in (looked["status"], looked.get("task_status")), said
+    assert Path(looked["clip_path"]).stat().st_size > 0
+    assert found.model.last_use("explain_payload").fields()["sheet_id"] == sheet_id
+    assert found.paid() == (1, 1)
+    assert SEEN in [turn.answer for turn in found.model.turns]
+    return Path(looked["clip_path"])
+
+
 @dataclass
 class Person:
-    """Somebody who opens the desk's address once a sheet waits there, and approves it with the passphrase."""
+    """Somebody who looks at a desk until a sheet waits there, and approves it."""
 
-    home: Path
+    approve: Callable[[], str]
+    """Approves the first sheet that waits, and returns its id; "" where none does."""
     approved: list[str] = field(default_factory=list)
     problems: list[BaseException] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
-        """Look for a desk until there is one; then decide."""
+        """Look until something was approved."""
         try:
-            while not self.over.wait(0.2):
-                origin = find_desk(self.home / "state")
-                if origin is not None and self.decide(origin.rstrip("/")):
-                    return
+            while not self.approved and not self.over.wait(0.2):
+                self.approved += filter(None, [self.approve()])
         except BaseException as problem:
             self.problems.append(problem)
 
-    def decide(self, origin: str) -> bool:
-        """Sign in and approve the first sheet that waits, as the page's own form does."""
-        with httpx2.Client(base_url=origin, headers={"origin": origin}) as browser:
-            browser.post("/sign-in", data={"passphrase": PASSPHRASE})
-            waiting = re.search(r'href="(/sheets/\w+)"', browser.get("/").text)
-            if waiting is None:
-                return False
-            page = browser.get(waiting[1]).text
-            hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page))
-            amount = re.search(r"Type <strong>([^<]+)</strong>", page)
-            assert amount is not None, page
-            fields = {**hidden, "amount": amount[1], "passphrase": PASSPHRASE}
-            answer = browser.post(f"{waiting[1]}/approve", data=fields)
-            assert answer.status_code == 303, answer.text
-            self.approved.append(waiting[1].rpartition("/")[2])
-            return True
+
+def approve_at_desk(home: Path) -> str:
+    """Sign in at the desk that a call opened, and approve the first sheet that waits, as the page's own form does."""
+    origin = (find_desk(home / "state") or "").rstrip("/")
+    if not origin:
+        return ""
+    with httpx2.Client(base_url=origin, headers={"origin": origin}) as browser:
+        browser.post("/sign-in", data={"passphrase": PASSPHRASE})
+        waiting = re.search(r'href="(/sheets/\w+)"', browser.get("/").text)
+        if waiting is None:
+            return ""
+        page = browser.get(waiting[1]).text
+        hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page))
+        amount = re.search(r"Type <strong>([^<]+)</strong>", page)
+        assert amount is not None, page
+        fields = {**hidden, "amount": amount[1], "passphrase": PASSPHRASE}
+        answer = browser.post(f"{waiting[1]}/approve", data=fields)
+        assert answer.status_code == 303, answer.text
+        return waiting[1].rpartition("/")[2]
 
 
 @contextmanager
-def person_at_desk(home: Path) -> Iterator[Person]:
+def person_at_desk(approve: Callable[[], str]) -> Iterator[Person]:
     """The person, while the block runs."""
-    person = Person(home)
+    person = Person(approve)
     thread = threading.Thread(target=person.run)
     thread.start()
     try:

@@ -8,6 +8,7 @@ conversation that a request carries, so that a client may repeat a request or as
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import threading
@@ -87,6 +88,20 @@ def strings_in(value: object) -> Iterator[str]:
     elif isinstance(value, Sequence):
         for item in value:
             yield from strings_in(item)
+
+
+def pictures_in(shown: object) -> Iterator[bytes]:
+    """The pictures that a model gets as pictures, in any of the three dialects."""
+    if isinstance(shown, Mapping):
+        data = shown.get("data") if shown.get("media_type", shown.get("mimeType")) == "image/jpeg" else None
+        url = str(shown.get("image_url", ""))
+        if data or url.startswith("data:image/jpeg;base64,"):
+            yield base64.b64decode(data or url.partition(",")[2])
+        for item in shown.values():
+            yield from pictures_in(item)
+    elif isinstance(shown, Sequence) and not isinstance(shown, str):
+        for item in shown:
+            yield from pictures_in(item)
 
 
 def decide(used: Sequence[Use]) -> Call | str:

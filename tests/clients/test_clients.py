@@ -6,8 +6,7 @@ skipped. docs/clients.md records what each showed its model.
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,10 +19,12 @@ from real_client import (
     OPENCLAW,
     OPENCLAW_WITHOUT_SEARCH,
     Stage,
+    approve_at_desk,
+    check_saved,
     person_at_desk,
     stage,
 )
-from scripted_model import AS_TASK, READ, SEEN, end, strings_in
+from scripted_model import AS_TASK, READ, SEEN, end, pictures_in, strings_in
 
 from samples import SEARCHES
 
@@ -43,35 +44,15 @@ SHOWS_NO_PICTURE = ("openclaw",)
 SHOWS_ADDRESS = ("claude", "gemini", "openclaw")
 
 
-def pictures_in(shown: object) -> Iterator[bytes]:
-    """The pictures that a model gets as pictures, in any of the three dialects."""
-    if isinstance(shown, Mapping):
-        data = shown.get("data") if shown.get("media_type", shown.get("mimeType")) == "image/jpeg" else None
-        url = str(shown.get("image_url", ""))
-        if data or url.startswith("data:image/jpeg;base64,"):
-            yield base64.b64decode(data or url.partition(",")[2])
-        for item in shown.values():
-            yield from pictures_in(item)
-    elif isinstance(shown, Sequence) and not isinstance(shown, str):
-        for item in shown:
-            yield from pictures_in(item)
-
-
 def check_clip(found: Stage, sheet_id: str, said: str) -> None:
-    """The clip of that sheet is saved, and one request was paid."""
-    looked = found.model.last_use("get_task").fields()
-    assert "saved" in (looked["status"], looked.get("task_status")), said
-    assert Path(looked["clip_path"]).parent == found.clips
-    assert Path(looked["clip_path"]).stat().st_size > 0
-    assert found.model.last_use("explain_payload").fields()["sheet_id"] == sheet_id
-    assert found.paid() == (1, 1)
-    assert SEEN in [turn.answer for turn in found.model.turns]
+    """The clip of that sheet is saved where the person's policy says, and one request was paid."""
+    assert check_saved(found, sheet_id, said).parent == found.clips
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=client.skip) for name, client in CLIENTS.items()])
 def test_a_clip_is_explained_submitted_approved_on_the_desk_saved_and_seen(tmp_path: Path, name: str) -> None:
     """The person approves on a desk that the call itself opened, while it waits."""
-    with stage(tmp_path, FLOOR) as found, person_at_desk(found.home) as person:
+    with stage(tmp_path, FLOOR) as found, person_at_desk(partial(approve_at_desk, found.home)) as person:
         said = found.run(CLIENTS[name])
         assert len(person.approved) == 1, said
         check_clip(found, person.approved[0], said)
@@ -92,7 +73,8 @@ def test_a_clip_is_explained_submitted_approved_on_the_desk_saved_and_seen(tmp_p
 def test_claude_code_shows_the_form_and_follows_the_mcp_task_that_the_typed_amount_starts(tmp_path: Path) -> None:
     """On a terminal, below the floor; nobody is at the desk. The clip is told of as a notification."""
     with stage(tmp_path) as found:
-        command = CLAUDE_ON_A_TERMINAL.prepare(found)
+        CLAUDE_ON_A_TERMINAL.write(found, found.entry)
+        command = CLAUDE_ON_A_TERMINAL.command(*CLAUDE_ON_A_TERMINAL.arguments)
         environ = {**CLAUDE_ON_A_TERMINAL.environ_on(found), "TERM": "xterm-256color"}
         with Terminal([], environ, found.project, command=command) as terminal:
             # It moves the cursor and writes no spaces.

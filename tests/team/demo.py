@@ -22,7 +22,7 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from other_servers import RealClock
 from real_provider import RealProvider
-from sandbox_client import sandbox_in_thread
+from sandbox_client import SandboxClient, sandbox_in_thread
 
 from servers.other_servers import OIDC_INSTALLED, oidc
 from team.postgres import WHY_NOT, find_programs, run_server
@@ -38,8 +38,8 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def open_team() -> Iterator[TeamInstall]:
-    """The team, until the end of the block."""
+def open_team() -> Iterator[tuple[TeamInstall, SandboxClient]]:
+    """The team and its gateway, until the end of the block."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="callsheet-team-")))
         server = stack.enter_context(run_server())
@@ -50,7 +50,7 @@ def open_team() -> Iterator[TeamInstall]:
         team = TeamInstall(directory / "team", server.create(), "demo", provider, sandbox.base)
         stack.enter_context(team.running())
         say(f"Two replicas answer at {team.url}, and two workers wait.")
-        yield team
+        yield team, sandbox
 
 
 async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def main() -> int:
         say(WHY_NOT if find_programs() is None else "oidc-provider is not installed: make .servers/.oidc")
         return 1
     began = time.monotonic()
-    with open_team() as team:
+    with open_team() as (team, _):
         where = anyio.run(walk, team)
         say(f"Saved after {time.monotonic() - began:.0f} s: {where} ({Path(where).stat().st_size} bytes).")
     return 0

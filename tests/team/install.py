@@ -21,7 +21,7 @@ import httpx2
 from real_provider import RealProvider
 
 KEY = "canary-team-key-7f3a9c2e51d84b06"
-READY_SECONDS = 90.0
+READY_SECONDS = 180.0
 STOP_SECONDS = 30.0
 
 

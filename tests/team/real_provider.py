@@ -2,6 +2,8 @@
 
 The provider is tests/servers/oidc/provider.mjs. Any name signs in there: alice is in the group `makers`, bob also in
 `deciders`, carol in `owners`.
+
+python real_provider.py ISSUER NAME URL   is the browser that a client opens: it signs in, and lands at the client.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import base64
 import hashlib
 import re
 import secrets
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -46,8 +49,11 @@ class RealProvider:
 
     def sign_in(self, url: str, name: str, *, browser: httpx2.Client) -> dict[str, str]:
         """Open an authorization URL, answer the provider's forms as that person; the query of the callback."""
-        landed = self.browse(browser, url, lambda prompt: {"login": name, "password": "x"} if prompt == "login" else {})
-        return dict(parse_qsl(urlsplit(landed).query))
+        return dict(parse_qsl(urlsplit(self.land(url, name, browser=browser)).query))
+
+    def land(self, url: str, name: str, *, browser: httpx2.Client) -> str:
+        """The same; the whole address of the callback."""
+        return self.browse(browser, url, lambda prompt: {"login": name, "password": "x"} if prompt == "login" else {})
 
     def browse(self, browser: httpx2.Client, url: str, fill: Callable[[str], dict[str, str]]) -> str:
         """Follow redirects and submit forms at the provider until one leads elsewhere; that address."""
@@ -66,7 +72,9 @@ class RealProvider:
             reply = browser.post(urljoin(str(reply.url), action[1]), data=fields)
         raise AssertionError("the provider keeps asking")
 
-    def get_tokens(self, name: str, *, resource: str | None, scope: str = "openid callsheet") -> dict[str, Any]:
+    def get_tokens(
+        self, name: str, *, resource: str | None, scope: str = "openid callsheet", names_it_again: bool = True
+    ) -> dict[str, Any]:
         """What an agent gets that signs in as a public client with PKCE, for a resource (RFC 8707)."""
         client = self.register(token_endpoint_auth_method="none")["client_id"]
         verifier = secrets.token_urlsafe(32)
@@ -78,13 +86,27 @@ class RealProvider:
         with open_browser() as browser:
             url = f"{self.issuer}/auth?{urlencode(asked | proof)}"
             code = self.sign_in(url, name, browser=browser)["code"]
-            form = {"grant_type": "authorization_code", "code": code, "code_verifier": verifier, **about, **resources}
-            reply = browser.post(f"{self.issuer}/token", data=form)
+            form = {"grant_type": "authorization_code", "code": code, "code_verifier": verifier, **about}
+            reply = browser.post(f"{self.issuer}/token", data=form | (resources if names_it_again else {}))
         assert reply.status_code == 200, reply.text
         return {**reply.json(), "client_id": client}
 
-    def revoke(self, tokens: dict[str, Any]) -> None:
-        """Withdraw the access token (RFC 7009)."""
+    def refresh(self, tokens: dict[str, Any]) -> dict[str, Any]:
+        """What the refresh token gives."""
+        form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
         with open_browser() as browser:
-            form = {"token": tokens["access_token"], "client_id": tokens["client_id"]}
+            reply = browser.post(f"{self.issuer}/token", data={**form, "client_id": tokens["client_id"]})
+        assert reply.status_code == 200, reply.text
+        found: dict[str, Any] = reply.json()
+        return found
+
+    def revoke(self, tokens: dict[str, Any]) -> None:
+        """Withdraw the grant by its refresh token, or without one the access token (RFC 7009)."""
+        with open_browser() as browser:
+            form = {"token": tokens.get("refresh_token", tokens["access_token"]), "client_id": tokens["client_id"]}
             assert browser.post(f"{self.issuer}/token/revocation", data=form).status_code == 200
+
+
+if __name__ == "__main__":
+    with open_browser() as own:
+        own.get(RealProvider(sys.argv[1]).land(sys.argv[3], sys.argv[2], browser=own)).raise_for_status()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing
 from typing import Any
 
 import anyio
 import httpx2
 import pytest
+from approver import Approver
 from install import TeamInstall
 from mcp import Client
 from mcp.client.auth import OAuthClientProvider
@@ -18,10 +21,9 @@ from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull,
 from other_servers import RealClock
 from real_provider import REDIRECT, RealProvider, open_browser
 from sandbox_client import sandbox_in_thread
+from scripted_provider import encode, make_key, sign
 
-from callsheet.core.consent import Means
 from callsheet.core.people import PROGRAM
-from callsheet.core.tasks import SheetEvent
 from callsheet.edges.postgres.database import PostgresDatabase
 from callsheet.edges.postgres.ledger import TeamLedger
 
@@ -49,28 +51,19 @@ def database(team: TeamInstall) -> Iterator[PostgresDatabase]:
     opened.close()
 
 
-def token_of(team: TeamInstall, name: str, resource: str | None = "") -> str:
+@pytest.fixture(scope="module")
+def bob(team: TeamInstall) -> Iterator[Approver]:
+    """An approver, with a passkey."""
+    with closing(Approver(team, "bob")) as approver:
+        approver.sign_in()
+        approver.add_passkey()
+        yield approver
+
+
+def token_of(team: TeamInstall, name: str, resource: str | None = "", **asked: Any) -> str:
     """An access token of that person's agent."""
-    asked = team.mcp_url if resource == "" else resource
-    return str(team.provider.get_tokens(name, resource=asked)["access_token"])
-
-
-@asynccontextmanager
-async def agent(team: TeamInstall, token: str, *, era: str = "auto") -> AsyncIterator[Client]:
-    """A client with that token."""
-    headers = {"authorization": f"Bearer {token}"}
-    async with (
-        httpx2.AsyncClient(headers=headers, timeout=90, trust_env=False) as web,
-        Client(streamable_http_client(team.mcp_url, http_client=web), mode=era) as client,
-    ):
-        yield client
-
-
-async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
-    """The structured answer of a tool."""
-    answer = await client.call_tool(tool, arguments)
-    assert answer.structured_content is not None, answer
-    return dict(answer.structured_content)
+    wanted = team.mcp_url if resource == "" else resource
+    return str(team.provider.get_tokens(name, resource=wanted, **asked)["access_token"])
 
 
 def knock(team: TeamInstall, headers: dict[str, str], *, path: str = "/mcp") -> httpx2.Response:
@@ -81,43 +74,88 @@ def knock(team: TeamInstall, headers: dict[str, str], *, path: str = "/mcp") -> 
     return httpx2.post(f"{team.url}{path}", json=body, headers=accepted, trust_env=False, timeout=60)
 
 
-@pytest.mark.parametrize(
-    ("what", "status"),
-    [
-        ("good", 200),
-        ("none", 401),
-        ("not bearer", 401),
-        ("other resource", 401),
-        ("id token", 401),
-        ("forged", 401),
-        ("in the address", 401),
-        ("no scope", 403),
-        ("no role", 401),
-        ("foreign host", 421),
-        ("foreign origin", 403),
-    ],
-)
-def test_who_gets_in(team: TeamInstall, what: str, status: int) -> None:
-    """Each request is checked by itself, whichever replica gets it."""
-    good = f"Bearer {token_of(team, 'alice')}"
-    tokens = team.provider.get_tokens
-    headers = {
-        "none": dict,
-        "not bearer": lambda: {"authorization": "Basic eDp5"},
-        "other resource": lambda: {"authorization": f"Bearer {token_of(team, 'alice', 'http://localhost:1/mcp')}"},
-        "id token": lambda: {"authorization": f"Bearer {tokens('alice', resource=team.mcp_url)['id_token']}"},
-        "no scope": lambda: {
-            "authorization": f"Bearer {tokens('alice', resource=team.mcp_url, scope='openid')['access_token']}"
-        },
-        "no role": lambda: {"authorization": f"Bearer {token_of(team, 'mallory')}"},
-        "forged": lambda: {"authorization": good[:-6] + "AAAAAA"},
-        "in the address": dict,
-        "foreign host": lambda: {"authorization": good, "host": "clips.attacker.example"},
-        "foreign origin": lambda: {"authorization": good, "origin": "https://attacker.example"},
-    }.get(what, lambda: {"authorization": good})()
-    path = f"/mcp?access_token={good[7:]}" if what == "in the address" else "/mcp"
+def read(part: str) -> Any:
+    """The JSON in a part of a token."""
+    return json.loads(base64.urlsafe_b64decode(f"{part}=="))
 
-    assert [knock(team, headers, path=path).status_code for _ in range(2)] == [status, status]
+
+def forged(token: str, **header: str) -> str:
+    """The same token, signed with a key of one's own."""
+    known, claims, _ = token.split(".")
+    return sign(read(claims), make_key("rsa", "own"), {**read(known), **header})
+
+
+def unsigned(token: str) -> str:
+    """The same claims without a signature, and a header that says so."""
+    return f"{encode({'alg': 'none', 'typ': 'at+jwt'})}.{token.split('.')[1]}."
+
+
+def tampered(token: str) -> str:
+    """Somebody else's name under the old signature."""
+    header, claims, signature = token.split(".")
+    return f"{header}.{encode({**read(claims), 'sub': 'bob'})}.{signature}"
+
+
+def lasting(team: TeamInstall) -> dict[str, Any]:
+    """Tokens with one that refreshes."""
+    return team.provider.get_tokens("alice", resource=team.mcp_url, scope="openid callsheet offline_access")
+
+
+def withdrawn(team: TeamInstall) -> str:
+    """An access token whose grant was withdrawn since."""
+    tokens = lasting(team)
+    team.provider.revoke(tokens)
+    return str(tokens["access_token"])
+
+
+TOKENS: dict[str, tuple[int, Callable[[TeamInstall], str]]] = {
+    "good": (200, lambda team: token_of(team, "alice")),
+    "the resource only at the sign-in": (200, lambda team: token_of(team, "alice", names_it_again=False)),
+    "refreshed": (200, lambda team: str(team.provider.refresh(lasting(team))["access_token"])),
+    "withdrawn at the provider, until it expires": (200, withdrawn),
+    "other resource": (401, lambda team: token_of(team, "alice", "http://localhost:1/mcp")),
+    "no resource": (401, lambda team: token_of(team, "alice", None)),
+    "id token": (401, lambda team: str(lasting(team)["id_token"])),
+    "refresh token": (401, lambda team: str(lasting(team)["refresh_token"])),
+    "own key, own name of it": (401, lambda team: forged(token_of(team, "alice"), kid="own")),
+    "own key": (401, lambda team: forged(token_of(team, "alice"))),
+    "no algorithm": (401, lambda team: unsigned(token_of(team, "alice"))),
+    "somebody else's name": (401, lambda team: tampered(token_of(team, "alice"))),
+    "no role": (401, lambda team: token_of(team, "mallory")),
+    "no scope": (403, lambda team: token_of(team, "alice", scope="openid")),
+}
+
+
+@pytest.mark.parametrize("what", TOKENS)
+def test_which_token_gets_in(team: TeamInstall, what: str) -> None:
+    """Each request is checked by itself, whichever replica gets it. The challenge says what is wrong."""
+    status, build = TOKENS[what]
+    token = build(team)
+    replies = [knock(team, {"authorization": f"Bearer {token}"}) for _ in team.ports]
+
+    assert [reply.status_code for reply in replies] == [status] * len(replies)
+    error = {401: 'error="invalid_token"', 403: 'error="insufficient_scope"'}.get(status, "")
+    assert all(error in reply.headers.get("www-authenticate", "") for reply in replies)
+
+
+REQUESTS: dict[str, tuple[int, dict[str, str], str]] = {
+    "no token": (401, {"authorization": ""}, "/mcp"),
+    "not bearer": (401, {"authorization": "Basic eDp5"}, "/mcp"),
+    "in the address": (401, {"authorization": ""}, "/mcp?access_token={}"),
+    "foreign host": (421, {"host": "clips.attacker.example"}, "/mcp"),
+    "foreign origin": (403, {"origin": "https://attacker.example"}, "/mcp"),
+}
+
+
+@pytest.mark.parametrize("what", REQUESTS)
+def test_a_good_token_in_a_request_that_is_refused(team: TeamInstall, what: str) -> None:
+    """It has to come in the header, to this host, and from no other site."""
+    status, headers, path = REQUESTS[what]
+    token = token_of(team, "alice")
+    sent = {name: value for name, value in {"authorization": f"Bearer {token}", **headers}.items() if value}
+    replies = [knock(team, sent, path=path.format(token)) for _ in team.ports]
+
+    assert [reply.status_code for reply in replies] == [status] * len(replies)
 
 
 def test_the_metadata_is_at_both_places(team: TeamInstall) -> None:
@@ -149,13 +187,14 @@ class Kept:
         self.client = client_info
 
 
-async def test_the_sdks_client_signs_in_by_itself(team: TeamInstall) -> None:
-    """From the refusal to the first answer: discovery, registration, a browser, a token."""
+@asynccontextmanager
+async def signing_in(team: TeamInstall, name: str, *, era: str) -> AsyncIterator[Client]:
+    """The SDK's client, which signs in by itself: discovery, registration, a browser, a token."""
     landed: dict[str, str] = {}
 
     async def show(url: str) -> None:
         with open_browser() as browser:
-            landed.update(team.provider.sign_in(url, "alice", browser=browser))
+            landed.update(team.provider.sign_in(url, name, browser=browser))
 
     async def receive() -> AuthorizationCodeResult:
         return AuthorizationCodeResult(code=landed["code"], state=landed.get("state"), iss=landed.get("iss"))
@@ -167,22 +206,29 @@ async def test_the_sdks_client_signs_in_by_itself(team: TeamInstall) -> None:
         response_types=["code"],
         token_endpoint_auth_method="none",
     )
-    auth = OAuthClientProvider(team.url + "/mcp", about, Kept(), redirect_handler=show, callback_handler=receive)
+    auth = OAuthClientProvider(team.mcp_url, about, Kept(), redirect_handler=show, callback_handler=receive)
     async with (
         httpx2.AsyncClient(auth=auth, timeout=90, trust_env=False) as web,
-        Client(streamable_http_client(team.mcp_url, http_client=web)) as client,
+        Client(streamable_http_client(team.mcp_url, http_client=web), mode=era) as client,
     ):
-        tools = {tool.name for tool in (await client.list_tools()).tools}
+        yield client
 
-    assert {"explain_payload", "submit_video", "get_task"} <= tools
+
+async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
+    """The structured answer of a tool."""
+    answer = await client.call_tool(tool, arguments)
+    assert answer.structured_content is not None, answer
+    return dict(answer.structured_content)
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_clip_from_the_draft_to_the_file(team: TeamInstall, database: PostgresDatabase, era: str) -> None:
-    """The agent drafts and submits, a person approves, a worker sends and saves; nobody else sees anything of it."""
+async def test_a_clip_from_the_sign_in_to_the_file(
+    team: TeamInstall, database: PostgresDatabase, bob: Approver, era: str
+) -> None:
+    """The agent signs in, drafts and submits; a person approves with a passkey; a worker sends and saves."""
     ledger, started = TeamLedger(database, lambda: PROGRAM), time.time()
     shot = {**SHOT, "prompt": f"{SHOT['prompt']} For {era}."}
-    async with agent(team, token_of(team, "alice"), era=era) as client:
+    async with signing_in(team, "alice", era=era) as client:
         explained = await call(client, "explain_payload", **shot)
         assert explained["status"] == "ready", explained
         sheet_id = explained["sheet_id"]
@@ -190,35 +236,26 @@ async def test_a_clip_from_the_draft_to_the_file(team: TeamInstall, database: Po
         assert details["body"]["callback_url"].startswith(f"{team.url}/callbacks/poyo/")
         again = await call(client, "explain_payload", gateway="poyo", payload=details["body"])
         assert again["sheet_id"] == sheet_id, "the address that it brings back is the server's own"
-        asked = await call(
-            client,
-            "submit_video",
-            sheet_ids=[sheet_id],
-            price=explained["price"],
-            what=explained["what"],
-            wait_seconds=0,
-        )
+        copied = {name: explained[name] for name in ("price", "what")}
+        asked = await call(client, "submit_video", sheet_ids=[sheet_id], wait_seconds=0, **copied)
         assert asked["status"] == "approval_needed", asked
         assert asked["approval_url"] == f"{team.url}/sheets/{sheet_id}"
         assert "approval_command" not in asked
         assert not {"terminal", "allowance"} & set(f"{asked['why']} {asked['next_step']}".split())
 
-        ledger.move_sheet(sheet_id, SheetEvent.APPROVED, now=time.time(), by=Means.PASSKEY)
+        await anyio.to_thread.run_sync(bob.approve, sheet_id)
 
+        sent = await call(client, "submit_video", sheet_ids=[sheet_id], wait_seconds=30, **copied)
         end = time.monotonic() + WAIT_SECONDS
         found: dict[str, Any] = {}
         while found.get("status") != "saved" and time.monotonic() < end:
-            rows = await call(client, "list_tasks")
-            mine = [row for row in rows["tasks"] if row["prompt"] == shot["prompt"]]
-            if mine:
-                found = await call(client, "get_task", task_ids=[mine[0]["task_id"]], wait_seconds=20)
+            found = await call(client, "get_task", task_ids=[sent["task_id"]], wait_seconds=20)
         assert found.get("status") == "saved", (found, team.logs())
-        task_id = found["task_id"]
 
-    task = ledger.task(task_id)
+    task = ledger.task(sent["task_id"])
     assert task is not None
     assert task.clip is not None
-    assert (await anyio.Path(task.clip.path).stat()).st_size == task.clip.size
+    assert (await anyio.Path(found["clip_path"]).stat()).st_size == task.clip.size
     assert ledger.is_called_back(task, since=started), "the gateway called back, at the address that was approved"
 
 

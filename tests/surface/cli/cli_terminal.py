@@ -110,9 +110,9 @@ class Terminal:
         time.sleep(0.3)
         os.write(self._master, b"\x03")
 
-    def finish(self) -> int:
+    def finish(self, *, seconds: float = PATIENCE_SECONDS) -> int:
         """Wait for the end; the exit code."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + seconds
         while self._child.poll() is None:
             assert time.monotonic() < deadline, f"it does not end:\n{self.text}"
             self._read(0.1)
