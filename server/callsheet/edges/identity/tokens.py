@@ -62,7 +62,10 @@ class Check(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What an access token proves. A person is `(issuer, subject)`; `expires_at` is in seconds since the epoch."""
+    """What an access token proves. A person is `(issuer, subject)`; times are in seconds since the epoch.
+
+    `issued_at` is 0 where the token does not say.
+    """
 
     issuer: str
     subject: str
@@ -70,6 +73,7 @@ class Access:
     scopes: tuple[str, ...]
     groups: tuple[str, ...]
     expires_at: int
+    issued_at: int
 
 
 class TokenRefused(CallerError):
@@ -187,6 +191,12 @@ def read_text(claims: Mapping[str, Any], name: str) -> str:
     """A claim that is a printable text of at most 255 characters; else empty. A database refuses some others."""
     value = claims.get(name)
     return value if isinstance(value, str) and len(value) <= 255 and value.isprintable() else ""
+
+
+def read_seconds(claims: Mapping[str, Any], name: str) -> int | None:
+    """A claim that is a whole number of seconds."""
+    value = claims.get(name)
+    return value if type(value) is int else None
 
 
 def read_words(claims: Mapping[str, Any], name: str) -> tuple[str, ...]:
