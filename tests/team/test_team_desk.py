@@ -266,7 +266,7 @@ async def test_nothing_else_approves(desk: ScriptedDesk, attack: str) -> None:
 
 
 async def test_with_four_eyes_nobody_approves_what_they_asked_for(tmp_path: Path, dsn: str, tenant: str) -> None:
-    """Not even an admin."""
+    """Not even an admin, and an approver does not ask for what another only drafted, to approve it then."""
     desk = make_scripted(tmp_path, dsn, tenant, four_eyes=True)
     eva, ada = [await signed_in(desk, name, group, device=True) for name, group in (("eva", APPROVER), ("ada", ADMIN))]
     person = desk.team.people.find(id_of("ada"))
@@ -275,6 +275,10 @@ async def test_with_four_eyes_nobody_approves_what_they_asked_for(tmp_path: Path
 
     assert (await ada.approve(sheet_id)).status_code == 403
     assert "Eva" in await ada.read(f"/sheets/{sheet_id}")
+    drafted = desk.team.draft(person, asks=False)
+    assert (await eva.post(f"/sheets/{drafted}/send")).status_code == 403
+    assert (await eva.approve(drafted)).status_code == 403
+    assert state_of(desk, drafted) is SheetState.DRAFTED
     assert state_of(desk, sheet_id) is SheetState.AWAITING_APPROVAL
     assert (await eva.approve(sheet_id)).status_code == 303
     desk.team.close()

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from callsheet.core.clips import ClipLinks
 from callsheet.core.consent import Means
 from callsheet.core.people import Person, Viewer, require_approver
-from callsheet.core.tasks import Clip
+from callsheet.core.tasks import Clip, SheetState
 from callsheet.edges.identity.login import RelyingParty
 from callsheet.edges.postgres.database import allow_waiting
 from callsheet.edges.postgres.ledger import TeamLedger
@@ -133,6 +133,12 @@ class TeamStepUp:
             require_approver(viewer, owner=owner, four_eyes=self.four_eyes)
         except NotApproved as refusal:
             raise NotApproved(refusal.message, next_step=f"Ask {self._name_approvers(viewer)}.") from None
+        sheet = self.ledger.sheet(sheet_id) if sheet_id and self.four_eyes else None
+        if sheet is not None and sheet.state is SheetState.DRAFTED:
+            raise NotApproved(
+                "Nobody has asked for this clip yet, and your team wants two people to want it.",
+                next_step="Wait until the person who drafted it asks for it.",
+            )
 
     async def prove(self, form: Mapping[str, str], session: DeskSession, subject: str, *, sheet_id: str = "") -> Proof:
         """Check that the person may approve and signed the subject; raises `NotApproved`."""
