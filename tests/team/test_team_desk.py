@@ -378,6 +378,7 @@ async def test_an_admin_sets_budgets_and_everybody_sees_what_bears_on_them(desk:
         ("team red", "year", "1"),
         ("team red", "day", "-1"),
         ("team red", "day", "1e9"),
+        ("team red", "day", "٣"),
         ("nobody", "day", "1"),
     ):
         assert (await ada.post("/budgets", payer=payer, period=period, amount=amount)).status_code == 422

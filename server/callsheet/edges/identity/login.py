@@ -26,10 +26,10 @@ from .tokens import (
     LEEWAY_SECONDS,
     Check,
     TokenRefused,
+    read_groups,
     read_seconds,
     read_text,
     read_token,
-    read_words,
     require_algorithms,
 )
 
@@ -167,7 +167,7 @@ class RelyingParty:
             issuer=metadata.issuer,
             subject=read_text(claims, self._settings.subject_claim),
             name=read_text(claims, "name") or read_text(claims, "preferred_username"),
-            groups=read_words(claims, self._settings.groups_claim),
+            groups=read_groups(claims, self._settings.groups_claim),
             sid=read_text(claims, "sid"),
             auth_time=read_seconds(claims, "auth_time"),
             issued_at=read_seconds(claims, "iat") or int(self._provider.now()),
