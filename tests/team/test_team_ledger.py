@@ -15,7 +15,7 @@ from callsheet.core.tasks import SheetEvent, SheetState, Task, TaskEvent, TaskFi
 from callsheet.edges.postgres.database import PostgresDatabase
 from callsheet.edges.postgres.ledger import TeamLedger
 from callsheet.edges.postgres.people import People
-from callsheet.errors import NotApproved, PolicyRefusal, UnknownThing
+from callsheet.errors import LedgerProblem, NotApproved, PolicyRefusal, UnknownThing
 from samples import START, a_sheet, a_task
 
 ISSUER = "https://id.example"
@@ -162,6 +162,19 @@ def test_the_same_shot_of_two_people_is_two_sheets(team: Team, role: Role) -> No
     assert seen == ({"sheet_one", "sheet_two"} if role.approves else {"sheet_two"})
     assert team.ledger.latest_sheet(digest) == team.ledger.sheet("sheet_two")
     assert [team.ledger.owner(name) for name in ("sheet_one", "sheet_two", "none")] == [ann.id, ben.id, ""]
+
+
+def test_of_two_calls_that_draft_one_shot_at_once_both_get_the_first_ones_sheet(team: Team) -> None:
+    """As in local mode; where the first was another person, the call is to be made again."""
+    ann, ben = team.person("ann"), team.person("ben")
+    first = a_sheet("sheet_one")
+    late = replace(first, id=a_sheet("sheet_two").id)
+    team.be(ann)
+    assert [team.ledger.add_sheet(sheet, now=START).id for sheet in (first, late)] == ["sheet_one"] * 2
+    team.be(ben)
+    with pytest.raises(LedgerProblem, match="in this moment"):
+        team.ledger.add_sheet(late, now=START)
+    assert [team.ledger.owner(name) for name in ("sheet_one", "sheet_two")] == [ann.id, ""]
 
 
 @pytest.mark.parametrize(
