@@ -4,7 +4,7 @@ There are two ways to subscribe and one watch. Since 2026-07-28 a client listens
 subscribes to an address and is notified on its connection. The ledger is read only while there are subscribers: at
 each change in this process, and every second for changes by other processes. A notification gives only the address.
 Numbers are bounded, so that no client can make this a burden. Over HTTP with tokens they are bounded for each person:
-one cannot take the streams of the others, and is told of no task that they cannot read.
+one cannot take the streams of the others, and learns nothing of a task that they cannot read.
 """
 
 from __future__ import annotations
