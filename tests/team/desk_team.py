@@ -69,16 +69,18 @@ class DeskTeam:
 
     def person(self, name: str, role: Role = Role.MEMBER, team: str = "default") -> Person:
         """Somebody who has signed in before."""
-        return self.people.sign_in(ISSUER, name, name=name, team=team, role=role, now=self.clock.now())
+        now = self.clock.now()
+        return self.people.sign_in(ISSUER, name, name=name, team=team, role=role, now=now, said_at=now)
 
-    def draft(self, person: Person) -> str:
+    def draft(self, person: Person, *, asks: bool = True) -> str:
         """That person's agent drafts another shot and asks for it; the sheet's id."""
         self.number += 1
         shot = Shot.of(f"A red kite over dunes, number {self.number}.", duration_seconds=4)
         with as_viewer(Viewer(person, "agent")):
             explained = self.service.explain(Draft(shot, gateway="poyo", model="sora-2-official"))
             assert explained.sheet is not None, explained.findings
-            self.ledger.move_sheet(explained.sheet.id, SheetEvent.ASKED, now=self.clock.now())
+            if asks:
+                self.ledger.move_sheet(explained.sheet.id, SheetEvent.ASKED, now=self.clock.now())
         return explained.sheet.id
 
     def spend(self, person: Person, state: TaskState = TaskState.OUTCOME_UNKNOWN, **changes: Any) -> Task:

@@ -44,7 +44,8 @@ async def test_a_good_token_says_who_and_via_which_client(algorithm: str) -> Non
     idp = ScriptedProvider()
     key = next(key for key in idp.keys if key.kid == {"rsa": "one", "ec": "e", "okp": "o"}[KINDS[algorithm]])
     found = await verifier(idp).verify(idp.token(key=key, alg=algorithm, kid=key.kid))
-    assert found == Access(ISSUER, "alice", "codex", ("callsheet", "offline_access"), ("makers",), int(idp.time) + 300)
+    now = int(idp.time)
+    assert found == Access(ISSUER, "alice", "codex", ("callsheet", "offline_access"), ("makers",), now + 300, now)
 
 
 GOOD: dict[str, tuple[Callable[[ScriptedProvider], str], dict[str, Any]]] = {
@@ -84,6 +85,14 @@ async def test_what_providers_do_differently_is_accepted(name: str) -> None:
     checked = AccessTokenVerifier(idp.provider(), VerifierSettings(**{"audiences": (RESOURCE,), **settings}))
     found = await checked.verify(build(idp))
     assert (found.subject, found.client_id, found.groups) == ("alice", "codex", ("makers",))
+
+
+@pytest.mark.parametrize("groups", ["owners of nothing", ["owners of nothing"]])
+async def test_a_space_in_the_name_of_a_group_makes_no_other_group(groups: Any) -> None:
+    """Also where a provider gives a single one as a text: who is in `owners of nothing` is not in `owners`."""
+    idp = ScriptedProvider()
+    checked = AccessTokenVerifier(idp.provider(), VerifierSettings(audiences=(RESOURCE,)))
+    assert (await checked.verify(idp.token(idp.claims(groups=groups)))).groups == ("owners of nothing",)
 
 
 def tampered(idp: ScriptedProvider) -> str:

@@ -82,7 +82,7 @@ async def test_any_replica_finishes_a_sign_in() -> None:
     start = await party(idp).begin(return_to="/tasks?mode=live")
     found = await party(idp).finish(answer(idp, start), start.cookie)
     assert found == SignedIn(
-        ISSUER, "alice", "Alice A.", ("makers",), "s1", None, "/tasks?mode=live", str(idp.id_token)
+        ISSUER, "alice", "Alice A.", ("makers",), "s1", None, int(idp.time), "/tasks?mode=live", str(idp.id_token)
     )
     assert str(idp.id_token) not in repr(found)
     (form,) = idp.forms

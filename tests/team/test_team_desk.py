@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from desk_team import URL, DeskBrowser, ScriptedDesk, id_of, logout_token, make_scripted
@@ -266,7 +267,7 @@ async def test_nothing_else_approves(desk: ScriptedDesk, attack: str) -> None:
 
 
 async def test_with_four_eyes_nobody_approves_what_they_asked_for(tmp_path: Path, dsn: str, tenant: str) -> None:
-    """Not even an admin."""
+    """Not even an admin, and an approver does not ask for what another only drafted, to approve it then."""
     desk = make_scripted(tmp_path, dsn, tenant, four_eyes=True)
     eva, ada = [await signed_in(desk, name, group, device=True) for name, group in (("eva", APPROVER), ("ada", ADMIN))]
     person = desk.team.people.find(id_of("ada"))
@@ -275,6 +276,10 @@ async def test_with_four_eyes_nobody_approves_what_they_asked_for(tmp_path: Path
 
     assert (await ada.approve(sheet_id)).status_code == 403
     assert "Eva" in await ada.read(f"/sheets/{sheet_id}")
+    drafted = desk.team.draft(person, asks=False)
+    assert (await eva.post(f"/sheets/{drafted}/send")).status_code == 403
+    assert (await eva.approve(drafted)).status_code == 403
+    assert state_of(desk, drafted) is SheetState.DRAFTED
     assert state_of(desk, sheet_id) is SheetState.AWAITING_APPROVAL
     assert (await eva.approve(sheet_id)).status_code == 303
     desk.team.close()
@@ -328,6 +333,40 @@ async def test_somebody_who_is_cut_off_is_out_with_the_next_request(desk: Script
     assert acts == [("let_in", id_of("eva"), id_of("ada")), ("cut_off", id_of("eva"), id_of("ada"))]
 
 
+@pytest.mark.parametrize("act", ["cut_off", "demoted"])
+async def test_a_form_that_is_sent_slowly_counts_when_it_is_whole(desk: ScriptedDesk, act: str) -> None:
+    """Who begins it as an admin, and ends it after losing that, does not let themselves in again."""
+    eva, ann = await signed_in(desk, "eva", ADMIN), desk.team.person("ann")
+    sent: list[int] = []
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield f"csrf={eva.csrf}".encode()
+        if act == "cut_off":
+            desk.team.people.cut_off(id_of("eva"), now=desk.team.clock.now())
+        else:
+            desk.team.person("eva")
+        yield b"&x=y"
+
+    parts = slowly()
+
+    async def receive() -> dict[str, Any]:
+        body = await anext(parts, None)
+        return {"type": "http.request", "body": body or b"", "more_body": body is not None}
+
+    async def send(message: Any) -> None:
+        sent.append(message.get("status"))
+
+    names = {"host": "clips.example.com", "origin": URL, "content-type": "application/x-www-form-urlencoded"}
+    cookie = "; ".join(f"{name}={value}" for name, value in eva.client.cookies.items())
+    headers = [(name.encode(), value.encode()) for name, value in {**names, "cookie": cookie}.items()]
+    path = f"/people/{ann.id}/cut-off"
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
+    await desk.team.app(scope, receive, send)  # type: ignore[arg-type]
+
+    assert sent[0] == {"cut_off": 401, "demoted": 403}[act]
+    assert desk.team.people.find(ann.id).disabled_at is None  # type: ignore[union-attr]
+
+
 async def test_an_admin_sets_budgets_and_everybody_sees_what_bears_on_them(desk: ScriptedDesk) -> None:
     """With the share that is used, and the warnings; the budgets of others are theirs."""
     ann, ada = await signed_in(desk, "ann", MEMBER), await signed_in(desk, "ada", ADMIN)
@@ -339,6 +378,7 @@ async def test_an_admin_sets_budgets_and_everybody_sees_what_bears_on_them(desk:
         ("team red", "year", "1"),
         ("team red", "day", "-1"),
         ("team red", "day", "1e9"),
+        ("team red", "day", "٣"),
         ("nobody", "day", "1"),
     ):
         assert (await ada.post("/budgets", payer=payer, period=period, amount=amount)).status_code == 422

@@ -33,7 +33,7 @@ MATRIX: dict[tuple[str, str], set[str]] = {
     ("POST", "/sheets/{sheet_id}/challenge"): DECIDERS,
     ("POST", "/sheets/{sheet_id}/decline"): SEERS,
     ("POST", "/sheets/{sheet_id}/renew"): SEERS,
-    ("POST", "/sheets/{sheet_id}/send"): SEERS,
+    ("POST", "/sheets/{sheet_id}/send"): {"ann"},
     ("GET", "/sheets/{sheet_id}/pictures/{number:int}"): NOBODY,
     ("GET", "/tasks"): EVERYBODY,
     ("GET", "/tasks/live"): EVERYBODY,

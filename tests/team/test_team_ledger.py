@@ -15,7 +15,7 @@ from callsheet.core.tasks import SheetEvent, SheetState, Task, TaskEvent, TaskFi
 from callsheet.edges.postgres.database import PostgresDatabase
 from callsheet.edges.postgres.ledger import TeamLedger
 from callsheet.edges.postgres.people import People
-from callsheet.errors import PolicyRefusal, UnknownThing
+from callsheet.errors import LedgerProblem, NotApproved, PolicyRefusal, UnknownThing
 from samples import START, a_sheet, a_task
 
 ISSUER = "https://id.example"
@@ -33,7 +33,7 @@ class Team:
 
     def person(self, name: str, role: Role = Role.MEMBER, team: str = "red") -> Person:
         """Somebody who signed in."""
-        return self.people.sign_in(ISSUER, name, name=name, team=team, role=role, now=START)
+        return self.people.sign_in(ISSUER, name, name=name, team=team, role=role, now=START, said_at=START)
 
     def be(self, person: Person | None, agent: str = "") -> None:
         """Act as that person from now on."""
@@ -92,7 +92,8 @@ def test_a_member_sees_their_own_and_an_approver_everybodys(team: Team) -> None:
         team.be(person)
         seen[person.name if person else "program"] = {name for name, look in looks.items() if look()}
 
-    assert seen == {"ann": set(looks), "ben": set(), "eva": set(looks), "program": set(looks)}
+    # What is drafted again is a person's own.
+    assert seen == {"ann": set(looks), "ben": set(), "eva": {*looks} - {"latest_sheet"}, "program": set(looks)}
 
 
 def test_what_a_member_does_not_see_they_cannot_change(team: Team) -> None:
@@ -116,9 +117,39 @@ def test_what_a_member_does_not_see_they_cannot_change(team: Team) -> None:
     assert team.ledger.task(task.id) == task
 
 
-def test_the_same_shot_of_two_people_is_two_sheets(team: Team) -> None:
-    """No number of a take is used twice, and nobody gets the other's sheet."""
-    ann, ben = team.person("ann"), team.person("ben")
+@pytest.mark.parametrize("event", [SheetEvent.ASKED, SheetEvent.TURNED_DOWN, SheetEvent.WITHDRAWN])
+def test_nobody_asks_for_what_another_drafted_or_takes_it_back(team: Team, event: SheetEvent) -> None:
+    """Neither an approver, nor an agent that has their token; they may decline."""
+    ann, eva = team.person("ann"), team.person("eva", Role.APPROVER)
+    team.be(ann)
+    drafted = {"state": SheetState.AWAITING_APPROVAL, "approved_by": None, "approved_at": None}
+    sheet = team.ledger.add_sheet(a_sheet("sheet_one", **drafted), now=START)
+    for agent in ("", "codex"):
+        team.be(eva, agent)
+        with pytest.raises(NotApproved):
+            team.ledger.move_sheet(sheet.id, event, now=START)
+        assert team.ledger.sheet(sheet.id) == sheet
+    team.be(ann, "codex")
+    assert team.ledger.move_sheet(sheet.id, event, now=START).state is not SheetState.APPROVED
+
+
+def test_nobody_takes_back_the_task_of_another(team: Team) -> None:
+    """Until it is sent, its owner does, and the program where it cannot be sent."""
+    ann, eva = team.person("ann"), team.person("eva", Role.ADMIN)
+    tasks = [team.spend(team.ask(ann, number)) for number in range(2)]
+    team.be(eva, "codex")
+    with pytest.raises(NotApproved):
+        team.ledger.advance(tasks[0].id, TaskEvent.WITHDRAWN, now=START, changes={})
+    for person, task in zip((ann, None), tasks, strict=True):
+        team.be(person)
+        gone = team.ledger.advance(task.id, TaskEvent.WITHDRAWN, now=START, changes={})
+        assert gone.state is TaskState.ABANDONED
+
+
+@pytest.mark.parametrize("role", Role)
+def test_the_same_shot_of_two_people_is_two_sheets(team: Team, role: Role) -> None:
+    """No number of a take is used twice, and nobody gets the other's sheet: an approver would let the other pay."""
+    ann, ben = team.person("ann"), team.person("ben", role)
     first = a_sheet("sheet_one")
     team.be(ann)
     team.ledger.add_sheet(first, now=START)
@@ -128,8 +159,23 @@ def test_the_same_shot_of_two_people_is_two_sheets(team: Team) -> None:
     second = replace(a_sheet("sheet_two"), take=2, binding=replace(first.binding, take="2"))
     assert team.ledger.add_sheet(second, now=START).id == "sheet_two"
 
-    assert [sheet.id for sheet in team.ledger.sheets(tuple(SheetState))] == ["sheet_two"]
+    seen = {sheet.id for sheet in team.ledger.sheets(tuple(SheetState))}
+    assert seen == ({"sheet_one", "sheet_two"} if role.approves else {"sheet_two"})
+    assert team.ledger.latest_sheet(digest) == team.ledger.sheet("sheet_two")
     assert [team.ledger.owner(name) for name in ("sheet_one", "sheet_two", "none")] == [ann.id, ben.id, ""]
+
+
+def test_of_two_calls_that_draft_one_shot_at_once_both_get_the_first_ones_sheet(team: Team) -> None:
+    """As in local mode; where the first was another person, the call is to be made again."""
+    ann, ben = team.person("ann"), team.person("ben")
+    first = a_sheet("sheet_one")
+    late = replace(first, id=a_sheet("sheet_two").id)
+    team.be(ann)
+    assert [team.ledger.add_sheet(sheet, now=START).id for sheet in (first, late)] == ["sheet_one"] * 2
+    team.be(ben)
+    with pytest.raises(LedgerProblem, match="in this moment"):
+        team.ledger.add_sheet(late, now=START)
+    assert [team.ledger.owner(name) for name in ("sheet_one", "sheet_two")] == [ann.id, ""]
 
 
 @pytest.mark.parametrize(
@@ -221,7 +267,7 @@ def test_somebody_without_a_role_keeps_no_token(team: Team) -> None:
     """A role lets them in again, with new ones."""
     ann = team.person("ann")
     team.people.add_agent_token(ann.id, "a hash", name="ci", now=START, ends_at=START + 60)
-    team.people.end_access(ISSUER, "ann")
+    team.people.end_access(ISSUER, "ann", said_at=START)
 
     assert team.people.find_agent_token("a hash", now=START) is None
     assert team.person("ann").disabled_at is None
@@ -230,7 +276,8 @@ def test_somebody_without_a_role_keeps_no_token(team: Team) -> None:
 def test_the_provider_decides_the_role_at_each_sign_in(team: Team) -> None:
     """One person, whatever they are called today."""
     first = team.person("ann")
-    again = team.people.sign_in(ISSUER, "ann", name="Ann B.", team="blue", role=Role.ADMIN, now=START + 5)
+    later = {"now": START + 5, "said_at": START + 5}
+    again = team.people.sign_in(ISSUER, "ann", name="Ann B.", team="blue", role=Role.ADMIN, **later)
 
     assert (again.id, again.role, again.team, again.name) == (first.id, Role.ADMIN, "blue", "Ann B.")
     assert [person.id for person in team.people.all()] == [first.id]

@@ -40,7 +40,10 @@ def find_role(groups: Iterable[str], roles: Mapping[Role, Iterable[str]]) -> Rol
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One person of a tenant. `disabled_at` cuts them off from that moment."""
+    """One person of a tenant. `disabled_at` cuts them off from that moment.
+
+    `said_at` is when the identity provider said which team and role they have, by its clock. No team: it gave no role.
+    """
 
     id: str
     issuer: str
@@ -51,6 +54,7 @@ class Person:
     made_at: float
     seen_at: float
     disabled_at: float | None = None
+    said_at: float = 0.0
 
 
 def person_id(issuer: str, subject: str) -> str:

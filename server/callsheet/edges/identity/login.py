@@ -26,9 +26,10 @@ from .tokens import (
     LEEWAY_SECONDS,
     Check,
     TokenRefused,
+    read_groups,
+    read_seconds,
     read_text,
     read_token,
-    read_words,
     require_algorithms,
 )
 
@@ -72,7 +73,10 @@ class SignInStart:
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """A person, `(issuer, subject)`; `name` is for display only. `return_to` is what the start was given."""
+    """A person, `(issuer, subject)`; `name` is for display only. `return_to` is what the start was given.
+
+    `issued_at` is when the provider said so, by its clock, as an access token has it.
+    """
 
     issuer: str
     subject: str
@@ -80,6 +84,7 @@ class SignedIn:
     groups: tuple[str, ...]
     sid: str
     auth_time: int | None
+    issued_at: int
     return_to: str
     id_token: str = field(repr=False)
 
@@ -162,9 +167,10 @@ class RelyingParty:
             issuer=metadata.issuer,
             subject=read_text(claims, self._settings.subject_claim),
             name=read_text(claims, "name") or read_text(claims, "preferred_username"),
-            groups=read_words(claims, self._settings.groups_claim),
+            groups=read_groups(claims, self._settings.groups_claim),
             sid=read_text(claims, "sid"),
-            auth_time=_read_seconds(claims, "auth_time"),
+            auth_time=read_seconds(claims, "auth_time"),
+            issued_at=read_seconds(claims, "iat") or int(self._provider.now()),
             return_to=flow.return_to,
             id_token=id_token,
         )
@@ -183,7 +189,7 @@ class RelyingParty:
             raise TokenRefused(Check.EVENT)
         if "nonce" in claims:
             raise TokenRefused(Check.NONCE)
-        if _read_seconds(claims, "iat") is None:
+        if read_seconds(claims, "iat") is None:
             raise TokenRefused(Check.ISSUED)
         subject, sid = read_text(claims, self._settings.subject_claim), read_text(claims, "sid")
         if not subject and not sid:
@@ -219,7 +225,7 @@ class RelyingParty:
         if not read_text(claims, self._settings.subject_claim):
             raise TokenRefused(Check.SUBJECT)
         if flow.max_age is not None:
-            at = _read_seconds(claims, "auth_time")
+            at = read_seconds(claims, "auth_time")
             if at is None or at + flow.max_age + LEEWAY_SECONDS < flow.started:
                 raise TokenRefused(Check.AUTH_TIME, at)
 
@@ -257,11 +263,6 @@ class RelyingParty:
 
 def _join(endpoint: str, asked: Mapping[str, str]) -> str:
     return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(asked)}"
-
-
-def _read_seconds(claims: Mapping[str, Any], name: str) -> int | None:
-    value = claims.get(name)
-    return value if type(value) is int else None
 
 
 def _same(given: str, expected: str) -> bool:

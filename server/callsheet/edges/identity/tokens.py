@@ -62,7 +62,10 @@ class Check(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What an access token proves. A person is `(issuer, subject)`; `expires_at` is in seconds since the epoch."""
+    """What an access token proves. A person is `(issuer, subject)`; times are in seconds since the epoch.
+
+    `issued_at` is 0 where the token does not say.
+    """
 
     issuer: str
     subject: str
@@ -70,6 +73,7 @@ class Access:
     scopes: tuple[str, ...]
     groups: tuple[str, ...]
     expires_at: int
+    issued_at: int
 
 
 class TokenRefused(CallerError):
@@ -189,12 +193,31 @@ def read_text(claims: Mapping[str, Any], name: str) -> str:
     return value if isinstance(value, str) and len(value) <= 255 and value.isprintable() else ""
 
 
+def read_seconds(claims: Mapping[str, Any], name: str) -> int | None:
+    """A claim that is a whole number of seconds."""
+    value = claims.get(name)
+    return value if type(value) is int else None
+
+
 def read_words(claims: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """A claim that is a list of texts, or one text with spaces. `realm_access.roles` is found inside `realm_access`."""
+    """A claim that is a list of texts, or one text with spaces."""
+    value = claims.get(name)
+    return _texts(value.split() if isinstance(value, str) else value)
+
+
+def read_groups(claims: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """A claim that is a list of texts, or one of them: in the name of a group a space is no border.
+
+    `realm_access.roles` is found inside `realm_access`.
+    """
     value: Any = claims.get(name)
     if value is None:
         value = claims
         for part in name.split("."):
             value = value.get(part) if isinstance(value, dict) else None
-    words = value.split() if isinstance(value, str) else value if isinstance(value, list) else []
-    return tuple(word for word in words if isinstance(word, str) and word.isprintable())
+    return _texts([value] if isinstance(value, str) else value)
+
+
+def _texts(found: Any) -> tuple[str, ...]:
+    listed = found if isinstance(found, list) else ()
+    return tuple(word for word in listed if isinstance(word, str) and word.isprintable())

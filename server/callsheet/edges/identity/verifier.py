@@ -18,6 +18,8 @@ from .tokens import (
     Check,
     TokenRefused,
     check_claims,
+    read_groups,
+    read_seconds,
     read_text,
     read_token,
     read_words,
@@ -86,8 +88,9 @@ class AccessTokenVerifier:
         if settings.allowed_clients and client not in settings.allowed_clients:
             raise TokenRefused(Check.CLIENT, client)
         scopes = read_words(claims, "scope") or read_words(claims, "scp")
-        groups = read_words(claims, settings.groups_claim)
-        access = Access(self._provider.issuer, subject, client, scopes, groups, int(claims["exp"]))
+        groups = read_groups(claims, settings.groups_claim)
+        issued_at = read_seconds(claims, "iat") or 0
+        access = Access(self._provider.issuer, subject, client, scopes, groups, int(claims["exp"]), issued_at)
         missing = [scope for scope in settings.scopes if scope not in scopes]
         if missing:
             raise TokenRefused(Check.SCOPE, " ".join(missing), access=access)

@@ -14,13 +14,13 @@ from callsheet.core.consent import Means, Mode
 from callsheet.core.people import Budget, Payer, Period, Viewer, require_within_budget
 from callsheet.core.sent import MarkedTask, SentRequest
 from callsheet.core.spending import SpendTerms
-from callsheet.core.tasks import OPEN_STATES, ClaimedTask, Sheet, SheetEvent, Task, TaskState
+from callsheet.core.tasks import OPEN_STATES, ClaimedTask, Sheet, SheetEvent, Task, TaskEvent, TaskState
 from callsheet.edges.ledger.consent import Consent
 from callsheet.edges.ledger.database import Connection
 from callsheet.edges.ledger.ledger import SqlLedger
 from callsheet.edges.ledger.rows import COUNTS_SINCE, state_marks
 from callsheet.edges.traces import note
-from callsheet.errors import LedgerProblem
+from callsheet.errors import LedgerProblem, NotApproved
 
 from .database import PostgresConnection, PostgresDatabase
 from .people import read_budgets
@@ -66,11 +66,38 @@ class TeamLedger(SqlLedger):
         super().__init__(database, self._narrow)
         self.consent = TeamConsent(database, viewer)
 
+    def latest_sheet(self, shot_digest: str) -> Sheet | None:
+        """Of their own: who drafts a shot neither gets nor ends what somebody else drafted, who would pay for it."""
+        person = self._viewer().person
+        if person is None:
+            return super().latest_sheet(shot_digest)
+        own = "sheet.id IN (SELECT sheet_id FROM owner WHERE person = ?)"
+        return self._one_sheet(f"{own} AND sheet.shot_digest = ? ORDER BY take DESC LIMIT 1", person.id, shot_digest)
+
     def move_sheet(
         self, sheet_id: str, event: SheetEvent, *, now: float, by: Means | None = None, evidence: Mapping[str, str] = {}
     ) -> Sheet:
-        """As in local mode; the audit trail also says who did it."""
+        """As in local mode; the audit trail also says who did it. Only its owner puts a sheet forward or takes it back.
+
+        An approver says yes or no to it; to ask for it as well would be both of the four eyes.
+        """
+        if event in (SheetEvent.ASKED, SheetEvent.TURNED_DOWN, SheetEvent.WITHDRAWN):
+            self._require_own(sheet_id)
         return super().move_sheet(sheet_id, event, now=now, by=by, evidence={**name_actor(self._viewer()), **evidence})
+
+    def advance(self, task_id: str, event: TaskEvent, **options: Any) -> Task:
+        """As in local mode. Of people, only its owner takes back a task."""
+        if event is TaskEvent.WITHDRAWN:
+            self._require_own(self._need_task(task_id).sheet_id)
+        return super().advance(task_id, event, **options)
+
+    def _require_own(self, sheet_id: str) -> None:
+        person = self._viewer().person
+        if person is not None and self._need_sheet(sheet_id) and self.owner(sheet_id) != person.id:
+            raise NotApproved(
+                "Only the person who drafted this clip asks for it or takes it back.",
+                next_step="An approver approves or declines it on the desk.",
+            )
 
     def owner(self, sheet_id: str) -> str:
         """The id of the person who asked for a sheet; empty for one that nobody of the team did."""
@@ -180,8 +207,10 @@ class TeamLedger(SqlLedger):
         viewer = self._viewer()
         if viewer.person is not None:
             db.execute(
-                "INSERT INTO owner (sheet_id, person, team, agent, bell) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (sheet.id, viewer.person.id, viewer.person.team, viewer.agent, find_bell(sheet.shot.callback_url)),
+                "INSERT INTO owner (sheet_id, person, team, agent, bell)"
+                " SELECT id, CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT) FROM sheet WHERE id = ?"
+                " ON CONFLICT DO NOTHING",
+                (viewer.person.id, viewer.person.team, viewer.agent, find_bell(sheet.shot.callback_url), sheet.id),
             )
 
     def _require_budgets(self, db: Connection, sheet: Sheet, task: Task, terms: SpendTerms) -> None:

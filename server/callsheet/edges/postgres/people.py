@@ -18,16 +18,22 @@ class People:
     def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
 
-    def sign_in(self, issuer: str, subject: str, *, name: str, team: str, role: Role, now: float) -> Person:
-        """Store what the identity provider says of a person now, and return them; a disabled one stays disabled."""
+    def sign_in(  # noqa: PLR0913 - what is known of a person
+        self, issuer: str, subject: str, *, name: str, team: str, role: Role, now: float, said_at: float
+    ) -> Person:
+        """Store what the identity provider said of a person at `said_at`, if nothing newer is stored, and return them.
+
+        A disabled one stays disabled.
+        """
         made = person_id(issuer, subject)
         with self._database.transaction(alone=False) as db:
             db.execute(
-                "INSERT INTO person (id, issuer, subject, name, team, role, made_at, seen_at)"
-                " VALUES (:id, :issuer, :subject, :name, :team, :role, :now, :now) ON CONFLICT (id) DO UPDATE SET"
-                " name = excluded.name, team = excluded.team, role = excluded.role, seen_at = excluded.seen_at",
+                "INSERT INTO person (id, issuer, subject, name, team, role, made_at, seen_at, said_at) VALUES"
+                " (:id, :issuer, :subject, :name, :team, :role, :now, :now, :said_at) ON CONFLICT (id) DO UPDATE SET"
+                " name = excluded.name, team = excluded.team, role = excluded.role, seen_at = excluded.seen_at,"
+                " said_at = excluded.said_at WHERE person.said_at <= excluded.said_at",
                 {"id": made, "issuer": issuer, "subject": subject, "name": name, "team": team, "role": role.value,
-                 "now": now},
+                 "now": now, "said_at": said_at},
             )  # fmt: skip
             return _need(db, made)
 
@@ -53,10 +59,12 @@ class People:
             _end_bearers(db, person)
             return _need(db, person)
 
-    def end_access(self, issuer: str, subject: str) -> None:
-        """End the sessions and tokens of somebody who has no role any more; a role lets them in again."""
+    def end_access(self, issuer: str, subject: str, *, said_at: float) -> None:
+        """End the sessions and tokens of somebody who had no role any more then; a later role lets them in again."""
         with self._database.transaction(alone=False) as db:
-            _end_bearers(db, person_id(issuer, subject))
+            person = person_id(issuer, subject)
+            db.execute("UPDATE person SET team = '', said_at = ? WHERE id = ?", (said_at, person))
+            _end_bearers(db, person)
 
     def let_in(self, person: str) -> Person:
         """Give access back; the person signs in again."""

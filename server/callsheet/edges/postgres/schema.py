@@ -128,6 +128,10 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TRIGGER sheet_changed AFTER UPDATE ON sheet FOR EACH ROW WHEN (NEW.state <> OLD.state)
         EXECUTE FUNCTION ring();
     """,
+    # When the identity provider said what a person's row says: an older token does not overrule it.
+    """
+    ALTER TABLE person ADD COLUMN said_at DOUBLE PRECISION NOT NULL DEFAULT 0;
+    """,
 )
 
 

@@ -3,24 +3,27 @@
 There are two ways to subscribe and one watch. Since 2026-07-28 a client listens on a stream of its own; before, it
 subscribes to an address and is notified on its connection. The ledger is read only while there are subscribers: at
 each change in this process, and every second for changes by other processes. A notification gives only the address.
-Numbers are bounded, so that no client can make this a burden.
+Numbers are bounded, so that no client can make this a burden. Over HTTP with tokens they are bounded for each person:
+one cannot take the streams of the others, and learns nothing of a task that they cannot read.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, NamedTuple
 
 import anyio
+from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from mcp.server.mcpserver.server import require_client_extension
 from mcp.server.session import ServerSession
-from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourceUpdated
+from mcp.server.subscriptions import SUBSCRIPTION_ID_META_KEY, InMemorySubscriptionBus, ListenHandler, ResourceUpdated
 from mcp.shared.exceptions import MCPError
 from mcp.types import (
     INTERNAL_ERROR,
@@ -42,6 +45,10 @@ from .resources import TASK
 
 MOST_STREAMS = 64
 MOST_ADDRESSES = 256
+"""Of one person. A server without tokens has one."""
+MOST_IN_ALL = 1024
+LONGEST_STREAM_SECONDS = 600.0
+"""A stream that a token opened: after that, the client listens again, with a token that is still good."""
 RECHECK_SECONDS = 1.0
 LONGEST_NOTIFY_SECONDS = 2.0
 TASK_PREFIX = TASK.partition("{")[0]
@@ -67,19 +74,27 @@ class Subscriptions:
     def __init__(self, state: ServerState) -> None:
         self._state = state
         self.bus = InMemorySubscriptionBus()
-        self._serve_stream = ListenHandler(self.bus, max_subscriptions=MOST_STREAMS)
-        self._streamed: Counter[str] = Counter()
+        self._serve_stream = ListenHandler(self.bus, max_subscriptions=MOST_IN_ALL)
+        self._streams: Counter[str] = Counter()
+        self._streamed: Counter[tuple[str, str]] = Counter()
         self._subscribers: list[Subscriber] = []
         self._seen: dict[str, Snapshot] = {}
         self._needed = anyio.Event()
         self.longest_notify_seconds = LONGEST_NOTIFY_SECONDS
+        self.longest_stream_seconds = LONGEST_STREAM_SECONDS
 
     async def listen(
         self, ctx: ServerRequestContext[Any, Any], params: SubscriptionsListenRequestParams
     ) -> SubscriptionsListenResult:
         """Serve one stream until the client or `close` ends it."""
-        with self._streaming(set(params.notifications.resource_subscriptions or ())):
+        who, uris = _caller(), params.notifications.resource_subscriptions or []
+        if who:
+            uris = [uri for uri in uris if not uri.startswith(TASK_PREFIX) or self._read(uri) is not None]
+            wanted = params.notifications.model_copy(update={"resource_subscriptions": uris})
+            params = params.model_copy(update={"notifications": wanted})
+        with self._streaming(who, set(uris)), anyio.move_on_after(self.longest_stream_seconds if who else math.inf):
             return await self._serve_stream(ctx, params)
+        return SubscriptionsListenResult(_meta={SUBSCRIPTION_ID_META_KEY: ctx.request_id})
 
     async def subscribe(self, ctx: ServerRequestContext[Any, Any], params: SubscribeRequestParams) -> EmptyResult:
         """Notify that connection from now on; when there are too many, the oldest is dropped."""
@@ -108,15 +123,20 @@ class Subscriptions:
                 group.cancel_scope.cancel()
 
     @contextmanager
-    def _streaming(self, uris: set[str]) -> Iterator[None]:
-        if len(uris | self._streamed.keys()) > MOST_ADDRESSES:
+    def _streaming(self, who: str, uris: set[str]) -> Iterator[None]:
+        if len(uris | {uri for other, uri in self._streamed if other == who}) > MOST_ADDRESSES:
             raise MCPError(code=INVALID_PARAMS, message=f"A client can listen to at most {MOST_ADDRESSES} addresses.")
-        self._streamed.update(uris)
+        if self._streams[who] >= MOST_STREAMS:
+            raise MCPError(code=INTERNAL_ERROR, message=f"At most {MOST_STREAMS} streams can be open.")
+        own = Counter((who, uri) for uri in uris)
+        self._streamed.update(own)
+        self._streams[who] += 1
         try:
             self._watch_for(sorted(uris))
             yield
         finally:
-            self._streamed -= Counter(uris)
+            self._streamed -= own
+            self._streams -= Counter([who])
 
     def _watch_for(self, uris: Sequence[str]) -> None:
         """Remember what can be read now, so that no later change is missed."""
@@ -138,7 +158,7 @@ class Subscriptions:
             await self._needed.wait()
 
     async def _notify_changes(self) -> None:
-        watched = self._streamed.keys() | {item.uri for item in self._subscribers}
+        watched = {uri for _, uri in self._streamed} | {item.uri for item in self._subscribers}
         self._seen = {uri: seen for uri, seen in self._seen.items() if uri in watched}
         for uri, seen in list(self._seen.items()):
             now = self._read(uri)
@@ -172,6 +192,12 @@ class Subscriptions:
             await anyio.sleep(RECHECK_SECONDS)
         else:
             await service.wait_for_change(RECHECK_SECONDS)
+
+
+def _caller() -> str:
+    """Whom the token of this request is for; empty on a server without tokens."""
+    token = get_access_token()
+    return (token.subject or "") if token else ""
 
 
 async def _notify(item: Subscriber, seconds: float) -> bool:

@@ -49,43 +49,53 @@ class AgentVerifier:
         try:
             access = await self._verifier.verify(token)
         except TokenRefused as refused:
-            if refused.access is None:
-                return None
-            access = refused.access
+            # One that lacks a scope may be for another purpose, as an ID token is: it changes nothing.
+            return self._build(refused.access, None) if refused.access else None
         person = self.let_in(access)
-        if person is None:
-            return None
-        return self._build(person, access.client_id, list(access.scopes), access.expires_at)
+        return self._build(access, person) if person else None
 
     def let_in(self, access: Access) -> Person | None:
-        """The person of a good token; None for one without a role, or one who is cut off."""
-        role = find_role(access.groups, self._config.roles.by_role())
-        if role is None:
-            self._people.end_access(access.issuer, access.subject)
-            return None
-        now, team = self._now(), self._config.team_of(access.groups)
+        """The person of a good token; None for one without a role, or one who is cut off.
+
+        A token only says what held when it was issued. What the provider has said since, to another token or at a
+        sign-in, is not overruled: an older token that says otherwise is refused, and its agent gets a newer one.
+        """
+        role, team = find_role(access.groups, self._config.roles.by_role()), self._config.team_of(access.groups)
+        now, said_at = self._now(), access.issued_at
         person = self._people.find_by_subject(access.issuer, access.subject)
-        if person is None or (person.role, person.team) != (role, team) or now - person.seen_at > SEEN_SECONDS:
+        is_newer = person is None or said_at > person.said_at
+        if role is None:
+            if is_newer:
+                self._people.end_access(access.issuer, access.subject, said_at=said_at)
+            return None
+        is_other = person is None or (person.role, person.team) != (role, team)
+        if is_newer and (person is None or is_other or now - person.seen_at > SEEN_SECONDS):
             name = person.name if person else access.subject
-            person = self._people.sign_in(access.issuer, access.subject, name=name, team=team, role=role, now=now)
-        return person if person.disabled_at is None else None
+            person = self._people.sign_in(
+                access.issuer, access.subject, name=name, team=team, role=role, now=now, said_at=said_at
+            )
+        elif is_other:
+            return None
+        return person if person and person.disabled_at is None else None
 
     def _read_own(self, digest: str) -> AccessToken | None:
         found = self._people.find_agent_token(digest, now=self._now())
         if found is None:
             return None
         person, name = found
-        return self._build(person, name, list(self._config.identity.scopes), None)
+        # The row says when it ends.
+        known = Access(person.issuer, person.subject, name, self._config.identity.scopes, (), expires_at=0, issued_at=0)
+        return self._build(known, person)
 
-    def _build(self, person: Person, agent: str, scopes: list[str], expires_at: int | None) -> AccessToken:
+    def _build(self, access: Access, person: Person | None) -> AccessToken:
         return AccessToken(
             token="",
-            client_id=agent,
-            scopes=scopes,
-            expires_at=expires_at,
+            client_id=access.client_id,
+            scopes=list(access.scopes),
+            expires_at=access.expires_at or None,
             resource=self._config.mcp_url,
-            subject=person.subject,
-            claims={PERSON: person.id},
+            subject=access.subject,
+            claims={PERSON: person.id} if person else {},
         )
 
 

@@ -14,12 +14,12 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from callsheet.core.clips import ClipLinks
 from callsheet.core.consent import Means
 from callsheet.core.people import Person, Viewer, require_approver
-from callsheet.core.tasks import Clip
+from callsheet.core.tasks import Clip, SheetState
 from callsheet.edges.identity.login import RelyingParty
 from callsheet.edges.postgres.database import allow_waiting
 from callsheet.edges.postgres.ledger import TeamLedger
@@ -27,6 +27,7 @@ from callsheet.edges.postgres.people import People
 from callsheet.edges.postgres.sessions import SessionRow, Sessions, name_session
 from callsheet.errors import LedgerProblem, NotApproved
 from callsheet.service import Service
+from callsheet.surface.desk.requests import MOST_BYTES
 from callsheet.surface.desk.sessions import DeskSession
 from callsheet.surface.desk.step_up import ChallengeStore, Proof, Signatures
 
@@ -86,7 +87,10 @@ class PresentSessions:
 
 
 class SessionMiddleware:
-    """Finds the session of each request, and lets the ledger wait without blocking."""
+    """Finds the session of each request, and lets the ledger wait without blocking.
+
+    First the whole form is read: a request that was begun before its person was cut off, and is ended after, is late.
+    """
 
     def __init__(self, app: ASGIApp, sessions: PresentSessions, cookie: str) -> None:
         self._app = app
@@ -97,6 +101,8 @@ class SessionMiddleware:
         if scope["type"] != "http":
             return
         await allow_waiting()
+        if scope["method"] == "POST":
+            receive = await _receive_form(receive)
         try:
             session = self._find(Request(scope))
         except LedgerProblem as problem:
@@ -110,6 +116,20 @@ class SessionMiddleware:
         if not cookie or path.startswith("/static/"):
             return None
         return self._sessions.rows.find(cookie, is_act=not path.endswith("/live"))
+
+
+async def _receive_form(receive: Receive) -> Receive:
+    """The same messages again, once all of a form is here, or more of it than a form may have."""
+    messages, size, is_whole = [], 0, False
+    while not is_whole and size <= MOST_BYTES:
+        messages.append(await receive())
+        size += len(messages[-1].get("body", b""))
+        is_whole = not messages[-1].get("more_body")
+
+    async def replay() -> Message:
+        return messages.pop(0) if messages else await receive()
+
+    return replay
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +153,12 @@ class TeamStepUp:
             require_approver(viewer, owner=owner, four_eyes=self.four_eyes)
         except NotApproved as refusal:
             raise NotApproved(refusal.message, next_step=f"Ask {self._name_approvers(viewer)}.") from None
+        sheet = self.ledger.sheet(sheet_id) if sheet_id and self.four_eyes else None
+        if sheet is not None and sheet.state is SheetState.DRAFTED:
+            raise NotApproved(
+                "Nobody has asked for this clip yet, and your team wants two people to want it.",
+                next_step="Wait until the person who drafted it asks for it.",
+            )
 
     async def prove(self, form: Mapping[str, str], session: DeskSession, subject: str, *, sheet_id: str = "") -> Proof:
         """Check that the person may approve and signed the subject; raises `NotApproved`."""

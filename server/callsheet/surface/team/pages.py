@@ -31,7 +31,7 @@ from .viewer import current_viewer
 
 DAY = 86_400.0
 MOST_TOKENS = 20
-_AMOUNT = re.compile(r"\d{1,6}(?:\.\d{1,6})?")
+_AMOUNT = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?")
 
 
 class TeamPages:

@@ -116,12 +116,14 @@ class SignIn:
             raise TokenRefused(Check.CODE)
         now, role = self._state.service.now(), find_role(found.groups, self._desk.config.roles.by_role())
         if role is None:
-            self._desk.people.end_access(found.issuer, found.subject)
+            self._desk.people.end_access(found.issuer, found.subject, said_at=found.issued_at)
             raise NotApproved(
                 "You are signed in, but you have no role in this team.", next_step="Ask your administrator for one."
             )
         team, name = self._desk.config.team_of(found.groups), clean(found.name or found.subject, limit=NAME_SHOWN)
-        person = self._desk.people.sign_in(found.issuer, found.subject, name=name, team=team, role=role, now=now)
+        person = self._desk.people.sign_in(
+            found.issuer, found.subject, name=name, team=team, role=role, now=now, said_at=found.issued_at
+        )
         if person.disabled_at is not None:
             raise NotApproved("Your access to this team was ended.", next_step="Ask your administrator.")
         # A browser has one session: the one before is not left behind.
