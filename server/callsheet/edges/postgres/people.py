@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from callsheet.core.people import Budget, Payer, Period, Person, Role, person_id
-from callsheet.errors import UnknownThing
+from callsheet.errors import NotApproved, UnknownThing
 
 from .database import PostgresConnection, PostgresDatabase
 
@@ -96,10 +96,14 @@ class People:
             gone = db.execute("DELETE FROM agent_token WHERE hash = ? AND person = ?", (token_hash, person))
             return gone.rowcount == 1
 
-    def set_budget(self, payer: Payer, name: str, period: Period, micros: int | None) -> None:
-        """Set a budget, or remove it with None."""
+    def set_budget(self, payer: Payer, name: str, period: Period, micros: int | None, *, may_widen: bool) -> None:
+        """Set a budget, or remove it with None. Raises `NotApproved` where that widens one and may not."""
         with self._database.transaction() as db:
-            db.execute("DELETE FROM budget WHERE kind = ? AND name = ? AND period = ?", (payer, name, period))
+            old = db.execute(
+                "DELETE FROM budget WHERE kind = ? AND name = ? AND period = ? RETURNING micros", (payer, name, period)
+            ).fetchone()
+            if old and not may_widen and (micros is None or micros > old["micros"]):
+                raise NotApproved("This widens what may be spent.", next_step="Use the button for the passkey.")
             if micros is not None:
                 db.execute("INSERT INTO budget VALUES (?, ?, ?, ?)", (payer, name, period, micros))
 
