@@ -393,12 +393,14 @@ async def test_a_budget_that_grows_or_goes_needs_a_passkey(
 async def test_a_member_reads_who_decides_and_can_withdraw(desk: ScriptedDesk) -> None:
     """On the first page and on the sheet: no word of approving to somebody who may not."""
     ann, eva = await signed_in(desk, "ann", MEMBER), await signed_in(desk, "eva", APPROVER, device=True)
-    sheet_id = desk.team.draft(desk.team.person("ann"))
+    sheet_id, task = desk.team.draft(desk.team.person("ann")), desk.team.spend(desk.team.person("ann"))
     for path in ("/", "/live", f"/sheets/{sheet_id}"):
         text = await ann.read(path)
         assert ("Ask Eva." in text, ">Withdraw<" in text) == (True, True), path
+        assert "/resolve" not in text, path
         assert not re.search(r"Read and approve|Waiting for you|Your decision|/approve|>Decline<", text), path
-    assert "Read and approve" in await eva.read("/")
+    assert "Only an approver" in await ann.read(f"/tasks/{task.id}")
+    assert ("Read and approve" in (home := await eva.read("/")), "/resolve" in home) == (True, True)
     assert (await ann.post(f"/sheets/{sheet_id}/decline")).status_code == 303
     assert state_of(desk, sheet_id) is SheetState.DECLINED
 
@@ -450,7 +452,7 @@ async def test_the_trail_is_exported_a_line_each_and_verified(desk: ScriptedDesk
     lines = [json.loads(line) for line in (await eva.read("/audit.jsonl")).splitlines()]
     assert [line["seq"] for line in lines] == list(range(1, len(lines) + 1))
     assert lines[-1]["action"] == "paused"
-    assert "Intact" in await eva.read("/audit")
+    assert ("Intact" in (page := await eva.read("/audit")), f"by Eva ({id_of('eva')})" in page) == (True, True)
     assert [(await ann.get(path)).status_code for path in ("/audit", "/audit.jsonl")] == [403, 403]
 
 

@@ -37,6 +37,11 @@ class People:
             row = db.execute("SELECT * FROM person WHERE id = ?", (person,)).fetchone()
         return read_person(row) if row else None
 
+    def need(self, person: str) -> Person:
+        """The same; raises `UnknownThing`."""
+        with self._database.reading() as db:
+            return _need(db, person)
+
     def find_by_subject(self, issuer: str, subject: str) -> Person | None:
         """The person whom the identity provider calls that."""
         return self.find(person_id(issuer, subject))

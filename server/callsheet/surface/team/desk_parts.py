@@ -166,15 +166,14 @@ class TeamStepUp:
         """A passkey, for those who may approve."""
         viewer = current_viewer()
         if viewer.person is None or not viewer.person.role.approves:
-            can = f"Only an approver of your team can do that: {self._name_approvers(viewer)}."
-            return {**self.own_ways(), "has_passkey": False, "no_way": can, "decides": False}
+            can = f"Only an approver of your team can do this: {self._name_approvers(viewer)}."
+            return {"has_passphrase": False, "has_passkey": False, "no_way": can, "decides": False}
         return self.own_ways()
 
     def own_ways(self) -> dict[str, Any]:
         """A passkey, for everybody."""
-        no_way = "You have no passkey yet. Add one on the page Passkeys."
-        known = {"has_passphrase": False, "has_passkey": bool(self.signatures.passkeys.all())}
-        return {**known, "no_way": no_way, "decides": True}
+        known = {"has_passphrase": False, "has_passkey": bool(self.signatures.passkeys.all()), "decides": True}
+        return {**known, "no_way": "You have no passkey yet.", "add": "/passkeys"}
 
     def _name_approvers(self, viewer: Viewer) -> str:
         found = [each.name for each in self.people.all() if _can_approve(each) and each != viewer.person]

@@ -179,7 +179,7 @@ class TeamPages:
     def read_let_in(self, context: RequestContext) -> Act:
         """An admin gives somebody access back."""
         _need_admin()
-        return Act("let_in", context.path_param("person"))
+        return Act("let_in", self._desk.people.need(context.path_param("person")).id)
 
     def read_budget(self, context: RequestContext) -> Act:
         """An admin sets a budget."""
