@@ -87,7 +87,7 @@ def other_subject(entry: dict[str, Any], detail: dict[str, str]) -> str:
     raise Wrong("it is no act that a passkey signs")
 
 
-def check_signature(detail: dict[str, str], origin: str) -> str:
+def check_signature(detail: dict[str, str], origin: str = "") -> str:
     """Check a signature by WebAuthn (level 2, section 7.2); returns the fingerprint of the passkey that made it."""
     data, client, key = (decode(detail[name]) for name in ("authenticator_data", "client_data", "public_key"))
     said = json.loads(client)

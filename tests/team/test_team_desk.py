@@ -8,18 +8,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from desk_team import URL, DeskBrowser, ScriptedDesk, id_of, logout_token, make_scripted
+from desk_team import OWN_COMMAND, POLICY, URL, DeskBrowser, ScriptedDesk, id_of, logout_token, make_scripted
 from obstore.store import S3Store
 from scripted_provider import ISSUER
 from virtual_authenticator import Authenticator
 
 from callsheet.core.consent import Means
-from callsheet.core.people import PROGRAM, Payer, Period, Role
+from callsheet.core.people import PROGRAM, Payer, Period, Role, Viewer
+from callsheet.core.shot import Shot
 from callsheet.core.tasks import SheetState, TaskState
 from callsheet.edges.object_store.clips import ObjectClips
 from callsheet.edges.postgres.ledger import ACCOUNT_SECONDS
 from callsheet.edges.postgres.sessions import IDLE_SECONDS, LIFE_SECONDS
+from callsheet.service import Draft
+from callsheet.surface.next_steps import for_agent, in_team
 from callsheet.surface.team.viewer import as_viewer
+from callsheet.surface.views.builders import explain_details
 
 MEMBER, APPROVER, ADMIN = "makers", "deciders", "owners"
 
@@ -422,6 +426,27 @@ async def test_a_gateway_whose_key_no_worker_has_is_not_offered(tmp_path: Path, 
     ledger.set_account("poyo", "a" * 12, now=clock.now())
     assert (await eva.approve(sheet_id)).status_code == 303
     desk.team.close()
+
+
+@pytest.mark.parametrize(
+    "policy",
+    ['mode = "sandbox"\n', 'mode = "read-only"\n', POLICY.replace("[caps]", '[caps]\nper_clip = "0.01"'), POLICY],
+    ids=["sandbox", "read-only", "cap", "paused"],
+)
+async def test_what_an_agent_of_a_team_reads_names_no_terminal(
+    tmp_path: Path, dsn: str, tenant: str, policy: str
+) -> None:
+    """Of a draft, and of what stands in its way: an administrator or an approver lifts it."""
+    desk = make_scripted(tmp_path, dsn, tenant, policy=policy, by_workers=policy is POLICY)
+    team, shot = desk.team, Shot.of("A red kite over dunes.", duration_seconds=4)
+    team.ledger.set_paused(policy is POLICY)
+    with as_viewer(Viewer(team.person("ann"), "agent")), in_team(f"{URL}/"):
+        explained = team.service.explain(Draft(shot, gateway="poyo", model="sora-2-official"))
+        told = explain_details(explained, team.service, for_agent).model_dump_json()
+    assert not re.search(r"terminal|passphrase", told), told
+    assert not OWN_COMMAND.search(told)
+    assert "administrator" in told
+    team.close()
 
 
 async def test_a_person_makes_tokens_for_their_agents(desk: ScriptedDesk) -> None:

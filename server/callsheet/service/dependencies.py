@@ -260,6 +260,13 @@ class Dependencies:
         base_url = self.live_base_url(facts)
         return base_url if base_url.startswith("http://") and is_loopback(base_url) else None
 
+    @property
+    def go_live(self) -> str:
+        """Who can switch to live mode, as a sentence."""
+        if self.only_desk:
+            return "Only an administrator of the team's server can switch to live mode; no tool can."
+        return "Only a person can switch to live mode, in their own terminal; no tool can."
+
     def need_key(self, facts: GatewayFacts) -> None:
         """Raises `KeyProblem` without a key that may be used for live requests; a sealed key counts."""
         if not facts.key_env:
