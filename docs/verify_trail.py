@@ -3,9 +3,11 @@
 
     callsheet audit export > trail.json
     python verify_trail.py trail.json [--hash HASH] [--key FINGERPRINT ...]
+    python verify_trail.py audit.jsonl --origin https://clips.example.com [--hash HASH] [--key FINGERPRINT ...]
 
-It needs Python 3.10 and the package `cryptography`, and neither Callsheet nor a network. docs/audit-trail.md describes
-the format. `--hash` is a latest hash that you kept elsewhere: the trail must contain it. `--key` names the passkeys
+The second is what the desk of a team exports; there each signature must be by a passkey of the person named. It needs
+Python 3.10 and the package `cryptography`, and neither Callsheet nor a network. docs/audit-trail.md describes the
+format. `--hash` is a latest hash that you kept elsewhere: the trail must contain it. `--key` names the passkeys
 that may have signed. Exit code: 0 all holds, 1 something does not, 2 not everything could be checked.
 """
 
@@ -20,10 +22,14 @@ import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 FIRST_HASH = "0" * 64
 STATEMENT = re.compile(r"16:callsheet desk 1;(\d{1,6}):(.*);43:[A-Za-z0-9_-]{43};", re.DOTALL)
-ORIGIN = re.compile(r"http://localhost:\d{1,5}")
+LOCAL = re.compile(r"http://localhost:\d{1,5}")
+TEAM_ACTS = ("budget_set", "let_in", "agent_token_made")
+PROVEN = ("approved", "resumed", *TEAM_ACTS[1:])
+"""What a passkey alone does in a team, beside rehearsals. A budget may be made smaller without one."""
 TERMS = {"models", "use", "mode", "policy", "seconds"}
 PRESENT, VERIFIED = 0x01, 0x04
 
@@ -69,7 +75,9 @@ def check_statement(entry: dict[str, Any], detail: dict[str, str]) -> None:
 
 
 def other_subject(entry: dict[str, Any], detail: dict[str, str]) -> str:
-    """What a statement says that ends a pause, or tells what became of a task."""
+    """What a statement says that ends a pause, tells what became of a task, or widens what a team may do."""
+    if entry["action"] in TEAM_ACTS:
+        return json.dumps([entry["action"], entry["subject"], detail["terms"]])
     if entry["action"] == "resumed":
         return "resume submissions"
     if entry["action"] == "resolved_accepted":
@@ -79,14 +87,16 @@ def other_subject(entry: dict[str, Any], detail: dict[str, str]) -> str:
     raise Wrong("it is no act that a passkey signs")
 
 
-def check_signature(detail: dict[str, str]) -> str:
+def check_signature(detail: dict[str, str], origin: str = "") -> str:
     """Check a signature by WebAuthn (level 2, section 7.2); returns the fingerprint of the passkey that made it."""
     data, client, key = (decode(detail[name]) for name in ("authenticator_data", "client_data", "public_key"))
     said = json.loads(client)
     challenge = hashlib.sha256(detail["statement"].encode("utf-8", "surrogatepass")).digest()
     if said.get("type") != "webauthn.get" or decode(said.get("challenge", "")) != challenge:
         raise Wrong("something else was signed")
-    if not ORIGIN.fullmatch(said.get("origin", "")) or data[:32] != hashlib.sha256(b"localhost").digest():
+    is_desk = said.get("origin") == origin if origin else LOCAL.fullmatch(said.get("origin", ""))
+    host = urlsplit(origin or "http://localhost").hostname or ""
+    if not is_desk or data[:32] != hashlib.sha256(host.encode()).digest():
         raise Wrong("it was signed for another page than the desk")
     if len(data) < 37 or data[32] & (PRESENT | VERIFIED) != PRESENT | VERIFIED:
         raise Wrong("the device did not verify the person")
@@ -145,13 +155,37 @@ def decode(text: str) -> bytes:
     return base64.b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4), altchars=b"-_", validate=True)
 
 
-def check_signatures(entries: list[dict[str, Any]], allowed: list[str]) -> tuple[Counter[str], list[int]]:
+def check_owner(owners: dict[str, str], detail: dict[str, str]) -> str:
+    """Check that the passkey which signed is one that the person named had added, and not removed; who that is."""
+    if owners.get(detail["public_key"]) != detail["person"]:
+        raise Wrong("its passkey is not one of the person named")
+    if not detail["who"].endswith(f"({detail['person']})"):
+        raise Wrong("it names two people")
+    return f" of {detail['person']}"
+
+
+def note_passkey(owners: dict[str, str], entry: dict[str, Any], detail: dict[str, str]) -> None:
+    """Remember whose passkey was added, or forget one that was removed."""
+    if entry["action"] == "passkey_registered" and "person" in detail:
+        if detail["public_key"] in owners:
+            raise Wrong("its passkey is somebody's already")
+        owners[detail["public_key"]] = detail["person"]
+    elif entry["action"] == "passkey_removed":
+        owners.pop(detail["public_key"], None)
+
+
+def check_signatures(
+    entries: list[dict[str, Any]], allowed: list[str], origin: str = ""
+) -> tuple[Counter[str], list[int]]:
     """Check every signature: who signed how often, and the entries by passkey without one (older versions)."""
-    signers, unsigned, seen = Counter[str](), list[int](), set[str]()
+    signers, unsigned, seen, owners = Counter[str](), list[int](), set[str](), dict[str, str]()
     for entry in entries:
         try:
             detail = json.loads(entry["detail"])
+            note_passkey(owners, entry, detail)
             if "signature" not in detail and "statement" not in detail:
+                if origin and entry["action"] in PROVEN and entry["actor"] != "rehearsal":
+                    raise Wrong("in a team only a passkey does that")
                 if entry["actor"] == "passkey" and entry["action"] in ("approved", "allowance_made"):
                     unsigned.append(entry["seq"])
                 continue
@@ -159,32 +193,41 @@ def check_signatures(entries: list[dict[str, Any]], allowed: list[str]) -> tuple
             if detail["statement"] in seen:
                 raise Wrong("its signature was copied from an earlier entry")
             seen.add(detail["statement"])
-            signer = check_signature(detail)
+            signer = check_signature(detail, origin)
             if allowed and signer not in allowed:
                 raise Wrong(f"the passkey {signer} is not among those that you named")
-            signers[signer] += 1
+            signers[signer + (check_owner(owners, detail) if origin else "")] += 1
         except (Wrong, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError) as error:
             raise Wrong(f"entry {entry['seq']}: {error if isinstance(error, Wrong) else 'it cannot be read'}") from None
     return signers, unsigned
 
 
+def read_entries(text: str, *, is_team: bool) -> list[dict[str, Any]]:
+    """The entries of a document, or of the lines that a team's desk exports."""
+    if is_team:
+        return [json.loads(line) for line in text.splitlines()]
+    document = json.loads(text)
+    if (document["format"], document["version"]) != ("callsheet-trail", 1):
+        raise Wrong("this is not an audit trail, version 1")
+    entries: list[dict[str, Any]] = document["entries"]
+    return entries
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Check the file and say what holds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("trail", type=Path, help="what `callsheet audit export` wrote")
+    parser.add_argument("trail", type=Path, help="what `callsheet audit export` wrote, or the desk of a team")
+    parser.add_argument("--origin", default="", help="the address of the desk of a team, as https://clips.example.com")
     parser.add_argument("--hash", help="a latest hash that you kept: the trail must contain it")
     parser.add_argument("--key", action="append", default=[], help="a passkey that may have signed")
     asked = parser.parse_args(arguments)
     try:
-        document = json.loads(asked.trail.read_text(encoding="utf-8"))
-        if (document["format"], document["version"]) != ("callsheet-trail", 1):
-            raise Wrong("this is not an audit trail, version 1")
-        entries = document["entries"]
+        entries = read_entries(asked.trail.read_text(encoding="utf-8"), is_team=bool(asked.origin))
         latest = check_chain(entries)
         if asked.hash is not None and asked.hash not in [FIRST_HASH, *(entry["hash"] for entry in entries)]:
             raise Wrong("the hash that you kept is not in the trail: somebody wrote it again")
         print(f"Seals: {len(entries)} entries, each as it was written. Latest hash: {latest}")
-        signers, unsigned = check_signatures(entries, asked.key)
+        signers, unsigned = check_signatures(entries, asked.key, asked.origin.rstrip("/"))
     except ImportError:
         print("Signatures: not checked. Install the package `cryptography` first.", file=sys.stderr)
         return 2

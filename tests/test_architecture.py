@@ -142,7 +142,8 @@ def callers() -> dict[str, set[str]]:
         ("post_file", ["service/uploads.py:upload_file"]),
         ("upload_file", ["service/submission.py:_upload_files"]),
         ("_upload_files", ["service/submission.py:send_task"]),
-        ("claim", ["service/submission.py:send_task"]),
+        # The second is the claim of a token.
+        ("claim", ["service/submission.py:send_task", "edges/identity/tokens.py:check_claims"]),
         ("ClaimedTask", ["edges/ledger/ledger.py:claim"]),
         ("MarkedTask", ["edges/postgres/ledger.py:record", "edges/process/sent_mark.py:record"]),
         (

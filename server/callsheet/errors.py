@@ -70,8 +70,8 @@ class NextStep:
     `text` is a whole sentence, or empty; it names no tool and no command, because those depend on the reader.
     It precedes the call for `action`. `target` is the sheet, task or gateway id that the action applies to.
     `seconds` is how long to wait, for `WAIT`. `accepted_as` is an id that a person can confirm, for `RESOLVE`.
-    `desk_url` is an address where a person can do it too, or with `only_desk` nowhere else. `home` is the home that
-    the environment names, which the command must name as well.
+    `desk_url` is an address where a person can do it too. `home` is the home that the environment names, which the
+    command must name as well.
     """
 
     action: Action = Action.READ
@@ -79,7 +79,6 @@ class NextStep:
     target: str = ""
     seconds: int = 0
     desk_url: str = ""
-    only_desk: bool = False
     accepted_as: str = ""
     home: str = ""
 

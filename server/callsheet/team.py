@@ -39,7 +39,7 @@ from callsheet.edges.object_store.clips import ObjectClips, open_bucket
 from callsheet.edges.postgres.clock import DatabaseClock
 from callsheet.edges.postgres.database import PostgresDatabase, allow_waiting, open_portals
 from callsheet.edges.postgres.leases import PostgresLeases
-from callsheet.edges.postgres.ledger import DatabaseMark, TeamLedger
+from callsheet.edges.postgres.ledger import ACCOUNT_SECONDS, DatabaseMark, TeamLedger
 from callsheet.edges.postgres.people import People
 from callsheet.edges.postgres.schema import migrate
 from callsheet.edges.postgres.wakeups import PostgresWakeups
@@ -49,7 +49,7 @@ from callsheet.edges.traces import start as start_traces
 from callsheet.edges.traces import traced
 from callsheet.errors import CallsheetError, SetupProblem
 from callsheet.service import Service
-from callsheet.surface.next_steps import for_person
+from callsheet.surface.next_steps import for_person, in_team
 from callsheet.surface.team.app import MCP_WORDS, Draining, TeamParts, build_team_app
 from callsheet.surface.team.callbacks import Callbacks, Outcome, Signed
 from callsheet.surface.team.config import TeamConfig, load_config
@@ -64,13 +64,13 @@ log = logging.getLogger(__name__)
 DRAIN_SECONDS = 5.0
 """How long a replica that is to end says so, before it closes: a balancer looks every few seconds."""
 GRACE_SECONDS = 60
-ACCOUNT_SECONDS = 60.0
 RECENT_BELL_SECONDS = 86_400.0
 """A gateway that called back within a day is believed to do it again."""
 BACKLOG = 256
 STDIN = "-"
 
 
+@in_team("/")
 def main(arguments: Sequence[str]) -> int:
     """Run one of the team's commands; the exit code."""
     parser = argparse.ArgumentParser(prog="callsheet team", description="Run the server of a team: docs/team.md.")
@@ -192,6 +192,7 @@ class Team:
             start_watcher=lambda: False,
             only_desk=True,
             known_account=None if works else self.ledger.account,
+            has_sender=lambda gateway: works or self.ledger.has_sender(gateway, now=self.clock.now()),
             callback_for=self.callback_for,
             called_back=lambda task: self.ledger.is_called_back(task, since=self.clock.now() - RECENT_BELL_SECONDS),
             changes=self.wakeups,
@@ -358,7 +359,7 @@ class Team:
                 for facts in service.deps.catalogue().gateways:
                     if fingerprint := service.deps.account(facts):
                         self.ledger.set_account(facts.id, fingerprint, now=self.clock.now())
-            await anyio.sleep(ACCOUNT_SECONDS)
+            await anyio.sleep(ACCOUNT_SECONDS / 3)
 
     def callback_for(self, gateway: str, shot: Shot) -> str | None:
         """The address at which that gateway may ring for a person's shot. It is known before the sheet is."""

@@ -32,6 +32,7 @@ from callsheet.edges.postgres.database import PostgresDatabase
 from callsheet.edges.postgres.ledger import TeamLedger
 from callsheet.edges.postgres.people import People
 from callsheet.edges.postgres.schema import migrate
+from callsheet.errors import Action
 from callsheet.service import Draft, Service
 from callsheet.service.ports import ClipStore
 from callsheet.surface.team.config import (
@@ -50,6 +51,8 @@ URL = "https://clips.example.com"
 CLIP = Path(__file__).parents[1] / "fixtures"
 POLICY = 'mode = "live"\n[caps]\nper_day = "500.00"\nper_month = "5000.00"\nconcurrent = 400\n'
 GROUPS = {Role.MEMBER: ["makers"], Role.APPROVER: ["deciders"], Role.ADMIN: ["owners"]}
+OWN_COMMANDS = "|".join(sorted({each.value.split()[0] for each in Action}))
+OWN_COMMAND = re.compile(rf"callsheet\S* (?:{OWN_COMMANDS}|desk(?! 1;)|generate)\b")
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 
 
@@ -134,10 +137,11 @@ def make_desk_team(
     clock: Clock,
     four_eyes: bool = False,
     policy: str = POLICY,
+    by_workers: bool = False,
     clips: Callable[[ClipStore], Any] = lambda local: local,
     build_runner: Callable[..., Any] = _no_runner,
 ) -> DeskTeam:
-    """A new tenant. The provider may be another one."""
+    """A new tenant. The provider may be another one; with `by_workers`, only workers have keys."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "keys").write_text("a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=")
     config = TeamConfig(
@@ -171,6 +175,9 @@ def make_desk_team(
         signing_key=partial(signing_key, origin=url),
         is_named_address=lambda _gateway, _url: True,
         has_passphrase=lambda: True,
+        only_desk=True,
+        known_account=ledger.account if by_workers else None,
+        has_sender=lambda gateway: not by_workers or ledger.has_sender(gateway, now=clock.now()),
     )
     service = Service(deps, leases, sandbox, build_runner, _no_desk)
     app = build_team_desk(config, service, database, ledger, build_login(config, provider, client), service.deps.clips)
@@ -212,7 +219,7 @@ class DeskBrowser:
 
     async def get(self, path: str, **headers: str) -> httpx2.Response:
         """Open an address."""
-        return await self.client.get(path, headers=headers)
+        return names_no_command(await self.client.get(path, headers=headers))
 
     async def read(self, path: str) -> str:
         """A page's text; it must be there."""
@@ -223,7 +230,11 @@ class DeskBrowser:
     async def post(self, path: str, **fields: str) -> httpx2.Response:
         """Post a form as a page of ours does."""
         headers = {"origin": URL}
-        return await self.client.post(path, data={"csrf": self.csrf, **fields}, headers=headers)
+        return names_no_command(await self.client.post(path, data={"csrf": self.csrf, **fields}, headers=headers))
+
+    async def act(self, path: str, **fields: str) -> httpx2.Response:
+        """Post a form that the device signs first."""
+        return await self.post(path, **fields, passkey=await self.sign(f"{path}/challenge", **fields))
 
     async def start(self, path: str = "/oidc/start") -> dict[str, str]:
         """Begin to sign in: what the provider is asked."""
@@ -280,6 +291,12 @@ class DeskBrowser:
         shown = self.shown(sheet_id)
         signed = await self.sign(f"/sheets/{sheet_id}/challenge", shown=shown)
         return await self.post(f"/sheets/{sheet_id}/approve", shown=shown, passkey=signed)
+
+
+def names_no_command(answer: httpx2.Response) -> httpx2.Response:
+    """Nobody in a team has the program: an answer names only what an administrator can run."""
+    assert not OWN_COMMAND.search(answer.text), OWN_COMMAND.findall(answer.text)
+    return answer
 
 
 def logout_token(idp: ScriptedProvider, **changes: Any) -> str:

@@ -9,17 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from desk_team import URL, DeskBrowser, ScriptedDesk, id_of, logout_token, make_scripted
+from desk_team import OWN_COMMAND, POLICY, URL, DeskBrowser, ScriptedDesk, id_of, logout_token, make_scripted
 from obstore.store import S3Store
 from scripted_provider import ISSUER
 from virtual_authenticator import Authenticator
 
 from callsheet.core.consent import Means
-from callsheet.core.people import PROGRAM, Payer, Period, Role
+from callsheet.core.people import PROGRAM, Payer, Period, Role, Viewer
+from callsheet.core.shot import Shot
 from callsheet.core.tasks import SheetState, TaskState
 from callsheet.edges.object_store.clips import ObjectClips
+from callsheet.edges.postgres.ledger import ACCOUNT_SECONDS
 from callsheet.edges.postgres.sessions import IDLE_SECONDS, LIFE_SECONDS
+from callsheet.service import Draft
+from callsheet.surface.next_steps import for_agent, in_team
 from callsheet.surface.team.viewer import as_viewer
+from callsheet.surface.views.builders import explain_details
 
 MEMBER, APPROVER, ADMIN = "makers", "deciders", "owners"
 
@@ -285,10 +290,16 @@ async def test_with_four_eyes_nobody_approves_what_they_asked_for(tmp_path: Path
     desk.team.close()
 
 
-async def test_anybody_pauses_and_an_approver_resumes(desk: ScriptedDesk) -> None:
-    """A pause is the tenant's, so every replica sees it."""
-    ann, eva = await signed_in(desk, "ann", MEMBER), await signed_in(desk, "eva", APPROVER, device=True)
-    assert (await ann.post("/pause")).status_code == 303
+async def test_who_approves_pauses_and_resumes_the_team(desk: ScriptedDesk) -> None:
+    """A member cannot stop everybody, and is offered no button for it. A pause is the tenant's."""
+    ann, ada = await signed_in(desk, "ann", MEMBER), await signed_in(desk, "ada", ADMIN)
+    eva = await signed_in(desk, "eva", APPROVER, device=True)
+    refused = await ann.post("/pause")
+    assert (refused.status_code, "Ask Ada, Eva." in refused.text) == (403, True)
+    assert not desk.team.ledger.is_paused()
+    assert ['action="/pause"' in await browser.read("/") for browser in (ann, ada, eva)] == [False, True, True]
+    assert (await ada.post("/pause")).status_code == 303
+    assert ['href="/#resume"' in await browser.read("/tasks") for browser in (ann, eva)] == [False, True]
     assert desk.team.ledger.is_paused()
     assert (await ann.post("/resume/challenge")).status_code == 403
     assert (await ann.post("/resume")).status_code == 403
@@ -298,7 +309,7 @@ async def test_anybody_pauses_and_an_approver_resumes(desk: ScriptedDesk) -> Non
     assert not desk.team.ledger.is_paused()
     assert [(entry["action"], entry["person"]) for entry in desk.team.trail() if entry["action"][-3:] != "red"] == [
         ("resumed", id_of("eva")),
-        ("paused", id_of("ann")),
+        ("paused", id_of("ada")),
     ]
 
 
@@ -317,7 +328,8 @@ async def test_an_approver_says_what_became_of_a_live_task(desk: ScriptedDesk) -
 
 async def test_somebody_who_is_cut_off_is_out_with_the_next_request(desk: ScriptedDesk) -> None:
     """Also where a request is under way: the passkey is not taken. Only an admin lets them in again."""
-    eva, ada = await signed_in(desk, "eva", APPROVER, device=True), await signed_in(desk, "ada", ADMIN)
+    eva = await signed_in(desk, "eva", APPROVER, device=True)
+    ada = await signed_in(desk, "ada", ADMIN, device=True)
     sheet_id = desk.team.draft(desk.team.person("ann"))
     signed = await eva.sign(f"/sheets/{sheet_id}/challenge", shown=eva.shown(sheet_id))
     assert (await ada.post(f"/people/{id_of('ada')}/cut-off")).status_code == 422
@@ -327,7 +339,9 @@ async def test_somebody_who_is_cut_off_is_out_with_the_next_request(desk: Script
     assert not await is_in(eva)
     assert (await desk.browser().sign_in("eva", APPROVER)).status_code == 403
     assert state_of(desk, sheet_id) is SheetState.AWAITING_APPROVAL
-    assert (await ada.post(f"/people/{id_of('eva')}/let-in")).status_code == 303
+    assert (await ada.post(f"/people/{id_of('eva')}/let-in")).status_code == 403
+    assert (await desk.browser().sign_in("eva", APPROVER)).status_code == 403
+    assert (await ada.act(f"/people/{id_of('eva')}/let-in")).status_code == 303
     assert (await eva.sign_in("eva", APPROVER)).status_code == 303
     acts = [(entry["action"], entry["subject"], entry["person"]) for entry in desk.team.trail()[:2]]
     assert acts == [("let_in", id_of("eva"), id_of("ada")), ("cut_off", id_of("eva"), id_of("ada"))]
@@ -369,7 +383,7 @@ async def test_a_form_that_is_sent_slowly_counts_when_it_is_whole(desk: Scripted
 
 async def test_an_admin_sets_budgets_and_everybody_sees_what_bears_on_them(desk: ScriptedDesk) -> None:
     """With the share that is used, and the warnings; the budgets of others are theirs."""
-    ann, ada = await signed_in(desk, "ann", MEMBER), await signed_in(desk, "ada", ADMIN)
+    ann, ada = await signed_in(desk, "ann", MEMBER), await signed_in(desk, "ada", ADMIN, device=True)
     ben = desk.team.person("ben", team="blue")
     for payer, amount in ((f"person {id_of('ann')}", "0.40"), (f"person {ben.id}", "7"), ("team red", "1.25")):
         assert (await ada.post("/budgets", payer=payer, period="day", amount=amount)).status_code == 303
@@ -390,18 +404,102 @@ async def test_an_admin_sets_budgets_and_everybody_sees_what_bears_on_them(desk:
     assert "reached 50 %" in own
     assert "of 7.00 USD" in all_of_them
     assert 'action="/budgets"' not in own
-    assert (await ada.post("/budgets", payer="team red", period="day", amount="")).status_code == 303
+    assert (await ada.act("/budgets", payer="team red", period="day", amount="")).status_code == 303
     assert [(budget.payer, budget.period) for budget in desk.team.people.budgets()] == [(Payer.PERSON, Period.DAY)] * 2
+
+
+@pytest.mark.parametrize(
+    ("amount", "needs_passkey"), [("3", False), ("5", False), ("5.000001", True), ("500", True), ("", True)]
+)
+async def test_a_budget_that_grows_or_goes_needs_a_passkey(
+    desk: ScriptedDesk, amount: str, needs_passkey: bool
+) -> None:
+    """A session alone sets one, or makes it smaller. What was signed is for this budget and this amount."""
+    ada = await signed_in(desk, "ada", ADMIN, device=True)
+    form = {"payer": f"person {id_of('ada')}", "period": "day"}
+    assert (await ada.post("/budgets", **form, amount="5")).status_code == 303
+
+    assert (await ada.post("/budgets", **form, amount=amount)).status_code == (403 if needs_passkey else 303)
+
+    kept = {"5": 5_000_000, "3": 3_000_000}.get(amount, 5_000_000)
+    assert [budget.micros for budget in desk.team.people.budgets()] == [kept]
+    for other in ({**form, "amount": "6"}, {**form, "period": "month", "amount": amount}):
+        signed = await ada.sign("/budgets/challenge", **other)
+        assert (await ada.post("/budgets", **form, amount=amount, passkey=signed)).status_code == 403
+    assert (await ada.act("/budgets", **form, amount=amount)).status_code == 303
+    entry = desk.team.trail()[0]
+    assert (entry["action"], entry["actor"], entry["terms"]) == ("budget_set", Means.PASSKEY, amount)
+    assert entry["person"] == id_of("ada")
+    with as_viewer(PROGRAM):
+        assert desk.team.service.verify_audit().broken is None
+
+
+async def test_a_member_reads_who_decides_and_can_withdraw(desk: ScriptedDesk) -> None:
+    """On the first page and on the sheet: no word of approving to somebody who may not."""
+    ann, eva = await signed_in(desk, "ann", MEMBER), await signed_in(desk, "eva", APPROVER, device=True)
+    sheet_id, task = desk.team.draft(desk.team.person("ann")), desk.team.spend(desk.team.person("ann"))
+    for path in ("/", "/live", f"/sheets/{sheet_id}"):
+        text = await ann.read(path)
+        assert ("Ask Eva." in text, ">Withdraw<" in text) == (True, True), path
+        assert "/resolve" not in text, path
+        assert not re.search(r"Read and approve|Waiting for you|Your decision|/approve|>Decline<", text), path
+    assert "Only an approver" in await ann.read(f"/tasks/{task.id}")
+    assert ("Read and approve" in (home := await eva.read("/")), "/resolve" in home) == (True, True)
+    assert (await ann.post(f"/sheets/{sheet_id}/decline")).status_code == 303
+    assert state_of(desk, sheet_id) is SheetState.DECLINED
+
+
+async def test_a_gateway_whose_key_no_worker_has_is_not_offered(tmp_path: Path, dsn: str, tenant: str) -> None:
+    """The page says so, and nothing can be approved. When a worker has it again, what was drafted still holds."""
+    desk = make_scripted(tmp_path, dsn, tenant, by_workers=True)
+    ledger, clock = desk.team.ledger, desk.team.clock
+    ledger.set_account("poyo", "a" * 12, now=clock.now())
+    eva = await signed_in(desk, "eva", APPROVER, device=True)
+    sheet_id = desk.team.draft(desk.team.person("ann"))
+    assert "with a passkey" in await eva.read(f"/sheets/{sheet_id}")
+
+    clock.time += ACCOUNT_SECONDS + 1  # type: ignore[attr-defined]
+    page = await eva.read(f"/sheets/{sheet_id}")
+    assert ("No worker has a key for PoYo" in page, "with a passkey" in page) == (True, False)
+    assert (await eva.approve(sheet_id)).status_code == 409
+
+    ledger.set_account("poyo", "a" * 12, now=clock.now())
+    assert (await eva.approve(sheet_id)).status_code == 303
+    desk.team.close()
+
+
+@pytest.mark.parametrize(
+    "policy",
+    ['mode = "sandbox"\n', 'mode = "read-only"\n', POLICY.replace("[caps]", '[caps]\nper_clip = "0.01"'), POLICY],
+    ids=["sandbox", "read-only", "cap", "paused"],
+)
+async def test_what_an_agent_of_a_team_reads_names_no_terminal(
+    tmp_path: Path, dsn: str, tenant: str, policy: str
+) -> None:
+    """Of a draft, and of what stands in its way: an administrator or an approver lifts it."""
+    desk = make_scripted(tmp_path, dsn, tenant, policy=policy, by_workers=policy is POLICY)
+    team, shot = desk.team, Shot.of("A red kite over dunes.", duration_seconds=4)
+    team.ledger.set_paused(policy is POLICY)
+    with as_viewer(Viewer(team.person("ann"), "agent")), in_team(f"{URL}/"):
+        explained = team.service.explain(Draft(shot, gateway="poyo", model="sora-2-official"))
+        told = explain_details(explained, team.service, for_agent).model_dump_json()
+    assert not re.search(r"terminal|passphrase", told), told
+    assert not OWN_COMMAND.search(told)
+    assert "administrator" in told
+    team.close()
 
 
 async def test_a_person_makes_tokens_for_their_agents(desk: ScriptedDesk) -> None:
     """One answer shows it, the same form makes no second one, nobody else ends it, and it lasts 90 days at most."""
-    ann, eva = await signed_in(desk, "ann", MEMBER), await signed_in(desk, "eva", APPROVER)
-    made = await ann.post("/agents", name="CI", days="90", once="one")
+    ann, eva = await signed_in(desk, "ann", MEMBER, device=True), await signed_in(desk, "eva", APPROVER)
+    assert (await ann.post("/agents", name="CI", days="90")).status_code == 403
+    form = {"name": "CI", "days": "90"}
+    form["passkey"] = await ann.sign("/agents/challenge", **form)
+    made = await ann.post("/agents", **form)
     (text,) = set(re.findall(r"callsheet_agent_[\w-]{43}", made.text))
-    assert (await ann.post("/agents", name="CI", days="90", once="one")).status_code == 303
+    assert (await ann.post("/agents", **form)).status_code == 403
     for days in ("91", "0", "x", ""):
-        assert (await ann.post("/agents", name="CI", days=days, once=f"d{days}")).status_code == 422
+        assert (await ann.act("/agents", name="CI", days=days)).status_code == 422
     ((digest, name, _),) = desk.team.people.agent_tokens(id_of("ann"))
     assert name == "CI"
     assert text not in await ann.read("/agents")
@@ -415,11 +513,11 @@ async def test_a_person_makes_tokens_for_their_agents(desk: ScriptedDesk) -> Non
 async def test_the_trail_is_exported_a_line_each_and_verified(desk: ScriptedDesk) -> None:
     """By those who approve."""
     ann, eva = await signed_in(desk, "ann", MEMBER), await signed_in(desk, "eva", APPROVER)
-    await ann.post("/pause")
+    await eva.post("/pause")
     lines = [json.loads(line) for line in (await eva.read("/audit.jsonl")).splitlines()]
     assert [line["seq"] for line in lines] == list(range(1, len(lines) + 1))
     assert lines[-1]["action"] == "paused"
-    assert "Intact" in await eva.read("/audit")
+    assert ("Intact" in (page := await eva.read("/audit")), f"by Eva ({id_of('eva')})" in page) == (True, True)
     assert [(await ann.get(path)).status_code for path in ("/audit", "/audit.jsonl")] == [403, 403]
 
 

@@ -47,7 +47,7 @@ MATRIX: dict[tuple[str, str], set[str]] = {
     ("POST", "/tasks/{task_id}/resolve"): DECIDERS,
     ("POST", "/tasks/{task_id}/resolve/challenge"): DECIDERS,
     ("POST", "/dismiss"): EVERYBODY,
-    ("POST", "/pause"): EVERYBODY,
+    ("POST", "/pause"): DECIDERS,
     ("POST", "/resume"): DECIDERS,
     ("POST", "/resume/challenge"): DECIDERS,
     ("POST", "/sample"): NOBODY,
@@ -61,10 +61,13 @@ MATRIX: dict[tuple[str, str], set[str]] = {
     ("GET", "/people"): ADMINS,
     ("POST", "/people/{person}/cut-off"): ADMINS,
     ("POST", "/people/{person}/let-in"): ADMINS,
+    ("POST", "/people/{person}/let-in/challenge"): ADMINS,
     ("GET", "/budgets"): EVERYBODY,
     ("POST", "/budgets"): ADMINS,
+    ("POST", "/budgets/challenge"): ADMINS,
     ("GET", "/agents"): EVERYBODY,
     ("POST", "/agents"): EVERYBODY,
+    ("POST", "/agents/challenge"): EVERYBODY,
     ("POST", "/agents/{token}/revoke"): NOBODY,
     ("GET", "/allowances"): NOBODY,
     ("POST", "/allowances"): NOBODY,
@@ -84,6 +87,15 @@ OPEN = {
 }
 """What needs no session, and says nothing of the team."""
 ROUTES = sorted(MATRIX)
+SIGNED = {
+    "/sheets/{sheet_id}/approve",
+    "/tasks/{task_id}/resolve",
+    "/resume",
+    "/budgets",
+    "/people/{person}/let-in",
+    "/agents",
+}
+"""What a passkey signs."""
 
 
 @dataclass
@@ -195,16 +207,17 @@ async def ask(browser: DeskBrowser, method: str, path: str, ids: dict[str, str])
         return (await browser.register()).status_code
     fields = {
         "/budgets": {"payer": "gateway poyo", "period": "day", "amount": "100"},
-        "/agents": {"name": "x", "days": "1", "once": uuid.uuid4().hex},
+        "/budgets/challenge": {"payer": "gateway poyo", "period": "day", "amount": "100"},
+        "/agents": {"name": "x", "days": "1"},
         "/dismiss": {"task": "x"},
         "/tasks/{task_id}/resolve": {"answer": "not there"},
         "/tasks/{task_id}/resolve/challenge": {"answer": "not there"},
     }.get(path, {})
     if path in ("/sheets/{sheet_id}/approve", "/sheets/{sheet_id}/challenge"):
         fields = {"shown": ids["shown"]}
-    if path in ("/sheets/{sheet_id}/approve", "/tasks/{task_id}/resolve", "/resume"):
-        asked = address.replace("/approve", "/challenge").replace("/resolve", "/resolve/challenge")
-        fields["passkey"] = await browser.sign("/resume/challenge" if path == "/resume" else asked, **fields)
+    if path in SIGNED:
+        asked = address.replace("/approve", "") + "/challenge"
+        fields["passkey"] = await browser.sign(asked, **fields)
     return (await browser.post(address, **fields)).status_code
 
 

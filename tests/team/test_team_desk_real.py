@@ -208,6 +208,16 @@ def sign_in_at_provider(page: Page, name: str) -> None:
         consent.click()
 
 
+def register_passkey(page: Page, desk: RealDesk, name: str) -> None:
+    """Sign in again, as that takes, and register the phone."""
+    page.goto(f"{desk.url}/passkeys")
+    page.get_by_role("link", name="Sign in again").click()
+    sign_in_at_provider(page, name)
+    page.wait_for_url(f"{desk.url}/passkeys")
+    page.get_by_role("button", name="Register a passkey").click()
+    expect(page.get_by_role("heading", name="This device")).to_be_visible()
+
+
 def test_an_approver_approves_on_a_phone(desk: RealDesk, chromium: Browser, tmp_path: Path) -> None:
     """Sign in at the provider, sign in again for a passkey, approve with it, sign out on both sides."""
     with open_browser() as browser:
@@ -220,20 +230,14 @@ def test_an_approver_approves_on_a_phone(desk: RealDesk, chromium: Browser, tmp_
         page.wait_for_url(f"{desk.url}/sheets/{sheet_id}")
         expect(page.get_by_text("You have no passkey yet")).to_be_visible()
 
-        page.goto(f"{desk.url}/passkeys")
-        page.get_by_role("link", name="Sign in again").click()
-        sign_in_at_provider(page, "bob")
-        page.wait_for_url(f"{desk.url}/passkeys")
-        page.get_by_role("button", name="Register a passkey").click()
-        expect(page.get_by_role("heading", name="This device")).to_be_visible()
-
+        register_passkey(page, desk, "bob")
         page.goto(f"{desk.url}/sheets/{sheet_id}")
         page.screenshot(path=str(tmp_path / "sheet.png"), full_page=True)
         page.get_by_role("button", name="with a passkey").click()
         page.wait_for_url(f"{desk.url}/tasks/*")
         assert desk.state(sheet_id) is SheetState.SPENT
 
-        for path in ("/", "/people", "/budgets", "/agents", "/audit", "/passkeys"):
+        for path in ("/", "/people", "/spending", "/budgets", "/agents", "/audit", "/passkeys"):
             page.goto(f"{desk.url}{path}")
             page.screenshot(path=str(tmp_path / f"{path.strip('/') or 'home'}.png"), full_page=True)
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
@@ -255,6 +259,8 @@ def test_an_agents_token_is_shown_once(desk: RealDesk, chromium: Browser) -> Non
         page.get_by_role("link", name="Sign in with your team's account").click()
         sign_in_at_provider(page, "carol")
         page.wait_for_url(f"{desk.url}/agents")
+        register_passkey(page, desk, "carol")
+        page.goto(f"{desk.url}/agents")
         page.get_by_label("Name").fill("CI")
         page.get_by_role("button", name="Make a token").click()
         expect(page.get_by_text(re.compile(r"callsheet_agent_"))).to_be_visible()

@@ -193,7 +193,7 @@ def test_a_budget_holds_for_everybody_it_is_for_and_nobody_else(
     """Admins too. Two clips of 0.24 USD fit into half a dollar."""
     people = {"ann": team.person("ann"), "ben": team.person("ben"), "eva": team.person("eva", Role.ADMIN, "blue")}
     whose = people[name].id if payer is Payer.PERSON else name
-    team.people.set_budget(payer, whose, Period.DAY, 500_000)
+    team.people.set_budget(payer, whose, Period.DAY, 500_000, may_widen=True)
     spent = dict.fromkeys(people, 0)
     for who, person in people.items():
         for number in range(3):
@@ -212,7 +212,7 @@ def test_a_budget_holds_for_everybody_it_is_for_and_nobody_else(
 def test_a_budget_warns_at_50_80_and_100_per_cent(team: Team) -> None:
     """Once each, when it is crossed."""
     ann = team.person("ann")
-    team.people.set_budget(Payer.PERSON, ann.id, Period.MONTH, 1_200_000)
+    team.people.set_budget(Payer.PERSON, ann.id, Period.MONTH, 1_200_000, may_widen=True)
     told = []
     for number in range(5):
         team.spend(team.ask(ann, number))
@@ -220,14 +220,14 @@ def test_a_budget_warns_at_50_80_and_100_per_cent(team: Team) -> None:
 
     assert told == [0, 0, 1, 2, 3]
     assert team.ledger.spent(Budget(Payer.PERSON, ann.id, Period.MONTH, 0), {Period.MONTH: START - 1}) == 1_200_000
-    team.people.set_budget(Payer.PERSON, ann.id, Period.MONTH, None)
+    team.people.set_budget(Payer.PERSON, ann.id, Period.MONTH, None, may_widen=True)
     assert team.people.budgets() == []
 
 
 def test_ten_threads_share_a_budget_exactly(team: Team) -> None:
     """Room for five, and five fit."""
     ann = team.person("ann")
-    team.people.set_budget(Payer.TEAM, "red", Period.DAY, 5 * 240_000)
+    team.people.set_budget(Payer.TEAM, "red", Period.DAY, 5 * 240_000, may_widen=True)
     sheets = [team.ask(ann, number) for number in range(10)]
     results: list[bool] = []
 

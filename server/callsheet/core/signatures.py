@@ -1,9 +1,9 @@
 """What a passkey signs, and what the audit trail keeps of it, so that the consent can be checked without Callsheet.
 
 A passkey signs the SHA-256 of a statement: `16:callsheet desk 1;`, the subject and a nonce, each with its length. The
-subject names a sheet with the digest of all it is bound to, the terms of an allowance, the end of a pause, or what
-became of a task. The entry of that act keeps what `EVIDENCE` names; `docs/audit-trail.md` is the format. Whether a
-signature is right is for `edges.keys`.
+subject names a sheet with the digest of all it is bound to, the terms of an allowance, the end of a pause, what
+became of a task, or what widens a team's spending or access. The entry of that act keeps what `EVIDENCE` names;
+`docs/audit-trail.md` is the format. Whether a signature is right is for `edges.keys`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from .tasks import TaskEvent
 EVIDENCE = ("statement", "public_key", "authenticator_data", "client_data", "signature", "binding")
 """The names of an entry's details that prove it; all but `statement` and `binding` are base64url."""
 RESUME = "resume submissions"
+TEAM_ACTS = ("budget_set", "let_in", "agent_token_made")
 TERMS = {"models", "use", "mode", "policy", "seconds"}
 
 _STATEMENT = re.compile(r"16:callsheet desk 1;(\d{1,6}):(.*);43:[A-Za-z0-9_-]{43};", re.DOTALL)
@@ -56,6 +57,11 @@ def resolution_subject(task_id: str, accepted_as: str | None) -> str:
     return f"resolve {task_id} {'not there' if accepted_as is None else 'there'} {accepted_as or ''}"
 
 
+def act_subject(action: str, subject: str, terms: str) -> str:
+    """One of `TEAM_ACTS`, on that budget, person or token, with its terms."""
+    return json.dumps([action, subject, terms])
+
+
 def read_evidence(entry: AuditEntry) -> Mapping[str, str] | None:
     """What proves an entry by passkey: nothing where that is about something else; None where nothing was kept.
 
@@ -80,6 +86,8 @@ def _is_about(entry: AuditEntry, detail: Mapping[str, str]) -> bool:
         return is_bound and match[2] == sheet_subject(entry.subject, detail["digest"])
     if entry.action == "resumed":
         return match[2] == RESUME
+    if entry.action in TEAM_ACTS:
+        return match[2] == act_subject(entry.action, entry.subject, detail["terms"])
     if entry.action in (TaskEvent.RESOLVED_ACCEPTED, TaskEvent.RESOLVED_LOST):
         accepted_as = detail["as"] if entry.action == TaskEvent.RESOLVED_ACCEPTED else None
         return match[2] == resolution_subject(entry.subject, accepted_as)

@@ -52,7 +52,8 @@ def find_blockers(deps: Dependencies, sheet: Sheet) -> tuple[Blocker, ...]:
             if isinstance(error, LedgerProblem) and not isinstance(error, LedgerOlder):
                 raise
             refuses = sheet.mode is Mode.LIVE or code not in OF_PRICE
-            found.append(Blocker(code, error, lifted_by, refuses))
+            who = LIFTED_IN_TEAM.get(code, lifted_by) if deps.only_desk else lifted_by
+            found.append(Blocker(code, error, who, refuses))
     return tuple(found)
 
 
@@ -243,6 +244,9 @@ def _check_not_refused_before(deps: Dependencies, _: Policy, sheet: Sheet) -> No
             )
 
 
+LIFTED_IN_TEAM = {"mode": "an approver, if it is a pause; else an administrator"} | dict.fromkeys(
+    ("older_ledger", "rule", "unknown_price", "cap", "no_key"), "an administrator of the team's server"
+)
 OF_PRICE = ("rule", "unknown_price", "cap")
 _CHECKS: tuple[tuple[str, str, Callable[[Dependencies, Policy, Sheet], None]], ...] = (
     ("mode", "a person, in a terminal", _check_mode),

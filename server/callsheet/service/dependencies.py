@@ -90,12 +90,12 @@ class Dependencies:
     `sandbox_url` starts the sandbox on first use and returns its base URL. `desk_url` is the address of the desk, if
     it is open. `is_named_address` tells whether a person named that address for a gateway's key at a terminal,
     `has_passphrase` whether a person has set an approval passphrase or a passkey, `is_followed` whether any process
-    follows tasks now. `known_account` knows the fingerprint of a key that only other processes have, and
-    `callback_for` the address at which a gateway may ring for a shot; `called_back` tells whether it does. With
-    `only_desk`, people approve nowhere else.
-    `start_watcher` starts the background process that does, and tells whether it runs. `paced` holds the time
-    reserved with the rate limiter for a task's next request; `sending` the tasks whose paid request is on its way in
-    this process; `uploaded` the links of the files that this process uploaded for a task, by the name of each file.
+    follows tasks now. `known_account` knows the fingerprint of a key that only other processes have, `has_sender`
+    whether any of them has it now, and `callback_for` the address at which a gateway may ring for a shot;
+    `called_back` tells whether it does. With `only_desk`, people approve nowhere else. `start_watcher` starts the
+    background process that does, and tells whether it runs. `paced` holds the time reserved with the rate limiter for
+    a task's next request; `sending` the tasks whose paid request is on its way in this process; `uploaded` the links
+    of the files that this process uploaded for a task, by the name of each file.
     """
 
     ledger: Callable[[], Ledger]
@@ -128,6 +128,7 @@ class Dependencies:
     is_followed: Callable[[], bool] = lambda: True
     start_watcher: Callable[[], bool] = lambda: False
     known_account: Callable[[str], str] | None = None
+    has_sender: Callable[[str], bool] = lambda _gateway_id: True
     only_desk: bool = False
     callback_for: Callable[[str, Shot], str | None] = lambda _gateway, _shot: None
     called_back: Callable[[Task], bool] = lambda _task: False
@@ -260,10 +261,22 @@ class Dependencies:
         base_url = self.live_base_url(facts)
         return base_url if base_url.startswith("http://") and is_loopback(base_url) else None
 
+    @property
+    def go_live(self) -> str:
+        """Who can switch to live mode, as a sentence."""
+        if self.only_desk:
+            return "Only an administrator of the team's server can switch to live mode; no tool can."
+        return "Only a person can switch to live mode, in their own terminal; no tool can."
+
     def need_key(self, facts: GatewayFacts) -> None:
         """Raises `KeyProblem` without a key that may be used for live requests; a sealed key counts."""
         if not facts.key_env:
             return
+        if not self.has_sender(facts.id):
+            raise KeyProblem(
+                f"No worker has a key for {facts.name} now, so nothing can be sent there.",
+                next_step=NextStep(Action.DOCTOR, "Approvals stay valid as long as before."),
+            )
         if not self.account(facts):
             raise KeyProblem(
                 f"No key for {facts.name} was found.",

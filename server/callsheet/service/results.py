@@ -27,8 +27,6 @@ from .dependencies import KEY_RETURNED, KEY_SEALED, Dependencies, card_of, clip_
 WAIT_SECONDS = 45
 """How long an answer about a task may wait for its end, below the minute after which clients give a call up."""
 
-GO_LIVE = "Only a person can switch to live mode, in their own terminal; no tool can."
-
 
 @dataclass(frozen=True, slots=True)
 class Blocker:
@@ -151,7 +149,7 @@ def notice(deps: Dependencies, mode: Mode) -> str:
         return "Read-only: nothing can be submitted."
     keys = [facts.key_env for facts in deps.catalogue().gateways if _has_key(deps, facts.id)]
     unused = f" A key is set ({', '.join(keys)}) but live mode was never armed, so it is not used." if keys else ""
-    return f"Sandbox rehearsal: nothing reaches a real gateway and nothing is charged.{unused} {GO_LIVE}"
+    return f"Sandbox rehearsal: nothing reaches a real gateway and nothing is charged.{unused} {deps.go_live}"
 
 
 def _has_key(deps: Dependencies, gateway_id: str) -> bool:

@@ -147,7 +147,7 @@ def _approval_needed(deps: Dependencies, sheet: Sheet) -> Submission:
             deps.notices.tell(sheet)
     said, then = approval_texts(deps, sheet)
     url = f"{desk}sheets/{sheet.id}" if (desk := deps.desk_url()) else ""
-    step = NextStep(Action.APPROVE, then, sheet.id, desk_url=url, only_desk=deps.only_desk, home=deps.home)
+    step = NextStep(Action.APPROVE, then, target=sheet.id, desk_url=url, home=deps.home)
     needed = Submission("approval_needed", f"{said} {notice(deps, sheet.mode)}", step, approval_text=sheet.shown)
     return replace(needed, sheet_id=sheet.id, why=acts_text(deps, sheet))
 

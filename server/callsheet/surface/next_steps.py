@@ -1,7 +1,7 @@
 """Renders the next step for its reader: tool calls for an agent, commands that run when pasted for a person.
 
 The only place that knows which tool or command each `Action` is. Pure, except that it looks once for the program
-on PATH.
+on PATH. In a team, where nobody has the program, a step is a page of the desk or a matter for an administrator.
 """
 
 from __future__ import annotations
@@ -9,6 +9,9 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
@@ -49,6 +52,31 @@ TOOLS = {
 
 
 TEXT_FOR_PEOPLE = frozenset({Action.NOTHING, Action.READ, Action.VIEW})
+TEAM_PAGES = {
+    Action.APPROVE: "sheets/",
+    Action.DECLINE: "sheets/",
+    Action.SUBMIT: "sheets/",
+    Action.RESOLVE: "tasks/",
+    Action.GET: "tasks/",
+    Action.WAIT: "tasks/",
+    Action.LIST: "tasks",
+    Action.RESUME: "",
+}
+"""The page of a team's desk for each action. The targets of one follow it."""
+TEAM_COMMANDS = {Action.DOCTOR: "team doctor", Action.ACCEPT_LEDGER: "team restored"}
+"""What an administrator of a team's server can run."""
+
+_team_desk: ContextVar[str] = ContextVar("team_desk", default="")
+
+
+@contextmanager
+def in_team(desk_url: str) -> Iterator[None]:
+    """Render the steps in the block for the people of the team with that desk, and for their agents."""
+    token = _team_desk.set(desk_url)
+    try:
+        yield
+    finally:
+        _team_desk.reset(token)
 
 
 def for_agent(step: NextStep) -> str:
@@ -57,8 +85,10 @@ def for_agent(step: NextStep) -> str:
     >>> for_agent(NextStep(Action.GET, "The task was already submitted.", target="task_1"))
     'The task was already submitted. Call get_task with task_ids=["task_1"].'
     """
-    if step.only_desk:
-        return _joined(step.text, f"Ask the user to open {step.desk_url}, or to send it to an approver of their team.")
+    if step.action in FOR_PEOPLE and _team_desk.get():
+        page = _team_page(step)
+        told = f"open {page}, or to send it to an approver of their team" if page else f"tell {_administrator(step)}"
+        return _joined(step.text, f"Ask the user to {told}.")
     if step.action in FOR_PEOPLE:
         desk = f" or open {step.desk_url}" if step.desk_url else ""
         run = whole_command(step) if step.action is Action.APPROVE else command(step)
@@ -82,8 +112,10 @@ def for_person(step: NextStep) -> str:
     """
     if step.action in TEXT_FOR_PEOPLE:
         return step.text
-    if step.only_desk:
-        return _joined(step.text, f"Open {step.desk_url}.")
+    if _team_desk.get():
+        page = _team_page(step)
+        asked = "your agent" if step.action in TOOLS else _administrator(step)
+        return _joined(step.text, f"Open {page}." if page else f"Ask {asked}.")
     desk = f" or open {step.desk_url}" if step.desk_url else ""
     return _joined(step.text, f"Run `{command(step)}`{desk}.")
 
@@ -95,7 +127,7 @@ def error_for_agent(error: CallsheetError) -> str:
 
 def command(step: NextStep) -> str:
     """The command of a step, as it runs when pasted; the empty string for a step without one."""
-    if step.action in TEXT_FOR_PEOPLE or step.only_desk:
+    if step.action in TEXT_FOR_PEOPLE or _team_desk.get():
         return ""
     action = Action.WATCH if step.action is Action.WAIT and not step.target else step.action
     words = ["get" if action is Action.WAIT else action.value, *map(shlex.quote, step.target.split())]
@@ -129,6 +161,22 @@ def program() -> str:
     beside = Path(sys.executable).with_name(PROGRAM)
     known = own if own.name == PROGRAM and own.exists() else beside
     return shlex.quote(str(known)) if known.exists() else f"{shlex.quote(sys.executable)} -m callsheet"
+
+
+def _team_page(step: NextStep) -> str:
+    """Where on the desk of the team it is done; empty for what is done nowhere there."""
+    page = TEAM_PAGES.get(step.action)
+    if step.desk_url or page is None:
+        return step.desk_url
+    targets = step.target.split()
+    # Several are listed on the first page or among the tasks.
+    found = page + targets[0] if page.endswith("/") and len(targets) == 1 else page.replace("sheets/", "").rstrip("/")
+    return f"{_team_desk.get()}{found}"
+
+
+def _administrator(step: NextStep) -> str:
+    known = TEAM_COMMANDS.get(step.action)
+    return f"an administrator of the team's server{f', who can run `{PROGRAM} {known}`' if known else ''}"
 
 
 def _joined(text: str, call: str) -> str:

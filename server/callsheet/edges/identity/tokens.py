@@ -182,8 +182,8 @@ def check_claims(claims: dict[str, Any], provider: Provider, audiences: Collecti
     try:
         registry.validate(claims)
     except ClaimError as error:
-        # Several missing ones are named with commas. A plain attribute would count as a use of the ledger's `claim`.
-        check = Check(str(vars(error)["claim"]).split(",", 1)[0])
+        # Several missing ones are named with commas.
+        check = Check(error.claim.split(",", 1)[0])
         raise TokenRefused(check, claims.get(check.value)) from None
 
 

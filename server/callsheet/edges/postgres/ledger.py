@@ -27,6 +27,8 @@ from .people import read_budgets
 from .schema import MIGRATIONS, read_version, require_known
 
 WARNED = "budget_warning"
+ACCOUNT_SECONDS = 180.0
+"""For how long a worker's word counts that it has a key."""
 LEAST_RING_SECONDS = 1.0
 """A task that is looked at so soon needs no ring."""
 
@@ -124,10 +126,18 @@ class TeamLedger(SqlLedger):
             db.execute("UPDATE tenant SET paused = ?", (paused,))
 
     def account(self, gateway: str) -> str:
-        """The fingerprint of the key that the workers have for that gateway; empty without one."""
+        """The fingerprint of the key that the workers have or last had for that gateway; empty without one."""
         with self._database.reading() as db:
             row = db.execute("SELECT fingerprint FROM account WHERE gateway = ?", (gateway,)).fetchone()
         return str(row["fingerprint"]) if row else ""
+
+    def has_sender(self, gateway: str, *, now: float) -> bool:
+        """Whether a worker has the key for that gateway now."""
+        with self._database.reading() as db:
+            row = db.execute(
+                "SELECT seen_at FROM account WHERE gateway = ? AND seen_at > ?", (gateway, now - ACCOUNT_SECONDS)
+            ).fetchone()
+        return row is not None
 
     def set_account(self, gateway: str, fingerprint: str, *, now: float) -> None:
         """Store that a worker has this key."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from callsheet.core.people import Budget, Payer, Period, Person, Role, person_id
-from callsheet.errors import UnknownThing
+from callsheet.errors import NotApproved, UnknownThing
 
 from .database import PostgresConnection, PostgresDatabase
 
@@ -42,6 +42,11 @@ class People:
         with self._database.reading() as db:
             row = db.execute("SELECT * FROM person WHERE id = ?", (person,)).fetchone()
         return read_person(row) if row else None
+
+    def need(self, person: str) -> Person:
+        """The same; raises `UnknownThing`."""
+        with self._database.reading() as db:
+            return _need(db, person)
 
     def find_by_subject(self, issuer: str, subject: str) -> Person | None:
         """The person whom the identity provider calls that."""
@@ -104,10 +109,14 @@ class People:
             gone = db.execute("DELETE FROM agent_token WHERE hash = ? AND person = ?", (token_hash, person))
             return gone.rowcount == 1
 
-    def set_budget(self, payer: Payer, name: str, period: Period, micros: int | None) -> None:
-        """Set a budget, or remove it with None."""
+    def set_budget(self, payer: Payer, name: str, period: Period, micros: int | None, *, may_widen: bool) -> None:
+        """Set a budget, or remove it with None. Raises `NotApproved` where that widens one and may not."""
         with self._database.transaction() as db:
-            db.execute("DELETE FROM budget WHERE kind = ? AND name = ? AND period = ?", (payer, name, period))
+            old = db.execute(
+                "DELETE FROM budget WHERE kind = ? AND name = ? AND period = ? RETURNING micros", (payer, name, period)
+            ).fetchone()
+            if old and not may_widen and (micros is None or micros > old["micros"]):
+                raise NotApproved("This widens what may be spent.", next_step="Use the button for the passkey.")
             if micros is not None:
                 db.execute("INSERT INTO budget VALUES (?, ?, ?, ?)", (payer, name, period, micros))
 

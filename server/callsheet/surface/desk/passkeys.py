@@ -42,7 +42,7 @@ async def register(context: RequestContext) -> Response:
     except CallsheetError as error:
         return _page(context, error)
     _record(context, "passkey_registered", passkey)
-    return context.redirect("/passkeys", f"“{passkey.name}” can now approve.")
+    return context.redirect("/passkeys", f"“{passkey.name}” is registered.")
 
 
 async def remove(context: RequestContext) -> Response:
@@ -54,7 +54,7 @@ async def remove(context: RequestContext) -> Response:
     except CallsheetError as error:
         return _page(context, error)
     _record(context, "passkey_removed", passkey)
-    return context.redirect("/passkeys", f"“{passkey.name}” can no longer approve. Your device may still list it.")
+    return context.redirect("/passkeys", f"“{passkey.name}” is removed. Your device may still list it.")
 
 
 def _record(context: RequestContext, action: str, passkey: Passkey) -> None:

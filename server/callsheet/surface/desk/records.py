@@ -13,6 +13,7 @@ from callsheet.core.audit import AuditEntry
 from callsheet.core.catalogue.prices import dollars, from_micros, to_micros
 from callsheet.core.consent import Mode
 from callsheet.core.security.redaction import clean
+from callsheet.core.spending import read_detail
 from callsheet.core.tasks import RESERVING_STATES, Task, TaskState
 from callsheet.service.blockers import spending_windows
 from callsheet.service.export import charged_usd
@@ -162,6 +163,7 @@ def _entry(entry: AuditEntry) -> dict[str, Any]:
         "seq": entry.seq,
         "at": entry.at,
         "actor": entry.actor,
+        "who": clean(read_detail(entry).get("who", ""), limit=120),
         "action": entry.action.replace("_", " "),
         "subject": clean(subject, limit=80),
         "link": f"/{kind}/{subject}" if kind else "",

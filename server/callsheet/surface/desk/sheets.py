@@ -233,6 +233,7 @@ def sheet_view(context: RequestContext, sheet: Sheet, error: CallsheetError | No
         "error": render_error(error) if error else None,
         "obstacle": render_error(obstacle) if obstacle and error is None else None,
         "automatic": obstacle is not None and obstacle.error_code == AUTOMATIC,
+        "refused": _refusal(context, sheet) if undecided else "",
         "void": service.find_void(sheet) if undecided else "",
         "sealed_why": NO_PASSKEY,
         "sends_now": sheet.is_forward(context.now),
@@ -252,7 +253,13 @@ def approval_ways(context: RequestContext) -> dict[str, Any]:
     try:
         return {**context.state.step_up.ways(), "setup": None}
     except SetupProblem as error:
-        return {"has_passphrase": False, "has_passkey": False, "no_way": "", "setup": render_error(error)}
+        return {
+            "has_passphrase": False,
+            "has_passkey": False,
+            "no_way": "",
+            "decides": True,
+            "setup": render_error(error),
+        }
 
 
 def _obstacle(context: RequestContext, sheet: Sheet) -> CallsheetError | None:
@@ -261,6 +268,15 @@ def _obstacle(context: RequestContext, sheet: Sheet) -> CallsheetError | None:
     except CallsheetError as error:
         return error
     return None
+
+
+def _refusal(context: RequestContext, sheet: Sheet) -> str:
+    """Why the person who asks may not decide on the sheet, and who can; empty where they may."""
+    try:
+        context.state.step_up.require_permitted(sheet.id)
+    except NotApproved as refusal:
+        return f"{refusal.message} {refusal.next_step.text}"
+    return ""
 
 
 def _text(context: RequestContext, sheet: Sheet, *, asks: bool) -> str:

@@ -210,6 +210,7 @@ class LocalStepUp:
         return {
             "has_passphrase": self.passphrase_check.has_passphrase(),
             "has_passkey": bool(self.signatures.passkeys.all()),
+            "decides": True,
             "no_way": f"No approval passphrase has been set. Choose one with `{program()} setup` in your own terminal.",
         }
 

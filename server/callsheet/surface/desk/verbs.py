@@ -30,7 +30,8 @@ DRAFTED = "Drafted, with its price. Nothing was sent: approve it to have it gene
 
 
 async def pause(context: RequestContext) -> Response:
-    """Stop all submissions. Needs no passphrase, because it can only prevent spending."""
+    """Stop all submissions. Needs no passphrase, because it can only prevent spending; in a team, who approves."""
+    context.state.step_up.require_permitted("")
     context.state.set_paused(True)
     context.state.service.record_audit("paused", "everything", actor=Means.DESK.value)
     return context.redirect("/", "Paused. Nothing is submitted until you resume.")

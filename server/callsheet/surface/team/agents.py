@@ -20,6 +20,7 @@ from callsheet.edges.identity.tokens import Access, TokenRefused
 from callsheet.edges.identity.verifier import AccessTokenVerifier
 from callsheet.edges.postgres.database import allow_waiting
 from callsheet.edges.postgres.people import People
+from callsheet.surface.next_steps import in_team
 
 from .config import TeamConfig
 from .viewer import as_viewer
@@ -102,8 +103,9 @@ class AgentVerifier:
 class ViewerMiddleware:
     """Each MCP request acts for the person of its token, who may have been cut off since it was checked."""
 
-    def __init__(self, people: People) -> None:
+    def __init__(self, people: People, desk_url: str) -> None:
         self._people = people
+        self._desk_url = desk_url
 
     async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Pass the request on."""
@@ -112,7 +114,7 @@ class ViewerMiddleware:
         person = self._people.find(str((token.claims or {}).get(PERSON))) if token else None
         if token is None or person is None or person.disabled_at is not None:
             raise MCPError(code=INVALID_REQUEST, message="Access has ended: sign in again, or ask an admin.")
-        with as_viewer(Viewer(person, token.client_id)):
+        with as_viewer(Viewer(person, token.client_id)), in_team(self._desk_url):
             return await call_next(ctx)
 
 

@@ -88,7 +88,7 @@ def build_team_app(parts: TeamParts) -> ASGIApp:
         ),
         request_state_security=RequestStateSecurity(keys=config.keys()),
     )
-    mcp.middleware.insert(0, ViewerMiddleware(parts.people))
+    mcp.middleware.insert(0, ViewerMiddleware(parts.people, f"{config.public_url}/"))
     served = mcp.streamable_http_app(
         streamable_http_path="/mcp",
         stateless_http=True,

@@ -56,10 +56,11 @@ def build_team_desk(
     passkeys = PersonPasskeys(database, current_viewer, rp_id=urlsplit(origin).hostname or "")
     signatures = Signatures(passkeys, Challenges(database, now), origin, now)
     sessions = PresentSessions(Sessions(database, now))
+    step_up = TeamStepUp(signatures, ledger, desk.people, config.approval.four_eyes)
     state = DeskState(
         service=service,
         sessions=sessions,
-        step_up=TeamStepUp(signatures, ledger, desk.people, config.approval.four_eyes),
+        step_up=step_up,
         passkeys=passkeys,
         templates=Templates(service.redactor, before=[TEMPLATES], viewer=current_viewer),
         set_paused=ledger.set_paused,
@@ -68,8 +69,8 @@ def build_team_desk(
         is_local=False,
         name_owner=desk.name_owner,
     )
-    own = [*build_sign_in(desk, state, sessions.rows), *build_pages(desk, state)]
-    app = SessionMiddleware(Starlette(routes=build_routes(state, own)), sessions, state.cookie)
+    own = [*build_sign_in(desk, state, sessions.rows), *build_pages(desk, state, step_up)]
+    app = SessionMiddleware(Starlette(routes=build_routes(state, own)), sessions, state.cookie, f"{origin}/")
     return DeskMiddleware(app, host=state.host, origin=origin, media=media, open_paths=(LOGOUT_PATH,))
 
 

@@ -30,6 +30,7 @@ from callsheet.service import Service
 from callsheet.surface.desk.requests import MOST_BYTES
 from callsheet.surface.desk.sessions import DeskSession
 from callsheet.surface.desk.step_up import ChallengeStore, Proof, Signatures
+from callsheet.surface.next_steps import in_team
 
 from .config import TeamConfig
 from .viewer import as_viewer, current_viewer
@@ -92,8 +93,9 @@ class SessionMiddleware:
     First the whole form is read: a request that was begun before its person was cut off, and is ended after, is late.
     """
 
-    def __init__(self, app: ASGIApp, sessions: PresentSessions, cookie: str) -> None:
+    def __init__(self, app: ASGIApp, sessions: PresentSessions, cookie: str, url: str) -> None:
         self._app = app
+        self._url = url
         self._sessions = sessions
         self._cookie = cookie
 
@@ -108,7 +110,7 @@ class SessionMiddleware:
         except LedgerProblem as problem:
             await PlainTextResponse(f"{problem}\n", 503)(scope, receive, send)
             return
-        with self._sessions.use(session) if session else nullcontext():
+        with in_team(self._url), self._sessions.use(session) if session else nullcontext():
             await self._app(scope, receive, send)
 
     def _find(self, request: Request) -> SessionRow | None:
@@ -163,8 +165,12 @@ class TeamStepUp:
     async def prove(self, form: Mapping[str, str], session: DeskSession, subject: str, *, sheet_id: str = "") -> Proof:
         """Check that the person may approve and signed the subject; raises `NotApproved`."""
         self.require_permitted(sheet_id)
+        return self.prove_own(form, session, subject)
+
+    def prove_own(self, form: Mapping[str, str], session: DeskSession, subject: str) -> Proof:
+        """Check that the person signed the subject, whatever their role; raises `NotApproved`."""
         if not form.get("passkey"):
-            raise NotApproved("Only a passkey approves here.", next_step="Use the button for the passkey.")
+            raise NotApproved("Only a passkey of yours can do this.", next_step="Use the button for the passkey.")
         used, evidence = self.signatures.check(form["passkey"], session, subject)
         return Proof(Means.PASSKEY, {"who": f"passkey {used.name} of {current_viewer().who}", **evidence})
 
@@ -186,8 +192,14 @@ class TeamStepUp:
         """A passkey, for those who may approve."""
         viewer = current_viewer()
         if viewer.person is None or not viewer.person.role.approves:
-            return _ways(False, f"Only an approver of your team can do that: {self._name_approvers(viewer)}.")
-        return _ways(bool(self.signatures.passkeys.all()), "You have no passkey yet. Add one on the page Passkeys.")
+            can = f"Only an approver of your team can do this: {self._name_approvers(viewer)}."
+            return {"has_passphrase": False, "has_passkey": False, "no_way": can, "decides": False}
+        return self.own_ways()
+
+    def own_ways(self) -> dict[str, Any]:
+        """A passkey, for everybody."""
+        known = {"has_passphrase": False, "has_passkey": bool(self.signatures.passkeys.all()), "decides": True}
+        return {**known, "no_way": "You have no passkey yet.", "add": "/passkeys"}
 
     def _name_approvers(self, viewer: Viewer) -> str:
         found = [each.name for each in self.people.all() if _can_approve(each) and each != viewer.person]
@@ -196,10 +208,6 @@ class TeamStepUp:
 
 def _can_approve(person: Person) -> bool:
     return person.role.approves and person.disabled_at is None
-
-
-def _ways(has_passkey: bool, otherwise: str) -> dict[str, Any]:
-    return {"has_passphrase": False, "has_passkey": has_passkey, "no_way": otherwise}
 
 
 __all__ = ["PresentSessions", "SessionMiddleware", "TeamDesk", "TeamStepUp"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any
 
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from callsheet.core.catalogue.prices import from_micros, to_micros
@@ -17,6 +17,7 @@ from callsheet.core.clips import OBJECT
 from callsheet.core.consent import Means
 from callsheet.core.people import Budget, Payer, Period, Person, Role
 from callsheet.core.security.redaction import clean
+from callsheet.core.signatures import act_subject
 from callsheet.edges.identity.agent_tokens import MOST_DAYS, mint_agent_token
 from callsheet.errors import InvalidRequest, NotApproved, UnknownThing
 from callsheet.service.blockers import spending_windows
@@ -24,26 +25,53 @@ from callsheet.surface.desk.application import actions, pages
 from callsheet.surface.desk.records import audit_page, bar
 from callsheet.surface.desk.requests import RequestContext, View
 from callsheet.surface.desk.state import DeskState
+from callsheet.surface.desk.step_up import Proof
 from callsheet.surface.desk.tasks import file_response, need_clip
 
-from .desk_parts import TeamDesk
+from .desk_parts import TeamDesk, TeamStepUp
 from .viewer import current_viewer
 
 DAY = 86_400.0
 MOST_TOKENS = 20
+BY_SESSION = Proof(Means.DESK)
 _AMOUNT = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """What widens who gets in or what may be spent: it takes a passkey, as an approval does."""
+
+    action: str
+    subject: str
+    terms: str = ""
+
+    @property
+    def signed(self) -> str:
+        """What the passkey signs."""
+        return act_subject(self.action, self.subject, self.terms)
 
 
 class TeamPages:
     """The views. Who may see a page or act is decided here, on the session's person."""
 
-    def __init__(self, desk: TeamDesk) -> None:
+    def __init__(self, desk: TeamDesk, step_up: TeamStepUp) -> None:
         self._desk = desk
+        self._step_up = step_up
+
+    def challenge(self, read: Callable[[RequestContext], Act]) -> View:
+        """A view of what the person's passkey must sign for the act in the form."""
+
+        async def view(context: RequestContext) -> Response:
+            return JSONResponse(self._step_up.signatures.ask(context.session, read(context).signed))
+
+        return view
 
     async def people(self, context: RequestContext) -> Response:
         """Everybody, for an admin."""
         _need_admin()
-        return context.page("people.html", people=self._desk.people.all(), now=context.now)
+        return context.page(
+            "people.html", people=self._desk.people.all(), ways=self._step_up.own_ways(), now=context.now
+        )
 
     async def cut_off(self, context: RequestContext) -> Response:
         """End somebody's access now: their sessions, their agents' tokens, and what the provider still gives them."""
@@ -51,14 +79,15 @@ class TeamPages:
         if person == admin.id:
             raise InvalidRequest("You cannot cut yourself off.", next_step="Ask another admin.")
         cut = self._desk.people.cut_off(person, now=context.now)
-        _record(context, "cut_off", cut.id, name=cut.name)
+        _record(context, Act("cut_off", cut.id, cut.name))
         return context.redirect("/people", f"{cut.name} has no access any more.")
 
     async def let_in(self, context: RequestContext) -> Response:
         """Give access back."""
-        _need_admin()
-        person = self._desk.people.let_in(context.path_param("person"))
-        _record(context, "let_in", person.id, name=person.name)
+        act = self.read_let_in(context)
+        proof = self._prove(context, act)
+        person = self._desk.people.let_in(act.subject)
+        _record(context, act, proof)
         return context.redirect("/people", f"{person.name} can sign in again.")
 
     async def budgets(self, context: RequestContext) -> Response:
@@ -76,21 +105,25 @@ class TeamPages:
         ]
         rows = [self._row(budget, name, context.now) for budget, name in zip(shown, known, strict=True)]
         payers = payers if person.role is Role.ADMIN else {}
-        return context.page("budgets.html", budgets=rows, warnings=warnings, payers=payers, periods=list(Period))
+        return context.page(
+            "budgets.html",
+            budgets=rows,
+            warnings=warnings,
+            payers=payers,
+            periods=list(Period),
+            ways=self._step_up.own_ways(),
+        )
 
     async def set_budget(self, context: RequestContext) -> Response:
-        """Set a budget, or remove it where the amount is empty."""
-        _need_admin()
-        wanted, period, amount = (context.form.get(name, "").strip() for name in ("payer", "period", "amount"))
-        if wanted not in self._payers() or period not in list(Period) or not (not amount or _AMOUNT.fullmatch(amount)):
-            raise InvalidRequest(
-                "That is no budget.", next_step="Choose whose it is, and an amount like 25 or 25.50, or none."
-            )
-        kind, _, name = wanted.partition(" ")
-        micros = to_micros(Decimal(amount)) if amount else None
-        self._desk.people.set_budget(Payer(kind), name, Period(period), micros)
-        _record(context, "budget_set", f"budget {wanted} {period}", usd=amount or "none")
-        return context.redirect("/budgets", "The budget is set." if amount else "The budget is removed.")
+        """Set a budget, or remove it where the amount is empty. A new or lower one needs no passkey."""
+        act = self.read_budget(context)
+        proof = self._prove(context, act) if context.form.get("passkey") else BY_SESSION
+        kind, _, name = context.form["payer"].strip().partition(" ")
+        micros = to_micros(Decimal(act.terms)) if act.terms else None
+        period, may_widen = Period(context.form["period"].strip()), proof.means is Means.PASSKEY
+        self._desk.people.set_budget(Payer(kind), name, period, micros, may_widen=may_widen)
+        _record(context, act, proof)
+        return context.redirect("/budgets", "The budget is set." if act.terms else "The budget is removed.")
 
     async def agents(self, context: RequestContext) -> Response:
         """The person's own tokens for agents that cannot sign in."""
@@ -98,15 +131,16 @@ class TeamPages:
 
     async def make_token(self, context: RequestContext) -> Response:
         """A new token, which only this answer shows."""
-        person, days = _person(), context.form.get("days", "")
-        name = clean(context.form.get("name", ""), limit=60) or "Agent"
-        if not context.session.first_use(context.form.get("once", "")):
-            return context.redirect("/agents", "That form was already sent. The token was made only once.")
+        person, act = _person(), self.read_token(context)
         if len(self._desk.people.agent_tokens(person.id)) >= MOST_TOKENS:
             raise InvalidRequest(f"You already have {MOST_TOKENS} tokens.", next_step="Revoke one first.")
-        token = mint_agent_token(now=context.now, days=int(days) if re.fullmatch("[0-9]{1,3}", days) else 0)
-        self._desk.people.add_agent_token(person.id, token.digest, name=name, now=context.now, ends_at=token.expires_at)
-        _record(context, "agent_token_made", name, token=token.digest[:16], ends=str(token.expires_at))
+        days = int(act.terms) if re.fullmatch("[0-9]{1,3}", act.terms) else 0
+        token = mint_agent_token(now=context.now, days=days)
+        proof = self._prove(context, act)
+        self._desk.people.add_agent_token(
+            person.id, token.digest, name=act.subject, now=context.now, ends_at=token.expires_at
+        )
+        _record(context, act, proof, token=token.digest[:16], ends=str(token.expires_at))
         return self._agents(context, made=token.text)
 
     async def revoke_token(self, context: RequestContext) -> Response:
@@ -114,7 +148,7 @@ class TeamPages:
         digest = context.path_param("token")
         if not self._desk.people.revoke_agent_token(_person().id, digest):
             raise UnknownThing("You have no such token.", next_step="Reload the list.")
-        _record(context, "agent_token_revoked", digest[:16])
+        _record(context, Act("agent_token_revoked", digest[:16]))
         return context.redirect("/agents", "The token is revoked.")
 
     async def audit(self, context: RequestContext) -> Response:
@@ -142,13 +176,36 @@ class TeamPages:
 
         return view
 
+    def read_let_in(self, context: RequestContext) -> Act:
+        """An admin gives somebody access back."""
+        _need_admin()
+        return Act("let_in", self._desk.people.need(context.path_param("person")).id)
+
+    def read_budget(self, context: RequestContext) -> Act:
+        """An admin sets a budget."""
+        _need_admin()
+        payer, period, amount = (context.form.get(name, "").strip() for name in ("payer", "period", "amount"))
+        if payer not in self._payers() or period not in list(Period) or not (not amount or _AMOUNT.fullmatch(amount)):
+            raise InvalidRequest(
+                "That is no budget.", next_step="Choose whose it is, and an amount like 25 or 25.50, or none."
+            )
+        return Act("budget_set", f"budget {payer} {period}", amount)
+
+    def read_token(self, context: RequestContext) -> Act:
+        """Somebody makes a token for an agent of theirs."""
+        name = clean(context.form.get("name", ""), limit=60) or "Agent"
+        return Act("agent_token_made", name, context.form.get("days", ""))
+
+    def _prove(self, context: RequestContext, act: Act) -> Proof:
+        return self._step_up.prove_own(context.form, context.session, act.signed)
+
     def _agents(self, context: RequestContext, made: str = "") -> Response:
         tokens = [
             {"digest": digest, "name": name, "ends_at": ends_at}
             for digest, name, ends_at in self._desk.people.agent_tokens(_person().id)
         ]
-        once = secrets.token_urlsafe(16)
-        return context.page("agents.html", tokens=tokens, made=made, most=MOST_DAYS, once=once, now=context.now)
+        ways = self._step_up.own_ways()
+        return context.page("agents.html", tokens=tokens, made=made, most=MOST_DAYS, ways=ways, now=context.now)
 
     def _payers(self) -> dict[str, str]:
         """Whom a budget can be for, with what is shown."""
@@ -195,8 +252,9 @@ def _bears_on(budget: Budget, person: Person) -> bool:
     return names[budget.payer] == budget.name
 
 
-def _record(context: RequestContext, action: str, subject: str, **detail: str) -> None:
-    context.state.service.record_audit(action, subject, actor=Means.DESK.value, detail=detail)
+def _record(context: RequestContext, act: Act, proof: Proof = BY_SESSION, **detail: str) -> None:
+    known = {"terms": act.terms, **detail, **proof.evidence}
+    context.state.service.record_audit(act.action, act.subject, actor=proof.means.value, detail=known)
 
 
 async def _no_allowances(_: RequestContext) -> Response:
@@ -205,9 +263,9 @@ async def _no_allowances(_: RequestContext) -> Response:
     )
 
 
-def build_pages(desk: TeamDesk, state: DeskState) -> list[Route]:
+def build_pages(desk: TeamDesk, state: DeskState, step_up: TeamStepUp) -> list[Route]:
     """The routes."""
-    own = TeamPages(desk)
+    own = TeamPages(desk, step_up)
     read = [
         ("/people", own.people),
         ("/budgets", own.budgets),
@@ -222,8 +280,11 @@ def build_pages(desk: TeamDesk, state: DeskState) -> list[Route]:
     posted = [
         ("/people/{person}/cut-off", own.cut_off),
         ("/people/{person}/let-in", own.let_in),
+        ("/people/{person}/let-in/challenge", own.challenge(own.read_let_in)),
         ("/budgets", own.set_budget),
+        ("/budgets/challenge", own.challenge(own.read_budget)),
         ("/agents", own.make_token),
+        ("/agents/challenge", own.challenge(own.read_token)),
         ("/agents/{token}/revoke", own.revoke_token),
         ("/allowances", _no_allowances),
         ("/allowances/{rest:path}", _no_allowances),
