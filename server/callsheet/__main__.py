@@ -63,7 +63,7 @@ def _run_team(arguments: list[str]) -> int:
         from .team import main as run
     except ModuleNotFoundError as missing:
         sys.stderr.write(
-            f"Team mode is not installed ({missing.name} is missing). Install it: pip install 'callsheet[team]'\n"
+            f"Team mode is not installed ({missing.name} is missing). Install it in a clone: pip install '.[team]'\n"
         )
         return SETUP_EXIT
     return run(arguments)

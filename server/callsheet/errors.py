@@ -56,6 +56,7 @@ class Action(StrEnum):
     WATCH_DETACHED = "watch --detach"
     RESUME = "resume"
     SETUP = "setup"
+    MIGRATE = "team migrate"
     DOCTOR = "doctor"
     INSTALL = "install"
     LIST_KEYS = "keys list"

@@ -13,8 +13,9 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import lru_cache, partial
@@ -26,13 +27,11 @@ from starlette.routing import Route
 
 from callsheet.core.consent import Floor, Policy
 from callsheet.core.gateway.callbacks import callback_token
-from callsheet.core.people import PROGRAM, find_role
-from callsheet.core.security.redaction import clean
+from callsheet.core.people import PROGRAM
 from callsheet.core.shot import Shot
 from callsheet.edges.config.policy_file import parse_policy
 from callsheet.edges.files.paths import Paths
 from callsheet.edges.identity.provider import OAuthClient, Provider
-from callsheet.edges.identity.tokens import TokenRefused
 from callsheet.edges.identity.verifier import AccessTokenVerifier, VerifierSettings
 from callsheet.edges.keys.passkeys import signing_key
 from callsheet.edges.object_store.clips import ObjectClips, open_bucket
@@ -49,11 +48,12 @@ from callsheet.edges.traces import start as start_traces
 from callsheet.edges.traces import traced
 from callsheet.errors import CallsheetError, SetupProblem
 from callsheet.service import Service
-from callsheet.surface.next_steps import for_person, in_team
+from callsheet.surface.next_steps import for_administrator, in_team
 from callsheet.surface.team.app import MCP_WORDS, Draining, TeamParts, build_team_app
 from callsheet.surface.team.callbacks import Callbacks, Outcome, Signed
-from callsheet.surface.team.config import TeamConfig, load_config
+from callsheet.surface.team.config import TeamConfig, load_config, opening
 from callsheet.surface.team.desk import build_login, build_team_desk
+from callsheet.surface.team.doctor import Doctor
 from callsheet.surface.team.metrics import TeamMetrics, serve_metrics
 from callsheet.surface.team.viewer import as_viewer, current_viewer
 
@@ -68,14 +68,23 @@ RECENT_BELL_SECONDS = 86_400.0
 """A gateway that called back within a day is believed to do it again."""
 BACKLOG = 256
 STDIN = "-"
+COMMANDS = {
+    "migrate": "bring the database to this version",
+    "serve": "answer agents and people",
+    "work": "send and follow, with the gateways' keys in the environment",
+    "doctor": "say what does not work",
+    "restored": "after a backup was restored, send nothing twice",
+}
 
 
 @in_team("/")
 def main(arguments: Sequence[str]) -> int:
     """Run one of the team's commands; the exit code."""
-    parser = argparse.ArgumentParser(prog="callsheet team", description="Run the server of a team: docs/team.md.")
-    parser.add_argument("command", choices=("serve", "work", "migrate", "doctor", "restored"))
-    parser.add_argument("--config", default=os.environ.get("CALLSHEET_TEAM_CONFIG", "team.toml"))
+    told = "; ".join(f"{name}: {what}" for name, what in COMMANDS.items())
+    parser = argparse.ArgumentParser(prog="callsheet team", description=f"Run the server of a team. {told}.")
+    parser.add_argument("command", choices=COMMANDS)
+    default = os.environ.get("CALLSHEET_TEAM_CONFIG", "team.toml")
+    parser.add_argument("--config", default=default, metavar="FILE", help="the configuration; else %(default)s")
     parser.add_argument("--token", default="", help="doctor: the access token of an agent to check; - reads it")
     chosen = parser.parse_args(arguments)
     quiet_libraries()
@@ -94,7 +103,7 @@ def main(arguments: Sequence[str]) -> int:
             team.database.close()
             team.end_traces()
     except CallsheetError as error:
-        sys.stderr.write(f"{error} {for_person(error.next_step)}\n")
+        sys.stderr.write(f"{error.message} {for_administrator(error.next_step)}\n")
         return 1
 
 
@@ -192,7 +201,7 @@ class Team:
             start_watcher=lambda: False,
             only_desk=True,
             known_account=None if works else self.ledger.account,
-            has_sender=lambda gateway: works or self.ledger.has_sender(gateway, now=self.clock.now()),
+            has_sender=lambda gateway: works or gateway in self.ledger.senders(now=self.clock.now()),
             callback_for=self.callback_for,
             called_back=lambda task: self.ledger.is_called_back(task, since=self.clock.now() - RECENT_BELL_SECONDS),
             changes=self.wakeups,
@@ -215,16 +224,17 @@ class Team:
 
     def policy(self) -> Policy:
         """The policy file, and what always holds in a team: only a passkey approves, and a pause is a row."""
-        return replace(self.judge_policy(self.read_policy()), paused=self.ledger.is_paused())
+        return replace(self.read_policy(), paused=self.ledger.is_paused())
 
-    def read_policy(self) -> bytes:
-        """The policy file's bytes; raises `SetupProblem`."""
+    def read_policy(self) -> Policy:
+        """The policy file, without the pause; raises `SetupProblem`."""
         path = self.config.path(self.config.policy)
         try:
-            return path.read_bytes()
+            return self.judge_policy(path.read_bytes())
         except OSError as error:
             raise SetupProblem(
-                f"The policy {path} cannot be read ({type(error).__name__}).", next_step="Set `policy` to its path."
+                f"The policy {path} cannot be read ({error.strerror}).",
+                next_step="Write it there, or set `policy` to its path: docs/team.md shows one.",
             ) from None
 
     def migrate(self) -> int:
@@ -239,6 +249,20 @@ class Team:
         sys.stdout.write("Approvals have ended, and what waited is of unknown outcome: compare with the gateways.\n")
         return 0
 
+    def _prepare(self) -> None:
+        """Refuse to start without what would be missed only at the first clip. Raises `CallsheetError`."""
+        self.read_policy()
+        home = self.config.path(self.config.home)
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=home).close()
+        except OSError as error:
+            raise SetupProblem(
+                f"`home`: {home} cannot be written to ({error.strerror}).",
+                next_step="Give it to the user of this process, or set `home` to another directory.",
+            ) from None
+        self.ledger.require_version()
+
     async def missing(self) -> str:
         """What keeps this process from being ready."""
         await allow_waiting()
@@ -252,7 +276,7 @@ class Team:
     async def serve(self) -> int:
         """A web replica, until a signal ends it: not ready first, then closed, so that no request is lost."""
         await open_portals()
-        self.ledger.require_version()
+        self._prepare()
         service = self.build_service(works=False)
         clips, login = service.deps.clips, build_login(self.config, self.provider, self.client)
         desk = build_team_desk(self.config, service, self.database, self.ledger, login, clips)
@@ -275,10 +299,12 @@ class Team:
             forwarded_allow_ips=proxies or None,
         )
         host, _, port = self.config.listen.rpartition(":")
-        with socket.create_server((host.strip("[]"), int(port)), backlog=BACKLOG) as listener:
+        with opening("listen", self.config.listen):
+            listener = socket.create_server((host.strip("[]"), int(port)), backlog=BACKLOG)
+        with listener:
+            self._report("callsheet-web")
             async with anyio.create_task_group() as group:
                 group.start_soon(self._end_on_signal, lambda: setattr(server, "should_exit", True))
-                self._report("callsheet-web")
                 log.info("serving %s", self.config.public_url)
                 await server.serve(sockets=[listener])
                 group.cancel_scope.cancel()
@@ -287,11 +313,11 @@ class Team:
     async def work(self) -> int:
         """A worker, until a signal ends it: paid requests under way are answered first."""
         await open_portals()
-        self.ledger.require_version()
+        self._prepare()
         with as_viewer(PROGRAM):
             service = self.build_service(works=True)
+            self._report("callsheet-worker")
             async with service.running():
-                self._report("callsheet-worker")
                 log.info("working as %s", service.deps.runner_id)
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._write_accounts, service)
@@ -299,49 +325,19 @@ class Team:
         return 0
 
     async def doctor(self, token: str) -> int:
-        """Say of each part whether it works, and why not; of a token, which check it fails. Never repeats the token."""
+        """Say of each part whether it works, and why not; of a token, which check it fails."""
         await open_portals()
         given = sys.stdin.readline().strip() if token == STDIN else token
-        checks: list[tuple[str, Callable[[], Awaitable[str]]]] = [
-            ("keys", self._check_keys),
-            ("policy", self._check_policy),
-            ("database", self._check_database),
-            ("identity provider", self._check_provider),
-        ]
-        if given:
-            checks.append(("token", partial(self._check_token, given)))
-        failed = 0
-        for name, check in checks:
-            try:
-                sys.stdout.write(f"ok       {name}: {await check()}\n")
-            except CallsheetError as error:
-                failed += 1
-                sys.stdout.write(f"problem  {name}: {error.message} {for_person(error.next_step)}\n")
-            except TokenRefused as refused:
-                failed += 1
-                found = f" (found: {clean(refused.found, limit=120)})" if refused.found else ""
-                sys.stdout.write(f"problem  {name}: refused by the check of its {refused.check}{found}\n")
-        return 1 if failed else 0
-
-    async def _check_keys(self) -> str:
-        return f"{len(self.config.keys())} keys of this server"
-
-    async def _check_policy(self) -> str:
-        return f"mode {self.judge_policy(self.read_policy()).mode}"
-
-    async def _check_database(self) -> str:
-        self.ledger.require_version()
-        return f"{self.database.path}, of this version"
-
-    async def _check_provider(self) -> str:
-        return (await self.provider.load()).issuer
-
-    async def _check_token(self, token: str) -> str:
-        access = await self.verifier.verify(token)
-        role = find_role(access.groups, self.config.roles.by_role())
-        if role is None:
-            raise SetupProblem("It is good, but none of its groups has a role.", next_step="See [roles].")
-        return f"{role} of team {self.config.team_of(access.groups)}, through {access.client_id}"
+        doctor = Doctor(
+            config=self.config,
+            ledger=self.ledger,
+            provider=self.provider,
+            verifier=self.verifier,
+            read_policy=self.read_policy,
+            build_clips=lambda: self.build_clips(None),
+            now=self.clock.now,
+        )
+        return await doctor.examine(given)
 
     async def _end_on_signal(self, end: Callable[[], object]) -> None:
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -397,4 +393,5 @@ class Team:
         self.end_traces = start_traces(process, known=MCP_WORDS, collector=self.config.traces)
         if self.config.metrics:
             metrics = TeamMetrics(self.ledger, self.people, self.clock.now, self.callback_outcomes)
-            serve_metrics(self.config.metrics, metrics)
+            with opening("metrics", self.config.metrics):
+                serve_metrics(self.config.metrics, metrics)

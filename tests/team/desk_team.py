@@ -177,7 +177,7 @@ def make_desk_team(
         has_passphrase=lambda: True,
         only_desk=True,
         known_account=ledger.account if by_workers else None,
-        has_sender=lambda gateway: not by_workers or ledger.has_sender(gateway, now=clock.now()),
+        has_sender=lambda gateway: not by_workers or gateway in ledger.senders(now=clock.now()),
     )
     service = Service(deps, leases, sandbox, build_runner, _no_desk)
     app = build_team_desk(config, service, database, ledger, build_login(config, provider, client), service.deps.clips)

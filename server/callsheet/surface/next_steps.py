@@ -31,6 +31,7 @@ FOR_PEOPLE = frozenset(
         Action.WATCH_DETACHED,
         Action.RESUME,
         Action.SETUP,
+        Action.MIGRATE,
         Action.DOCTOR,
         Action.INSTALL,
         Action.LIST_KEYS,
@@ -63,7 +64,11 @@ TEAM_PAGES = {
     Action.RESUME: "",
 }
 """The page of a team's desk for each action. The targets of one follow it."""
-TEAM_COMMANDS = {Action.DOCTOR: "team doctor", Action.ACCEPT_LEDGER: "team restored"}
+TEAM_COMMANDS = {
+    Action.DOCTOR: "team doctor",
+    Action.MIGRATE: Action.MIGRATE.value,
+    Action.ACCEPT_LEDGER: "team restored",
+}
 """What an administrator of a team's server can run."""
 
 _team_desk: ContextVar[str] = ContextVar("team_desk", default="")
@@ -118,6 +123,12 @@ def for_person(step: NextStep) -> str:
         return _joined(step.text, f"Open {page}." if page else f"Ask {asked}.")
     desk = f" or open {step.desk_url}" if step.desk_url else ""
     return _joined(step.text, f"Run `{command(step)}`{desk}.")
+
+
+def for_administrator(step: NextStep) -> str:
+    """The step with a command, for who runs the team's server."""
+    known = TEAM_COMMANDS.get(step.action)
+    return _joined(step.text, f"Run `{PROGRAM} {known}`.") if known else step.text
 
 
 def error_for_agent(error: CallsheetError) -> str:

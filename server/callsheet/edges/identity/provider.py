@@ -25,6 +25,7 @@ from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import JWKRegistry, KeySet
 
 from callsheet.core.gateway.protocol import USUAL
+from callsheet.core.security.redaction import clean
 from callsheet.core.security.urls import is_loopback
 from callsheet.edges.http.public_addresses import Resolver, find_public_addresses, resolve
 from callsheet.edges.http.trust import build_context, explain_failure
@@ -37,6 +38,7 @@ FIRST_RETRY_SECONDS = 2
 TOTAL_SECONDS = 10.0
 MAX_REPLY_BYTES = 1 << 18
 MAX_KEYS = 64
+ISSUER_SHOWN = 120
 _FAILURES = (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, ValueError, RecursionError)
 
 
@@ -147,7 +149,10 @@ class Provider:
     async def _read(self) -> Metadata:
         found = await self._get(f"{self.issuer.rstrip('/')}/.well-known/openid-configuration")
         if found.get("issuer") != self.issuer:
-            raise ProviderProblem("The identity provider names another issuer than the one that is configured.")
+            named = clean(str(found.get("issuer")), limit=ISSUER_SHOWN)
+            raise ProviderProblem(
+                f"The identity provider names another issuer ({named}) than the one that is configured ({self.issuer})."
+            )
         texts = {name: value for name, value in found.items() if isinstance(value, str) and self._may_use(value)}
         return Metadata(
             issuer=self.issuer,
@@ -162,7 +167,7 @@ class Provider:
     async def _get(self, url: str) -> dict[str, Any]:
         status, body = await self._request("GET", url)
         if status != 200:
-            raise ProviderProblem(f"The identity provider answered {status}.")
+            raise ProviderProblem(f"The identity provider answered {status} at {url}.")
         return body
 
     async def _request(
@@ -175,7 +180,7 @@ class Provider:
                 async with self._client() as client:
                     return await self._receive(client, client.build_request(method, url, data=data), auth)
         except _FAILURES as error:
-            raise ProviderProblem(f"The identity provider could not be read ({explain_failure(error)}).") from None
+            raise ProviderProblem(f"{url} could not be read ({explain_failure(error)}).") from None
 
     async def _receive(
         self, client: httpx2.AsyncClient, request: httpx2.Request, auth: httpx2.Auth | None

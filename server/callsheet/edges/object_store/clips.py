@@ -106,6 +106,11 @@ class ObjectClips:
         with _told("The team's storage gives no link", SetupProblem):
             return ClipLinks(*await obstore.sign_async(self._store, "GET", paths, LINK_LIFETIME))
 
+    async def check(self) -> None:
+        """Put something small, as a clip will be. Raises `SetupProblem`."""
+        with _told("The team's storage took nothing", SetupProblem):
+            await obstore.put_async(self._store, f"{self._tasks}/probe", b"Callsheet can write here.\n")
+
     def link_origin(self) -> str:
         """Scheme and host of all these links, for pages that say what they load. Raises `SetupProblem`."""
         with _told("The team's storage gives no link", SetupProblem):

@@ -50,6 +50,26 @@ BROKEN = (
     OSError,
 )
 
+SETTINGS = (
+    (
+        asyncpg.ClientConfigurationError,
+        "The address of the database cannot be read.",
+        "Write it as postgresql://user:password@host/database, a # in the password as %23.",
+    ),
+    (asyncpg.InvalidCatalogNameError, "The server has no database of that name.", "Create it, or correct its address."),
+    (
+        asyncpg.InvalidAuthorizationSpecificationError,
+        "The database refused the user or the password.",
+        "Correct them in the database's address.",
+    ),
+    (
+        asyncpg.InsufficientPrivilegeError,
+        "The database's user lacks a right.",
+        "Migrations need the right CREATE on the database; everything else needs what they made.",
+    ),
+)
+"""What is wrong with the configuration: the failure, what it means, what to do."""
+
 Got = TypeVar("Got")
 _PLACEHOLDER = re.compile(r"'[^']*'|(?P<next>\?)|:(?P<name>\w+)")
 _SCHEMA = re.compile(r"[a-z][a-z0-9_]{0,47}")
@@ -318,13 +338,14 @@ def database_problem(error: Exception) -> LedgerProblem:
     if isinstance(error, asyncpg.LockNotAvailableError | asyncpg.QueryCanceledError | asyncpg.DeadlockDetectedError):
         return LedgerProblem("The database is busy with another change.", next_step="Try again in a moment.")
     if isinstance(error, asyncpg.UndefinedTableError | asyncpg.InvalidSchemaNameError | asyncpg.UndefinedColumnError):
-        return LedgerProblem(
-            "The database has no tables of this version.", next_step=NextStep(Action.SETUP, "Migrate the database.")
-        )
+        return LedgerProblem("The database has no tables of this version.", next_step=NextStep(Action.MIGRATE))
+    for failure, message, advice in SETTINGS:
+        if isinstance(error, failure):
+            return LedgerProblem(message, next_step=advice)
     if isinstance(error, asyncpg.DiskFullError):
         return LedgerProblem("The database's disk is full.", next_step="Free some space on it, then try again.")
     if isinstance(error, MalformedRow):
         return LedgerProblem(f"The database holds something unexpected: {error}.", next_step=NextStep(Action.DOCTOR))
     if isinstance(error, BROKEN):
-        return LedgerProblem(f"The database does not answer ({kind}).", next_step="Check it, then try again.")
+        return LedgerProblem(f"The database does not answer ({kind}).", next_step="Check that it runs, and where.")
     return LedgerProblem(f"The database refused a statement ({kind}).", next_step=NextStep(Action.DOCTOR))

@@ -131,13 +131,11 @@ class TeamLedger(SqlLedger):
             row = db.execute("SELECT fingerprint FROM account WHERE gateway = ?", (gateway,)).fetchone()
         return str(row["fingerprint"]) if row else ""
 
-    def has_sender(self, gateway: str, *, now: float) -> bool:
-        """Whether a worker has the key for that gateway now."""
+    def senders(self, *, now: float) -> list[str]:
+        """The gateways for which a worker has the key now."""
         with self._database.reading() as db:
-            row = db.execute(
-                "SELECT seen_at FROM account WHERE gateway = ? AND seen_at > ?", (gateway, now - ACCOUNT_SECONDS)
-            ).fetchone()
-        return row is not None
+            found = db.execute("SELECT gateway FROM account WHERE seen_at > ? ORDER BY 1", (now - ACCOUNT_SECONDS,))
+            return [str(row["gateway"]) for row in found]
 
     def set_account(self, gateway: str, fingerprint: str, *, now: float) -> None:
         """Store that a worker has this key."""

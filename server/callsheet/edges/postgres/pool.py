@@ -52,7 +52,7 @@ class Pool:
                     return connection
                 connection.terminate()
             settings = {"timeout": CONNECT_SECONDS, "command_timeout": WAIT_SECONDS, **self._settings}
-            return await asyncpg.connect(self._dsn, **settings)
+            return await _connect(self._dsn, settings)
         except BaseException:
             self._room.release()
             self._end_turn(alone)
@@ -75,3 +75,11 @@ class Pool:
         """Close what nobody uses."""
         while self._free:
             await self._free.pop()[0].close(timeout=CONNECT_SECONDS)
+
+
+async def _connect(dsn: str, settings: dict[str, Any]) -> Any:
+    try:
+        return await asyncpg.connect(dsn, **settings)
+    except ValueError:
+        # A port that is no number, say. The driver's own error for the rest of an address is such a one too.
+        raise asyncpg.ClientConfigurationError("the address cannot be read") from None

@@ -140,13 +140,14 @@ def migrate(database: PostgresDatabase) -> int:
 
     Several processes may call this together: one applies each migration, the others wait for it.
     """
-    raw = database.acquire()
     try:
-        return database.run(_migrate, raw, database.tenant)
+        raw = database.acquire()
+        try:
+            return database.run(_migrate, raw, database.tenant)
+        finally:
+            database.release(raw)
     except FAILURES as error:
         raise database_problem(error) from None
-    finally:
-        database.release(raw)
 
 
 async def _migrate(raw: asyncpg.Connection, tenant: str) -> int:

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import base64
 import binascii
+import stat
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 
 from callsheet.core.people import Role
 from callsheet.core.security.urls import is_loopback
 from callsheet.errors import SetupProblem
 
+WORDS = {
+    "missing": "is missing",
+    "extra_forbidden": "is no setting",
+    "string_type": "must be text in quotes",
+    "bool_type": "must be true or false",
+    "tuple_type": 'must be a list, such as ["makers"]',
+    "model_type": "must be a table",
+    "dict_type": "must be a table",
+}
+"""What is said of a mistake, by the type that pydantic gives it."""
 KEY_BYTES = 32
 SECRET_MOST_BYTES = 65_536
+MOST_PORT = 65_535
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 
 
@@ -50,6 +65,15 @@ class IdentitySettings(_Table):
     allowed_clients: Names = ()
     trusted_hosts: Names = ()
 
+    @field_validator("issuer")
+    @classmethod
+    def _is_safe(cls, url: str) -> str:
+        if urlsplit(url).scheme != "https" and not (url.startswith("http://") and is_loopback(url)):
+            raise ValueError("must be an https address, or http on localhost")
+        if "?" in url or "#" in url or "@" in url:
+            raise ValueError("must be an address without user, query and fragment")
+        return url
+
 
 class RolesSettings(_Table):
     """The groups of the provider that make a member, an approver, an admin. `admin` cannot be empty."""
@@ -62,7 +86,7 @@ class RolesSettings(_Table):
     @classmethod
     def _has_admin(cls, groups: tuple[str, ...]) -> tuple[str, ...]:
         if not groups:
-            raise ValueError("name at least one group, or nobody could run the team")
+            raise ValueError("must name a group, or nobody could run the team")
         return groups
 
     def by_role(self) -> dict[Role, tuple[str, ...]]:
@@ -121,6 +145,21 @@ class TeamConfig(_Table):
             raise ValueError("must be https, or http on localhost")
         return url.rstrip("/")
 
+    @field_validator("listen", "metrics")
+    @classmethod
+    def _is_port(cls, address: str) -> str:
+        port = address.rpartition(":")[2]
+        if address and not (":" in address and port.isdecimal() and int(port) <= MOST_PORT):
+            raise ValueError("must be an address and a port, such as 0.0.0.0:8080")
+        return address
+
+    @field_validator("traces")
+    @classmethod
+    def _is_web_address(cls, url: str) -> str:
+        if url and not url.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return url
+
     @property
     def mcp_url(self) -> str:
         """The address of the MCP endpoint, which tokens must be for."""
@@ -139,10 +178,15 @@ class TeamConfig(_Table):
         """The content of a file with a secret, without white space around it; raises `SetupProblem`."""
         path = self.path(name)
         try:
-            raw = path.read_bytes()[:SECRET_MOST_BYTES]
-            found = raw.decode("utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise _problem(f"{path} cannot be read ({type(error).__name__}).") from None
+            # Orchestrators mount secrets that everybody in the container may read.
+            is_open = path.stat().st_mode & stat.S_IWOTH
+            found = path.read_bytes()[:SECRET_MOST_BYTES].decode("utf-8").strip()
+        except OSError as error:
+            raise _problem(f"{path} cannot be read ({error.strerror}).") from None
+        except UnicodeDecodeError:
+            raise _problem(f"{path} is not text.") from None
+        if is_open:
+            raise _problem(f"{path} can be changed by everybody on this computer.")
         if not found:
             raise _problem(f"{path} is empty.")
         return found
@@ -163,14 +207,33 @@ def load_config(path: Path) -> TeamConfig:
     try:
         table = tomllib.loads(path.read_bytes().decode("utf-8"))
     except OSError as error:
-        raise _problem(f"{path} cannot be read ({type(error).__name__}).") from None
+        raise _problem(f"{path} cannot be read ({error.strerror}).") from None
+    except tomllib.TOMLDecodeError as error:
+        raise _problem(f"{path} is not TOML: {error}.") from None
     except (ValueError, RecursionError):
         raise _problem(f"{path} is not TOML.") from None
     try:
         return TeamConfig.model_validate({**table, "directory": path.resolve().parent})
     except ValidationError as error:
-        found = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise _problem(f"{path}: {found}.") from None
+        raise _problem(f"{path}: {'; '.join(map(_explain, error.errors()))}.") from None
+
+
+@contextmanager
+def opening(setting: str, address: str) -> Iterator[None]:
+    """Say which setting names an address that cannot be opened in the block, as a `SetupProblem`."""
+    try:
+        yield
+    except OSError as error:
+        raise SetupProblem(
+            f"`{setting}`: {address} cannot be opened ({str(error.strerror).partition(' (')[0]}).",
+            next_step="End what uses the port, or set another. Processes on one computer need one each.",
+        ) from None
+
+
+def _explain(mistake: ErrorDetails) -> str:
+    """Which setting, and what is wrong with it, without its value."""
+    said = WORDS.get(mistake["type"]) or mistake["msg"].removeprefix("Value error, ")
+    return f"{'.'.join(map(str, mistake['loc']))} {said}"
 
 
 def _problem(message: str) -> SetupProblem:
