@@ -20,7 +20,7 @@ from callsheet.surface.next_steps import (
 )
 
 URL = "https://clips.example.com/"
-COMMAND = re.compile(r"callsheet (?!team (?:doctor|restored)`)")
+COMMAND = re.compile(r"callsheet (?!team (?:doctor|migrate|restored)`)")
 ERRORS = [found for found in vars(errors).values() if isinstance(found, type) and issubclass(found, CallsheetError)]
 STEPS = [
     NextStep(action, target=target, desk_url=url, home="/home", seconds=45)

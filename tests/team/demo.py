@@ -99,7 +99,8 @@ def main() -> int:
     began = time.monotonic()
     with open_team() as (team, _):
         where = anyio.run(walk, team)
-        say(f"Saved after {time.monotonic() - began:.0f} s: {where} ({Path(where).stat().st_size} bytes).")
+        size = Path(where).stat().st_size
+        say(f"Saved after {time.monotonic() - began:.0f} s: {Path(where).name} ({size} bytes). The demo removes it.")
     return 0
 
 

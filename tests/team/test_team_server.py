@@ -275,7 +275,7 @@ def test_the_doctor_says_which_check_a_token_fails(team: TeamInstall, who: str, 
 
     assert (ran.returncode, token in ran.stdout + ran.stderr) == (1 if problem else 0, False), ran.stdout + ran.stderr
     assert problem in ran.stdout
-    assert ran.stdout.count("\nok") + ran.stdout.startswith("ok") == (4 if problem else 5)
+    assert ran.stdout.count("\nok") + ran.stdout.startswith("ok") == (6 if problem else 7)
 
 
 def test_a_replica_is_alive_and_ready(team: TeamInstall) -> None:

@@ -17,7 +17,7 @@ def team(
     config: Annotated[str, typer.Option(metavar="FILE", help="The team's configuration.")] = "team.toml",
     token: Annotated[str, typer.Option(help="With doctor: an agent's access token to check; - reads it.")] = "",
 ) -> int:
-    """Run the server of a team (docs/team.md). Needs the extra: pip install 'callsheet[team]'."""
+    """Run the server of a team (docs/team.md). Needs its extra; in a clone: pip install '.[team]'."""
     raise SetupProblem(f"`team {command}` runs in a process of its own.", next_step="Run it as `callsheet team`.")
 
 
