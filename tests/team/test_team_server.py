@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
-import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import asyncpg
 import httpx2
 import pytest
 from install import KEY, TeamInstall
@@ -28,7 +29,6 @@ from callsheet.core.people import PROGRAM
 from callsheet.core.tasks import SheetEvent
 from callsheet.edges.postgres.database import PostgresDatabase
 from callsheet.edges.postgres.ledger import TeamLedger
-from team.postgres import find_programs
 
 SHOT = {"prompt": "A paper boat on a calm pond.", "duration_seconds": 4, "gateway": "poyo", "model": "sora-2-official"}
 WAIT_SECONDS = 120.0
@@ -264,10 +264,18 @@ def has_in_memory(pid: int, text: str) -> bool:
 
 def dump(team: TeamInstall) -> str:
     """Every row of the database, as text."""
-    programs = find_programs()
-    assert programs is not None
-    command = [programs / "pg_dump", "--data-only", "--inserts", team.dsn]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+    async def read() -> list[str]:
+        connection = await asyncpg.connect(team.dsn)
+        try:
+            tables = await connection.fetch(
+                "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname !~ '^(pg_|information_)'"
+            )
+            return [row[0] for [name] in tables for row in await connection.fetch(f"SELECT t::text FROM {name} t")]
+        finally:
+            await connection.close()
+
+    return "\n".join(asyncio.run(read()))
 
 
 @pytest.mark.parametrize(
