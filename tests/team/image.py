@@ -84,6 +84,7 @@ def main() -> int:
         return subprocess.run(command, env=environ, check=False).returncode
     finally:
         run(*buildah("rm", container))
+        run(*buildah("rmi", "--prune"))
 
 
 if __name__ == "__main__":
