@@ -6,9 +6,9 @@ the figures, the spans, the database and the storage are searched, and each once
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +21,7 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
+import asyncpg
 import httpx2
 import obstore
 import pytest
@@ -41,7 +42,6 @@ from callsheet.core.people import PROGRAM, Payer, Period
 from callsheet.edges.postgres.database import PostgresDatabase
 from callsheet.edges.postgres.ledger import TeamLedger
 from callsheet.edges.postgres.people import People
-from team.postgres import find_programs
 from test_leaks import leaks
 
 pytestmark = [
@@ -283,7 +283,15 @@ def has_in_memory(pid: int, text: str) -> bool:
 
 def dump(team: TeamInstall) -> str:
     """Every row of the database, as text."""
-    programs = find_programs()
-    assert programs is not None
-    command = [programs / "pg_dump", "--data-only", "--inserts", team.dsn]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+    async def read() -> list[str]:
+        connection = await asyncpg.connect(team.dsn)
+        try:
+            tables = await connection.fetch(
+                "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname !~ '^(pg_|information_)'"
+            )
+            return [row[0] for [name] in tables for row in await connection.fetch(f"SELECT t::text FROM {name} t")]
+        finally:
+            await connection.close()
+
+    return "\n".join(asyncio.run(read()))
