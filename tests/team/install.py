@@ -87,6 +87,7 @@ class TeamInstall:
     workers: int = 2
     storage: str = ""
     extra: str = ""
+    program: tuple[str, ...] = ("-m", "callsheet", "team")
     environ: dict[str, str] = field(default_factory=dict)
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -155,7 +156,7 @@ class TeamInstall:
         return started
 
     def _command(self, command: str, port: int, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "callsheet", "team", command, "--config", str(self.config(port)), *arguments]
+        return [sys.executable, *self.program, command, "--config", str(self.config(port)), *arguments]
 
     def _environ(self) -> dict[str, str]:
         return {"PATH": os.environ["PATH"], "HOME": str(self.directory), **self.environ}

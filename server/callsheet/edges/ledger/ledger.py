@@ -9,7 +9,7 @@ error becomes a `LedgerProblem`, and nothing is submitted without a ledger.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -119,11 +119,21 @@ class SqlLedger:
         with self._database.reading() as db:
             return last_take(db, shot_digest) + 1
 
-    def sheets(self, states: Sequence[SheetState], *, limit: int = 50, forward: bool = False) -> list[Sheet]:
-        """The newest sheets in these states, or of them those that were put `forward`."""
+    def sheets(
+        self, states: Sequence[SheetState], *, limit: int = 50, forward: bool = False, shot_digest: str = ""
+    ) -> list[Sheet]:
+        """The newest sheets in these states, or of them those that were put `forward`, or those of one shot."""
         marks, wanted = state_marks(states)
         which = "sheet.forward_at IS NOT NULL AND " if forward else ""
+        if shot_digest:
+            which, wanted = f"{which}sheet.shot_digest = ? AND ", [shot_digest, *wanted]
         return self._sheets(f"{which}sheet.state IN ({marks}) ORDER BY made_at DESC LIMIT ?", *wanted, bound(limit))
+
+    def sheets_of(self, tasks: Iterable[Task]) -> dict[str, Sheet]:
+        """The sheets of these tasks, by id."""
+        ids = [task.sheet_id for task in tasks]
+        marks = ", ".join("?" * len(ids))
+        return {sheet.id: sheet for sheet in self._sheets(f"sheet.id IN ({marks})", *ids)} if ids else {}
 
     def takes(self, shot_digest: str) -> list[Task]:
         """The tasks of all takes of a shot, newest first."""
@@ -303,6 +313,10 @@ class SqlLedger:
         with self._database.reading() as db:
             rows = db.execute("SELECT at, kind, detail FROM event WHERE subject = ? ORDER BY seq", (subject,))
             return [read_event(row) for row in rows]
+
+    def together(self) -> AbstractContextManager[None]:
+        """For a block of many reads that waits for nothing else: a server far away is asked once for each."""
+        return self._database.together()
 
     def snapshot(self) -> AbstractContextManager[None]:
         """Reads in the block see one moment, whatever others write meanwhile. The block must not write."""

@@ -198,15 +198,18 @@ def count_spending(db: Connection, mode: Mode, windows: tuple[float, float], gat
 
     Waiting tasks count as sent now. Abandoned tasks that the gateway may have charged for count too.
     """
-    query = f"SELECT CAST(coalesce(sum(reserve_micros), 0) AS BIGINT) FROM task WHERE mode = ? AND {COUNTS_SINCE}"
-    day, month = (_scalar(db, query, mode.value, start) for start in windows)
+    day, month = windows
+    # One look at the month's tasks, which the day's are among.
+    row = db.execute(
+        f"SELECT CAST(coalesce(sum(CASE WHEN {COUNTS_SINCE} THEN reserve_micros END), 0) AS BIGINT),"
+        " CAST(coalesce(sum(reserve_micros), 0) AS BIGINT),"
+        f" count(CASE WHEN gateway = ? AND {COUNTS_SINCE} THEN 1 END) FROM task WHERE mode = ? AND {COUNTS_SINCE}",
+        (day, gateway, day, mode.value, month),
+    ).fetchone()
     open_marks, open_states = state_marks(OPEN_STATES)
-    count = _scalar(
-        db, f"SELECT count(*) FROM task WHERE mode = ? AND state IN ({open_marks})", mode.value, *open_states
-    )
-    query = f"SELECT count(*) FROM task WHERE mode = ? AND gateway = ? AND {COUNTS_SINCE}"
-    clips = _scalar(db, query, mode.value, gateway, windows[0])
-    return Spending(from_micros(day), from_micros(month), count, clips)
+    query = f"SELECT count(*) FROM task WHERE mode = ? AND state IN ({open_marks})"
+    count = _scalar(db, query, mode.value, *open_states)
+    return Spending(from_micros(row[0]), from_micros(row[1]), count, row[2])
 
 
 def count_taken(db: Connection, mode: Mode, gateway: str, unknown_since: float) -> int:

@@ -35,6 +35,7 @@ from callsheet.errors import Action, LedgerProblem, NextStep
 
 from .pool import LOCK_SECONDS, STATEMENT_SECONDS, Pool
 
+READ_ONLY = "BEGIN READ ONLY"
 IDLE_SECONDS = 5
 """A process that is frozen inside a transaction must not hold a tenant for longer."""
 
@@ -104,10 +105,14 @@ class Rows:
 class PostgresConnection:
     """One connection inside a transaction of one tenant."""
 
-    def __init__(self, run: Callable[..., Any], connection: Any, name: str) -> None:
+    def __init__(self, run: Callable[..., Any], connection: Any) -> None:
         self._run = run
         self.raw = connection
-        self.name = name
+
+    @property
+    def name(self) -> str:
+        """A name for this tenant that a copy of it has too."""
+        return str(self.execute("SELECT name FROM tenant").fetchone()[0])
 
     def execute(self, statement: str, values: Values = ()) -> Rows:
         """Run one statement and wait for its rows."""
@@ -127,6 +132,32 @@ class PostgresConnection:
     def count_audited(self) -> int:
         """By a row that counts with each entry and is never deleted."""
         return int(self.execute("SELECT audited FROM tenant").fetchone()[0])
+
+
+class SharedReads(PostgresConnection):
+    """The reads of one block in one transaction, which begins with the first; an equal one is not sent again."""
+
+    def __init__(self, database: PostgresDatabase) -> None:
+        super().__init__(database.run, None)
+        self._database = database
+        self._known: dict[tuple[str, tuple[Any, ...]], list[Any]] = {}
+
+    def execute(self, statement: str, values: Values = ()) -> Rows:
+        """The rows of that query, as this block saw them first."""
+        key = statement, tuple(_place(number_placeholders(statement)[1], values))
+        if key not in self._known:
+            if self.raw is None:
+                self.raw = self._database.begin_reading()
+            self._known[key] = super().execute(statement, values).found
+        found = self._known[key]
+        return Rows(found, len(found))
+
+    def end(self) -> None:
+        """Before the block writes, after a failure, and at its end: what follows is read again."""
+        self._known.clear()
+        raw, self.raw = self.raw, None
+        if raw is not None:
+            self._database.finish(raw, "COMMIT")
 
 
 class PostgresDatabase:
@@ -149,8 +180,8 @@ class PostgresDatabase:
         self._open = ExitStack()
         self._starting = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._name = ""
         self._current: ContextVar[PostgresConnection | None] = ContextVar("connection", default=None)
+        self._shared: ContextVar[SharedReads | None] = ContextVar("shared", default=None)
 
     def run(self, function: Callable[..., Coroutine[Any, Any, Got] | Awaitable[Got]], *values: Any) -> Got:
         """Call that in the connections' event loop, and wait for it as this caller can."""
@@ -188,12 +219,13 @@ class PostgresDatabase:
     @contextmanager
     def transaction(self, *, lasting: bool = True, alone: bool = True) -> Iterator[PostgresConnection]:
         """Without `lasting`, the commit does not wait for the disk; one that is `alone` holds the tenant's row."""
+        self._end_shared()
         began = ["BEGIN", *self._limits()]
         if not lasting:
             began.append("SET LOCAL synchronous_commit = off")
         if alone:
             began.append("SELECT name FROM tenant FOR UPDATE")
-        with self._guarded(), self._begun(began, "COMMIT", alone=alone) as db:
+        with self._guarded(), self._begun(began, alone=alone) as db:
             yield db
 
     @contextmanager
@@ -203,14 +235,47 @@ class PostgresDatabase:
         if current is not None:
             yield current
             return
-        with self._guarded(), self._begun(["BEGIN READ ONLY", *self._limits()], "COMMIT") as db:
-            yield db
+        shared = self._shared.get()
+        if shared is None:
+            with self._guarded(), self._begun([READ_ONLY, *self._limits()]) as db:
+                yield db
+            return
+        try:
+            with self._guarded():
+                yield shared
+        except BaseException:
+            self._end_shared()
+            raise
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Reads in the block share one transaction, and what was read once is not read again before the block writes.
+
+        The block waits for nothing but this database, and nothing cancels it.
+        """
+        if self._shared.get() is not None:
+            yield
+            return
+        with anyio.CancelScope(shield=True) if greenback.has_portal() else ExitStack():
+            token = self._shared.set(SharedReads(self))
+            try:
+                yield
+            finally:
+                self._end_shared()
+                self._shared.reset(token)
+
+    def _end_shared(self) -> None:
+        shared = self._shared.get()
+        if shared is not None:
+            with suppress(*FAILURES):
+                shared.end()
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """One read transaction that sees one moment."""
+        self._end_shared()
         began = ["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", *self._limits()]
-        with self._guarded(), self._begun(began, "COMMIT"):
+        with self._guarded(), self._begun(began):
             yield
 
     def settle(self) -> bool:
@@ -235,43 +300,50 @@ class PostgresDatabase:
         ]
 
     @contextmanager
-    def _begun(self, began: list[str], end: str, *, alone: bool = False) -> Iterator[PostgresConnection]:
+    def _begun(self, began: list[str], *, alone: bool = False) -> Iterator[PostgresConnection]:
         """A transaction on a connection of its own. No cancellation enters it."""
         with anyio.CancelScope(shield=True) if greenback.has_portal() else ExitStack():
-            raw = self._begin("; ".join(began), alone=alone)
+            raw = self.run(self._begin, "; ".join(began), alone)
             try:
-                db = PostgresConnection(self.run, raw, self._need_name(raw))
+                db = PostgresConnection(self.run, raw)
                 token = self._current.set(db)
                 try:
                     yield db
                 finally:
                     self._current.reset(token)
-                self.run(raw.execute, end)
             except BaseException:
                 with suppress(*FAILURES):
-                    self.run(raw.execute, "ROLLBACK")
+                    self.finish(raw, "ROLLBACK", alone=alone)
                 raise
-            finally:
-                self.release(raw, alone=alone)
+            self.finish(raw, "COMMIT", alone=alone)
 
-    def _begin(self, statements: str, *, alone: bool) -> Any:
+    def begin_reading(self) -> Any:
+        """A connection on which a read-only transaction has begun; `finish` ends it."""
+        return self.run(self._begin, "; ".join([READ_ONLY, *self._limits()]), False)
+
+    def finish(self, raw: Any, statement: str, *, alone: bool = False) -> None:
+        """End the transaction of a connection and give it back."""
+        self.run(self._finish, raw, statement, alone)
+
+    async def _begin(self, statements: str, alone: bool) -> Any:
         """A connection on which the transaction has begun; on a new one where the first had been cut meanwhile."""
         for last in (False, True):
-            raw = self.acquire(alone=alone)
+            raw = await self._pool.acquire(alone)
             try:
-                self.run(raw.execute, statements)
+                await raw.execute(statements)
             except BaseException as error:
-                self.release(raw, alone=alone)
+                await self._pool.release(raw, alone)
                 if last or not isinstance(error, BROKEN):
                     raise
             else:
                 return raw
         raise AssertionError("unreachable")
 
-    def _need_name(self, raw: Any) -> str:
-        if not self._name:
-            self._name = self.run(raw.fetchval, "SELECT name FROM tenant")
-        return self._name
+    async def _finish(self, raw: Any, statement: str, alone: bool) -> None:
+        try:
+            await raw.execute(statement)
+        finally:
+            await self._pool.release(raw, alone)
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:

@@ -22,12 +22,14 @@ DECIDED_HERE = 12
 
 async def page_view(context: RequestContext) -> Response:
     """The page."""
-    return context.page("home.html", **_contents(context))
+    with context.state.service.together():
+        return context.page("home.html", **_contents(context))
 
 
 async def fragment(context: RequestContext) -> Response:
     """The part that updates automatically."""
-    return context.fragment("_home_live.html", **_contents(context))
+    with context.state.service.together():
+        return context.fragment("_home_live.html", **_contents(context))
 
 
 def _contents(context: RequestContext) -> dict[str, Any]:
