@@ -66,6 +66,8 @@ class Service(Queries):
 
     async def keep_pictures(self, draft: Draft) -> Draft:
         """The draft with its pictures read, in a thread, so that nothing else waits; see `drafts.keep_pictures`."""
+        if draft.shot is None or not draft.shot.inputs:
+            return draft
         if self._reading is None:
             self._reading = anyio.CapacityLimiter(1)
         return await anyio.to_thread.run_sync(drafts.keep_pictures, self.deps, draft, limiter=self._reading)

@@ -35,7 +35,6 @@ from callsheet.errors import Action, LedgerProblem, NextStep
 
 from .pool import LOCK_SECONDS, STATEMENT_SECONDS, Pool
 
-READ_ONLY = "BEGIN READ ONLY"
 IDLE_SECONDS = 5
 """A process that is frozen inside a transaction must not hold a tenant for longer."""
 
@@ -137,27 +136,30 @@ class PostgresConnection:
 class SharedReads(PostgresConnection):
     """The reads of one block in one transaction, which begins with the first; an equal one is not sent again."""
 
-    def __init__(self, database: PostgresDatabase) -> None:
-        super().__init__(database.run, None)
-        self._database = database
+    def __init__(self, run: Callable[..., Any], begin: Callable[[], Awaitable[Any]]) -> None:
+        super().__init__(run, None)
+        self._begin = begin
         self._known: dict[tuple[str, tuple[Any, ...]], list[Any]] = {}
 
     def execute(self, statement: str, values: Values = ()) -> Rows:
         """The rows of that query, as this block saw them first."""
-        key = statement, tuple(_place(number_placeholders(statement)[1], values))
+        text, names = number_placeholders(statement)
+        key = text, tuple(_place(names, values))
         if key not in self._known:
-            if self.raw is None:
-                self.raw = self._database.begin_reading()
-            self._known[key] = super().execute(statement, values).found
+            self._known[key] = self._run(self._fetch, *key)
         found = self._known[key]
         return Rows(found, len(found))
 
-    def end(self) -> None:
-        """Before the block writes, after a failure, and at its end: what follows is read again."""
+    def forget(self) -> Any:
+        """The connection that is to be given back, if there is one; what follows is read again."""
         self._known.clear()
         raw, self.raw = self.raw, None
-        if raw is not None:
-            self._database.finish(raw, "COMMIT")
+        return raw
+
+    async def _fetch(self, text: str, placed: tuple[Any, ...]) -> list[Any]:
+        if self.raw is None:
+            self.raw = await self._begin()
+        return list(await self.raw.fetch(text, *placed))
 
 
 class PostgresDatabase:
@@ -235,17 +237,13 @@ class PostgresDatabase:
         if current is not None:
             yield current
             return
-        shared = self._shared.get()
-        if shared is None:
-            with self._guarded(), self._begun([READ_ONLY, *self._limits()]) as db:
-                yield db
-            return
-        try:
-            with self._guarded():
-                yield shared
-        except BaseException:
-            self._end_shared()
-            raise
+        with self.together():
+            try:
+                with self._guarded():
+                    yield self._need_shared()
+            except BaseException:
+                self._end_shared()
+                raise
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -257,18 +255,25 @@ class PostgresDatabase:
             yield
             return
         with anyio.CancelScope(shield=True) if greenback.has_portal() else ExitStack():
-            token = self._shared.set(SharedReads(self))
+            statements = "; ".join(["BEGIN READ ONLY", *self._limits()])
+            token = self._shared.set(SharedReads(self.run, partial(self._begin, statements, False)))
             try:
                 yield
             finally:
                 self._end_shared()
                 self._shared.reset(token)
 
-    def _end_shared(self) -> None:
+    def _need_shared(self) -> SharedReads:
         shared = self._shared.get()
-        if shared is not None:
-            with suppress(*FAILURES):
-                shared.end()
+        assert shared is not None
+        return shared
+
+    def _end_shared(self) -> None:
+        """Before the block writes, after a failure, and at its end. Nobody waits for the end of reads."""
+        shared = self._shared.get()
+        raw = shared.forget() if shared else None
+        if raw is not None:
+            self.start(self._finish, raw, "COMMIT", False)
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -313,17 +318,9 @@ class PostgresDatabase:
                     self._current.reset(token)
             except BaseException:
                 with suppress(*FAILURES):
-                    self.finish(raw, "ROLLBACK", alone=alone)
+                    self.run(self._finish, raw, "ROLLBACK", alone)
                 raise
-            self.finish(raw, "COMMIT", alone=alone)
-
-    def begin_reading(self) -> Any:
-        """A connection on which a read-only transaction has begun; `finish` ends it."""
-        return self.run(self._begin, "; ".join([READ_ONLY, *self._limits()]), False)
-
-    def finish(self, raw: Any, statement: str, *, alone: bool = False) -> None:
-        """End the transaction of a connection and give it back."""
-        self.run(self._finish, raw, statement, alone)
+            self.run(self._finish, raw, "COMMIT", alone)
 
     async def _begin(self, statements: str, alone: bool) -> Any:
         """A connection on which the transaction has begun; on a new one where the first had been cut meanwhile."""
