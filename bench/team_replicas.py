@@ -35,6 +35,9 @@ from callsheet.team import Team, main
 
 TICK_SECONDS = 0.005
 EVENTS = ("created", "claimed", "accepted", "seen_running", "seen_finished", "clip_saved")
+APART_SECONDS = 780.0
+"""Between two tasks: 10,000 are those of three months."""
+CHUNK = 2_000
 DECLINED = 20
 """One sheet in so many was declined."""
 ENDED = (
@@ -165,7 +168,7 @@ class Rows:
         """
         sheets, owners, tasks, events = [], [], [], []
         for at in range(count + count // DECLINED):
-            is_task, made_at = at < count, time.time() - 60 * (at + 1)
+            is_task, made_at = at < count, time.time() - APART_SECONDS * (at + 1)
             state, person = SheetState.SPENT if is_task else SheetState.DECLINED, people[at % len(people)]
             binding = replace(like.binding, body_sha256=f"{at:064x}")
             sheet = replace(like, id=SheetId(f"sheet_{at:08d}"), state=state, binding=binding, made_at=made_at)
@@ -175,11 +178,17 @@ class Rows:
                 task = build_task(sheet, at)
                 tasks.append(task_row(task))
                 events += [(made_at, task.id, kind, '{"state": "x"}') for kind in EVENTS]
+        for statement, found in (
+            (build_insert("sheet", sheets[0]), sheets),
+            ("INSERT INTO owner (sheet_id, person, team, agent) VALUES (?, ?, ?, ?)", owners),
+            (build_insert("task", tasks[0]), tasks),
+            ("INSERT INTO event (at, subject, kind, detail) VALUES (?, ?, ?, ?)", events),
+        ):
+            for begin in range(0, len(found), CHUNK):
+                with self.database.transaction(lasting=False) as db:
+                    db.executemany(statement, found[begin : begin + CHUNK])
         with self.database.transaction() as db:
-            db.executemany(build_insert("sheet", sheets[0]), sheets)
-            db.executemany("INSERT INTO owner (sheet_id, person, team, agent) VALUES (?, ?, ?, ?)", owners)
-            db.executemany(build_insert("task", tasks[0]), tasks)
-            db.executemany("INSERT INTO event (at, subject, kind, detail) VALUES (?, ?, ?, ?)", events)
+            db.execute("ANALYZE")
 
 
 def build_task(sheet: Sheet, at: int) -> Task:

@@ -147,12 +147,14 @@ class SqlLedger:
 
         A person's act, `by` some means, also goes into the audit trail; `evidence` is what is known of it.
         """
-        with self._database.transaction() as db:
+        # What expires waits for nobody: no draft waits for a process that holds the row of all writers.
+        with self._database.transaction(alone=event is not SheetEvent.EXPIRED) as db:
             sheet = self._need_sheet(sheet_id)
             state = advance_sheet(sheet.state, event)
             if event is SheetEvent.UNPROVEN and consent_to(db, sheet) is not None:
                 return sheet
-            db.execute(*build_move(sheet, state, event, now=now, by=by))
+            if not db.execute(*build_move(sheet, state, event, now=now, by=by)).rowcount:
+                raise IllegalEvent(sheet.state, event)
             append_act(db, sheet, event, by=by, evidence=evidence, now=now)
             self._record(db, now, sheet_id, event.value, {"by": by.value if by else ""})
         return self._need_sheet(sheet_id)
@@ -178,7 +180,9 @@ class SqlLedger:
                 spent = count_spending(db, task.mode, terms.windows, task.gateway)
                 require_within_caps(terms.caps, task.reserve_micros, spent)
             self._require_budgets(db, sheet, task, terms)
-            db.execute("UPDATE sheet SET state = ? WHERE id = ?", (SheetState.SPENT.value, sheet_id))
+            move = "UPDATE sheet SET state = ? WHERE id = ? AND state = ?"
+            if not db.execute(move, (SheetState.SPENT.value, sheet_id, sheet.state.value)).rowcount:
+                raise IllegalEvent(sheet.state, SheetEvent.EXPIRED)
             row = task_row(task)
             db.execute(build_insert("task", row), row)
             self._record(db, now, task.id, "created", {"sheet": sheet_id, "reserve_micros": task.reserve_micros})

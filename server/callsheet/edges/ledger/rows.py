@@ -168,7 +168,7 @@ def build_insert(table: str, row: Row, suffix: str = "") -> str:
 def build_move(
     sheet: Sheet, state: SheetState, event: SheetEvent, *, now: float, by: Means | None
 ) -> tuple[str, dict[str, Any]]:
-    """The statement by which an event moves a sheet, and its values."""
+    """The statement by which an event moves a sheet that is still as it was read, and its values."""
     changes: dict[str, Any] = {"state": state.value}
     if event is SheetEvent.APPROVED:
         changes |= {"approved_by": by.value if by else None, "approved_at": now}
@@ -177,7 +177,8 @@ def build_move(
     elif state is not SheetState.AWAITING_APPROVAL:
         changes["forward_at"] = None
     assignments = ", ".join(f"{name} = :{name}" for name in changes)
-    return f"UPDATE sheet SET {assignments} WHERE id = :id", {**changes, "id": sheet.id}
+    moved = {**changes, "id": sheet.id, "was": sheet.state.value}
+    return f"UPDATE sheet SET {assignments} WHERE id = :id AND state = :was", moved
 
 
 _RESERVING = ", ".join(f"'{state.value}'" for state in sorted(RESERVING_STATES))

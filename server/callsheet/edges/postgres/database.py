@@ -273,7 +273,7 @@ class PostgresDatabase:
         shared = self._shared.get()
         raw = shared.forget() if shared else None
         if raw is not None:
-            self.start(self._finish, raw, "COMMIT", False)
+            self.start(self._finish, raw, "ROLLBACK", False)
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
