@@ -136,12 +136,11 @@ async def open_session(stack: AsyncExitStack, url: str, token: str) -> Call:
     return call
 
 
-def arguments_of(number: int) -> dict[str, Any]:
-    """Of four calls two are for a new shot, one repeats another agent's, one asks which model to choose."""
+def arguments_of(number: int, agent: int) -> dict[str, Any]:
+    """Of four calls two are for a new shot, one is for the agent's own again, one asks which model to choose."""
     if number % 4 == 3:
         return {"prompt": f"{PROMPT}.", "duration_seconds": 4}
-    new = number - 1 if number % 4 == 2 else number
-    return {**SHOT, "prompt": f"{PROMPT}, take {new}."}
+    return {**SHOT, "prompt": f"{PROMPT}, agent {agent}." if number % 4 == 2 else f"{PROMPT}, take {number}."}
 
 
 async def connect(stack: AsyncExitStack, bench: Bench) -> list[Call]:
@@ -161,7 +160,8 @@ async def load(agents: Sequence[Call], *, rate: float, seconds: float) -> Load:
 
     async def explain(number: int, due: float) -> None:
         try:
-            await agents[number % len(agents)]("explain_payload", arguments_of(number))
+            agent = (number * 7 + number // 4) % len(agents)
+            await agents[agent]("explain_payload", arguments_of(number, agent))
             taken.append(time.perf_counter() - due)
         except Exception as error:
             failed.append(f"{type(error).__name__}: {error}")

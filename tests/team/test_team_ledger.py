@@ -233,3 +233,13 @@ def test_the_provider_decides_the_role_at_each_sign_in(team: Team) -> None:
 
     assert (again.id, again.role, again.team, again.name) == (first.id, Role.ADMIN, "blue", "Ann B.")
     assert [person.id for person in team.people.all()] == [first.id]
+
+
+def test_two_agents_who_draft_the_same_shot_in_one_moment_get_one_sheet(team: Team) -> None:
+    """The other found no sheet yet, and made another one of the same take."""
+    team.be(team.person("ann"))
+    drafted = {"state": SheetState.DRAFTED, "approved_by": None, "approved_at": None}
+    first, second = (a_sheet(name, binding=a_sheet("one").binding, **drafted) for name in ("sheet_1", "sheet_2"))
+
+    assert [team.ledger.add_sheet(sheet, now=START).id for sheet in (first, second)] == ["sheet_1", "sheet_1"]
+    assert [row["kind"] for row in team.ledger.history("sheet_1")] == ["drafted"]

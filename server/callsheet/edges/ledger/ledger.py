@@ -98,9 +98,9 @@ class SqlLedger:
         """Store a new sheet and return it, or the same take if another process stored that first."""
         row = sheet_row(sheet)
         with self._database.transaction(lasting=False, alone=False) as db:
-            db.execute(build_insert("sheet", row, "ON CONFLICT DO NOTHING"), row)
-            self._added(db, sheet)
-            self._record(db, now, sheet.id, "drafted", {"card": sheet.card_id, "take": sheet.take})
+            if db.execute(build_insert("sheet", row, "ON CONFLICT DO NOTHING"), row).rowcount:
+                self._added(db, sheet)
+                self._record(db, now, sheet.id, "drafted", {"card": sheet.card_id, "take": sheet.take})
         found = self.latest_sheet(sheet.binding.shot_digest)
         if found is None:
             raise LedgerProblem("Somebody drafted the same shot in this moment.", next_step="Draft it again.")
