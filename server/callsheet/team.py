@@ -66,6 +66,8 @@ DRAIN_SECONDS = 5.0
 GRACE_SECONDS = 60
 RECENT_BELL_SECONDS = 86_400.0
 """A gateway that called back within a day is believed to do it again."""
+SWITCH_SECONDS = 0.0005
+"""An answer of the database waits that long at most for a page or call that computes, not five milliseconds."""
 BACKLOG = 256
 STDIN = "-"
 
@@ -112,11 +114,11 @@ def _log_json() -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
-def judge_team_policy(raw: bytes, *, where: str) -> Policy:
+def judge_team_policy(raw: bytes, *, where: str, paused: bool = False) -> Policy:
     """The policy of those bytes, in which only a passkey approves; raises `SetupProblem`."""
     policy = parse_policy(raw, where=where)
     rules = tuple((name, replace(rule, floor=None)) for name, rule in policy.rules)
-    return replace(policy, floor=Floor.PASSPHRASE, rules=rules, background=False)
+    return replace(policy, floor=Floor.PASSPHRASE, rules=rules, background=False, paused=paused)
 
 
 class Team:
@@ -137,7 +139,8 @@ class Team:
         self.callback_outcomes: Mapping[Outcome, int] = {}
         self.end_traces: Callable[[], None] = lambda: None
         # A request asks for it many times: the same bytes are judged once.
-        self.judge_policy = lru_cache(maxsize=1)(partial(judge_team_policy, where=config.policy))
+        self.judge_policy = lru_cache(maxsize=2)(partial(judge_team_policy, where=config.policy))
+        self.policy_path = config.path(config.policy)
         identity = config.identity
         self.client = OAuthClient(
             identity.client_id, config.secret(identity.client_secret_file), in_body=identity.secret_in_body
@@ -215,16 +218,16 @@ class Team:
 
     def policy(self) -> Policy:
         """The policy file, and what always holds in a team: only a passkey approves, and a pause is a row."""
-        return replace(self.judge_policy(self.read_policy()), paused=self.ledger.is_paused())
+        return self.judge_policy(self.read_policy(), paused=self.ledger.is_paused())
 
     def read_policy(self) -> bytes:
         """The policy file's bytes; raises `SetupProblem`."""
-        path = self.config.path(self.config.policy)
         try:
-            return path.read_bytes()
+            return self.policy_path.read_bytes()
         except OSError as error:
             raise SetupProblem(
-                f"The policy {path} cannot be read ({type(error).__name__}).", next_step="Set `policy` to its path."
+                f"The policy {self.policy_path} cannot be read ({type(error).__name__}).",
+                next_step="Set `policy` to its path.",
             ) from None
 
     def migrate(self) -> int:
@@ -252,6 +255,7 @@ class Team:
     async def serve(self) -> int:
         """A web replica, until a signal ends it: not ready first, then closed, so that no request is lost."""
         await open_portals()
+        sys.setswitchinterval(SWITCH_SECONDS)
         self.ledger.require_version()
         service = self.build_service(works=False)
         clips, login = service.deps.clips, build_login(self.config, self.provider, self.client)

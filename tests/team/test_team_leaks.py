@@ -11,8 +11,8 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +27,8 @@ import obstore
 import pytest
 from approver import Approver
 from install import KEY, READY_SECONDS, TeamInstall, free_port
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
 from obstore.store import S3Store
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -36,7 +38,7 @@ from opentelemetry.trace import SpanContext
 from other_servers import NANIO, RealClock, nanio
 from real_provider import RealProvider
 from sandbox_client import sandbox_in_thread
-from test_team_server import SHOT, agent, call, token_of
+from test_team_server import SHOT, call, token_of
 
 from callsheet.core.people import PROGRAM, Payer, Period
 from callsheet.edges.postgres.database import PostgresDatabase
@@ -279,6 +281,17 @@ def has_in_memory(pid: int, text: str) -> bool:
                 if wanted in memory.read(end - start):
                     return True
     return False
+
+
+@asynccontextmanager
+async def agent(team: TeamInstall, token: str) -> AsyncIterator[Client]:
+    """A client with that token."""
+    headers = {"authorization": f"Bearer {token}"}
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=90, trust_env=False) as web,
+        Client(streamable_http_client(team.mcp_url, http_client=web)) as client,
+    ):
+        yield client
 
 
 def dump(team: TeamInstall) -> str:
