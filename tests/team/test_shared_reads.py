@@ -87,7 +87,7 @@ def test_a_block_sees_what_it_saw_first_until_it_writes(database: Counting, dsn:
     """As in a snapshot; its own change shows it everything that has changed."""
     elsewhere = PostgresDatabase(dsn, tenant=tenant)
     other, here = People(elsewhere), People(database)
-    ann = here.sign_in("i", "ann", name="ann", team="red", role=Role.MEMBER, now=1.0)
+    ann = here.sign_in("i", "ann", name="ann", team="red", role=Role.MEMBER, now=1.0, said_at=1.0)
     with database.together():
         assert here.find(ann.id).disabled_at is None
         other.cut_off(ann.id, now=2.0)
@@ -119,7 +119,7 @@ def test_blocks_that_read_and_then_write_never_wait_for_each_others_connections(
         with database.together():
             found = people.find("nobody")
             barrier.wait(30)
-            people.sign_in("i", str(number), name="x", team="red", role=Role.MEMBER, now=1.0)
+            people.sign_in("i", str(number), name="x", team="red", role=Role.MEMBER, now=1.0, said_at=1.0)
         return found is None
 
     with ThreadPoolExecutor(many) as pool:
