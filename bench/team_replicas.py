@@ -139,7 +139,7 @@ class Rows:
         """Members, and last an approver."""
         roles = [*[Role.MEMBER] * count, Role.APPROVER]
         return [
-            self.rows.sign_in(self.issuer.issuer, f"p{at}", name=f"p{at}", team="default", role=role, now=time.time())
+            self.rows.sign_in(self.issuer.issuer, f"p{at}", name=f"p{at}", team="default", role=role, now=time.time(), said_at=1.0)
             for at, role in enumerate(roles)
         ]
 

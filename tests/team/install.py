@@ -55,6 +55,8 @@ class Balancer:
         with client:
             for _ in self.ports:
                 with suppress(OSError), socket.create_connection(("127.0.0.1", next(self._turn))) as server:
+                    for end in (client, server):
+                        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     back = threading.Thread(target=_copy, args=(server, client), daemon=True)
                     back.start()
                     _copy(client, server)
