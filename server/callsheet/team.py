@@ -66,6 +66,8 @@ DRAIN_SECONDS = 5.0
 GRACE_SECONDS = 60
 RECENT_BELL_SECONDS = 86_400.0
 """A gateway that called back within a day is believed to do it again."""
+SWITCH_SECONDS = 0.0005
+"""An answer of the database waits that long at most for a page or call that computes, not five milliseconds."""
 BACKLOG = 256
 STDIN = "-"
 COMMANDS = {
@@ -121,11 +123,11 @@ def _log_json() -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
-def judge_team_policy(raw: bytes, *, where: str) -> Policy:
+def judge_team_policy(raw: bytes, *, where: str, paused: bool = False) -> Policy:
     """The policy of those bytes, in which only a passkey approves; raises `SetupProblem`."""
     policy = parse_policy(raw, where=where)
     rules = tuple((name, replace(rule, floor=None)) for name, rule in policy.rules)
-    return replace(policy, floor=Floor.PASSPHRASE, rules=rules, background=False)
+    return replace(policy, floor=Floor.PASSPHRASE, rules=rules, background=False, paused=paused)
 
 
 class Team:
@@ -146,7 +148,8 @@ class Team:
         self.callback_outcomes: Mapping[Outcome, int] = {}
         self.end_traces: Callable[[], None] = lambda: None
         # A request asks for it many times: the same bytes are judged once.
-        self.judge_policy = lru_cache(maxsize=1)(partial(judge_team_policy, where=config.policy))
+        self.judge_policy = lru_cache(maxsize=2)(partial(judge_team_policy, where=config.policy))
+        self.policy_path = config.path(config.policy)
         identity = config.identity
         self.client = OAuthClient(
             identity.client_id, config.secret(identity.client_secret_file), in_body=identity.secret_in_body
@@ -224,16 +227,15 @@ class Team:
 
     def policy(self) -> Policy:
         """The policy file, and what always holds in a team: only a passkey approves, and a pause is a row."""
-        return replace(self.read_policy(), paused=self.ledger.is_paused())
+        return self.read_policy(paused=self.ledger.is_paused())
 
-    def read_policy(self) -> Policy:
-        """The policy file, without the pause; raises `SetupProblem`."""
-        path = self.config.path(self.config.policy)
+    def read_policy(self, *, paused: bool = False) -> Policy:
+        """The policy file, with a pause or without; raises `SetupProblem`."""
         try:
-            return self.judge_policy(path.read_bytes())
+            return self.judge_policy(self.policy_path.read_bytes(), paused=paused)
         except OSError as error:
             raise SetupProblem(
-                f"The policy {path} cannot be read ({error.strerror}).",
+                f"The policy {self.policy_path} cannot be read ({error.strerror}).",
                 next_step="Write it there, or set `policy` to its path: docs/team.md shows one.",
             ) from None
 
@@ -276,6 +278,7 @@ class Team:
     async def serve(self) -> int:
         """A web replica, until a signal ends it: not ready first, then closed, so that no request is lost."""
         await open_portals()
+        sys.setswitchinterval(SWITCH_SECONDS)
         self._prepare()
         service = self.build_service(works=False)
         clips, login = service.deps.clips, build_login(self.config, self.provider, self.client)

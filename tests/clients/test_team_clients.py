@@ -45,7 +45,7 @@ def with_browser(client: Client, directory: Path, issuer: str) -> Client:
 @pytest.mark.parametrize("name", [pytest.param(name, marks=client.skip) for name, (client, _) in SIGN_INS.items()])
 def test_a_client_signs_in_and_its_clip_is_approved_by_somebody_else_saved_and_seen(tmp_path: Path, name: str) -> None:
     """alice's client signs in by its own command; bob approves on the desk with a passkey while the call waits."""
-    with open_team() as (team, sandbox), scripted_model() as model:
+    with open_team(tmp_path / "install", objects=False) as (team, sandbox), scripted_model() as model:
         found = Stage(tmp_path, model, sandbox)
         found.account.mkdir()
         found.project.mkdir()

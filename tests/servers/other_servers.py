@@ -13,8 +13,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
+import obstore
+from obstore.store import S3Store
 from sandbox_client import Clock
 
 INSTALLED = Path(__file__).parents[2] / ".servers"
@@ -129,7 +132,7 @@ def aimock(directory: Path, fixtures: str) -> Iterator[str]:
 
 @contextmanager
 def nanio(directory: Path, *, key: str, secret: str) -> Iterator[str]:
-    """An S3 server without buckets; its base URL. Its log, which names every request, is in the directory."""
+    """An S3 server with the bucket `clips`; its base URL. Its log, which names every request, is in the directory."""
     directory.mkdir()
     port = _free_port()
     command = [str(NANIO), "serve", "--host", "127.0.0.1", "--port", str(port), "--data-dir", "data"]
@@ -139,8 +142,21 @@ def nanio(directory: Path, *, key: str, secret: str) -> Iterator[str]:
         "NANIO_ACCESS_KEY": key,
         "NANIO_SECRET_KEY": secret,
     }
-    with _running(command, directory, environ, f"http://127.0.0.1:{port}/"):
-        yield f"http://127.0.0.1:{port}"
+    base = f"http://127.0.0.1:{port}"
+    with _running(command, directory, environ, f"{base}/"):
+        options = {"endpoint": base, "region": "us-east-1", "access_key_id": key, "secret_access_key": secret}
+        bucket = S3Store("clips", **options, client_options={"allow_http": True})
+        link = obstore.sign(bucket, "PUT", "", timedelta(minutes=1))
+        with urllib.request.urlopen(urllib.request.Request(link, method="PUT"), timeout=START_SECONDS):
+            yield base
+
+
+def storage_environ(base: str, *, key: str, secret: str) -> dict[str, str]:
+    """What a process with that S3 server as its storage finds in its environment."""
+    found = {"ENDPOINT_URL": base, "REGION": "us-east-1", "ALLOW_HTTP": "true"}
+    return {
+        f"AWS_{name}": value for name, value in (found | {"ACCESS_KEY_ID": key, "SECRET_ACCESS_KEY": secret}).items()
+    }
 
 
 @contextmanager

@@ -245,7 +245,7 @@ def test_a_live_sheet_cannot_be_approved_as_a_rehearsal(workspace: Workspace) ->
 
 def edit(workspace: Workspace, statement: str, *values: object) -> None:
     """What a program of the same user can do to the ledger."""
-    with sqlite3.connect(workspace.home / "data" / "ledger.sqlite3") as db:
+    with sqlite3.connect(workspace.ledger_file) as db:
         db.execute(statement, values)
     db.close()
 

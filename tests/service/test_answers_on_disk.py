@@ -111,7 +111,7 @@ async def test_an_answer_is_on_the_disk_when_it_is_stored(workspace: Workspace, 
     service = workspace.service()
     service.deps.ledger()
     commits = Commits()
-    ledger = SqliteLedger(workspace.home / "data" / "ledger.sqlite3", connect=commits.connect)
+    ledger = SqliteLedger(workspace.ledger_file, connect=commits.connect)
     deps = replace(service.deps, ledger=lambda: ledger)
     sheet_id = draft(service)
     service.approve(sheet_id, by=Means.TERMINAL)

@@ -34,7 +34,7 @@ def shot(number: int) -> Shot:
 
 def edit(workspace: Workspace, statement: str, *values: object) -> None:
     """What a program of the same user can do to the ledger."""
-    with sqlite3.connect(workspace.home / "data" / "ledger.sqlite3") as db:
+    with sqlite3.connect(workspace.ledger_file) as db:
         changed = db.execute(statement, values).rowcount
     db.close()
     assert changed == 1, statement
@@ -346,10 +346,10 @@ def test_a_yes_a_no_and_a_spend_are_in_the_trail_with_what_they_were_about(works
 
 def copy_home(workspace: Workspace, directory: Path) -> Service:
     """The same policy, key, marks and ledger in another home that the person registered as well."""
-    other = make_workspace(directory)
-    for source in sorted(workspace.home.rglob("*")):
+    other, home = make_workspace(directory), workspace.ledger_file.parents[1]
+    for source in sorted(home.rglob("*")):
         if source.is_file() and "runners" not in source.parts:
-            target = other.home / source.relative_to(workspace.home)
+            target = other.home / source.relative_to(home)
             target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             target.touch(mode=0o600)
             target.write_bytes(source.read_bytes())

@@ -138,7 +138,7 @@ def test_a_row_that_says_approved_releases_nothing(workspace: Workspace) -> None
     sheet_id = draft(service)
     service.put_forward(sheet_id)
     now = workspace.clock.time
-    with sqlite3.connect(service.deps.ledger().path) as db:
+    with sqlite3.connect(workspace.ledger_file) as db:
         db.execute("UPDATE sheet SET state = 'approved', approved_by = 'desk', approved_at = ?", (now,))
 
     release_all(service.deps)

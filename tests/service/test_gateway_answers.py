@@ -71,7 +71,7 @@ async def step(workspace: Workspace, service: Service, task_id: str, *, after: f
 
 def stored_bytes(workspace: Workspace) -> bytes:
     """Everything in the ledger's files."""
-    return b"".join(path.read_bytes() for path in (workspace.home / "data").glob("ledger.sqlite3*"))
+    return b"".join(path.read_bytes() for path in workspace.ledger_file.parent.glob("ledger.sqlite3*"))
 
 
 class Silent:

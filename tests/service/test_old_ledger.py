@@ -86,7 +86,7 @@ async def test_what_an_older_version_left_open_is_neither_sent_twice_nor_called_
         changes={"state": TaskState.SUBMITTING, "attempt": "a", "deadline": deadline},
     )
     ledger.close()
-    path = workspace.home / "data" / "ledger.sqlite3"
+    path = workspace.ledger_file
     ids = make_old(path)
 
     newer = workspace.service()
@@ -124,7 +124,7 @@ def test_a_sheet_of_an_older_version_is_handed_out_again_and_not_drafted_anew(wo
     service = workspace.service()
     sheet_id = draft(service)
     service.deps.ledger().close()
-    ids = make_old(workspace.home / "data" / "ledger.sqlite3")
+    ids = make_old(workspace.ledger_file)
 
     newer = workspace.service()
 
@@ -146,7 +146,7 @@ def test_a_shot_of_an_older_version_is_read_with_its_picture_and_extras(workspac
     sheet_id = draft(service, asked, gateway="apixo", model="sora-2")
     before = service.deps.ledger().sheet(sheet_id)
     service.deps.ledger().close()
-    ids = make_old(workspace.home / "data" / "ledger.sqlite3")
+    ids = make_old(workspace.ledger_file)
 
     newer = workspace.service()
 
@@ -168,7 +168,7 @@ def test_a_clip_that_an_older_version_saved_is_read_and_compared_by_what_it_has(
     task = submit(service.deps, sheet_id).report.task
     measured = {"path": "/a.mp4", "size": 5, "sha256": "0" * 64, "poster": "/b", "contact_sheet": "/c"}
     written = json.dumps({**measured, "duration_seconds": 2.0, "width": 1280, "height": 720})
-    with sqlite3.connect(workspace.home / "data" / "ledger.sqlite3") as db:
+    with sqlite3.connect(workspace.ledger_file) as db:
         db.execute("UPDATE task SET state = 'saved', clip = ? WHERE id = ?", (written, task.id))
     db.close()
 

@@ -31,7 +31,7 @@ NAME = "ledger.sqlite3"
 
 def data(workspace: Workspace) -> Path:
     """Where the ledger is."""
-    return workspace.home / "data"
+    return workspace.ledger_file.parent
 
 
 def marks(workspace: Workspace) -> list[Path]:

@@ -290,7 +290,7 @@ async def test_a_task_whose_id_somebody_removed_from_the_ledger_is_said_and_can_
 ) -> None:
     """It is paid for: it is no mistake of the program, and nobody is asked about another address."""
     service, task_id = await under_way(workspace, status("running"))
-    with sqlite3.connect(workspace.home / "data" / "ledger.sqlite3") as db:
+    with sqlite3.connect(workspace.ledger_file) as db:
         db.execute("UPDATE task SET gateway_task_id = ?", (edited,))
     db.close()
     asked = len(workspace.gateway.requests)

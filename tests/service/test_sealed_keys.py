@@ -92,7 +92,7 @@ def process(workspace: Workspace, *, keeper: Keeper | None = None) -> Service:
 
 def edit(workspace: Workspace, statement: str, *values: Any) -> None:
     """Somebody writes into the ledger past the program."""
-    with sqlite3.connect(workspace.home / "data" / "ledger.sqlite3") as db:
+    with sqlite3.connect(workspace.ledger_file) as db:
         changed = db.execute(statement, values).rowcount
     db.close()
     assert changed == 1, statement
@@ -221,7 +221,7 @@ async def test_the_sheet_that_was_agreed_to_is_sent_once_with_the_sealed_key(wor
     assert request.headers["authorization"] == f"Bearer {KEY}"
     assert request.content == service.deps.ledger().sheet(sheet_id).body
     assert service.deps.ledger().sheet(sheet_id).binding.account == fingerprint(KEY)
-    with sqlite3.connect(workspace.home / "data" / "ledger.sqlite3") as db:
+    with sqlite3.connect(workspace.ledger_file) as db:
         assert db.execute("SELECT account FROM pace").fetchall() == [(f"live/poyo/{fingerprint(KEY)}",)]
     db.close()
     assert service.deps.opened.gateways() == ()
@@ -933,7 +933,7 @@ async def test_a_download_that_failed_is_tried_again_without_asking_for_a_fresh_
 
 def paced(workspace: Workspace) -> list[tuple[object, ...]]:
     """What is reserved with the rate limiter."""
-    with sqlite3.connect(workspace.home / "data" / "ledger.sqlite3") as db:
+    with sqlite3.connect(workspace.ledger_file) as db:
         found = db.execute("SELECT * FROM pace").fetchall()
     db.close()
     return found

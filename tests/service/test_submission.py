@@ -370,7 +370,7 @@ async def test_a_task_whose_sheet_is_not_spent_on_it_is_never_sent(workspace: Wo
     """However such a row came about: the last look before the request is at the sheet."""
     service, sheet_id = approved(workspace)
     task_id = submit(service.deps, sheet_id).report.task.id
-    with sqlite3.connect(workspace.home / "data" / "ledger.sqlite3") as ledger:
+    with sqlite3.connect(workspace.ledger_file) as ledger:
         ledger.execute("UPDATE sheet SET state = ?", (state,))
     ledger.close()
 

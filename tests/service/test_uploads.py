@@ -412,6 +412,7 @@ def meanwhile(workspace: Workspace, task_id: str, failed: httpx2.Response) -> Se
         workspace.clock,
         transport=httpx2.MockTransport(answer_late),
         account_home=account_of(workspace.home),
+        open_ledger=workspace.open_ledger,
     )
     return build_service(home)
 
@@ -443,7 +444,7 @@ async def test_rows_that_somebody_wrote_let_no_file_leave(workspace: Workspace, 
     sheet_id, other = sheet_of_cat(service, write_cat(tmp_path)), draft(service)
     service.approve(other, by=Means.TERMINAL)
     task_id = submit(service.deps, other).report.task.id
-    with closing(sqlite3.connect(workspace.home / "data" / "ledger.sqlite3")) as db:
+    with closing(sqlite3.connect(workspace.ledger_file)) as db:
         db.execute("UPDATE sheet SET state = 'approved' WHERE id = ?", (other,))
         db.execute("UPDATE task SET sheet_id = ? WHERE id = ?", (sheet_id, task_id))
         if spent:
@@ -460,7 +461,7 @@ async def test_a_copy_of_a_home_uploads_nothing(workspace: Workspace, tmp_path: 
     service, task_id = approved_cat(workspace, tmp_path)
     service.deps.ledger().close()
     copy = replace(workspace, home=tmp_path / "copy" / "home")
-    copytree(workspace.home, copy.home)
+    copytree(workspace.ledger_file.parents[1], copy.home)
     copy.environ = {**workspace.environ, "CALLSHEET_HOME": str(copy.home)}
     trust(copy.home, 'mode = "live"\n')
 
@@ -590,7 +591,7 @@ async def test_another_take_of_the_shot_needs_an_approval_and_an_upload_of_its_o
     assert str(upload.url) == POYO_UPLOAD
     assert b"https://storage.poyo.ai/temp/again.png" in paid.content
     assert LINK not in json.dumps(service.export())
-    files = [path for path in (workspace.home / "data").rglob("ledger*") if path.is_file()]
+    files = [path for path in workspace.ledger_file.parent.rglob("ledger*") if path.is_file()]
     assert files
     assert not [path for path in files if LINK.encode() in path.read_bytes()]
 

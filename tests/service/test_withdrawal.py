@@ -78,7 +78,7 @@ def test_an_approval_that_was_withdrawn_is_not_revived_by_its_row(workspace: Wor
     sheet_id = draft(service)
     service.approve(sheet_id, by=Means.DESK)
     service.cancel(sheet_id)
-    with closing(sqlite3.connect(service.deps.ledger().path)) as db, db:
+    with closing(sqlite3.connect(workspace.ledger_file)) as db, db:
         db.execute("UPDATE sheet SET state = 'approved' WHERE id = ?", (sheet_id,))
 
     [found] = workspace.service().put_forward(sheet_id)

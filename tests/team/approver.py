@@ -53,6 +53,14 @@ class Approver:
         approved = self.post(f"{page}/approve", page=page, passkey=signed)
         assert approved.status_code == 303, approved.text
 
+    def watch(self, task_id: str) -> bytes:
+        """Fetch a saved clip as the desk gives it: itself, or a link into the object storage."""
+        clip = self.browser.get(f"{self.team.url}/tasks/{task_id}/clip")
+        if clip.status_code == 302:
+            clip = httpx2.get(clip.headers["location"], trust_env=False)
+        assert clip.status_code == 200, clip.text
+        return clip.content
+
     def post(self, path: str, *, page: str, **form: Any) -> httpx2.Response:
         """Post a form of that page, as its script does."""
         hidden = dict(_HIDDEN.findall(self.browser.get(f"{self.team.url}{page}").text))

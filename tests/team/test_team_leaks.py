@@ -6,26 +6,28 @@ the figures, the spans, the database and the storage are searched, and each once
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
-import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.to_thread
+import asyncpg
 import httpx2
 import obstore
 import pytest
 from approver import Approver
 from install import KEY, READY_SECONDS, TeamInstall, free_port
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
 from obstore.store import S3Store
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -35,13 +37,12 @@ from opentelemetry.trace import SpanContext
 from other_servers import NANIO, RealClock, nanio
 from real_provider import RealProvider
 from sandbox_client import sandbox_in_thread
-from test_team_server import SHOT, agent, call, token_of
+from test_team_server import SHOT, call, token_of
 
 from callsheet.core.people import PROGRAM, Payer, Period
 from callsheet.edges.postgres.database import PostgresDatabase
 from callsheet.edges.postgres.ledger import TeamLedger
 from callsheet.edges.postgres.people import People
-from team.postgres import find_programs
 from test_leaks import leaks
 
 pytestmark = [
@@ -158,7 +159,7 @@ def test_nothing_of_a_team_gives_a_secret_away(tmp_path: Path, postgres: Any, re
             memory = [(process.args[4], has_in_memory(process.pid, KEY)) for process in team.processes]  # type: ignore[index]
             figures, rows = team.metrics(), dump(team)
             # A budget's name is a label. The web replicas read it, so this comes after their memory.
-            People(database).set_budget(Payer.TEAM, KEY, Period.DAY, 1_000_000)
+            People(database).set_budget(Payer.TEAM, KEY, Period.DAY, 1_000_000, may_widen=True)
             planted_figures, planted_rows = team.metrics(), dump(team)
         # The processes have ended, so their last spans are here too.
         said, spans = list(received), list(read_spans(received))
@@ -235,8 +236,8 @@ def planted_span() -> ReadableSpan:
 
 
 def open_bucket_at(base: str) -> S3Store:
-    """The new bucket of the team, for one who has its credentials."""
-    store = S3Store(
+    """The bucket of the team, for one who has its credentials."""
+    return S3Store(
         "clips",
         endpoint=base,
         region="us-east-1",
@@ -244,9 +245,6 @@ def open_bucket_at(base: str) -> S3Store:
         secret_access_key=STORAGE_SECRET,
         client_options={"allow_http": True},
     )
-    made = httpx2.put(obstore.sign(store, "PUT", "", timedelta(minutes=1)), trust_env=False)
-    assert made.status_code == 200
-    return store
 
 
 def own_secrets(team: TeamInstall) -> dict[str, str]:
@@ -281,9 +279,28 @@ def has_in_memory(pid: int, text: str) -> bool:
     return False
 
 
+@asynccontextmanager
+async def agent(team: TeamInstall, token: str) -> AsyncIterator[Client]:
+    """A client with that token."""
+    headers = {"authorization": f"Bearer {token}"}
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=90, trust_env=False) as web,
+        Client(streamable_http_client(team.mcp_url, http_client=web)) as client,
+    ):
+        yield client
+
+
 def dump(team: TeamInstall) -> str:
     """Every row of the database, as text."""
-    programs = find_programs()
-    assert programs is not None
-    command = [programs / "pg_dump", "--data-only", "--inserts", team.dsn]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+    async def read() -> list[str]:
+        connection = await asyncpg.connect(team.dsn)
+        try:
+            tables = await connection.fetch(
+                "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname !~ '^(pg_|information_)'"
+            )
+            return [row[0] for [name] in tables for row in await connection.fetch(f"SELECT t::text FROM {name} t")]
+        finally:
+            await connection.close()
+
+    return "\n".join(asyncio.run(read()))

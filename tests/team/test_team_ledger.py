@@ -302,3 +302,13 @@ def test_a_bell_makes_its_task_due_and_tells_that_the_gateway_calls_back(team: T
     assert team.ledger.is_called_back(task, since=START + 9)
     assert not team.ledger.is_called_back(task, since=START + 10)
     assert not team.ledger.is_called_back(replace(task, gateway="apixo"), since=START)
+
+
+def test_two_agents_who_draft_the_same_shot_in_one_moment_get_one_sheet(team: Team) -> None:
+    """The other found no sheet yet, and made another one of the same take."""
+    team.be(team.person("ann"))
+    drafted = {"state": SheetState.DRAFTED, "approved_by": None, "approved_at": None}
+    first, second = (a_sheet(name, binding=a_sheet("one").binding, **drafted) for name in ("sheet_1", "sheet_2"))
+
+    assert [team.ledger.add_sheet(sheet, now=START).id for sheet in (first, second)] == ["sheet_1", "sheet_1"]
+    assert [row["kind"] for row in team.ledger.history("sheet_1")] == ["drafted"]

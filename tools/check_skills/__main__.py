@@ -1,4 +1,4 @@
-"""Checks the skills, the manifests and the server with the programs of those who will read them.
+"""Checks the skills, the manifests, the server and deploy/ with the programs of those who will read them.
 
     PYTHONPATH=tools python -m check_skills [--allow-missing] [--only NAME ...] [--list]
 
@@ -35,6 +35,8 @@ CHECKS = (
     Check("mcpb validate and pack", "mcpb", files.bundle),
     Check("json schemas", "skillsaw", files.schemas),
     Check("skill-scanner", "skill-scanner", files.scan_skills),
+    Check("deploy/Containerfile", "hadolint", files.containerfile),
+    Check("deploy/compose.yaml", "check-jsonschema", files.compose_file),
     Check("mcp-scanner yara", "mcp-scanner", server.scan_server),
     Check("openclaw skills install", "openclaw", hosts.openclaw_skills),
     Check("codex prompt-input", "codex", hosts.codex_skills),

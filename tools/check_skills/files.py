@@ -82,3 +82,12 @@ def scan_skills() -> str:
 
 def gemini_extension() -> str:
     return require(run_tool("gemini", "extensions", "validate", CHECKOUT), "successfully validated") and ""
+
+
+def containerfile() -> str:
+    return run_tool("hadolint", ROOT / "deploy" / "Containerfile") and ""
+
+
+def compose_file() -> str:
+    file = ROOT / "deploy" / "compose.yaml"
+    return require(run_tool("check-jsonschema", "--builtin-schema", "vendor.compose-spec", file), "ok")

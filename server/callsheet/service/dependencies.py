@@ -139,7 +139,11 @@ class Dependencies:
 
     def facts(self, gateway_id: str) -> GatewayFacts:
         """That gateway's facts; raises `UnknownThing`."""
-        known = {fold_name(item.id): item for item in self.catalogue().gateways}
+        gateways = self.catalogue().gateways
+        exact = next((item for item in gateways if item.id == gateway_id), None)
+        if exact is not None:
+            return exact
+        known = {fold_name(item.id): item for item in gateways}
         facts = known.get(fold_name(gateway_id))
         if facts is None:
             self.policy()  # it may declare that one, with a mistake

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from callsheet.core.catalogue.cards import Catalogue, GatewayFacts, ModelCard
 from callsheet.core.consent import Policy
@@ -41,6 +41,14 @@ class Queries:
     def now(self) -> float:
         """The time, in seconds since the epoch."""
         return self.deps.clock.now()
+
+    def together(self) -> AbstractContextManager[None]:
+        """For a block of many questions that waits for nothing else: the ledger is asked once for each."""
+        return self.deps.ledger().together()
+
+    def history(self, subject: str) -> list[dict[str, Any]]:
+        """What happened to a task or a sheet, oldest first."""
+        return self.deps.ledger().history(subject)
 
     @property
     def policy(self) -> Policy:
@@ -124,7 +132,8 @@ class Queries:
         find, ledger = self.deps.ledger().task_list.find, self.deps.ledger()
         bad = find(TaskFilter(BAD_STATES, undismissed=True), limit=limit)
         saved = find(TaskFilter((TaskState.SAVED,), undismissed=True), limit=LOOKED_AT)
-        differing = [task for task in saved if find_differences(ledger.sheet(task.sheet_id), task)]
+        sheets = ledger.sheets_of(saved)
+        differing = [task for task in saved if find_differences(sheets.get(task.sheet_id), task)]
         found = sorted([*bad, *differing], key=lambda task: -task.created_at)[:limit]
         return results.report_tasks(self.deps, found)
 

@@ -90,6 +90,7 @@ class TaskReport:
     next_step: NextStep
     findings: tuple[Finding, ...] = ()
     clip_at: str | None = None
+    sheet: Sheet | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,22 +168,17 @@ def iso(seconds: float | None) -> str | None:
 
 def report_tasks(deps: Dependencies, tasks: Sequence[Task]) -> list[TaskReport]:
     """Tasks with all that an answer says about them. What those of one mode share is found once."""
-    notices = {mode: notice(deps, mode) for mode in {task.mode for task in tasks}}
-    return [_report(deps, task, notices[task.mode]) for task in tasks]
+    with (ledger := deps.ledger()).together():
+        notices = {mode: notice(deps, mode) for mode in {task.mode for task in tasks}}
+        sheets = ledger.sheets_of(tasks)
+        return [_report(deps, task, sheets.get(task.sheet_id), notices[task.mode]) for task in tasks]
 
 
-def _report(deps: Dependencies, task: Task, said_first: str) -> TaskReport:
-    findings = find_differences(sheet := deps.ledger().sheet(task.sheet_id), task)
-    return TaskReport(
-        task=task,
-        prompt=sheet.shot.prompt if sheet else "",
-        status_text=status_text(task),
-        fate=fate_of(task).value,
-        notice=said_first,
-        next_step=_next_step(deps, task, findings),
-        findings=findings,
-        clip_at=deps.clip_at(task),
-    )
+def _report(deps: Dependencies, task: Task, sheet: Sheet | None, said_first: str) -> TaskReport:
+    findings, prompt = find_differences(sheet, task), sheet.shot.prompt if sheet else ""
+    step = _next_step(deps, task, findings)
+    said = status_text(task), fate_of(task).value, said_first
+    return TaskReport(task, prompt, *said, step, findings, deps.clip_at(task), sheet)
 
 
 NO_KEY = "no_key"

@@ -46,6 +46,9 @@ class Database(Protocol):
     def reading(self) -> AbstractContextManager[Connection]:
         """For reads; inside a transaction of the same caller, they see what that has written."""
 
+    def together(self) -> AbstractContextManager[None]:
+        """Reads in the block may share one transaction, and an equal one its answer, until the block writes."""
+
     def snapshot(self) -> AbstractContextManager[None]:
         """Reads in the block see one moment, whatever others write meanwhile. The block must not write."""
 

@@ -9,7 +9,7 @@ error becomes a `LedgerProblem`, and nothing is submitted without a ledger.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -98,9 +98,9 @@ class SqlLedger:
         """Store a new sheet and return it, or the same take if another process stored that first."""
         row = sheet_row(sheet)
         with self._database.transaction(lasting=False, alone=False) as db:
-            db.execute(build_insert("sheet", row, "ON CONFLICT DO NOTHING"), row)
-            self._added(db, sheet)
-            self._record(db, now, sheet.id, "drafted", {"card": sheet.card_id, "take": sheet.take})
+            if db.execute(build_insert("sheet", row, "ON CONFLICT DO NOTHING"), row).rowcount:
+                self._added(db, sheet)
+                self._record(db, now, sheet.id, "drafted", {"card": sheet.card_id, "take": sheet.take})
         found = self.latest_sheet(sheet.binding.shot_digest)
         if found is None:
             raise LedgerProblem("Somebody drafted the same shot in this moment.", next_step="Draft it again.")
@@ -119,11 +119,21 @@ class SqlLedger:
         with self._database.reading() as db:
             return last_take(db, shot_digest) + 1
 
-    def sheets(self, states: Sequence[SheetState], *, limit: int = 50, forward: bool = False) -> list[Sheet]:
-        """The newest sheets in these states, or of them those that were put `forward`."""
+    def sheets(
+        self, states: Sequence[SheetState], *, limit: int = 50, forward: bool = False, shot_digest: str = ""
+    ) -> list[Sheet]:
+        """The newest sheets in these states, or of them those that were put `forward`, or those of one shot."""
         marks, wanted = state_marks(states)
         which = "sheet.forward_at IS NOT NULL AND " if forward else ""
+        if shot_digest:
+            which, wanted = f"{which}sheet.shot_digest = ? AND ", [shot_digest, *wanted]
         return self._sheets(f"{which}sheet.state IN ({marks}) ORDER BY made_at DESC LIMIT ?", *wanted, bound(limit))
+
+    def sheets_of(self, tasks: Iterable[Task]) -> dict[str, Sheet]:
+        """The sheets of these tasks, by id."""
+        ids = [task.sheet_id for task in tasks]
+        marks = ", ".join("?" * len(ids))
+        return {sheet.id: sheet for sheet in self._sheets(f"sheet.id IN ({marks})", *ids)} if ids else {}
 
     def takes(self, shot_digest: str) -> list[Task]:
         """The tasks of all takes of a shot, newest first."""
@@ -137,12 +147,14 @@ class SqlLedger:
 
         A person's act, `by` some means, also goes into the audit trail; `evidence` is what is known of it.
         """
-        with self._database.transaction() as db:
+        # What expires waits for nobody: no draft waits for a process that holds the row of all writers.
+        with self._database.transaction(alone=event is not SheetEvent.EXPIRED) as db:
             sheet = self._need_sheet(sheet_id)
             state = advance_sheet(sheet.state, event)
             if event is SheetEvent.UNPROVEN and consent_to(db, sheet) is not None:
                 return sheet
-            db.execute(*build_move(sheet, state, event, now=now, by=by))
+            if not db.execute(*build_move(sheet, state, event, now=now, by=by)).rowcount:
+                raise IllegalEvent(sheet.state, event)
             append_act(db, sheet, event, by=by, evidence=evidence, now=now)
             self._record(db, now, sheet_id, event.value, {"by": by.value if by else ""})
         return self._need_sheet(sheet_id)
@@ -168,7 +180,9 @@ class SqlLedger:
                 spent = count_spending(db, task.mode, terms.windows, task.gateway)
                 require_within_caps(terms.caps, task.reserve_micros, spent)
             self._require_budgets(db, sheet, task, terms)
-            db.execute("UPDATE sheet SET state = ? WHERE id = ?", (SheetState.SPENT.value, sheet_id))
+            move = "UPDATE sheet SET state = ? WHERE id = ? AND state = ?"
+            if not db.execute(move, (SheetState.SPENT.value, sheet_id, sheet.state.value)).rowcount:
+                raise IllegalEvent(sheet.state, SheetEvent.EXPIRED)
             row = task_row(task)
             db.execute(build_insert("task", row), row)
             self._record(db, now, task.id, "created", {"sheet": sheet_id, "reserve_micros": task.reserve_micros})
@@ -303,6 +317,10 @@ class SqlLedger:
         with self._database.reading() as db:
             rows = db.execute("SELECT at, kind, detail FROM event WHERE subject = ? ORDER BY seq", (subject,))
             return [read_event(row) for row in rows]
+
+    def together(self) -> AbstractContextManager[None]:
+        """For a block of many reads that waits for nothing else: a server far away is asked once for each."""
+        return self._database.together()
 
     def snapshot(self) -> AbstractContextManager[None]:
         """Reads in the block see one moment, whatever others write meanwhile. The block must not write."""

@@ -168,7 +168,7 @@ def build_insert(table: str, row: Row, suffix: str = "") -> str:
 def build_move(
     sheet: Sheet, state: SheetState, event: SheetEvent, *, now: float, by: Means | None
 ) -> tuple[str, dict[str, Any]]:
-    """The statement by which an event moves a sheet, and its values."""
+    """The statement by which an event moves a sheet that is still as it was read, and its values."""
     changes: dict[str, Any] = {"state": state.value}
     if event is SheetEvent.APPROVED:
         changes |= {"approved_by": by.value if by else None, "approved_at": now}
@@ -177,7 +177,8 @@ def build_move(
     elif state is not SheetState.AWAITING_APPROVAL:
         changes["forward_at"] = None
     assignments = ", ".join(f"{name} = :{name}" for name in changes)
-    return f"UPDATE sheet SET {assignments} WHERE id = :id", {**changes, "id": sheet.id}
+    moved = {**changes, "id": sheet.id, "was": sheet.state.value}
+    return f"UPDATE sheet SET {assignments} WHERE id = :id AND state = :was", moved
 
 
 _RESERVING = ", ".join(f"'{state.value}'" for state in sorted(RESERVING_STATES))
@@ -198,15 +199,18 @@ def count_spending(db: Connection, mode: Mode, windows: tuple[float, float], gat
 
     Waiting tasks count as sent now. Abandoned tasks that the gateway may have charged for count too.
     """
-    query = f"SELECT CAST(coalesce(sum(reserve_micros), 0) AS BIGINT) FROM task WHERE mode = ? AND {COUNTS_SINCE}"
-    day, month = (_scalar(db, query, mode.value, start) for start in windows)
+    day, month = windows
+    # One look at the month's tasks, which the day's are among.
+    row = db.execute(
+        f"SELECT CAST(coalesce(sum(CASE WHEN {COUNTS_SINCE} THEN reserve_micros END), 0) AS BIGINT),"
+        " CAST(coalesce(sum(reserve_micros), 0) AS BIGINT),"
+        f" count(CASE WHEN gateway = ? AND {COUNTS_SINCE} THEN 1 END) FROM task WHERE mode = ? AND {COUNTS_SINCE}",
+        (day, gateway, day, mode.value, month),
+    ).fetchone()
     open_marks, open_states = state_marks(OPEN_STATES)
-    count = _scalar(
-        db, f"SELECT count(*) FROM task WHERE mode = ? AND state IN ({open_marks})", mode.value, *open_states
-    )
-    query = f"SELECT count(*) FROM task WHERE mode = ? AND gateway = ? AND {COUNTS_SINCE}"
-    clips = _scalar(db, query, mode.value, gateway, windows[0])
-    return Spending(from_micros(day), from_micros(month), count, clips)
+    query = f"SELECT count(*) FROM task WHERE mode = ? AND state IN ({open_marks})"
+    count = _scalar(db, query, mode.value, *open_states)
+    return Spending(from_micros(row[0]), from_micros(row[1]), count, row[2])
 
 
 def count_taken(db: Connection, mode: Mode, gateway: str, unknown_since: float) -> int:

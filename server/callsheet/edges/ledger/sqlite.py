@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from .connection import SqliteConnection, ledger_problem
@@ -51,6 +51,10 @@ class SqliteDatabase:
         """Outside a transaction or snapshot, each read sees its own moment."""
         with self._guarded(), self._lock:
             yield self._db
+
+    def together(self) -> AbstractContextManager[None]:
+        """A read of a file costs nothing that could be shared."""
+        return nullcontext()
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:

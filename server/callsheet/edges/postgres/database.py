@@ -25,50 +25,19 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
-import asyncpg
 import greenback
 from anyio.from_thread import start_blocking_portal
 
 from callsheet.edges.ledger.database import Values
 from callsheet.edges.ledger.rows import MalformedRow
 from callsheet.edges.traces import CLIENT, is_inside, span
-from callsheet.errors import Action, LedgerProblem, NextStep
+from callsheet.errors import LedgerProblem
 
 from .pool import LOCK_SECONDS, STATEMENT_SECONDS, Pool
+from .problems import BROKEN, FAILURES, database_problem
 
 IDLE_SECONDS = 5
 """A process that is frozen inside a transaction must not hold a tenant for longer."""
-
-FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
-"""All that the driver raises."""
-BROKEN = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-)
-
-SETTINGS = (
-    (
-        asyncpg.ClientConfigurationError,
-        "The address of the database cannot be read.",
-        "Write it as postgresql://user:password@host/database, a # in the password as %23.",
-    ),
-    (asyncpg.InvalidCatalogNameError, "The server has no database of that name.", "Create it, or correct its address."),
-    (
-        asyncpg.InvalidAuthorizationSpecificationError,
-        "The database refused the user or the password.",
-        "Correct them in the database's address.",
-    ),
-    (
-        asyncpg.InsufficientPrivilegeError,
-        "The database's user lacks a right.",
-        "Migrations need the right CREATE on the database; everything else needs what they made.",
-    ),
-)
-"""What is wrong with the configuration: the failure, what it means, what to do."""
 
 Got = TypeVar("Got")
 _PLACEHOLDER = re.compile(r"'[^']*'|(?P<next>\?)|:(?P<name>\w+)")
@@ -125,10 +94,14 @@ class Rows:
 class PostgresConnection:
     """One connection inside a transaction of one tenant."""
 
-    def __init__(self, run: Callable[..., Any], connection: Any, name: str) -> None:
+    def __init__(self, run: Callable[..., Any], connection: Any) -> None:
         self._run = run
         self.raw = connection
-        self.name = name
+
+    @property
+    def name(self) -> str:
+        """A name for this tenant that a copy of it has too."""
+        return str(self.execute("SELECT name FROM tenant").fetchone()[0])
 
     def execute(self, statement: str, values: Values = ()) -> Rows:
         """Run one statement and wait for its rows."""
@@ -148,6 +121,35 @@ class PostgresConnection:
     def count_audited(self) -> int:
         """By a row that counts with each entry and is never deleted."""
         return int(self.execute("SELECT audited FROM tenant").fetchone()[0])
+
+
+class SharedReads(PostgresConnection):
+    """The reads of one block in one transaction, which begins with the first; an equal one is not sent again."""
+
+    def __init__(self, run: Callable[..., Any], begin: Callable[[], Awaitable[Any]]) -> None:
+        super().__init__(run, None)
+        self._begin = begin
+        self._known: dict[tuple[str, tuple[Any, ...]], list[Any]] = {}
+
+    def execute(self, statement: str, values: Values = ()) -> Rows:
+        """The rows of that query, as this block saw them first."""
+        text, names = number_placeholders(statement)
+        key = text, tuple(_place(names, values))
+        if key not in self._known:
+            self._known[key] = self._run(self._fetch, *key)
+        found = self._known[key]
+        return Rows(found, len(found))
+
+    def forget(self) -> Any:
+        """The connection that is to be given back, if there is one; what follows is read again."""
+        self._known.clear()
+        raw, self.raw = self.raw, None
+        return raw
+
+    async def _fetch(self, text: str, placed: tuple[Any, ...]) -> list[Any]:
+        if self.raw is None:
+            self.raw = await self._begin()
+        return list(await self.raw.fetch(text, *placed))
 
 
 class PostgresDatabase:
@@ -171,8 +173,8 @@ class PostgresDatabase:
         self._open = ExitStack()
         self._starting = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._name = ""
         self._current: ContextVar[PostgresConnection | None] = ContextVar("connection", default=None)
+        self._shared: ContextVar[SharedReads | None] = ContextVar("shared", default=None)
 
     def run(self, function: Callable[..., Coroutine[Any, Any, Got] | Awaitable[Got]], *values: Any) -> Got:
         """Call that in the connections' event loop, and wait for it as this caller can."""
@@ -213,13 +215,14 @@ class PostgresDatabase:
 
         What an idle process renews makes no trace of its own, nor does reading, which is done dozens of times a call.
         """
+        self._end_shared()
         traced = span("ledger write", CLIENT, self._described) if alone or is_inside() else nullcontext()
         began = ["BEGIN", *self._limits()]
         if not lasting:
             began.append("SET LOCAL synchronous_commit = off")
         if alone:
             began.append("SELECT name FROM tenant FOR UPDATE")
-        with self._guarded(), traced, self._begun(began, "COMMIT", alone=alone) as db:
+        with self._guarded(), traced, self._begun(began, alone=alone) as db:
             yield db
 
     @contextmanager
@@ -229,14 +232,50 @@ class PostgresDatabase:
         if current is not None:
             yield current
             return
-        with self._guarded(), self._begun(["BEGIN READ ONLY", *self._limits()], "COMMIT") as db:
-            yield db
+        with self.together():
+            try:
+                with self._guarded():
+                    yield self._need_shared()
+            except BaseException:
+                self._end_shared()
+                raise
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Reads in the block share one transaction, and what was read once is not read again before the block writes.
+
+        The block waits for nothing but this database, and nothing cancels it.
+        """
+        if self._shared.get() is not None:
+            yield
+            return
+        with anyio.CancelScope(shield=True) if greenback.has_portal() else ExitStack():
+            statements = "; ".join(["BEGIN READ ONLY", *self._limits()])
+            token = self._shared.set(SharedReads(self.run, partial(self._begin, statements, False)))
+            try:
+                yield
+            finally:
+                self._end_shared()
+                self._shared.reset(token)
+
+    def _need_shared(self) -> SharedReads:
+        shared = self._shared.get()
+        assert shared is not None
+        return shared
+
+    def _end_shared(self) -> None:
+        """Before the block writes, after a failure, and at its end. Nobody waits for the end of reads."""
+        shared = self._shared.get()
+        raw = shared.forget() if shared else None
+        if raw is not None:
+            self.start(self._finish, raw, "ROLLBACK", False)
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """One read transaction that sees one moment."""
+        self._end_shared()
         began = ["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", *self._limits()]
-        with self._guarded(), self._begun(began, "COMMIT"):
+        with self._guarded(), self._begun(began):
             yield
 
     def settle(self) -> bool:
@@ -261,43 +300,42 @@ class PostgresDatabase:
         ]
 
     @contextmanager
-    def _begun(self, began: list[str], end: str, *, alone: bool = False) -> Iterator[PostgresConnection]:
+    def _begun(self, began: list[str], *, alone: bool = False) -> Iterator[PostgresConnection]:
         """A transaction on a connection of its own. No cancellation enters it."""
         with anyio.CancelScope(shield=True) if greenback.has_portal() else ExitStack():
-            raw = self._begin("; ".join(began), alone=alone)
+            raw = self.run(self._begin, "; ".join(began), alone)
             try:
-                db = PostgresConnection(self.run, raw, self._need_name(raw))
+                db = PostgresConnection(self.run, raw)
                 token = self._current.set(db)
                 try:
                     yield db
                 finally:
                     self._current.reset(token)
-                self.run(raw.execute, end)
             except BaseException:
                 with suppress(*FAILURES):
-                    self.run(raw.execute, "ROLLBACK")
+                    self.run(self._finish, raw, "ROLLBACK", alone)
                 raise
-            finally:
-                self.release(raw, alone=alone)
+            self.run(self._finish, raw, "COMMIT", alone)
 
-    def _begin(self, statements: str, *, alone: bool) -> Any:
+    async def _begin(self, statements: str, alone: bool) -> Any:
         """A connection on which the transaction has begun; on a new one where the first had been cut meanwhile."""
         for last in (False, True):
-            raw = self.acquire(alone=alone)
+            raw = await self._pool.acquire(alone)
             try:
-                self.run(raw.execute, statements)
+                await raw.execute(statements)
             except BaseException as error:
-                self.release(raw, alone=alone)
+                await self._pool.release(raw, alone)
                 if last or not isinstance(error, BROKEN):
                     raise
             else:
                 return raw
         raise AssertionError("unreachable")
 
-    def _need_name(self, raw: Any) -> str:
-        if not self._name:
-            self._name = self.run(raw.fetchval, "SELECT name FROM tenant")
-        return self._name
+    async def _finish(self, raw: Any, statement: str, alone: bool) -> None:
+        try:
+            await raw.execute(statement)
+        finally:
+            await self._pool.release(raw, alone)
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -330,22 +368,3 @@ async def open_portals() -> None:
 
 async def _await(function: Callable[..., Awaitable[Got]], values: tuple[Any, ...]) -> Got:
     return await function(*values)
-
-
-def database_problem(error: Exception) -> LedgerProblem:
-    """The error for each way in which the database can fail. Its own text could name a row's content, so it stays."""
-    kind = type(error).__name__
-    if isinstance(error, asyncpg.LockNotAvailableError | asyncpg.QueryCanceledError | asyncpg.DeadlockDetectedError):
-        return LedgerProblem("The database is busy with another change.", next_step="Try again in a moment.")
-    if isinstance(error, asyncpg.UndefinedTableError | asyncpg.InvalidSchemaNameError | asyncpg.UndefinedColumnError):
-        return LedgerProblem("The database has no tables of this version.", next_step=NextStep(Action.MIGRATE))
-    for failure, message, advice in SETTINGS:
-        if isinstance(error, failure):
-            return LedgerProblem(message, next_step=advice)
-    if isinstance(error, asyncpg.DiskFullError):
-        return LedgerProblem("The database's disk is full.", next_step="Free some space on it, then try again.")
-    if isinstance(error, MalformedRow):
-        return LedgerProblem(f"The database holds something unexpected: {error}.", next_step=NextStep(Action.DOCTOR))
-    if isinstance(error, BROKEN):
-        return LedgerProblem(f"The database does not answer ({kind}).", next_step="Check that it runs, and where.")
-    return LedgerProblem(f"The database refused a statement ({kind}).", next_step=NextStep(Action.DOCTOR))

@@ -215,10 +215,8 @@ class TeamLedger(SqlLedger):
         viewer = self._viewer()
         if viewer.person is not None:
             db.execute(
-                "INSERT INTO owner (sheet_id, person, team, agent, bell)"
-                " SELECT id, CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT) FROM sheet WHERE id = ?"
-                " ON CONFLICT DO NOTHING",
-                (viewer.person.id, viewer.person.team, viewer.agent, find_bell(sheet.shot.callback_url), sheet.id),
+                "INSERT INTO owner (sheet_id, person, team, agent, bell) VALUES (?, ?, ?, ?, ?)",
+                (sheet.id, viewer.person.id, viewer.person.team, viewer.agent, find_bell(sheet.shot.callback_url)),
             )
 
     def _require_budgets(self, db: Connection, sheet: Sheet, task: Task, terms: SpendTerms) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
@@ -72,7 +73,11 @@ class Pool:
             self._turn.release()
 
     async def close(self) -> None:
-        """Close what nobody uses."""
+        """Close what nobody uses, after a moment for what is about to be given back. The pool is not used again."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CONNECT_SECONDS):
+                for _ in range(MOST_CONNECTIONS):
+                    await self._room.acquire()
         while self._free:
             await self._free.pop()[0].close(timeout=CONNECT_SECONDS)
 

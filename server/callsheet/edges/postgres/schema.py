@@ -11,7 +11,8 @@ import asyncpg
 
 from callsheet.errors import LedgerProblem
 
-from .database import FAILURES, PostgresConnection, PostgresDatabase, database_problem
+from .database import PostgresConnection, PostgresDatabase
+from .problems import FAILURES, database_problem
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -131,6 +132,15 @@ MIGRATIONS: tuple[str, ...] = (
     # When the identity provider said what a person's row says: an older token does not overrule it.
     """
     ALTER TABLE person ADD COLUMN said_at DOUBLE PRECISION NOT NULL DEFAULT 0;
+    """,
+    # For the lists and sums that every answer needs, whatever the number of tasks. COUNTS_SINCE says the same.
+    """
+    CREATE INDEX task_listed ON task ((state = 'outcome_unknown') DESC, created_at DESC, id);
+    CREATE INDEX task_newest ON task (created_at DESC, id);
+    CREATE INDEX task_counted ON task (
+        (CASE WHEN coalesce(deadline, 0) > created_at THEN deadline ELSE created_at END)
+    );
+    CREATE INDEX sheet_by_state ON sheet (state, made_at);
     """,
 )
 

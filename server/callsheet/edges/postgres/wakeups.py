@@ -14,8 +14,9 @@ from contextlib import suppress
 import anyio
 import asyncpg
 
-from .database import FAILURES, PostgresDatabase
+from .database import PostgresDatabase
 from .pool import CONNECT_SECONDS
+from .problems import FAILURES
 
 POLL_SECONDS = 2.0
 GATHER_SECONDS = 0.05

@@ -22,12 +22,16 @@ DECIDED_HERE = 12
 
 async def page_view(context: RequestContext) -> Response:
     """The page."""
-    return context.page("home.html", **_contents(context))
+    with context.state.service.together():
+        contents = _contents(context)
+        count = len(contents["waiting"]) + len(contents["more_waiting"])
+        return context.page("home.html", count=count, **contents)
 
 
 async def fragment(context: RequestContext) -> Response:
     """The part that updates automatically."""
-    return context.fragment("_home_live.html", **_contents(context))
+    with context.state.service.together():
+        return context.fragment("_home_live.html", **_contents(context))
 
 
 def _contents(context: RequestContext) -> dict[str, Any]:
@@ -35,7 +39,8 @@ def _contents(context: RequestContext) -> dict[str, Any]:
     pending = service.pending()
     approved = [sheet for sheet in service.sheets([SheetState.APPROVED]) if not has_lapsed(context, sheet)]
     asked = {sheet.id for sheet in pending}
-    void = [(sheet, why) for sheet in (*service.asked(), *approved) if (why := service.find_void(sheet))]
+    others = [sheet for sheet in service.asked() if sheet.id not in asked]
+    void = [(sheet, why) for sheet in (*others, *approved) if (why := service.find_void(sheet))]
     gone = {sheet.id for sheet, _ in void}
     going = service.tasks(only_open=True, limit=RUNNING)
     running = [report for report in going if report.task.state is not TaskState.OUTCOME_UNKNOWN]

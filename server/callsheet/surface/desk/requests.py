@@ -69,9 +69,9 @@ class RequestContext:
         """A parameter of the path."""
         return str(self.request.path_params[name])
 
-    def page(self, template: str, *, status: int = 200, **values: Any) -> Response:
-        """Render a page."""
-        text = self.state.templates.render(template, **self._page_values(), **values)
+    def page(self, template: str, *, status: int = 200, count: int | None = None, **values: Any) -> Response:
+        """Render a page; `count` is how many sheets wait, where that is known already."""
+        text = self.state.templates.render(template, **self._page_values(count), **values)
         return HTMLResponse(text, status)
 
     def fragment(self, template: str, **values: Any) -> Response:
@@ -84,9 +84,9 @@ class RequestContext:
             self.session.add_notice(notice)
         return RedirectResponse(path, HTTP_303_SEE_OTHER)
 
-    def _page_values(self) -> dict[str, Any]:
+    def _page_values(self, count: int | None) -> dict[str, Any]:
         return {
-            **page_values(self.state, is_signed_in=True),
+            **page_values(self.state, is_signed_in=True, count=count),
             "csrf": self.session.csrf,
             "notices": self.session.take_notices(),
             "path": self.request.url.path,
@@ -97,11 +97,11 @@ View = Callable[[RequestContext], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def page_values(state: DeskState, *, is_signed_in: bool) -> dict[str, Any]:
-    """What every page shows: the mode and, for a session alone, how many sheets wait."""
+def page_values(state: DeskState, *, is_signed_in: bool, count: int | None = None) -> dict[str, Any]:
+    """What every page shows: the mode and, for a session alone, how many sheets wait (`count` of them if known)."""
     policy = read_policy(state)
-    waiting = 0
-    if policy is not None and is_signed_in:
+    waiting = count or 0
+    if policy is not None and is_signed_in and count is None:
         try:
             waiting = len(state.service.pending())
         except CallsheetError:

@@ -234,7 +234,7 @@ def sheet_view(context: RequestContext, sheet: Sheet, error: CallsheetError | No
         "obstacle": render_error(obstacle) if obstacle and error is None else None,
         "automatic": obstacle is not None and obstacle.error_code == AUTOMATIC,
         "refused": _refusal(context, sheet) if undecided else "",
-        "void": service.find_void(sheet) if undecided else "",
+        "void": service.find_void(sheet) if obstacle else "",
         "sealed_why": NO_PASSKEY,
         "sends_now": sheet.is_forward(context.now),
         **_approval_ways(context, sheet),

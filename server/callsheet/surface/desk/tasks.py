@@ -75,7 +75,7 @@ async def fragment(context: RequestContext) -> Response:
 def task_summary(service: Service, report: TaskReport) -> dict[str, Any]:
     """A short summary of a task, for lists."""
     task = report.task
-    sheet = service.sheet(task.sheet_id)
+    sheet = report.sheet or service.sheet(task.sheet_id)
     clip = clip_summary(task.clip) if task.clip else None
     # The gateway's words are shown separately, so that they are not mistaken for ours.
     status = status_text(task, quoting=False) if clip is None or clip["there"] else GONE

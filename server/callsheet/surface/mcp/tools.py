@@ -110,7 +110,9 @@ async def explain_payload(  # noqa: PLR0913 - the arguments of the tool
     asked = None if payload is not None else shot
     draft = Draft(shot=asked, payload=payload, gateway=gateway or None, model=model or None)
     build = explain_details if details else explain_answer
-    return render_result(build(service.explain(await service.keep_pictures(draft)), service, for_agent))
+    kept = await service.keep_pictures(draft)
+    with service.together():
+        return render_result(build(service.explain(kept), service, for_agent))
 
 
 def _require_one(has_payload: bool, has_shot: bool) -> None:
