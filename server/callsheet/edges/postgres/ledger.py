@@ -20,7 +20,7 @@ from callsheet.edges.ledger.database import Connection
 from callsheet.edges.ledger.ledger import SqlLedger
 from callsheet.edges.ledger.rows import COUNTS_SINCE, state_marks
 from callsheet.edges.traces import note
-from callsheet.errors import LedgerProblem, NotApproved
+from callsheet.errors import Action, LedgerProblem, NextStep, NotApproved
 
 from .database import PostgresConnection, PostgresDatabase
 from .people import read_budgets
@@ -113,7 +113,7 @@ class TeamLedger(SqlLedger):
             version = read_version(cast("PostgresConnection", db))
         require_known(version)
         if version < len(MIGRATIONS):
-            raise LedgerProblem("The database has an older version.", next_step="Migrate it, then start again.")
+            raise LedgerProblem("The database has an older version.", next_step=NextStep(Action.MIGRATE))
 
     def is_paused(self) -> bool:
         """Whether somebody paused all submissions of the tenant."""
