@@ -12,12 +12,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx2
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
 from real_provider import RealProvider
 
 KEY = "canary-team-key-7f3a9c2e51d84b06"
@@ -201,3 +203,14 @@ class TeamInstall:
                 except subprocess.TimeoutExpired:
                     process.kill()
             self.balancer.stop()
+
+
+@asynccontextmanager
+async def agent(team: TeamInstall, token: str) -> AsyncIterator[Client]:
+    """A client with that token."""
+    headers = {"authorization": f"Bearer {token}"}
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=90, trust_env=False) as web,
+        Client(streamable_http_client(team.mcp_url, http_client=web)) as client,
+    ):
+        yield client

@@ -9,11 +9,11 @@ from typing import Any
 
 import httpx2
 import pytest
-from install import TeamInstall
+from install import TeamInstall, agent
 from other_servers import RealClock
 from real_provider import RealProvider, open_browser
 from sandbox_client import sandbox_in_thread
-from test_team_server import agent, call, token_of
+from test_team_server import call, token_of
 from virtual_authenticator import Authenticator
 
 pytestmark = pytest.mark.slow

@@ -11,8 +11,8 @@ import os
 import re
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,9 +25,7 @@ import httpx2
 import obstore
 import pytest
 from approver import Approver
-from install import KEY, READY_SECONDS, TeamInstall, free_port
-from mcp import Client
-from mcp.client.streamable_http import streamable_http_client
+from install import KEY, READY_SECONDS, TeamInstall, agent, free_port
 from obstore.store import S3Store
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -277,17 +275,6 @@ def has_in_memory(pid: int, text: str) -> bool:
                 if wanted in memory.read(end - start):
                     return True
     return False
-
-
-@asynccontextmanager
-async def agent(team: TeamInstall, token: str) -> AsyncIterator[Client]:
-    """A client with that token."""
-    headers = {"authorization": f"Bearer {token}"}
-    async with (
-        httpx2.AsyncClient(headers=headers, timeout=90, trust_env=False) as web,
-        Client(streamable_http_client(team.mcp_url, http_client=web)) as client,
-    ):
-        yield client
 
 
 def dump(team: TeamInstall) -> str:
