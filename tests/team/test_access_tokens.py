@@ -467,14 +467,38 @@ async def test_a_flood_of_opaque_tokens_does_not_fill_the_memory() -> None:
     idp = ScriptedProvider(introspection={"active": False})
     checked = verifier(idp, INTROSPECTING)
     for number in range(1002):
+        # 28 a second are not too many.
+        idp.time += number % 28 == 0
         with pytest.raises(TokenRefused):
             await checked.verify(f"opaque-{number}")
     with pytest.raises(TokenRefused):
         await checked.verify("opaque-1001")
     assert len(idp.forms) == 1002
+    idp.time += 10
     with pytest.raises(TokenRefused):
         await checked.verify("opaque-0")
     assert len(idp.forms) == 1003
+
+
+async def test_made_up_tokens_ask_the_provider_so_often_and_disturb_no_good_one() -> None:
+    """Within ten seconds, 300 times; then nothing is said about the token. A known one is asked about again."""
+    idp = introspecting()
+    checked = verifier(idp, INTROSPECTING)
+    await checked.verify(OPAQUE)
+    said, idp.introspection = idp.introspection, {"active": False}
+    idp.time += 30
+    answers = []
+    for number in range(1500):
+        with pytest.raises((TokenRefused, ProviderProblem)) as raised:
+            await checked.verify(f"made-up-{number}")
+        answers.append(raised.type)
+    assert (answers.count(TokenRefused), answers.count(ProviderProblem)) == (300, 1200)
+    assert len(idp.forms) == 301
+    idp.introspection = said
+    assert (await checked.verify(OPAQUE)).subject == "alice"
+    idp.time += 10
+    idp.introspection = {"active": False}
+    assert (await refused(checked, "made-up-0")).check is Check.ACTIVE
 
 
 def test_signing_in_the_tests_uses_the_keys_that_it_says() -> None:

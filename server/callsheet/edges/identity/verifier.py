@@ -29,6 +29,9 @@ from .tokens import (
 
 INTROSPECTION_SECONDS = 30
 INTROSPECTION_ENTRIES = 1000
+UNKNOWN_SECONDS = 10
+MOST_UNKNOWN = 300
+"""In each of these windows: anybody can make up tokens, and each one that is not known to be good is a request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +59,19 @@ class VerifierSettings:
             raise ValueError("scopes must name at least one scope if the type of a token is not checked")
 
 
+_Answers = dict[bytes, tuple[float, dict[str, Any]]]
+"""What the provider said of tokens, by their hash, and until when that is believed."""
+
+
 class AccessTokenVerifier:
     """Verifies tokens of one provider. Safe to share between requests."""
 
     def __init__(self, provider: Provider, settings: VerifierSettings) -> None:
         self._provider, self._settings = provider, settings
-        self._introspected: dict[bytes, tuple[float, dict[str, Any]]] = {}
+        # Apart, so that made-up tokens drive out no good one.
+        self._active: _Answers = {}
+        self._inactive: _Answers = {}
+        self._window, self._unknown = 0, 0
 
     async def verify(self, token: str) -> Access:
         """What the token proves. Raises `TokenRefused`, and `ProviderProblem` where the provider must be asked."""
@@ -100,19 +110,32 @@ class AccessTokenVerifier:
         """What the provider says of an opaque token (RFC 7662), at most 30 seconds ago."""
         require_length(token)
         digest, now = hashlib.sha256(token.encode("utf-8", "replace")).digest(), self._provider.now()
-        until, claims = self._introspected.get(digest, (0.0, {}))
+        until, claims = self._active.get(digest) or self._inactive.get(digest, (0.0, {}))
         if now >= until:
+            if digest not in self._active:
+                self._count_unknown(now)
             endpoint = (await self._provider.load()).introspection_endpoint
             form = {"token": token, "token_type_hint": "access_token"}
             status, claims = await self._provider.post(endpoint, form, client)
             if status != 200:
                 raise ProviderProblem(f"The identity provider answered an introspection with {status}.")
-            self._introspected.pop(digest, None)
-            while len(self._introspected) >= INTROSPECTION_ENTRIES:
-                del self._introspected[next(iter(self._introspected))]
-            self._introspected[digest] = (now + INTROSPECTION_SECONDS, claims)
+            self._active.pop(digest, None)
+            self._inactive.pop(digest, None)
+            answers = self._active if claims.get("active") is True else self._inactive
+            while len(answers) >= INTROSPECTION_ENTRIES:
+                del answers[next(iter(answers))]
+            answers[digest] = (now + INTROSPECTION_SECONDS, claims)
         if claims.get("active") is not True:
             raise TokenRefused(Check.ACTIVE)
         if str(claims.get("token_type", "bearer")).lower() != "bearer":
             raise TokenRefused(Check.TYPE, claims.get("token_type"))
         return claims
+
+    def _count_unknown(self, now: float) -> None:
+        """Raises `ProviderProblem` where too many were asked about: whether this one is good stays open."""
+        window = int(now // UNKNOWN_SECONDS)
+        if window != self._window:
+            self._window, self._unknown = window, 0
+        self._unknown += 1
+        if self._unknown > MOST_UNKNOWN:
+            raise ProviderProblem("The identity provider is not asked about so many unknown tokens at a time.")
