@@ -14,7 +14,7 @@ import traceback
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -437,6 +437,49 @@ async def test_what_is_not_there_afterwards_was_not_put(
                 await keep(ObjectClips(local, open_bucket("s3://clips"), tenant="acme"), tmp_path)
 
     assert len(files_in(tmp_path)) == 3
+
+
+@contextmanager
+def endless_storage(sent: list[int]) -> Iterator[str]:
+    """Every object has a terabyte, of which the length of each piece is written down."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("last-modified", "Sun, 29 Nov 2026 10:00:00 GMT")
+            self.send_header("etag", '"1"')
+            self.send_header("content-length", str(1 << 40))
+            self.end_headers()
+            with suppress(OSError):
+                while sum(sent) < 1 << 28:
+                    self.wfile.write(bytes(1 << 20))
+                    sent.append(1 << 20)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
+        thread = threading.Thread(target=web.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{web.server_port}"
+        finally:
+            web.shutdown()
+            thread.join()
+
+
+async def test_an_object_that_was_exchanged_for_a_huge_one_does_not_fill_the_disk(environ: Callable[..., None]) -> None:
+    """A picture is read as far as any picture goes."""
+    sent = list[int]()
+    async with gateway(asked=[]) as local:
+        with endless_storage(sent) as base:
+            environ(base)
+            clips = ObjectClips(local, open_bucket("s3://clips"), tenant="acme")
+            with pytest.raises(DownloadProblem, match="not what was put there"):
+                async with clips.local_copy(f"object:tenants/acme/tasks/task_0/{'0' * 64}.jpg"):
+                    pass
+
+    assert sum(sent) < 1 << 27
 
 
 @pytest.mark.parametrize(
