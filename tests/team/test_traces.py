@@ -22,8 +22,8 @@ from callsheet.edges.http.client import GatewayHttp
 from callsheet.edges.keys.store import SecretKey
 from callsheet.edges.postgres.database import PostgresDatabase
 from callsheet.edges.postgres.leases import PostgresLeases
-from callsheet.edges.traces import CLIENT, FLUSH_SECONDS, Screened, provide, span, traced
-from callsheet.errors import GatewayUnreachable, LedgerProblem
+from callsheet.edges.traces import CLIENT, FLUSH_SECONDS, Screened, provide, span, start, traced
+from callsheet.errors import GatewayUnreachable, LedgerProblem, SetupProblem
 from callsheet.surface.mcp.stdio import build_server
 from callsheet.surface.team.app import MCP_WORDS
 from test_leaks import leaks
@@ -194,3 +194,71 @@ def test_the_sdk_is_loaded_where_traces_are_wanted_and_its_end_is_bounded() -> N
     assert (ran.returncode, loaded) == (0, "[]"), ran.stderr
     assert FLUSH_SECONDS - 0.5 < float(waited) < FLUSH_SECONDS + 1
     assert time.monotonic() - began < 30
+
+
+ENDLESS = """
+import socket, threading, time
+from callsheet.edges.traces import span, start
+def answer(client):
+    client.recv(65536)
+    client.sendall(b"HTTP/1.1 200 OK\\r\\n\\r\\n")
+    while True:
+        client.sendall(b"x" * 65536)
+def serve(listener):
+    while True:
+        threading.Thread(target=answer, args=(listener.accept()[0],), daemon=True).start()
+with socket.create_server(("127.0.0.1", 0)) as listener:
+    threading.Thread(target=serve, args=(listener,), daemon=True).start()
+    end = start("test", known=(), collector=f"http://127.0.0.1:{listener.getsockname()[1]}")
+    with span("task step"):
+        pass
+    began = time.monotonic()
+    end()
+    print(time.monotonic() - began)
+"""
+
+
+def test_a_collector_that_answers_without_end_is_not_read() -> None:
+    """What it says would fill the memory."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    ran = subprocess.run(
+        [sys.executable, "-c", ENDLESS], env=environ, capture_output=True, check=False, text=True, timeout=60
+    )
+
+    assert float(ran.stdout) < FLUSH_SECONDS - 1, ran.stderr
+
+
+HEADERS = """
+import sys
+from callsheet.edges.traces import start
+from callsheet.team import main
+main(["doctor", "--config", "/nowhere"])
+start("test", known=(), collector=f"http://127.0.0.1:1/{sys.argv[1]}")()
+"""
+
+
+@pytest.mark.parametrize("name", ["HEADERS", "TIMEOUT"])
+def test_a_header_that_is_written_wrong_is_not_logged(name: str) -> None:
+    """It is how a collector knows who sends."""
+    environ = {"PATH": os.environ["PATH"], f"OTEL_EXPORTER_OTLP_{name}": f"authorization Bearer {CANARY}"}
+    ran = subprocess.run(
+        [sys.executable, "-c", HEADERS, CANARY], env=environ, capture_output=True, check=False, timeout=60
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    assert b"opentelemetry" in ran.stderr
+    assert not leaks(ran.stdout + ran.stderr, CANARY)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("OTEL_BSP_MAX_QUEUE_SIZE", "0"), ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "-3")]
+)
+def test_a_setting_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """By its name alone: a value may be a secret."""
+    monkeypatch.setenv(name, value)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"authorization={CANARY}")
+    with pytest.raises(SetupProblem) as raised:
+        start("test", known=(), collector="http://127.0.0.1:1")
+
+    assert name in raised.value.message
+    assert not leaks(raised.value.message.encode(), CANARY)

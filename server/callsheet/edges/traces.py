@@ -9,6 +9,7 @@ chooses the names in it and an error's text may quote anything.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import threading
@@ -23,8 +24,10 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from callsheet import __version__
 from callsheet.core.gateway.protocol import HttpReply, HttpRequest
+from callsheet.errors import SetupProblem
 
 if TYPE_CHECKING:
+    import requests
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
@@ -172,8 +175,36 @@ def start(process: str, *, known: Collection[str], collector: str = "") -> Calla
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    exporter = OTLPSpanExporter(f"{collector.rstrip('/')}/v1/traces" if collector else None)
-    return provide(process, BatchSpanProcessor(cast("SpanExporter", Screened(exporter, known))))
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_hide_values)
+    endpoint = f"{collector.rstrip('/')}/v1/traces" if collector else None
+    try:
+        exporter = OTLPSpanExporter(endpoint, session=_build_session())
+        return provide(process, BatchSpanProcessor(cast("SpanExporter", Screened(exporter, known))))
+    except ValueError as error:
+        # Its text may quote a header. The names are no secret.
+        names = ", ".join(sorted(name for name in os.environ if name.startswith("OTEL_")))
+        raise SetupProblem(
+            f"A setting of OpenTelemetry cannot be used ({type(error).__name__}). Set are: {names}.",
+            next_step="Correct that variable, or remove it.",
+        ) from None
+
+
+def _hide_values(record: logging.LogRecord) -> bool:
+    """Of what OpenTelemetry logs, the sentence and numbers: other values are headers, addresses and settings."""
+    if record.name.startswith("opentelemetry") and isinstance(record.args, tuple):
+        record.args = tuple(value if isinstance(value, int | float) else "…" for value in record.args)
+    return True
+
+
+def _build_session() -> requests.Session:
+    """How the collector is asked. Of its answer nothing but the head is read: a body might never end."""
+    import requests
+
+    session = requests.Session()
+    session.stream = True
+    session.hooks["response"].append(lambda response, **_: response.close())
+    return session
 
 
 def provide(process: str, processor: Any) -> Callable[[], None]:
