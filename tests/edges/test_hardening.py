@@ -193,3 +193,14 @@ def test_a_closed_program_can_still_be_traced_by_who_started_it(tmp_path: Path) 
 
     assert done.returncode == 0, done.stderr
     assert "PR_SET_DUMPABLE, SUID_DUMP_DISABLE" in trace.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["OTEL_PROPAGATORS", "OTEL_PYTHON_TRACER_PROVIDER"])
+def test_what_the_computer_wants_of_opentelemetry_does_not_end_the_server(tmp_path: Path, name: str) -> None:
+    """An agent's environment may name parts that are installed elsewhere."""
+    environ = {**os.environ, "CALLSHEET_HOME": str(tmp_path), name: "b3"}
+    ran = subprocess.run(
+        [sys.executable, "-m", "callsheet", "mcp"], input=ASK, env=environ, capture_output=True, check=False, timeout=60
+    )
+
+    assert [json.loads(line)["id"] for line in ran.stdout.splitlines()] == [1, 2], ran.stderr

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 PRIVATE_UMASK = 0o077
 PR_SET_DUMPABLE = 4
+LOADED_BY_NAME = ("OTEL_PROPAGATORS", "OTEL_PYTHON_TRACER_PROVIDER")
+"""OpenTelemetry, which comes with `mcp`, loads what these name, and ends the process where that is not installed. No
+trace context is passed on here, and no other provider is used."""
 MOST_TYPES = 4
 LONGEST_NAME = 60
 
@@ -28,6 +31,8 @@ def harden() -> None:
     """Close the process to others, and report uncaught errors only by their type."""
     close_process()
     install_hooks()
+    for name in LOADED_BY_NAME:
+        os.environ.pop(name, None)
 
 
 def close_process() -> None:
