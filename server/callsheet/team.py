@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -25,11 +24,10 @@ from typing import Any
 import anyio
 from starlette.routing import Route
 
-from callsheet.core.consent import Floor, Policy
+from callsheet.core.consent import Policy
 from callsheet.core.gateway.callbacks import callback_token
 from callsheet.core.people import PROGRAM
 from callsheet.core.shot import Shot
-from callsheet.edges.config.policy_file import parse_policy
 from callsheet.edges.files.paths import Paths
 from callsheet.edges.identity.provider import OAuthClient, Provider
 from callsheet.edges.identity.verifier import AccessTokenVerifier, VerifierSettings
@@ -43,7 +41,8 @@ from callsheet.edges.postgres.people import People
 from callsheet.edges.postgres.schema import migrate
 from callsheet.edges.postgres.wakeups import PostgresWakeups
 from callsheet.edges.postgres.worker import NoRunner, build_worker
-from callsheet.edges.process.loopback import build_web_server
+from callsheet.edges.process.http_protocol import ProxiedProtocol
+from callsheet.edges.process.loopback import bind, build_web_server
 from callsheet.edges.traces import start as start_traces
 from callsheet.edges.traces import traced
 from callsheet.errors import CallsheetError, SetupProblem
@@ -51,7 +50,7 @@ from callsheet.service import Service
 from callsheet.surface.next_steps import for_administrator, in_team
 from callsheet.surface.team.app import MCP_WORDS, Draining, TeamParts, build_team_app
 from callsheet.surface.team.callbacks import Callbacks, Outcome, Signed
-from callsheet.surface.team.config import TeamConfig, load_config, opening
+from callsheet.surface.team.config import TeamConfig, judge_team_policy, load_config, opening
 from callsheet.surface.team.desk import build_login, build_team_desk
 from callsheet.surface.team.doctor import Doctor
 from callsheet.surface.team.metrics import TeamMetrics, serve_metrics
@@ -68,7 +67,6 @@ RECENT_BELL_SECONDS = 86_400.0
 """A gateway that called back within a day is believed to do it again."""
 SWITCH_SECONDS = 0.0005
 """An answer of the database waits that long at most for a page or call that computes, not five milliseconds."""
-BACKLOG = 256
 STDIN = "-"
 COMMANDS = {
     "migrate": "bring the database to this version",
@@ -121,13 +119,6 @@ def _log_json() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-
-
-def judge_team_policy(raw: bytes, *, where: str, paused: bool = False) -> Policy:
-    """The policy of those bytes, in which only a passkey approves; raises `SetupProblem`."""
-    policy = parse_policy(raw, where=where)
-    rules = tuple((name, replace(rule, floor=None)) for name, rule in policy.rules)
-    return replace(policy, floor=Floor.PASSPHRASE, rules=rules, background=False, paused=paused)
 
 
 class Team:
@@ -246,6 +237,9 @@ class Team:
 
     def restored(self) -> int:
         """After a backup was restored: nothing that may have been sent meanwhile is sent again."""
+        self.ledger.require_version()
+        if PostgresLeases(self.database, works=False).others_live():
+            raise SetupProblem("A worker is running.", next_step="Stop all workers, wait ten seconds, then try again.")
         with as_viewer(PROGRAM):
             DatabaseMark(lambda: self.ledger).accept_ledger(now=self.clock.now())
         sys.stdout.write("Approvals have ended, and what waited is of unknown outcome: compare with the gateways.\n")
@@ -297,13 +291,15 @@ class Team:
         server = build_web_server(
             build_team_app(parts),
             lifespan="on",
+            http=ProxiedProtocol,
+            timeout_keep_alive=ProxiedProtocol.keep_alive_seconds,
             timeout_graceful_shutdown=GRACE_SECONDS,
             proxy_headers=bool(proxies),
             forwarded_allow_ips=proxies or None,
         )
         host, _, port = self.config.listen.rpartition(":")
         with opening("listen", self.config.listen):
-            listener = socket.create_server((host.strip("[]"), int(port)), backlog=BACKLOG)
+            listener = bind(host.strip("[]"), int(port))
         with listener:
             self._report("callsheet-web")
             async with anyio.create_task_group() as group:
@@ -361,13 +357,15 @@ class Team:
             await anyio.sleep(ACCOUNT_SECONDS / 3)
 
     def callback_for(self, gateway: str, shot: Shot) -> str | None:
-        """The address at which that gateway may ring for a person's shot. It is known before the sheet is."""
+        """The address at which that gateway may ring for a person's shot, before there is a sheet. Under newer keys it
+        stays the same: with another one in its bytes, nothing would warn that the shot was sent before."""
         viewer = current_viewer()
         if gateway not in self.config.callbacks.gateways or viewer.person is None:
             return None
         said = json.dumps([viewer.person.id, asdict(shot)], sort_keys=True, default=str)
-        token = callback_token(hashlib.sha256(said.encode()).hexdigest()[:32], self.config.keys())
-        return f"{self.config.public_url}/callbacks/{gateway}/{token}"
+        bell, place = hashlib.sha256(said.encode()).hexdigest()[:32], f"{self.config.public_url}/callbacks/{gateway}/"
+        given = self.ledger.callback_of(f"{gateway}/{bell}")
+        return given if given.startswith(f"{place}{bell}.") else place + callback_token(bell, self.config.keys())
 
     def callbacks(self, service: Service) -> Route:
         """The doorbell of the gateways."""

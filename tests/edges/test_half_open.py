@@ -9,7 +9,7 @@ import resource
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +18,7 @@ import anyio
 import anyio.abc
 import pytest
 
-from callsheet.edges.process.http_protocol import BoundedProtocol
+from callsheet.edges.process.http_protocol import BoundedProtocol, ProxiedProtocol
 from callsheet.edges.process.loopback import bind_loopback, build_web_server
 from consent.live_server import environ_of, serving
 from warm_start import start
@@ -160,3 +160,22 @@ def test_half_open_connections_do_not_stop_the_desk(tmp_path: Path) -> None:
         finally:
             desk.terminate()
             desk.communicate(timeout=30)
+
+
+async def test_a_proxy_keeps_a_connection_for_each_of_many_agents() -> None:
+    """All of them are open and idle before the first asks; each is answered, and again after that."""
+    whole = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    with bind_loopback(0) as listener, anyio.fail_after(3 * SECONDS):
+        server = build_web_server(application, http=ProxiedProtocol, timeout_keep_alive=75)
+        async with anyio.create_task_group() as group, AsyncExitStack() as stack:
+            group.start_soon(server.serve, [listener])
+            idle = [
+                await stack.enter_async_context(await anyio.connect_tcp(*listener.getsockname())) for _ in range(200)
+            ]
+            for _ in range(2):
+                for stream in idle:
+                    await stream.send(whole)
+                answers = [await stream.receive() for stream in idle]
+                assert [answer.count(b"200 OK") for answer in answers] == [1] * len(idle)
+            server.should_exit = True
+    assert ProxiedProtocol.request_seconds > ProxiedProtocol.keep_alive_seconds > 60

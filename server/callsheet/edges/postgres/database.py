@@ -166,8 +166,9 @@ class PostgresDatabase:
             )
         self.tenant = tenant
         # Shown in messages: without its password.
-        self.path = Path(f"postgresql/{urlsplit(dsn).hostname or 'socket'}{urlsplit(dsn).path}/{tenant}")
-        self._described = {"db.system.name": "postgresql", "db.namespace": f"{urlsplit(dsn).path[1:]}|{tenant}"}
+        host, name = _read_names(dsn)
+        self.path = Path(f"postgresql/{host}/{name}/{tenant}")
+        self._described = {"db.system.name": "postgresql", "db.namespace": f"{name}|{tenant}"}
         self._make_pool = partial(Pool, dsn, {"statement_cache_size": 0} if pooled else {})
         self._pool = self._make_pool()
         self._open = ExitStack()
@@ -368,3 +369,12 @@ async def open_portals() -> None:
 
 async def _await(function: Callable[..., Awaitable[Got]], values: tuple[Any, ...]) -> Got:
     return await function(*values)
+
+
+def _read_names(dsn: str) -> tuple[str, str]:
+    """Host and database, to be shown: of a password that is not encoded as it should be, nothing is in them."""
+    with suppress(ValueError):
+        parts = urlsplit(dsn)
+        if parts.scheme in {"postgres", "postgresql"}:
+            return parts.hostname or "socket", re.split("[/@]", parts.path)[-1]
+    return "unknown", "unknown"

@@ -152,6 +152,16 @@ class TeamLedger(SqlLedger):
         found = self._tasks(f"sheet_id IN (SELECT sheet_id FROM owner WHERE bell = ?) {order}", bell)
         return found[0] if found else None
 
+    def callback_of(self, bell: str) -> str:
+        """The address that a gateway was last given with that bell; empty if none was."""
+        with self._database.reading() as db:
+            found = db.execute(
+                "SELECT json_extract(sheet.shot, '$.callback_url') AS url FROM owner JOIN sheet ON sheet.id = sheet_id"
+                " WHERE bell = ? ORDER BY made_at DESC LIMIT 1",
+                (bell,),
+            ).fetchone()
+            return str(found["url"]) if found else ""
+
     def is_called_back(self, task: Task, *, since: float) -> bool:
         """Whether the gateway was given a bell for that task, and rang any bell after that time."""
         with self._database.reading() as db:

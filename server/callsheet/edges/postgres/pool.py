@@ -53,7 +53,7 @@ class Pool:
                     return connection
                 connection.terminate()
             settings = {"timeout": CONNECT_SECONDS, "command_timeout": WAIT_SECONDS, **self._settings}
-            return await _connect(self._dsn, settings)
+            return await connect(self._dsn, **settings)
         except BaseException:
             self._room.release()
             self._end_turn(alone)
@@ -82,9 +82,9 @@ class Pool:
             await self._free.pop()[0].close(timeout=CONNECT_SECONDS)
 
 
-async def _connect(dsn: str, settings: dict[str, Any]) -> Any:
+async def connect(dsn: str, **settings: Any) -> Any:
+    """A connection. Of an address that cannot be read, the driver's own errors may quote the password."""
     try:
         return await asyncpg.connect(dsn, **settings)
-    except ValueError:
-        # A port that is no number, say. The driver's own error for the rest of an address is such a one too.
+    except (ValueError, OverflowError):
         raise asyncpg.ClientConfigurationError("the address cannot be read") from None

@@ -11,8 +11,14 @@ import asyncpg
 
 from callsheet.errors import LedgerProblem
 
-from .database import PostgresConnection, PostgresDatabase
+from .database import IDLE_SECONDS, PostgresConnection, PostgresDatabase
+from .pool import LOCK_SECONDS
 from .problems import FAILURES, database_problem
+
+TURN_SECONDS = 60
+"""How long a process waits for another one that migrates."""
+STEP_SECONDS = 3600.0
+"""An index of a large table takes longer than any other statement may."""
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -162,14 +168,21 @@ def migrate(database: PostgresDatabase) -> int:
 
 async def _migrate(raw: asyncpg.Connection, tenant: str) -> int:
     async with raw.transaction():
-        await raw.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"callsheet/{tenant}")
+        # A process that is frozen in here must not hold the lock, nor the tables.
+        await raw.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'")
+        await raw.execute(f"SET LOCAL lock_timeout = '{TURN_SECONDS}s'")
+        turn = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
+        await raw.execute(turn, f"callsheet/{tenant}", timeout=2 * TURN_SECONDS)
+        # Everybody who comes after waits behind a step that waits for a table.
+        await raw.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+        await raw.execute("SET LOCAL statement_timeout = 0")
         await raw.execute(f"CREATE SCHEMA IF NOT EXISTS {tenant}")
         await raw.execute(f"SET LOCAL search_path TO {tenant}, pg_catalog")
         await raw.execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY)")
         version = await raw.fetchval("SELECT coalesce(max(version), 0) FROM schema_version")
         require_known(version)
         for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
-            await raw.execute(statements)
+            await raw.execute(statements, timeout=STEP_SECONDS)
             await raw.execute("INSERT INTO schema_version VALUES ($1)", number)
         if version == 0:
             await raw.execute("INSERT INTO tenant (name) VALUES ($1)", secrets.token_hex(8))

@@ -12,10 +12,9 @@ from concurrent.futures import Future
 from contextlib import suppress
 
 import anyio
-import asyncpg
 
 from .database import PostgresDatabase
-from .pool import CONNECT_SECONDS
+from .pool import CONNECT_SECONDS, connect
 from .problems import FAILURES
 
 POLL_SECONDS = 2.0
@@ -81,7 +80,7 @@ class PostgresWakeups:
 
         while not home.is_closed():
             with suppress(*FAILURES):
-                connection, cut = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS), asyncio.Event()
+                connection, cut = await connect(dsn, timeout=CONNECT_SECONDS), asyncio.Event()
                 try:
                     connection.add_termination_listener(lambda _, cut=cut: cut.set())
                     await connection.add_listener(f"callsheet_{self._database.tenant}", hear)

@@ -59,4 +59,17 @@ class BoundedProtocol(H11Protocol):
             self.deadline = None
 
 
-__all__ = ["BoundedProtocol"]
+class ProxiedProtocol(BoundedProtocol):
+    """One connection of a proxy, which keeps it for the next request of anybody.
+
+    It must end later here than there, where 60 seconds are usual: else a request meets a connection that is just being
+    closed. And a proxy may open more at once than a single person's computer would.
+    """
+
+    keep_alive_seconds = 75
+    request_seconds = 80.0
+    most_waiting = 512
+    """Below 1024 open files, the limit on Linux unless it was raised."""
+
+
+__all__ = ["BoundedProtocol", "ProxiedProtocol"]

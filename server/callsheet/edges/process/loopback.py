@@ -1,4 +1,4 @@
-"""Serves on the loopback interface only: the listening socket, and a web server that does not handle signals.
+"""Serves over HTTP: a listening socket, on loopback in local mode, and a web server that does not handle signals.
 
 The sandbox, the desk and MCP over HTTP use it. Uvicorn is imported when used.
 """
@@ -18,7 +18,12 @@ HOST_6 = "::1"
 
 def bind_loopback(port: int, *, host: str = HOST) -> socket.socket:
     """A socket that listens on `host`, a loopback address; port 0 takes a free one. Raises `OSError`."""
-    family = socket.AF_INET6 if host == HOST_6 else socket.AF_INET
+    return bind(host, port)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """The same on any address; of IPv6, only that."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol named, the event loop turns Nagle's algorithm off; else small answers are sent 40 ms later.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:

@@ -8,6 +8,7 @@ import stat
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -15,8 +16,10 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
+from callsheet.core.consent import Floor, Policy
 from callsheet.core.people import Role
 from callsheet.core.security.urls import is_loopback
+from callsheet.edges.config.policy_file import parse_policy
 from callsheet.errors import SetupProblem
 
 WORDS = {
@@ -234,6 +237,13 @@ def _explain(mistake: ErrorDetails) -> str:
     """Which setting, and what is wrong with it, without its value."""
     said = WORDS.get(mistake["type"]) or mistake["msg"].removeprefix("Value error, ")
     return f"{'.'.join(map(str, mistake['loc']))} {said}"
+
+
+def judge_team_policy(raw: bytes, *, where: str, paused: bool = False) -> Policy:
+    """The policy of those bytes, in which only a passkey approves; raises `SetupProblem`."""
+    policy = parse_policy(raw, where=where)
+    rules = tuple((name, replace(rule, floor=None)) for name, rule in policy.rules)
+    return replace(policy, floor=Floor.PASSPHRASE, rules=rules, background=False, paused=paused)
 
 
 def _problem(message: str) -> SetupProblem:
