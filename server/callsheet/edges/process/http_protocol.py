@@ -62,8 +62,8 @@ class BoundedProtocol(H11Protocol):
 class ProxiedProtocol(BoundedProtocol):
     """One connection of a proxy, which keeps it for the next request of anybody.
 
-    It must end later here than there, where 60 seconds are usual: else a request meets a connection that is just being
-    closed. And a proxy may open more at once than a single person's computer would.
+    It must end later here than there, where 60 seconds are usual: else a request arrives while it is being closed. And
+    a proxy may open more at once than one person's computer would.
     """
 
     keep_alive_seconds = 75
