@@ -63,7 +63,7 @@ class ProxiedProtocol(BoundedProtocol):
     """One connection of a proxy, which keeps it for the next request of anybody.
 
     It must end later here than there, where 60 seconds are usual: else a request arrives while it is being closed. And
-    a proxy may open more at once than one person's computer would.
+    a proxy may open more together than one person's computer would.
     """
 
     keep_alive_seconds = 75
