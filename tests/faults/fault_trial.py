@@ -30,7 +30,7 @@ from .faulty_gateway import FaultyGateway, behave
 HOUR = 3600.0
 A_WHILE = 6.0
 CLOSED_LOOK_SECONDS = 600.0
-PATIENCE_SECONDS = 0.5
+PATIENCE_SECONDS = 1.0
 CARDS = {"poyo": "sora-2-official", "apidot": "sora-2-official", "apixo": "sora-2", "evolink": "sora-2-preview"}
 
 POLICY = """
@@ -70,7 +70,7 @@ class ImpatientHttp(GatewayHttp):
 
     def _client(self, route: Route, *, keepalive: int, timeout: float) -> httpx2.AsyncClient:
         client = super()._client(route, keepalive=keepalive, timeout=timeout)
-        client.timeout = httpx2.Timeout(PATIENCE_SECONDS, connect=PATIENCE_SECONDS / 2)
+        client.timeout = httpx2.Timeout(PATIENCE_SECONDS, connect=PATIENCE_SECONDS)
         return client
 
 

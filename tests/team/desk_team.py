@@ -51,7 +51,7 @@ URL = "https://clips.example.com"
 CLIP = Path(__file__).parents[1] / "fixtures"
 POLICY = 'mode = "live"\n[caps]\nper_day = "500.00"\nper_month = "5000.00"\nconcurrent = 400\n'
 GROUPS = {Role.MEMBER: ["makers"], Role.APPROVER: ["deciders"], Role.ADMIN: ["owners"]}
-OWN_COMMANDS = "|".join(sorted({each.value.split()[0] for each in Action}))
+OWN_COMMANDS = "|".join(sorted({each.value.split()[0] for each in Action} - {"team"}))
 OWN_COMMAND = re.compile(rf"callsheet\S* (?:{OWN_COMMANDS}|desk(?! 1;)|generate)\b")
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 

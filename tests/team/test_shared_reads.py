@@ -23,7 +23,7 @@ from callsheet.service import Draft, Service
 from workspace import Workspace, make_workspace
 
 MOST_TRIPS = {"new shot": 26, "same shot": 14, "pending": 4}
-"""To the server, for one answer. It was 217 for a new shot when each read was a transaction of its own."""
+"""To the server, for one answer."""
 WAITING = 5
 
 
