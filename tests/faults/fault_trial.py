@@ -70,7 +70,7 @@ class ImpatientHttp(GatewayHttp):
 
     def _client(self, route: Route, *, keepalive: int, timeout: float) -> httpx2.AsyncClient:
         client = super()._client(route, keepalive=keepalive, timeout=timeout)
-        client.timeout = httpx2.Timeout(PATIENCE_SECONDS, connect=PATIENCE_SECONDS)
+        client.timeout = httpx2.Timeout(PATIENCE_SECONDS, connect=PATIENCE_SECONDS / 2)
         return client
 
 
