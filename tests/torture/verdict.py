@@ -118,7 +118,9 @@ def _answers(run: Run, tasks: list[Task], lost: set[str]) -> list[str]:
     for task in tasks:
         entry = answered.get(task.sheet_id)
         if task.id in lost and entry is not None and run.died[entry["child"]] > entry["at"] + ANSWER_GRACE:
-            wrong.append(f"{task.id} was answered, its process lived on, and the answer was lost")
+            away = min((abs(entry["at"] - outage) for outage in run.outages), default=float("inf"))
+            told = f"{task.id} was answered, its process lived on, and the answer was lost"
+            wrong.append(f"{told}; the nearest outage of the ledger was {away:.1f} s away")
     return wrong
 
 
