@@ -382,6 +382,19 @@ async def test_a_local_copy_that_changed_is_not_put_as_the_clip(
 
 
 @contextmanager
+def serve(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """A storage that answers so, until the end of the block; its base URL."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as web:
+        thread = threading.Thread(target=web.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{web.server_port}"
+        finally:
+            web.shutdown()
+            thread.join()
+
+
+@contextmanager
 def forgetful_storage(status: int, headers: dict[str, str]) -> Iterator[str]:
     """Takes everything, and gives this answer to who looks for it, with the right size where none is said."""
     sizes: dict[str, str] = {}
@@ -405,14 +418,8 @@ def forgetful_storage(status: int, headers: dict[str, str]) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
-        thread = threading.Thread(target=web.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{web.server_port}"
-        finally:
-            web.shutdown()
-            thread.join()
+    with serve(Handler) as base:
+        yield base
 
 
 @pytest.mark.parametrize(
@@ -458,14 +465,8 @@ def endless_storage(sent: list[int]) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
-        thread = threading.Thread(target=web.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{web.server_port}"
-        finally:
-            web.shutdown()
-            thread.join()
+    with serve(Handler) as base:
+        yield base
 
 
 async def test_an_object_that_was_exchanged_for_a_huge_one_does_not_fill_the_disk(environ: Callable[..., None]) -> None:
